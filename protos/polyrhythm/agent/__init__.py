@@ -1,0 +1,1 @@
+"""Private API between coordinator, agents and their children."""

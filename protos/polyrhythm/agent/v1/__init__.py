@@ -1,0 +1,1 @@
+"""Private API: the stubs of polyrhythm.agent.v1, generated beside their .proto files."""

@@ -1,0 +1,1 @@
+"""Public API: the stubs of polyrhythm.v1, generated beside their .proto files."""

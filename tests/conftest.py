@@ -1,0 +1,44 @@
+"""What every suite shares: marks by folder, time limits by folder, one thread a process.
+
+Owns nothing that a test asserts on. Fixtures live beside the tests that use them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Before torch is imported anywhere, and inherited by every process that a test starts: suites share few cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+TESTS = Path(__file__).parent
+TIMEOUT_S_BY_SUITE = {
+    "unit": 20,
+    "property": 120,
+    "contract": 60,
+    "golden": 60,
+    "integration": 120,
+    "e2e": 300,
+    "gpu": 300,
+    "defects": 300,
+}
+
+# A loaded machine must not fail a property on time; the suite's own limit stands.
+hypothesis.settings.register_profile("polyrhythm", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("polyrhythm")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its suite's name, and give it the suite's time limit unless it names its own."""
+    for item in items:
+        suite = item.path.relative_to(TESTS).parts[0]
+        if suite not in TIMEOUT_S_BY_SUITE:
+            raise pytest.UsageError(f"{item.path} lies in none of the suites {sorted(TIMEOUT_S_BY_SUITE)}")
+        item.add_marker(suite)
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S_BY_SUITE[suite]))
