@@ -1,0 +1,245 @@
+"""The seams of an agent: what the step loop asks of a denoiser, of the exchange and of a transport.
+
+Denoiser, exchange, governor and checksums never import one another; they meet in the step loop, through these
+Protocols. No behaviour here.
+
+Shape letters: B batch (2 with guidance: negative, positive), C latent channels, H W latent height and width,
+N tokens in row-major order, D width of the denoiser, K the pair (key, value).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from polyrhythm.facts import ModelFacts
+from polyrhythm.image import ImageSpec
+from polyrhythm.profile import Link
+from polyrhythm.rows import RowRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Sizes of one picture inside a model.
+
+    Attributes:
+        row_count: row units of the picture.
+        latent_rows_per_unit: latent rows of one row unit.
+        latent_channels: C.
+        latent_height: H of the whole latent.
+        latent_width: W of the whole latent.
+        tokens_per_row: tokens of one row unit.
+        width: D, features of one key or value.
+        layers: exchanging layers.
+        batch: B of one forward.
+    """
+
+    row_count: int
+    latent_rows_per_unit: int
+    latent_channels: int
+    latent_height: int
+    latent_width: int
+    tokens_per_row: int
+    width: int
+    layers: int
+    batch: int
+
+    def latent_slice(self, rows: RowRange) -> slice:
+        """Latent rows of a range of row units; the last unit may be short."""
+        unit = self.latent_rows_per_unit
+        return slice(rows.begin * unit, min(rows.end * unit, self.latent_height))
+
+
+class ActivationExchange(Protocol):
+    """One active step's view of the other agents' rows, handed to the denoiser."""
+
+    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+        """Publishes the own rows' keys and values of a layer and returns those of all rows.
+
+        Args:
+            layer: index of the exchanging layer, 0 first; called in ascending order, once a layer.
+            own_KBND: ``(2, batch, own tokens, width)``; must not be written to afterwards.
+
+        Returns:
+            ``(2, batch, all tokens, width)`` in image order: own rows of this step, other rows of the version that
+            the plan names.
+
+        Raises:
+            EpochAbortedError: the epoch ended while waiting.
+        """
+        ...
+
+
+class LayerSeam(Protocol):
+    """Where checksums, fault injection, rollback and emulated speed reach into a forward."""
+
+    def begin_layer(self, layer: str) -> None:
+        """Called before a block runs."""
+        ...
+
+    def end_layer(self, layer: str, output: Tensor) -> Tensor:
+        """Called with a block's output; returns what the forward goes on with."""
+        ...
+
+
+class Denoiser(Protocol):
+    """One loaded model, run patch by patch. All tensors live on its own device, all methods on one thread."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the coordinator is told."""
+        ...
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Arithmetic of the forward; keys and values are exchanged in it."""
+        ...
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """Of x and x0: fp32, or fp64 where the forward is fp64."""
+        ...
+
+    def geometry(self, image: ImageSpec) -> Geometry:
+        """Sizes of a picture."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, end mark included, without truncation."""
+        ...
+
+    def encode(self, image: ImageSpec) -> Mapping[str, Tensor]:
+        """Text embeddings of the prompt (and the negative prompt where guidance is on), by name."""
+        ...
+
+    def empty_condition(self, image: ImageSpec) -> Mapping[str, Tensor]:
+        """Uninitialised tensors with the names, shapes and dtypes of ``encode``, to receive them into."""
+        ...
+
+    def start(self, image: ImageSpec, condition: Mapping[str, Tensor]) -> DenoiserRun:
+        """Prepares a picture: projects the condition and caches the text's keys and values."""
+        ...
+
+    def decode(self, latent_BCHW: Tensor) -> Tensor:
+        """Decodes ``(1, C, H, W)`` to ``(3, height, width)`` uint8 on the CPU."""
+        ...
+
+
+class DenoiserRun(Protocol):
+    """One picture of a denoiser."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes of the picture."""
+        ...
+
+    def initial_noise(self) -> Tensor:
+        """``(1, C, H, W)`` in the state dtype, from a seeded CPU generator: the same on every device."""
+        ...
+
+    def predict(
+        self, x_BCHW: Tensor, step: int, rows: RowRange, exchange: ActivationExchange, seam: LayerSeam
+    ) -> Tensor:
+        """The model's guided prediction for some rows.
+
+        Args:
+            x_BCHW: ``(1, C, own latent rows, W)``, state dtype.
+            step: index into the fine grid.
+            rows: which row units ``x_BCHW`` holds.
+            exchange: other agents' rows.
+            seam: hooks around every block.
+
+        Returns:
+            Prediction of the same shape, state dtype, both guidance halves combined.
+        """
+        ...
+
+    def advance(
+        self,
+        x_BCHW: Tensor,
+        prediction_BCHW: Tensor,
+        step: int,
+        next_step: int,
+        history_x0_BCHW: Tensor,
+        history_steps: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:
+        """One sampler update of a patch between any two points of the fine grid.
+
+        Args:
+            x_BCHW: the patch at ``step``.
+            prediction_BCHW: what ``predict`` returned.
+            step: from.
+            next_step: to; at most the number of steps, which is the clean picture.
+            history_x0_BCHW: last predicted clean patch; not read where a row has no history.
+            history_steps: a row unit of the patch each, the step of that prediction, or -1 for none.
+
+        Returns:
+            ``x`` at ``next_step`` and the clean patch predicted at ``step``.
+        """
+        ...
+
+
+class Receipt(Protocol):
+    """A posted receive."""
+
+    def wait(self) -> Tensor:
+        """Blocks until the message is there.
+
+        Raises:
+            TransportError: the peer is gone or the transport was aborted.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """Ordered messages between the members of one gang: FIFO for each ordered pair, no tags, rendezvous.
+
+    A send completes only when its receive is posted. Sends and receives of different pairs do not wait for one
+    another.
+    """
+
+    @property
+    def rank(self) -> int:
+        """This member."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Members of the gang."""
+        ...
+
+    def post_receive(self, source: int, buffer: Tensor) -> Receipt:
+        """Posts the next receive from a peer, into a contiguous buffer."""
+        ...
+
+    def send(self, destination: int, message: Tensor) -> None:
+        """Hands over the next message to a peer and returns at once; the tensor must not change afterwards."""
+        ...
+
+    def all_gather_record(self, record: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Control group: every member's record of int64, in rank order. Blocks until all have contributed.
+
+        Raises:
+            TransportError: a peer is gone or the transport was aborted.
+        """
+        ...
+
+    def probe_links(self) -> tuple[tuple[int, Link], ...]:
+        """Measures latency and rate to every peer; all members call it together, once, right after forming."""
+        ...
+
+    def abort(self) -> None:
+        """Ends every blocked wait at once with TransportError; from any thread, any number of times."""
+        ...
+
+    def drain(self) -> None:
+        """Blocks until all sends have completed.
+
+        Raises:
+            TransportError: a peer is gone or the transport was aborted.
+        """
+        ...

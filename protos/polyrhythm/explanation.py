@@ -1,0 +1,89 @@
+"""Why a plan was chosen: predictions an agent, the runner-up plans, and why a device is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from polyrhythm.ids import AgentId
+from polyrhythm.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentPrediction:
+    """What a plan costs one agent.
+
+    Attributes:
+        agent: who.
+        busy_s: predicted seconds of computing while denoising.
+        wait_s: predicted seconds idle while denoising.
+        sent_bytes: payload that the plan makes the agent send.
+    """
+
+    agent: AgentId
+    busy_s: float
+    wait_s: float
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a plan costs.
+
+    Attributes:
+        encode_s: predicted seconds to encode.
+        denoise_s: predicted wall seconds of all steps.
+        decode_s: predicted seconds to decode.
+        agents: in gang order.
+    """
+
+    encode_s: float
+    denoise_s: float
+    decode_s: float
+    agents: tuple[AgentPrediction, ...]
+
+    @property
+    def total_s(self) -> float:
+        """Encode, denoise and decode."""
+        return self.encode_s + self.denoise_s + self.decode_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One plan of the search with its prediction.
+
+    Attributes:
+        label: what a person calls it, such as ``solo gpu-0`` or ``2 agents, strides 1, 2``.
+        plan: the plan.
+        prediction: its cost.
+    """
+
+    label: str
+    plan: Plan
+    prediction: Prediction
+
+
+class ExclusionReason(StrEnum):
+    """Why an agent takes no part."""
+
+    TOO_SLOW = "too_slow"
+    NOT_READY = "not_ready"
+    WRONG_MODEL = "wrong_model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """An agent that is left out, with the reason in words and numbers."""
+
+    agent: AgentId
+    reason: ExclusionReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The chosen plan, the best others in order of predicted time, and the devices left out."""
+
+    chosen: Candidate
+    runners_up: tuple[Candidate, ...]
+    exclusions: tuple[Exclusion, ...]

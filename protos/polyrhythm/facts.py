@@ -1,0 +1,90 @@
+"""What agents report about themselves: devices and models. Facts only; nothing here is estimated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DeviceKind(StrEnum):
+    """What an agent computes on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """One device.
+
+    Attributes:
+        uuid: stable unique name, as NVML reports it; for a CPU made from the host and the agent's name.
+        name: what a person calls it.
+        kind: CPU or CUDA.
+        memory_total_bytes: of the device, or of the host for a CPU.
+        memory_free_bytes: at registration.
+        driver: version of the driver; empty for a CPU.
+        emulated_speed: share of its true speed at which the device runs on purpose; None when it runs freely.
+            Every figure of an agent with a value here is called emulated.
+    """
+
+    uuid: str
+    name: str
+    kind: DeviceKind
+    memory_total_bytes: int
+    memory_free_bytes: int
+    driver: str = ""
+    emulated_speed: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What the coordinator needs to know of a model that an agent holds.
+
+    Attributes:
+        model: name in requests.
+        family: adapter that runs it, such as ``pixart``.
+        fingerprint: hash of weights and configs; agents of one gang must agree.
+        dtype: arithmetic of the denoiser, such as ``float32``.
+        samplers: names of the samplers that may be asked for, the default first.
+        default_width_px: width when the user names none.
+        default_height_px: height when the user names none.
+        default_steps: steps when the user names none.
+        default_guidance: guidance when the user names none.
+        pixel_multiple: width and height must be multiples of this.
+        row_unit_px: pixels of one row unit.
+        pixels_max: largest picture.
+        token_limit: longest prompt in tokens, end mark included.
+        layers: exchanging layers of the denoiser.
+        exchange_bytes_per_token: sent a token and step by one agent to one peer, all layers, one batch element.
+        token_px: pixels on a side of one token.
+        latent_bytes_per_token: bytes of the fp32 latent of one token.
+        weights_bytes: of all parts that are loaded.
+    """
+
+    model: str
+    family: str
+    fingerprint: str
+    dtype: str
+    samplers: tuple[str, ...]
+    default_width_px: int
+    default_height_px: int
+    default_steps: int
+    default_guidance: float
+    pixel_multiple: int
+    row_unit_px: int
+    pixels_max: int
+    token_limit: int
+    layers: int
+    exchange_bytes_per_token: int
+    token_px: int
+    latent_bytes_per_token: int
+    weights_bytes: int
+
+    def row_count(self, height_px: int) -> int:
+        """Row units of an image of this height; the last one may be short."""
+        return -(-height_px // self.row_unit_px)
+
+    def tokens_per_row(self, width_px: int) -> int:
+        """Tokens of one row unit of an image of this width."""
+        return (width_px // self.token_px) * (self.row_unit_px // self.token_px)

@@ -1,0 +1,35 @@
+"""Names of things: agents, jobs, gangs, epochs. Owns identity only; says nothing about state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+AgentId = NewType("AgentId", str)
+"""Stable name of one agent daemon, unique in a fleet."""
+
+JobId = NewType("JobId", str)
+"""Name of one accepted request."""
+
+GangId = NewType("GangId", str)
+"""Name of one formed process group; reused by later epochs of the same members while nobody was lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class EpochId:
+    """One uninterrupted run of one gang on one image.
+
+    Attributes:
+        incarnation: the coordinator's start, so that a restarted coordinator never reuses a number.
+        counter: counts epochs within one incarnation.
+    """
+
+    incarnation: int
+    counter: int
+
+    def __post_init__(self) -> None:
+        if self.incarnation < 0 or self.counter < 0:
+            raise ValueError(f"epoch numbers must not be negative: {self.incarnation}, {self.counter}")
+
+    def __str__(self) -> str:
+        return f"{self.incarnation}.{self.counter}"

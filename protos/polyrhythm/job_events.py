@@ -1,0 +1,127 @@
+"""What the client of a job is told, in order; the stream ends after the last picture or with an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from polyrhythm.explanation import Explanation
+from polyrhythm.ids import AgentId, JobId
+from polyrhythm.plan import Plan
+from polyrhythm.reports import JobReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The request is valid and queued."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """Place in the queue; 0 means that the job is running."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiling:
+    """An agent measures a size that it has not seen yet."""
+
+    agents: tuple[AgentId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan was chosen for a picture."""
+
+    image_index: int
+    explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """Steps done by the slowest member, with the predicted time left.
+
+    Attributes:
+        image_index: which picture.
+        step: fine steps behind all members.
+        steps: fine steps of the picture.
+        left_s: predicted seconds to the end of the decode.
+        agents: at work now.
+    """
+
+    image_index: int
+    step: int
+    steps: int
+    left_s: float
+    agents: tuple[AgentId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Previewed:
+    """A small PNG of the picture as predicted at a step."""
+
+    image_index: int
+    step: int
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFailed:
+    """A member was lost in mid-image."""
+
+    agent: AgentId
+    reason: str
+
+
+class ReplanReason(StrEnum):
+    """Why a running picture got a new plan."""
+
+    AGENT_LOST = "agent_lost"
+    AGENT_JOINED = "agent_joined"
+    AGENT_DRAINED = "agent_drained"
+    SPEED_CHANGED = "speed_changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replanned:
+    """The rest of the picture follows another plan, from a boundary on."""
+
+    image_index: int
+    reason: ReplanReason
+    begin_step: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChunk:
+    """A part of a PNG file."""
+
+    image_index: int
+    offset: int
+    data: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCompleted:
+    """A picture is done; its chunks were sent before."""
+
+    report: JobReport
+
+
+JobEvent: TypeAlias = (
+    Accepted
+    | Queued
+    | Profiling
+    | Planned
+    | Progressed
+    | Previewed
+    | AgentFailed
+    | Replanned
+    | ImageChunk
+    | ImageCompleted
+)

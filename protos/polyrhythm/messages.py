@@ -1,0 +1,350 @@
+"""Everything that crosses between coordinator and agent daemon, and between a daemon and its worker.
+
+Commands go down, events go up; a daemon passes most of them through unchanged. Frozen data only: encoding lives in
+``polyrhythm.codec``, behaviour in the processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from polyrhythm.facts import DeviceFacts, ModelFacts
+from polyrhythm.ids import AgentId, EpochId, GangId, JobId
+from polyrhythm.image import ImageSpec
+from polyrhythm.plan import Segment
+from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.reports import BeatReport
+
+PROTOCOL_VERSION = 1
+"""Of the agent-internal protocol; a coordinator refuses agents that speak another."""
+
+# --- commands: coordinator -> daemon -> worker -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The coordinator accepts an agent.
+
+    Attributes:
+        incarnation: of the coordinator.
+        heartbeat_interval_s: how often the agent must send a heartbeat.
+    """
+
+    incarnation: int
+    heartbeat_interval_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureProfile:
+    """Measure the cost of a forward at several row counts."""
+
+    request_id: int
+    workload: Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountTokens:
+    """Count the tokens of texts with the model's tokenizer, so that a prompt that is too long is refused early."""
+
+    request_id: int
+    model: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartEpoch:
+    """Form (or reuse) a gang and run an image from a boundary to its end.
+
+    Attributes:
+        epoch: name of the run.
+        gang: process group to use; formed if this worker does not hold it yet.
+        members: agents in rank order.
+        job: whose picture.
+        image: the picture.
+        begin_step: 0, or the boundary to resume from.
+        root: the member that holds the text embeddings (encoding them if it does not) and, if ``begin_step`` is not
+            0, the boundary state; it sends both to the others.
+        decoder: the member that decodes and reports the image.
+        plan_version: of the first segments.
+        segments: the first segments of the plan.
+        complete: whether ``segments`` reach the last step.
+        step_timeout_s: an active step that takes longer is a hang.
+    """
+
+    epoch: EpochId
+    gang: GangId
+    members: tuple[AgentId, ...]
+    job: JobId
+    image: ImageSpec
+    begin_step: int
+    root: AgentId
+    decoder: AgentId
+    plan_version: int
+    segments: tuple[Segment, ...]
+    complete: bool
+    step_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendPlan:
+    """Further segments of a plan version that is being followed, or the first ones of a newer version.
+
+    A newer version takes over at the boundary after the one at which all members agree to hold it.
+    """
+
+    epoch: EpochId
+    plan_version: int
+    segments: tuple[Segment, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelEpoch:
+    """Stop at the next boundary that all members agree on, and do not decode."""
+
+    epoch: EpochId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbortEpoch:
+    """Stop at once: a member is lost. The gang is never used again; boundary states are kept."""
+
+    epoch: EpochId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetJob:
+    """The job has ended: embeddings and boundary states may go."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReply:
+    """Answer to a rendezvous request.
+
+    Attributes:
+        request_id: of the request.
+        value: what the key holds; for ADD the decimal sum; empty for SET and DELETE.
+        found: false where a key to DELETE or CHECK does not exist.
+    """
+
+    request_id: int
+    value: bytes
+    found: bool
+
+
+AgentCommand: TypeAlias = (
+    Welcome
+    | MeasureProfile
+    | CountTokens
+    | StartEpoch
+    | ExtendPlan
+    | CancelEpoch
+    | AbortEpoch
+    | ForgetJob
+    | StoreReply
+)
+
+# --- events: worker -> daemon -> coordinator ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register:
+    """First message of a session.
+
+    Attributes:
+        agent: unique name.
+        protocol_version: must equal the coordinator's.
+        software: versions that decide a picture's bytes, as ``(name, version)``.
+        device: what the agent computes on.
+    """
+
+    agent: AgentId
+    protocol_version: int
+    software: tuple[tuple[str, str], ...]
+    device: DeviceFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReady:
+    """The worker has loaded its models and takes commands."""
+
+    models: tuple[ModelFacts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost:
+    """The worker died or hung and was ended; the daemon starts another."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The sender is alive; also worker -> daemon."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileMeasured:
+    """Answer to MeasureProfile."""
+
+    request_id: int
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensCounted:
+    """Answer to CountTokens, one count a text, end mark included."""
+
+    request_id: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailed:
+    """MeasureProfile or CountTokens could not be answered."""
+
+    request_id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochJoined:
+    """Groups are formed, embeddings and state are in place; the first step begins.
+
+    Attributes:
+        epoch: the run.
+        encode_s: seconds that this member spent on encoding; 0 where it did not.
+        links: measured links to other members as ``(peer, link)``, where the gang was formed just now.
+    """
+
+    epoch: EpochId
+    encode_s: float
+    links: tuple[tuple[AgentId, Link], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDone:
+    """An active step has ended; says how many fine steps lie behind this member."""
+
+    epoch: EpochId
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatDone:
+    """A boundary is completed and its state is held."""
+
+    report: BeatReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewMade:
+    """A small PNG of the predicted picture at a boundary."""
+
+    epoch: EpochId
+    step: int
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMade:
+    """The decoded picture, in parts that fit a message.
+
+    Attributes:
+        epoch: the run.
+        offset: of this part in the PNG file.
+        data: the part.
+        last: whether it is the last one.
+        decode_s: seconds of decoding; 0 except in the last part.
+    """
+
+    epoch: EpochId
+    offset: int
+    data: bytes
+    last: bool
+    decode_s: float
+
+
+class EpochOutcome(StrEnum):
+    """How a member's run of an epoch ended."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochEnded:
+    """A member has left an epoch; no receive of it is posted any more.
+
+    Attributes:
+        epoch: the run.
+        outcome: how it ended.
+        held_boundaries: fine steps whose boundary state this member holds, ascending, at most two.
+        detail: what went wrong, for FAILED.
+        gang_intact: whether the gang may be used again by this member.
+    """
+
+    epoch: EpochId
+    outcome: EpochOutcome
+    held_boundaries: tuple[int, ...]
+    detail: str
+    gang_intact: bool
+
+
+class StoreOperation(StrEnum):
+    """Operations of the rendezvous store."""
+
+    SET = "set"
+    GET = "get"
+    """Answered only once the key exists."""
+    ADD = "add"
+    CHECK = "check"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRequest:
+    """A rendezvous operation of a gang that is being formed.
+
+    Attributes:
+        gang: whose dictionary.
+        request_id: answered by the reply of the same number.
+        operation: what to do.
+        key: of the dictionary.
+        value: for SET.
+        amount: for ADD.
+    """
+
+    gang: GangId
+    request_id: int
+    operation: StoreOperation
+    key: str
+    value: bytes
+    amount: int
+
+
+AgentEvent: TypeAlias = (
+    Register
+    | WorkerReady
+    | WorkerLost
+    | Heartbeat
+    | ProfileMeasured
+    | TokensCounted
+    | RequestFailed
+    | EpochJoined
+    | StepDone
+    | BeatDone
+    | PreviewMade
+    | ImageMade
+    | EpochEnded
+    | StoreRequest
+)

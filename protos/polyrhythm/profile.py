@@ -1,0 +1,75 @@
+"""Measured cost of a forward on one device: t(rows) = fixed + per_row * rows (STADI's v_i = 1 / t_i, made affine)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polyrhythm.ids import AgentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What a profile is valid for.
+
+    Attributes:
+        model: name of the model.
+        width_px: of the whole image.
+        height_px: of the whole image.
+        batch: batch elements of one forward: 2 with guidance, else 1.
+    """
+
+    model: str
+    width_px: int
+    height_px: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Measured seconds of one agent for one workload.
+
+    Attributes:
+        agent: who measured.
+        workload: for what.
+        fixed_s: seconds of a forward that do not depend on the rows.
+        per_row_s: seconds that one row unit adds.
+        encode_s: seconds to encode the prompt.
+        decode_s: seconds to decode the whole latent.
+        samples: forwards measured.
+    """
+
+    agent: AgentId
+    workload: Workload
+    fixed_s: float
+    per_row_s: float
+    encode_s: float
+    decode_s: float
+    samples: int
+
+    def __post_init__(self) -> None:
+        if self.fixed_s < 0 or self.per_row_s <= 0 or self.encode_s < 0 or self.decode_s < 0:
+            raise ValueError(
+                f"profile of {self.agent} is not positive: fixed {self.fixed_s}, per row {self.per_row_s}, "
+                f"encode {self.encode_s}, decode {self.decode_s}"
+            )
+
+    def forward_s(self, rows: int) -> float:
+        """Predicted seconds of one forward over so many row units; none for no rows."""
+        return self.fixed_s + self.per_row_s * rows if rows else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Measured cost of a message between two agents.
+
+    Attributes:
+        latency_s: seconds of a message of no size.
+        bytes_per_s: rate of a large message.
+    """
+
+    latency_s: float
+    bytes_per_s: float
+
+    def transfer_s(self, size_bytes: int) -> float:
+        """Predicted seconds of one message."""
+        return self.latency_s + size_bytes / self.bytes_per_s
