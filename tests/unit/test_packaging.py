@@ -1,0 +1,96 @@
+"""The two ends of the stub pin, and that every third-party import is declared by the role that uses it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+REPOSITORY = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+OWN_PACKAGES = frozenset({"polyrhythm", "polyrhythm_coordinator", "polyrhythm_agent", "polyrhythm_client"})
+PACKAGE_BY_ROLE = {
+    "coordinator": "coordinator/polyrhythm_coordinator",
+    "agent": "gpu_agent/polyrhythm_agent",
+    "client": "client/polyrhythm_client",
+}
+
+
+def lower_bound(requirement: Requirement) -> Version:
+    """The version after ``>=`` or ``==``."""
+    return next(Version(s.version) for s in requirement.specifier if s.operator in {">=", "=="})
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    """Requirements by the canonical name of their distribution."""
+    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+
+
+def declared_for(role: str | None) -> set[str]:
+    """Canonical names of the distributions that a role's extra installs, the base dependencies included."""
+    project = PYPROJECT["project"]
+    extra = project["optional-dependencies"][role] if role else []
+    return set(requirements([*project["dependencies"], *extra]))
+
+
+def third_party_imports(package: Path) -> dict[str, str]:
+    """Top-level names that the package's modules import from outside, each with one module that does."""
+    found: dict[str, str] = {}
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import(names=aliases):
+                    names = [alias.name for alias in aliases]
+                case ast.ImportFrom(module=str(module)):
+                    names = [module]
+                case _:
+                    continue
+            for name in names:
+                found.setdefault(name.split(".")[0], path.relative_to(REPOSITORY).as_posix())
+    return {name: path for name, path in found.items() if name not in sys.stdlib_module_names | OWN_PACKAGES}
+
+
+def test_generator_and_runtime_are_pinned_together() -> None:
+    build = requirements(PYPROJECT["build-system"]["requires"])
+    runtime = requirements(PYPROJECT["project"]["dependencies"])
+    development = requirements(PYPROJECT["project"]["optional-dependencies"]["dev"])
+    assert str(build["grpcio-tools"]) == str(development["grpcio-tools"])
+    assert lower_bound(build["grpcio-tools"]) == lower_bound(runtime["grpcio"])
+
+
+def test_no_stub_is_newer_than_the_lowest_runtime_allowed() -> None:
+    runtime = requirements(PYPROJECT["project"]["dependencies"])
+    stubs = sorted((REPOSITORY / "protos").rglob("*_pb2.py"))
+    assert stubs, "no stubs: run `make protos`"
+    for stub in stubs:
+        written_for = re.search(r"^# Protobuf Python Version: (\S+)$", stub.read_text(encoding="utf-8"), re.MULTILINE)
+        assert written_for is not None, stub
+        assert Version(written_for.group(1)) <= lower_bound(runtime["protobuf"]), stub
+
+
+def test_every_proto_has_its_stubs() -> None:
+    for proto in (REPOSITORY / "protos").rglob("*.proto"):
+        for suffix in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"):
+            assert proto.with_name(proto.stem + suffix).is_file(), proto
+
+
+@pytest.mark.parametrize("role", [None, *PACKAGE_BY_ROLE])
+def test_a_role_declares_what_it_imports(role: str | None) -> None:
+    """A role's extra must be enough to run it; what another package happens to bring along does not count."""
+    package = REPOSITORY / (PACKAGE_BY_ROLE[role] if role else "protos/polyrhythm")
+    distributions = packages_distributions()
+    declared = declared_for(role)
+    undeclared = {
+        f"{path}: {name}"
+        for name, path in third_party_imports(package).items()
+        if not {canonicalize_name(d) for d in distributions.get(name, [])} & declared
+    }
+    assert undeclared == set()
