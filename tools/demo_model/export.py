@@ -1,0 +1,41 @@
+"""Writes the trained parts as one diffusers pipeline folder, float16 safetensors.
+
+Owns the folder's layout and its size limit. Must not train or judge.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, PixArtAlphaPipeline
+
+from demo_model.denoiser import ConditionedDenoiser, new_scheduler
+from demo_model.text import new_tokenizer
+
+LIMIT_BYTES = 25 * 10**6
+
+
+class ExportError(ValueError):
+    """The exported folder breaks a promise of the model card."""
+
+
+def export_pipeline(vae: AutoencoderKL, denoiser: ConditionedDenoiser, folder: Path) -> int:
+    """Write the pipeline into ``folder``, over an older one, and return its size in bytes.
+
+    Raises:
+        ExportError: The files together are larger than 25 MB.
+    """
+    pipeline = PixArtAlphaPipeline(
+        tokenizer=new_tokenizer(),
+        text_encoder=denoiser.text_encoder,
+        vae=vae,
+        transformer=denoiser.transformer,
+        scheduler=new_scheduler(),
+    )
+    pipeline.to(torch.float16)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size_bytes > LIMIT_BYTES:
+        raise ExportError(f"folder: {folder} holds {size_bytes} bytes, the limit is {LIMIT_BYTES}")
+    return size_bytes
