@@ -23,6 +23,10 @@ PROTOS := $(shell find protos -name '*.proto')
 STUBS := $(PROTOS:.proto=_pb2.py)
 PYTEST_ARGS ?=
 
+BUF_VERSION := 1.75.0
+BUF_HOME := $(VENV)/buf-$(BUF_VERSION)
+BUF := $(BUF_HOME)/node_modules/.bin/buf
+
 # pyright and buf run on the node that the development environment brings along.
 export PATH := $(abspath $(BIN)):$(PATH)
 export OMP_NUM_THREADS ?= 1
@@ -49,12 +53,12 @@ lint-types: $(VENV)/.development $(STUBS)
 	$(BIN)/pyright
 
 lint-imports: $(VENV)/.development $(STUBS)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
-# A machine without an npm registry can still run the rest; the continuous integration cannot go without buf.
+# A machine without an npm registry can still run the rest; continuous integration cannot go without buf.
 lint-protos: $(VENV)/.development
-	@if [ -x node_modules/.bin/buf ] || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; then \
-	    echo "buf lint"; node_modules/.bin/buf lint; \
+	@if [ -x $(BUF) ] || npm install --prefix $(BUF_HOME) --ignore-scripts --loglevel=error @bufbuild/buf@$(BUF_VERSION); then \
+	    echo "$(BUF) lint"; $(BUF) lint; \
 	elif [ -n "$$CI" ]; then \
 	    echo "lint-protos: buf could not be installed from npm" >&2; exit 1; \
 	else \
@@ -78,7 +82,7 @@ wheel: $(VENV)/.development  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:  ## Remove the environment and everything generated
-	rm -rf $(VENV) node_modules dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find protos -name '*_pb2.py' -delete -o -name '*_pb2.pyi' -delete -o -name '*_pb2_grpc.py' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
