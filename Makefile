@@ -29,7 +29,6 @@ BUF := $(BUF_HOME)/node_modules/.bin/buf
 
 # pyright and buf run on the node that the development environment brings along.
 export PATH := $(abspath $(BIN)):$(PATH)
-export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
