@@ -19,3 +19,19 @@ class EpochCancelledError(PolyrhythmError):
 
 class ModelFolderError(PolyrhythmError, ValueError):
     """A model folder cannot be loaded: missing, no safetensors, or an unknown pipeline."""
+
+
+class ChannelClosedError(PolyrhythmError):
+    """The daemon is gone; the worker is about to end."""
+
+
+class WorkerStartError(PolyrhythmError):
+    """The worker process could not be started at all."""
+
+
+class DeviceError(PolyrhythmError):
+    """A device cannot be used or asked: the driver is missing, the device is gone, the call failed."""
+
+
+class RegistrationRefusedError(PolyrhythmError):
+    """The coordinator does not take this agent: its name is in use, or it speaks another protocol."""

@@ -1,0 +1,114 @@
+"""The worker's end of the channel to its daemon: commands in, events out, a heartbeat, and the end with the daemon.
+
+Blocking, on threads of its own, since the worker's main thread computes. No torch: the daemon's tests use it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+from polyrhythm.codec.channel import CommandDecoder, encode_event
+from polyrhythm.errors import WireError
+from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerReady
+from polyrhythm_agent.errors import ChannelClosedError
+
+HEARTBEAT_INTERVAL_S = 0.1
+_RECEIVE_BYTES = 64 * 1024
+_PR_SET_PDEATHSIG = 1
+
+
+class WorkerChannel:
+    """One inherited stream socket. ``send`` may be called from any thread, ``listen`` once."""
+
+    def __init__(self, fd: int, *, heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S) -> None:
+        """Takes over the descriptor.
+
+        Args:
+            fd: of the socket that the daemon handed over.
+            heartbeat_interval_s: between two signs of life.
+        """
+        self._socket = socket.socket(fileno=fd)
+        self._socket.settimeout(None)
+        self._sending = threading.Lock()
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._closed = threading.Event()
+        self._beating: threading.Thread | None = None
+
+    def send(self, event: AgentEvent) -> None:
+        """Sends one event whole; WorkerReady also starts the heartbeat.
+
+        Raises:
+            ChannelClosedError: the daemon is gone; the worker is about to end.
+        """
+        frame = encode_event(event)
+        try:
+            with self._sending:
+                self._socket.sendall(frame)
+        except OSError as error:
+            raise ChannelClosedError(f"the daemon is gone: {error}") from error
+        if isinstance(event, WorkerReady) and self._beating is None:
+            self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._beating.start()
+
+    def listen(self, on_command: Callable[[AgentCommand], None], on_end: Callable[[str], None]) -> threading.Thread:
+        """Starts the thread that hands over commands, in order.
+
+        Args:
+            on_command: called with each command, on that thread.
+            on_end: called once, on that thread, with the reason, when the daemon closed the channel, died, or sent
+                what nobody can understand. The worker must then end.
+        """
+        thread = threading.Thread(target=self._receive, args=(on_command, on_end), name="channel", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """Ends the channel from this side; the daemon sees its end."""
+        self._closed.set()
+        with contextlib.suppress(OSError):  # the other side may have been faster
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _receive(self, on_command: Callable[[AgentCommand], None], on_end: Callable[[str], None]) -> None:
+        decoder = CommandDecoder()
+        reason = "the daemon closed the channel"
+        try:
+            while data := self._socket.recv(_RECEIVE_BYTES):
+                for command in decoder.feed(data):
+                    on_command(command)
+        except WireError as error:
+            reason = f"the daemon sent nonsense: {error}"
+        except OSError as error:
+            reason = f"the channel broke: {error}"
+        self._closed.set()
+        on_end(reason)
+
+    def _beat(self) -> None:
+        sequence = 0
+        while not self._closed.wait(self._heartbeat_interval_s):
+            sequence += 1
+            try:
+                self.send(Heartbeat(sequence=sequence))
+            except ChannelClosedError:
+                return
+
+
+def end_with_daemon() -> None:
+    """Asks the kernel to kill this process when its daemon dies, in case no thread of it can run any more.
+
+    An addition: the rule is that a worker ends when its channel does. Linux only; elsewhere only the rule holds.
+    """
+    try:
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except (AttributeError, OSError):
+        return  # no Linux: the end of the channel has to do
+    daemon = os.getppid()
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != daemon:
+        os.kill(os.getpid(), signal.SIGKILL)  # it died before the kernel was asked
