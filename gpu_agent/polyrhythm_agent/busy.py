@@ -1,0 +1,48 @@
+"""Seconds a device has really computed: CPU time over emulated speed, or device time. Waiting and exchange excluded."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import torch
+
+
+class BusyClock(Protocol):
+    """A clock that runs while the device of this thread computes."""
+
+    @property
+    def runs_while_waiting(self) -> bool:
+        """Whether waiting for peers must be subtracted by the caller."""
+        ...
+
+    def read_s(self) -> float:
+        """Seconds so far; finishes queued device work first."""
+        ...
+
+
+class CpuBusyClock:
+    """CPU time of the calling thread, divided by the emulated speed (1 for none)."""
+
+    runs_while_waiting = False
+
+    def __init__(self, *, speed: float = 1.0) -> None:
+        self._speed = speed
+
+    def read_s(self) -> float:
+        """Busy seconds so far."""
+        return time.thread_time() / self._speed
+
+
+class CudaBusyClock:
+    """Wall time with the device synchronised."""
+
+    runs_while_waiting = True
+
+    def __init__(self, *, device: torch.device) -> None:
+        self._device = device
+
+    def read_s(self) -> float:
+        """Seconds so far."""
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter()

@@ -1,0 +1,106 @@
+"""Which thread carries out which command of a worker: the channel's thread at once, the compute thread in order.
+
+What must not wait behind a running epoch (abort, cancel, more segments, store replies, token counts) is done on the channel's thread.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from typing import TypeAlias, assert_never
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.ids import EpochId
+from polyrhythm.messages import (
+    AbortEpoch,
+    AgentCommand,
+    AgentEvent,
+    CancelEpoch,
+    CountTokens,
+    ExtendPlan,
+    ForgetJob,
+    MeasureProfile,
+    ProfileMeasured,
+    RequestFailed,
+    StartEpoch,
+    StoreReply,
+    TokensCounted,
+    Welcome,
+)
+from polyrhythm.profile import Profile, Workload
+from polyrhythm_agent.epoch_run import EpochRun, Workshop
+from polyrhythm_agent.rendezvous_relay import RendezvousRelay
+
+ComputeTask: TypeAlias = "EpochRun | MeasureProfile | ForgetJob"
+
+
+class CommandLoop:
+    """Takes commands from the channel's thread, runs the compute thread."""
+
+    def __init__(
+        self,
+        *,
+        workshop: Workshop,
+        rendezvous: RendezvousRelay,
+        measure: Callable[[Workload], Profile],
+        tell: Callable[[AgentEvent], None],
+    ) -> None:
+        self._workshop = workshop
+        self._rendezvous = rendezvous
+        self._measure = measure
+        self._tell = tell
+        self._tasks: queue.SimpleQueue[ComputeTask] = queue.SimpleQueue()
+        self._epochs: dict[EpochId, EpochRun] = {}
+
+    def accept(self, command: AgentCommand) -> None:
+        """Called on the channel's thread with every command, in order."""
+        match command:
+            case StartEpoch():
+                run = EpochRun(command, self._workshop)
+                self._epochs[run.epoch] = run
+                self._tasks.put(run)
+            case ExtendPlan():
+                if (run := self._epochs.get(command.epoch)) is not None:
+                    run.extend(command)
+            case CancelEpoch():
+                if (run := self._epochs.get(command.epoch)) is not None:
+                    run.cancel()
+            case AbortEpoch():
+                if (run := self._epochs.get(command.epoch)) is not None:
+                    run.abort(command.reason)
+            case StoreReply():
+                self._rendezvous.answer(command)
+            case CountTokens():
+                self._tell(self._count_tokens(command))
+            case MeasureProfile() | ForgetJob():
+                self._tasks.put(command)
+            case Welcome():
+                pass  # the daemon's business
+            case _:
+                assert_never(command)
+
+    def compute_forever(self) -> None:
+        """The compute thread: epochs and measurements, one at a time."""
+        while True:
+            match task := self._tasks.get():
+                case EpochRun():
+                    task.run()
+                    self._epochs.pop(task.epoch, None)
+                case MeasureProfile():
+                    self._tell(self._measure_profile(task))
+                case ForgetJob():
+                    self._workshop.memory.forget(task.job)
+
+    def _measure_profile(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
+        try:
+            profile = self._measure(command.workload)
+        except (PolyrhythmError, RuntimeError) as error:  # torch raises RuntimeError for what a device cannot do
+            return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
+        return ProfileMeasured(request_id=command.request_id, profile=profile)
+
+    def _count_tokens(self, command: CountTokens) -> TokensCounted | RequestFailed:
+        denoiser = self._workshop.denoiser
+        if command.model != denoiser.facts.model:
+            return RequestFailed(request_id=command.request_id, detail=f"model {command.model!r} is not loaded")
+        counts = tuple(denoiser.count_tokens(text) for text in command.texts)
+        return TokensCounted(request_id=command.request_id, counts=counts)

@@ -1,0 +1,230 @@
+"""One epoch on one worker, from the command to its end: form the gang, share condition and state, denoise, decode.
+
+Created by the channel's thread (so that an abort that arrives before the start is not lost), run by the compute thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.ids import AgentId, GangId
+from polyrhythm.messages import (
+    AgentEvent,
+    EpochEnded,
+    EpochJoined,
+    EpochOutcome,
+    ExtendPlan,
+    PreviewMade,
+    StartEpoch,
+)
+from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState, JobMemory
+from polyrhythm_agent.busy import BusyClock
+from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
+from polyrhythm_agent.gangs import Gang, GangCache
+from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
+from polyrhythm_agent.plan_book import PlanBook
+from polyrhythm_agent.ports import Denoiser, DenoiserRun, Geometry, LayerSeam
+from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What every epoch of a worker uses.
+
+    Attributes:
+        agent: this agent.
+        denoiser: the model.
+        seam: hooks around blocks.
+        busy_clock: of this device.
+        gangs: formed process groups.
+        memory: what is kept between epochs of a job.
+        open_exchange: the data plane of an epoch on a formed gang.
+        open_rendezvous: lets store operations block again; called before a gang is formed.
+        abort_rendezvous: wakes whoever is blocked on the rendezvous store.
+        tell: sends an event to the daemon.
+    """
+
+    agent: AgentId
+    denoiser: Denoiser
+    seam: LayerSeam
+    busy_clock: BusyClock
+    gangs: GangCache
+    memory: JobMemory
+    open_exchange: Callable[[Gang, Geometry], AbstractContextManager[Exchange]]
+    open_rendezvous: Callable[[], None]
+    abort_rendezvous: Callable[[str], None]
+    tell: Callable[[AgentEvent], None]
+
+
+class EpochRun:
+    """One epoch. ``run`` on the compute thread; ``extend``, ``cancel`` and ``abort`` from any thread."""
+
+    def __init__(self, command: StartEpoch, workshop: Workshop) -> None:
+        self.epoch = command.epoch
+        self._command = command
+        self._workshop = workshop
+        self._book = PlanBook(version=command.plan_version, segments=command.segments, complete=command.complete)
+        self._stop = StopRequest()
+        self._gang: Gang | None = None
+        self._last_preview_step = command.begin_step
+
+    @property
+    def gang_name(self) -> GangId:
+        """The gang that this epoch uses."""
+        return self._command.gang
+
+    def extend(self, command: ExtendPlan) -> None:
+        """Takes further segments."""
+        self._book.extend(version=command.plan_version, segments=command.segments, complete=command.complete)
+
+    def cancel(self) -> None:
+        """Stops all members at the next boundary."""
+        self._stop.cancelled = True
+
+    def abort(self, reason: str) -> None:
+        """Stops at once: every wait of this epoch ends."""
+        self._stop.abort_reason = reason
+        self._book.abort(reason)
+        self._workshop.abort_rendezvous(reason)
+        gang = self._gang
+        if gang is not None and gang.transport is not None:
+            gang.transport.abort()
+
+    def run(self) -> None:
+        """Runs to the end and tells how it ended; raises nothing that belongs to the epoch."""
+        outcome, detail = EpochOutcome.FINISHED, ""
+        try:
+            self._denoise_and_decode()
+        except EpochCancelledError as error:
+            outcome, detail = EpochOutcome.CANCELLED, str(error)
+        except (PolyrhythmError, torch.OutOfMemoryError) as error:
+            aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
+            outcome = EpochOutcome.ABORTED if aborted else EpochOutcome.FAILED
+            detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"
+        intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED}
+        if not intact:
+            self._workshop.gangs.drop(self._command.gang)
+        self._workshop.tell(
+            EpochEnded(
+                epoch=self.epoch,
+                outcome=outcome,
+                held_boundaries=self._workshop.memory.held_boundaries(self._command.job),
+                detail=detail,
+                gang_intact=intact,
+            )
+        )
+
+    def _denoise_and_decode(self) -> None:
+        self._stop.check_abort()
+        workshop, command = self._workshop, self._command
+        workshop.open_rendezvous()
+        self._stop.check_abort()  # an abort between the two lines above would have been undone by the first
+        gang, links = workshop.gangs.enter(command.gang, command.members)
+        self._gang = gang
+        self._stop.check_abort()
+        geometry = workshop.denoiser.geometry(command.image)
+        with workshop.open_exchange(gang, geometry) as exchange:
+            condition, encode_s = self._share_condition(exchange)
+            run = workshop.denoiser.start(command.image, condition)
+            state = self._share_state(exchange, run)
+            workshop.tell(EpochJoined(epoch=self.epoch, encode_s=encode_s, links=links))
+            loop = StepLoop(
+                identity=LoopIdentity(agent=workshop.agent, epoch=self.epoch),
+                run=run,
+                exchange=exchange,
+                book=self._book,
+                plan_version=command.plan_version,
+                state=state,
+                seam=workshop.seam,
+                busy_clock=workshop.busy_clock,
+                stop=self._stop,
+                tell=workshop.tell,
+                keep=self._keep,
+            )
+            final = loop.denoise()
+        if command.decoder == workshop.agent:
+            self._decode(final)
+
+    @property
+    def _is_root(self) -> bool:
+        return self._command.root == self._workshop.agent
+
+    @torch.inference_mode()
+    def _share_condition(self, exchange: Exchange) -> tuple[Mapping[str, Tensor], float]:
+        """The root's embeddings on every member; encoded once a job, even over several epochs."""
+        workshop, command = self._workshop, self._command
+        encode_s = 0.0
+        if self._is_root:
+            condition = workshop.memory.condition(command.job)
+            if condition is None:
+                begin_s = time.perf_counter()
+                workshop.seam.begin_layer("encode")
+                condition = workshop.denoiser.encode(command.image)
+                workshop.seam.end_layer("encode", next(iter(condition.values())))
+                encode_s = time.perf_counter() - begin_s
+        else:
+            condition = workshop.denoiser.empty_condition(command.image)
+        exchange.broadcast(command.members.index(command.root), condition)
+        workshop.memory.remember_condition(command.job, condition)
+        return condition, encode_s
+
+    @torch.inference_mode()
+    def _share_state(self, exchange: Exchange, run: DenoiserRun) -> BoundaryState:
+        """The state to begin with: seeded noise, or the root's boundary."""
+        workshop, command = self._workshop, self._command
+        noise_BCHW = run.initial_noise()
+        row_count = run.geometry.row_count
+        state = BoundaryState(
+            step=command.begin_step,
+            x_BCHW=noise_BCHW,
+            x0_BCHW=torch.zeros_like(noise_BCHW),
+            history_steps=(NO_HISTORY,) * row_count,
+        )
+        if command.begin_step == 0:
+            return state
+        if self._is_root:
+            state = workshop.memory.state(command.job, command.begin_step)
+        history_R = torch.tensor(state.history_steps, dtype=torch.int64, device=noise_BCHW.device)
+        tensors = {"x": state.x_BCHW, "x0": state.x0_BCHW, "history": history_R}
+        exchange.broadcast(command.members.index(command.root), tensors)
+        state = BoundaryState(
+            step=command.begin_step,
+            x_BCHW=tensors["x"],
+            x0_BCHW=tensors["x0"],
+            history_steps=tuple(int(step) for step in history_R.tolist()),
+        )
+        workshop.memory.remember_state(command.job, state)
+        return state
+
+    def _keep(self, state: BoundaryState) -> None:
+        workshop, command = self._workshop, self._command
+        workshop.memory.remember_state(command.job, state)
+        every = command.image.preview_every_steps
+        if (
+            every
+            and command.decoder == workshop.agent
+            and state.step < command.image.steps
+            and state.step - self._last_preview_step >= every
+        ):
+            self._last_preview_step = state.step
+            png = encode_png(workshop.denoiser.decode(state.x0_BCHW), side_max_px=PREVIEW_SIDE_PX)
+            workshop.tell(PreviewMade(epoch=self.epoch, step=state.step, png=png))
+
+    @torch.inference_mode()
+    def _decode(self, final: BoundaryState) -> None:
+        self._stop.check_abort()
+        workshop = self._workshop
+        begin_s = time.perf_counter()
+        workshop.seam.begin_layer("decode")
+        pixels_CHW = workshop.denoiser.decode(final.x_BCHW)
+        workshop.seam.end_layer("decode", pixels_CHW)
+        png = encode_png(pixels_CHW)
+        for part in image_parts(self.epoch, png, time.perf_counter() - begin_s):
+            workshop.tell(part)

@@ -1,0 +1,65 @@
+"""Formed process groups by name: formed once, used by later epochs of the same gang, dropped after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from polyrhythm.ids import AgentId, GangId
+from polyrhythm.profile import Link
+from polyrhythm_agent.ports import Transport
+
+FormTransport = Callable[[GangId, int, int], Transport]
+"""``(gang, rank, size)`` to a transport; blocks until all members are there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gang:
+    """A formed gang.
+
+    Attributes:
+        name: of the gang.
+        members: in rank order.
+        transport: its messages; None where the gang is one agent.
+    """
+
+    name: GangId
+    members: tuple[AgentId, ...]
+    transport: Transport | None
+
+
+class GangCache:
+    """The gangs of one worker. One thread only."""
+
+    def __init__(self, *, agent: AgentId, form: FormTransport) -> None:
+        self._agent = agent
+        self._form = form
+        self._gangs: dict[GangId, Gang] = {}
+
+    def enter(self, name: GangId, members: tuple[AgentId, ...]) -> tuple[Gang, tuple[tuple[AgentId, Link], ...]]:
+        """The gang of that name, formed now if it is not held.
+
+        Returns:
+            The gang and, where it was formed just now, the measured links.
+
+        Raises:
+            TransportError: a member did not come.
+        """
+        held = self._gangs.get(name)
+        if held is not None:
+            return held, ()
+        if len(members) == 1:
+            gang = Gang(name=name, members=members, transport=None)
+            self._gangs[name] = gang
+            return gang, ()
+        transport = self._form(name, members.index(self._agent), len(members))
+        links = tuple((members[rank], link) for rank, link in transport.probe_links())
+        gang = Gang(name=name, members=members, transport=transport)
+        self._gangs[name] = gang
+        return gang, links
+
+    def drop(self, name: GangId) -> None:
+        """Ends a gang; it can never be used again."""
+        gang = self._gangs.pop(name, None)
+        if gang is not None and gang.transport is not None:
+            gang.transport.abort()

@@ -1,0 +1,134 @@
+"""Measures t(rows) = fixed + per_row * rows of this device, for the picture size at hand.
+
+Forwards run exactly as in a job (sampler update and emulated speed included), but other agents' rows come from memory.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.profile import Profile, Workload
+from polyrhythm.rows import RowRange
+from polyrhythm_agent.ports import Denoiser, DenoiserRun, LayerSeam
+
+REPETITIONS = 4
+"""Timed forwards a row count; the median is taken, so one disturbed forward does not count."""
+
+BUDGET_S = 6.0
+"""No new row count is begun after so long: the first profile of a size takes seconds."""
+
+PROFILE_STEPS = 8
+"""Length of the grid while profiling; the cost of a forward does not depend on it."""
+
+
+class RememberedRows:
+    """Stands in for the exchange: other rows' keys and values are zeros that were there before."""
+
+    def __init__(self, *, rows: RowRange, row_count: int, tokens_per_row: int) -> None:
+        self._before = rows.begin * tokens_per_row
+        self._after = (row_count - rows.end) * tokens_per_row
+
+    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+        """The own rows between zeros, at the cost of assembling them."""
+        del layer
+        parts = [own_KBND]
+        if self._before:
+            parts.insert(0, own_KBND.new_zeros((*own_KBND.shape[:2], self._before, own_KBND.shape[3])))
+        if self._after:
+            parts.append(own_KBND.new_zeros((*own_KBND.shape[:2], self._after, own_KBND.shape[3])))
+        return torch.cat(parts, dim=2) if len(parts) > 1 else own_KBND
+
+
+def profile_image(workload: Workload, denoiser: Denoiser) -> ImageSpec:
+    """A picture of the workload's size; batch 2 means guidance."""
+    return ImageSpec(
+        model=workload.model,
+        prompt="profile",
+        width_px=workload.width_px,
+        height_px=workload.height_px,
+        steps=PROFILE_STEPS,
+        seed=0,
+        guidance=4.0 if workload.batch == 2 else 1.0,
+        sampler=Sampler(denoiser.facts.samplers[0]),
+        quality=Quality.EXACT,
+    )
+
+
+def row_counts(row_count: int) -> tuple[int, ...]:
+    """Row counts to measure: whole, three quarters, half, a quarter of the picture, the largest first."""
+    return tuple(sorted({max(1, row_count * quarter // 4) for quarter in (1, 2, 3, 4)}, reverse=True))
+
+
+@torch.inference_mode()
+def measure_profile(agent: AgentId, workload: Workload, denoiser: Denoiser, seam: LayerSeam) -> Profile:
+    """Measures one workload on this device.
+
+    Returns:
+        Least-squares line through the medians of the row counts; a negative intercept becomes zero.
+    """
+    image = profile_image(workload, denoiser)
+    begin_s = time.perf_counter()
+    seam.begin_layer("encode")
+    condition = denoiser.encode(image)
+    seam.end_layer("encode", next(iter(condition.values())))
+    encode_s = time.perf_counter() - begin_s
+    run = denoiser.start(image, condition)
+    points: list[tuple[int, float]] = []
+    samples = 0
+    for rows in row_counts(run.geometry.row_count):
+        if len(points) >= 2 and time.perf_counter() - begin_s > BUDGET_S:
+            break
+        durations_s = _time_steps(run, RowRange(begin=0, end=rows), seam)
+        samples += len(durations_s)
+        points.append((rows, median(durations_s)))
+    fixed_s, per_row_s = fit_line(points)
+    begin_s = time.perf_counter()
+    seam.begin_layer("decode")
+    seam.end_layer("decode", denoiser.decode(run.initial_noise()))
+    return Profile(
+        agent=agent,
+        workload=workload,
+        fixed_s=fixed_s,
+        per_row_s=per_row_s,
+        encode_s=encode_s,
+        decode_s=time.perf_counter() - begin_s,
+        samples=samples,
+    )
+
+
+def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:
+    """Least squares of seconds over rows, weighted by 1 / seconds so that errors count relatively.
+
+    Returns:
+        ``(fixed_s, per_row_s)``; through the origin where there is one point or the intercept would be negative.
+    """
+    rows_P = np.array([rows for rows, _ in points], dtype=np.float64)
+    seconds_P = np.array([seconds for _, seconds in points], dtype=np.float64)
+    if len(points) > 1:
+        per_row_s, fixed_s = np.polyfit(rows_P, seconds_P, 1, w=1.0 / seconds_P)
+        if fixed_s >= 0 and per_row_s > 0:
+            return float(fixed_s), float(per_row_s)
+    return 0.0, float(np.sum(rows_P / seconds_P) / np.sum((rows_P / seconds_P) ** 2))
+
+
+def _time_steps(run: DenoiserRun, rows: RowRange, seam: LayerSeam) -> list[float]:
+    geometry = run.geometry
+    x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(rows)]
+    exchange = RememberedRows(rows=rows, row_count=geometry.row_count, tokens_per_row=geometry.tokens_per_row)
+    durations_s: list[float] = []
+    for repetition in range(REPETITIONS + 1):
+        begin_s = time.perf_counter()
+        prediction_BCHW = run.predict(x_BCHW, 0, rows, exchange, seam)
+        run.advance(x_BCHW, prediction_BCHW, 0, 1, x_BCHW, (-1,) * rows.count)
+        if x_BCHW.is_cuda:
+            torch.cuda.synchronize(x_BCHW.device)
+        if repetition:  # the first one warms up caches and allocators
+            durations_s.append(time.perf_counter() - begin_s)
+    return durations_s

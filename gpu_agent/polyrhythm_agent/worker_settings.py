@@ -1,0 +1,46 @@
+"""Settings that a daemon hands to its worker at exec, as one JSON argument. No torch: the daemon imports this."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """One frozen settings object a worker.
+
+    Attributes:
+        agent: name of the agent, also its name in plans.
+        model: name under which requests ask for the model.
+        model_path: local folder, in diffusers format.
+        device: torch device, such as ``cpu`` or ``cuda:0``.
+        dtype: arithmetic of the denoiser.
+        threads: compute threads on a CPU.
+        pin_core: core that the whole worker is bound to; None for all.
+        emulate_speed: share of the true speed to run at; None for all of it.
+        bind_address: address of the interface that carries activations.
+    """
+
+    agent: str
+    model: str
+    model_path: str
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int = 1
+    pin_core: int | None = None
+    emulate_speed: float | None = None
+    bind_address: str = "127.0.0.1"
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerSettings:
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            TypeError: a name is unknown or missing.
+        """
+        return cls(**json.loads(text))
