@@ -69,6 +69,7 @@ class NotFoundError(PolyrhythmError):
     def __init__(self, kind: str, name: str, known: tuple[str, ...] = ()) -> None:
         self.kind = kind
         self.name = name
+        self.known = known
         listed = f"; known: {', '.join(known)}" if known else ""
         super().__init__(f"{kind} {name!r} does not exist{listed}")
 

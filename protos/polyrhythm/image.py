@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import ModelFacts
+from polyrhythm.plan import Plan
 
 STEPS_MIN = 1
 STEPS_MAX = 1000
@@ -71,6 +72,102 @@ class ImageSpec:
     def with_seed(self, seed: int) -> ImageSpec:
         """The same picture from other noise."""
         return replace(self, seed=seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """What a user asks for; None stands for the model's default.
+
+    Attributes:
+        prompt: what to paint.
+        model: name of the model; empty where the fleet holds just one.
+        negative_prompt: what to avoid; empty for none.
+        width_px: width in pixels.
+        height_px: height in pixels.
+        steps: fine denoising steps; with a fixed plan its own number is the default.
+        seed: of the first picture; drawn by the coordinator if None.
+        guidance: classifier-free guidance scale.
+        sampler: update rule.
+        quality: policy of the planner; None for balanced.
+        count: pictures to make, with seeds counting up.
+        preview_every_steps: send a preview at boundaries at least so many steps apart; 0 for none.
+        plan: follow this plan instead of searching one.
+    """
+
+    prompt: str
+    model: str = ""
+    negative_prompt: str = ""
+    width_px: int | None = None
+    height_px: int | None = None
+    steps: int | None = None
+    seed: int | None = None
+    guidance: float | None = None
+    sampler: Sampler | None = None
+    quality: Quality | None = None
+    count: int = 1
+    preview_every_steps: int = 0
+    plan: Plan | None = None
+
+
+def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
+    """Fills in a model's defaults and checks the whole request against its limits.
+
+    Args:
+        request: what the user asks for.
+        facts: of the model that will make it.
+        seed: drawn by the caller; used where the request names none.
+
+    Returns:
+        The first picture; further ones take the seeds after it.
+
+    Raises:
+        InvalidArgumentError: names every offending field.
+    """
+    plan_steps = facts.default_steps if request.plan is None else request.plan.steps
+    image = ImageSpec(
+        model=facts.model,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        width_px=facts.default_width_px if request.width_px is None else request.width_px,
+        height_px=facts.default_height_px if request.height_px is None else request.height_px,
+        steps=plan_steps if request.steps is None else request.steps,
+        seed=seed if request.seed is None else request.seed,
+        guidance=facts.default_guidance if request.guidance is None else request.guidance,
+        sampler=Sampler(facts.samplers[0]) if request.sampler is None else request.sampler,
+        quality=Quality.BALANCED if request.quality is None else request.quality,
+        preview_every_steps=request.preview_every_steps,
+    )
+    found = [*_count_violations(request.count, image.seed), *_plan_violations(request.plan, image, facts)]
+    try:
+        check_image(image, facts)
+    except InvalidArgumentError as error:
+        found = [*error.violations, *found]
+    if found:
+        raise InvalidArgumentError(*found)
+    return image
+
+
+def _count_violations(count: int, seed: int) -> list[FieldViolation]:
+    if not 1 <= count <= COUNT_MAX:
+        return [FieldViolation(field="count", description=f"must be 1..{COUNT_MAX}, got {count}")]
+    if seed <= SEED_MAX < seed + count - 1:
+        return [FieldViolation(field="seed", description=f"the last of {count} pictures would leave 0..2^63-1")]
+    return []
+
+
+def _plan_violations(plan: Plan | None, image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+    if plan is None:
+        return []
+    pairs = (
+        ("begins at step", plan.begin_step, "a whole picture at", 0),
+        ("has steps:", plan.steps, "the picture", image.steps),
+        ("has rows:", plan.row_count, "the picture", facts.row_count(image.height_px)),
+    )
+    return [
+        FieldViolation(field="plan", description=f"{what} {has}, {against} {wanted}")
+        for what, has, against, wanted in pairs
+        if has != wanted
+    ]
 
 
 def check_image(image: ImageSpec, facts: ModelFacts) -> None:

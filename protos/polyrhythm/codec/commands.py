@@ -1,0 +1,152 @@
+"""Commands to agents, to and from ``polyrhythm.agent.v1.SessionResponse``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec.fields import FieldError, finite, name, part
+from polyrhythm.codec.image import image_spec_from_proto, image_spec_to_proto
+from polyrhythm.codec.plan import segment_from_proto, segment_to_proto
+from polyrhythm.codec.session_parts import epoch_from_proto, epoch_to_proto, workload_from_proto, workload_to_proto
+from polyrhythm.ids import AgentId, GangId, JobId
+from polyrhythm.messages import (
+    AbortEpoch,
+    AgentCommand,
+    CancelEpoch,
+    CountTokens,
+    ExtendPlan,
+    ForgetJob,
+    MeasureProfile,
+    StartEpoch,
+    StoreReply,
+    Welcome,
+)
+from polyrhythm.plan import Segment
+from polyrhythm.v1 import plan_pb2
+
+
+def command_to_proto(command: AgentCommand) -> session_pb2.SessionResponse:  # noqa: PLR0911 - one return a command
+    """Encodes a command."""
+    response = session_pb2.SessionResponse
+    match command:
+        case Welcome(incarnation=incarnation, heartbeat_interval_s=interval_s):
+            welcome = session_pb2.Welcome(incarnation=incarnation, heartbeat_interval_s=interval_s)
+            return response(welcome=welcome)
+        case MeasureProfile(request_id=request_id, workload=workload):
+            measure = session_pb2.MeasureProfile(request_id=request_id, workload=workload_to_proto(workload))
+            return response(measure_profile=measure)
+        case CountTokens(request_id=request_id, model=model, texts=texts):
+            return response(count_tokens=session_pb2.CountTokens(request_id=request_id, model=model, texts=texts))
+        case StartEpoch():
+            return response(start_epoch=_start_to_proto(command))
+        case ExtendPlan():
+            return response(extend_plan=_extend_to_proto(command))
+        case CancelEpoch(epoch=epoch):
+            return response(cancel_epoch=session_pb2.CancelEpoch(epoch=epoch_to_proto(epoch)))
+        case AbortEpoch(epoch=epoch, reason=reason):
+            return response(abort_epoch=session_pb2.AbortEpoch(epoch=epoch_to_proto(epoch), reason=reason))
+        case ForgetJob(job=job):
+            return response(forget_job=session_pb2.ForgetJob(job=job))
+        case StoreReply(request_id=request_id, value=value, found=found):
+            return response(store_reply=session_pb2.StoreReply(request_id=request_id, value=value, found=found))
+        case _:
+            assert_never(command)
+
+
+def command_from_proto(proto: session_pb2.SessionResponse) -> AgentCommand:  # noqa: PLR0911 - one return a command
+    """Decodes a command.
+
+    Raises:
+        WireError: the command is not known here, or a field of it means nothing.
+    """
+    match proto.WhichOneof("command"):
+        case "welcome":
+            interval_s = finite(proto.welcome.heartbeat_interval_s, "welcome.heartbeat_interval_s")
+            return Welcome(incarnation=proto.welcome.incarnation, heartbeat_interval_s=interval_s)
+        case "measure_profile":
+            measure = proto.measure_profile
+            workload = part(measure, "workload", measure.workload, "measure_profile")
+            return MeasureProfile(
+                request_id=measure.request_id, workload=workload_from_proto(workload, "measure_profile.workload")
+            )
+        case "count_tokens":
+            count = proto.count_tokens
+            model = name(count.model, "count_tokens.model")
+            return CountTokens(request_id=count.request_id, model=model, texts=tuple(count.texts))
+        case "start_epoch":
+            return _start_from_proto(proto.start_epoch)
+        case "extend_plan":
+            return _extend_from_proto(proto.extend_plan)
+        case "cancel_epoch":
+            epoch = part(proto.cancel_epoch, "epoch", proto.cancel_epoch.epoch, "cancel_epoch")
+            return CancelEpoch(epoch=epoch_from_proto(epoch, "cancel_epoch.epoch"))
+        case "abort_epoch":
+            epoch = part(proto.abort_epoch, "epoch", proto.abort_epoch.epoch, "abort_epoch")
+            return AbortEpoch(epoch=epoch_from_proto(epoch, "abort_epoch.epoch"), reason=proto.abort_epoch.reason)
+        case "forget_job":
+            return ForgetJob(job=JobId(name(proto.forget_job.job, "forget_job.job")))
+        case "store_reply":
+            reply = proto.store_reply
+            return StoreReply(request_id=reply.request_id, value=reply.value, found=reply.found)
+        case _:
+            raise FieldError("command", "is not set, or is of a kind that this version does not know")
+
+
+def _start_to_proto(command: StartEpoch) -> session_pb2.StartEpoch:
+    return session_pb2.StartEpoch(
+        epoch=epoch_to_proto(command.epoch),
+        gang=command.gang,
+        members=command.members,
+        job=command.job,
+        image=image_spec_to_proto(command.image),
+        begin_step=command.begin_step,
+        root=command.root,
+        decoder=command.decoder,
+        plan_version=command.plan_version,
+        segments=[segment_to_proto(segment) for segment in command.segments],
+        complete=command.complete,
+        step_timeout_s=command.step_timeout_s,
+    )
+
+
+def _start_from_proto(proto: session_pb2.StartEpoch) -> StartEpoch:
+    path = "start_epoch"
+    return StartEpoch(
+        epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
+        gang=GangId(name(proto.gang, f"{path}.gang")),
+        members=tuple(AgentId(name(member, f"{path}.members[{index}]")) for index, member in enumerate(proto.members)),
+        job=JobId(name(proto.job, f"{path}.job")),
+        image=image_spec_from_proto(part(proto, "image", proto.image, path), f"{path}.image"),
+        begin_step=proto.begin_step,
+        root=AgentId(name(proto.root, f"{path}.root")),
+        decoder=AgentId(name(proto.decoder, f"{path}.decoder")),
+        plan_version=proto.plan_version,
+        segments=_segments_from_proto(proto.segments, path),
+        complete=proto.complete,
+        step_timeout_s=finite(proto.step_timeout_s, f"{path}.step_timeout_s"),
+    )
+
+
+def _extend_to_proto(command: ExtendPlan) -> session_pb2.ExtendPlan:
+    return session_pb2.ExtendPlan(
+        epoch=epoch_to_proto(command.epoch),
+        plan_version=command.plan_version,
+        segments=[segment_to_proto(segment) for segment in command.segments],
+        complete=command.complete,
+    )
+
+
+def _extend_from_proto(proto: session_pb2.ExtendPlan) -> ExtendPlan:
+    path = "extend_plan"
+    return ExtendPlan(
+        epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
+        plan_version=proto.plan_version,
+        segments=_segments_from_proto(proto.segments, path),
+        complete=proto.complete,
+    )
+
+
+def _segments_from_proto(protos: Iterable[plan_pb2.Segment], path: str) -> tuple[Segment, ...]:
+    return tuple(segment_from_proto(proto, f"{path}.segments[{index}]") for index, proto in enumerate(protos))

@@ -1,0 +1,291 @@
+"""Events of agents, to and from ``polyrhythm.agent.v1.SessionRequest``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
+from polyrhythm.codec.fleet import (
+    device_facts_from_proto,
+    device_facts_to_proto,
+    model_facts_from_proto,
+    model_facts_to_proto,
+    software_from_proto,
+    software_to_proto,
+)
+from polyrhythm.codec.session_parts import (
+    beat_report_from_proto,
+    beat_report_to_proto,
+    epoch_from_proto,
+    epoch_to_proto,
+    link_from_proto,
+    link_to_proto,
+    profile_from_proto,
+    profile_to_proto,
+)
+from polyrhythm.ids import AgentId, EpochId, GangId
+from polyrhythm.messages import (
+    AgentEvent,
+    BeatDone,
+    EpochEnded,
+    EpochJoined,
+    EpochOutcome,
+    Heartbeat,
+    ImageMade,
+    PreviewMade,
+    ProfileMeasured,
+    Register,
+    RequestFailed,
+    StepDone,
+    StoreOperation,
+    StoreRequest,
+    TokensCounted,
+    WorkerLost,
+    WorkerReady,
+)
+
+EPOCH_OUTCOMES = EnumTable(
+    EpochOutcome,
+    {
+        EpochOutcome.FINISHED: session_pb2.EPOCH_OUTCOME_FINISHED,
+        EpochOutcome.CANCELLED: session_pb2.EPOCH_OUTCOME_CANCELLED,
+        EpochOutcome.ABORTED: session_pb2.EPOCH_OUTCOME_ABORTED,
+        EpochOutcome.FAILED: session_pb2.EPOCH_OUTCOME_FAILED,
+    },
+)
+STORE_OPERATIONS = EnumTable(
+    StoreOperation,
+    {
+        StoreOperation.SET: session_pb2.STORE_OPERATION_SET,
+        StoreOperation.GET: session_pb2.STORE_OPERATION_GET,
+        StoreOperation.ADD: session_pb2.STORE_OPERATION_ADD,
+        StoreOperation.CHECK: session_pb2.STORE_OPERATION_CHECK,
+        StoreOperation.DELETE: session_pb2.STORE_OPERATION_DELETE,
+    },
+)
+
+
+def event_to_proto(event: AgentEvent) -> session_pb2.SessionRequest:  # noqa: C901, PLR0911, PLR0912 - one arm an event
+    """Encodes an event."""
+    request = session_pb2.SessionRequest
+    match event:
+        case Register():
+            return request(register=_register_to_proto(event))
+        case WorkerReady(models=models):
+            ready = session_pb2.WorkerReady(models=[model_facts_to_proto(model) for model in models])
+            return request(worker_ready=ready)
+        case WorkerLost(reason=reason):
+            return request(worker_lost=session_pb2.WorkerLost(reason=reason))
+        case Heartbeat(sequence=sequence):
+            return request(heartbeat=session_pb2.Heartbeat(sequence=sequence))
+        case ProfileMeasured(request_id=request_id, profile=profile):
+            measured = session_pb2.ProfileMeasured(request_id=request_id, profile=profile_to_proto(profile))
+            return request(profile_measured=measured)
+        case TokensCounted(request_id=request_id, counts=counts):
+            return request(tokens_counted=session_pb2.TokensCounted(request_id=request_id, counts=counts))
+        case RequestFailed(request_id=request_id, detail=detail):
+            return request(request_failed=session_pb2.RequestFailed(request_id=request_id, detail=detail))
+        case EpochJoined():
+            return request(epoch_joined=_joined_to_proto(event))
+        case StepDone(epoch=epoch, step=step):
+            return request(step_done=session_pb2.StepDone(epoch=epoch_to_proto(epoch), step=step))
+        case BeatDone(report=report):
+            return request(beat_done=beat_report_to_proto(report))
+        case PreviewMade(epoch=epoch, step=step, png=png):
+            return request(preview_made=session_pb2.PreviewMade(epoch=epoch_to_proto(epoch), step=step, png=png))
+        case ImageMade():
+            return request(image_made=_image_to_proto(event))
+        case EpochEnded():
+            return request(epoch_ended=_ended_to_proto(event))
+        case StoreRequest():
+            return request(store_request=_store_to_proto(event))
+        case _:
+            assert_never(event)
+
+
+def event_from_proto(proto: session_pb2.SessionRequest) -> AgentEvent:
+    """Decodes an event.
+
+    Raises:
+        WireError: the event is not known here, or a field of it means nothing.
+    """
+    decode = _DECODERS.get(proto.WhichOneof("event") or "")
+    if decode is None:
+        raise FieldError("event", "is not set, or is of a kind that this version does not know")
+    return decode(proto)
+
+
+def _register_to_proto(event: Register) -> session_pb2.Register:
+    return session_pb2.Register(
+        agent=event.agent,
+        protocol_version=event.protocol_version,
+        software=software_to_proto(event.software),
+        device=device_facts_to_proto(event.device),
+    )
+
+
+def _register_from_proto(request: session_pb2.SessionRequest) -> Register:
+    proto = request.register
+    return Register(
+        agent=AgentId(name(proto.agent, "register.agent")),
+        protocol_version=proto.protocol_version,
+        software=software_from_proto(proto.software),
+        device=device_facts_from_proto(part(proto, "device", proto.device, "register"), "register.device"),
+    )
+
+
+def _ready_from_proto(request: session_pb2.SessionRequest) -> WorkerReady:
+    return WorkerReady(
+        models=tuple(
+            model_facts_from_proto(model, f"worker_ready.models[{index}]")
+            for index, model in enumerate(request.worker_ready.models)
+        )
+    )
+
+
+def _lost_from_proto(request: session_pb2.SessionRequest) -> WorkerLost:
+    return WorkerLost(reason=request.worker_lost.reason)
+
+
+def _heartbeat_from_proto(request: session_pb2.SessionRequest) -> Heartbeat:
+    return Heartbeat(sequence=request.heartbeat.sequence)
+
+
+def _profile_from_proto(request: session_pb2.SessionRequest) -> ProfileMeasured:
+    proto = request.profile_measured
+    profile = part(proto, "profile", proto.profile, "profile_measured")
+    return ProfileMeasured(request_id=proto.request_id, profile=profile_from_proto(profile, "profile_measured.profile"))
+
+
+def _tokens_from_proto(request: session_pb2.SessionRequest) -> TokensCounted:
+    return TokensCounted(request_id=request.tokens_counted.request_id, counts=tuple(request.tokens_counted.counts))
+
+
+def _failed_from_proto(request: session_pb2.SessionRequest) -> RequestFailed:
+    return RequestFailed(request_id=request.request_failed.request_id, detail=request.request_failed.detail)
+
+
+def _joined_to_proto(event: EpochJoined) -> session_pb2.EpochJoined:
+    return session_pb2.EpochJoined(
+        epoch=epoch_to_proto(event.epoch),
+        encode_s=event.encode_s,
+        links=[link_to_proto(peer, link) for peer, link in event.links],
+    )
+
+
+def _joined_from_proto(request: session_pb2.SessionRequest) -> EpochJoined:
+    proto = request.epoch_joined
+    return EpochJoined(
+        epoch=_epoch(proto, "epoch_joined"),
+        encode_s=finite(proto.encode_s, "epoch_joined.encode_s"),
+        links=tuple(link_from_proto(link, f"epoch_joined.links[{index}]") for index, link in enumerate(proto.links)),
+    )
+
+
+def _step_from_proto(request: session_pb2.SessionRequest) -> StepDone:
+    return StepDone(epoch=_epoch(request.step_done, "step_done"), step=request.step_done.step)
+
+
+def _beat_from_proto(request: session_pb2.SessionRequest) -> BeatDone:
+    return BeatDone(report=beat_report_from_proto(request.beat_done, "beat_done"))
+
+
+def _preview_from_proto(request: session_pb2.SessionRequest) -> PreviewMade:
+    proto = request.preview_made
+    return PreviewMade(epoch=_epoch(proto, "preview_made"), step=proto.step, png=proto.png)
+
+
+def _image_to_proto(event: ImageMade) -> session_pb2.ImageMade:
+    return session_pb2.ImageMade(
+        epoch=epoch_to_proto(event.epoch),
+        offset=event.offset,
+        data=event.data,
+        last=event.last,
+        decode_s=event.decode_s,
+    )
+
+
+def _image_from_proto(request: session_pb2.SessionRequest) -> ImageMade:
+    proto = request.image_made
+    return ImageMade(
+        epoch=_epoch(proto, "image_made"),
+        offset=proto.offset,
+        data=proto.data,
+        last=proto.last,
+        decode_s=finite(proto.decode_s, "image_made.decode_s"),
+    )
+
+
+def _ended_to_proto(event: EpochEnded) -> session_pb2.EpochEnded:
+    return session_pb2.EpochEnded(
+        epoch=epoch_to_proto(event.epoch),
+        outcome=EPOCH_OUTCOMES.to_proto(event.outcome),
+        held_boundaries=event.held_boundaries,
+        detail=event.detail,
+        gang_intact=event.gang_intact,
+    )
+
+
+def _ended_from_proto(request: session_pb2.SessionRequest) -> EpochEnded:
+    proto = request.epoch_ended
+    return EpochEnded(
+        epoch=_epoch(proto, "epoch_ended"),
+        outcome=EPOCH_OUTCOMES.from_proto(proto.outcome, "epoch_ended.outcome"),
+        held_boundaries=tuple(proto.held_boundaries),
+        detail=proto.detail,
+        gang_intact=proto.gang_intact,
+    )
+
+
+def _store_to_proto(event: StoreRequest) -> session_pb2.StoreRequest:
+    return session_pb2.StoreRequest(
+        gang=event.gang,
+        request_id=event.request_id,
+        operation=STORE_OPERATIONS.to_proto(event.operation),
+        key=event.key,
+        value=event.value,
+        amount=event.amount,
+    )
+
+
+def _store_from_proto(request: session_pb2.SessionRequest) -> StoreRequest:
+    proto = request.store_request
+    return StoreRequest(
+        gang=GangId(name(proto.gang, "store_request.gang")),
+        request_id=proto.request_id,
+        operation=STORE_OPERATIONS.from_proto(proto.operation, "store_request.operation"),
+        key=proto.key,
+        value=proto.value,
+        amount=proto.amount,
+    )
+
+
+def _epoch(
+    proto: session_pb2.EpochJoined
+    | session_pb2.StepDone
+    | session_pb2.PreviewMade
+    | session_pb2.ImageMade
+    | session_pb2.EpochEnded,
+    path: str,
+) -> EpochId:
+    return epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch")
+
+
+_DECODERS: dict[str, Callable[[session_pb2.SessionRequest], AgentEvent]] = {
+    "register": _register_from_proto,
+    "worker_ready": _ready_from_proto,
+    "worker_lost": _lost_from_proto,
+    "heartbeat": _heartbeat_from_proto,
+    "profile_measured": _profile_from_proto,
+    "tokens_counted": _tokens_from_proto,
+    "request_failed": _failed_from_proto,
+    "epoch_joined": _joined_from_proto,
+    "step_done": _step_from_proto,
+    "beat_done": _beat_from_proto,
+    "preview_made": _preview_from_proto,
+    "image_made": _image_from_proto,
+    "epoch_ended": _ended_from_proto,
+    "store_request": _store_from_proto,
+}

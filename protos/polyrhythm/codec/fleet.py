@@ -1,0 +1,147 @@
+"""Devices, models and agents, to and from ``polyrhythm.v1``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from polyrhythm.codec.fields import EnumTable, finite, name, part
+from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm.ids import AgentId
+from polyrhythm.v1 import fleet_pb2
+
+DEVICE_KINDS = EnumTable(
+    DeviceKind,
+    {DeviceKind.CPU: fleet_pb2.DEVICE_KIND_CPU, DeviceKind.CUDA: fleet_pb2.DEVICE_KIND_CUDA},
+)
+AGENT_STATES = EnumTable(
+    AgentState,
+    {
+        AgentState.LOADING: fleet_pb2.AGENT_STATE_LOADING,
+        AgentState.READY: fleet_pb2.AGENT_STATE_READY,
+        AgentState.WORKING: fleet_pb2.AGENT_STATE_WORKING,
+    },
+)
+
+
+def software_to_proto(software: Iterable[tuple[str, str]]) -> list[fleet_pb2.SoftwareVersion]:
+    """Encodes names and versions of software, in order."""
+    return [fleet_pb2.SoftwareVersion(name=name_, version=version) for name_, version in software]
+
+
+def software_from_proto(protos: Iterable[fleet_pb2.SoftwareVersion]) -> tuple[tuple[str, str], ...]:
+    """Decodes names and versions of software, in order."""
+    return tuple((proto.name, proto.version) for proto in protos)
+
+
+def device_facts_to_proto(device: DeviceFacts) -> fleet_pb2.Device:
+    """Encodes a device."""
+    return fleet_pb2.Device(
+        uuid=device.uuid,
+        name=device.name,
+        kind=DEVICE_KINDS.to_proto(device.kind),
+        memory_total_bytes=device.memory_total_bytes,
+        memory_free_bytes=device.memory_free_bytes,
+        driver=device.driver,
+        emulated_speed=device.emulated_speed,
+    )
+
+
+def device_facts_from_proto(proto: fleet_pb2.Device, path: str = "device") -> DeviceFacts:
+    """Decodes a device.
+
+    Raises:
+        WireError: the kind is unknown, the uuid is empty, or the emulated speed is not finite.
+    """
+    emulated_speed = (
+        finite(proto.emulated_speed, f"{path}.emulated_speed") if proto.HasField("emulated_speed") else None
+    )
+    return DeviceFacts(
+        uuid=name(proto.uuid, f"{path}.uuid"),
+        name=proto.name,
+        kind=DEVICE_KINDS.from_proto(proto.kind, f"{path}.kind"),
+        memory_total_bytes=proto.memory_total_bytes,
+        memory_free_bytes=proto.memory_free_bytes,
+        driver=proto.driver,
+        emulated_speed=emulated_speed,
+    )
+
+
+def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
+    """Encodes what a model is and takes."""
+    return fleet_pb2.Model(
+        model=model.model,
+        family=model.family,
+        fingerprint=model.fingerprint,
+        dtype=model.dtype,
+        samplers=model.samplers,
+        default_width_px=model.default_width_px,
+        default_height_px=model.default_height_px,
+        default_steps=model.default_steps,
+        default_guidance=model.default_guidance,
+        pixel_multiple=model.pixel_multiple,
+        row_unit_px=model.row_unit_px,
+        pixels_max=model.pixels_max,
+        token_limit=model.token_limit,
+        layers=model.layers,
+        exchange_bytes_per_token=model.exchange_bytes_per_token,
+        token_px=model.token_px,
+        latent_bytes_per_token=model.latent_bytes_per_token,
+        weights_bytes=model.weights_bytes,
+    )
+
+
+def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> ModelFacts:
+    """Decodes what a model is and takes.
+
+    Raises:
+        WireError: the name is empty, or the default guidance is not finite.
+    """
+    return ModelFacts(
+        model=name(proto.model, f"{path}.model"),
+        family=proto.family,
+        fingerprint=proto.fingerprint,
+        dtype=proto.dtype,
+        samplers=tuple(proto.samplers),
+        default_width_px=proto.default_width_px,
+        default_height_px=proto.default_height_px,
+        default_steps=proto.default_steps,
+        default_guidance=finite(proto.default_guidance, f"{path}.default_guidance"),
+        pixel_multiple=proto.pixel_multiple,
+        row_unit_px=proto.row_unit_px,
+        pixels_max=proto.pixels_max,
+        token_limit=proto.token_limit,
+        layers=proto.layers,
+        exchange_bytes_per_token=proto.exchange_bytes_per_token,
+        token_px=proto.token_px,
+        latent_bytes_per_token=proto.latent_bytes_per_token,
+        weights_bytes=proto.weights_bytes,
+    )
+
+
+def agent_view_to_proto(view: AgentView) -> fleet_pb2.Agent:
+    """Encodes a connected agent."""
+    return fleet_pb2.Agent(
+        agent=view.agent,
+        state=AGENT_STATES.to_proto(view.state),
+        device=device_facts_to_proto(view.device),
+        models=[model_facts_to_proto(model) for model in view.models],
+        software=software_to_proto(view.software),
+    )
+
+
+def agent_view_from_proto(proto: fleet_pb2.Agent, path: str = "agent") -> AgentView:
+    """Decodes a connected agent.
+
+    Raises:
+        WireError: a part is missing or means nothing.
+    """
+    return AgentView(
+        agent=AgentId(name(proto.agent, f"{path}.agent")),
+        state=AGENT_STATES.from_proto(proto.state, f"{path}.state"),
+        device=device_facts_from_proto(part(proto, "device", proto.device, path), f"{path}.device"),
+        models=tuple(
+            model_facts_from_proto(model, f"{path}.models[{index}]") for index, model in enumerate(proto.models)
+        ),
+        software=software_from_proto(proto.software),
+    )

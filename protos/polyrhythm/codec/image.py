@@ -1,0 +1,146 @@
+"""Requests for pictures, to and from protobuf: as users write them, and with all defaults filled in.
+
+The first lie in ``polyrhythm.v1``, the second in ``polyrhythm.agent.v1``.
+A field of a user's request that means nothing is the user's error (InvalidArgumentError); in a message between our own
+processes it is a WireError.
+"""
+
+from __future__ import annotations
+
+from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec.fields import EnumTable, FieldError, finite, name
+from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
+from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.v1 import image_pb2
+
+SAMPLERS = EnumTable(
+    Sampler,
+    {
+        Sampler.DDIM: image_pb2.SAMPLER_DDIM,
+        Sampler.DPM_SOLVER_PP_2M: image_pb2.SAMPLER_DPM_SOLVER_PP_2M,
+    },
+)
+QUALITIES = EnumTable(
+    Quality,
+    {
+        Quality.EXACT: image_pb2.QUALITY_EXACT,
+        Quality.HIGH: image_pb2.QUALITY_HIGH,
+        Quality.BALANCED: image_pb2.QUALITY_BALANCED,
+        Quality.FAST: image_pb2.QUALITY_FAST,
+    },
+)
+_BITS = {"size": 32, "steps": 32, "seed": 64, "count": 32, "preview_every_steps": 32}
+
+
+def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
+    """Encodes what a user asks for.
+
+    Raises:
+        InvalidArgumentError: a number does not fit its field.
+    """
+    _check_fits(request)
+    return image_pb2.ImageRequest(
+        model=request.model,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        width_px=request.width_px,
+        height_px=request.height_px,
+        steps=request.steps,
+        seed=request.seed,
+        guidance=request.guidance,
+        sampler=None if request.sampler is None else SAMPLERS.to_proto(request.sampler),
+        quality=None if request.quality is None else QUALITIES.to_proto(request.quality),
+        count=request.count,
+        preview_every_steps=request.preview_every_steps,
+        plan=None if request.plan is None else plan_to_proto(request.plan),
+    )
+
+
+def image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
+    """Decodes what a user asks for.
+
+    Raises:
+        InvalidArgumentError: names the field that means nothing, as the user wrote it.
+    """
+    try:
+        return _image_request_from_proto(proto)
+    except FieldError as error:
+        raise InvalidArgumentError.of(error.field, error.description) from error
+
+
+def image_spec_to_proto(image: ImageSpec) -> session_pb2.ImageSpec:
+    """Encodes one picture with all defaults filled in."""
+    return session_pb2.ImageSpec(
+        model=image.model,
+        prompt=image.prompt,
+        negative_prompt=image.negative_prompt,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        steps=image.steps,
+        seed=image.seed,
+        guidance=image.guidance,
+        sampler=SAMPLERS.to_proto(image.sampler),
+        quality=QUALITIES.to_proto(image.quality),
+        preview_every_steps=image.preview_every_steps,
+    )
+
+
+def image_spec_from_proto(proto: session_pb2.ImageSpec, path: str = "image") -> ImageSpec:
+    """Decodes one picture with all defaults filled in.
+
+    Raises:
+        WireError: a field means nothing.
+    """
+    return ImageSpec(
+        model=name(proto.model, f"{path}.model"),
+        prompt=proto.prompt,
+        negative_prompt=proto.negative_prompt,
+        width_px=proto.width_px,
+        height_px=proto.height_px,
+        steps=proto.steps,
+        seed=proto.seed,
+        guidance=finite(proto.guidance, f"{path}.guidance"),
+        sampler=SAMPLERS.from_proto(proto.sampler, f"{path}.sampler"),
+        quality=QUALITIES.from_proto(proto.quality, f"{path}.quality"),
+        preview_every_steps=proto.preview_every_steps,
+    )
+
+
+def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
+    if proto.WhichOneof("condition") is None:
+        raise FieldError("prompt", "must be given: it is the only condition that this version understands")
+    return ImageRequest(
+        model=proto.model,
+        prompt=proto.prompt,
+        negative_prompt=proto.negative_prompt,
+        width_px=proto.width_px if proto.HasField("width_px") else None,
+        height_px=proto.height_px if proto.HasField("height_px") else None,
+        steps=proto.steps if proto.HasField("steps") else None,
+        seed=proto.seed if proto.HasField("seed") else None,
+        guidance=finite(proto.guidance, "guidance") if proto.HasField("guidance") else None,
+        # Here alone zero has a meaning of its own: the model's default sampler, the balanced policy.
+        sampler=SAMPLERS.from_proto(proto.sampler, "sampler") if proto.sampler else None,
+        quality=QUALITIES.from_proto(proto.quality, "quality") if proto.quality else None,
+        count=proto.count if proto.HasField("count") else 1,
+        preview_every_steps=proto.preview_every_steps,
+        plan=plan_from_proto(proto.plan, "plan") if proto.HasField("plan") else None,
+    )
+
+
+def _check_fits(request: ImageRequest) -> None:
+    values = (
+        ("size", request.width_px),
+        ("size", request.height_px),
+        ("steps", request.steps),
+        ("seed", request.seed),
+        ("count", request.count),
+        ("preview_every_steps", request.preview_every_steps),
+    )
+    found = [
+        FieldViolation(field=field, description=f"must fit {_BITS[field]} bits, got {value}")
+        for field, value in values
+        if value is not None and not -(2 ** (_BITS[field] - 1)) <= value < 2 ** (_BITS[field] - 1)
+    ]
+    if found:
+        raise InvalidArgumentError(*found)

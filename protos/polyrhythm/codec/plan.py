@@ -1,0 +1,220 @@
+"""Plans, their predictions and explanations, to and from ``polyrhythm.v1``."""
+
+from __future__ import annotations
+
+from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
+from polyrhythm.explanation import AgentPrediction, Candidate, Exclusion, ExclusionReason, Explanation, Prediction
+from polyrhythm.ids import AgentId
+from polyrhythm.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.rows import RowRange
+from polyrhythm.v1 import plan_pb2
+
+EXCHANGES = EnumTable(
+    Exchange,
+    {
+        Exchange.SYNCHRONOUS: plan_pb2.EXCHANGE_SYNCHRONOUS,
+        Exchange.DISPLACED: plan_pb2.EXCHANGE_DISPLACED,
+    },
+)
+EXCLUSION_REASONS = EnumTable(
+    ExclusionReason,
+    {
+        ExclusionReason.TOO_SLOW: plan_pb2.EXCLUSION_REASON_TOO_SLOW,
+        ExclusionReason.NOT_READY: plan_pb2.EXCLUSION_REASON_NOT_READY,
+        ExclusionReason.WRONG_MODEL: plan_pb2.EXCLUSION_REASON_WRONG_MODEL,
+    },
+)
+
+
+def rows_to_proto(rows: RowRange) -> plan_pb2.RowRange:
+    """Encodes a range of row units."""
+    return plan_pb2.RowRange(begin=rows.begin, end=rows.end)
+
+
+def rows_from_proto(proto: plan_pb2.RowRange, path: str = "rows") -> RowRange:
+    """Decodes a range of row units.
+
+    Raises:
+        WireError: the range runs backwards.
+    """
+    with invariants(path):
+        return RowRange(begin=proto.begin, end=proto.end)
+
+
+def assignment_to_proto(assignment: Assignment) -> plan_pb2.Assignment:
+    """Encodes one agent's share of a segment."""
+    return plan_pb2.Assignment(agent=assignment.agent, rows=rows_to_proto(assignment.rows), stride=assignment.stride)
+
+
+def assignment_from_proto(proto: plan_pb2.Assignment, path: str = "assignment") -> Assignment:
+    """Decodes one agent's share of a segment.
+
+    Raises:
+        WireError: rows are missing or backwards, the stride is less than 1, or the agent has no name.
+    """
+    rows = rows_from_proto(part(proto, "rows", proto.rows, path), f"{path}.rows")
+    agent = AgentId(name(proto.agent, f"{path}.agent"))
+    with invariants(path):
+        return Assignment(agent=agent, rows=rows, stride=proto.stride)
+
+
+def segment_to_proto(segment: Segment) -> plan_pb2.Segment:
+    """Encodes a segment."""
+    return plan_pb2.Segment(
+        begin_step=segment.begin_step,
+        end_step=segment.end_step,
+        beat_steps=segment.beat_steps,
+        exchange=EXCHANGES.to_proto(segment.exchange),
+        assignments=[assignment_to_proto(assignment) for assignment in segment.assignments],
+    )
+
+
+def segment_from_proto(proto: plan_pb2.Segment, path: str = "segment") -> Segment:
+    """Decodes a segment.
+
+    Raises:
+        WireError: a field means nothing, or the segment breaks an invariant.
+    """
+    exchange = EXCHANGES.from_proto(proto.exchange, f"{path}.exchange")
+    assignments = tuple(
+        assignment_from_proto(assignment, f"{path}.assignments[{index}]")
+        for index, assignment in enumerate(proto.assignments)
+    )
+    with invariants(path):
+        return Segment(
+            begin_step=proto.begin_step,
+            end_step=proto.end_step,
+            beat_steps=proto.beat_steps,
+            exchange=exchange,
+            assignments=assignments,
+        )
+
+
+def plan_to_proto(plan: Plan) -> plan_pb2.Plan:
+    """Encodes a plan."""
+    return plan_pb2.Plan(
+        version=plan.version,
+        begin_step=plan.begin_step,
+        steps=plan.steps,
+        segments=[segment_to_proto(segment) for segment in plan.segments],
+        encoder=plan.encoder,
+        decoder=plan.decoder,
+    )
+
+
+def plan_from_proto(proto: plan_pb2.Plan, path: str = "plan") -> Plan:
+    """Decodes a plan.
+
+    Raises:
+        WireError: a field means nothing, or the plan breaks an invariant.
+    """
+    segments = tuple(
+        segment_from_proto(segment, f"{path}.segments[{index}]") for index, segment in enumerate(proto.segments)
+    )
+    with invariants(path):
+        return Plan(
+            version=proto.version,
+            begin_step=proto.begin_step,
+            steps=proto.steps,
+            segments=segments,
+            encoder=AgentId(proto.encoder),
+            decoder=AgentId(proto.decoder),
+        )
+
+
+def prediction_to_proto(prediction: Prediction) -> plan_pb2.Prediction:
+    """Encodes what a plan costs."""
+    return plan_pb2.Prediction(
+        encode_s=prediction.encode_s,
+        denoise_s=prediction.denoise_s,
+        decode_s=prediction.decode_s,
+        agents=[
+            plan_pb2.AgentPrediction(
+                agent=share.agent, busy_s=share.busy_s, wait_s=share.wait_s, sent_bytes=share.sent_bytes
+            )
+            for share in prediction.agents
+        ],
+    )
+
+
+def prediction_from_proto(proto: plan_pb2.Prediction, path: str = "prediction") -> Prediction:
+    """Decodes what a plan costs.
+
+    Raises:
+        WireError: a number is not finite, or an agent has no name.
+    """
+    return Prediction(
+        encode_s=finite(proto.encode_s, f"{path}.encode_s"),
+        denoise_s=finite(proto.denoise_s, f"{path}.denoise_s"),
+        decode_s=finite(proto.decode_s, f"{path}.decode_s"),
+        agents=tuple(
+            AgentPrediction(
+                agent=AgentId(name(share.agent, f"{path}.agents[{index}].agent")),
+                busy_s=finite(share.busy_s, f"{path}.agents[{index}].busy_s"),
+                wait_s=finite(share.wait_s, f"{path}.agents[{index}].wait_s"),
+                sent_bytes=share.sent_bytes,
+            )
+            for index, share in enumerate(proto.agents)
+        ),
+    )
+
+
+def candidate_to_proto(candidate: Candidate) -> plan_pb2.Candidate:
+    """Encodes one plan of the search."""
+    return plan_pb2.Candidate(
+        label=candidate.label,
+        plan=plan_to_proto(candidate.plan),
+        prediction=prediction_to_proto(candidate.prediction),
+    )
+
+
+def candidate_from_proto(proto: plan_pb2.Candidate, path: str = "candidate") -> Candidate:
+    """Decodes one plan of the search.
+
+    Raises:
+        WireError: a part is missing or means nothing.
+    """
+    return Candidate(
+        label=proto.label,
+        plan=plan_from_proto(part(proto, "plan", proto.plan, path), f"{path}.plan"),
+        prediction=prediction_from_proto(part(proto, "prediction", proto.prediction, path), f"{path}.prediction"),
+    )
+
+
+def explanation_to_proto(explanation: Explanation) -> plan_pb2.Explanation:
+    """Encodes why a plan was chosen."""
+    return plan_pb2.Explanation(
+        chosen=candidate_to_proto(explanation.chosen),
+        runners_up=[candidate_to_proto(candidate) for candidate in explanation.runners_up],
+        exclusions=[
+            plan_pb2.Exclusion(
+                agent=exclusion.agent,
+                reason=EXCLUSION_REASONS.to_proto(exclusion.reason),
+                detail=exclusion.detail,
+            )
+            for exclusion in explanation.exclusions
+        ],
+    )
+
+
+def explanation_from_proto(proto: plan_pb2.Explanation, path: str = "explanation") -> Explanation:
+    """Decodes why a plan was chosen.
+
+    Raises:
+        WireError: a part is missing or means nothing.
+    """
+    return Explanation(
+        chosen=candidate_from_proto(part(proto, "chosen", proto.chosen, path), f"{path}.chosen"),
+        runners_up=tuple(
+            candidate_from_proto(candidate, f"{path}.runners_up[{index}]")
+            for index, candidate in enumerate(proto.runners_up)
+        ),
+        exclusions=tuple(
+            Exclusion(
+                agent=AgentId(name(exclusion.agent, f"{path}.exclusions[{index}].agent")),
+                reason=EXCLUSION_REASONS.from_proto(exclusion.reason, f"{path}.exclusions[{index}].reason"),
+                detail=exclusion.detail,
+            )
+            for index, exclusion in enumerate(proto.exclusions)
+        ),
+    )

@@ -1,0 +1,127 @@
+"""Parts that commands and events of a session share: epochs, workloads, profiles, links, beat reports."""
+
+from __future__ import annotations
+
+from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec.fields import finite, invariants, name, part
+from polyrhythm.ids import AgentId, EpochId
+from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.reports import BeatReport
+
+
+def epoch_to_proto(epoch: EpochId) -> session_pb2.EpochId:
+    """Encodes the name of a run."""
+    return session_pb2.EpochId(incarnation=epoch.incarnation, counter=epoch.counter)
+
+
+def epoch_from_proto(proto: session_pb2.EpochId, path: str = "epoch") -> EpochId:
+    """Decodes the name of a run.
+
+    Raises:
+        WireError: a number is negative.
+    """
+    with invariants(path):
+        return EpochId(incarnation=proto.incarnation, counter=proto.counter)
+
+
+def workload_to_proto(workload: Workload) -> session_pb2.Workload:
+    """Encodes what a profile is valid for."""
+    return session_pb2.Workload(
+        model=workload.model, width_px=workload.width_px, height_px=workload.height_px, batch=workload.batch
+    )
+
+
+def workload_from_proto(proto: session_pb2.Workload, path: str = "workload") -> Workload:
+    """Decodes what a profile is valid for.
+
+    Raises:
+        WireError: the model has no name.
+    """
+    return Workload(
+        model=name(proto.model, f"{path}.model"),
+        width_px=proto.width_px,
+        height_px=proto.height_px,
+        batch=proto.batch,
+    )
+
+
+def profile_to_proto(profile: Profile) -> session_pb2.Profile:
+    """Encodes a measured cost."""
+    return session_pb2.Profile(
+        agent=profile.agent,
+        workload=workload_to_proto(profile.workload),
+        fixed_s=profile.fixed_s,
+        per_row_s=profile.per_row_s,
+        encode_s=profile.encode_s,
+        decode_s=profile.decode_s,
+        samples=profile.samples,
+    )
+
+
+def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Profile:
+    """Decodes a measured cost.
+
+    Raises:
+        WireError: the workload is missing, or a number is not finite or not positive.
+    """
+    workload = workload_from_proto(part(proto, "workload", proto.workload, path), f"{path}.workload")
+    agent = AgentId(name(proto.agent, f"{path}.agent"))
+    with invariants(path):
+        return Profile(
+            agent=agent,
+            workload=workload,
+            fixed_s=finite(proto.fixed_s, f"{path}.fixed_s"),
+            per_row_s=finite(proto.per_row_s, f"{path}.per_row_s"),
+            encode_s=finite(proto.encode_s, f"{path}.encode_s"),
+            decode_s=finite(proto.decode_s, f"{path}.decode_s"),
+            samples=proto.samples,
+        )
+
+
+def link_to_proto(peer: AgentId, link: Link) -> session_pb2.Link:
+    """Encodes the measured cost of messages to a peer."""
+    return session_pb2.Link(peer=peer, latency_s=link.latency_s, bytes_per_s=link.bytes_per_s)
+
+
+def link_from_proto(proto: session_pb2.Link, path: str = "link") -> tuple[AgentId, Link]:
+    """Decodes the measured cost of messages to a peer.
+
+    Raises:
+        WireError: the peer has no name, or a number is not finite.
+    """
+    return AgentId(name(proto.peer, f"{path}.peer")), Link(
+        latency_s=finite(proto.latency_s, f"{path}.latency_s"),
+        bytes_per_s=finite(proto.bytes_per_s, f"{path}.bytes_per_s"),
+    )
+
+
+def beat_report_to_proto(report: BeatReport) -> session_pb2.BeatDone:
+    """Encodes one agent's account of one beat."""
+    return session_pb2.BeatDone(
+        epoch=epoch_to_proto(report.epoch),
+        boundary_step=report.boundary_step,
+        plan_version=report.plan_version,
+        active_steps=report.active_steps,
+        busy_s=report.busy_s,
+        wait_s=report.wait_s,
+        sent_bytes=report.sent_bytes,
+        wall_s=report.wall_s,
+    )
+
+
+def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done") -> BeatReport:
+    """Decodes one agent's account of one beat.
+
+    Raises:
+        WireError: the epoch is missing, or a number is not finite.
+    """
+    return BeatReport(
+        epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
+        boundary_step=proto.boundary_step,
+        plan_version=proto.plan_version,
+        active_steps=proto.active_steps,
+        busy_s=finite(proto.busy_s, f"{path}.busy_s"),
+        wait_s=finite(proto.wait_s, f"{path}.wait_s"),
+        sent_bytes=proto.sent_bytes,
+        wall_s=finite(proto.wall_s, f"{path}.wall_s"),
+    )

@@ -1,0 +1,307 @@
+"""Hypothesis strategies for every type that crosses a process boundary. Values are valid by construction.
+
+The strategies of a union stand in the order of its members.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from polyrhythm import explanation, facts, fleet, image, job_events, messages, plan, profile, reports
+from polyrhythm.errors import FieldViolation
+from polyrhythm.ids import AgentId, EpochId, GangId, JobId
+from polyrhythm.rows import RowRange, ranges_from_counts
+
+int32s = st.integers(0, 2**31 - 1)
+int64s = st.integers(0, 2**63 - 1)
+# Lone surrogates are no text: protobuf refuses them, and so does every terminal.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+seconds = st.floats(0, 1e6)
+blobs = st.binary(max_size=64)
+agents = names.map(AgentId)
+epochs = st.builds(EpochId, incarnation=int64s, counter=int64s)
+software = st.lists(st.tuples(texts, texts), max_size=3).map(tuple)
+
+
+def tuples(inner: st.SearchStrategy, size: int = 3) -> st.SearchStrategy:
+    return st.lists(inner, max_size=size).map(tuple)
+
+
+@st.composite
+def segments(
+    draw: st.DrawFn,
+    begin_step: int = 0,
+    members: tuple[AgentId, ...] = (),
+    row_count: int = 0,
+    synchronous: bool = False,
+) -> plan.Segment:
+    members = members or tuple(draw(st.lists(agents, min_size=1, max_size=4, unique=True)))
+    row_count = row_count or draw(st.integers(1, 64))
+    cuts = sorted(draw(st.lists(st.integers(0, row_count), min_size=len(members) - 1, max_size=len(members) - 1)))
+    counts = [end - begin for begin, end in zip([0, *cuts], [*cuts, row_count], strict=True)]
+    exchange = plan.Exchange.SYNCHRONOUS if synchronous else draw(st.sampled_from(plan.Exchange))
+    strides = [1] if exchange is plan.Exchange.SYNCHRONOUS else [1, 2, 4]
+    beat_steps = 4 * draw(st.integers(1, 3))
+    return plan.Segment(
+        begin_step=begin_step,
+        end_step=begin_step + beat_steps * draw(st.integers(1, 3)),
+        beat_steps=beat_steps,
+        exchange=exchange,
+        assignments=tuple(
+            plan.Assignment(agent=member, rows=rows, stride=draw(st.sampled_from(strides)))
+            for member, rows in zip(members, ranges_from_counts(counts), strict=True)
+        ),
+    )
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> plan.Plan:
+    begin_step = draw(st.integers(0, 20))
+    first = draw(segments(begin_step=begin_step, synchronous=True))
+    parts = [first]
+    for _ in range(draw(st.integers(0, 2))):
+        parts.append(draw(segments(parts[-1].end_step, first.agents, first.row_count)))
+    return plan.Plan(
+        version=draw(st.integers(1, 9)),
+        begin_step=begin_step,
+        steps=parts[-1].end_step,
+        segments=tuple(parts),
+        encoder=draw(st.sampled_from(first.agents)),
+        decoder=draw(st.sampled_from(first.agents)),
+    )
+
+
+predictions = st.builds(
+    explanation.Prediction,
+    encode_s=seconds,
+    denoise_s=seconds,
+    decode_s=seconds,
+    agents=tuples(
+        st.builds(explanation.AgentPrediction, agent=agents, busy_s=seconds, wait_s=seconds, sent_bytes=int64s)
+    ),
+)
+candidates = st.builds(explanation.Candidate, label=texts, plan=plans(), prediction=predictions)
+explanations = st.builds(
+    explanation.Explanation,
+    chosen=candidates,
+    runners_up=tuples(candidates, 2),
+    exclusions=tuples(
+        st.builds(
+            explanation.Exclusion,
+            agent=agents,
+            reason=st.sampled_from(explanation.ExclusionReason),
+            detail=texts,
+        )
+    ),
+)
+devices = st.builds(
+    facts.DeviceFacts,
+    uuid=names,
+    name=texts,
+    kind=st.sampled_from(facts.DeviceKind),
+    memory_total_bytes=int64s,
+    memory_free_bytes=int64s,
+    driver=texts,
+    emulated_speed=st.none() | st.floats(0, 1),
+)
+models = st.builds(
+    facts.ModelFacts,
+    model=names,
+    family=texts,
+    fingerprint=texts,
+    dtype=texts,
+    samplers=tuples(texts),
+    default_width_px=int32s,
+    default_height_px=int32s,
+    default_steps=int32s,
+    default_guidance=seconds,
+    pixel_multiple=int32s,
+    row_unit_px=int32s,
+    pixels_max=int64s,
+    token_limit=int32s,
+    layers=int32s,
+    exchange_bytes_per_token=int64s,
+    token_px=int32s,
+    latent_bytes_per_token=int64s,
+    weights_bytes=int64s,
+)
+agent_views = st.builds(
+    fleet.AgentView,
+    agent=agents,
+    state=st.sampled_from(fleet.AgentState),
+    device=devices,
+    models=tuples(models),
+    software=software,
+)
+image_requests = st.builds(
+    image.ImageRequest,
+    prompt=texts,
+    model=texts,
+    negative_prompt=texts,
+    width_px=st.none() | int32s,
+    height_px=st.none() | int32s,
+    steps=st.none() | int32s,
+    seed=st.none() | int64s,
+    guidance=st.none() | seconds,
+    sampler=st.none() | st.sampled_from(image.Sampler),
+    quality=st.none() | st.sampled_from(image.Quality),
+    count=int32s,
+    preview_every_steps=int32s,
+    plan=st.none() | plans(),
+)
+image_specs = st.builds(
+    image.ImageSpec,
+    model=names,
+    prompt=texts,
+    negative_prompt=texts,
+    width_px=int32s,
+    height_px=int32s,
+    steps=int32s,
+    seed=int64s,
+    guidance=seconds,
+    sampler=st.sampled_from(image.Sampler),
+    quality=st.sampled_from(image.Quality),
+    preview_every_steps=int32s,
+)
+rows_held = st.builds(
+    lambda begin_step, count, rows, stride: (begin_step, begin_step + count, rows.begin, rows.end, stride),
+    st.integers(0, 100),
+    st.integers(0, 100),
+    st.builds(lambda begin, count: RowRange(begin=begin, end=begin + count), st.integers(0, 99), st.integers(0, 99)),
+    st.integers(1, 4),
+)
+job_reports = st.builds(
+    reports.JobReport,
+    job=names.map(JobId),
+    image_index=int32s,
+    seed=int64s,
+    plans=tuples(plans(), 2),
+    agents=tuples(
+        st.builds(
+            reports.AgentUsage,
+            agent=agents,
+            device=texts,
+            rows=tuples(rows_held),
+            steps=int32s,
+            busy_s=seconds,
+            wait_s=seconds,
+            sent_bytes=int64s,
+            emulated=st.booleans(),
+        )
+    ),
+    encode_s=seconds,
+    denoise_s=seconds,
+    decode_s=seconds,
+    queued_s=seconds,
+    predicted_denoise_s=seconds,
+    versions=software,
+)
+job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
+    st.builds(job_events.Accepted, job=names.map(JobId)),
+    st.builds(job_events.Queued, position=int32s),
+    st.builds(job_events.Profiling, agents=tuples(agents)),
+    st.builds(job_events.Planned, image_index=int32s, explanation=explanations),
+    st.builds(
+        job_events.Progressed, image_index=int32s, step=int32s, steps=int32s, left_s=seconds, agents=tuples(agents)
+    ),
+    st.builds(job_events.Previewed, image_index=int32s, step=int32s, png=blobs),
+    st.builds(job_events.AgentFailed, agent=agents, reason=texts),
+    st.builds(
+        job_events.Replanned,
+        image_index=int32s,
+        reason=st.sampled_from(job_events.ReplanReason),
+        begin_step=int32s,
+        plan=plans(),
+    ),
+    st.builds(job_events.ImageChunk, image_index=int32s, offset=int64s, data=blobs, last=st.booleans()),
+    st.builds(job_events.ImageCompleted, report=job_reports),
+)
+workloads = st.builds(profile.Workload, model=names, width_px=int32s, height_px=int32s, batch=int32s)
+commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
+    st.builds(messages.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
+    st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads),
+    st.builds(messages.CountTokens, request_id=int64s, model=names, texts=tuples(texts)),
+    st.builds(
+        messages.StartEpoch,
+        epoch=epochs,
+        gang=names.map(GangId),
+        members=tuples(agents),
+        job=names.map(JobId),
+        image=image_specs,
+        begin_step=int32s,
+        root=agents,
+        decoder=agents,
+        plan_version=int32s,
+        segments=tuples(segments(), 2),
+        complete=st.booleans(),
+        step_timeout_s=seconds,
+    ),
+    st.builds(
+        messages.ExtendPlan,
+        epoch=epochs,
+        plan_version=int32s,
+        segments=tuples(segments(), 2),
+        complete=st.booleans(),
+    ),
+    st.builds(messages.CancelEpoch, epoch=epochs),
+    st.builds(messages.AbortEpoch, epoch=epochs, reason=texts),
+    st.builds(messages.ForgetJob, job=names.map(JobId)),
+    st.builds(messages.StoreReply, request_id=int64s, value=blobs, found=st.booleans()),
+)
+profiles = st.builds(
+    profile.Profile,
+    agent=agents,
+    workload=workloads,
+    fixed_s=seconds,
+    per_row_s=st.floats(1e-9, 10),
+    encode_s=seconds,
+    decode_s=seconds,
+    samples=int32s,
+)
+links = st.tuples(agents, st.builds(profile.Link, latency_s=seconds, bytes_per_s=seconds))
+events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
+    st.builds(messages.Register, agent=agents, protocol_version=int32s, software=software, device=devices),
+    st.builds(messages.WorkerReady, models=tuples(models)),
+    st.builds(messages.WorkerLost, reason=texts),
+    st.builds(messages.Heartbeat, sequence=int64s),
+    st.builds(messages.ProfileMeasured, request_id=int64s, profile=profiles),
+    st.builds(messages.TokensCounted, request_id=int64s, counts=tuples(int32s)),
+    st.builds(messages.RequestFailed, request_id=int64s, detail=texts),
+    st.builds(messages.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
+    st.builds(messages.StepDone, epoch=epochs, step=int32s),
+    st.builds(
+        messages.BeatDone,
+        report=st.builds(
+            reports.BeatReport,
+            epoch=epochs,
+            boundary_step=int32s,
+            plan_version=int32s,
+            active_steps=int32s,
+            busy_s=seconds,
+            wait_s=seconds,
+            sent_bytes=int64s,
+            wall_s=seconds,
+        ),
+    ),
+    st.builds(messages.PreviewMade, epoch=epochs, step=int32s, png=blobs),
+    st.builds(messages.ImageMade, epoch=epochs, offset=int64s, data=blobs, last=st.booleans(), decode_s=seconds),
+    st.builds(
+        messages.EpochEnded,
+        epoch=epochs,
+        outcome=st.sampled_from(messages.EpochOutcome),
+        held_boundaries=tuples(int32s, 2),
+        detail=texts,
+        gang_intact=st.booleans(),
+    ),
+    st.builds(
+        messages.StoreRequest,
+        gang=names.map(GangId),
+        request_id=int64s,
+        operation=st.sampled_from(messages.StoreOperation),
+        key=texts,
+        value=blobs,
+        amount=int64s,
+    ),
+)
+violations = st.builds(FieldViolation, field=names, description=texts)

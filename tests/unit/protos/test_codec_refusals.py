@@ -1,0 +1,203 @@
+"""What a decoder refuses, and how it names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec.fields import FieldError
+from polyrhythm.codec.fleet import agent_view_from_proto, device_facts_from_proto
+from polyrhythm.codec.framing import FRAME_BYTES_MAX, FrameDecoder
+from polyrhythm.codec.image import image_request_from_proto, image_request_to_proto
+from polyrhythm.codec.job_events import job_event_from_proto
+from polyrhythm.codec.messages import command_from_proto, event_from_proto
+from polyrhythm.codec.plan import plan_from_proto
+from polyrhythm.codec.status import STATUS_CODES, error_from_status, error_to_status
+from polyrhythm.errors import ErrorCode, InvalidArgumentError, UnreachableError, WireError
+from polyrhythm.image import ImageRequest
+from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
+
+UNKNOWN: Any = 77
+"""A value that no enum of this version has; proto3 passes it through."""
+
+
+def segment(**changes: Any) -> plan_pb2.Segment:
+    values: dict[str, Any] = {
+        "begin_step": 0,
+        "end_step": 4,
+        "beat_steps": 1,
+        "exchange": plan_pb2.EXCHANGE_SYNCHRONOUS,
+        "assignments": [plan_pb2.Assignment(agent="a", rows=plan_pb2.RowRange(begin=0, end=8), stride=1)],
+    }
+    return plan_pb2.Segment(**(values | changes))
+
+
+def plan(**changes: Any) -> plan_pb2.Plan:
+    values: dict[str, Any] = {
+        "version": 1,
+        "begin_step": 0,
+        "steps": 4,
+        "segments": [segment()],
+        "encoder": "a",
+        "decoder": "a",
+    }
+    return plan_pb2.Plan(**(values | changes))
+
+
+def test_the_base_is_valid() -> None:
+    assert plan_from_proto(plan()).steps == 4
+
+
+WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
+    "unspecified exchange": (
+        lambda: plan_from_proto(plan(segments=[segment(exchange=0)])),
+        "plan.segments[0].exchange",
+    ),
+    "unknown exchange": (
+        lambda: plan_from_proto(plan(segments=[segment(exchange=UNKNOWN)])),
+        "plan.segments[0].exchange",
+    ),
+    "rows missing": (
+        lambda: plan_from_proto(plan(segments=[segment(assignments=[plan_pb2.Assignment(agent="a", stride=1)])])),
+        "plan.segments[0].assignments[0].rows",
+    ),
+    "rows backwards": (
+        lambda: plan_from_proto(
+            plan(
+                segments=[
+                    segment(
+                        assignments=[plan_pb2.Assignment(agent="a", rows=plan_pb2.RowRange(begin=3, end=1), stride=1)]
+                    )
+                ]
+            )
+        ),
+        "plan.segments[0].assignments[0].rows",
+    ),
+    "no assignments": (lambda: plan_from_proto(plan(segments=[segment(assignments=[])])), "plan.segments[0]"),
+    "plan without segments": (lambda: plan_from_proto(plan(segments=[])), "plan"),
+    "foreign encoder": (lambda: plan_from_proto(plan(encoder="b")), "plan"),
+    "event not set": (lambda: event_from_proto(session_pb2.SessionRequest()), "event"),
+    "command not set": (lambda: command_from_proto(session_pb2.SessionResponse()), "command"),
+    "job event not set": (lambda: job_event_from_proto(image_pb2.GenerateResponse()), "event"),
+    "outcome unknown": (
+        lambda: event_from_proto(
+            session_pb2.SessionRequest(
+                epoch_ended=session_pb2.EpochEnded(
+                    epoch=session_pb2.EpochId(),
+                    outcome=UNKNOWN,
+                )
+            )
+        ),
+        "epoch_ended.outcome",
+    ),
+    "store operation unspecified": (
+        lambda: event_from_proto(session_pb2.SessionRequest(store_request=session_pb2.StoreRequest(gang="g"))),
+        "store_request.operation",
+    ),
+    "epoch missing": (
+        lambda: command_from_proto(session_pb2.SessionResponse(cancel_epoch=session_pb2.CancelEpoch())),
+        "cancel_epoch.epoch",
+    ),
+    "epoch negative": (
+        lambda: command_from_proto(
+            session_pb2.SessionResponse(cancel_epoch=session_pb2.CancelEpoch(epoch=session_pb2.EpochId(counter=-1)))
+        ),
+        "cancel_epoch.epoch",
+    ),
+    "image missing": (
+        lambda: command_from_proto(
+            session_pb2.SessionResponse(
+                start_epoch=session_pb2.StartEpoch(epoch=session_pb2.EpochId(), gang="g", job="j")
+            )
+        ),
+        "start_epoch.image",
+    ),
+    "profile not positive": (
+        lambda: event_from_proto(
+            session_pb2.SessionRequest(
+                profile_measured=session_pb2.ProfileMeasured(
+                    profile=session_pb2.Profile(agent="a", workload=session_pb2.Workload(model="m"))
+                )
+            )
+        ),
+        "profile_measured.profile",
+    ),
+    "busy not finite": (
+        lambda: event_from_proto(
+            session_pb2.SessionRequest(beat_done=session_pb2.BeatDone(epoch=session_pb2.EpochId(), busy_s=float("nan")))
+        ),
+        "beat_done.busy_s",
+    ),
+    "device kind unspecified": (lambda: device_facts_from_proto(fleet_pb2.Device(uuid="u")), "device.kind"),
+    "agent without device": (
+        lambda: agent_view_from_proto(fleet_pb2.Agent(agent="a", state=fleet_pb2.AGENT_STATE_READY)),
+        "agent.device",
+    ),
+    "replan reason unknown": (
+        lambda: job_event_from_proto(image_pb2.GenerateResponse(replanned=image_pb2.Replanned(plan=plan()))),
+        "replanned.reason",
+    ),
+}
+
+
+@pytest.mark.parametrize(("decode", "field"), WIRE_REFUSALS.values(), ids=WIRE_REFUSALS.keys())
+def test_a_message_that_means_nothing_names_its_field(decode: Callable[[], object], field: str) -> None:
+    with pytest.raises(WireError) as caught:
+        decode()
+    assert isinstance(caught.value, FieldError)
+    assert caught.value.field == field
+
+
+REQUEST_REFUSALS: dict[str, tuple[image_pb2.ImageRequest, str]] = {
+    "no condition": (image_pb2.ImageRequest(), "prompt"),
+    "unknown sampler": (image_pb2.ImageRequest(prompt="p", sampler=UNKNOWN), "sampler"),
+    "unknown quality": (image_pb2.ImageRequest(prompt="p", quality=UNKNOWN), "quality"),
+    "guidance not finite": (image_pb2.ImageRequest(prompt="p", guidance=float("inf")), "guidance"),
+    "plan in pieces": (
+        image_pb2.ImageRequest(prompt="p", plan=plan(segments=[segment(exchange=0)])),
+        "plan.segments[0].exchange",
+    ),
+}
+
+
+@pytest.mark.parametrize(("proto", "field"), REQUEST_REFUSALS.values(), ids=REQUEST_REFUSALS.keys())
+def test_a_bad_request_is_the_users_error(proto: image_pb2.ImageRequest, field: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        image_request_from_proto(proto)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_numbers_beyond_their_field_are_the_users_error() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        image_request_to_proto(ImageRequest(prompt="p", steps=2**31, seed=2**63))
+    assert [violation.field for violation in caught.value.violations] == ["steps", "seed"]
+
+
+def test_absent_fields_stay_absent() -> None:
+    assert image_request_from_proto(image_pb2.ImageRequest(prompt="p")) == ImageRequest(prompt="p")
+
+
+def test_every_error_code_has_a_status_of_its_own() -> None:
+    assert set(STATUS_CODES) == set(ErrorCode)
+    assert len(set(STATUS_CODES.values())) == len(STATUS_CODES)
+
+
+def test_a_wire_error_reaches_the_other_side_as_bad_input() -> None:
+    back = error_from_status(*error_to_status(FieldError("plan.steps", "is odd")))
+    assert isinstance(back, InvalidArgumentError)
+    assert back.violations[0].field == "plan.steps"
+
+
+def test_a_status_of_grpc_itself_is_told_by_its_code() -> None:
+    back = error_from_status(grpc.StatusCode.UNAVAILABLE, "failed to connect", None)
+    assert isinstance(back, UnreachableError)
+    assert str(back) == "failed to connect"
+
+
+def test_a_garbled_length_is_refused_before_memory_is_asked_for() -> None:
+    with pytest.raises(WireError, match="beyond the limit"):
+        FrameDecoder().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))

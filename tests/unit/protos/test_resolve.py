@@ -1,0 +1,88 @@
+"""Filling in a request's defaults from a model's facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.facts import ModelFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.image import COUNT_MAX, SEED_MAX, ImageRequest, Quality, Sampler, resolve
+from polyrhythm.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.rows import RowRange
+
+FACTS = ModelFacts(
+    model="demo",
+    family="pixart",
+    fingerprint="f",
+    dtype="float32",
+    samplers=("dpmpp-2m", "ddim"),
+    default_width_px=128,
+    default_height_px=96,
+    default_steps=20,
+    default_guidance=4.5,
+    pixel_multiple=8,
+    row_unit_px=8,
+    pixels_max=256 * 256,
+    token_limit=32,
+    layers=4,
+    exchange_bytes_per_token=1024,
+    token_px=8,
+    latent_bytes_per_token=64,
+    weights_bytes=1,
+)
+
+
+def plan(steps: int, rows: int) -> Plan:
+    segment = Segment(
+        begin_step=0,
+        end_step=steps,
+        beat_steps=1,
+        exchange=Exchange.SYNCHRONOUS,
+        assignments=(Assignment(agent=AgentId("a"), rows=RowRange(begin=0, end=rows)),),
+    )
+    agent = AgentId("a")
+    return Plan(version=1, begin_step=0, steps=steps, segments=(segment,), encoder=agent, decoder=agent)
+
+
+def test_absent_fields_take_the_models_defaults() -> None:
+    image = resolve(ImageRequest(prompt="apple"), FACTS, seed=7)
+    assert (image.model, image.width_px, image.height_px, image.steps) == ("demo", 128, 96, 20)
+    assert (image.seed, image.guidance, image.sampler, image.quality) == (
+        7,
+        4.5,
+        Sampler.DPM_SOLVER_PP_2M,
+        Quality.BALANCED,
+    )
+
+
+def test_given_fields_stand() -> None:
+    request = ImageRequest(prompt="apple", seed=1, steps=9, width_px=64, sampler=Sampler.DDIM, quality=Quality.EXACT)
+    image = resolve(request, FACTS, seed=7)
+    assert (image.seed, image.steps, image.width_px) == (1, 9, 64)
+    assert (image.sampler, image.quality) == (Sampler.DDIM, Quality.EXACT)
+
+
+def test_a_fixed_plan_sets_the_steps() -> None:
+    assert resolve(ImageRequest(prompt="apple", plan=plan(6, 12)), FACTS, seed=7).steps == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"count": 0}, ["count"]),
+        ({"count": COUNT_MAX + 1}, ["count"]),
+        ({"count": 2, "seed": SEED_MAX}, ["seed"]),
+        ({"seed": -1}, ["seed"]),
+        ({"prompt": " ", "steps": 0, "count": -3}, ["prompt", "steps", "count"]),
+        ({"plan": plan(6, 12), "steps": 7}, ["plan"]),
+        ({"plan": plan(6, 11)}, ["plan"]),
+        ({"guidance": float("nan")}, ["guidance"]),
+    ],
+)
+def test_every_offending_field_is_named(changes: dict, fields: list[str]) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        resolve(replace(ImageRequest(prompt="apple"), **changes), FACTS, seed=7)
+    assert [violation.field for violation in caught.value.violations] == fields
