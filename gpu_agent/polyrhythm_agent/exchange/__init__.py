@@ -1,0 +1,1 @@
+"""The data plane of a gang: who sends what when (pure), mailboxes, transports, rendezvous."""
