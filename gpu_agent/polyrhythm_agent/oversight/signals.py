@@ -1,0 +1,89 @@
+"""What a daemon's oversight is told, and what it asks for: events in, effects out. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from polyrhythm.messages import AgentCommand, AgentEvent
+
+# --- events ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorConnected:
+    """A coordinator has welcomed this agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorLost:
+    """The session has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandReceived:
+    """The coordinator commands."""
+
+    command: AgentCommand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpoke:
+    """The worker reports."""
+
+    event: AgentEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnded:
+    """The worker process is gone and nothing more will be heard of it."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePassed:
+    """Deadlines are to be looked at; sent every ``TICK_S``."""
+
+
+TICK_S = 0.1
+
+OversightEvent: TypeAlias = (
+    CoordinatorConnected | CoordinatorLost | CommandReceived | WorkerSpoke | WorkerEnded | TimePassed
+)
+
+# --- effects -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWorker:
+    """Start a worker process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillWorker:
+    """End the worker process and its group at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendUp:
+    """Tell the coordinator."""
+
+    event: AgentEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendDown:
+    """Tell the worker."""
+
+    command: AgentCommand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Write a line to the log: something happened that an operator should see."""
+
+    text: str
+
+
+Effect: TypeAlias = StartWorker | KillWorker | SendUp | SendDown | Note
