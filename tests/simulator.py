@@ -1,7 +1,8 @@
 """A single-process reference of a plan: what the picture must be, computed without the exchange or the step loop.
 
-Shares only the model, its sampler and the Plan with the agents. One canvas holds the last published keys and values of every row:
-a displaced step reads the canvas as it was before that fine step, a synchronous step is one forward over the whole image.
+Shares only the model, its sampler and the Plan with the agents. One canvas holds the last published keys and values of
+every row: a displaced step reads the canvas as it was before that fine step, a synchronous step is one forward over the
+whole image.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Which thread carries out which command of a worker: the channel's thread at once, the compute thread in order.
 
-What must not wait behind a running epoch (abort, cancel, more segments, store replies, token counts) is done on the channel's thread.
+What must not wait behind a running epoch (abort, cancel, more segments, store replies, token counts) is done on the
+channel's thread.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class PlanBook:
     def beat_at(self, step: int, *, version: int, current_version: int) -> tuple[Beat | None, int]:
         """The beat that begins at a boundary.
 
-        Follows ``version`` if one of its beats begins there, else goes on with ``current_version`` (a newer plan takes over at the
-        first boundary that both have). Every member that holds the same versions gets the same answer.
+        Follows ``version`` if one of its beats begins there, else goes on with ``current_version`` (a newer plan takes
+        over at the first boundary that both have). Every member that holds the same versions gets the same answer.
 
         Returns:
             The beat and the version it belongs to; None after the last step.

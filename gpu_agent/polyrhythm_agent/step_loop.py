@@ -1,7 +1,7 @@
 """The loop over beats and active steps: the only place where denoiser, exchange and seams meet.
 
-Owns the latent of one picture on one agent. Knows no process, no socket and no clock but the busy clock; what happens is told
-through a callback, so that the same loop runs in threads of a test and in a worker.
+Owns the latent of one picture on one agent. Knows no process, no socket and no clock but the busy clock; what
+happens is told through a callback, so that the same loop runs in threads of a test and in a worker.
 """
 
 from __future__ import annotations
