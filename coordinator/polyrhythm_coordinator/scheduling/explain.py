@@ -1,0 +1,84 @@
+"""Turns the search's options into what a user is told: labels, runner-up plans and reasons for leaving a device out.
+
+Owns words and selection for display. Decides nothing about the chosen plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason
+from polyrhythm.ids import AgentId
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_coordinator.scheduling.cost import predict
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+
+SOLO_KIND = "solo"
+
+RUNNERS_UP_MAX = 5
+"""Other plans shown, one of a kind each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A plan of the search with its predicted seconds from encoding to picture."""
+
+    plan: Plan
+    total_s: float
+
+
+def label_of(plan: Plan) -> str:
+    """What a person calls a plan."""
+    if len(plan.agents) == 1:
+        return f"solo {plan.agents[0]}"
+    strides = sorted({assignment.stride for segment in plan.segments for assignment in segment.assignments})
+    if len(strides) > 1:
+        rule = "strides " + " and ".join(str(stride) for stride in strides)
+    elif all(segment.exchange is Exchange.SYNCHRONOUS for segment in plan.segments):
+        rule = "synchronous"
+    else:
+        rule = "rows only"
+    return f"{len(plan.agents)} agents, {rule}"
+
+
+def candidate_of(option: Option, request: PlanRequest) -> Candidate:
+    """An option with its label and full prediction."""
+    return Candidate(label=label_of(option.plan), plan=option.plan, prediction=predict(option.plan, request))
+
+
+def runners_up(options: Sequence[Option], chosen: Option) -> tuple[Option, ...]:
+    """The fastest option of each other kind, in order of time; the fastest device alone is always among them."""
+    best: dict[str, Option] = {}
+    for option in sorted(options, key=lambda option: option.total_s):
+        best.setdefault(_kind(option.plan), option)
+    best.pop(_kind(chosen.plan))
+    others = list(best.values())
+    shown = others[:RUNNERS_UP_MAX]
+    solo = best.get(SOLO_KIND)
+    if solo is not None and solo not in shown:
+        shown[-1] = solo
+    return tuple(shown)
+
+
+def exclusions(options: Sequence[Option], chosen: Option, request: PlanRequest) -> tuple[Exclusion, ...]:
+    """Why each candidate outside the chosen plan takes no part, with both times."""
+    return tuple(
+        Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, detail=_why_too_slow(agent, options, chosen, request))
+        for agent in request.agents
+        if agent not in chosen.plan.agents
+    )
+
+
+def _kind(plan: Plan) -> str:
+    return SOLO_KIND if len(plan.agents) == 1 else label_of(plan)
+
+
+def _why_too_slow(agent: AgentId, options: Sequence[Option], chosen: Option, request: PlanRequest) -> str:
+    with_it_s = [option.total_s for option in options if agent in option.plan.agents]
+    if with_it_s:
+        return (
+            f"the fastest plan with it takes {min(with_it_s):.3f} s, the chosen one without it {chosen.total_s:.3f} s"
+        )
+    row_s = request.profile(agent).forward_s(1)
+    return f"no plan gains from it: one row takes it {row_s:.3f} s a step, the chosen plan takes {chosen.total_s:.3f} s"

@@ -1,0 +1,109 @@
+"""What the planner is given: one picture, the measured candidates and their links. Owns the sizes that follow from it.
+
+Everything is an argument: the planner reads no clock, no fleet and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from polyrhythm.errors import NoAgentsError
+from polyrhythm.facts import ModelFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec
+from polyrhythm.profile import Link, Profile
+from polyrhythm.rows import RowRange
+
+UNMEASURED_LINK = Link(latency_s=0.3e-3, bytes_per_s=1e9)
+"""Assumed between two agents that never shared a gang.
+
+A few times slower than Gloo over loopback or PCIe and about what 10 GbE reaches. It must not be so slow that the
+search refuses every gang: links are measured only when a gang forms, so a pessimist would never learn better.
+"""
+
+STATE_TENSORS = 2
+"""x and the last x0, sent at every boundary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """One picture to plan.
+
+    Attributes:
+        image: what is asked for.
+        facts: of its model.
+        profiles: one for each agent that may take part, for exactly this picture's workload; their order is the
+            order of ranks and of rows, top of the image first.
+        links: measured links as ``(sender, receiver)``. Where only the other direction was measured, that one
+            counts; where none was, ``UNMEASURED_LINK``.
+        begin_step: 0, or the boundary at which an epoch resumes.
+        version: of the plan to make; counts the re-plans of a job, from 1.
+    """
+
+    image: ImageSpec
+    facts: ModelFacts
+    profiles: tuple[Profile, ...]
+    links: Mapping[tuple[AgentId, AgentId], Link] = field(
+        default_factory=lambda: MappingProxyType(dict[tuple[AgentId, AgentId], Link]())
+    )
+    begin_step: int = 0
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.profiles:
+            raise NoAgentsError(f"no agent is ready with model {self.image.model!r} and a profile for this size")
+        if len(set(self.agents)) != len(self.profiles):
+            raise ValueError(f"an agent is profiled twice: {self.agents}")
+        if not 0 <= self.begin_step < self.image.steps:
+            raise ValueError(f"no steps are left: begin {self.begin_step} of {self.image.steps}")
+        wanted = (self.image.model, self.image.width_px, self.image.height_px, self.batch)
+        for profile in self.profiles:
+            work = profile.workload
+            if (work.model, work.width_px, work.height_px, work.batch) != wanted:
+                raise ValueError(f"profile of {profile.agent} is for {work}, the picture is {wanted}")
+
+    @property
+    def agents(self) -> tuple[AgentId, ...]:
+        """Candidates in rank order."""
+        return tuple(profile.agent for profile in self.profiles)
+
+    @property
+    def batch(self) -> int:
+        """Batch elements of one forward: both guidance halves, or one."""
+        return 2 if self.image.guidance > 1 else 1
+
+    @property
+    def row_count(self) -> int:
+        """Row units of the picture."""
+        return self.facts.row_count(self.image.height_px)
+
+    def profile(self, agent: AgentId) -> Profile:
+        """One candidate's profile.
+
+        Raises:
+            KeyError: the agent is no candidate.
+        """
+        for profile in self.profiles:
+            if profile.agent == agent:
+                return profile
+        raise KeyError(agent)
+
+    def link(self, sender: AgentId, receiver: AgentId) -> Link:
+        """The link from one agent to another, measured or assumed."""
+        return self.links.get((sender, receiver)) or self.links.get((receiver, sender)) or UNMEASURED_LINK
+
+    def tokens(self, rows: RowRange) -> int:
+        """Tokens of a row range; the last row unit of the picture may be short."""
+        height_px = min(rows.end * self.facts.row_unit_px, self.image.height_px) - rows.begin * self.facts.row_unit_px
+        return (self.image.width_px // self.facts.token_px) * (max(0, height_px) // self.facts.token_px)
+
+    def version_bytes(self, rows: RowRange) -> int:
+        """Bytes of one version of a row range's activations, all layers, to one peer."""
+        return self.tokens(rows) * self.facts.exchange_bytes_per_token * self.batch
+
+    def boundary_bytes(self, rows: RowRange) -> int:
+        """Bytes of x and x0 of a row range, to one peer."""
+        fp32_widths = 2 if self.facts.dtype == "float64" else 1
+        return self.tokens(rows) * self.facts.latent_bytes_per_token * fp32_widths * STATE_TENSORS
