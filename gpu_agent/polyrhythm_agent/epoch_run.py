@@ -72,7 +72,7 @@ class EpochRun:
         self._workshop = workshop
         self._book = PlanBook(version=command.plan_version, segments=command.segments, complete=command.complete)
         self._stop = StopRequest()
-        self._gang: Gang | None = None
+        self._exchange: Exchange | None = None
         self._last_preview_step = command.begin_step
 
     @property
@@ -93,9 +93,9 @@ class EpochRun:
         self._stop.abort_reason = reason
         self._book.abort(reason)
         self._workshop.abort_rendezvous(reason)
-        gang = self._gang
-        if gang is not None and gang.transport is not None:
-            gang.transport.abort()
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.abort(reason)
 
     def run(self) -> None:
         """Runs to the end and tells how it ended; raises nothing that belongs to the epoch."""
@@ -127,10 +127,10 @@ class EpochRun:
         workshop.open_rendezvous()
         self._stop.check_abort()  # an abort between the two lines above would have been undone by the first
         gang, links = workshop.gangs.enter(command.gang, command.members)
-        self._gang = gang
-        self._stop.check_abort()
         geometry = workshop.denoiser.geometry(command.image)
         with workshop.open_exchange(gang, geometry) as exchange:
+            self._exchange = exchange
+            self._stop.check_abort()
             condition, encode_s = self._share_condition(exchange)
             run = workshop.denoiser.start(command.image, condition)
             state = self._share_state(exchange, run)

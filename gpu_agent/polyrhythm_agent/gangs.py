@@ -20,12 +20,12 @@ class Gang:
     Attributes:
         name: of the gang.
         members: in rank order.
-        transport: its messages; None where the gang is one agent.
+        transport: its messages.
     """
 
     name: GangId
     members: tuple[AgentId, ...]
-    transport: Transport | None
+    transport: Transport
 
 
 class GangCache:
@@ -48,10 +48,6 @@ class GangCache:
         held = self._gangs.get(name)
         if held is not None:
             return held, ()
-        if len(members) == 1:
-            gang = Gang(name=name, members=members, transport=None)
-            self._gangs[name] = gang
-            return gang, ()
         transport = self._form(name, members.index(self._agent), len(members))
         links = tuple((members[rank], link) for rank, link in transport.probe_links())
         gang = Gang(name=name, members=members, transport=transport)
@@ -61,5 +57,5 @@ class GangCache:
     def drop(self, name: GangId) -> None:
         """Ends a gang; it can never be used again."""
         gang = self._gangs.pop(name, None)
-        if gang is not None and gang.transport is not None:
+        if gang is not None:
             gang.transport.abort()

@@ -59,6 +59,10 @@ class Exchange(Protocol):
         """All members' records."""
         ...
 
+    def abort(self, reason: str) -> None:
+        """Ends every wait at once, from any thread."""
+        ...
+
 
 class StopRequest:
     """Set from the channel's thread, read by the loop at boundaries and before steps."""
