@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # torch goes in first and alone: pip then takes the build that this machine's index offers for exactly this version.
-# For another build:  make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
+# For another build (a CUDA version, or CPU only), give pip its index:  make demo TORCH_FLAGS="--index-url URL"
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 TORCH_FLAGS ?=
 
