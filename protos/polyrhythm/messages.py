@@ -138,15 +138,7 @@ class StoreReply:
 
 
 AgentCommand: TypeAlias = (
-    Welcome
-    | MeasureProfile
-    | CountTokens
-    | StartEpoch
-    | ExtendPlan
-    | CancelEpoch
-    | AbortEpoch
-    | ForgetJob
-    | StoreReply
+    Welcome | MeasureProfile | CountTokens | StartEpoch | ExtendPlan | CancelEpoch | AbortEpoch | ForgetJob | StoreReply
 )
 
 # --- events: worker -> daemon -> coordinator ---------------------------------------------------------------------
