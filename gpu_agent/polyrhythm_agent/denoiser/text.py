@@ -1,0 +1,72 @@
+"""Prompts to embeddings with a T5 encoder, as diffusers' PixArt pipelines do it without caption cleaning.
+
+Owns tokenisation and its limit. Must not know what the embeddings are for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, T5EncoderModel
+
+from polyrhythm.errors import FieldViolation, InvalidArgumentError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class T5Text:
+    """A tokenizer with its encoder.
+
+    Attributes:
+        tokenizer: of the model.
+        encoder: of the model, on its device.
+        token_limit: longest text, end mark included; all texts are padded to it.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    encoder: T5EncoderModel
+    token_limit: int
+
+    @property
+    def width(self) -> int:
+        """Features of one token."""
+        return self.encoder.config.d_model
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, end mark included, without truncation."""
+        return len(self.tokenizer(_normalised(text), truncation=False, verbose=False).input_ids)
+
+    def check_length(self, **texts: str) -> None:
+        """Checks that nothing would be cut off.
+
+        Raises:
+            InvalidArgumentError: names each text that is too long.
+        """
+        counts = {field: self.count_tokens(text) for field, text in texts.items()}
+        too_long = [
+            FieldViolation(field=field, description=f"at most {self.token_limit} tokens, got {count}")
+            for field, count in counts.items()
+            if count > self.token_limit
+        ]
+        if too_long:
+            raise InvalidArgumentError(*too_long)
+
+    @torch.inference_mode()
+    def encode(self, text: str) -> tuple[Tensor, Tensor]:
+        """Embeddings ``(1, L, width)`` and mask ``(1, L)`` int64 of one text, on the encoder's device.
+
+        One text a forward, as the pipeline does it: a batch could round differently.
+        """
+        tokens = self.tokenizer(
+            [_normalised(text)],
+            padding="max_length",
+            max_length=self.token_limit,
+            truncation=False,
+            return_tensors="pt",
+        ).to(self.encoder.device)
+        return self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0], tokens.attention_mask
+
+
+def _normalised(text: str) -> str:
+    return text.lower().strip()
