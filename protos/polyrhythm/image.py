@@ -109,6 +109,34 @@ class ImageRequest:
     plan: Plan | None = None
 
 
+def check_request(request: ImageRequest) -> None:
+    """Checks what no model could allow, before any fleet is asked.
+
+    Raises:
+        InvalidArgumentError: names every offending field.
+    """
+    found = [
+        *_value_violations(request.prompt, request.steps, request.seed, request.guidance, request.preview_every_steps),
+        *_count_violations(request.count, request.seed or 0),
+    ]
+    if found:
+        raise InvalidArgumentError(*found)
+
+
+def check_image(image: ImageSpec, facts: ModelFacts) -> None:
+    """Checks a request against a model's limits; token counts are checked where the tokenizer is.
+
+    Raises:
+        InvalidArgumentError: names every offending field.
+    """
+    found = [
+        *_value_violations(image.prompt, image.steps, image.seed, image.guidance, image.preview_every_steps),
+        *_model_violations(image, facts),
+    ]
+    if found:
+        raise InvalidArgumentError(*found)
+
+
 def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
     """Fills in a model's defaults and checks the whole request against its limits.
 
@@ -147,6 +175,48 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
     return image
 
 
+def _value_violations(
+    prompt: str, steps: int | None, seed: int | None, guidance: float | None, preview_every_steps: int
+) -> list[FieldViolation]:
+    rules = (
+        (bool(prompt.strip()), "prompt", "must not be empty"),
+        (steps is None or STEPS_MIN <= steps <= STEPS_MAX, "steps", f"must be {STEPS_MIN}..{STEPS_MAX}, got {steps}"),
+        (seed is None or 0 <= seed <= SEED_MAX, "seed", f"must be 0..2^63-1, got {seed}"),
+        (
+            guidance is None or 1.0 <= guidance <= GUIDANCE_MAX,
+            "guidance",
+            f"must be 1..{GUIDANCE_MAX:g}, got {guidance}",
+        ),
+        (preview_every_steps >= 0, "preview_every_steps", f"must not be negative: {preview_every_steps}"),
+    )
+    return [FieldViolation(field=field, description=description) for holds, field, description in rules if not holds]
+
+
+def _model_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+    multiple = facts.pixel_multiple
+    rules = [
+        (
+            value_px > 0 and value_px % multiple == 0,
+            "size",
+            f"{axis} must be a positive multiple of {multiple} pixels, got {value_px}",
+        )
+        for axis, value_px in (("width", image.width_px), ("height", image.height_px))
+    ]
+    rules += [
+        (
+            image.width_px * image.height_px <= facts.pixels_max,
+            "size",
+            f"at most {facts.pixels_max} pixels, got {image.width_px}x{image.height_px}",
+        ),
+        (
+            image.sampler in facts.samplers,
+            "sampler",
+            f"{image.sampler} is not offered by {facts.model}; it offers {', '.join(facts.samplers)}",
+        ),
+    ]
+    return [FieldViolation(field=field, description=description) for holds, field, description in rules if not holds]
+
+
 def _count_violations(count: int, seed: int) -> list[FieldViolation]:
     if not 1 <= count <= COUNT_MAX:
         return [FieldViolation(field="count", description=f"must be 1..{COUNT_MAX}, got {count}")]
@@ -168,41 +238,3 @@ def _plan_violations(plan: Plan | None, image: ImageSpec, facts: ModelFacts) -> 
         for what, has, against, wanted in pairs
         if has != wanted
     ]
-
-
-def check_image(image: ImageSpec, facts: ModelFacts) -> None:
-    """Checks a request against a model's limits; token counts are checked where the tokenizer is.
-
-    Raises:
-        InvalidArgumentError: names every offending field.
-    """
-    found: list[FieldViolation] = []
-
-    def need(condition: bool, field: str, description: str) -> None:
-        if not condition:
-            found.append(FieldViolation(field=field, description=description))
-
-    need(bool(image.prompt.strip()), "prompt", "must not be empty")
-    multiple = facts.pixel_multiple
-    for axis, value_px in (("width", image.width_px), ("height", image.height_px)):
-        need(
-            value_px > 0 and value_px % multiple == 0,
-            "size",
-            f"{axis} must be a positive multiple of {multiple} pixels, got {value_px}",
-        )
-    need(
-        image.width_px * image.height_px <= facts.pixels_max,
-        "size",
-        f"at most {facts.pixels_max} pixels, got {image.width_px}x{image.height_px}",
-    )
-    need(STEPS_MIN <= image.steps <= STEPS_MAX, "steps", f"must be {STEPS_MIN}..{STEPS_MAX}, got {image.steps}")
-    need(0 <= image.seed <= SEED_MAX, "seed", f"must be 0..2^63-1, got {image.seed}")
-    need(1.0 <= image.guidance <= GUIDANCE_MAX, "guidance", f"must be 1..{GUIDANCE_MAX:g}, got {image.guidance:g}")
-    need(
-        image.sampler in facts.samplers,
-        "sampler",
-        f"{image.sampler} is not offered by {facts.model}; it offers {', '.join(facts.samplers)}",
-    )
-    need(image.preview_every_steps >= 0, "preview_every_steps", f"must not be negative: {image.preview_every_steps}")
-    if found:
-        raise InvalidArgumentError(*found)
