@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
+from polyrhythm.profile import Link, Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +82,28 @@ class Exclusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredLink:
+    """What messages from one agent to another cost."""
+
+    sender: AgentId
+    receiver: AgentId
+    link: Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The chosen plan, the best others in order of predicted time, and the devices left out."""
+    """The chosen plan, the best others in order of predicted time, and the devices left out.
+
+    Attributes:
+        chosen: what will run.
+        runners_up: the best others, fastest first.
+        exclusions: agents that take no part.
+        profiles: what the predictions rest on, one for each agent that was considered.
+        links: what the predictions rest on; a pair that never shared a gang is absent.
+    """
 
     chosen: Candidate
     runners_up: tuple[Candidate, ...]
     exclusions: tuple[Exclusion, ...]
+    profiles: tuple[Profile, ...] = ()
+    links: tuple[MeasuredLink, ...] = ()

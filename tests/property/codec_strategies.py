@@ -82,6 +82,18 @@ predictions = st.builds(
     ),
 )
 candidates = st.builds(explanation.Candidate, label=texts, plan=plans(), prediction=predictions)
+workloads = st.builds(profile.Workload, model=names, width_px=int32s, height_px=int32s, batch=int32s)
+profiles = st.builds(
+    profile.Profile,
+    agent=agents,
+    workload=workloads,
+    fixed_s=seconds,
+    per_row_s=st.floats(1e-9, 10),
+    encode_s=seconds,
+    decode_s=seconds,
+    samples=int32s,
+)
+measured_costs = st.builds(profile.Link, latency_s=seconds, bytes_per_s=seconds)
 explanations = st.builds(
     explanation.Explanation,
     chosen=candidates,
@@ -94,6 +106,8 @@ explanations = st.builds(
             detail=texts,
         )
     ),
+    profiles=tuples(profiles, 2),
+    links=tuples(st.builds(explanation.MeasuredLink, sender=agents, receiver=agents, link=measured_costs), 2),
 )
 devices = st.builds(
     facts.DeviceFacts,
@@ -217,7 +231,6 @@ job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
     st.builds(job_events.ImageChunk, image_index=int32s, offset=int64s, data=blobs, last=st.booleans()),
     st.builds(job_events.ImageCompleted, report=job_reports),
 )
-workloads = st.builds(profile.Workload, model=names, width_px=int32s, height_px=int32s, batch=int32s)
 commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
     st.builds(messages.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
     st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads),
@@ -249,17 +262,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
     st.builds(messages.ForgetJob, job=names.map(JobId)),
     st.builds(messages.StoreReply, request_id=int64s, value=blobs, found=st.booleans()),
 )
-profiles = st.builds(
-    profile.Profile,
-    agent=agents,
-    workload=workloads,
-    fixed_s=seconds,
-    per_row_s=st.floats(1e-9, 10),
-    encode_s=seconds,
-    decode_s=seconds,
-    samples=int32s,
-)
-links = st.tuples(agents, st.builds(profile.Link, latency_s=seconds, bytes_per_s=seconds))
+links = st.tuples(agents, measured_costs)
 events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
     st.builds(messages.Register, agent=agents, protocol_version=int32s, software=software, device=devices),
     st.builds(messages.WorkerReady, models=tuples(models)),

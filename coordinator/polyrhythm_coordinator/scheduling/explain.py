@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason
+from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.cost import predict
@@ -67,6 +67,14 @@ def exclusions(options: Sequence[Option], chosen: Option, request: PlanRequest) 
         Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, detail=_why_too_slow(agent, options, chosen, request))
         for agent in request.agents
         if agent not in chosen.plan.agents
+    )
+
+
+def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
+    """The links that the predictions rest on, in a fixed order."""
+    return tuple(
+        MeasuredLink(sender=sender, receiver=receiver, link=request.links[sender, receiver])
+        for sender, receiver in sorted(request.links)
     )
 
 

@@ -13,7 +13,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.build import build_plan
 from polyrhythm_coordinator.scheduling.cost import total_s
-from polyrhythm_coordinator.scheduling.explain import Option, candidate_of, exclusions, runners_up
+from polyrhythm_coordinator.scheduling.explain import Option, candidate_of, exclusions, measured_links, runners_up
 from polyrhythm_coordinator.scheduling.quality import Policy, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments
@@ -42,6 +42,8 @@ def search_plan(request: PlanRequest) -> Explanation:
         chosen=candidate_of(chosen, request),
         runners_up=tuple(candidate_of(option, request) for option in runners_up(options, chosen)),
         exclusions=exclusions(options, chosen, request),
+        profiles=request.profiles,
+        links=measured_links(request),
     )
 
 

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
-from polyrhythm.explanation import AgentPrediction, Candidate, Exclusion, ExclusionReason, Explanation, Prediction
+from polyrhythm.explanation import (
+    AgentPrediction,
+    Candidate,
+    Exclusion,
+    ExclusionReason,
+    Explanation,
+    MeasuredLink,
+    Prediction,
+)
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.rows import RowRange
 from polyrhythm.v1 import plan_pb2
 
@@ -181,6 +190,73 @@ def candidate_from_proto(proto: plan_pb2.Candidate, path: str = "candidate") -> 
     )
 
 
+def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
+    """Encodes a measured cost as users see it."""
+    return plan_pb2.Profile(
+        agent=profile.agent,
+        model=profile.workload.model,
+        width_px=profile.workload.width_px,
+        height_px=profile.workload.height_px,
+        batch=profile.workload.batch,
+        fixed_s=profile.fixed_s,
+        per_row_s=profile.per_row_s,
+        encode_s=profile.encode_s,
+        decode_s=profile.decode_s,
+        samples=profile.samples,
+    )
+
+
+def profile_from_proto(proto: plan_pb2.Profile, path: str = "profile") -> Profile:
+    """Decodes a measured cost.
+
+    Raises:
+        WireError: a name is missing, or a number is not finite or not positive.
+    """
+    agent = AgentId(name(proto.agent, f"{path}.agent"))
+    workload = Workload(
+        model=name(proto.model, f"{path}.model"),
+        width_px=proto.width_px,
+        height_px=proto.height_px,
+        batch=proto.batch,
+    )
+    with invariants(path):
+        return Profile(
+            agent=agent,
+            workload=workload,
+            fixed_s=finite(proto.fixed_s, f"{path}.fixed_s"),
+            per_row_s=finite(proto.per_row_s, f"{path}.per_row_s"),
+            encode_s=finite(proto.encode_s, f"{path}.encode_s"),
+            decode_s=finite(proto.decode_s, f"{path}.decode_s"),
+            samples=proto.samples,
+        )
+
+
+def link_to_proto(measured: MeasuredLink) -> plan_pb2.Link:
+    """Encodes the measured cost of messages between two agents."""
+    return plan_pb2.Link(
+        sender=measured.sender,
+        receiver=measured.receiver,
+        latency_s=measured.link.latency_s,
+        bytes_per_s=measured.link.bytes_per_s,
+    )
+
+
+def link_from_proto(proto: plan_pb2.Link, path: str = "link") -> MeasuredLink:
+    """Decodes the measured cost of messages between two agents.
+
+    Raises:
+        WireError: an agent has no name, or a number is not finite.
+    """
+    return MeasuredLink(
+        sender=AgentId(name(proto.sender, f"{path}.sender")),
+        receiver=AgentId(name(proto.receiver, f"{path}.receiver")),
+        link=Link(
+            latency_s=finite(proto.latency_s, f"{path}.latency_s"),
+            bytes_per_s=finite(proto.bytes_per_s, f"{path}.bytes_per_s"),
+        ),
+    )
+
+
 def explanation_to_proto(explanation: Explanation) -> plan_pb2.Explanation:
     """Encodes why a plan was chosen."""
     return plan_pb2.Explanation(
@@ -194,6 +270,8 @@ def explanation_to_proto(explanation: Explanation) -> plan_pb2.Explanation:
             )
             for exclusion in explanation.exclusions
         ],
+        profiles=[profile_to_proto(profile) for profile in explanation.profiles],
+        links=[link_to_proto(measured) for measured in explanation.links],
     )
 
 
@@ -217,4 +295,8 @@ def explanation_from_proto(proto: plan_pb2.Explanation, path: str = "explanation
             )
             for index, exclusion in enumerate(proto.exclusions)
         ),
+        profiles=tuple(
+            profile_from_proto(profile, f"{path}.profiles[{index}]") for index, profile in enumerate(proto.profiles)
+        ),
+        links=tuple(link_from_proto(link, f"{path}.links[{index}]") for index, link in enumerate(proto.links)),
     )
