@@ -1,0 +1,224 @@
+"""Requests before they are accepted: which model, all defaults, all limits, the length of the prompt.
+
+Nothing is queued before every check has passed. An agent counts the tokens, since the coordinator holds no tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from polyrhythm.errors import (
+    FieldViolation,
+    InternalError,
+    InvalidArgumentError,
+    NoAgentsError,
+    NotFoundError,
+    PolyrhythmError,
+    WireError,
+)
+from polyrhythm.facts import ModelFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.job_events import Accepted
+from polyrhythm.messages import CountTokens
+from polyrhythm_coordinator.scheduling.effects import FailJob
+from polyrhythm_coordinator.scheduling.events import JobSubmitted
+from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Picture, TokenQuestion
+from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.turn import Turn, without
+
+
+def submit(turn: Turn, event: JobSubmitted) -> None:
+    """Takes in a request; ``review`` goes on from there."""
+    assert event.job == turn.state.next_job, f"{event.job} submitted, {turn.state.next_job} is next"
+    turn.number()
+    put_applicant(
+        turn,
+        Applicant(
+            job=event.job,
+            request=event.request,
+            drawn_seed=event.drawn_seed,
+            explain_only=event.explain_only,
+            submitted_s=turn.now_s,
+        ),
+    )
+
+
+def review_all(turn: Turn) -> None:
+    """Goes on with every request that is being checked, as far as it goes now."""
+    for applicant in tuple(turn.state.applicants.values()):
+        _review(turn, applicant)
+
+
+def take_counts(turn: Turn, agent: AgentId, request_id: int, counts: tuple[int, ...]) -> None:
+    """Takes an agent's answer.
+
+    Raises:
+        WireError: not one count a text.
+    """
+    applicant = _asked(turn.state, agent, request_id)
+    if applicant is None or applicant.question is None:
+        return
+    question = applicant.question
+    if len(counts) != len(_texts(applicant.request)):
+        raise WireError(f"tokens_counted.counts: {len(_texts(applicant.request))} texts were sent, got {counts}")
+    error = _length_error(question.facts, counts)
+    if error is not None:
+        refuse(turn, applicant, error)
+    else:
+        _accept(turn, applicant, question.facts)
+
+
+def ask_another(turn: Turn, agent: AgentId, request_id: int | None) -> None:
+    """An agent cannot answer: ``review_all`` puts the question to another one.
+
+    Args:
+        turn: the transition.
+        agent: which agent.
+        request_id: which question; None for all questions, where the agent is gone.
+    """
+    for applicant in tuple(turn.state.applicants.values()):
+        question = applicant.question
+        if question is not None and question.agent == agent and request_id in {None, question.request_id}:
+            put_applicant(turn, replace(applicant, question=None, silent=(*applicant.silent, agent)))
+
+
+def refuse(turn: Turn, applicant: Applicant, error: PolyrhythmError) -> None:
+    """Ends a request that was never accepted."""
+    turn.state = replace(turn.state, applicants=without(turn.state.applicants, applicant.job))
+    turn.emit(FailJob(job=applicant.job, error=error))
+
+
+def put_applicant(turn: Turn, applicant: Applicant) -> None:
+    """Adds or replaces a request that is being checked."""
+    turn.state = replace(turn.state, applicants={**turn.state.applicants, applicant.job: applicant})
+
+
+def choose_model(state: State, name: str) -> ModelFacts:
+    """The model that a request means: of several weights under one name, those that most agents hold.
+
+    Raises:
+        NotFoundError: no agent holds it.
+        InvalidArgumentError: none is named, and the fleet holds several.
+    """
+    held = [facts for agent in state.agents.values() for facts in agent.models]
+    names = sorted({facts.model for facts in held})
+    if not name:
+        if len(names) > 1:
+            raise InvalidArgumentError.of("model", f"must be named, since the fleet holds {', '.join(names)}")
+        name = names[0] if names else name
+    votes = Counter((facts.fingerprint, facts.dtype) for facts in held if facts.model == name)
+    if not votes:
+        raise NotFoundError("model", name, tuple(names))
+    chosen = max(sorted(votes), key=lambda weights: votes[weights])
+    return next(facts for facts in held if facts.model == name and (facts.fingerprint, facts.dtype) == chosen)
+
+
+def _review(turn: Turn, applicant: Applicant) -> None:
+    question = applicant.question
+    if question is not None:
+        if turn.now_s < question.deadline_s:
+            return
+        applicant = replace(applicant, question=None, silent=(*applicant.silent, question.agent))
+        put_applicant(turn, applicant)
+    try:
+        facts = _model_or_wait(turn, applicant)
+        if facts is None:
+            return
+        _check(turn.state, applicant.request, facts, applicant.drawn_seed)
+        _ask(turn, applicant, facts)
+    except PolyrhythmError as error:
+        refuse(turn, applicant, error)
+
+
+def _model_or_wait(turn: Turn, applicant: Applicant) -> ModelFacts | None:
+    """The model, or None while agents that may hold it are still loading."""
+    agents = turn.state.agents.values()
+    patient = turn.now_s < applicant.submitted_s + turn.limits.loading_grace_s
+    loading = any(not agent.worker_ready for agent in agents)
+    if not any(agent.worker_ready for agent in agents):
+        if loading and patient:
+            return None
+        raise NoAgentsError(
+            f"none of {len(turn.state.agents)} connected agents is ready"
+            if turn.state.agents
+            else "no agent is connected; start one with polyrhythm-agent"
+        )
+    try:
+        return choose_model(turn.state, applicant.request.model)
+    except NotFoundError:
+        if loading and patient:
+            return None
+        raise
+
+
+def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> None:
+    resolve(request, facts, drawn_seed)
+    if request.plan is not None:
+        absent = [name for name in request.plan.agents if name not in state.agents]
+        if absent:
+            raise InvalidArgumentError.of(
+                "plan", f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
+            )
+
+
+def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
+    """Asks the first able agent, an idle one where there is one."""
+    able = [agent for agent in turn.state.agents.values() if agent.holds(facts) and agent.agent not in applicant.silent]
+    if not able:
+        raise InternalError(f"no agent could count the prompt's tokens; asked: {', '.join(applicant.silent)}")
+    chosen = min(able, key=lambda agent: (agent.epoch is not None or agent.measuring is not None, agent.agent))
+    question = TokenQuestion(
+        agent=chosen.agent,
+        request_id=turn.number(),
+        facts=facts,
+        deadline_s=turn.now_s + turn.limits.token_timeout_s,
+    )
+    put_applicant(turn, replace(applicant, question=question))
+    command = CountTokens(request_id=question.request_id, model=facts.model, texts=_texts(applicant.request))
+    turn.send(chosen.agent, command)
+
+
+def _texts(request: ImageRequest) -> tuple[str, ...]:
+    return request.prompt, request.negative_prompt
+
+
+def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgumentError | None:
+    found = tuple(
+        FieldViolation(field=name, description=f"at most {facts.token_limit} tokens, got {count}")
+        for name, count in zip(("prompt", "negative_prompt"), counts, strict=True)
+        if count > facts.token_limit
+    )
+    return InvalidArgumentError(*found) if found else None
+
+
+def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
+    request = applicant.request
+    image = resolve(request, facts, applicant.drawn_seed)
+    turn.state = replace(turn.state, applicants=without(turn.state.applicants, applicant.job))
+    turn.put_job(
+        Job(
+            job=applicant.job,
+            count=request.count,
+            facts=facts,
+            fixed_plan=request.plan,
+            explain_only=applicant.explain_only,
+            accepted_s=turn.now_s,
+            picture=Picture(index=0, image=image),
+        )
+    )
+    turn.state = replace(turn.state, queue=(*turn.state.queue, applicant.job))
+    turn.tell(applicant.job, Accepted(job=applicant.job))
+
+
+def _asked(state: State, agent: AgentId, request_id: int) -> Applicant | None:
+    return next(
+        (
+            applicant
+            for applicant in state.applicants.values()
+            if applicant.question is not None
+            and (applicant.question.agent, applicant.question.request_id) == (agent, request_id)
+        ),
+        None,
+    )

@@ -1,0 +1,173 @@
+"""Agents come, load, speak and go. Owns the registry; what a loss means for a picture is in ``recovery``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from polyrhythm.errors import AgentsLostError, AlreadyInUseError, InvalidArgumentError, PolyrhythmError, WireError
+from polyrhythm.ids import AgentId
+from polyrhythm.messages import (
+    PROTOCOL_VERSION,
+    AgentEvent,
+    BeatDone,
+    EpochEnded,
+    EpochJoined,
+    Heartbeat,
+    ImageMade,
+    PreviewMade,
+    ProfileMeasured,
+    Register,
+    RequestFailed,
+    StepDone,
+    StoreRequest,
+    TokensCounted,
+    Welcome,
+    WorkerLost,
+    WorkerReady,
+)
+from polyrhythm_coordinator.scheduling.admission import ask_another, take_counts
+from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
+from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentEventReceived, SessionId
+from polyrhythm_coordinator.scheduling.member_reports import take_report
+from polyrhythm_coordinator.scheduling.preparing import give_up_measuring, take_profile
+from polyrhythm_coordinator.scheduling.recovery import member_lost, take_end
+from polyrhythm_coordinator.scheduling.rendezvous import operate, refuse
+from polyrhythm_coordinator.scheduling.state import Agent
+from polyrhythm_coordinator.scheduling.turn import Turn, without
+
+
+def connect(turn: Turn, event: AgentConnected) -> None:
+    """Welcomes an agent, or refuses it: another protocol, or a name whose holder is alive."""
+    register, session = event.register, event.session
+    error = _refusal(turn, register)
+    if error is not None:
+        turn.emit(DisconnectAgent(agent=register.agent, session=session, error=error))
+        return
+    if register.agent in turn.state.agents:
+        disconnect(turn, register.agent, AgentsLostError("said nothing for too long and came back"))
+    turn.put_agent(
+        Agent(
+            agent=register.agent,
+            session=session,
+            device=register.device,
+            software=register.software,
+            last_heard_s=turn.now_s,
+        )
+    )
+    welcome = Welcome(incarnation=turn.state.incarnation, heartbeat_interval_s=turn.limits.heartbeat_interval_s)
+    turn.send(register.agent, welcome)
+
+
+def receive(turn: Turn, event: AgentEventReceived) -> None:
+    """Takes an agent's message; one that cannot be true costs the agent its stream."""
+    agent = turn.state.agents.get(event.agent)
+    if agent is None or agent.session != event.session:
+        return
+    turn.put_agent(replace(agent, last_heard_s=turn.now_s))
+    try:
+        _take(turn, event.agent, event.event)
+    except WireError as error:
+        disconnect(turn, event.agent, error)
+
+
+def disconnect(turn: Turn, name: AgentId, error: PolyrhythmError) -> None:
+    """Ends an agent's stream and counts it as lost."""
+    session = turn.state.agents[name].session
+    turn.emit(DisconnectAgent(agent=name, session=session, error=error))
+    lose(turn, name, session, str(error))
+
+
+def lose(turn: Turn, name: AgentId, session: SessionId, reason: str) -> None:
+    """An agent's stream is over."""
+    agent = turn.state.agents.get(name)
+    if agent is None or agent.session != session:
+        return
+    turn.state = replace(turn.state, agents=without(turn.state.agents, name))
+    _lose_worker(turn, name, reason)
+
+
+def check_heartbeats(turn: Turn) -> None:
+    """Loses every agent that has said nothing for too long."""
+    for agent in tuple(turn.state.agents.values()):
+        silent_s = turn.now_s - agent.last_heard_s
+        if silent_s > turn.limits.heartbeat_timeout_s:
+            disconnect(turn, agent.agent, AgentsLostError(f"no sign of life for {silent_s:.1f} s"))
+
+
+def _refusal(turn: Turn, register: Register) -> PolyrhythmError | None:
+    if register.protocol_version != PROTOCOL_VERSION:
+        return InvalidArgumentError.of(
+            "protocol_version",
+            f"the coordinator speaks {PROTOCOL_VERSION}, {register.agent} speaks {register.protocol_version}",
+        )
+    held = turn.state.agents.get(register.agent)
+    if held is not None and turn.now_s - held.last_heard_s <= turn.limits.heartbeat_timeout_s:
+        return AlreadyInUseError(f"an agent named {register.agent} is connected and alive")
+    return None
+
+
+def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:  # noqa: C901, PLR0912 - one arm an event
+    match event:
+        case Heartbeat():
+            pass  # that it came was noted
+        case WorkerReady():
+            _take_worker(turn, name, event)
+        case WorkerLost(reason=reason):
+            _lose_worker(turn, name, reason)
+        case ProfileMeasured():
+            take_profile(turn, name, event)
+        case TokensCounted(request_id=request_id, counts=counts):
+            take_counts(turn, name, request_id, counts)
+        case RequestFailed(request_id=request_id, detail=detail):
+            ask_another(turn, name, request_id)
+            give_up_measuring(turn, name, request_id, detail)
+        case EpochJoined() | StepDone() | BeatDone() | PreviewMade() | ImageMade():
+            take_report(turn, name, event)
+        case EpochEnded():
+            take_end(turn, name, event)
+        case StoreRequest():
+            _operate_store(turn, name, event)
+        case Register():
+            raise WireError(f"register: {name} has already introduced itself")
+        case _:
+            assert_never(event)
+
+
+def _take_worker(turn: Turn, name: AgentId, event: WorkerReady) -> None:
+    if turn.state.agents[name].worker_ready:
+        # Another worker took the place of one whose end was not told.
+        _lose_worker(turn, name, "its worker was replaced")
+    turn.put_agent(replace(turn.state.agents[name], worker_ready=True, models=event.models))
+
+
+def _operate_store(turn: Turn, name: AgentId, request: StoreRequest) -> None:
+    store = turn.state.stores.get(request.gang)
+    if store is None:
+        replies = (refuse(name, request),)
+    else:
+        store, replies = operate(store, name, request)
+        turn.state = replace(turn.state, stores={**turn.state.stores, request.gang: store})
+    for agent, reply in replies:
+        if agent in turn.state.agents:
+            turn.send(agent, reply)
+
+
+def _lose_worker(turn: Turn, name: AgentId, reason: str) -> None:
+    """All that a worker held and promised is gone; its agent, if still connected, loads another one."""
+    state = turn.state
+    agent = state.agents.get(name)
+    if agent is not None:
+        turn.put_agent(replace(agent, worker_ready=False, models=(), measuring=None, epoch=None))
+    for members in [members for members in state.gangs if name in members]:
+        turn.drop_gang(members)
+    turn.state = replace(
+        turn.state,
+        stores={gang: store.without(name) for gang, store in turn.state.stores.items()},
+        holders={job: agents - {name} for job, agents in turn.state.holders.items()},
+    )
+    for job in tuple(turn.state.jobs.values()):
+        if name in job.picture.reached:
+            turn.put_job(replace(job, picture=replace(job.picture, reached=without(job.picture.reached, name))))
+    ask_another(turn, name, None)
+    member_lost(turn, name, reason)

@@ -1,0 +1,156 @@
+"""Epochs from the outside: how one starts, which segments its members must hold, when silence is a hang.
+
+What members report is taken in by ``member_reports``; how an epoch is ended before its time is in ``recovery``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polyrhythm.explanation import Explanation
+from polyrhythm.ids import AgentId, GangId, JobId
+from polyrhythm.job_events import Planned, Progressed, Replanned
+from polyrhythm.messages import StartEpoch
+from polyrhythm.plan import Plan
+from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
+from polyrhythm_coordinator.scheduling.forecast import Forecast, forecast
+from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Planning, Running, Usage
+from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
+from polyrhythm_coordinator.scheduling.turn import Turn
+
+BEATS_AHEAD = 2
+"""Beats beyond the present one that all members know: the next one decides what they send, one is on its way."""
+
+
+def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
+    """Starts a planned picture, or the rest of it, on its gang."""
+    job = turn.state.jobs[name]
+    assert isinstance(job.phase, Planning), f"{name} is {job.phase}"
+    plan, prediction = explanation.chosen.plan, explanation.chosen.prediction
+    course = forecast(plan, prediction, {profile.agent: profile for profile in job.phase.task.request.profiles})
+    epoch = Epoch(
+        epoch=turn.new_epoch_name(),
+        gang=_gang(turn, plan.agents),
+        job=name,
+        plan=plan,
+        forecast=course,
+        segments_sent=segments_due(plan, plan.begin_step),
+        members={agent: MemberRun(step=plan.begin_step, boundary=plan.begin_step) for agent in plan.agents},
+        stage=EpochStage.FORMING,
+        deadline_s=turn.now_s + turn.limits.forming_timeout_s + turn.limits.slack * course.encode_s,
+    )
+    for agent in plan.agents:
+        turn.put_agent(replace(turn.state.agents[agent], epoch=epoch.epoch))
+    turn.put_epoch(epoch)
+    held = turn.state.holders.get(name, frozenset[AgentId]())
+    turn.state = replace(turn.state, holders={**turn.state.holders, name: held.union(plan.agents)})
+    picture = _with_plan(turn, job, plan, prediction.denoise_s)
+    turn.put_job(replace(job, phase=Running(epoch=epoch.epoch), picture=picture))
+    if job.picture.replan is None:
+        turn.tell(name, Planned(image_index=picture.index, explanation=explanation))
+    else:
+        replanned = Replanned(
+            image_index=picture.index, reason=job.picture.replan, begin_step=plan.begin_step, plan=plan
+        )
+        turn.tell(name, replanned)
+    command = _start_command(turn.limits, epoch, job)
+    for agent in plan.agents:
+        turn.send(agent, command)
+    tell_progress(turn, epoch)
+
+
+def segments_due(plan: Plan, boundary: int) -> int:
+    """How many of a plan's segments all members must hold once one of them has completed a boundary.
+
+    The whole segment after the present one is always among them, and at least ``BEATS_AHEAD`` beats.
+    """
+    beats = tuple(plan.beats())
+    present = next((index for index, beat in enumerate(beats) if beat.begin_step >= boundary), len(beats) - 1)
+    ahead = beats[min(present + BEATS_AHEAD, len(beats) - 1)]
+    begins = [segment.begin_step for segment in plan.segments]
+    after_present = begins.index(beats[present].segment.begin_step) + 1
+    return min(max(after_present, begins.index(ahead.segment.begin_step)) + 1, len(begins))
+
+
+def step_timeout_s(limits: Limits, course: Forecast, *, previews: bool) -> float:
+    """When silence of a member is a hang: ``slack`` times the longest silence that is predicted, and a constant.
+
+    The constant covers what does not scale with the model: scheduling of processes, a first touch of memory.
+    """
+    longest_s = course.step_s + (course.decode_s if previews else 0.0)
+    return limits.slack * longest_s + limits.step_timeout_s
+
+
+def tell_progress(turn: Turn, epoch: Epoch) -> None:
+    """Tells new progress of the slowest member, seldom enough not to matter; begin and end are always told."""
+    job = turn.state.jobs.get(epoch.job)
+    if job is None or epoch.stage is EpochStage.ABORTING:
+        return
+    picture, step = job.picture, epoch.step
+    begins = picture.told_s is None
+    if not begins and step <= picture.told_step:
+        return
+    soon = picture.told_s is not None and turn.now_s < picture.told_s + turn.limits.progress_interval_s
+    if soon and step < epoch.plan.steps:
+        return
+    turn.put_job(replace(job, picture=replace(picture, told_step=step, told_s=turn.now_s)))
+    progressed = Progressed(
+        image_index=picture.index,
+        step=step,
+        steps=epoch.plan.steps,
+        left_s=epoch.forecast.left_s(step) + (epoch.forecast.encode_s if begins else 0.0),
+        agents=epoch.plan.agents,
+    )
+    turn.tell(epoch.job, progressed)
+
+
+def _gang(turn: Turn, members: tuple[AgentId, ...]) -> GangId:
+    """The members' intact process group, or the name of a new one."""
+    held = turn.state.gangs.get(members)
+    if held is not None:
+        return held
+    gang = turn.new_gang_name()
+    turn.state = replace(
+        turn.state,
+        gangs={**turn.state.gangs, members: gang},
+        stores={**turn.state.stores, gang: RendezvousStore()},
+    )
+    return gang
+
+
+def _start_command(limits: Limits, epoch: Epoch, job: Job) -> StartEpoch:
+    plan, picture = epoch.plan, job.picture
+    holders = [agent for agent in (plan.encoder, *plan.agents) if agent in picture.holders]
+    return StartEpoch(
+        epoch=epoch.epoch,
+        gang=epoch.gang,
+        members=plan.agents,
+        job=job.job,
+        image=picture.image,
+        begin_step=plan.begin_step,
+        root=holders[0] if plan.begin_step else plan.encoder,
+        decoder=plan.decoder,
+        plan_version=plan.version,
+        segments=plan.segments[: epoch.segments_sent],
+        complete=epoch.segments_sent == len(plan.segments),
+        step_timeout_s=step_timeout_s(limits, epoch.forecast, previews=picture.image.preview_every_steps > 0),
+    )
+
+
+def _with_plan(turn: Turn, job: Job, plan: Plan, predicted_denoise_s: float) -> Picture:
+    picture = job.picture
+    members = [turn.state.agents[name] for name in plan.agents]
+    usage = {
+        agent.agent: Usage(device=agent.device.name, emulated=agent.device.emulated_speed is not None)
+        for agent in members
+    }
+    fingerprint = (f"model {job.facts.model}", job.facts.fingerprint)
+    return replace(
+        picture,
+        plans=(*picture.plans, (plan, plan.begin_step)),
+        usage={**usage, **picture.usage},
+        versions={**picture.versions, **{agent.agent: (*agent.software, fingerprint) for agent in members}},
+        predicted_denoise_s=picture.predicted_denoise_s if picture.plans else predicted_denoise_s,
+        told_s=None,
+    )

@@ -1,0 +1,116 @@
+"""What can happen to the scheduling core. Everything that changes its state is one of these, in one total order.
+
+A session is one stream of one agent: an agent that reconnects has the same name and another session, so that a late
+event of the old stream is told apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType, TypeAlias
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.explanation import Explanation
+from polyrhythm.ids import AgentId, JobId
+from polyrhythm.image import ImageRequest
+from polyrhythm.messages import AgentEvent, Register
+
+SessionId = NewType("SessionId", int)
+"""Number of one agent's stream, never used twice by one coordinator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConnected:
+    """An agent opened a stream and introduced itself."""
+
+    session: SessionId
+    register: Register
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEventReceived:
+    """An agent said something."""
+
+    agent: AgentId
+    session: SessionId
+    event: AgentEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDisconnected:
+    """An agent's stream ended, whoever ended it."""
+
+    agent: AgentId
+    session: SessionId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSubmitted:
+    """A client asks for pictures, or how they would be made.
+
+    Attributes:
+        job: the number that ``State.next_job`` names.
+        request: as the client wrote it.
+        drawn_seed: taken where the request names no seed.
+        explain_only: stop after the plan.
+    """
+
+    job: JobId
+    request: ImageRequest
+    drawn_seed: int
+    explain_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCancelled:
+    """The client hung up, cancelled, or its deadline passed.
+
+    Attributes:
+        job: which.
+        error: what the client is told if it still listens.
+    """
+
+    job: JobId
+    error: PolyrhythmError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanComputed:
+    """Answer to ``ComputePlan`` of the same number."""
+
+    job: JobId
+    number: int
+    explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFailed:
+    """``ComputePlan`` of the same number could not be answered."""
+
+    job: JobId
+    number: int
+    error: PolyrhythmError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time has passed; sent every ``Limits.tick_interval_s``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """The coordinator ends: every job and every stream is to be ended."""
+
+
+Event: TypeAlias = (
+    AgentConnected
+    | AgentEventReceived
+    | AgentDisconnected
+    | JobSubmitted
+    | JobCancelled
+    | PlanComputed
+    | PlanFailed
+    | Tick
+    | Stopping
+)

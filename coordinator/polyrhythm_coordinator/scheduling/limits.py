@@ -1,0 +1,43 @@
+"""How long the scheduling core waits for what, in seconds. All of its patience is in this one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Patience of the core.
+
+    Attributes:
+        tick_interval_s: how often a Tick comes.
+        heartbeat_interval_s: how often agents are told to send a heartbeat.
+        heartbeat_timeout_s: an agent that says nothing for so long is lost.
+        token_timeout_s: to count the tokens of a prompt; then another agent is asked.
+        loading_grace_s: a request waits so long for agents that are loading when none is ready.
+        profile_timeout_s: to measure a size; generous, since a first forward on a slow device takes long.
+        forming_timeout_s: to form a gang and share the condition, encoding not included.
+        decode_timeout_s: to decode and send the picture, beside ``slack`` times the predicted time.
+        step_timeout_s: of an active step, beside ``slack`` times the predicted time.
+        abort_timeout_s: a member that has not left an aborted epoch by then, and one predicted step, is lost.
+        cancel_timeout_s: an epoch that has not ended by then, and two predicted beats, is aborted.
+        slack: how many times its prediction anything may take. Devices that are shared with other programs slow down
+            by a small factor; a hang is for ever.
+        failures_max: epochs that may fail in a row at one boundary while no agent is lost.
+        progress_interval_s: between two reports of progress to a client.
+    """
+
+    tick_interval_s: float = 0.1
+    heartbeat_interval_s: float = 0.2
+    heartbeat_timeout_s: float = 1.0
+    token_timeout_s: float = 5.0
+    loading_grace_s: float = 30.0
+    profile_timeout_s: float = 120.0
+    forming_timeout_s: float = 15.0
+    decode_timeout_s: float = 10.0
+    step_timeout_s: float = 1.0
+    abort_timeout_s: float = 1.0
+    cancel_timeout_s: float = 1.0
+    slack: float = 4.0
+    failures_max: int = 3
+    progress_interval_s: float = 0.05

@@ -1,0 +1,173 @@
+"""What members report while an epoch runs: joins, steps, boundaries, previews and the picture itself.
+
+Reports move the epoch's deadline on, let profiles follow the measured speed, and bring the next segments on their way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from polyrhythm.errors import WireError
+from polyrhythm.ids import AgentId
+from polyrhythm.job_events import ImageChunk, Previewed
+from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PreviewMade, StepDone
+from polyrhythm.plan import Plan
+from polyrhythm.reports import BeatReport
+from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
+from polyrhythm_coordinator.scheduling.epochs import segments_due, step_timeout_s, tell_progress
+from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Usage
+from polyrhythm_coordinator.scheduling.pool import key_of
+from polyrhythm_coordinator.scheduling.turn import Turn
+
+Report: TypeAlias = EpochJoined | StepDone | BeatDone | PreviewMade | ImageMade
+"""What a member says while it works."""
+
+
+def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
+    """Takes what a member says about an epoch; ignores one that has ended, since its messages may still be on the way.
+
+    Raises:
+        WireError: it cannot be true.
+    """
+    name = event.report.epoch if isinstance(event, BeatDone) else event.epoch
+    epoch = turn.state.epochs.get(name)
+    if epoch is None or agent not in epoch.members or epoch.members[agent].gone:
+        return
+    match event:
+        case EpochJoined():
+            epoch = _take_join(turn, epoch, agent, event)
+        case StepDone(step=step):
+            epoch = _take_step(epoch, agent, step)
+        case BeatDone(report=report):
+            epoch = _take_beat(turn, epoch, agent, report)
+        case PreviewMade(step=step, png=png):
+            turn.tell(epoch.job, Previewed(image_index=_image_index(turn, epoch), step=step, png=png))
+        case ImageMade():
+            epoch = _take_part(turn, epoch, agent, event)
+    turn.put_epoch(replace(epoch, deadline_s=_next_deadline_s(turn, epoch)))
+    tell_progress(turn, epoch)
+
+
+def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
+    if any(link.latency_s < 0 or link.bytes_per_s <= 0 for _, link in event.links):
+        raise WireError(f"epoch_joined.links: a link of {agent} is not positive: {event.links}")
+    uuids = {name: turn.state.agents[name].device.uuid for name in epoch.members if name in turn.state.agents}
+    measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}
+    turn.state = replace(turn.state, links={**turn.state.links, **measured})
+    epoch = _with_run(epoch, agent, replace(epoch.members[agent], joined=True))
+    all_joined = all(run.joined for run in epoch.members.values())
+    job = turn.state.jobs.get(epoch.job)
+    if job is not None:
+        picture = _with_reached(job.picture, agent, epoch.plan.begin_step)
+        picture = replace(picture, encode_s=max(picture.encode_s, event.encode_s))
+        if all_joined and picture.first_step_s is None:
+            picture = replace(picture, first_step_s=turn.now_s)
+        turn.put_job(replace(job, picture=picture))
+    return replace(epoch, stage=EpochStage.RUNNING) if all_joined and epoch.stage is EpochStage.FORMING else epoch
+
+
+def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
+    run = epoch.members[agent]
+    if not epoch.plan.begin_step < step <= epoch.plan.steps:
+        raise WireError(f"step_done.step: {step} is not in ({epoch.plan.begin_step}, {epoch.plan.steps}]")
+    return _with_run(epoch, agent, replace(run, step=max(run.step, step)))
+
+
+def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
+    epoch = _take_step(epoch, agent, report.boundary_step)
+    epoch = _with_run(epoch, agent, replace(epoch.members[agent], boundary=report.boundary_step))
+    job = turn.state.jobs.get(epoch.job)
+    if job is not None:
+        picture = _with_reached(job.picture, agent, report.boundary_step)
+        picture = replace(picture, usage={**picture.usage, agent: _added(picture.usage[agent], report)})
+        if report.boundary_step == epoch.plan.steps:
+            picture = replace(picture, last_step_s=turn.now_s)
+        turn.put_job(replace(job, picture=picture))
+        _refine(turn, job, epoch.plan, agent, report)
+    return _extended(turn, epoch)
+
+
+def _added(usage: Usage, report: BeatReport) -> Usage:
+    return replace(
+        usage,
+        steps=usage.steps + report.active_steps,
+        busy_s=usage.busy_s + report.busy_s,
+        wait_s=usage.wait_s + report.wait_s,
+        sent_bytes=usage.sent_bytes + report.sent_bytes,
+    )
+
+
+def _refine(turn: Turn, job: Job, plan: Plan, agent: AgentId, report: BeatReport) -> None:
+    """Lets the agent's profile follow its measured speed."""
+    key = key_of(turn.state.agents[agent], job)
+    known = turn.state.profiles.get(key)
+    segment = next(s for s in plan.segments if s.begin_step < report.boundary_step <= s.end_step)
+    if known is not None:
+        refined = known.refined(segment.of(agent).rows.count, report.active_steps, report.busy_s)
+        turn.state = replace(turn.state, profiles={**turn.state.profiles, key: refined})
+
+
+def _extended(turn: Turn, epoch: Epoch) -> Epoch:
+    """Sends the segments that are due and have not been sent."""
+    due = segments_due(epoch.plan, max(run.boundary for run in epoch.members.values()))
+    if due <= epoch.segments_sent or epoch.stage is EpochStage.ABORTING:
+        return epoch
+    command = ExtendPlan(
+        epoch=epoch.epoch,
+        plan_version=epoch.plan.version,
+        segments=epoch.plan.segments[epoch.segments_sent : due],
+        complete=due == len(epoch.plan.segments),
+    )
+    for agent, run in epoch.members.items():
+        if not run.gone:
+            turn.send(agent, command)
+    return replace(epoch, segments_sent=due)
+
+
+def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Epoch:
+    """Collects the PNG file; the client gets it whole, so that no part of a lost decoder's file is among it."""
+    expected = sum(len(part) for part in epoch.parts)
+    if agent != epoch.plan.decoder or epoch.picture_made or event.offset != expected:
+        raise WireError(
+            f"image_made: {agent} sent offset {event.offset}, expected {expected} from {epoch.plan.decoder}"
+        )
+    epoch = replace(epoch, parts=(*epoch.parts, event.data), picture_made=event.last)
+    job = turn.state.jobs.get(epoch.job)
+    if not event.last or job is None:
+        return epoch
+    turn.put_job(replace(job, picture=replace(job.picture, decode_s=event.decode_s)))
+    offset = 0
+    for index, data in enumerate(epoch.parts):
+        last = index == len(epoch.parts) - 1
+        turn.tell(epoch.job, ImageChunk(image_index=job.picture.index, offset=offset, data=data, last=last))
+        offset += len(data)
+    return replace(epoch, parts=())
+
+
+def _next_deadline_s(turn: Turn, epoch: Epoch) -> float:
+    """Until when the next sign of progress must come. Agents watch their own steps; this catches what they miss."""
+    limits, course = turn.limits, epoch.forecast
+    match epoch.stage:
+        case EpochStage.RUNNING if epoch.picture_made:
+            return turn.now_s + limits.abort_timeout_s + course.step_s
+        case EpochStage.RUNNING if any(run.boundary == epoch.plan.steps for run in epoch.members.values()):
+            return turn.now_s + limits.decode_timeout_s + limits.slack * course.decode_s
+        case EpochStage.RUNNING:
+            return turn.now_s + 2 * step_timeout_s(limits, course, previews=True)
+        case EpochStage.FORMING | EpochStage.CANCELLING | EpochStage.ABORTING:
+            return epoch.deadline_s
+
+
+def _with_run(epoch: Epoch, agent: AgentId, run: MemberRun) -> Epoch:
+    return replace(epoch, members={**epoch.members, agent: run})
+
+
+def _with_reached(picture: Picture, agent: AgentId, boundary: int) -> Picture:
+    reached = picture.reached.get(agent, frozenset[int]()) | {boundary}
+    return replace(picture, reached={**picture.reached, agent: reached})
+
+
+def _image_index(turn: Turn, epoch: Epoch) -> int:
+    job = turn.state.jobs.get(epoch.job)
+    return job.picture.index if job is not None else 0

@@ -1,0 +1,194 @@
+"""Epochs that end before their time, and what comes after an epoch: the rest of the picture, the next one, or the end.
+
+Owns the rule from which boundary a picture goes on, and how often it is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from polyrhythm.errors import AgentsLostError, InternalError
+from polyrhythm.ids import AgentId, EpochId, JobId
+from polyrhythm.job_events import AgentFailed, ImageCompleted, ReplanReason
+from polyrhythm.messages import AbortEpoch, CancelEpoch, EpochEnded, EpochOutcome
+from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, EndJob
+from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
+from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Preparing
+from polyrhythm_coordinator.scheduling.reporting import job_report
+from polyrhythm_coordinator.scheduling.turn import Turn, without
+
+
+def cancel_epoch(turn: Turn, name: EpochId) -> None:
+    """Asks all members to stop at the next boundary; they are told to stop at once if none comes in time."""
+    epoch = turn.state.epochs[name]
+    if epoch.stage in {EpochStage.CANCELLING, EpochStage.ABORTING}:
+        return
+    deadline_s = turn.now_s + 2 * epoch.forecast.beat_s + turn.limits.cancel_timeout_s
+    turn.put_epoch(replace(epoch, stage=EpochStage.CANCELLING, deadline_s=deadline_s))
+    for agent, run in epoch.members.items():
+        if not run.gone:
+            turn.send(agent, CancelEpoch(epoch=name))
+
+
+def abort_epoch(turn: Turn, name: EpochId, cause: str) -> None:
+    """Tells all members to stop at once and waits for their account of what they hold."""
+    epoch = turn.state.epochs[name]
+    if epoch.stage is EpochStage.ABORTING:
+        return
+    # A worker looks for an abort between layers: it may first have to finish what it computes.
+    deadline_s = turn.now_s + turn.limits.abort_timeout_s + epoch.forecast.step_s
+    turn.put_epoch(replace(epoch, stage=EpochStage.ABORTING, deadline_s=deadline_s, cause=cause))
+    for agent, run in epoch.members.items():
+        if not run.gone:
+            turn.send(agent, AbortEpoch(epoch=name, reason=cause))
+
+
+def take_end(turn: Turn, agent: AgentId, event: EpochEnded) -> None:
+    """A member has left an epoch."""
+    epoch = turn.state.epochs.get(event.epoch)
+    if epoch is None or agent not in epoch.members or epoch.members[agent].gone:
+        return
+    run = replace(epoch.members[agent], ended=event)
+    turn.put_epoch(replace(epoch, members={**epoch.members, agent: run}))
+    asked = event.outcome is EpochOutcome.CANCELLED and epoch.stage is EpochStage.CANCELLING
+    if event.outcome is not EpochOutcome.FINISHED and not asked:
+        abort_epoch(turn, epoch.epoch, f"{agent}: {event.detail or event.outcome}")
+    _settle_if_over(turn, epoch.epoch)
+
+
+def member_lost(turn: Turn, agent: AgentId, reason: str) -> None:
+    """An agent's worker is gone: whatever it worked on must go on without it."""
+    for epoch in tuple(turn.state.epochs.values()):
+        if agent not in epoch.members or epoch.members[agent].gone:
+            continue
+        run = replace(epoch.members[agent], lost=reason)
+        turn.put_epoch(replace(epoch, members={**epoch.members, agent: run}))
+        job = turn.state.jobs.get(epoch.job)
+        if job is not None:
+            turn.put_job(replace(job, picture=replace(job.picture, lost={**job.picture.lost, agent: reason})))
+            turn.tell(epoch.job, AgentFailed(agent=agent, reason=reason))
+        abort_epoch(turn, epoch.epoch, f"{agent} is lost: {reason}")
+        _settle_if_over(turn, epoch.epoch)
+
+
+def overdue(turn: Turn) -> tuple[DisconnectAgent, ...]:
+    """Ends the patience with epochs whose deadline has passed.
+
+    Returns:
+        Agents that did not leave an aborted epoch in time; the caller loses them.
+    """
+    hung: list[DisconnectAgent] = []
+    for epoch in tuple(turn.state.epochs.values()):
+        if turn.now_s < epoch.deadline_s:
+            continue
+        match epoch.stage:
+            case EpochStage.FORMING:
+                abort_epoch(turn, epoch.epoch, "the gang was not formed in time")
+            case EpochStage.RUNNING:
+                abort_epoch(turn, epoch.epoch, f"no progress after step {epoch.step}")
+            case EpochStage.CANCELLING:
+                abort_epoch(turn, epoch.epoch, "no boundary came in time to cancel at")
+            case EpochStage.ABORTING:
+                hung.extend(_hung(turn, epoch))
+    return tuple(hung)
+
+
+def resume_step(held: Iterable[frozenset[int]], steps: int) -> int:
+    """From which boundary a picture goes on.
+
+    The lowest of the survivors' newest boundaries, if all hold it; else the newest that all hold; else the start.
+    Survivors that hold nothing have just joined and do not count: whoever leads the next epoch sends them the state.
+
+    Args:
+        held: boundaries that each survivor holds.
+        steps: of the whole picture; from its last boundary there is nothing left to plan, so it does not count.
+    """
+    usable = [boundaries for boundaries in (frozenset(b for b in h if 0 < b < steps) for h in held) if boundaries]
+    if not usable:
+        return 0
+    lowest_newest = min(max(boundaries) for boundaries in usable)
+    common = frozenset[int].intersection(*usable)
+    return lowest_newest if lowest_newest in common else max(common, default=0)
+
+
+def _hung(turn: Turn, epoch: Epoch) -> tuple[DisconnectAgent, ...]:
+    error = AgentsLostError(f"did not leave epoch {epoch.epoch} in time")
+    return tuple(
+        DisconnectAgent(agent=agent, session=turn.state.agents[agent].session, error=error)
+        for agent, run in epoch.members.items()
+        if not run.gone
+    )
+
+
+def _settle_if_over(turn: Turn, name: EpochId) -> None:
+    """Once every member is gone from an epoch: frees them and goes on with the job."""
+    epoch = turn.state.epochs.get(name)
+    if epoch is None or not all(run.gone for run in epoch.members.values()):
+        return
+    turn.state = replace(turn.state, epochs=without(turn.state.epochs, name))
+    for agent, run in epoch.members.items():
+        held = turn.state.agents.get(agent)
+        if run.lost is None and held is not None and held.epoch == name:
+            turn.put_agent(replace(held, epoch=None))
+    if not all(run.ended is not None and run.ended.gang_intact for run in epoch.members.values()):
+        turn.drop_gang(epoch.plan.agents)
+    job = turn.state.jobs.get(epoch.job)
+    if job is None:
+        return
+    if epoch.picture_made:
+        _complete(turn, job)
+    else:
+        _go_on(turn, job, epoch)
+
+
+def _complete(turn: Turn, job: Job) -> None:
+    """Hands over the report; then comes the next picture or the end."""
+    picture = _followed_until(job.picture, job.picture.image.steps)
+    turn.tell(job.job, ImageCompleted(report=job_report(job, picture)))
+    if picture.index + 1 == job.count:
+        turn.end_job(job.job, EndJob(job=job.job))
+        return
+    image = picture.image.with_seed(picture.image.seed + 1)
+    following = Picture(index=picture.index + 1, image=image)
+    turn.put_job(replace(job, picture=following, phase=Preparing(since_s=turn.now_s)))
+
+
+def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
+    """Plans the rest of a picture on whoever is left."""
+    picture = job.picture
+    held = {
+        agent: frozenset(run.ended.held_boundaries) & picture.reached.get(agent, frozenset())
+        for agent, run in epoch.members.items()
+        if run.ended is not None and agent not in picture.lost
+    }
+    begin_step = resume_step(held.values(), picture.image.steps)
+    failures = 0
+    if not any(run.lost is not None for run in epoch.members.values()):
+        failures = 1 if begin_step > epoch.plan.begin_step else picture.failures + 1
+        _tell_failure(turn, job.job, epoch)
+    if failures >= turn.limits.failures_max:
+        told = f"the picture failed {failures} times in a row at step {begin_step}: {epoch.cause}"
+        turn.fail_job(job.job, InternalError(told))
+        return
+    picture = replace(
+        _followed_until(picture, begin_step),
+        begin_step=begin_step,
+        reached=held,
+        failures=failures,
+        replan=ReplanReason.AGENT_LOST,
+    )
+    turn.put_job(replace(job, picture=picture, phase=Preparing(since_s=turn.now_s)))
+
+
+def _tell_failure(turn: Turn, job: JobId, epoch: Epoch) -> None:
+    """Nobody is lost, and yet the epoch failed: its client sees that, and who said so, before it is tried again."""
+    for agent, run in epoch.members.items():
+        if run.ended is not None and run.ended.outcome is EpochOutcome.FAILED:
+            turn.tell(job, AgentFailed(agent=agent, reason=run.ended.detail))
+
+
+def _followed_until(picture: Picture, step: int) -> Picture:
+    """Notes how far the last plan was followed."""
+    (plan, _), before = picture.plans[-1], picture.plans[:-1]
+    return replace(picture, plans=(*before, (plan, step)))

@@ -1,0 +1,102 @@
+"""The dictionary through which the members of a gang find one another. One a gang, dropped with it. Pure.
+
+Semantics of ``torch.distributed.Store``: a GET waits until its key exists, ADD counts in decimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, assert_never
+
+from polyrhythm.errors import WireError
+from polyrhythm.ids import AgentId
+from polyrhythm.messages import StoreOperation, StoreReply, StoreRequest
+
+Reply: TypeAlias = tuple[AgentId, StoreReply]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredGet:
+    """A GET of a key that does not exist yet."""
+
+    agent: AgentId
+    request_id: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RendezvousStore:
+    """One gang's dictionary.
+
+    Attributes:
+        values: what the keys hold.
+        waiting: deferred GETs, in order of arrival.
+    """
+
+    values: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    waiting: tuple[DeferredGet, ...] = ()
+
+    def without(self, agent: AgentId) -> RendezvousStore:
+        """The same store when an agent no longer waits for anything."""
+        return replace(self, waiting=tuple(get for get in self.waiting if get.agent != agent))
+
+
+def operate(store: RendezvousStore, agent: AgentId, request: StoreRequest) -> tuple[RendezvousStore, tuple[Reply, ...]]:
+    """Carries out one operation.
+
+    Returns:
+        The store afterwards, and all replies that are due now: those of released GETs after the request's own.
+
+    Raises:
+        WireError: ADD to something that is not a number.
+    """
+    key = request.key
+    held = store.values.get(key)
+    match request.operation:
+        case StoreOperation.SET:
+            return _put(store, key, request.value, _reply(agent, request, b"", found=True))
+        case StoreOperation.ADD:
+            total = _number(key, held) + request.amount
+            value = str(total).encode()
+            return _put(store, key, value, _reply(agent, request, value, found=True))
+        case StoreOperation.GET:
+            if held is not None:
+                return store, (_reply(agent, request, held, found=True),)
+            get = DeferredGet(agent=agent, request_id=request.request_id, key=key)
+            return replace(store, waiting=(*store.waiting, get)), ()
+        case StoreOperation.CHECK:
+            return store, (_reply(agent, request, b"", found=held is not None),)
+        case StoreOperation.DELETE:
+            values = {other: value for other, value in store.values.items() if other != key}
+            return replace(store, values=values), (_reply(agent, request, b"", found=held is not None),)
+        case _:
+            assert_never(request.operation)
+
+
+def refuse(agent: AgentId, request: StoreRequest) -> Reply:
+    """The answer where the gang is gone: nothing is there and nothing will come."""
+    return _reply(agent, request, b"", found=False)
+
+
+def _put(store: RendezvousStore, key: str, value: bytes, own: Reply) -> tuple[RendezvousStore, tuple[Reply, ...]]:
+    released = tuple(
+        (get.agent, StoreReply(request_id=get.request_id, value=value, found=True))
+        for get in store.waiting
+        if get.key == key
+    )
+    waiting = tuple(get for get in store.waiting if get.key != key)
+    return RendezvousStore(values={**store.values, key: value}, waiting=waiting), (own, *released)
+
+
+def _reply(agent: AgentId, request: StoreRequest, value: bytes, *, found: bool) -> Reply:
+    return agent, StoreReply(request_id=request.request_id, value=value, found=found)
+
+
+def _number(key: str, held: bytes | None) -> int:
+    if held is None:
+        return 0
+    try:
+        return int(held)
+    except ValueError as error:
+        raise WireError(f"store.key: ADD to {key!r}, which holds {held!r}") from error

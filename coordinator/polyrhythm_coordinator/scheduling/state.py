@@ -1,0 +1,119 @@
+"""Everything the scheduling core knows, frozen. Transitions replace it; nobody else changes it.
+
+Mappings are plain dicts that are never written to after they were put in here. Invariants that span several parts are
+checked by ``polyrhythm_coordinator.scheduling.invariants``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from polyrhythm.facts import DeviceFacts, ModelFacts
+from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm.ids import AgentId, EpochId, GangId, JobId
+from polyrhythm.profile import Link
+from polyrhythm_coordinator.scheduling.epoch_state import Epoch
+from polyrhythm_coordinator.scheduling.events import SessionId
+from polyrhythm_coordinator.scheduling.job_state import Applicant, Job
+from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, ProfileKey
+from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One connected agent.
+
+    Attributes:
+        agent: its name.
+        session: its stream.
+        device: what it computes on.
+        software: versions that decide a picture's bytes.
+        last_heard_s: when the last message came.
+        worker_ready: whether its worker takes commands; False while it loads.
+        models: what the worker holds; empty while it loads.
+        measuring: number of an unanswered MeasureProfile.
+        epoch: what its worker runs, until that has ended.
+    """
+
+    agent: AgentId
+    session: SessionId
+    device: DeviceFacts
+    software: tuple[tuple[str, str], ...]
+    last_heard_s: float
+    worker_ready: bool = False
+    models: tuple[ModelFacts, ...] = ()
+    measuring: int | None = None
+    epoch: EpochId | None = None
+
+    @property
+    def state(self) -> AgentState:
+        """As it is listed."""
+        if not self.worker_ready:
+            return AgentState.LOADING
+        return AgentState.READY if self.epoch is None else AgentState.WORKING
+
+    def holds(self, facts: ModelFacts) -> bool:
+        """Whether it holds the same weights in the same arithmetic."""
+        return any(
+            m.model == facts.model and m.fingerprint == facts.fingerprint and m.dtype == facts.dtype
+            for m in self.models
+        )
+
+    def view(self) -> AgentView:
+        """For listing."""
+        return AgentView(
+            agent=self.agent, state=self.state, device=self.device, models=self.models, software=self.software
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The whole state of the core.
+
+    Attributes:
+        incarnation: of this coordinator; part of every name that it makes, so that a restarted one never reuses a name
+            under which agents still hold something.
+        limits: patience.
+        agents: connected ones, by name.
+        applicants: requests that are being checked, in order of arrival.
+        jobs: accepted and not ended.
+        queue: jobs that need the fleet, first come first; the first one may be running.
+        epochs: runs that some agent has not left yet, those of cancelled jobs included.
+        profiles: measured costs.
+        links: measured links by the device UUIDs of their ends.
+        gangs: formed and intact process groups by their members in rank order.
+        stores: dictionaries of the gangs.
+        holders: agents that may hold embeddings and boundaries of a job.
+        ready: readiness as last told.
+        stopping: the coordinator ends.
+        last_tick_s: when the last Tick came; None before the first.
+        next_number: counts names of jobs, gangs and epochs, and numbers of requests and plan tasks.
+    """
+
+    incarnation: int
+    limits: Limits
+    agents: Mapping[AgentId, Agent] = field(default_factory=dict[AgentId, Agent])
+    applicants: Mapping[JobId, Applicant] = field(default_factory=dict[JobId, Applicant])
+    jobs: Mapping[JobId, Job] = field(default_factory=dict[JobId, Job])
+    queue: tuple[JobId, ...] = ()
+    epochs: Mapping[EpochId, Epoch] = field(default_factory=dict[EpochId, Epoch])
+    profiles: Mapping[ProfileKey, MeasuredProfile] = field(default_factory=dict[ProfileKey, MeasuredProfile])
+    links: Mapping[tuple[str, str], Link] = field(default_factory=dict[tuple[str, str], Link])
+    gangs: Mapping[tuple[AgentId, ...], GangId] = field(default_factory=dict[tuple[AgentId, ...], GangId])
+    stores: Mapping[GangId, RendezvousStore] = field(default_factory=dict[GangId, RendezvousStore])
+    holders: Mapping[JobId, frozenset[AgentId]] = field(default_factory=dict[JobId, frozenset[AgentId]])
+    ready: bool = False
+    stopping: bool = False
+    last_tick_s: float | None = None
+    next_number: int = 1
+
+    @property
+    def next_job(self) -> JobId:
+        """The name that the next submitted job gets."""
+        return JobId(f"job-{self.incarnation}-{self.next_number}")
+
+    def views(self) -> tuple[AgentView, ...]:
+        """All connected agents, sorted by name."""
+        return tuple(self.agents[name].view() for name in sorted(self.agents))

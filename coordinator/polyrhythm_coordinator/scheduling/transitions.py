@@ -1,0 +1,122 @@
+"""The scheduling core's one entry: ``transition(state, event, now_s) -> (state, effects)``. Pure.
+
+Handlers note what happened; ``advance`` then does whatever has become possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from polyrhythm.errors import UnreachableError
+from polyrhythm_coordinator.scheduling.admission import refuse, submit
+from polyrhythm_coordinator.scheduling.agents import check_heartbeats, connect, disconnect, lose, receive
+from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect
+from polyrhythm_coordinator.scheduling.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentEventReceived,
+    Event,
+    JobCancelled,
+    JobSubmitted,
+    PlanComputed,
+    PlanFailed,
+    Stopping,
+    Tick,
+)
+from polyrhythm_coordinator.scheduling.jobs import advance, cancel, take_plan, take_plan_failure
+from polyrhythm_coordinator.scheduling.recovery import overdue
+from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.turn import Turn
+
+STOPPING = "the coordinator is stopping"
+
+
+def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[Effect, ...]]:
+    """Takes one event into account.
+
+    Args:
+        state: so far.
+        event: what happened.
+        now_s: when, on a clock that never runs backwards.
+
+    Returns:
+        The state afterwards, and what is to be done, in order.
+    """
+    turn = Turn(state, now_s)
+    if state.stopping:
+        _turn_away(turn, event)
+        return turn.state, tuple(turn.effects)
+    match event:
+        case AgentConnected():
+            connect(turn, event)
+        case AgentEventReceived():
+            receive(turn, event)
+        case AgentDisconnected(agent=agent, session=session, reason=reason):
+            lose(turn, agent, session, reason)
+        case JobSubmitted():
+            submit(turn, event)
+        case JobCancelled():
+            cancel(turn, event)
+        case PlanComputed():
+            take_plan(turn, event)
+        case PlanFailed():
+            take_plan_failure(turn, event)
+        case Tick():
+            _tick(turn)
+        case Stopping():
+            _stop(turn)
+        case _:
+            assert_never(event)
+    advance(turn)
+    return turn.state, tuple(turn.effects)
+
+
+def _tick(turn: Turn) -> None:
+    _allow_for_own_pause(turn)
+    turn.state = replace(turn.state, last_tick_s=turn.now_s)
+    check_heartbeats(turn)
+    for hung in overdue(turn):
+        if hung.agent in turn.state.agents:
+            disconnect(turn, hung.agent, hung.error)
+
+
+def _allow_for_own_pause(turn: Turn) -> None:
+    """If ticks stayed away, the coordinator itself stood still: nobody else's silence in that time counts."""
+    state, limits = turn.state, turn.limits
+    if state.last_tick_s is None:
+        return
+    pause_s = turn.now_s - state.last_tick_s - limits.tick_interval_s
+    if pause_s < limits.heartbeat_timeout_s / 2:
+        return
+    agents = {
+        name: replace(agent, last_heard_s=min(turn.now_s, agent.last_heard_s + pause_s))
+        for name, agent in state.agents.items()
+    }
+    epochs = {name: replace(epoch, deadline_s=epoch.deadline_s + pause_s) for name, epoch in state.epochs.items()}
+    turn.state = replace(state, agents=agents, epochs=epochs)
+
+
+def _stop(turn: Turn) -> None:
+    """Ends every job and every stream."""
+    error = UnreachableError(STOPPING)
+    for applicant in tuple(turn.state.applicants.values()):
+        refuse(turn, applicant, error)
+    for job in tuple(turn.state.jobs):
+        turn.fail_job(job, error)
+    for name in tuple(turn.state.agents):
+        disconnect(turn, name, error)
+    turn.state = replace(turn.state, stopping=True)
+
+
+def _turn_away(turn: Turn, event: Event) -> None:
+    """What comes after the end is refused; the rest no longer matters."""
+    error = UnreachableError(STOPPING)
+    match event:
+        case AgentConnected(session=session, register=register):
+            turn.emit(DisconnectAgent(agent=register.agent, session=session, error=error))
+        case JobSubmitted():
+            submit(turn, event)
+            refuse(turn, turn.state.applicants[event.job], error)
+        case _:
+            pass
