@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 
+from polyrhythm_agent.emulation import EmulatedSpeed
+
 
 class BusyClock(Protocol):
     """A clock that runs while the device of this thread computes."""
@@ -22,16 +24,16 @@ class BusyClock(Protocol):
 
 
 class CpuBusyClock:
-    """CPU time of the calling thread, divided by the emulated speed (1 for none)."""
+    """CPU time inside layers over emulated speed, as the seam that slows them has counted it."""
 
     runs_while_waiting = False
 
-    def __init__(self, *, speed: float = 1.0) -> None:
+    def __init__(self, *, speed: EmulatedSpeed) -> None:
         self._speed = speed
 
     def read_s(self) -> float:
         """Busy seconds so far."""
-        return time.thread_time() / self._speed
+        return self._speed.busy_s
 
 
 class CudaBusyClock:

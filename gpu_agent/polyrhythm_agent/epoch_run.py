@@ -30,7 +30,7 @@ from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
 from polyrhythm_agent.plan_book import PlanBook
-from polyrhythm_agent.ports import Denoiser, DenoiserRun, Geometry, LayerSeam
+from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam
 from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
 
 
@@ -42,6 +42,7 @@ class Workshop:
         agent: this agent.
         denoiser: the model.
         seam: hooks around blocks.
+        around_exchange: what surrounds the exchange inside a forward, such as an emulated speed's pause.
         busy_clock: of this device.
         gangs: formed process groups.
         memory: what is kept between epochs of a job.
@@ -54,6 +55,7 @@ class Workshop:
     agent: AgentId
     denoiser: Denoiser
     seam: LayerSeam
+    around_exchange: Callable[[ActivationExchange], ActivationExchange]
     busy_clock: BusyClock
     gangs: GangCache
     memory: JobMemory
@@ -143,6 +145,7 @@ class EpochRun:
                 plan_version=command.plan_version,
                 state=state,
                 seam=workshop.seam,
+                around_exchange=workshop.around_exchange,
                 busy_clock=workshop.busy_clock,
                 stop=self._stop,
                 tell=workshop.tell,

@@ -6,6 +6,7 @@ Forwards run exactly as in a job (sampler update and emulated speed included), b
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from statistics import median
 
 import numpy as np
@@ -16,7 +17,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import Profile, Workload
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.ports import Denoiser, DenoiserRun, LayerSeam
+from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, LayerSeam
 
 REPETITIONS = 4
 """Timed forwards a row count; the median is taken, so one disturbed forward does not count."""
@@ -67,7 +68,13 @@ def row_counts(row_count: int) -> tuple[int, ...]:
 
 
 @torch.inference_mode()
-def measure_profile(agent: AgentId, workload: Workload, denoiser: Denoiser, seam: LayerSeam) -> Profile:
+def measure_profile(
+    agent: AgentId,
+    workload: Workload,
+    denoiser: Denoiser,
+    seam: LayerSeam,
+    around_exchange: Callable[[ActivationExchange], ActivationExchange],
+) -> Profile:
     """Measures one workload on this device.
 
     Returns:
@@ -85,7 +92,7 @@ def measure_profile(agent: AgentId, workload: Workload, denoiser: Denoiser, seam
     for rows in row_counts(run.geometry.row_count):
         if len(points) >= 2 and time.perf_counter() - begin_s > BUDGET_S:
             break
-        durations_s = _time_steps(run, RowRange(begin=0, end=rows), seam)
+        durations_s = _time_steps(run, RowRange(begin=0, end=rows), seam, around_exchange)
         samples += len(durations_s)
         points.append((rows, median(durations_s)))
     fixed_s, per_row_s = fit_line(points)
@@ -118,15 +125,24 @@ def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:
     return 0.0, float(np.sum(rows_P / seconds_P) / np.sum((rows_P / seconds_P) ** 2))
 
 
-def _time_steps(run: DenoiserRun, rows: RowRange, seam: LayerSeam) -> list[float]:
+def _time_steps(
+    run: DenoiserRun,
+    rows: RowRange,
+    seam: LayerSeam,
+    around_exchange: Callable[[ActivationExchange], ActivationExchange],
+) -> list[float]:
     geometry = run.geometry
     x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(rows)]
-    exchange = RememberedRows(rows=rows, row_count=geometry.row_count, tokens_per_row=geometry.tokens_per_row)
+    exchange = around_exchange(
+        RememberedRows(rows=rows, row_count=geometry.row_count, tokens_per_row=geometry.tokens_per_row)
+    )
     durations_s: list[float] = []
     for repetition in range(REPETITIONS + 1):
         begin_s = time.perf_counter()
         prediction_BCHW = run.predict(x_BCHW, 0, rows, exchange, seam)
-        run.advance(x_BCHW, prediction_BCHW, 0, 1, x_BCHW, (-1,) * rows.count)
+        seam.begin_layer("sampler")
+        next_x_BCHW, _ = run.advance(x_BCHW, prediction_BCHW, 0, 1, x_BCHW, (-1,) * rows.count)
+        seam.end_layer("sampler", next_x_BCHW)
         if x_BCHW.is_cuda:
             torch.cuda.synchronize(x_BCHW.device)
         if repetition:  # the first one warms up caches and allocators

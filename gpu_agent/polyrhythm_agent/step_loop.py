@@ -98,6 +98,7 @@ class StepLoop:
         plan_version: int,
         state: BoundaryState,
         seam: LayerSeam,
+        around_exchange: Callable[[ActivationExchange], ActivationExchange],
         busy_clock: BusyClock,
         stop: StopRequest,
         tell: Callable[[AgentEvent], None],
@@ -113,6 +114,7 @@ class StepLoop:
         self._history = state.history_steps
         self._step = state.step
         self._seam = seam
+        self._around = around_exchange
         self._busy_clock = busy_clock
         self._stop = stop
         self._tell = tell
@@ -174,7 +176,8 @@ class StepLoop:
         x_BCHW = self._x_BCHW[:, :, rows]
         begin_s, begin_wait_s = self._busy_clock.read_s(), self._exchange.wait_s
         with self._exchange.step(step) as exchange:
-            prediction_BCHW = self._run.predict(x_BCHW, step, assignment.rows, exchange, self._seam)
+            prediction_BCHW = self._run.predict(x_BCHW, step, assignment.rows, self._around(exchange), self._seam)
+        self._seam.begin_layer("sampler")
         next_x_BCHW, x0_BCHW = self._run.advance(
             x_BCHW,
             prediction_BCHW,
@@ -183,7 +186,7 @@ class StepLoop:
             self._x0_BCHW[:, :, rows],
             self._history[assignment.rows.begin : assignment.rows.end],
         )
-        self._x_BCHW[:, :, rows] = next_x_BCHW
+        self._x_BCHW[:, :, rows] = self._seam.end_layer("sampler", next_x_BCHW)
         self._x0_BCHW[:, :, rows] = x0_BCHW
         self._history = tuple(
             step if assignment.rows.begin <= row < assignment.rows.end else before

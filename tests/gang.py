@@ -1,0 +1,173 @@
+"""A gang in one process: the real step loop, exchange and denoiser of every member, a thread each.
+
+Only the process and the coordinator are missing; the transport is handed in, so that the same picture can be made over the
+in-process network and over Gloo.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from polyrhythm.ids import AgentId, EpochId
+from polyrhythm.image import ImageSpec
+from polyrhythm.messages import AgentEvent, BeatDone
+from polyrhythm.plan import Plan
+from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState
+from polyrhythm_agent.busy import CpuBusyClock
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.emulation import EmulatedSpeed
+from polyrhythm_agent.exchange.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.session import GangExchange
+from polyrhythm_agent.plan_book import PlanBook
+from polyrhythm_agent.ports import Denoiser, LayerSeam, Transport
+from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+
+EPOCH = EpochId(incarnation=1, counter=1)
+JOIN_TIMEOUT_S = 100.0
+
+
+@dataclass(slots=True)
+class MemberRun:
+    """What one member did.
+
+    Attributes:
+        states: by step, every boundary that it held.
+        events: all that it told.
+        error: what ended it, if anything did.
+        predicted_bytes: what the plan says it sends in all beats.
+    """
+
+    states: dict[int, BoundaryState] = field(default_factory=dict)
+    events: list[AgentEvent] = field(default_factory=list)
+    error: BaseException | None = None
+    predicted_bytes: int = 0
+
+    @property
+    def sent_bytes(self) -> int:
+        return sum(event.report.sent_bytes for event in self.events if isinstance(event, BeatDone))
+
+
+@dataclass(slots=True)
+class GangOptions:
+    """What a test may change.
+
+    Attributes:
+        transports: one a rank; an in-process network without delays if None.
+        seam: made for each member.
+        wrap: puts something around a member's exchange, such as a planted defect.
+        start: by agent, the state to begin with in place of noise.
+    """
+
+    transports: tuple[Transport, ...] | None = None
+    seam: Callable[[AgentId], LayerSeam] = lambda _agent: OpenSeam()
+    wrap: Callable[[AgentId, Exchange], Exchange] = lambda _agent, exchange: exchange
+    start: BoundaryState | None = None
+    stops: Mapping[AgentId, StopRequest] = field(default_factory=dict)
+
+
+def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
+    """A denoiser of its own for every member: attention holds the picture's state, so they cannot share one."""
+    return {agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent in agents}
+
+
+def run_gang(
+    plan: Plan, denoisers: Mapping[AgentId, Denoiser], image: ImageSpec, options: GangOptions | None = None
+) -> dict[AgentId, MemberRun]:
+    """Denoises one picture by a plan; raises the first member's error, if any."""
+    options = options or GangOptions()
+    network = InProcessNetwork(len(plan.agents))
+    transports = options.transports or tuple(network.transport(rank) for rank in range(len(plan.agents)))
+    runs = {agent: MemberRun() for agent in plan.agents}
+    threads = [
+        threading.Thread(
+            target=_member,
+            args=(plan, agent, denoisers[agent], image, transports[rank], options, runs[agent]),
+            name=agent,
+            daemon=True,
+        )
+        for rank, agent in enumerate(plan.agents)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=JOIN_TIMEOUT_S)
+    stuck = [thread.name for thread in threads if thread.is_alive()]
+    if stuck:
+        for transport in transports:
+            transport.abort()
+        raise TimeoutError(f"members are stuck: {stuck}")
+    for run in runs.values():
+        if run.error is not None:
+            raise run.error
+    return runs
+
+
+def _member(
+    plan: Plan,
+    agent: AgentId,
+    denoiser: Denoiser,
+    image: ImageSpec,
+    transport: Transport,
+    options: GangOptions,
+    member: MemberRun,
+) -> None:
+    try:
+        with torch.inference_mode():
+            _denoise(plan, agent, denoiser, image, transport, options, member)
+    except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+        member.error = error
+        transport.abort()
+
+
+def _denoise(
+    plan: Plan,
+    agent: AgentId,
+    denoiser: Denoiser,
+    image: ImageSpec,
+    transport: Transport,
+    options: GangOptions,
+    member: MemberRun,
+) -> None:
+    run = denoiser.start(image, denoiser.encode(image))
+    noise_BCHW = run.initial_noise()
+    state = options.start or BoundaryState(
+        step=0,
+        x_BCHW=noise_BCHW,
+        x0_BCHW=torch.zeros_like(noise_BCHW),
+        history_steps=(NO_HISTORY,) * run.geometry.row_count,
+    )
+    gang_exchange = GangExchange(
+        transport=transport,
+        members=plan.agents,
+        geometry=run.geometry,
+        device=noise_BCHW.device,
+        activation_dtype=denoiser.compute_dtype,
+    )
+    beats = (*plan.beats(), None)
+    member.predicted_bytes = sum(
+        gang_exchange.predicted_bytes(beat, following, denoiser.state_dtype)
+        for beat, following in pairwise(beats)
+        if beat is not None
+    )
+    with gang_exchange:
+        StepLoop(
+            identity=LoopIdentity(agent=agent, epoch=EPOCH),
+            run=run,
+            exchange=options.wrap(agent, gang_exchange),
+            book=PlanBook(version=plan.version, segments=plan.segments, complete=True),
+            plan_version=plan.version,
+            state=state,
+            seam=options.seam(agent),
+            around_exchange=lambda inner: inner,
+            busy_clock=CpuBusyClock(speed=EmulatedSpeed(speed=1.0)),
+            stop=options.stops.get(agent, StopRequest()),
+            tell=member.events.append,
+            keep=lambda kept: member.states.__setitem__(kept.step, kept),
+        ).denoise()

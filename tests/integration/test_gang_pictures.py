@@ -1,0 +1,151 @@
+"""The distributed picture is the right one: `exact` is one device's, any other plan is the simulator's, step by step.
+
+Tolerances: relative to max |latent|, fp32 1e-5 and fp64 1e-9. The measured differences are a thousandth of it in fp64.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.ports import Denoiser
+from tests.gang import MemberRun, load_members, run_gang
+from tests.models import tiny_pixart_folder
+from tests.plans import agent_ids, exact_plan, plan, segment
+from tests.simulator import PlanSimulator
+
+STEPS = 20
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
+DISPLACED = Exchange.DISPLACED
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
+
+
+def image(height_px: int, sampler: Sampler, steps: int = STEPS) -> ImageSpec:
+    return ImageSpec(
+        model="tiny",
+        prompt="a red apple",
+        width_px=128,
+        height_px=height_px,
+        steps=steps,
+        seed=7,
+        guidance=5.0,
+        sampler=sampler,
+        quality=Quality.EXACT,
+    )
+
+
+def one_device(denoiser: Denoiser, spec: ImageSpec) -> Tensor:
+    """The clean latent of a plain loop over the whole picture."""
+    with torch.inference_mode():
+        run = denoiser.start(spec, denoiser.encode(spec))
+        rows = RowRange(begin=0, end=run.geometry.row_count)
+        x_BCHW = run.initial_noise()
+        x0_BCHW, history = torch.zeros_like(x_BCHW), [-1] * rows.end
+        for step in range(spec.steps):
+            prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
+            x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
+            history = [step] * rows.end
+        return x_BCHW
+
+
+def relative_difference(a_BCHW: Tensor, b_BCHW: Tensor) -> float:
+    return float((a_BCHW - b_BCHW).abs().max() / max(1.0, float(b_BCHW.abs().max())))
+
+
+def assert_all_members_agree(runs: dict, steps: int) -> Tensor:
+    finals = [run.states[steps].x_BCHW for run in runs.values()]
+    for final_BCHW in finals[1:]:
+        assert torch.equal(final_BCHW, finals[0])
+    return finals[0]
+
+
+EXACT_COUNTS = {128: ((16,), (11, 5), (9, 1, 6), (4, 7, 2, 3)), 192: ((24,), (5, 19), (13, 4, 7), (10, 1, 6, 7))}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("height_px", [128, 192])
+@pytest.mark.parametrize("members", [1, 2, 3, 4])
+def test_exact_is_the_picture_of_one_device(
+    folder: Path, dtype: torch.dtype, sampler: Sampler, height_px: int, members: int
+) -> None:
+    spec = image(height_px, sampler)
+    counts = EXACT_COUNTS[height_px][members - 1]
+    denoisers = load_members(folder, agent_ids(members), dtype)
+    runs = run_gang(exact_plan(STEPS, counts), denoisers, spec)
+    final_BCHW = assert_all_members_agree(runs, STEPS)
+    reference_BCHW = one_device(load_denoiser(folder, model="tiny", dtype=dtype), spec)
+    assert relative_difference(final_BCHW, reference_BCHW) <= TOLERANCES[dtype]
+
+
+def moving_plans() -> dict[str, Plan]:
+    """Plans whose rows change between segments."""
+    return {
+        "high": plan(
+            segment(0, 4, (10, 6), beat_steps=2),
+            segment(4, 20, (9, 7), exchange=DISPLACED, beat_steps=4),
+        ),
+        "balanced": plan(
+            segment(0, 4, (11, 5), beat_steps=2),
+            segment(4, 16, (8, 8), exchange=DISPLACED, strides=(1, 2), beat_steps=4),
+            segment(16, 20, (11, 5), exchange=DISPLACED, beat_steps=2),
+        ),
+        "three agents": plan(
+            segment(0, 2, (6, 6, 4), beat_steps=1),
+            segment(2, 12, (4, 5, 7), exchange=DISPLACED, strides=(1, 2, 2), beat_steps=2),
+            segment(12, 16, (7, 8, 1), exchange=DISPLACED, strides=(1, 1, 2), beat_steps=4),
+            segment(16, 20, (6, 7, 3), exchange=DISPLACED, beat_steps=4),
+        ),
+        "drained and back": plan(
+            segment(0, 4, (8, 8), beat_steps=4),
+            segment(4, 8, (16, 0), exchange=DISPLACED, strides=(1, 1), beat_steps=2),
+            segment(8, 16, (7, 9), exchange=DISPLACED, strides=(1, 2), beat_steps=4),
+            segment(16, 20, (12, 4), beat_steps=4),
+        ),
+        "four agents": plan(
+            segment(0, 4, (4, 4, 4, 4), beat_steps=4),
+            segment(4, 16, (2, 7, 4, 3), exchange=DISPLACED, strides=(1, 2, 1, 2), beat_steps=2),
+            segment(16, 20, (5, 3, 6, 2), exchange=DISPLACED, beat_steps=4),
+        ),
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("name", list(moving_plans()))
+def test_any_plan_is_the_simulators_picture_at_every_boundary(
+    folder: Path, dtype: torch.dtype, sampler: Sampler, name: str
+) -> None:
+    spec = image(128, sampler)
+    followed = moving_plans()[name]
+    runs = run_gang(followed, load_members(folder, followed.agents, dtype), spec)
+    assert_all_members_agree(runs, STEPS)
+    denoiser = load_denoiser(folder, model="tiny", dtype=dtype)
+    simulated = PlanSimulator(denoiser.start(spec, denoiser.encode(spec))).simulate(followed)
+    for run in runs.values():
+        assert set(run.states) == {beat.end_step for beat in followed.beats()}
+        for step, state in run.states.items():
+            assert relative_difference(state.x_BCHW, simulated[step].x_BCHW) <= TOLERANCES[dtype], f"x at {step}"
+            assert relative_difference(state.x0_BCHW, simulated[step].x0_BCHW) <= TOLERANCES[dtype], f"x0 at {step}"
+
+
+def test_bytes_sent_are_the_bytes_of_the_plan(folder: Path) -> None:
+    for followed in moving_plans().values():
+        runs: dict[str, MemberRun] = dict(
+            run_gang(followed, load_members(folder, followed.agents, torch.float32), image(128, Sampler.DDIM))
+        )
+        for run in runs.values():
+            assert run.sent_bytes == run.predicted_bytes
+            assert run.sent_bytes > 0
