@@ -1,7 +1,7 @@
 """A gang in one process: the real step loop, exchange and denoiser of every member, a thread each.
 
-Only the process and the coordinator are missing; the transport is handed in, so that the same picture can be made over the
-in-process network and over Gloo.
+Only the process and the coordinator are missing; the transport is handed in, so that the same picture can be made
+over the in-process network and over Gloo.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -89,6 +90,6 @@ class JobMemory:
         self._conditions.pop(job, None)
         self._states.pop(job, None)
 
-    def _trim(self, kept: OrderedDict[JobId, object]) -> None:
+    def _trim(self, kept: OrderedDict[JobId, Any]) -> None:
         while len(kept) > self._jobs_max:
             kept.popitem(last=False)

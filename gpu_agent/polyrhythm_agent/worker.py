@@ -1,0 +1,169 @@
+"""The worker process: one device, torch, no network but the gang's. Composition root of denoiser, exchange and seams.
+
+Speaks the agent protocol over an inherited socketpair: commands down, events up. Exits at once when the channel ends,
+so that no worker outlives its daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import torch
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.ids import AgentId, GangId
+from polyrhythm.messages import StoreOperation, WorkerReady
+from polyrhythm.profile import Profile, Workload
+from polyrhythm_agent.boundary import JobMemory
+from polyrhythm_agent.busy import BusyClock, CpuBusyClock, CudaBusyClock
+from polyrhythm_agent.command_loop import CommandLoop
+from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
+from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
+from polyrhythm_agent.epoch_run import Workshop
+from polyrhythm_agent.exchange.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.session import GangExchange
+from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
+from polyrhythm_agent.gangs import FormTransport, Gang, GangCache
+from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, LayerSeam, Transport
+from polyrhythm_agent.profiling import measure_profile
+from polyrhythm_agent.rendezvous_relay import RendezvousRelay
+from polyrhythm_agent.step_loop import Exchange
+from polyrhythm_agent.worker_channel import WorkerChannel, end_with_daemon
+from polyrhythm_agent.worker_settings import WorkerSettings
+
+log = structlog.get_logger()
+
+EXIT_CANNOT_LOAD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast this device runs on purpose, and how its computing is measured."""
+
+    seam: LayerSeam
+    around_exchange: Callable[[ActivationExchange], ActivationExchange]
+    busy_clock: BusyClock
+
+
+def make_pace(settings: WorkerSettings, device: torch.device) -> Pace:
+    """On a CPU layers are timed by CPU time and slowed to the emulated speed; on CUDA the device is timed."""
+    if device.type == "cuda":
+        return Pace(seam=OpenSeam(), around_exchange=lambda exchange: exchange, busy_clock=CudaBusyClock(device=device))
+    speed = EmulatedSpeed(speed=settings.emulate_speed or 1.0)
+    return Pace(
+        seam=speed,
+        around_exchange=lambda exchange: EmulatedExchange(exchange=exchange, speed=speed),
+        busy_clock=CpuBusyClock(speed=speed),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GangRendezvous:
+    """The rendezvous of one gang, through the relay."""
+
+    gang: GangId
+    relay: RendezvousRelay
+
+    def call(self, operation: StoreOperation, key: str, value: bytes, amount: int) -> tuple[bytes, bool]:
+        """One store operation; see the relay."""
+        return self.relay.call(self.gang, operation, key, value, amount)
+
+
+def make_former(settings: WorkerSettings, relay: RendezvousRelay) -> FormTransport:
+    """Forms gangs over Gloo; a gang of one needs no sockets."""
+
+    def form(gang: GangId, rank: int, size: int) -> Transport:
+        if size == 1:
+            return InProcessNetwork(1).transport(0)
+        rendezvous = GangRendezvous(gang=gang, relay=relay)
+        return form_gloo_transport(rank=rank, size=size, rendezvous=rendezvous, bind_address=settings.bind_address)
+
+    return form
+
+
+def make_exchange_opener(
+    device: torch.device, dtype: torch.dtype
+) -> Callable[[Gang, Geometry], AbstractContextManager[Exchange]]:
+    """Opens the data plane of an epoch on a formed gang."""
+
+    def open_exchange(gang: Gang, geometry: Geometry) -> AbstractContextManager[Exchange]:
+        return GangExchange(
+            transport=gang.transport,
+            members=gang.members,
+            geometry=geometry,
+            device=device,
+            activation_dtype=dtype,
+        )
+
+    return open_exchange
+
+
+def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser: Denoiser) -> CommandLoop:
+    """Wires everything that a worker consists of."""
+    agent = AgentId(settings.agent)
+    device = torch.device(settings.device)
+    pace = make_pace(settings, device)
+    relay = RendezvousRelay(send=channel.send)
+    workshop = Workshop(
+        agent=agent,
+        denoiser=denoiser,
+        seam=pace.seam,
+        around_exchange=pace.around_exchange,
+        busy_clock=pace.busy_clock,
+        gangs=GangCache(agent=agent, form=make_former(settings, relay)),
+        memory=JobMemory(),
+        open_exchange=make_exchange_opener(device, denoiser.compute_dtype),
+        open_rendezvous=relay.open,
+        abort_rendezvous=relay.abort,
+        tell=channel.send,
+    )
+
+    def measure(workload: Workload) -> Profile:
+        return measure_profile(agent, workload, denoiser, pace.seam, pace.around_exchange)
+
+    return CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=channel.send)
+
+
+def end_process(reason: str) -> None:
+    """The daemon is gone: nothing that this process could still do matters to anybody."""
+    log.info("worker ends", reason=reason)
+    os._exit(0)
+
+
+def main() -> None:
+    """Runs one worker; started by its daemon only."""
+    parser = argparse.ArgumentParser(prog="polyrhythm-worker", description="Started by polyrhythm-agent, not by hand.")
+    parser.add_argument("--channel-fd", type=int, required=True, help="inherited socket to the daemon")
+    parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
+    arguments = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
+    settings: WorkerSettings = arguments.settings
+    end_with_daemon()
+    torch.set_num_threads(settings.threads)
+    channel = WorkerChannel(arguments.channel_fd)
+    try:
+        denoiser = load_denoiser(
+            Path(settings.model_path),
+            model=settings.model,
+            dtype=DTYPES[settings.dtype],
+            device=torch.device(settings.device),
+        )
+    except PolyrhythmError as error:
+        log.error("model cannot be loaded", reason=str(error))
+        sys.exit(EXIT_CANNOT_LOAD)
+    loop = make_command_loop(settings, channel, denoiser)
+    channel.listen(loop.accept, end_process)
+    channel.send(WorkerReady(models=(denoiser.facts,)))
+    loop.compute_forever()
+
+
+if __name__ == "__main__":
+    main()
