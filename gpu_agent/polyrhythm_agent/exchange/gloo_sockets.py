@@ -1,0 +1,84 @@
+"""The TCP sockets of one Gloo transport, so that it can be ended.
+
+Gloo offers no way to wake a blocked wait: in torch 2.13 ``Work`` has no abort in Python, ``ProcessGroupGloo.abort`` and
+``shutdown`` leave waits blocked until their time-out, and a time-out takes minutes or breaks healthy pairs. A peer that
+dies, however, ends all waits for it within milliseconds, since its sockets close. Shutting down our own ends of the
+sockets has that effect on both sides. They are found by address among the process's descriptors: an accepted one
+carries the address of the own listening socket, a dialled one that of a peer's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+def listening_sockets() -> dict[int, Address]:
+    """Descriptors of all listening TCP sockets of this process."""
+    found: dict[int, Address] = {}
+    for descriptor in _tcp_descriptors():
+        with closing(_duplicate(descriptor)) as copy:
+            if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found[descriptor] = _address(copy.getsockname())
+    return found
+
+
+def connected_sockets(own: Address, peers: frozenset[Address]) -> list[socket.socket]:
+    """Duplicates of all connected sockets that were accepted at ``own`` or dialled to one of ``peers``.
+
+    A duplicate, since Gloo may close its descriptor and the number may then name something else.
+    """
+    found: list[socket.socket] = []
+    for descriptor in _tcp_descriptors():
+        copy = _duplicate(descriptor)
+        try:
+            theirs = _address(copy.getpeername())
+        except OSError:  # not connected
+            copy.close()
+            continue
+        if theirs in peers or _address(copy.getsockname()) == own:
+            found.append(copy)
+        else:
+            copy.close()
+    return found
+
+
+def shut_down(sockets: list[socket.socket]) -> None:
+    """Ends the connections for both sides and closes the duplicates."""
+    for connection in sockets:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the peer has gone already
+            pass
+        finally:
+            connection.close()
+    sockets.clear()
+
+
+def _tcp_descriptors() -> Iterator[int]:
+    for entry in list(_DESCRIPTORS.iterdir()):
+        try:
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            with closing(_duplicate(int(entry.name))) as copy:
+                is_tcp = copy.family in {socket.AF_INET, socket.AF_INET6} and copy.type == socket.SOCK_STREAM
+        except OSError:  # closed between the listing and the look
+            continue
+        if is_tcp:
+            yield int(entry.name)
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    return socket.socket(fileno=os.dup(descriptor))
+
+
+def _address(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
+    return name[0], name[1]
