@@ -107,7 +107,7 @@ def _refusal(turn: Turn, register: Register) -> PolyrhythmError | None:
     return None
 
 
-def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:  # noqa: C901, PLR0912 - one arm an event
+def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:
     match event:
         case Heartbeat():
             pass  # that it came was noted

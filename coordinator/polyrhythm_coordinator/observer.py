@@ -1,0 +1,56 @@
+"""What the coordinator logs: agents that come and go, jobs and what becomes of them. Owns words, decides nothing."""
+
+from __future__ import annotations
+
+import structlog
+
+from polyrhythm.job_events import Accepted, AgentFailed, ImageCompleted, Planned, Replanned
+from polyrhythm.messages import WorkerLost, WorkerReady
+from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
+from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentDisconnected, AgentEventReceived, Event
+
+log = structlog.get_logger("polyrhythm.coordinator")
+
+
+def log_everything(event: Event, effects: tuple[Effect, ...]) -> None:
+    """Logs an event of the scheduling core and its effects, as far as a person would want to read them."""
+    _log_event(event)
+    for effect in effects:
+        _log_effect(effect)
+
+
+def _log_event(event: Event) -> None:
+    match event:
+        case AgentConnected(session=session, register=register):
+            log.info("agent connected", agent=register.agent, session=session, device=register.device.name)
+        case AgentDisconnected(agent=agent, session=session, reason=reason):
+            log.info("agent disconnected", agent=agent, session=session, reason=reason)
+        case AgentEventReceived(agent=agent, event=WorkerReady(models=models)):
+            log.info("agent ready", agent=agent, models=[facts.model for facts in models])
+        case AgentEventReceived(agent=agent, event=WorkerLost(reason=reason)):
+            log.warning("worker lost", agent=agent, reason=reason)
+        case _:
+            pass
+
+
+def _log_effect(effect: Effect) -> None:
+    match effect:
+        case DisconnectAgent(agent=agent, session=session, error=error):
+            log.warning("agent's stream ended by the coordinator", agent=agent, session=session, error=str(error))
+        case Tell(job=job, event=Accepted()):
+            log.info("job accepted", job=job)
+        case Tell(job=job, event=Planned(explanation=explanation)):
+            chosen = explanation.chosen
+            log.info("planned", job=job, plan=chosen.label, predicted_s=round(chosen.prediction.total_s, 3))
+        case Tell(job=job, event=AgentFailed(agent=agent, reason=reason)):
+            log.warning("agent failed in mid-image", job=job, agent=agent, reason=reason)
+        case Tell(job=job, event=Replanned(reason=reason, begin_step=begin_step, plan=plan)):
+            log.warning("planned again", job=job, reason=str(reason), begin_step=begin_step, agents=list(plan.agents))
+        case Tell(job=job, event=ImageCompleted(report=report)):
+            log.info("picture done", job=job, image=report.image_index, denoise_s=round(report.denoise_s, 3))
+        case EndJob(job=job):
+            log.info("job done", job=job)
+        case FailJob(job=job, error=error):
+            log.warning("job ended with an error", job=job, code=str(error.code), error=str(error))
+        case _:
+            pass

@@ -1,0 +1,38 @@
+"""Carries out plan tasks. Owns the thread that they run in, so that no search holds up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from polyrhythm.explanation import Candidate, Explanation
+from polyrhythm.plan import Plan
+from polyrhythm_coordinator.scheduling.cost import predict
+from polyrhythm_coordinator.scheduling.effects import PlanTask
+from polyrhythm_coordinator.scheduling.explain import measured_links
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.search import search_plan
+
+
+async def compute_plan(task: PlanTask) -> Explanation:
+    """Searches a plan, or predicts the given one, off the event loop.
+
+    Raises:
+        PolyrhythmError: there is no plan.
+    """
+    return await asyncio.to_thread(explanation_of, task)
+
+
+def explanation_of(task: PlanTask) -> Explanation:
+    """The answer to a plan task; agents that may not take part are told beside those that the search leaves out."""
+    explanation = search_plan(task.request) if task.fixed_plan is None else _given(task.fixed_plan, task.request)
+    return replace(explanation, exclusions=(*explanation.exclusions, *task.exclusions))
+
+
+def _given(plan: Plan, request: PlanRequest) -> Explanation:
+    """A plan that the client gave, with its prediction."""
+    plan = replace(plan, version=request.version)
+    chosen = Candidate(label="given plan", plan=plan, prediction=predict(plan, request))
+    return Explanation(
+        chosen=chosen, runners_up=(), exclusions=(), profiles=request.profiles, links=measured_links(request)
+    )

@@ -1,0 +1,194 @@
+"""The coordinator process: composition root, command line and life cycle. No decision about pictures is made here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
+from polyrhythm.errors import AlreadyInUseError, PolyrhythmError
+from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.observer import log_everything
+from polyrhythm_coordinator.planning import compute_plan
+from polyrhythm_coordinator.scheduling.effects import Effect
+from polyrhythm_coordinator.scheduling.events import Event, Stopping, Tick
+from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.servicers.agent import AgentServicer
+from polyrhythm_coordinator.servicers.fleet import FleetServicer
+from polyrhythm_coordinator.servicers.health import FleetHealth
+from polyrhythm_coordinator.servicers.image import ImageServicer
+from polyrhythm_coordinator.settings import CoordinatorSettings, is_loopback, read_settings
+
+PROGRAM = "polyrhythm-coordinator"
+IMAGE_SERVICE = image_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
+FLEET_SERVICE = fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name
+AGENT_SERVICE = session_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
+
+MESSAGE_BYTES_MAX = 8 << 20
+"""Twice gRPC's default: parts of pictures are 1 MiB, previews and plans smaller."""
+STOP_GRACE_S = 1.0
+SEED_DRAWN_MAX = 2**32
+"""Short enough to be typed again."""
+
+SERVER_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error, never shared
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+log = structlog.get_logger("polyrhythm.coordinator")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinator:
+    """A coordinator that listens.
+
+    Attributes:
+        interpreter: the core in its world.
+        port: that it listens on.
+    """
+
+    interpreter: Interpreter
+    port: int
+
+
+@asynccontextmanager
+async def coordinator(settings: CoordinatorSettings, limits: Limits) -> AsyncIterator[Coordinator]:
+    """Runs a coordinator for as long as the context lasts; at its end jobs and streams get a typed error.
+
+    Raises:
+        AlreadyInUseError: the port is taken.
+    """
+    fleet_health = FleetHealth(live=(FLEET_SERVICE, AGENT_SERVICE), ready=IMAGE_SERVICE)
+
+    def observe(event: Event, effects: tuple[Effect, ...]) -> None:
+        log_everything(event, effects)
+        fleet_health.take(effects)
+
+    interpreter = Interpreter(
+        state=State(incarnation=time.time_ns() // 1_000_000, limits=limits),
+        clock=time.monotonic,
+        draw_seed=lambda: secrets.randbelow(SEED_DRAWN_MAX),
+        compute_plan=compute_plan,
+        observe=observe,
+    )
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    _register(server, interpreter, fleet_health)
+    port = _bind(server, settings)
+    await fleet_health.begin()
+    await server.start()
+    ticks = asyncio.create_task(_tick_forever(interpreter, limits.tick_interval_s))
+    try:
+        yield Coordinator(interpreter=interpreter, port=port)
+    finally:
+        ticks.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticks
+        interpreter.feed(Stopping())
+        await server.stop(STOP_GRACE_S)
+
+
+async def serve(settings: CoordinatorSettings) -> None:
+    """Runs until a signal comes or the lifeline ends.
+
+    Raises:
+        AlreadyInUseError: the port is taken.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if settings.lifeline_fd is not None:
+        _watch_lifeline(loop, settings.lifeline_fd, stop)
+    log.info("settings", **settings.model_dump())
+    if not is_loopback(settings.host):
+        log.warning("listening beyond loopback without TLS and token: only for a network that nobody else can reach")
+    async with coordinator(settings, Limits()) as running:
+        sys.stdout.write(f"{PROGRAM} ready on {settings.host}:{running.port}\n")
+        sys.stdout.flush()
+        await stop.wait()
+        log.info("stopping")
+
+
+def main() -> None:
+    """Entry point of the command ``polyrhythm-coordinator``."""
+    # A port that is taken is told in our own words; the core's log would say the same, less clearly.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        settings = read_settings(sys.argv[1:])
+        _log_to_stderr(settings.log_level)
+        asyncio.run(serve(settings))
+    except PolyrhythmError as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        sys.exit(1)
+
+
+def _register(server: grpc.aio.Server, interpreter: Interpreter, fleet_health: FleetHealth) -> None:
+    image_pb2_grpc.add_ImageServiceServicer_to_server(ImageServicer(interpreter), server)
+    fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(interpreter), server)
+    session_pb2_grpc.add_AgentServiceServicer_to_server(AgentServicer(interpreter), server)
+    health_pb2_grpc.add_HealthServicer_to_server(fleet_health.servicer, server)
+    names = (IMAGE_SERVICE, FLEET_SERVICE, AGENT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+
+
+def _bind(server: grpc.aio.Server, settings: CoordinatorSettings) -> int:
+    address = f"{settings.host}:{settings.port}"
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:  # gRPC says no more than that it failed to bind
+        raise AlreadyInUseError(f"--port: cannot listen on {address}; is it taken? Choose another, or 0") from error
+
+
+async def _tick_forever(interpreter: Interpreter, interval_s: float) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        interpreter.feed(Tick())
+
+
+def _watch_lifeline(loop: asyncio.AbstractEventLoop, lifeline_fd: int, stop: asyncio.Event) -> None:
+    """Whoever started this process holds the other end; when it is gone, this process is not wanted any more."""
+
+    def readable() -> None:
+        if not os.read(lifeline_fd, 4096):
+            loop.remove_reader(lifeline_fd)
+            stop.set()
+
+    loop.add_reader(lifeline_fd, readable)
+
+
+def _log_to_stderr(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The gRPC services: decode, call the interpreter, encode. Nothing is decided here."""

@@ -1,0 +1,86 @@
+"""AgentService: one bidirectional stream an agent, events up and commands down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+
+import grpc.aio
+import structlog
+
+from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
+from polyrhythm.codec.commands import command_to_proto
+from polyrhythm.codec.events import event_from_proto
+from polyrhythm.errors import InternalError, PolyrhythmError, WireError
+from polyrhythm.ids import AgentId
+from polyrhythm.messages import Register
+from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.scheduling.events import SessionId
+from polyrhythm_coordinator.servicers.abort import abort_with
+
+REGISTER_TIMEOUT_S = 5.0
+"""An agent introduces itself at once; a stream that says nothing is closed."""
+
+log = structlog.get_logger("polyrhythm.coordinator")
+
+
+class AgentServicer(session_pb2_grpc.AgentServiceServicer):
+    """Serves ``polyrhythm.agent.v1.AgentService``."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+
+    async def Session(
+        self,
+        request_iterator: AsyncIterator[session_pb2.SessionRequest],
+        context: grpc.aio.ServicerContext[session_pb2.SessionRequest, session_pb2.SessionResponse],
+    ) -> None:
+        """One agent's stream, from its introduction to its end."""
+        try:
+            register = await _introduction(request_iterator)
+            session, commands = self._interpreter.open_session(register)
+            reader = asyncio.create_task(self._read(request_iterator, register.agent, session))
+            reader.add_done_callback(partial(self._close, register.agent, session))
+            try:
+                async for command in commands:
+                    await context.write(command_to_proto(command))
+            finally:
+                reader.cancel()
+        except PolyrhythmError as error:
+            await abort_with(context, error)
+
+    async def _read(
+        self, requests: AsyncIterator[session_pb2.SessionRequest], agent: AgentId, session: SessionId
+    ) -> None:
+        async for request in requests:
+            self._interpreter.receive(agent, session, event_from_proto(request))
+
+    def _close(self, agent: AgentId, session: SessionId, reader: asyncio.Task[None]) -> None:
+        """Whatever ended the reading ends the session."""
+        error = None if reader.cancelled() else reader.exception()
+        match error:
+            case None:
+                self._interpreter.close_session(agent, session, "its stream ended", None)
+            case PolyrhythmError():
+                self._interpreter.close_session(agent, session, str(error), error)
+            case _:
+                log.error("an agent's event could not be handled", agent=agent, exc_info=error)
+                bug = InternalError(f"{type(error).__name__}: {error}")
+                self._interpreter.close_session(agent, session, str(bug), bug)
+
+
+async def _introduction(requests: AsyncIterator[session_pb2.SessionRequest]) -> Register:
+    """The first message of a stream.
+
+    Raises:
+        WireError: it does not come, or is something else.
+    """
+    try:
+        request = await asyncio.wait_for(anext(requests), REGISTER_TIMEOUT_S)
+    except (TimeoutError, StopAsyncIteration) as error:
+        raise WireError(f"session: no register message within {REGISTER_TIMEOUT_S:g} s") from error
+    event = event_from_proto(request)
+    if not isinstance(event, Register):
+        raise WireError(f"session: begins with {type(event).__name__}, not with register")
+    return event

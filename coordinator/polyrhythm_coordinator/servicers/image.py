@@ -1,0 +1,78 @@
+"""ImageService: pictures for clients. A call that ends early cancels its job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+
+from polyrhythm.codec.image import image_request_from_proto
+from polyrhythm.codec.job_events import job_event_to_proto
+from polyrhythm.codec.plan import explanation_to_proto
+from polyrhythm.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    InternalError,
+    InvalidArgumentError,
+    PolyrhythmError,
+)
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import Planned
+from polyrhythm.v1 import image_pb2, image_pb2_grpc
+from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.servicers.abort import abort_with
+
+
+class ImageServicer(image_pb2_grpc.ImageServiceServicer):
+    """Serves ``polyrhythm.v1.ImageService``."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+
+    async def Generate(
+        self,
+        request: image_pb2.GenerateRequest,
+        context: grpc.aio.ServicerContext[image_pb2.GenerateRequest, image_pb2.GenerateResponse],
+    ) -> None:
+        """Makes pictures and streams what happens."""
+        try:
+            job, updates = self._interpreter.submit(_decode(request), explain_only=False)
+            try:
+                async for event in updates:
+                    await context.write(job_event_to_proto(event))
+            finally:
+                self._interpreter.cancel(job, _end_of_call(context))
+        except PolyrhythmError as error:
+            await abort_with(context, error)
+
+    async def ExplainPlan(
+        self,
+        request: image_pb2.ExplainPlanRequest,
+        context: grpc.aio.ServicerContext[image_pb2.ExplainPlanRequest, image_pb2.ExplainPlanResponse],
+    ) -> image_pb2.ExplainPlanResponse:
+        """Says how pictures would be made."""
+        try:
+            job, updates = self._interpreter.submit(_decode(request), explain_only=True)
+            try:
+                async for event in updates:
+                    if isinstance(event, Planned):
+                        return image_pb2.ExplainPlanResponse(explanation=explanation_to_proto(event.explanation))
+            finally:
+                self._interpreter.cancel(job, _end_of_call(context))
+            raise InternalError(f"{job} ended without a plan")
+        except PolyrhythmError as error:
+            await abort_with(context, error)
+
+
+def _decode(request: image_pb2.GenerateRequest | image_pb2.ExplainPlanRequest) -> ImageRequest:
+    if not request.HasField("image"):
+        raise InvalidArgumentError.of("image", "is missing")
+    return image_request_from_proto(request.image)
+
+
+def _end_of_call(context: grpc.aio.ServicerContext[Any, Any]) -> PolyrhythmError:
+    """Why the job ends if it has not ended by itself."""
+    left_s = context.time_remaining()
+    if left_s is not None and left_s <= 0:
+        return DeadlineExceededError("the client's deadline has passed")
+    return CancelledError("the client ended the call")

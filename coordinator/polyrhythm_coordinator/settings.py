@@ -1,0 +1,118 @@
+"""What can be set from outside: command line over environment over defaults. Frozen, validated once."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from polyrhythm.errors import FieldViolation, InvalidArgumentError
+
+ENVIRONMENT_PREFIX = "POLYRHYTHM_COORDINATOR_"
+
+DESCRIPTION = """\
+Accepts requests for pictures over gRPC, plans each picture on the agents that are connected, and follows it to the end.
+It needs no GPU and no torch. Agents dial in; start it first, then one agent for each device:
+
+  polyrhythm-coordinator --port 50051
+  polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 --model FOLDER
+  polyrhythm generate "red apple" --address 127.0.0.1:50051
+
+When it listens it prints one line: polyrhythm-coordinator ready on HOST:PORT. Everything else goes to standard error.
+SIGINT or SIGTERM ends it; running jobs get a typed error."""
+
+EPILOG = f"""\
+Every option can also be set in the environment, such as {ENVIRONMENT_PREFIX}PORT=50052. The command line wins."""
+
+
+class CoordinatorSettings(BaseSettings):
+    """Settings of one coordinator.
+
+    Attributes:
+        host: name or address to listen on.
+        port: to listen on; 0 lets the system choose one.
+        insecure_bind: listen beyond loopback without TLS and token, on a network that nobody else can reach.
+        lifeline_fd: read end of a pipe; the coordinator ends when the pipe does.
+        log_level: of what goes to standard error.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=50051, ge=0, le=65535)
+    insecure_bind: bool = False
+    lifeline_fd: int | None = Field(default=None, ge=0)
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+
+def read_settings(arguments: list[str]) -> CoordinatorSettings:
+    """Reads the command line and the environment.
+
+    Raises:
+        InvalidArgumentError: names the option that is wrong.
+        SystemExit: after ``--help``, or for an option that does not exist.
+    """
+    given: dict[str, Any] = vars(_parser().parse_args(arguments))
+    return make_settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def make_settings(**values: Any) -> CoordinatorSettings:
+    """Validates settings.
+
+    Raises:
+        InvalidArgumentError: names the option that is wrong.
+    """
+    try:
+        settings = CoordinatorSettings(**values)
+    except ValidationError as error:
+        found = (
+            FieldViolation(field=_option(fault["loc"]), description=f"{fault['msg']}, got {fault['input']!r}")
+            for fault in error.errors()
+        )
+        raise InvalidArgumentError(*found) from error
+    if not settings.insecure_bind and not is_loopback(settings.host):
+        raise InvalidArgumentError.of(
+            "--host",
+            f"{settings.host} can be reached from other machines, and there is no TLS and no token yet; "
+            "use 127.0.0.1, or --insecure-bind on a network that nobody else can reach",
+        )
+    return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _option(location: tuple[int | str, ...]) -> str:
+    return "--" + str(location[0]).replace("_", "-")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="polyrhythm-coordinator",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1; only this machine can reach it)")
+    parser.add_argument("--port", help="port to listen on (default 50051; 0: a free one)")
+    parser.add_argument(
+        "--insecure-bind",
+        action="store_const",
+        const=True,
+        help="allow a --host beyond loopback although there is no TLS and no token: "
+        "only on an isolated network, such as one between containers",
+    )
+    parser.add_argument("--lifeline-fd", metavar="N", help="end when the pipe behind this file descriptor ends")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info (default), warning or error")
+    return parser
