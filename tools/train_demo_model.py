@@ -46,8 +46,8 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The denoiser's recipe as the command line has it."""
     return Recipe(
         stages=(
-            Stage(size_px=64, batch=128, end_step=arguments.small_steps),
-            Stage(size_px=128, batch=64, end_step=arguments.steps),
+            Stage(size_px=64, batch=64, end_step=arguments.small_steps),
+            Stage(size_px=128, batch=32, end_step=arguments.steps),
         ),
         peak_rate=arguments.peak_rate,
         decay_steps=arguments.decay_steps,

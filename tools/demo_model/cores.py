@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 TICKS_A_S = os.sysconf("SC_CLK_TCK")
+INTERVAL_S = 2.0
 
 
 class FreeCores:
@@ -25,9 +26,11 @@ class FreeCores:
         torch.set_num_threads(most_threads)
 
     def follow(self) -> int:
-        """Adapt to the load since the last call; returns the number of threads now in use."""
+        """Adapt to the load since the last adaptation, some seconds ago; returns the number of threads now in use."""
         all_s, own_s, time_s = _busy_s(), _own_s(), os.times().elapsed
-        others = ((all_s - self._all_s) - (own_s - self._own_s)) / max(time_s - self._time_s, 1e-3)
+        if time_s - self._time_s < INTERVAL_S:
+            return torch.get_num_threads()
+        others = ((all_s - self._all_s) - (own_s - self._own_s)) / (time_s - self._time_s)
         self._all_s, self._own_s, self._time_s = all_s, own_s, time_s
         free = (os.cpu_count() or 1) - others
         threads = max(1, min(self._most_threads, int(free + 0.6)))

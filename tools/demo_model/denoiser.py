@@ -25,6 +25,7 @@ from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel
 from transformers import T5EncoderModel
 
+from demo_model.attention import MatrixProductAttention
 from demo_model.checkpoint import load_checkpoint, save_checkpoint
 from demo_model.cores import FreeCores
 from demo_model.data import Painter
@@ -139,7 +140,7 @@ class ConditionedDenoiser(nn.Module):
 
 
 class LatentPool:
-    """Latents of freshly drawn pictures, each handed out about four times before a newer one takes its place."""
+    """Latents of freshly drawn pictures, each handed out about eight times before a newer one takes its place."""
 
     def __init__(self, vae: AutoencoderKL, stage: Stage, generator: torch.Generator) -> None:
         """Start empty; the first batches are all new."""
@@ -156,7 +157,7 @@ class LatentPool:
     def next_batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled latents ``[B, 4, H, W]``, names ``[B]`` and colours ``[B]``."""
         filled = min(self._drawn, POOL_SIZE)
-        self._add(self._batch if filled < 16 * self._batch else self._batch // 4)
+        self._add(self._batch if filled < 16 * self._batch else self._batch // 8)
         filled = min(self._drawn, POOL_SIZE)
         pick_B = torch.randint(filled, (self._batch,), generator=self._generator)
         return self._latents_NCHW[pick_B], self._names_N[pick_B], self._colours_N[pick_B]
@@ -262,14 +263,16 @@ def train_denoiser(work_dir: Path, vae: AutoencoderKL, recipe: Recipe) -> Traini
     path = work_dir / "denoiser.pt"
     step = load_checkpoint(path, training.parts())
     training.denoiser.train()
+    training.denoiser.transformer.set_attn_processor(MatrixProductAttention())
     cores = FreeCores(recipe.threads)
     saved_s = started_s = time.monotonic()
     average_loss = 0.0
     first = step
     for step, loss in _steps(training, vae, recipe, first):
+        threads = cores.follow()
         average_loss += (loss - average_loss) / min(100, step - first + 1)
         if step % 25 == 0:
-            pace_s, threads = (time.monotonic() - started_s) / (step - first + 1), cores.follow()
+            pace_s = (time.monotonic() - started_s) / (step - first + 1)
             print(
                 f"denoiser step {step}/{recipe.steps} loss {average_loss:.4f} {pace_s:.2f} s/step, {threads} threads",
                 flush=True,

@@ -7,7 +7,8 @@ drawing on the captioned background differs least from the sample in pixels, at 
 full size and encoded, and the emoji whose latent has the least squared distance to the sample's latent is the
 nearest. All emoji get the same freedom, so none is favoured; chance is 1 in 256.
 
-Shape legend: B samples, N emoji, C channels, H, W pixels or latent pixels, K kernel pixels, I, J places.
+Shape legend: B samples, N emoji, C channels, H, W pixels, latent pixels or frequencies,
+I, J places.
 """
 
 from __future__ import annotations
@@ -117,31 +118,32 @@ class Originals:
         """Render the emoji at every size of the registration grid."""
         self._vae = vae
         self._painter = Painter(SIZE_PX)
-        self._sprites = {side: render_sprites(side) for side in REGISTRATION_SIDES_PX}
+        self._spectra = {side: _spectrum(render_sprites(side)) for side in REGISTRATION_SIDES_PX}
 
     def register(self, image_CHW: Tensor, colour: int) -> tuple[Tensor, Tensor]:
         """The best scale ``[N]`` and place ``[N, 2]`` of each emoji on background ``colour``.
 
         With Q the emoji's difference from the background and D the sample's, the squared error at a place is
-        |D|^2 - 2 <D, Q> + |Q|^2: a correlation finds it for all places at once.
+        |D|^2 - 2 <D, Q> + |Q|^2: one correlation finds it for all places at once.
         """
         background_C11 = torch.tensor(COLOURS_RGB[COLOURS[colour]])[:, None, None] / 255
         small_CHW = F.avg_pool2d((image_CHW + 1) / 2, SIZE_PX // REGISTRATION_PX)
-        difference_1CHW = (small_CHW - background_C11)[None]
+        difference_CHW = _spectrum(small_CHW - background_C11)
         best_N = torch.full((len(NAMES),), torch.inf)
         scale_N, place_N2 = torch.zeros(len(NAMES)), torch.zeros(len(NAMES), 2)
-        for side, sprite_NCKK in self._sprites.items():
-            kernel_NCKK = sprite_NCKK[:, :3] - sprite_NCKK[:, 3:] * background_C11
-            cost_NIJ = (
-                kernel_NCKK.square().sum(dim=(1, 2, 3))[:, None, None] - 2 * F.conv2d(difference_1CHW, kernel_NCKK)[0]
-            )
-            places = cost_NIJ.shape[-1]
-            cost_N, index_N = cost_NIJ.flatten(1).min(dim=1)
+        for side, spectrum_NCHW in self._spectra.items():
+            emoji_NCHW = spectrum_NCHW[:, :3] - spectrum_NCHW[:, 3:] * background_C11
+            energy_N = torch.fft.irfft2(emoji_NCHW).square().sum(dim=(1, 2, 3))
+            product_NHW = (difference_CHW * emoji_NCHW.conj()).sum(dim=1)
+            places = REGISTRATION_PX - side + 1
+            match_NIJ = torch.fft.irfft2(product_NHW)[:, :places, :places]
+            match_N, index_N = match_NIJ.flatten(1).max(dim=1)
+            cost_N = energy_N - 2 * match_N
             corner_N2 = torch.stack([index_N % places, index_N // places], dim=1)
-            better_N = cost_N < best_N
-            best_N = torch.where(better_N, cost_N, best_N)
-            scale_N[better_N] = side / REGISTRATION_PX
             centre_N2 = 2 * (corner_N2 + side / 2) / REGISTRATION_PX - 1
+            better_N = cost_N < best_N
+            best_N[better_N] = cost_N[better_N]
+            scale_N[better_N] = side / REGISTRATION_PX
             place_N2[better_N] = centre_N2[better_N]
         return scale_N, place_N2
 
@@ -154,6 +156,10 @@ class Originals:
         encoded = [self._vae.encode(part).latent_dist.mean for part in painted.images_BCHW.split(64)]
         latent_NCHW = torch.cat(encoded) * self._vae.config["scaling_factor"]
         return (latent_NCHW - latent_CHW).square().mean(dim=(1, 2, 3))
+
+
+def _spectrum(picture_CHW: Tensor) -> Tensor:
+    return torch.fft.rfft2(picture_CHW, s=(REGISTRATION_PX, REGISTRATION_PX))
 
 
 def score(samples: Samples, originals: Originals) -> dict[str, Any]:
