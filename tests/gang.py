@@ -6,6 +6,7 @@ over the in-process network and over Gloo.
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -62,13 +63,16 @@ class GangOptions:
         transports: one a rank; an in-process network without delays if None.
         seam: made for each member.
         wrap: puts something around a member's exchange, such as a planted defect.
-        start: by agent, the state to begin with in place of noise.
+        start: the state to begin with in place of noise.
+        start_order_seed: of the order in which members start.
+        stops: by agent, where a test asks it to stop.
     """
 
     transports: tuple[Transport, ...] | None = None
     seam: Callable[[AgentId], LayerSeam] = lambda _agent: OpenSeam()
     wrap: Callable[[AgentId, Exchange], Exchange] = lambda _agent, exchange: exchange
     start: BoundaryState | None = None
+    start_order_seed: int = 0
     stops: Mapping[AgentId, StopRequest] = field(default_factory=dict)
 
 
@@ -94,7 +98,7 @@ def run_gang(
         )
         for rank, agent in enumerate(plan.agents)
     ]
-    for thread in threads:
+    for thread in random.Random(options.start_order_seed).sample(threads, len(threads)):
         thread.start()
     for thread in threads:
         thread.join(timeout=JOIN_TIMEOUT_S)

@@ -1,0 +1,109 @@
+"""The same plan and seed give the same bytes, whatever is late: messages, steps or members."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+import torch
+from torch import Tensor
+
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan import Exchange
+from polyrhythm_agent.exchange.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
+from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
+from polyrhythm_agent.picture import encode_png
+from polyrhythm_agent.ports import Denoiser, Transport
+from tests.gang import GangOptions, load_members, run_gang
+from tests.models import tiny_pixart_folder
+from tests.plans import agent_ids, plan, segment
+
+RUNS = 10
+DELAY_MAX_S = 0.05
+STEPS = 8
+FOLLOWED = plan(
+    segment(0, 2, (7, 5, 4), beat_steps=1),
+    segment(2, 6, (5, 6, 5), exchange=Exchange.DISPLACED, strides=(1, 2, 2), beat_steps=2),
+    segment(6, 8, (8, 4, 4), exchange=Exchange.DISPLACED),
+)
+SPEC = ImageSpec(
+    model="tiny",
+    prompt="a red apple",
+    width_px=128,
+    height_px=128,
+    steps=STEPS,
+    seed=11,
+    guidance=5.0,
+    sampler=Sampler.DPM_SOLVER_PP_2M,
+    quality=Quality.BALANCED,
+)
+
+
+class LateLayers:
+    """A seam that delays blocks at random; the delay is what is tested, so it sleeps."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def begin_layer(self, layer: str) -> None:
+        time.sleep(self._random.uniform(0, DELAY_MAX_S / 4))
+
+    def end_layer(self, layer: str, output: Tensor) -> Tensor:
+        return output
+
+
+@pytest.fixture(scope="module")
+def denoisers(tmp_path_factory: pytest.TempPathFactory) -> dict[AgentId, Denoiser]:
+    return load_members(tiny_pixart_folder(tmp_path_factory.mktemp("tiny")), agent_ids(3), torch.float32)
+
+
+def in_process(run: int) -> tuple[Transport, ...]:
+    def delay_s(pair: tuple[int, int], index: int) -> float:
+        return random.Random(f"{run} {pair} {index}").uniform(0, DELAY_MAX_S)
+
+    network = InProcessNetwork(3, delay_s=delay_s)
+    return tuple(network.transport(rank) for rank in range(3))
+
+
+def over_gloo(run: int) -> tuple[Transport, ...]:
+    rendezvous = InProcessRendezvous()
+    formed: dict[int, Transport] = {}
+
+    def form(rank: int) -> None:
+        formed[rank] = form_gloo_transport(rank=rank, size=3, rendezvous=rendezvous, bind_address="127.0.0.1")
+
+    threads = [threading.Thread(target=form, args=(rank,)) for rank in random.Random(run).sample(range(3), 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    return tuple(formed[rank] for rank in range(3))
+
+
+@pytest.mark.parametrize("transports", [in_process, over_gloo])
+def test_ten_runs_give_the_same_bytes(denoisers: dict[AgentId, Denoiser], transports) -> None:  # noqa: ANN001
+    pictures: set[bytes] = set()
+    decoder = denoisers[FOLLOWED.decoder]
+    for run in range(RUNS):
+        options = GangOptions(
+            transports=transports(run),
+            seam=lambda agent, run=run: LateLayers(hash((agent, run)) & 0xFFFF),
+            start_order_seed=run,
+        )
+        runs = run_gang(FOLLOWED, denoisers, SPEC, options)
+        with torch.inference_mode():
+            pictures.add(encode_png(decoder.decode(runs[FOLLOWED.decoder].states[STEPS].x_BCHW)))
+        for transport in options.transports or ():
+            transport.abort()
+    assert len(pictures) == 1
+
+
+def test_another_seed_gives_other_bytes(denoisers: dict[AgentId, Denoiser]) -> None:
+    first, second = (
+        run_gang(FOLLOWED, denoisers, SPEC.with_seed(seed))[FOLLOWED.decoder].states[STEPS].x_BCHW for seed in (1, 2)
+    )
+    assert not torch.equal(first, second)

@@ -1,0 +1,107 @@
+"""Negative control of `exact`: dropping any one exchange is seen far above the tolerance, so equality means much."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm_agent.ports import ActivationExchange
+from polyrhythm_agent.step_loop import Exchange
+from tests.gang import GangOptions, load_members, run_gang
+from tests.models import tiny_pixart_folder
+from tests.plans import agent_ids, exact_plan
+
+STEPS = 20
+LAYERS = 3
+MEMBERS = 3
+COUNTS = (7, 4, 5)
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
+MARGIN = 100
+DROPPED_STEPS = {torch.float32: (0, 1, STEPS // 2, STEPS - 2), torch.float64: (0, 1, STEPS // 2, STEPS - 1)}
+"""DDIM's last update weighs the prediction by about 0.01, so a loss there is 0.3 to 0.9 of this margin in fp32."""
+
+
+class DropOneExchange:
+    """An exchange that loses one peer's keys and values in one layer of one step; all else passes through."""
+
+    def __init__(self, inner: Exchange, *, step: int, layer: int, tokens: slice) -> None:
+        self._inner = inner
+        self._step = step
+        self._layer = layer
+        self._tokens = tokens
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    @contextmanager
+    def step(self, step: int) -> Generator[ActivationExchange]:
+        with self._inner.step(step) as exchange:
+            self._exchange = exchange
+            self._drops = step == self._step
+            yield self
+
+    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+        all_KBND = self._exchange.gather(layer, own_KBND)
+        if self._drops and layer == self._layer:
+            all_KBND = all_KBND.clone()
+            all_KBND[:, :, self._tokens] = 0.0
+        return all_KBND
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"), layers=LAYERS)
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCES))
+@pytest.mark.parametrize("sampler", list(Sampler))
+def test_dropping_any_one_exchange_is_seen(folder: Path, sampler: Sampler, dtype: torch.dtype) -> None:
+    spec = ImageSpec(
+        model="tiny",
+        prompt="a red apple",
+        width_px=128,
+        height_px=128,
+        steps=STEPS,
+        seed=7,
+        guidance=5.0,
+        sampler=sampler,
+        quality=Quality.EXACT,
+    )
+    agents = agent_ids(MEMBERS)
+    followed = exact_plan(STEPS, COUNTS, beat_steps=5)
+    denoisers = load_members(folder, agents, dtype)
+    reference_BCHW = run_gang(followed, denoisers, spec)[agents[0]].states[STEPS].x_BCHW
+    limit = MARGIN * TOLERANCES[dtype] * max(1.0, float(reference_BCHW.abs().max()))
+    per_row = denoisers[agents[0]].geometry(spec).tokens_per_row
+    unseen: list[tuple[int, int, str, str, float]] = []
+    for step in DROPPED_STEPS[dtype]:
+        for layer in range(LAYERS):
+            reader, source = agents[(step + layer) % MEMBERS], agents[(step + layer + 1) % MEMBERS]
+            rows = followed.segments[0].of(source).rows
+            tokens = slice(rows.begin * per_row, rows.end * per_row)
+
+            def wrap(
+                agent: AgentId,
+                exchange: Exchange,
+                *,
+                reader: AgentId = reader,
+                step: int = step,
+                layer: int = layer,
+                tokens: slice = tokens,
+            ) -> Exchange:
+                if agent != reader:
+                    return exchange
+                return DropOneExchange(exchange, step=step, layer=layer, tokens=tokens)  # pyright: ignore[reportReturnType]
+
+            runs = run_gang(followed, denoisers, spec, GangOptions(wrap=wrap))
+            difference = float((runs[agents[0]].states[STEPS].x_BCHW - reference_BCHW).abs().max())
+            if difference <= limit:
+                unseen.append((step, layer, reader, source, difference / limit))
+    assert not unseen
