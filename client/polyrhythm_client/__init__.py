@@ -3,6 +3,29 @@
 Owns how people and programs ask for pictures. Must not import the other roles: it starts them as processes.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from polyrhythm import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from polyrhythm_client.client import Client
+    from polyrhythm_client.pictures import Picture
+    from polyrhythm_client.sync_client import SyncClient
+
+__all__ = ["Client", "Picture", "SyncClient", "__version__"]
+
+_HOMES = {
+    "Client": "polyrhythm_client.client",
+    "Picture": "polyrhythm_client.pictures",
+    "SyncClient": "polyrhythm_client.sync_client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the SDK when it is first asked for: the command line answers ``--help`` without gRPC."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

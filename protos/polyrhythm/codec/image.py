@@ -137,7 +137,14 @@ def _check_fits(request: ImageRequest) -> None:
         ("count", request.count),
         ("preview_every_steps", request.preview_every_steps),
     )
+    texts = (("model", request.model), ("prompt", request.prompt), ("negative", request.negative_prompt))
     found = [
+        # Half of a surrogate pair, or bytes of a terminal that were no UTF-8.
+        FieldViolation(field=field, description="must be text that UTF-8 can carry")
+        for field, text in texts
+        if any("\ud800" <= character <= "\udfff" for character in text)
+    ]
+    found += [
         FieldViolation(field=field, description=f"must fit {_BITS[field]} bits, got {value}")
         for field, value in values
         if value is not None and not -(2 ** (_BITS[field] - 1)) <= value < 2 ** (_BITS[field] - 1)

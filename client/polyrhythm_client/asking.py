@@ -1,0 +1,79 @@
+"""From options to a request: what the user wrote, over what a file to be repeated says, over the model's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.fleet import AgentView
+from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler, check_request, resolve
+from polyrhythm.reports import JobReport
+from polyrhythm_client.parsing import parse_size
+from polyrhythm_client.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """The options that describe a picture, as written; None stands for not given."""
+
+    prompt: str | None = None
+    model: str | None = None
+    negative: str | None = None
+    size: str | None = None
+    steps: int | None = None
+    seed: int | None = None
+    guidance: float | None = None
+    sampler: Sampler | None = None
+    quality: Quality | None = None
+    count: int | None = None
+    preview_every: int | None = None
+
+
+def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
+    """The request, checked as far as no model is needed.
+
+    Args:
+        options: as written.
+        recipe: of a picture to make again; None for a new one.
+
+    Raises:
+        InvalidArgumentError: names every field that is wrong.
+    """
+    given: dict[str, Any] = {
+        "prompt": options.prompt,
+        "model": options.model,
+        "negative_prompt": options.negative,
+        "steps": options.steps,
+        "seed": options.seed,
+        "guidance": options.guidance,
+        "sampler": options.sampler,
+        "quality": options.quality,
+        "count": options.count,
+        "preview_every_steps": options.preview_every,
+    }
+    if options.size is not None:
+        given["width_px"], given["height_px"] = parse_size(options.size)
+    base = ImageRequest(prompt="") if recipe is None else recipe.request
+    if not base.prompt and options.prompt is None:
+        raise InvalidArgumentError.of("prompt", "must be given")
+    request = replace(base, **{name: value for name, value in given.items() if value is not None})
+    check_request(request)
+    return request
+
+
+def resolved_image(request: ImageRequest, report: JobReport, agents: tuple[AgentView, ...]) -> ImageSpec:
+    """The request with the defaults that the fleet filled in.
+
+    Args:
+        request: as it was sent.
+        report: of the picture.
+        agents: of the fleet, with the facts of the model.
+
+    Raises:
+        InvalidArgumentError: never for a picture that was made.
+    """
+    members = {usage.agent for usage in report.agents}
+    models = {model.model: model for view in agents if view.agent in members for model in view.models}
+    facts = models[request.model] if request.model else next(iter(models.values()))
+    return resolve(replace(request, seed=report.seed, count=1), facts, report.seed)

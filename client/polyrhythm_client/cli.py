@@ -1,0 +1,57 @@
+"""The ``polyrhythm`` command: its subcommands and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from polyrhythm import __version__
+from polyrhythm_client.commands.agents import agents
+from polyrhythm_client.commands.generate import generate
+from polyrhythm_client.commands.plan import plan
+from polyrhythm_client.commands.up import up
+
+app = typer.Typer(
+    name="polyrhythm",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(generate)
+app.command()(plan)
+app.command()(agents)
+app.command()(up)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"polyrhythm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def polyrhythm(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """One diffusion image on several unequal devices at once.
+
+    `polyrhythm generate "red apple on a blue background"` makes a picture, with a fleet of its own if none runs.
+    `polyrhythm up` keeps a fleet running. On several machines, start `polyrhythm-coordinator` on one and
+    `polyrhythm-agent` for every device.
+
+    Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

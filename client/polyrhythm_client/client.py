@@ -1,0 +1,136 @@
+"""The SDK: pictures from a coordinator, for programs that run an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from polyrhythm.errors import InternalError, InvalidArgumentError
+from polyrhythm.explanation import Explanation
+from polyrhythm.fleet import AgentView
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import JobEvent
+from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
+from polyrhythm_client.link import Link
+from polyrhythm_client.pictures import Picture, PictureAssembler
+
+JOB_DEADLINE_S = 3600.0
+QUERY_DEADLINE_S = 120.0
+
+
+class Client:
+    """A connection to one coordinator.
+
+    Traffic is plaintext: use it on loopback or on a network that you trust.
+
+    Example::
+
+        async with Client("127.0.0.1:50051") as client:
+            picture = await client.picture(ImageRequest(prompt="red apple on a blue background"))
+
+    Args:
+        address: ``host:port`` of the coordinator.
+        job_deadline_s: longest time a job may take, waiting in the queue included.
+        query_deadline_s: longest time any other answer may take. A plan for a size that the fleet has not seen yet
+            takes a few seconds, because it is measured first.
+
+    Raises:
+        InvalidArgumentError: the address is not ``host:port``.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        job_deadline_s: float = JOB_DEADLINE_S,
+        query_deadline_s: float = QUERY_DEADLINE_S,
+    ) -> None:
+        check_address(address)
+        self.address = address
+        self._job_deadline_s = job_deadline_s
+        self._query_deadline_s = query_deadline_s
+        self._open_link: Link | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def generate(self, request: ImageRequest) -> AsyncGenerator[JobEvent]:
+        """Makes one or several pictures and tells what happens on the way.
+
+        Leaving the iteration before its end cancels the job; use ``contextlib.aclosing`` to leave at once.
+
+        Raises:
+            InvalidArgumentError: names every field that is wrong.
+            PolyrhythmError: the coordinator cannot be reached, no agent is left, or the deadline has passed.
+        """
+        return self._link().generate(request, self._job_deadline_s)
+
+    async def pictures(
+        self, request: ImageRequest, on_event: Callable[[JobEvent], None] | None = None
+    ) -> tuple[Picture, ...]:
+        """Makes all pictures of a request.
+
+        Args:
+            request: what to make.
+            on_event: told of everything that happens.
+
+        Raises:
+            PolyrhythmError: as ``generate``.
+        """
+        assembler = PictureAssembler()
+        made: list[Picture] = []
+        async with aclosing(self.generate(request)) as events:
+            async for event in events:
+                if on_event is not None:
+                    on_event(event)
+                picture = assembler.take(event)
+                if picture is not None:
+                    made.append(picture)
+        if len(made) != request.count:
+            raise InternalError(f"the job ended after {len(made)} of {request.count} pictures")
+        return tuple(made)
+
+    async def picture(self, request: ImageRequest, on_event: Callable[[JobEvent], None] | None = None) -> Picture:
+        """Makes one picture.
+
+        Raises:
+            PolyrhythmError: as ``generate``; or the request asks for several.
+        """
+        if request.count != 1:
+            raise InvalidArgumentError.of("count", f"picture() makes one, got {request.count}; use pictures()")
+        return (await self.pictures(request, on_event))[0]
+
+    async def explain(self, request: ImageRequest) -> Explanation:
+        """Says how a request would be run and what it was compared with, without running it.
+
+        Raises:
+            PolyrhythmError: as ``generate``.
+        """
+        return await self._link().explain(request, self._query_deadline_s)
+
+    async def agents(self) -> tuple[AgentView, ...]:
+        """Lists the connected agents, sorted by name.
+
+        Raises:
+            PolyrhythmError: the coordinator cannot be reached.
+        """
+        return await self._link().agents(self._query_deadline_s)
+
+    async def close(self) -> None:
+        """Closes the connection; jobs under way are cancelled."""
+        if self._open_link is not None:
+            await self._open_link.close()
+            self._open_link = None
+
+    def _link(self) -> Link:
+        # Opened here and not in the constructor: a channel belongs to the event loop that it was opened in.
+        if self._open_link is None:
+            self._open_link = Link(self.address)
+        return self._open_link

@@ -1,0 +1,40 @@
+"""``polyrhythm agents``: who is connected."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+
+from polyrhythm_client import options
+from polyrhythm_client.address import DEFAULT_ADDRESS
+from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.tables import agents_table
+
+
+def agents(address: options.Address = None, as_json: options.AsJson = False) -> None:
+    """Lists the agents of a fleet: devices, models, and what each is doing.
+
+    For example:
+
+    ```
+    polyrhythm agents
+    polyrhythm agents --address 10.0.0.5:50051 --json
+    ```
+    """
+    run_command(lambda _: _agents(address or DEFAULT_ADDRESS, as_json=as_json))
+
+
+async def _agents(address: str, *, as_json: bool) -> None:
+    from polyrhythm_client.client import Client
+
+    async with Client(address) as client:
+        found = await client.agents()
+    if as_json:
+        typer.echo(json.dumps({"agents": [asdict(view) for view in found]}, ensure_ascii=False))
+    elif found:
+        Console().print(agents_table(found))
+    else:
+        typer.echo(f"no agent is connected to {address}; start one with polyrhythm-agent --coordinator {address}")

@@ -1,0 +1,179 @@
+"""``polyrhythm generate``: makes pictures and writes them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from polyrhythm.errors import InternalError
+from polyrhythm.fleet import AgentView
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import Previewed
+from polyrhythm_client import options
+from polyrhythm_client.asking import ImageOptions, image_request, resolved_image
+from polyrhythm_client.commands.running import note_on, run_command
+from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
+from polyrhythm_client.parsing import parse_speeds
+from polyrhythm_client.pictures import Picture, PictureAssembler
+from polyrhythm_client.png import add_texts
+from polyrhythm_client.recipe import recipe_of, recipe_texts
+from polyrhythm_client.recipe_file import read_recipe
+from polyrhythm_client.screen import JobProgress
+from polyrhythm_client.summary import picture_line, picture_summary
+
+if TYPE_CHECKING:
+    from polyrhythm_client.client import Client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateOptions:
+    """The options of the command, as written."""
+
+    image: ImageOptions
+    output: Path | None
+    plan_file: Path | None
+    address: str | None
+    speeds: str | None
+    as_json: bool
+
+
+def generate(
+    prompt: options.Prompt = None,
+    model: options.Model = None,
+    negative: options.Negative = None,
+    size: options.Size = None,
+    steps: options.Steps = None,
+    seed: options.Seed = None,
+    guidance: options.Guidance = None,
+    sampler: options.SamplerChoice = None,
+    quality: options.QualityChoice = None,
+    count: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Pictures to make, with seeds counting up.", rich_help_panel=options.PICTURE),
+    ] = None,
+    plan: options.PlanFile = None,
+    address: options.Address = None,
+    speeds: options.Speeds = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="PNG file to write; default: a name made from prompt and seed. Several pictures are numbered.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    preview_every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Write the newest preview beside the picture every N steps or more.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Makes a picture on all devices of a fleet at once.
+
+    If no coordinator is named and none answers on this machine, a fleet is started for this one command and ended with
+    it: one agent a CUDA device, or one on the CPU.
+
+    The PNG file carries prompt, seed, plan and versions: **--plan FILE** makes the same picture again, byte
+    for byte on the same kind of devices.
+
+    For example:
+
+    ```
+    polyrhythm generate "red apple on a blue background" -o apple.png
+    polyrhythm generate "red apple on a blue background" --speeds 1,0.5 --json
+    polyrhythm generate --plan apple.png -o again.png
+    ```
+    """
+    given = GenerateOptions(
+        image=ImageOptions(
+            prompt=prompt,
+            model=model,
+            negative=negative,
+            size=size,
+            steps=steps,
+            seed=seed,
+            guidance=guidance,
+            sampler=sampler,
+            quality=quality,
+            count=count,
+            preview_every=preview_every,
+        ),
+        output=output,
+        plan_file=plan,
+        address=address,
+        speeds=speeds,
+        as_json=as_json,
+    )
+    run_command(lambda console: _generate(given, console))
+
+
+async def _generate(given: GenerateOptions, console: Console) -> None:
+    # gRPC is imported here and not above: --help and a mistyped option must answer at once.
+    from polyrhythm_client.client import Client
+    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, open_fleet
+
+    recipe = None if given.plan_file is None else read_recipe(given.plan_file)
+    request = image_request(given.image, recipe)
+    check_output(given.output)
+    wish = FleetWish(
+        address=given.address,
+        speeds=None if given.speeds is None else parse_speeds(given.speeds),
+        model=given.image.model,
+        recipe=recipe,
+    )
+    check_wish(wish)
+    async with open_fleet(wish, note_on(console)) as fleet, Client(fleet.address) as client:
+        agents = await client.agents()
+        # A fleet of our own holds one model, whatever folder it came from.
+        asked = replace(request, model="") if fleet.embedded else request
+        summaries = await _run_job(client, asked, agents, given, console)
+    if given.as_json:
+        found = summaries[0] if len(summaries) == 1 else {"images": summaries}
+        typer.echo(json.dumps(found, ensure_ascii=False))
+
+
+async def _run_job(
+    client: Client, request: ImageRequest, agents: tuple[AgentView, ...], given: GenerateOptions, console: Console
+) -> list[dict[str, Any]]:
+    """Runs the job, writes each picture as it comes, and returns the account of each."""
+    assembler = PictureAssembler()
+    summaries: list[dict[str, Any]] = []
+    with JobProgress(console, quiet=given.as_json) as progress:
+        async with aclosing(client.generate(request)) as events:
+            async for event in events:
+                progress.show(event)
+                if isinstance(event, Previewed):
+                    write_whole(preview_path(given.output), event.png)
+                picture = assembler.take(event)
+                if picture is not None:
+                    summaries.append(_finish(picture, request, agents, given))
+    if len(summaries) != request.count:
+        raise InternalError(f"the job ended after {len(summaries)} of {request.count} pictures")
+    return summaries
+
+
+def _finish(
+    picture: Picture, request: ImageRequest, agents: tuple[AgentView, ...], given: GenerateOptions
+) -> dict[str, Any]:
+    """Writes one picture with its recipe, says so, and returns its account."""
+    report = picture.report
+    index = report.image_index
+    image = resolved_image(request, report, agents)
+    path = output_path(given.output, prompt=image.prompt, seed=report.seed, index=index, count=request.count)
+    texts = recipe_texts(recipe_of(image, report, agents))
+    write_whole(path, add_texts(picture.png, texts))
+    if not given.as_json:
+        typer.echo(picture_line(picture, image, path))
+    return picture_summary(picture, image, path)

@@ -1,0 +1,95 @@
+"""``polyrhythm plan``: how a picture would be made, and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from polyrhythm_client import options
+from polyrhythm_client.asking import ImageOptions, image_request
+from polyrhythm_client.commands.running import note_on, run_command
+from polyrhythm_client.parsing import parse_speeds
+from polyrhythm_client.recipe_file import read_recipe
+from polyrhythm_client.tables import print_explanation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """The options of the command, as written."""
+
+    image: ImageOptions
+    plan_file: Path | None
+    address: str | None
+    speeds: str | None
+    as_json: bool
+
+
+def plan(
+    prompt: options.Prompt = None,
+    model: options.Model = None,
+    negative: options.Negative = None,
+    size: options.Size = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    sampler: options.SamplerChoice = None,
+    quality: options.QualityChoice = None,
+    plan_file: options.PlanFile = None,
+    address: options.Address = None,
+    speeds: options.Speeds = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Explains how a picture would be made, without making it.
+
+    Shows who would compute which rows in which steps, what that is predicted to take, which other plans came close,
+    and why a device is left out. A size that the fleet has not seen yet is measured first, which takes seconds.
+
+    For example:
+
+    ```
+    polyrhythm plan "red apple on a blue background" --speeds 1,0.5
+    polyrhythm plan "red apple on a blue background" --quality exact --json > plan.json
+    ```
+    """
+    given = PlanOptions(
+        image=ImageOptions(
+            prompt=prompt,
+            model=model,
+            negative=negative,
+            size=size,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            quality=quality,
+        ),
+        plan_file=plan_file,
+        address=address,
+        speeds=speeds,
+        as_json=as_json,
+    )
+    run_command(lambda console: _plan(given, console))
+
+
+async def _plan(given: PlanOptions, console: Console) -> None:
+    from polyrhythm_client.client import Client
+    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, open_fleet
+
+    recipe = None if given.plan_file is None else read_recipe(given.plan_file)
+    request = image_request(given.image, recipe)
+    wish = FleetWish(
+        address=given.address,
+        speeds=None if given.speeds is None else parse_speeds(given.speeds),
+        model=given.image.model,
+        recipe=recipe,
+    )
+    check_wish(wish)
+    async with open_fleet(wish, note_on(console)) as fleet, Client(fleet.address) as client:
+        explanation = await client.explain(replace(request, model="") if fleet.embedded else request)
+        agents = await client.agents()
+    if given.as_json:
+        typer.echo(json.dumps(asdict(explanation), ensure_ascii=False))
+    else:
+        print_explanation(Console(), explanation, agents)

@@ -1,0 +1,186 @@
+"""Which fleet a command uses: the one at an address, the one that answers by default, or one of its own.
+
+Every choice that the user did not spell out is said on standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
+from polyrhythm_client.client import Client
+from polyrhythm_client.local.devices import CudaDevices, find_cuda_devices
+from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
+from polyrhythm_client.local.layout import (
+    CPU,
+    AgentLayout,
+    cpu_layout,
+    cuda_layout,
+    emulated_layout,
+    replay_layout,
+)
+from polyrhythm_client.recipe import Recipe
+
+DEMO_MODEL = "demo"
+CONNECT_S = 0.5
+ANSWER_S = 5.0
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetWish:
+    """What the user said about the fleet.
+
+    Attributes:
+        address: of a coordinator; None if not said.
+        speeds: emulated speeds of a fleet of the command's own; None if not said.
+        model: name, or folder for a fleet of the command's own; None if not said.
+        recipe: of a picture to make again; None for a new one.
+        default_address: where to look for a fleet if nothing is said.
+    """
+
+    address: str | None = None
+    speeds: tuple[float, ...] | None = None
+    model: str | None = None
+    recipe: Recipe | None = None
+    default_address: str = DEFAULT_ADDRESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetInUse:
+    """A fleet that answers.
+
+    Attributes:
+        address: of its coordinator.
+        embedded: whether this command started it and will end it.
+    """
+
+    address: str
+    embedded: bool
+
+
+def check_wish(wish: FleetWish) -> None:
+    """Checks what needs no fleet.
+
+    Raises:
+        InvalidArgumentError: names the option.
+    """
+    if wish.address is not None:
+        check_address(wish.address)
+        if wish.speeds is not None:
+            raise InvalidArgumentError.of("speeds", "starts a fleet of its own and cannot go with an address")
+    if wish.speeds is not None:
+        local_model(wish)
+
+
+@asynccontextmanager
+async def open_fleet(wish: FleetWish, note: Note, executables: Executables | None = None) -> AsyncGenerator[FleetInUse]:
+    """Finds or starts the fleet; one that was started is gone when the context ends.
+
+    Args:
+        wish: what the user said.
+        note: told what was chosen and why.
+        executables: how a fleet of its own is started.
+
+    Raises:
+        PolyrhythmError: it cannot be started.
+    """
+    if wish.address is not None:
+        yield FleetInUse(address=wish.address, embedded=False)
+        return
+    if wish.speeds is None and await _answers(wish.default_address, note):
+        note(f"using the fleet at {wish.default_address}")
+        yield FleetInUse(address=wish.default_address, embedded=False)
+        return
+    executables = executables or Executables()
+    layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=local_model(wish))
+    async with LocalFleet(layout, executables=executables) as fleet:
+        yield FleetInUse(address=fleet.address, embedded=True)
+
+
+async def choose_agents(
+    wish: FleetWish, executables: Executables, note: Note, count: int | None = None
+) -> tuple[AgentLayout, ...]:
+    """The agents of a fleet of the command's own.
+
+    Args:
+        wish: what the user said.
+        executables: how to ask for CUDA devices.
+        note: told what was chosen and why.
+        count: of agents; None for what the machine suggests.
+
+    Raises:
+        InvalidArgumentError: the machine has not what is asked for.
+    """
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    if wish.speeds is not None:
+        agents = emulated_layout(wish.speeds, cores)
+        note(describe_layout(agents, "no GPU is used"))
+        return agents
+    cuda = await find_cuda_devices(executables.agent)
+    if wish.recipe is not None and wish.recipe.request.plan is not None:
+        agents = replay_layout(wish.recipe.request.plan, wish.recipe.agents, cores, cuda.devices)
+        note(describe_layout(agents, "the agents that the plan names"))
+        return agents
+    agents = cuda_layout(cuda.devices, count) if cuda.devices else cpu_layout(1 if count is None else count, cores)
+    note(describe_layout(agents, _devices_found(cuda)))
+    return agents
+
+
+def describe_layout(agents: tuple[AgentLayout, ...], why: str) -> str:
+    """One sentence about a fleet that is being started; emulated speeds are called so."""
+    if any(agent.emulate_speed is not None for agent in agents):
+        speeds = " : ".join(f"{1.0 if agent.emulate_speed is None else agent.emulate_speed:g}" for agent in agents)
+        return (
+            f"starting a local fleet ({why}): {len(agents)} CPU agents at EMULATED speeds {speeds}, one thread each; "
+            "every figure below is of emulated devices"
+        )
+    parts = [
+        f"{agent.agent} on {agent.device}" + (f" with {agent.threads} threads" if agent.device == CPU else "")
+        for agent in agents
+    ]
+    return f"starting a local fleet ({why}): {', '.join(parts)}"
+
+
+def local_model(wish: FleetWish) -> str:
+    """The model that agents of a fleet of the command's own load: the demo model, or a folder.
+
+    Raises:
+        InvalidArgumentError: it is neither.
+    """
+    model = wish.model or (wish.recipe.request.model if wish.recipe is not None else "") or DEMO_MODEL
+    if model == DEMO_MODEL or Path(model).expanduser().is_dir():
+        return model
+    if wish.model is None:
+        raise InvalidArgumentError.of("model", f"the plan's picture was made with {model!r}: give its folder")
+    raise InvalidArgumentError.of("model", f"{model!r} is neither {DEMO_MODEL!r} nor a folder on this machine")
+
+
+def _devices_found(cuda: CudaDevices) -> str:
+    if cuda.devices:
+        return ", ".join(cuda.names)
+    return f"no CUDA device: {cuda.absence}" if cuda.absence else "no CUDA device"
+
+
+async def _answers(address: str, note: Note) -> bool:
+    host, port = check_address(address)
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    try:
+        async with Client(address, query_deadline_s=ANSWER_S) as client:
+            await client.agents()
+    except PolyrhythmError as error:
+        note(f"something listens on {address}, but it is no coordinator that answers ({error})")
+        return False
+    return True

@@ -1,0 +1,132 @@
+"""One gRPC channel to a coordinator: protobuf in and out, statuses turned into typed errors.
+
+The only module of the client that names generated stubs. Knows neither files nor terminals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from polyrhythm.codec.fleet import agent_view_from_proto
+from polyrhythm.codec.image import image_request_to_proto
+from polyrhythm.codec.job_events import job_event_from_proto
+from polyrhythm.codec.plan import explanation_from_proto
+from polyrhythm.codec.status import DETAILS_KEY, error_from_status
+from polyrhythm.errors import PolyrhythmError, UnreachableError
+from polyrhythm.explanation import Explanation
+from polyrhythm.fleet import AgentView
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import JobEvent
+from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+
+T = TypeVar("T")
+
+# Questions may be asked again, a picture may not: the coordinator might be making it already. gRPC draws the delay
+# between attempts at random below a bound that starts here and grows.
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [
+                {"service": "polyrhythm.v1.FleetService", "method": "ListAgents"},
+                {"service": "polyrhythm.v1.ImageService", "method": "ExplainPlan"},
+            ],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    # A coordinator that vanished without a word is noticed within 30 s, however long a picture takes.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    # A proxy for the web is not meant for a fleet in the next room, let alone on loopback.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config", json.dumps(_RETRIES)),
+)
+
+
+class Link:
+    """The RPCs of a coordinator, with the vocabulary's types."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._images = image_pb2_grpc.ImageServiceStub(self._channel)
+        self._fleet = fleet_pb2_grpc.FleetServiceStub(self._channel)
+
+    async def generate(self, request: ImageRequest, deadline_s: float) -> AsyncGenerator[JobEvent]:
+        """Runs a job; leaving the iteration early cancels it.
+
+        Raises:
+            PolyrhythmError: what the coordinator said, or why it cannot be heard.
+        """
+        call = self._images.Generate(
+            image_pb2.GenerateRequest(image=image_request_to_proto(request)), timeout=deadline_s
+        )
+        try:
+            while True:
+                response = await self._answer(call, call.read())
+                if response is grpc.aio.EOF:  # pyright: ignore[reportAttributeAccessIssue] - its stubs lack it
+                    return
+                yield job_event_from_proto(response)
+        finally:
+            call.cancel()
+
+    async def explain(self, request: ImageRequest, deadline_s: float) -> Explanation:
+        """Asks how a request would be run.
+
+        Raises:
+            PolyrhythmError: what the coordinator said, or why it cannot be heard.
+        """
+        call = self._images.ExplainPlan(
+            image_pb2.ExplainPlanRequest(image=image_request_to_proto(request)), timeout=deadline_s
+        )
+        response: image_pb2.ExplainPlanResponse = await self._answer(call, call)
+        return explanation_from_proto(response.explanation)
+
+    async def agents(self, deadline_s: float) -> tuple[AgentView, ...]:
+        """Lists the connected agents, sorted by name.
+
+        Raises:
+            PolyrhythmError: what the coordinator said, or why it cannot be heard.
+        """
+        call = self._fleet.ListAgents(fleet_pb2.ListAgentsRequest(), timeout=deadline_s)
+        response: fleet_pb2.ListAgentsResponse = await self._answer(call, call)
+        return tuple(agent_view_from_proto(agent, f"agents[{index}]") for index, agent in enumerate(response.agents))
+
+    async def close(self) -> None:
+        """Closes the channel; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def _answer(self, call: grpc.aio.Call, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except grpc.aio.AioRpcError as error:
+            raise self._typed(error.code(), error.details(), error.trailing_metadata()) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling() or not call.cancelled():
+                raise
+            # gRPC raises this too where the coordinator ended the call with the status CANCELLED.
+            status = (await call.code(), await call.details(), await call.trailing_metadata())
+            raise self._typed(*status) from None
+
+    def _typed(self, code: grpc.StatusCode, message: str | None, trailing: grpc.aio.Metadata) -> PolyrhythmError:
+        details = trailing.get(DETAILS_KEY) if trailing else None
+        error = error_from_status(code, message or code.name, details if isinstance(details, bytes) else None)
+        if isinstance(error, UnreachableError):
+            return UnreachableError(f"address: the coordinator at {self._address} cannot be reached: {error}")
+        return error

@@ -1,0 +1,204 @@
+"""A coordinator and agents on loopback, as child processes that never outlive this one.
+
+Starts the very same executables that people start by hand. There is no in-process path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from polyrhythm.errors import InternalError
+from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm_client.client import Client
+from polyrhythm_client.local.child import Child, ChildEndedError
+from polyrhythm_client.local.layout import AgentLayout
+from polyrhythm_client.local.lifeline import Lifeline
+
+COORDINATOR_READY_S = 30.0
+AGENTS_READY_S = 150.0
+POLL_S = 0.05
+GRACE_S = 3.0
+
+_HOST = "127.0.0.1"
+_READY_LINE = re.compile(r"polyrhythm-coordinator ready on (?P<address>\S+:\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executables:
+    """How the roles are started on this machine: program and first arguments."""
+
+    coordinator: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_coordinator.server")
+    agent: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_agent.daemon")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLayout:
+    """What to start.
+
+    Attributes:
+        agents: at least one.
+        model: ``demo`` or a folder.
+        port: of the coordinator; 0 for any that is free.
+    """
+
+    agents: tuple[AgentLayout, ...]
+    model: str = "demo"
+    port: int = 0
+
+
+class LocalFleet:
+    """Runs while the context lasts; all processes are gone when it ends.
+
+    Args:
+        layout: what to start.
+        executables: how.
+        on_ready: told of each agent that becomes ready.
+        on_coordinator: told of the coordinator's address.
+    """
+
+    def __init__(
+        self,
+        layout: FleetLayout,
+        *,
+        executables: Executables | None = None,
+        on_coordinator: Callable[[str], None] = lambda _: None,
+        on_ready: Callable[[AgentView], None] = lambda _: None,
+    ) -> None:
+        self.address = ""
+        self._layout = layout
+        self._executables = executables or Executables()
+        self._on_coordinator = on_coordinator
+        self._on_ready = on_ready
+        self._children: list[Child] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            lifeline = stack.enter_context(Lifeline())
+            stack.push_async_callback(self._stop_all, lifeline)
+            coordinator = await self._start_coordinator(lifeline)
+            self._on_coordinator(self.address)
+            agents = [await self._start_agent(agent, lifeline) for agent in self._layout.agents]
+            await self._unless_ended([coordinator, *agents], self._agents_ready())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the coordinator and the agents, in this order."""
+        return tuple(child.pid for child in self._children)
+
+    async def watch(self, on_agent_ended: Callable[[ChildEndedError], None]) -> ChildEndedError:
+        """Waits until the coordinator or the last agent has ended by itself, and says which.
+
+        Args:
+            on_agent_ended: told of every agent that ends while others go on.
+        """
+        coordinator, *agents = [asyncio.create_task(child.ended()) for child in self._children]
+        waiting = {coordinator, *agents}
+        try:
+            while True:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if coordinator in done:
+                    return coordinator.result()
+                last = [task.result() for task in done]
+                if waiting == {coordinator}:
+                    return last[-1]
+                for ended in last:
+                    on_agent_ended(ended)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _start_coordinator(self, lifeline: Lifeline) -> Child:
+        arguments = ("--host", _HOST, "--port", str(self._layout.port))
+        child = await self._start("coordinator", (*self._executables.coordinator, *arguments), lifeline, threads=1)
+        try:
+            async with asyncio.timeout(COORDINATOR_READY_S):
+                while (found := _READY_LINE.search(await child.next_line())) is None:
+                    pass
+        except TimeoutError:
+            raise InternalError(f"the coordinator was not ready within {COORDINATOR_READY_S:g} s") from None
+        self.address = found["address"]
+        return child
+
+    async def _start_agent(self, agent: AgentLayout, lifeline: Lifeline) -> Child:
+        arguments = agent_arguments(agent, self.address, self._layout.model)
+        return await self._start(agent.agent, (*self._executables.agent, *arguments), lifeline, threads=agent.threads)
+
+    async def _start(self, name: str, command: Sequence[str], lifeline: Lifeline, *, threads: int | None) -> Child:
+        environment = dict(os.environ)
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        fd = lifeline.child_fd
+        child = await Child.start(name, (*command, "--lifeline-fd", str(fd)), environment=environment, lifeline_fd=fd)
+        self._children.append(child)
+        return child
+
+    async def _agents_ready(self) -> None:
+        """Polls, because the API has no watch; a fleet on loopback answers in a millisecond."""
+        missing = {agent.agent for agent in self._layout.agents}
+        async with Client(self.address) as client:
+            try:
+                async with asyncio.timeout(AGENTS_READY_S):
+                    while missing:
+                        for view in await client.agents():
+                            if view.agent in missing and view.state is not AgentState.LOADING:
+                                missing.remove(view.agent)
+                                self._on_ready(view)
+                        await asyncio.sleep(POLL_S)
+            except TimeoutError:
+                names = ", ".join(sorted(missing))
+                raise InternalError(f"not ready within {AGENTS_READY_S:g} s: {names}") from None
+
+    async def _unless_ended(self, children: Sequence[Child], work: Coroutine[Any, Any, None]) -> None:
+        """Runs some work; gives it up as soon as a child ends.
+
+        Raises:
+            ChildEndedError: one did.
+        """
+        task = asyncio.create_task(work)
+        ends = [asyncio.create_task(child.ended()) for child in children]
+        try:
+            await asyncio.wait([task, *ends], return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                if end.done():
+                    raise end.result()
+            await task
+        finally:
+            for each in (task, *ends):
+                each.cancel()
+            await asyncio.gather(task, *ends, return_exceptions=True)
+
+    async def _stop_all(self, lifeline: Lifeline) -> None:
+        # Agents first hear it from the pipe, all at once; what does not leave within the grace is killed.
+        lifeline.cut()
+        await asyncio.gather(*(child.stop(GRACE_S) for child in self._children))
+        self._children.clear()
+
+
+def agent_arguments(agent: AgentLayout, coordinator: str, model: str) -> tuple[str, ...]:
+    """Options of ``polyrhythm-agent`` for one agent."""
+    options = {
+        "--coordinator": coordinator,
+        "--name": agent.agent,
+        "--model": model,
+        "--device": agent.device,
+        "--threads": agent.threads,
+        "--pin-core": agent.pin_core,
+        "--emulate-speed": agent.emulate_speed,
+    }
+    return tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))

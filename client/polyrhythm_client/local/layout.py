@@ -1,0 +1,146 @@
+"""Which agents to start on this machine: names, devices, threads, cores, speeds. Pure.
+
+Names are part of a plan, so the same wish gives the same names: ``local-0``, ``local-1``, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.facts import DeviceKind
+from polyrhythm.ids import AgentId
+from polyrhythm.plan import Plan
+from polyrhythm_client.recipe import AgentRecord
+
+CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLayout:
+    """One agent to start.
+
+    Attributes:
+        agent: its name.
+        device: ``cpu`` or ``cuda:N``.
+        threads: compute threads of a CPU; None on a GPU.
+        pin_core: core that it is bound to; None for any.
+        emulate_speed: share of its true speed; None to run freely.
+    """
+
+    agent: AgentId
+    device: str
+    threads: int | None = None
+    pin_core: int | None = None
+    emulate_speed: float | None = None
+
+
+def emulated_layout(speeds: Sequence[float], cores: Sequence[int]) -> tuple[AgentLayout, ...]:
+    """One agent a speed, each with one thread on a core of its own as far as cores go round.
+
+    Args:
+        speeds: shares of the true speed.
+        cores: that this process may use.
+
+    Raises:
+        InvalidArgumentError: no speed is given, or one is not above 0 and at most 1.
+    """
+    if not speeds:
+        raise InvalidArgumentError.of("speeds", "must name at least one agent, such as 1,0.5")
+    for speed in speeds:
+        if not 0.0 < speed <= 1.0:
+            raise InvalidArgumentError.of("speeds", f"each must be above 0 and at most 1, got {speed:g}")
+    return tuple(
+        AgentLayout(
+            agent=_name(index), device=CPU, threads=1, pin_core=cores[index % len(cores)], emulate_speed=float(speed)
+        )
+        for index, speed in enumerate(speeds)
+    )
+
+
+def cpu_layout(count: int, cores: Sequence[int]) -> tuple[AgentLayout, ...]:
+    """Agents that share the cores of this machine evenly; a single one takes all of them.
+
+    Raises:
+        InvalidArgumentError: fewer than one agent is asked for.
+    """
+    _check_count(count)
+    threads = max(1, len(cores) // count)
+    return tuple(AgentLayout(agent=_name(index), device=CPU, threads=threads) for index in range(count))
+
+
+def cuda_layout(devices: Sequence[str], count: int | None = None) -> tuple[AgentLayout, ...]:
+    """One agent a CUDA device.
+
+    Args:
+        devices: such as ``cuda:0``, at least one.
+        count: how many of them; None for all.
+
+    Raises:
+        InvalidArgumentError: fewer than one agent, or more agents than devices, are asked for.
+    """
+    count = len(devices) if count is None else count
+    _check_count(count)
+    if count > len(devices):
+        raise InvalidArgumentError.of(
+            "agents", f"{count} are more than the {len(devices)} CUDA devices of this machine"
+        )
+    return tuple(AgentLayout(agent=_name(index), device=device) for index, device in enumerate(devices[:count]))
+
+
+def replay_layout(
+    plan: Plan, records: Sequence[AgentRecord], cores: Sequence[int], devices: Sequence[str]
+) -> tuple[AgentLayout, ...]:
+    """The agents that a plan names, as they were when it was followed.
+
+    Args:
+        plan: to follow again.
+        records: of its agents; those of a bare plan are taken for CUDA devices where this machine has some.
+        cores: that this process may use.
+        devices: CUDA devices of this machine.
+
+    Raises:
+        InvalidArgumentError: the plan needs more CUDA devices than there are.
+    """
+    kinds = {record.agent: record for record in records}
+    default_kind = DeviceKind.CUDA if devices else DeviceKind.CPU
+    agents = sorted(plan.agents, key=_position)
+    on_cuda = [agent for agent in agents if (kinds[agent].kind if agent in kinds else default_kind) is DeviceKind.CUDA]
+    if len(on_cuda) > len(devices):
+        raise InvalidArgumentError.of(
+            "plan", f"was followed on {len(on_cuda)} CUDA devices, this machine has {len(devices)}"
+        )
+    emulated = any(record.emulated_speed is not None for record in records)
+    layouts: list[AgentLayout] = []
+    for index, agent in enumerate(agents):
+        if agent in on_cuda:
+            layouts.append(AgentLayout(agent=agent, device=devices[on_cuda.index(agent)]))
+            continue
+        record = kinds.get(agent)
+        alone = len(agents) == 1 and not emulated
+        threads = (record and record.threads) or (len(cores) if alone else 1)
+        layouts.append(
+            AgentLayout(
+                agent=agent,
+                device=CPU,
+                threads=threads,
+                pin_core=cores[index % len(cores)] if threads == 1 else None,
+                emulate_speed=record.emulated_speed if record else None,
+            )
+        )
+    return tuple(layouts)
+
+
+def _name(index: int) -> AgentId:
+    return AgentId(f"local-{index}")
+
+
+def _position(agent: AgentId) -> tuple[str, int, str]:
+    stem, _, number = agent.rpartition("-")
+    return (stem, int(number), "") if number.isdecimal() else (agent, -1, agent)
+
+
+def _check_count(count: int) -> None:
+    if count < 1:
+        raise InvalidArgumentError.of("agents", f"must be at least 1, got {count}")

@@ -1,0 +1,94 @@
+"""The options that several commands share, with the help that teaches them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from polyrhythm.image import Quality, Sampler
+
+PICTURE = "The picture"
+FLEET = "The fleet"
+OUTPUT = "Output"
+
+Prompt: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(metavar="PROMPT", help="What to paint. May be left out with --plan, which brings its own."),
+]
+Model: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of a model that the fleet holds; for a fleet of this command's own: demo, or a folder in diffusers "
+        "format.",
+        rich_help_panel=PICTURE,
+    ),
+]
+Negative: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="What to avoid.", rich_help_panel=PICTURE)
+]
+Size: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="WxH", help="Pixels, such as 128x192; default: the model's own.", rich_help_panel=PICTURE),
+]
+Steps: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Denoising steps: more take longer; default: the model's.", rich_help_panel=PICTURE),
+]
+Seed: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Of the initial noise: the same seed and plan give the same file.", rich_help_panel=PICTURE
+    ),
+]
+Guidance: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X", help="How closely to follow the prompt; 1 ignores the negative prompt.", rich_help_panel=PICTURE
+    ),
+]
+SamplerChoice: TypeAlias = Annotated[
+    Sampler | None, typer.Option("--sampler", help="Update rule; default: the model's.", rich_help_panel=PICTURE)
+]
+QualityChoice: TypeAlias = Annotated[
+    Quality | None,
+    typer.Option(
+        "--quality",
+        help="How far the picture may leave the single-device one for speed: exact not at all, balanced (default) and "
+        "fast let slower devices skip steps.",
+        rich_help_panel=PICTURE,
+    ),
+]
+PlanFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="Make a picture again: a PNG that polyrhythm made, or the JSON of `polyrhythm plan --json`. Settings are "
+        "taken from the file unless given here.",
+        rich_help_panel=PICTURE,
+    ),
+]
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        envvar="POLYRHYTHM_ADDRESS",
+        help="Coordinator to ask; default: the one on 127.0.0.1:50051 if it answers, else a fleet of this command's "
+        "own on this machine.",
+        rich_help_panel=FLEET,
+    ),
+]
+Speeds: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Start a fleet of CPU agents at these emulated shares of the true speed, a core each: 1,0.5 stands for a "
+        "device and one half as fast.",
+        rich_help_panel=FLEET,
+    ),
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output instead.", rich_help_panel=OUTPUT)
+]

@@ -1,0 +1,42 @@
+"""What users write in options, to values; every refusal names the option."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+
+from polyrhythm.errors import InvalidArgumentError
+
+_SIZE = re.compile(r"(?P<width>[0-9]{1,6})[xX×](?P<height>[0-9]{1,6})")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels from ``128x192``.
+
+    Raises:
+        InvalidArgumentError: it is something else.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or not int(found["width"]) or not int(found["height"]):
+        raise InvalidArgumentError.of("size", f"must be WIDTHxHEIGHT in pixels, such as 128x192, got {text!r}")
+    return int(found["width"]), int(found["height"])
+
+
+def parse_speeds(text: str) -> tuple[float, ...]:
+    """Shares of the true speed from ``1,0.5``.
+
+    Raises:
+        InvalidArgumentError: one is no number above 0 and at most 1.
+    """
+    speeds: list[float] = []
+    for part in text.split(","):
+        try:
+            speed = float(part)
+        except ValueError:
+            speed = float("nan")
+        if not isfinite(speed) or not 0.0 < speed <= 1.0:
+            raise InvalidArgumentError.of(
+                "speeds", f"each must be a number above 0 and at most 1, such as 1,0.5, got {part.strip()!r}"
+            )
+        speeds.append(speed)
+    return tuple(speeds)

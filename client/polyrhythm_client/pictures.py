@@ -1,0 +1,76 @@
+"""Pictures put together from a job's events. Pure: no network, no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polyrhythm.errors import WireError
+from polyrhythm.explanation import Explanation
+from polyrhythm.job_events import ImageChunk, ImageCompleted, JobEvent, Planned
+from polyrhythm.reports import JobReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A finished picture.
+
+    Attributes:
+        png: the file as the fleet made it.
+        report: what it took.
+        explanation: why the first plan was chosen; None if the coordinator announced none.
+    """
+
+    png: bytes
+    report: JobReport
+    explanation: Explanation | None
+
+
+class PictureAssembler:
+    """Collects the chunks of each picture until its account arrives."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, bytearray] = {}
+        self._complete: set[int] = set()
+        self._explanations: dict[int, Explanation] = {}
+
+    def take(self, event: JobEvent) -> Picture | None:
+        """Takes the next event of a job.
+
+        Returns:
+            A picture, if this event completed one.
+
+        Raises:
+            WireError: chunks do not follow one another, or a picture is called complete without its last one.
+        """
+        match event:
+            case Planned(image_index=index, explanation=explanation):
+                self._explanations.setdefault(index, explanation)
+            case ImageChunk():
+                self._append(event)
+            case ImageCompleted(report=report):
+                return self._finish(report)
+            case _:
+                pass
+        return None
+
+    def _append(self, chunk: ImageChunk) -> None:
+        if chunk.offset == 0:
+            # The first chunk, or the first after the decoding agent was lost and another one began anew.
+            self._files[chunk.image_index] = bytearray()
+            self._complete.discard(chunk.image_index)
+        png = self._files.get(chunk.image_index, bytearray())
+        if chunk.offset != len(png):
+            raise WireError(f"image_chunk.offset: expected {len(png)}, got {chunk.offset}")
+        png += chunk.data
+        if chunk.last:
+            self._complete.add(chunk.image_index)
+
+    def _finish(self, report: JobReport) -> Picture:
+        index = report.image_index
+        if index not in self._complete:
+            raise WireError(f"image_completed: picture {index} is called complete without its last chunk")
+        return Picture(
+            png=bytes(self._files.pop(index)),
+            report=report,
+            explanation=self._explanations.pop(index, None),
+        )

@@ -1,0 +1,124 @@
+"""How to make a picture again: what a PNG file carries.
+
+Owns the keywords in the file and the JSON under them; ``recipe_file`` reads them. Nothing here depends on the time, the
+job or the address, so that a picture made again is the same file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from polyrhythm import __version__
+from polyrhythm.facts import DeviceKind
+from polyrhythm.fleet import AgentView
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest, ImageSpec
+from polyrhythm.plan import Plan
+from polyrhythm.reports import JobReport
+
+PROMPT_KEY = "Description"
+SOFTWARE_KEY = "Software"
+SEED_KEY = "polyrhythm:seed"
+REQUEST_KEY = "polyrhythm:request"
+PLAN_KEY = "polyrhythm:plan"
+AGENTS_KEY = "polyrhythm:agents"
+VERSIONS_KEY = "polyrhythm:versions"
+
+THREADS_SOFTWARE = "threads"
+"""Name under which an agent on a CPU lists its threads among the things that decide a picture's bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRecord:
+    """What an agent computed on.
+
+    Attributes:
+        agent: its name in the plan.
+        kind: CPU or CUDA.
+        emulated_speed: share of its true speed that it was slowed down to; None if it ran freely.
+        threads: compute threads of a CPU, which decide the order of its sums; None if it did not say.
+    """
+
+    agent: AgentId
+    kind: DeviceKind
+    emulated_speed: float | None
+    threads: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that decides a picture.
+
+    Attributes:
+        request: every setting, with the plan that was followed.
+        plans: every plan that was followed; several if agents were lost or the fleet was re-planned.
+        agents: what computed it; empty where the file is a bare plan.
+        versions: software and models that computed it.
+    """
+
+    request: ImageRequest
+    plans: tuple[Plan, ...]
+    agents: tuple[AgentRecord, ...]
+    versions: tuple[tuple[str, str], ...]
+
+
+def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]) -> Recipe:
+    """The recipe of a picture that was just made.
+
+    Args:
+        image: what was asked for, defaults filled in.
+        report: its account.
+        agents: of the fleet that made it.
+    """
+    members = {agent for plan in report.plans for agent in plan.agents}
+    request = ImageRequest(
+        prompt=image.prompt,
+        model=image.model,
+        negative_prompt=image.negative_prompt,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        steps=image.steps,
+        seed=report.seed,
+        guidance=image.guidance,
+        sampler=image.sampler,
+        quality=image.quality,
+    )
+    return Recipe(
+        request=request,
+        plans=report.plans,
+        agents=tuple(_record_of(view) for view in agents if view.agent in members),
+        versions=report.versions,
+    )
+
+
+def recipe_texts(recipe: Recipe) -> dict[str, str]:
+    """What goes into the PNG file, by keyword."""
+    settings = asdict(replace(recipe.request, plan=None))
+    # One picture, made without onlookers: neither belongs to what decides it.
+    for name in ("plan", "count", "preview_every_steps"):
+        del settings[name]
+    plans = [asdict(plan) for plan in recipe.plans]
+    return {
+        PROMPT_KEY: recipe.request.prompt,
+        SOFTWARE_KEY: f"polyrhythm {__version__}",
+        SEED_KEY: str(recipe.request.seed),
+        REQUEST_KEY: _to_json(settings),
+        PLAN_KEY: _to_json(plans[0] if len(plans) == 1 else plans),
+        AGENTS_KEY: _to_json([asdict(agent) for agent in recipe.agents]),
+        VERSIONS_KEY: _to_json(dict(recipe.versions)),
+    }
+
+
+def _record_of(view: AgentView) -> AgentRecord:
+    threads = dict(view.software).get(THREADS_SOFTWARE, "")
+    return AgentRecord(
+        agent=view.agent,
+        kind=view.device.kind,
+        emulated_speed=view.device.emulated_speed,
+        threads=int(threads) if threads.isdecimal() else None,
+    )
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,118 @@
+"""What a person sees on standard error: notes, errors, the progress of a job. Standard output is for results.
+
+Owns the exit codes. Knows the events of a job, not where they come from.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self, assert_never
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
+from polyrhythm.job_events import (
+    Accepted,
+    AgentFailed,
+    ImageChunk,
+    ImageCompleted,
+    JobEvent,
+    Planned,
+    Previewed,
+    Profiling,
+    Progressed,
+    Queued,
+    Replanned,
+)
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+_BAD_INPUT_CODES = frozenset({ErrorCode.INVALID_ARGUMENT, ErrorCode.NOT_FOUND})
+
+
+def error_console() -> Console:
+    """A console on standard error as it is now; made anew for each command, so that redirections are seen."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_error(console: Console, error: PolyrhythmError) -> int:
+    """Says what went wrong, a line a field.
+
+    Returns:
+        The exit code: 2 for bad input, 1 for anything else.
+    """
+    if isinstance(error, InvalidArgumentError):
+        lines = [f"{violation.field}: {violation.description}" for violation in error.violations]
+    else:
+        lines = [str(error)]
+    for line in lines:
+        console.print(f"[red]error:[/red] {escape(line)}")
+    return EXIT_BAD_INPUT if error.code in _BAD_INPUT_CODES else EXIT_FAILED
+
+
+class JobProgress:
+    """A bar with the step, the seconds left and the devices at work; only notes where nobody watches.
+
+    Args:
+        console: on standard error.
+        quiet: show no bar, even on a terminal.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[phase]}"),
+            BarColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+        self._console = console
+        self._task: TaskID = self._progress.add_task("job", total=None, phase="waiting", detail="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: JobEvent) -> None:
+        """Shows one event of the job. Whatever changed the course of it is said even where nobody watches."""
+        match event:
+            case Accepted():
+                self._update("accepted")
+            case Queued(position=position):
+                self._update(f"waiting, {position} ahead" if position else "starting")
+            case Profiling(agents=agents):
+                self._update(f"measuring a new size on {', '.join(agents)}")
+            case Planned(explanation=explanation):
+                self._update("planned", detail=escape(explanation.chosen.label))
+            case Progressed():
+                self._show_step(event)
+            case Previewed(step=step):
+                self._update("denoising", detail=f"preview of step {step}")
+            case AgentFailed(agent=agent, reason=reason):
+                self._note(f"[yellow]agent {escape(agent)} was lost[/yellow]: {escape(reason)}")
+            case Replanned(begin_step=step, plan=plan):
+                self._note(f"[yellow]a new plan from step {step} on[/yellow]: {escape(', '.join(plan.agents))}")
+            case ImageChunk() | ImageCompleted():
+                self._update("receiving")
+            case _:
+                assert_never(event)
+
+    def _show_step(self, event: Progressed) -> None:
+        phase = "denoising" if event.step < event.steps else "decoding"
+        detail = f"step {event.step}/{event.steps}, {event.left_s:.1f} s left on {', '.join(event.agents)}"
+        self._progress.update(self._task, completed=event.step, total=event.steps, phase=phase, detail=escape(detail))
+
+    def _update(self, phase: str, detail: str = "") -> None:
+        self._progress.update(self._task, phase=escape(phase), detail=detail)
+
+    def _note(self, text: str) -> None:
+        self._console.print(text)

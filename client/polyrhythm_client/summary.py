@@ -1,0 +1,100 @@
+"""The account of a picture as one JSON object, and as one line for people. Measured figures but for the prediction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from polyrhythm.image import ImageSpec
+from polyrhythm.plan import Plan, Segment
+from polyrhythm.reports import AgentUsage, JobReport
+from polyrhythm_client.pictures import Picture
+
+
+def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str, Any]:
+    """What ``polyrhythm generate --json`` prints for one picture.
+
+    Args:
+        picture: as it came.
+        image: what was asked for, defaults filled in.
+        path: of the file.
+    """
+    report = picture.report
+    predicted = {"denoise": report.predicted_denoise_s}
+    if picture.explanation is not None:
+        prediction = picture.explanation.chosen.prediction
+        predicted |= {"encode": prediction.encode_s, "decode": prediction.decode_s}
+    return {
+        "image": str(path),
+        "job": report.job,
+        "image_index": report.image_index,
+        "model": image.model,
+        "prompt": image.prompt,
+        "negative_prompt": image.negative_prompt,
+        "width_px": image.width_px,
+        "height_px": image.height_px,
+        "steps": image.steps,
+        "seed": report.seed,
+        "guidance": image.guidance,
+        "sampler": image.sampler,
+        "quality": image.quality,
+        "emulated": is_emulated(report),
+        "seconds": {
+            "queued": report.queued_s,
+            "encode": report.encode_s,
+            "denoise": report.denoise_s,
+            "decode": report.decode_s,
+        },
+        "predicted_seconds": predicted,
+        "segments": [asdict(segment) for segment in followed_segments(report.plans)],
+        "agents": [_agent(usage) for usage in report.agents],
+        "versions": dict(report.versions),
+    }
+
+
+def picture_line(picture: Picture, image: ImageSpec, path: Path) -> str:
+    """One line about a finished picture."""
+    report = picture.report
+    seconds = report.encode_s + report.denoise_s + report.decode_s
+    names = ", ".join(usage.agent for usage in report.agents)
+    emulated = " (emulated speeds)" if is_emulated(report) else ""
+    return (
+        f"{path}: {image.width_px}x{image.height_px}, {image.steps} steps, seed {report.seed}, "
+        f"{seconds:.2f} s on {names}{emulated}"
+    )
+
+
+def is_emulated(report: JobReport) -> bool:
+    """Whether any agent that took part ran at an emulated speed."""
+    return any(usage.emulated for usage in report.agents)
+
+
+def followed_segments(plans: tuple[Plan, ...]) -> tuple[Segment, ...]:
+    """What was really run: each plan up to the earliest step at which a later one took over."""
+    followed: list[Segment] = []
+    for index, plan in enumerate(plans):
+        end_step = min((later.begin_step for later in plans[index + 1 :]), default=plan.steps)
+        # A takeover in mid-segment happens at a boundary, so what is left of the segment is whole beats.
+        followed += [
+            replace(segment, end_step=min(segment.end_step, end_step))
+            for segment in plan.segments
+            if segment.begin_step < end_step
+        ]
+    return tuple(followed)
+
+
+def _agent(usage: AgentUsage) -> dict[str, Any]:
+    return {
+        "agent": usage.agent,
+        "device": usage.device,
+        "emulated": usage.emulated,
+        "rows": [
+            {"begin_step": begin_step, "end_step": end_step, "begin": begin, "end": end, "stride": stride}
+            for begin_step, end_step, begin, end, stride in usage.rows
+        ],
+        "steps": usage.steps,
+        "busy_s": usage.busy_s,
+        "wait_s": usage.wait_s,
+        "bytes_sent": usage.sent_bytes,
+    }

@@ -1,0 +1,132 @@
+"""The SDK for programs without an event loop: the same calls, blocking."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from polyrhythm.explanation import Explanation
+from polyrhythm.fleet import AgentView
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import JobEvent
+from polyrhythm_client.address import DEFAULT_ADDRESS
+from polyrhythm_client.client import JOB_DEADLINE_S, QUERY_DEADLINE_S, Client
+from polyrhythm_client.pictures import Picture
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """A connection to one coordinator, with blocking calls.
+
+    A thread of its own runs the event loop, so that keep-alive goes on while the caller thinks.
+
+    Example::
+
+        with SyncClient() as client:
+            picture = client.picture(ImageRequest(prompt="red apple on a blue background"))
+
+    Args:
+        address: ``host:port`` of the coordinator.
+        job_deadline_s: as for Client.
+        query_deadline_s: as for Client.
+
+    Raises:
+        InvalidArgumentError: the address is not ``host:port``.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        job_deadline_s: float = JOB_DEADLINE_S,
+        query_deadline_s: float = QUERY_DEADLINE_S,
+    ) -> None:
+        self._client = Client(address, job_deadline_s=job_deadline_s, query_deadline_s=query_deadline_s)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="polyrhythm-client", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def generate(self, request: ImageRequest) -> Iterator[JobEvent]:
+        """Makes pictures and tells what happens on the way; closing the iterator early cancels the job.
+
+        Raises:
+            PolyrhythmError: as ``Client.generate``.
+        """
+        events = self._client_events(request)
+        try:
+            while (event := self._run(_next(events))) is not None:
+                yield event
+        finally:
+            self._run(_close(events))
+
+    def pictures(
+        self, request: ImageRequest, on_event: Callable[[JobEvent], None] | None = None
+    ) -> tuple[Picture, ...]:
+        """Makes all pictures of a request; ``on_event`` is called on the client's own thread.
+
+        Raises:
+            PolyrhythmError: as ``Client.generate``.
+        """
+        return self._run(self._client.pictures(request, on_event))
+
+    def picture(self, request: ImageRequest, on_event: Callable[[JobEvent], None] | None = None) -> Picture:
+        """Makes one picture; ``on_event`` is called on the client's own thread.
+
+        Raises:
+            PolyrhythmError: as ``Client.generate``.
+        """
+        return self._run(self._client.picture(request, on_event))
+
+    def explain(self, request: ImageRequest) -> Explanation:
+        """Says how a request would be run, without running it.
+
+        Raises:
+            PolyrhythmError: as ``Client.generate``.
+        """
+        return self._run(self._client.explain(request))
+
+    def agents(self) -> tuple[AgentView, ...]:
+        """Lists the connected agents, sorted by name.
+
+        Raises:
+            PolyrhythmError: the coordinator cannot be reached.
+        """
+        return self._run(self._client.agents())
+
+    async def _client_events(self, request: ImageRequest) -> AsyncGenerator[JobEvent]:
+        # The channel is opened by the first step, which runs on the client's thread.
+        async with aclosing(self._client.generate(request)) as events:
+            async for event in events:
+                yield event
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        finally:
+            # Ctrl-C lands in the caller's thread: the call must not go on without it.
+            future.cancel()
+
+
+async def _next(events: AsyncGenerator[JobEvent]) -> JobEvent | None:
+    return await anext(events, None)
+
+
+async def _close(events: AsyncGenerator[JobEvent]) -> None:
+    await events.aclose()

@@ -1,0 +1,99 @@
+"""Fleets and plans as tables for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from polyrhythm.explanation import Candidate, Explanation
+from polyrhythm.fleet import AgentView
+from polyrhythm.plan import Assignment, Segment
+
+_GIB = 1024**3
+
+
+def agents_table(agents: tuple[AgentView, ...]) -> Table:
+    """One row an agent."""
+    table = Table(title="Agents")
+    for heading in ("agent", "state", "device", "memory", "speed", "models"):
+        table.add_column(heading)
+    for view in agents:
+        table.add_row(
+            escape(view.agent),
+            view.state,
+            escape(f"{view.device.kind}: {view.device.name}"),
+            f"{view.device.memory_total_bytes / _GIB:.1f} GiB",
+            _speed(view),
+            escape(", ".join(f"{model.model} ({model.family}, {model.dtype})" for model in view.models)),
+        )
+    return table
+
+
+def print_explanation(console: Console, explanation: Explanation, agents: tuple[AgentView, ...]) -> None:
+    """The chosen plan by segment and by agent, what it was compared with, and who is left out."""
+    emulated = any(view.device.emulated_speed is not None for view in agents)
+    console.print(_segments_table(explanation.chosen))
+    console.print(_shares_table(explanation.chosen, emulated=emulated))
+    console.print(_candidates_table(explanation))
+    for exclusion in explanation.exclusions:
+        reason = exclusion.reason.replace("_", " ")
+        console.print(f"left out: [bold]{escape(exclusion.agent)}[/bold] ({reason}): {escape(exclusion.detail)}")
+    if emulated:
+        console.print("[yellow]speeds are emulated: every figure above is of emulated devices[/yellow]")
+
+
+def _segments_table(chosen: Candidate) -> Table:
+    table = Table(title=f"Plan: {escape(chosen.label)}")
+    table.add_column("steps")
+    table.add_column("exchange")
+    table.add_column("beat", justify="right")
+    for agent in chosen.plan.agents:
+        table.add_column(escape(agent), justify="right")
+    for segment in chosen.plan.segments:
+        table.add_row(
+            f"{segment.begin_step}..{segment.end_step}",
+            segment.exchange,
+            str(segment.beat_steps),
+            *(_share(segment, assignment) for assignment in segment.assignments),
+        )
+    table.caption = f"encodes: {escape(chosen.plan.encoder)}; decodes: {escape(chosen.plan.decoder)}"
+    return table
+
+
+def _share(segment: Segment, assignment: Assignment) -> str:
+    if not assignment.rows.count:
+        return "-"
+    stride = f", every {assignment.stride} steps" if assignment.stride > 1 else ""
+    return f"rows {assignment.rows.begin}..{assignment.rows.end} of {segment.row_count}{stride}"
+
+
+def _shares_table(chosen: Candidate, *, emulated: bool) -> Table:
+    table = Table(title="Predicted work while denoising" + (" (emulated speeds)" if emulated else ""))
+    table.add_column("agent")
+    for heading in ("busy s", "wait s", "sent MB"):
+        table.add_column(heading, justify="right")
+    for share in chosen.prediction.agents:
+        table.add_row(
+            escape(share.agent), f"{share.busy_s:.3f}", f"{share.wait_s:.3f}", f"{share.sent_bytes / 1e6:.2f}"
+        )
+    return table
+
+
+def _candidates_table(explanation: Explanation) -> Table:
+    table = Table(title="Chosen plan and the best others")
+    table.add_column("plan")
+    for heading in ("encode s", "denoise s", "decode s", "total s", "against chosen"):
+        table.add_column(heading, justify="right")
+    chosen_s = explanation.chosen.prediction.total_s
+    for candidate in (explanation.chosen, *explanation.runners_up):
+        prediction = candidate.prediction
+        times_s = (prediction.encode_s, prediction.denoise_s, prediction.decode_s, prediction.total_s)
+        against = "chosen" if candidate is explanation.chosen else f"{prediction.total_s / chosen_s - 1.0:+.1%}"
+        table.add_row(escape(candidate.label), *(f"{time_s:.3f}" for time_s in times_s), against)
+    return table
+
+
+def _speed(view: AgentView) -> str:
+    speed = view.device.emulated_speed
+    return "true" if speed is None else f"emulated {speed:g}"
