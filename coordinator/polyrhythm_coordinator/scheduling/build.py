@@ -6,14 +6,15 @@ The search builds its candidates here, and benchmarks build the plans they compa
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf, lcm
 from typing import assert_never
 
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.rows import RowRange, ranges_from_counts
 from polyrhythm_coordinator.scheduling.cost import GangCost
-from polyrhythm_coordinator.scheduling.partition import equal_rows, fastest_rows
+from polyrhythm_coordinator.scheduling.partition import equal_rows, fastest_coupled_rows, fastest_rows
 from polyrhythm_coordinator.scheduling.quality import Phase, Policy, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
@@ -34,98 +35,125 @@ class RowRule(StrEnum):
     """The same rows for everybody."""
 
 
-def build_plan(
-    request: PlanRequest,
-    agents: tuple[AgentId, ...],
-    *,
-    policy: Policy,
-    strides: tuple[int, ...] | None = None,
-    row_rule: RowRule = RowRule.FASTEST,
-) -> Plan:
-    """The plan of one gang under a policy.
+class GangPlans:
+    """The plans of one gang under one policy. Rows that several of them share are computed once."""
 
-    Args:
-        request: the picture.
-        agents: members in rank order.
-        policy: phases and the cap on rows at a reduced rate; the strides are not checked against it.
-        strides: of the reduced phase, a member each; 1 everywhere if None.
-        row_rule: how rows are chosen.
+    def __init__(
+        self,
+        request: PlanRequest,
+        agents: tuple[AgentId, ...],
+        *,
+        policy: Policy,
+        row_rule: RowRule = RowRule.FASTEST,
+    ) -> None:
+        self._cost = GangCost(request=request, agents=agents)
+        self._policy = policy if len(agents) > 1 else Policy(displaced=False)
+        self._row_rule = row_rule
+        self._rows: dict[tuple[Exchange, tuple[int, ...]], tuple[RowRange, ...]] = {}
 
-    Raises:
-        ValueError: all members have strides above 1 though the policy's cap forbids it.
-    """
-    gang = GangCost(request=request, agents=agents)
-    full_rate = (1,) * len(agents)
-    strides = strides or full_rate
-    interval_steps = max(strides)
-    cuts = phases(policy, begin_step=request.begin_step, steps=request.image.steps, interval_steps=interval_steps)
-    if len(agents) == 1:
+    @property
+    def cost(self) -> GangCost:
+        """What the gang's plans cost."""
+        return self._cost
+
+    def plan(self, strides: tuple[int, ...] | None = None) -> Plan:
+        """The plan with these strides in the reduced phase.
+
+        Args:
+            strides: a member each, not checked against the policy; 1 everywhere if None.
+
+        Raises:
+            ValueError: all members have strides above 1 though the policy caps the rows at a reduced rate.
+        """
+        request, agents = self._cost.request, self._cost.agents
+        full_rate = (1,) * len(agents)
+        strides = strides or full_rate
         cuts = phases(
-            Policy(displaced=False), begin_step=request.begin_step, steps=request.image.steps, interval_steps=1
+            self._policy,
+            begin_step=request.begin_step,
+            steps=request.image.steps,
+            interval_steps=lcm(*strides),
         )
-    segments = tuple(_segment(gang, phase, strides if phase.reduced else full_rate, policy, row_rule) for phase in cuts)
-    return Plan(
-        version=request.version,
-        begin_step=request.begin_step,
-        steps=request.image.steps,
-        segments=segments,
-        encoder=min(agents, key=lambda agent: request.profile(agent).encode_s),
-        decoder=min(agents, key=lambda agent: request.profile(agent).decode_s),
-    )
+        return Plan(
+            version=request.version,
+            begin_step=request.begin_step,
+            steps=request.image.steps,
+            segments=tuple(self._segment(phase, strides if phase.reduced else full_rate) for phase in cuts),
+            encoder=min(agents, key=lambda agent: request.profile(agent).encode_s),
+            decoder=min(agents, key=lambda agent: request.profile(agent).decode_s),
+        )
+
+    def _segment(self, phase: Phase, strides: tuple[int, ...]) -> Segment:
+        key = (phase.exchange, strides)
+        if key not in self._rows:
+            self._rows[key] = ranges_from_counts(self._row_counts(phase.exchange, strides))
+        return Segment(
+            begin_step=phase.begin_step,
+            end_step=phase.end_step,
+            beat_steps=-(-BEAT_STEPS // lcm(*strides)) * lcm(*strides),
+            exchange=phase.exchange,
+            assignments=tuple(
+                Assignment(agent=agent, rows=rows, stride=stride)
+                for agent, rows, stride in zip(self._cost.agents, self._rows[key], strides, strict=True)
+            ),
+        )
+
+    def _row_counts(self, exchange: Exchange, strides: tuple[int, ...]) -> tuple[int, ...]:
+        row_count = self._cost.request.row_count
+        if self._row_rule is RowRule.EQUAL:
+            return equal_rows(len(strides), row_count)
+        match exchange:
+            case Exchange.SYNCHRONOUS:
+                return self._synchronous_counts()
+            case Exchange.DISPLACED:
+                return fastest_rows(
+                    self._cost.step_costs(strides).alone_s_AR,
+                    row_count,
+                    reduced=tuple(stride > 1 for stride in strides),
+                    reduced_rows_max=int(self._policy.reduced_share_max * row_count),
+                )
+            case _:
+                assert_never(exchange)
+
+    def _synchronous_counts(self) -> tuple[int, ...]:
+        """Rows on all members, or on the fastest few where the messages of more cost more than they save."""
+        request, agents = self._cost.request, self._cost.agents
+        by_speed = sorted(agents, key=lambda agent: request.profile(agent).forward_s(request.row_count))
+        best_s, best_counts = inf, (0,) * len(agents)
+        for size in range(len(agents), 0, -1):
+            rows_per_s = sum(1 / request.profile(agent).per_row_s for agent in by_speed[:size])
+            if request.row_count / rows_per_s >= best_s:
+                break  # so few cannot be faster, even without messages and with fractions of rows
+            working = tuple(agent for agent in agents if agent in by_speed[:size])
+            costs = GangCost(request=request, agents=working).step_costs((1,) * size)
+            held = dict(zip(working, fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR), strict=True))
+            counts = tuple(held.get(agent, 0) for agent in agents)
+            step_s = self._cost.step_s(counts, (1,) * len(agents), Exchange.SYNCHRONOUS)
+            if step_s < best_s:
+                best_s, best_counts = step_s, counts
+        return best_counts
 
 
 def solo_plan(request: PlanRequest, agent: AgentId) -> Plan:
     """One device does it all."""
-    return build_plan(request, (agent,), policy=Policy(displaced=False))
+    return GangPlans(request, (agent,), policy=policy_of(Quality.EXACT)).plan()
 
 
 def equal_patches_plan(request: PlanRequest) -> Plan:
     """DistriFusion on all candidates: equal rows, four synchronous steps, then displaced, whatever the quality."""
-    return build_plan(request, request.agents, policy=policy_of(Quality.HIGH), row_rule=RowRule.EQUAL)
+    return GangPlans(request, request.agents, policy=policy_of(Quality.HIGH), row_rule=RowRule.EQUAL).plan()
 
 
 def rows_only_plan(request: PlanRequest) -> Plan:
     """Rows by speed on all candidates, stride 1, four synchronous steps, then displaced, whatever the quality."""
-    return build_plan(request, request.agents, policy=policy_of(Quality.HIGH))
+    return GangPlans(request, request.agents, policy=policy_of(Quality.HIGH)).plan()
 
 
 def strides_only_plan(request: PlanRequest, strides: tuple[int, ...], *, policy: Policy) -> Plan:
-    """Equal rows on all candidates with the given strides in the reduced phase."""
-    return build_plan(request, request.agents, policy=policy, strides=strides, row_rule=RowRule.EQUAL)
+    """Equal rows on all candidates with the given strides in the policy's body; the policy's cap is not applied."""
+    return GangPlans(request, request.agents, policy=policy, row_rule=RowRule.EQUAL).plan(strides)
 
 
 def rows_and_strides_plan(request: PlanRequest, strides: tuple[int, ...], *, policy: Policy) -> Plan:
-    """Rows by speed, segment by segment, on all candidates with the given strides in the reduced phase."""
-    return build_plan(request, request.agents, policy=policy, strides=strides)
-
-
-def _segment(gang: GangCost, phase: Phase, strides: tuple[int, ...], policy: Policy, row_rule: RowRule) -> Segment:
-    interval_steps = max(strides)
-    counts = _row_counts(gang, phase.exchange, strides, policy, row_rule)
-    return Segment(
-        begin_step=phase.begin_step,
-        end_step=phase.end_step,
-        beat_steps=-(-BEAT_STEPS // interval_steps) * interval_steps,
-        exchange=phase.exchange,
-        assignments=tuple(
-            Assignment(agent=agent, rows=rows, stride=stride)
-            for agent, rows, stride in zip(gang.agents, ranges_from_counts(counts), strides, strict=True)
-        ),
-    )
-
-
-def _row_counts(
-    gang: GangCost, exchange: Exchange, strides: tuple[int, ...], policy: Policy, row_rule: RowRule
-) -> tuple[int, ...]:
-    row_count = gang.request.row_count
-    match row_rule:
-        case RowRule.EQUAL:
-            return equal_rows(len(gang.agents), row_count)
-        case RowRule.FASTEST:
-            return fastest_rows(
-                gang.step_costs_AR(strides, exchange),
-                reduced=tuple(stride > 1 for stride in strides),
-                reduced_rows_max=int(policy.reduced_share_max * row_count),
-            )
-        case _:
-            assert_never(row_rule)
+    """Rows by speed, segment by segment, on all candidates with the given strides in the policy's body."""
+    return GangPlans(request, request.agents, policy=policy).plan(strides)

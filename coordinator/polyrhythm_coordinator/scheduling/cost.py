@@ -3,13 +3,15 @@
 Owns every formula of time. Chooses nothing. The predictions:
 
 * A forward takes ``t_i(rows) = fixed + per_row * rows``, as the agent measured it.
-* A **synchronous** step takes ``max_i (t_i + x_i)``: each layer waits for everybody's keys and values, so nothing of
-  the exchange ``x_i = layers * latency + bytes_i / rate`` is hidden. Layers are alike, hence the maximum of the sums.
-* A **displaced** step takes ``max_i max(t_i / s_i, e_i / s)``: compute, or the wire if that is slower. Nobody waits
-  for a version as long as a layer's transfer takes no longer than a layer's compute. For strides 1 and 2: let all
-  agents proceed at the pace of the slowest; layer l of step k of agent i then runs at fine time k + s_i l / layers, and
-  a reader at step k' > k, k' - k >= s_i - s_j + 1 or l = 0, finds it computed at least one of its own layers ago.
-  (With stride 4 beside stride 1 this is false, and the model too low.)
+* A **synchronous** step hides nothing of the exchange ``x_i = bytes_i / rate + layers * latency``: in every layer,
+  everybody waits for everybody's keys and values. Its length is the largest mean of a cycle of such waits. An agent
+  never waits for its own message, so a cycle of one is ``t_i`` (or its wire, if that is slower), and the worst cycle of
+  two is the mean of the two largest ``t_i + x_i``; longer cycles average in faster agents.
+* A **displaced** step takes ``max_i (t_i / s_i)``: compute, or the wire if that is slower. Nobody waits for a version
+  as long as a layer's transfer takes no longer than a layer's compute. Let all agents keep the pace of the slowest:
+  layer l of step k of agent i begins at fine time ``k + s_i l / layers``. A reader j at step k' reads it at
+  ``k' + s_j l / layers``, and with strides 1 and 2 that is later by one of the reader's layers or more. (With stride 4
+  beside stride 1 it is not, and this model is too low.)
 * A **boundary** costs the transfer of x and x0 and one all-gather of the control record.
 
 Not modelled: a device's speed varying in time, receivers sharing one wire, memory.
@@ -17,6 +19,7 @@ Not modelled: a device's speed varying in time, receivers sharing one wire, memo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import assert_never
@@ -32,6 +35,19 @@ from polyrhythm.profile import Profile
 from polyrhythm.rows import RowRange
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCosts:
+    """What the row partition balances: seconds a fine step, ``(agents, rows)``, column r for r + 1 rows.
+
+    Attributes:
+        alone_s_AR: of an agent that nobody holds up: compute, or its wire if that is slower.
+        exposed_s_AR: of computing and then sending, nothing hidden.
+    """
+
+    alone_s_AR: NDArray[np.float64]
+    exposed_s_AR: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: the arrays below are computed once and kept
@@ -71,47 +87,55 @@ class GangCost:
             [max((self.request.link(i, j).latency_s for j in self.agents if j != i), default=0.0) for i in self.agents]
         )
 
-    def agent_steps_s_AK(
-        self, rows_AK: NDArray[np.int64], strides: tuple[int, ...], exchange: Exchange
-    ) -> NDArray[np.float64]:
-        """Seconds a fine step that each member needs for some rows; a member without rows reads and sends nothing.
+    def compute_s_AK(self, rows_AK: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.float64]:
+        """Seconds a fine step that each member computes for some rows."""
+        fixed_s_A, per_row_s_A = self._affine_s_A
+        forward_s_AK = fixed_s_A[:, None] * (rows_AK > 0) + per_row_s_A[:, None] * rows_AK
+        return forward_s_AK / np.array(strides)[:, None]
+
+    def wire_s_A(self, strides: tuple[int, ...], working_A: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Seconds a fine step that one row of each member occupies its wire, sent to all who have rows.
 
         Of strides that divide each other, peer ``j`` reads one version of ``i`` every ``max(s_i, s_j)`` fine steps.
-
-        Args:
-            rows_AK: row counts to cost; a member takes part if it has rows in any column.
-            strides: of the members.
-            exchange: of the segment.
         """
         strides_A = np.array(strides)
-        fixed_s_A, per_row_s_A = self._affine_s_A
-        compute_s_AK = fixed_s_A[:, None] * (rows_AK > 0) + per_row_s_A[:, None] * rows_AK
-        compute_s_AK /= strides_A[:, None]
-        working_A = rows_AK.any(axis=1)
-        if np.count_nonzero(working_A) == 1:
-            return compute_s_AK
-        versions_a_step_AA = working_A / np.maximum(strides_A[:, None], strides_A)
+        versions_AA = working_A / np.maximum(strides_A[:, None], strides_A)
         row_bytes = self.request.version_bytes(RowRange(begin=0, end=1))
-        wire_s_A = row_bytes * (self.seconds_per_byte_AA * versions_a_step_AA).sum(axis=1)
-        wire_s_AK = wire_s_A[:, None] * rows_AK
+        return row_bytes * (self.seconds_per_byte_AA * versions_AA).sum(axis=1)
+
+    def step_costs(self, strides: tuple[int, ...]) -> StepCosts:
+        """Seconds a fine step of each member for 1, 2, ... rows, everybody taking part."""
+        members = len(self.agents)
+        rows_AR = np.tile(np.arange(1, self.request.row_count + 1), (members, 1))
+        compute_s_AR = self.compute_s_AK(rows_AR, strides)
+        wire_s_AR = self.wire_s_A(strides, np.ones(members, dtype=np.bool_))[:, None] * rows_AR
+        return StepCosts(
+            alone_s_AR=np.maximum(compute_s_AR, wire_s_AR),
+            exposed_s_AR=compute_s_AR + wire_s_AR + self.request.facts.layers * self.latencies_s_A[:, None],
+        )
+
+    def step_s(self, rows: Sequence[int], strides: tuple[int, ...], exchange: Exchange) -> float:
+        """Seconds a fine step when the members hold so many rows, without boundaries."""
+        rows_A = np.array(rows)
+        working_A = rows_A > 0
+        compute_s_A = self.compute_s_AK(rows_A[:, None], strides)[:, 0]
+        if np.count_nonzero(working_A) == 1:
+            return float(compute_s_A.max())
+        wire_s_A = rows_A * self.wire_s_A(strides, working_A)
+        unhindered_s = max(float(compute_s_A.max()), float(wire_s_A.max()))
         match exchange:
             case Exchange.DISPLACED:
-                return np.maximum(compute_s_AK, wire_s_AK)
+                return unhindered_s
             case Exchange.SYNCHRONOUS:
                 latency_s_A = self.request.facts.layers * self.latencies_s_A
-                return compute_s_AK + wire_s_AK + latency_s_A[:, None] * (rows_AK > 0)
+                exposed_s_A = np.sort((compute_s_A + wire_s_A + latency_s_A)[working_A])
+                return max(unhindered_s, float(exposed_s_A[-2:].mean()))
             case _:
                 assert_never(exchange)
 
-    def step_costs_AR(self, strides: tuple[int, ...], exchange: Exchange) -> NDArray[np.float64]:
-        """Seconds a fine step of each member for 1, 2, ... rows, everybody taking part."""
-        rows_R = np.arange(1, self.request.row_count + 1)
-        return self.agent_steps_s_AK(np.tile(rows_R, (len(self.agents), 1)), strides, exchange)
-
     def segment_s(self, segment: Segment) -> float:
         """Seconds of a segment, its boundaries included."""
-        rows_AK = np.array([[assignment.rows.count] for assignment in segment.assignments])
-        step_s = float(self.agent_steps_s_AK(rows_AK, segment.strides, segment.exchange).max())
+        step_s = self.step_s([a.rows.count for a in segment.assignments], segment.strides, segment.exchange)
         boundaries = -(-segment.step_count // segment.beat_steps)
         return segment.step_count * step_s + boundaries * self.boundary_s(segment)
 
@@ -128,21 +152,21 @@ class GangCost:
         assigned = ((segment.step_count, segment.assignments[index]) for segment in plan.segments)
         return sum(steps // a.stride * self.profiles[index].forward_s(a.rows.count) for steps, a in assigned)
 
+    def denoise_s(self, plan: Plan) -> float:
+        """Wall seconds of all steps."""
+        return sum(self.segment_s(segment) for segment in plan.segments)
 
-def denoise_s(plan: Plan, request: PlanRequest) -> float:
-    """Predicted wall seconds of all steps of a plan."""
-    gang = GangCost(request=request, agents=plan.agents)
-    return sum(gang.segment_s(segment) for segment in plan.segments)
+    def encode_s(self, plan: Plan) -> float:
+        """Seconds of encoding; a resumed epoch's members hold the embeddings already."""
+        return self.request.profile(plan.encoder).encode_s if plan.begin_step == 0 else 0.0
 
+    def decode_s(self, plan: Plan) -> float:
+        """Seconds of decoding."""
+        return self.request.profile(plan.decoder).decode_s
 
-def encode_s(plan: Plan, request: PlanRequest) -> float:
-    """Predicted seconds of encoding; a resumed epoch's members hold the embeddings already."""
-    return request.profile(plan.encoder).encode_s if plan.begin_step == 0 else 0.0
-
-
-def total_s(plan: Plan, request: PlanRequest) -> float:
-    """Predicted seconds of a plan from encoding to the decoded picture."""
-    return encode_s(plan, request) + denoise_s(plan, request) + request.profile(plan.decoder).decode_s
+    def total_s(self, plan: Plan) -> float:
+        """Seconds from encoding to the decoded picture."""
+        return self.encode_s(plan) + self.denoise_s(plan) + self.decode_s(plan)
 
 
 def predict(plan: Plan, request: PlanRequest) -> Prediction:
@@ -161,21 +185,21 @@ def predict(plan: Plan, request: PlanRequest) -> Prediction:
     ):
         if planned != wanted:
             raise InvalidArgumentError.of("plan", f"is for {planned} {name}, the image has {wanted}")
-    gang = GangCost(request=request, agents=plan.agents)
-    wall_s = denoise_s(plan, request)
+    cost = GangCost(request=request, agents=plan.agents)
+    wall_s = cost.denoise_s(plan)
     bytes_by_agent = sent_bytes(plan, request)
-    agents = tuple(
-        AgentPrediction(
-            agent=agent,
-            busy_s=(busy_s := gang.busy_s(index, plan)),
-            wait_s=wall_s - busy_s,
-            sent_bytes=bytes_by_agent[agent],
-        )
-        for index, agent in enumerate(plan.agents)
-    )
+    busy_s = {agent: cost.busy_s(index, plan) for index, agent in enumerate(plan.agents)}
     return Prediction(
-        encode_s=encode_s(plan, request),
+        encode_s=cost.encode_s(plan),
         denoise_s=wall_s,
-        decode_s=request.profile(plan.decoder).decode_s,
-        agents=agents,
+        decode_s=cost.decode_s(plan),
+        agents=tuple(
+            AgentPrediction(
+                agent=agent,
+                busy_s=busy_s[agent],
+                wait_s=wall_s - busy_s[agent],
+                sent_bytes=bytes_by_agent[agent],
+            )
+            for agent in plan.agents
+        ),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_coordinator.scheduling.cost import predict
+from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
 SOLO_KIND = "solo"
@@ -83,10 +83,13 @@ def _kind(plan: Plan) -> str:
 
 
 def _why_too_slow(agent: AgentId, options: Sequence[Option], chosen: Option, request: PlanRequest) -> str:
-    with_it_s = [option.total_s for option in options if agent in option.plan.agents]
-    if with_it_s:
-        return (
-            f"the fastest plan with it takes {min(with_it_s):.3f} s, the chosen one without it {chosen.total_s:.3f} s"
-        )
+    gangs = [option for option in options if agent in option.plan.agents and len(option.plan.agents) > 1]
+    if gangs:
+        with_it_s = min(option.total_s for option in gangs)
+        return f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it {chosen.total_s:.3f} s"
+    cost = GangCost(request=request, agents=chosen.plan.agents)
+    step_s = cost.denoise_s(chosen.plan) / (chosen.plan.steps - chosen.plan.begin_step)
     row_s = request.profile(agent).forward_s(1)
-    return f"no plan gains from it: one row takes it {row_s:.3f} s a step, the chosen plan takes {chosen.total_s:.3f} s"
+    return (
+        f"no gang gives it rows: a forward of one row takes it {row_s:.3f} s, a step of the chosen plan {step_s:.3f} s"
+    )

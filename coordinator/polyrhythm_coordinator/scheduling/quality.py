@@ -6,6 +6,7 @@ Owns which steps are synchronous and which may run at a reduced rate. Knows neit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import assert_never
 
 from polyrhythm.image import Quality
@@ -46,7 +47,7 @@ class Policy:
     reduced_share_max: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.strides[0] != 1 or any(b % a or b <= a for a, b in zip(self.strides, self.strides[1:], strict=False)):
+        if self.strides[0] != 1 or any(b % a or b <= a for a, b in pairwise(self.strides)):
             raise ValueError(f"strides must ascend from 1, each a divisor of the next: {self.strides}")
         if self.displaced and self.warmup_steps < 1:
             raise ValueError("a displaced policy needs at least one warm-up step to fill the activations")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from math import lcm
 
 from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.build import build_plan
-from polyrhythm_coordinator.scheduling.cost import total_s
+from polyrhythm_coordinator.scheduling.build import GangPlans
 from polyrhythm_coordinator.scheduling.explain import Option, candidate_of, exclusions, measured_links, runners_up
 from polyrhythm_coordinator.scheduling.quality import Policy, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
@@ -32,7 +32,7 @@ def search_plan(request: PlanRequest) -> Explanation:
     Returns:
         The chosen plan, the best ones of other kinds and the candidates left out.
     """
-    options = tuple(Option(plan=plan, total_s=total_s(plan, request)) for plan in _plans(request))
+    options = tuple(_options(request))
     fastest_s = min(option.total_s for option in options)
     chosen = min(
         (option for option in options if option.total_s <= fastest_s * (1 + INDIFFERENCE)),
@@ -47,15 +47,16 @@ def search_plan(request: PlanRequest) -> Explanation:
     )
 
 
-def _plans(request: PlanRequest) -> Iterator[Plan]:
+def _options(request: PlanRequest) -> Iterator[Option]:
     policy = policy_of(request.image.quality)
     for agents in _gangs(request):
+        plans = GangPlans(request, agents, policy=policy)
         whole_image_s = [request.profile(agent).forward_s(request.row_count) for agent in agents]
         for strides in stride_assignments(whole_image_s, policy.strides):
-            if max(strides) == 1 or _has_reduced_phase(request, policy, max(strides)):
-                plan = build_plan(request, agents, policy=policy, strides=strides)
+            if max(strides) == 1 or _has_reduced_phase(request, policy, lcm(*strides)):
+                plan = plans.plan(strides)
                 if _all_work(plan):
-                    yield plan
+                    yield Option(plan=plan, total_s=plans.cost.total_s(plan))
 
 
 def _has_reduced_phase(request: PlanRequest, policy: Policy, interval_steps: int) -> bool:
