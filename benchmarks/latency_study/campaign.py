@@ -1,0 +1,186 @@
+"""Runs the study: measures on one fleet, predicts, then runs all variants on a fresh one, round by round.
+
+Owns the order of things, which is what makes a prediction a prediction. Starts no process itself: fleets come from the
+caller.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from latency_study.pairs import SpeedPair
+from latency_study.pictures import Pixels, pixels_of
+from latency_study.prompts import prompt
+from latency_study.summary import Run, run_of
+from latency_study.variants import Measured, PlannedVariant, Variant
+from polyrhythm.errors import InternalError
+from polyrhythm.explanation import Explanation
+from polyrhythm.fleet import AgentView
+from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler, resolve
+from polyrhythm.plan import Plan
+from polyrhythm_client.pictures import Picture
+from polyrhythm_coordinator.scheduling.build import equal_patches_plan
+
+PROBE_STEPS = 6
+"""Of the one short job that makes two devices form a gang and measure their link."""
+
+WARM_UP_ROUNDS = 1
+
+
+class PlanNotFollowedError(InternalError):
+    """A fleet changed a plan that it was given, so its time belongs to another plan."""
+
+
+class PictureMaker(Protocol):
+    """What the study asks of a fleet; ``polyrhythm_client.Client`` does it."""
+
+    async def agents(self) -> tuple[AgentView, ...]:
+        """Lists the connected agents."""
+        ...
+
+    async def explain(self, request: ImageRequest) -> Explanation:
+        """Says how a request would be run."""
+        ...
+
+    async def picture(self, request: ImageRequest) -> Picture:
+        """Makes one picture."""
+        ...
+
+
+OpenFleet = Callable[[tuple[float, ...]], AbstractAsyncContextManager[PictureMaker]]
+"""Starts a fleet of one device a speed; it is gone when the context ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What every picture of the study has in common.
+
+    Attributes:
+        steps: fine steps.
+        sampler: update rule.
+        guidance: of classifier-free guidance; None for the model's default.
+    """
+
+    steps: int
+    sampler: Sampler
+    guidance: float | None = None
+
+    def request(self, index: int, plan: Plan | None = None) -> ImageRequest:
+        """A listed prompt with its seed, to be made by a plan."""
+        text, seed = prompt(index)
+        return ImageRequest(
+            prompt=text,
+            seed=seed,
+            steps=self.steps if plan is None else plan.steps,
+            sampler=self.sampler,
+            guidance=self.guidance,
+            quality=Quality.BALANCED,
+            plan=plan,
+        )
+
+    def image(self, measured: Measured) -> ImageSpec:
+        """The picture as the planner sees it; prompt and seed do not matter to a plan."""
+        return resolve(self.request(0), measured.facts, seed=0)
+
+
+async def measure(open_fleet: OpenFleet, pair: SpeedPair, job: Job) -> Measured:
+    """Phase 1: a fleet that lives only to measure its devices and their link.
+
+    Raises:
+        InternalError: the fleet does not have the devices that were asked for, or measured no link.
+    """
+    async with open_fleet(pair.speeds) as fleet:
+        views = await fleet.agents()
+        speeds = {view.agent: view.device.emulated_speed or 1.0 for view in views}
+        explanation = await fleet.explain(job.request(0))
+        measured = _measured_by(views, explanation)
+        if tuple(speeds[agent] for agent in measured.agents) != pair.speeds:
+            raise InternalError(f"asked for speeds {pair.speeds}, the fleet has {speeds}")
+        # The plan's own rows do not matter: it is there for the gang.
+        short = replace(job, steps=PROBE_STEPS)
+        await fleet.picture(short.request(0, equal_patches_plan(measured.request(short.image(measured)))))
+        measured = _measured_by(views, await fleet.explain(job.request(0)))
+    if not measured.links:
+        raise InternalError("the fleet formed a gang but reports no measured link")
+    return measured
+
+
+async def run_rounds(
+    open_fleet: OpenFleet,
+    pair: SpeedPair,
+    job: Job,
+    planned: Mapping[Variant, PlannedVariant],
+    *,
+    repetitions: int,
+    seed: str,
+) -> AsyncIterator[Run]:
+    """Phase 2: all variants on one fresh fleet, once a round, in an order that the seed draws anew for each round.
+
+    Args:
+        open_fleet: starts fleets.
+        pair: the devices.
+        job: the pictures.
+        planned: by phase 1.
+        repetitions: rounds that count; the warm-up round before them does not.
+        seed: of the orders.
+
+    Yields:
+        A run for each variant and counted round, as it happens.
+
+    Raises:
+        PlanNotFollowedError: see there.
+    """
+    async with open_fleet(pair.speeds) as fleet:
+        for round_index in range(-WARM_UP_ROUNDS, repetitions):
+            for variant in round_order(seed, pair, round_index):
+                prompt_index = max(0, round_index)
+                picture, pixels_HW3 = await _follow(fleet, job, prompt_index, planned[variant].plan)
+                if round_index >= 0:
+                    yield run_of(variant, round_index, picture.report, pixels_HW3)
+
+
+def round_order(seed: str, pair: SpeedPair, round_index: int) -> tuple[Variant, ...]:
+    """All variants in the order of one round."""
+    order = list(Variant)
+    random.Random(f"order {seed} {pair.name} {round_index}").shuffle(order)
+    return tuple(order)
+
+
+async def make_pictures(
+    open_fleet: OpenFleet, job: Job, plans: Sequence[Plan], prompts: int, *, devices: int
+) -> AsyncIterator[tuple[int, Plan, Pixels]]:
+    """The quality phase: every plan's picture of every prompt, on devices that run freely.
+
+    A picture depends on its plan and its seed only, so it need not be made slowly.
+
+    Yields:
+        Index of the prompt, plan, and ``(H, W, 3)``.
+    """
+    async with open_fleet((1.0,) * devices) as fleet:
+        for prompt_index in range(prompts):
+            for plan in plans:
+                _, pixels_HW3 = await _follow(fleet, job, prompt_index, plan)
+                yield prompt_index, plan, pixels_HW3
+
+
+async def _follow(fleet: PictureMaker, job: Job, prompt_index: int, plan: Plan) -> tuple[Picture, Pixels]:
+    picture = await fleet.picture(job.request(prompt_index, plan))
+    followed = tuple(replace(one, version=plan.version) for one in picture.report.plans)
+    if followed != (plan,):
+        raise PlanNotFollowedError(f"given {plan}, followed {picture.report.plans}")
+    return picture, pixels_of(picture.png)
+
+
+def _measured_by(views: Sequence[AgentView], explanation: Explanation) -> Measured:
+    facts = {model for view in views for model in view.models}
+    if len(facts) != 1:
+        raise InternalError(f"the study needs one model in the fleet, found {sorted(one.model for one in facts)}")
+    return Measured(
+        facts=facts.pop(),
+        profiles=explanation.profiles,
+        links={(one.sender, one.receiver): one.link for one in explanation.links},
+    )

@@ -1,0 +1,45 @@
+"""The markdown page of a result: what was run, aims beside the truth, the table, the plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latency_study.aims import Aim
+from latency_study.plot import note_of
+from latency_study.summary import QualityRow, Row
+from latency_study.table import markdown_aims, markdown_table
+
+EXPLANATION = (
+    "How each number is made: [METHODOLOGY.md](../METHODOLOGY.md). All times are emulated: the second device sleeps "
+    "after every block.\n"
+)
+
+
+def write_markdown(
+    path: Path, document: Mapping[str, Any], rows: Sequence[Row], qualities: Sequence[QualityRow], aims: Sequence[Aim]
+) -> None:
+    """Writes the page; the plot is expected beside it under the same name."""
+    parts = [
+        f"# {document['title']}\n",
+        EXPLANATION,
+        "\n".join(f"* {line}" for line in note_of(document).splitlines()) + "\n",
+        "## Aims and truth\n",
+        markdown_aims(aims),
+        _pictures(document),
+        f"![latency, cut, utilisation, prediction error and quality]({path.stem}.png)\n",
+        "## All variants at all speed pairs\n",
+        markdown_table(rows, qualities),
+    ]
+    path.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def _pictures(document: Mapping[str, Any]) -> str:
+    compared = document["pictures_compared_across_speeds"]
+    if compared is None:
+        return ""
+    return (
+        f"{compared['identical']} of {compared['compared']} pictures made at emulated speeds have the same pixels as "
+        "the picture of the same plan and seed on devices that run freely.\n"
+    )

@@ -1,0 +1,170 @@
+"""A fleet that makes no pictures: it knows what its devices would measure, and takes as long as its cost model says."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+from PIL import Image
+
+from polyrhythm.explanation import Explanation
+from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm.ids import AgentId, JobId
+from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.plan import Plan
+from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.reports import AgentUsage, JobReport
+from polyrhythm_client.pictures import Picture
+from polyrhythm_coordinator.scheduling.cost import predict
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.search import search_plan
+
+LINK = Link(latency_s=0.1e-3, bytes_per_s=2e9)
+WHOLE_S = 0.04
+
+FACTS = ModelFacts(
+    model="tiny",
+    family="pixart",
+    fingerprint="0",
+    dtype="float32",
+    samplers=("ddim",),
+    default_width_px=128,
+    default_height_px=128,
+    default_steps=25,
+    default_guidance=4.5,
+    pixel_multiple=8,
+    row_unit_px=8,
+    pixels_max=1 << 24,
+    token_limit=77,
+    layers=8,
+    exchange_bytes_per_token=2 * 8 * 256 * 4,
+    token_px=8,
+    latent_bytes_per_token=64,
+    weights_bytes=1,
+)
+
+
+class CalculatedFleet:
+    """Answers at once.
+
+    Args:
+        speeds: of its devices.
+        slowness: measured over predicted seconds.
+        replans: whether it changes the plans that it is given.
+    """
+
+    def __init__(self, speeds: Sequence[float], *, slowness: float = 1.0, replans: bool = False) -> None:
+        self.speeds = {AgentId(f"local-{index}"): speed for index, speed in enumerate(speeds)}
+        self.requests: list[ImageRequest] = []
+        self._slowness = slowness
+        self._replans = replans
+        self._linked = False
+
+    async def agents(self) -> tuple[AgentView, ...]:
+        return tuple(
+            AgentView(
+                agent=agent,
+                state=AgentState.READY,
+                device=DeviceFacts(
+                    uuid=agent,
+                    name="cpu",
+                    kind=DeviceKind.CPU,
+                    memory_total_bytes=1,
+                    memory_free_bytes=1,
+                    emulated_speed=speed,
+                ),
+                models=(FACTS,),
+                software=(),
+            )
+            for agent, speed in self.speeds.items()
+        )
+
+    async def explain(self, request: ImageRequest) -> Explanation:
+        return search_plan(self.plan_request(request))
+
+    async def picture(self, request: ImageRequest) -> Picture:
+        assert request.plan is not None
+        self.requests.append(request)
+        self._linked = self._linked or len(request.plan.agents) > 1
+        prediction = predict(request.plan, self.plan_request(request))
+        followed = replace(request.plan, version=request.plan.version + 1)
+        report = JobReport(
+            job=JobId("job"),
+            image_index=0,
+            seed=request.seed or 0,
+            plans=(request.plan, replace(followed, encoder=followed.agents[-1])) if self._replans else (followed,),
+            agents=tuple(
+                AgentUsage(
+                    agent=share.agent,
+                    device="cpu",
+                    rows=(),
+                    steps=request.plan.steps,
+                    busy_s=share.busy_s,
+                    wait_s=share.wait_s,
+                    sent_bytes=share.sent_bytes,
+                    emulated=True,
+                )
+                for share in prediction.agents
+            ),
+            encode_s=0.01,
+            denoise_s=prediction.denoise_s * self._slowness,
+            decode_s=0.01,
+            queued_s=0.0,
+            predicted_denoise_s=prediction.denoise_s,
+            versions=(),
+        )
+        return Picture(png=png_of(request.plan, request.seed or 0), report=report, explanation=None)
+
+    def plan_request(self, request: ImageRequest) -> PlanRequest:
+        image = resolve(request, FACTS, seed=0)
+        workload = Workload(model="tiny", width_px=image.width_px, height_px=image.height_px, batch=2)
+        profiles = tuple(
+            Profile(
+                agent=agent,
+                workload=workload,
+                fixed_s=0.05 * WHOLE_S / speed,
+                per_row_s=0.95 * WHOLE_S / 16 / speed,
+                encode_s=0.01,
+                decode_s=0.02,
+                samples=1,
+            )
+            for agent, speed in self.speeds.items()
+        )
+        links = dict.fromkeys(permutations(self.speeds, 2), LINK) if self._linked else {}
+        return PlanRequest(image=image, facts=FACTS, profiles=profiles, links=links)
+
+
+class FleetYard:
+    """Opens calculated fleets and remembers them."""
+
+    def __init__(self, *, slowness: float = 1.0, replans: bool = False) -> None:
+        self.fleets: list[CalculatedFleet] = []
+        self.open_now = 0
+        self._slowness = slowness
+        self._replans = replans
+
+    @asynccontextmanager
+    async def open(self, speeds: tuple[float, ...]) -> AsyncIterator[CalculatedFleet]:
+        assert not self.open_now, "fleets share the cores: one at a time"
+        # What the first fleet measures is exact; the later ones run slower than that.
+        slowness = self._slowness if self.fleets else 1.0
+        self.fleets.append(CalculatedFleet(speeds, slowness=slowness, replans=self._replans))
+        self.open_now += 1
+        try:
+            yield self.fleets[-1]
+        finally:
+            self.open_now -= 1
+
+
+def png_of(plan: Plan, seed: int) -> bytes:
+    """A picture that depends on plan and seed alone: noise of the seed, and a level for each plan."""
+    pixels_HW3 = np.random.default_rng(seed).integers(0, 200, (32, 32, 3), dtype=np.uint8)
+    level = np.uint8(sum(map(ord, repr(plan))) % 7)
+    file = io.BytesIO()
+    Image.fromarray(pixels_HW3 + level).save(file, format="PNG")
+    return file.getvalue()

@@ -1,0 +1,136 @@
+"""The order of the study: measured on one fleet, predicted, run on another; and the files that come of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from latency_study.campaign import PROBE_STEPS, Job, PlanNotFollowedError, measure, run_rounds
+from latency_study.pairs import SpeedPair, speed_pairs
+from latency_study.plot import draw, note_of
+from latency_study.report import write_markdown
+from latency_study.results import ResultFile, read_summary
+from latency_study.study import Extent, Findings, run_study
+from latency_study.variants import Variant, plan_variants
+from machine import MachineRecord, read_machine
+
+from polyrhythm.image import Sampler
+from tests.unit.benchmarks.study_fleet import LINK, FleetYard
+
+JOB = Job(steps=20, sampler=Sampler.DDIM)
+HALF = SpeedPair(slow_speed=0.5, drawn=False)
+SETTINGS = {"seed": "s", "repetitions": 2, "prompts": 2, "steps": 20, "sampler": "ddim", "model": "tiny"}
+MACHINE = MachineRecord(
+    cpu_model="cpu",
+    cores=2,
+    memory_bytes=1 << 34,
+    virtual=False,
+    kernel="6",
+    python="CPython 3",
+    packages={"torch": "2"},
+    commit=None,
+    changed_files=0,
+    background_cores=0.0,
+)
+
+
+async def study(path: Path, yard: FleetYard, *, drawn: int = 1, prompts: int = 2) -> tuple[Findings, list[str]]:
+    said: list[str] = []
+    extent = Extent(pairs=speed_pairs("s", drawn), repetitions=2, prompts=prompts, seed="s")
+    results = ResultFile(path, machine=MACHINE.as_json(), settings=SETTINGS)
+    return await run_study(extent, JOB, yard.open, results, said.append), said
+
+
+async def test_measuring_makes_a_gang_and_takes_profiles_and_links_from_the_fleet() -> None:
+    yard = FleetYard()
+    measured = await measure(yard.open, HALF, JOB)
+    assert measured.agents == ("local-0", "local-1")
+    assert set(measured.links.values()) == {LINK}
+    assert len(yard.fleets) == 1
+    assert yard.open_now == 0
+    assert [request.steps for request in yard.fleets[0].requests] == [PROBE_STEPS]
+
+
+async def test_rounds_are_interleaved_and_the_warm_up_round_does_not_count() -> None:
+    yard = FleetYard()
+    measured = await measure(yard.open, HALF, JOB)
+    planned = plan_variants(measured, JOB.image(measured))
+    runs = [run async for run in run_rounds(yard.open, HALF, JOB, planned, repetitions=3, seed="s")]
+    assert len(yard.fleets[1].requests) == 4 * len(Variant)
+    assert sorted(runs[: len(Variant)], key=lambda run: run.variant) != runs[: len(Variant)]
+    for index in range(3):
+        of_round = runs[index * len(Variant) : (index + 1) * len(Variant)]
+        assert {run.round_index for run in of_round} == {index}
+        assert sorted(run.variant for run in of_round) == sorted(Variant)
+
+
+async def test_a_plan_that_was_changed_on_the_way_is_no_measurement_of_it() -> None:
+    measured = await measure(FleetYard().open, HALF, JOB)
+    planned = plan_variants(measured, JOB.image(measured))
+    with pytest.raises(PlanNotFollowedError):
+        async for _ in run_rounds(FleetYard(replans=True).open, HALF, JOB, planned, repetitions=1, seed="s"):
+            pass
+
+
+async def test_a_whole_study_finds_what_the_fleets_do(tmp_path: Path) -> None:
+    yard = FleetYard(slowness=1.1)
+    findings, said = await study(tmp_path / "latency.json", yard)
+    assert [len(fleet.speeds) for fleet in yard.fleets] == [2] * 7  # a fleet to measure, a fleet to run, for 3; quality
+    assert list(yard.fleets[-1].speeds.values()) == [1.0, 1.0]
+    assert len(findings.rows) == 3 * len(Variant)
+    assert {round(row.prediction_error, 6) for row in findings.rows if row.drawn} == {round(1 / 1.1 - 1, 6)}
+    assert all(row.bytes_as_predicted for row in findings.rows)
+    assert all(row.to_equal == 1.0 for row in findings.rows if row.variant is Variant.EQUAL)
+    assert all(0 < row.utilisation.median <= 1 for row in findings.rows)
+    assert {one.pair for one in findings.qualities} == {"1 : 0.5", "1 : 0.4"}
+    assert any("expected duration" in line for line in said)
+    document = json.loads((tmp_path / "latency.json").read_text())
+    assert document["pictures_compared_across_speeds"] == {"compared": 24, "identical": 24}
+
+
+async def test_predictions_lie_on_disk_before_the_variants_run(tmp_path: Path) -> None:
+    path = tmp_path / "latency.json"
+    seen: list[dict[str, Any]] = []
+
+    class Watched(FleetYard):
+        def open(self, speeds: tuple[float, ...]) -> Any:
+            if len(self.fleets) == 1:
+                seen.append(json.loads(path.read_text()))
+            return super().open(speeds)
+
+    await study(path, Watched(), drawn=0, prompts=0)
+    (before,) = seen
+    assert before["pairs"]["1 : 0.5"]["variants"]["balanced"]["prediction"]["denoise_s"] > 0
+    assert "runs" not in before["pairs"]["1 : 0.5"]
+    after = json.loads(path.read_text())["pairs"]["1 : 0.5"]
+    assert after["predicted_at"] <= after["ran_until"]
+    assert len(after["runs"]) == 2 * len(Variant)
+
+
+async def test_a_result_can_be_shown_again(tmp_path: Path) -> None:
+    path = tmp_path / "latency.json"
+    findings, _ = await study(path, FleetYard())
+    document, rows, qualities = read_summary(path)
+    assert rows == findings.rows
+    assert qualities == findings.qualities
+    draw(tmp_path / "latency.png", rows, qualities, note_of(document))
+    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
+    write_markdown(tmp_path / "latency.md", document, rows, qualities, findings.aims)
+    page = (tmp_path / "latency.md").read_text()
+    assert "(latency.png)" in page
+    assert page.count("| balanced |") == 3
+
+
+def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="no result file"):
+        read_summary(path)
+
+
+def test_the_record_of_the_machine_names_no_host_and_no_path() -> None:
+    record = json.dumps(read_machine().as_json())
+    assert Path(__file__).parts[1] + "/" not in record
+    assert Path("/etc/hostname").read_text().strip() not in record if Path("/etc/hostname").is_file() else True
