@@ -13,8 +13,7 @@ STUB_IMPORTERS = (
     "protos/polyrhythm/codec/",
     "coordinator/polyrhythm_coordinator/server.py",
     "coordinator/polyrhythm_coordinator/servicers/",
-    "gpu_agent/polyrhythm_agent/link.py",
-    "gpu_agent/polyrhythm_agent/link/",
+    "gpu_agent/polyrhythm_agent/coordinator_link.py",
     "client/polyrhythm_client/link.py",
     "client/polyrhythm_client/link/",
 )

@@ -81,9 +81,15 @@ class SendDown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Write a line to the log: something happened that an operator should see."""
+    """Write a line to the log: something happened that an operator should see.
+
+    Attributes:
+        text: what.
+        alarming: whether it is a warning.
+    """
 
     text: str
+    alarming: bool = True
 
 
 Effect: TypeAlias = StartWorker | KillWorker | SendUp | SendDown | Note

@@ -42,7 +42,7 @@ def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
             if not isinstance(event, WorkerReady):
                 return state, ()
             ready = Ready(since_s=now_s, heard_s=now_s, announcement=event)
-            return replace(state, phase=ready), ()
+            return replace(state, phase=ready), (Note(text="the worker is ready", alarming=False),)
         case Ready():
             return _hear_ready(replace(state, phase=replace(phase, heard_s=now_s)), event, now_s)
         case _:

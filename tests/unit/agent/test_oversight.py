@@ -150,6 +150,7 @@ def script() -> Script:
     """A daemon with a coordinator and a ready worker."""
     made = Script().feed(TimePassed(), CoordinatorConnected()).say(READY)
     made.take()
+    made.notes.clear()
     return made
 
 

@@ -1,0 +1,110 @@
+"""The command line of ``polyrhythm-agent``: what each option means, and what the command does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from polyrhythm_agent import __version__
+from polyrhythm_agent.settings import ENVIRONMENT_PREFIX, OPTIONS
+
+_DESCRIPTION = """\
+Lends one device to a Polyrhythm fleet.
+
+The agent dials the coordinator, starts a worker process that loads the model onto the device, and takes its share of
+each picture from then on: the rows and steps that the coordinator plans for the measured speed of this device. Run
+one agent for each device. It ends with Ctrl-C, and its worker with it; a worker that crashes or hangs is started anew.
+"""
+
+_EPILOG = f"""\
+examples:
+  two unequal agents on one machine, the second at half speed
+    polyrhythm-coordinator --listen 127.0.0.1:50051
+    polyrhythm-agent --coordinator 127.0.0.1:50051 --name fast --pin-core 0
+    polyrhythm-agent --coordinator 127.0.0.1:50051 --name slow --pin-core 1 --emulate-speed 0.5
+
+  the first CUDA device with a PixArt model from a local folder, in half precision
+    polyrhythm-agent --coordinator 10.0.0.5:50051 --name rtx4090 --device cuda:0 \\
+        --model /models/PixArt-XL-2-512x512 --dtype float16 --bind-address 10.0.0.7
+
+environment:
+  Each option may be set as {ENVIRONMENT_PREFIX}<OPTION> instead, such as {ENVIRONMENT_PREFIX}EMULATE_SPEED=0.5
+  (durations end in _S: {ENVIRONMENT_PREFIX}CONNECT_TIMEOUT_S=10). An option wins over the environment.
+
+exit codes:
+  0  ended by a signal or by its lifeline
+  1  the coordinator refused the agent or could not be reached in time, or the device failed
+  2  an option is wrong; nothing was started
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What the command was asked to do.
+
+    Attributes:
+        list_devices: only list devices.
+        options: those that were given, by the name of the setting, as they were written.
+    """
+
+    list_devices: bool
+    options: dict[str, object]
+
+
+def parse_command_line(arguments: Sequence[str] | None = None) -> Invocation:
+    """Splits the command line; values are validated later, together with the environment.
+
+    Args:
+        arguments: without the program's name; those of this process if None.
+
+    Raises:
+        SystemExit: --help or --version was asked for, or an option is unknown (exit code 2).
+    """
+    given = vars(_parser().parse_args(arguments))
+    list_devices = bool(given.pop("list_devices"))
+    return Invocation(list_devices=list_devices, options={k: v for k, v in given.items() if v is not None})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="polyrhythm-agent",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+    def add(group: argparse._ArgumentGroup, name: str, metavar: str, text: str) -> None:
+        group.add_argument(OPTIONS[name], dest=name, metavar=metavar, help=text)
+
+    fleet = parser.add_argument_group("the fleet")
+    add(fleet, "coordinator", "HOST:PORT", "the coordinator to dial (required)")
+    add(fleet, "name", "NAME", "name of this agent, unique in the fleet (required): letters, digits, '.', '_', '-'")
+    add(
+        fleet, "bind_address", "ADDRESS",
+        "local address or host name that carries activations between workers, in plain text: loopback, or an address "
+        "on a network that you trust (default: 127.0.0.1)",
+    )  # fmt: skip
+    add(fleet, "connect_timeout_s", "SECONDS", "give up if no coordinator answers in time (default: try for ever)")
+
+    work = parser.add_argument_group("the work")
+    add(work, "model", "demo|PATH", "'demo', or a local folder in diffusers format with safetensors (default: demo)")
+    add(work, "device", "cpu|cuda:N", "what to compute on; N counts in PCI bus order (default: cpu)")
+    add(work, "dtype", "TYPE", "arithmetic: float32, float64, bfloat16 or float16 (default: float32)")
+    add(work, "load_timeout_s", "SECONDS", "how long the worker may load the model (default: 120)")
+
+    cpu = parser.add_argument_group("speed")
+    add(cpu, "threads", "N", "compute threads on a CPU (default: all cores of this process; 1 with --pin-core)")
+    add(cpu, "pin_core", "CORE", "bind the worker to one core, by its number (default: any core)")
+    add(
+        cpu, "emulate_speed", "SHARE",
+        "run at this share of the true speed, above 0 and at most 1, by sleeping after every block; all figures of "
+        "this agent are then called emulated (default: run freely)",
+    )  # fmt: skip
+
+    other = parser.add_argument_group("other")
+    add(other, "lifeline_fd", "FD", "end when this inherited pipe ends; for programs that start agents as children")
+    other.add_argument("--list-devices", action="store_true", help="print one JSON object a CUDA device, and end")
+    other.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser

@@ -1,0 +1,234 @@
+"""The session with the coordinator: always dialled from here, registered first, kept alive, dialled again when lost.
+
+Owns the gRPC stream and its retries. What events and commands mean is decided in ``oversight``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import structlog
+
+from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
+from polyrhythm.codec.messages import command_from_proto, event_to_proto
+from polyrhythm.errors import UnreachableError, WireError
+from polyrhythm.messages import AgentEvent, Heartbeat, Register, Welcome
+from polyrhythm_agent.backoff import doubling_delay_s, jittered_delay_s
+from polyrhythm_agent.errors import RegistrationRefusedError
+from polyrhythm_agent.oversight.signals import (
+    CommandReceived,
+    CoordinatorConnected,
+    CoordinatorLost,
+    OversightEvent,
+)
+from polyrhythm_agent.step_coalescing import StepCoalescer
+
+log = structlog.get_logger()
+
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+_OPTIONS = (
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # Each attempt dials anew, without the delays that gRPC remembers from the one before: the delays are ours.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_TIMER_SLACK_S = 0.001
+REFUSALS = frozenset(
+    {
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+"""Answers that another attempt would not change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkTiming:
+    """How patient a link is.
+
+    Attributes:
+        welcome_s: for an answer to the registration.
+        first_retry_s: delay of the first attempt after a session or after the very first attempt; then it doubles.
+        longest_retry_s: bound of that delay.
+        linger_s: how long a coordinator may take to notice that a session of this agent has ended; until then it
+            calls the agent's own name taken.
+    """
+
+    welcome_s: float = 10.0
+    first_retry_s: float = 0.1
+    longest_retry_s: float = 5.0
+    linger_s: float = 30.0
+
+
+class CoordinatorLink:
+    """One agent's link. ``run`` once; ``send`` at any time from the event loop."""
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        registration: Register,
+        handle: Callable[[OversightEvent], None],
+        chance: Callable[[], float],
+        timing: LinkTiming,
+        connect_timeout_s: float | None,
+    ) -> None:
+        """Makes a link that is not connected.
+
+        Args:
+            address: ``HOST:PORT`` of the coordinator.
+            registration: first message of each session.
+            handle: is told of the session's beginning and end, and of each command in between.
+            chance: random numbers in ``[0, 1)``, for the delays.
+            timing: delays and limits.
+            connect_timeout_s: how long to try before the first session; None for ever.
+        """
+        self._address = address
+        self._registration = registration
+        self._handle = handle
+        self._chance = chance
+        self._timing = timing
+        self._connect_timeout_s = connect_timeout_s
+        self._coalescer = StepCoalescer()
+        self._outgoing: asyncio.Queue[AgentEvent] | None = None
+        self._session_end_s: float | None = None
+
+    def send(self, event: AgentEvent) -> None:
+        """Sends an event in this session; without one it is dropped."""
+        if self._outgoing is None:
+            return
+        loop = asyncio.get_running_loop()
+        was_due_s = self._coalescer.due_s
+        self._enqueue(self._coalescer.offer(event, loop.time()))
+        due_s = self._coalescer.due_s
+        if due_s is not None and due_s != was_due_s:
+            loop.call_at(due_s, self._flush)
+
+    async def run(self) -> None:
+        """Keeps a session for ever.
+
+        Raises:
+            RegistrationRefusedError: the coordinator does not want this agent.
+            UnreachableError: no coordinator answered within the connect timeout.
+        """
+        loop = asyncio.get_running_loop()
+        begin_s = loop.time()
+        attempts = 0
+        while True:
+            sessions_before = self._session_end_s
+            reason = await self._attempt()
+            attempts = 1 if self._session_end_s != sessions_before else attempts + 1
+            delay_s = doubling_delay_s(
+                attempts, first_s=self._timing.first_retry_s, longest_s=self._timing.longest_retry_s
+            )
+            delay_s = jittered_delay_s(delay_s, self._chance())
+            if attempts.bit_count() == 1:  # the 1st, 2nd, 4th, 8th, ...: a log is no place to wait in
+                log.warning("no coordinator", address=self._address, attempt=attempts, reason=reason)
+            self._check_patience(loop.time() + delay_s - begin_s, reason)
+            await asyncio.sleep(delay_s)
+
+    def _check_patience(self, elapsed_s: float, reason: str) -> None:
+        limit_s = self._connect_timeout_s
+        if self._session_end_s is None and limit_s is not None and elapsed_s > limit_s:
+            raise UnreachableError(f"--coordinator: {self._address} did not answer within {limit_s:g} s: {reason}")
+
+    async def _attempt(self) -> str:
+        """One session, from dialling to its end; returns why it ended."""
+        try:
+            async with grpc.aio.insecure_channel(self._address, options=_OPTIONS) as channel:
+                return await self._session(session_pb2_grpc.AgentServiceStub(channel).Session())
+        except grpc.aio.AioRpcError as error:
+            self._check_refusal(error)
+            return f"{error.code().name}: {error.details()}"
+        except asyncio.CancelledError:
+            # gRPC raises it as well when the other side cancels, which is no wish to end this task.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return "the coordinator cancelled the session"
+        except asyncio.InvalidStateError:
+            return "the session ended while it was written to"
+        except TimeoutError:
+            return f"no answer to the registration within {self._timing.welcome_s:g} s"
+        except WireError as error:
+            return f"the coordinator sent nonsense: {error}"
+
+    def _check_refusal(self, error: grpc.aio.AioRpcError) -> None:
+        if error.code() not in REFUSALS:
+            return
+        if error.code() is grpc.StatusCode.ALREADY_EXISTS and self._session_may_linger():
+            return
+        raise RegistrationRefusedError(
+            f"the coordinator at {self._address} does not take agent {self._registration.agent!r}: {error.details()}"
+        )
+
+    def _session_may_linger(self) -> bool:
+        """Whether the coordinator may not have noticed yet that the last session of this very agent has ended."""
+        now_s = asyncio.get_running_loop().time()
+        return self._session_end_s is not None and now_s - self._session_end_s < self._timing.linger_s
+
+    async def _session(self, call: grpc.aio.StreamStreamCall) -> str:
+        async with asyncio.timeout(self._timing.welcome_s):
+            await call.write(event_to_proto(self._registration))
+            first = await call.read()
+        if not isinstance(first, session_pb2.SessionResponse):
+            return "the coordinator closed the session at once"
+        welcome = command_from_proto(first)
+        if not isinstance(welcome, Welcome):
+            raise WireError(f"the first command must be Welcome, not {type(welcome).__name__}")
+        self._outgoing = asyncio.Queue()
+        self._coalescer = StepCoalescer()
+        speaking = [
+            asyncio.create_task(self._write(call, self._outgoing)),
+            asyncio.create_task(self._beat(self._outgoing, welcome.heartbeat_interval_s)),
+        ]
+        log.info("connected", address=self._address, incarnation=welcome.incarnation)
+        self._handle(CoordinatorConnected())
+        try:
+            await self._read(call)
+        finally:
+            self._outgoing = None
+            self._session_end_s = asyncio.get_running_loop().time()
+            for task in speaking:
+                task.cancel()
+            call.cancel()
+            await asyncio.gather(*speaking, return_exceptions=True)
+            self._handle(CoordinatorLost())
+        return "the coordinator closed the session"
+
+    async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
+        while isinstance(response := await call.read(), session_pb2.SessionResponse):
+            self._handle(CommandReceived(command=command_from_proto(response)))
+
+    async def _write(self, call: grpc.aio.StreamStreamCall, outgoing: asyncio.Queue[AgentEvent]) -> None:
+        """Sends what is queued, until the stream breaks; why it did, the reader finds out."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await call.write(event_to_proto(await outgoing.get()))
+
+    async def _beat(self, outgoing: asyncio.Queue[AgentEvent], interval_s: float) -> None:
+        """Tells that this event loop runs; nothing else in this process does."""
+        sequence = 0
+        while True:
+            sequence += 1
+            outgoing.put_nowait(Heartbeat(sequence=sequence))
+            await asyncio.sleep(interval_s)
+
+    def _flush(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        due_s = self._coalescer.due_s
+        if due_s is not None and now_s >= due_s - _TIMER_SLACK_S:
+            self._enqueue(self._coalescer.flush(now_s))
+
+    def _enqueue(self, events: list[AgentEvent]) -> None:
+        if self._outgoing is not None:
+            for event in events:
+                self._outgoing.put_nowait(event)

@@ -1,0 +1,212 @@
+"""The agent daemon: one device's delegate to the coordinator. Command line and composition root; no torch.
+
+Constructs the link, the oversight and the worker's command, and runs them until a signal or the lifeline ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import structlog
+
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm.facts import DeviceFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, Register
+from polyrhythm_agent.command_line import parse_command_line
+from polyrhythm_agent.coordinator_link import CoordinatorLink, LinkTiming
+from polyrhythm_agent.device import Nvml, PynvmlNvml, visible_devices
+from polyrhythm_agent.errors import DeviceError
+from polyrhythm_agent.lifeline import watch_lifeline
+from polyrhythm_agent.log_setup import configure_log
+from polyrhythm_agent.overseer import Overseer
+from polyrhythm_agent.oversight.state import Limits, initial
+from polyrhythm_agent.preflight import Preflight, check_machine
+from polyrhythm_agent.settings import AgentSettings, read_settings
+from polyrhythm_agent.software import software_versions
+from polyrhythm_agent.supervision import WorkerProcess
+
+log = structlog.get_logger()
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+_WORKER_LEAVES_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentParts:
+    """What one agent is made of.
+
+    Attributes:
+        coordinator: ``HOST:PORT``.
+        registration: first message of each session.
+        worker_command: program and arguments that start a worker; ``--channel-fd N`` is added.
+        worker_environment: all of it.
+        pin_core: core that the worker is bound to; None for any.
+        limits: of the worker.
+        timing: of the link.
+        connect_timeout_s: how long to look for the coordinator at first; None for ever.
+        lifeline_fd: pipe that ends the agent; None for none.
+    """
+
+    coordinator: str
+    registration: Register
+    worker_command: Sequence[str]
+    worker_environment: Mapping[str, str]
+    pin_core: int | None
+    limits: Limits
+    timing: LinkTiming
+    connect_timeout_s: float | None
+    lifeline_fd: int | None
+
+
+def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[str, str]) -> AgentParts:
+    """Says what an agent with these settings is made of.
+
+    Args:
+        settings: validated.
+        preflight: what they mean on this machine.
+        environment: of this process, which the worker inherits.
+
+    Raises:
+        InternalError: the installation lacks a part.
+    """
+    return AgentParts(
+        coordinator=settings.coordinator,
+        registration=Register(
+            agent=AgentId(settings.name),
+            protocol_version=PROTOCOL_VERSION,
+            software=software_versions(),
+            device=preflight.device,
+        ),
+        worker_command=(sys.executable, "-m", "polyrhythm_agent.worker", "--settings", preflight.worker.to_json()),
+        worker_environment={**environment, **preflight.worker_environment},
+        pin_core=settings.pin_core,
+        limits=Limits(start_s=settings.load_timeout_s),
+        timing=LinkTiming(),
+        connect_timeout_s=settings.connect_timeout_s,
+        lifeline_fd=settings.lifeline_fd,
+    )
+
+
+async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:
+    """Runs an agent until told to stop; leaves no process behind.
+
+    Args:
+        parts: of the agent.
+        stop: ends it.
+
+    Raises:
+        InvalidArgumentError: the lifeline is no pipe.
+        RegistrationRefusedError: the coordinator does not want this agent.
+        UnreachableError: no coordinator answered within the connect timeout.
+    """
+
+    async def start_worker() -> WorkerProcess:
+        return await WorkerProcess.start(
+            parts.worker_command, environment=parts.worker_environment, pin_core=parts.pin_core
+        )
+
+    def send_up(event: AgentEvent) -> None:
+        link.send(event)
+
+    now_s = asyncio.get_running_loop().time()
+    state = initial(parts.registration.agent, parts.limits, now_s)
+    overseer = Overseer(state=state, start_worker=start_worker, send_up=send_up)
+    link = CoordinatorLink(
+        address=parts.coordinator,
+        registration=parts.registration,
+        handle=overseer.handle,
+        chance=random.Random().random,  # noqa: S311 - spreads retries, protects nothing
+        timing=parts.timing,
+        connect_timeout_s=parts.connect_timeout_s,
+    )
+    if parts.lifeline_fd is not None:
+        watch_lifeline(parts.lifeline_fd, stop.set)
+    jobs: tuple[Coroutine[None, None, object], ...] = (overseer.run(), link.run(), stop.wait())
+    running = [asyncio.create_task(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+        await overseer.stop(_WORKER_LEAVES_S)
+    for task in done:
+        task.result()
+
+
+async def _serve(parts: AgentParts) -> None:
+    """Runs the agent until SIGINT, SIGTERM or its lifeline."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run_agent(parts, stop)
+    log.info("ended")
+
+
+def list_devices(nvml: Nvml, cuda_visible_devices: str | None) -> int:
+    """Prints a JSON object a CUDA device, in the order of ``cuda:N``; says on standard error why there are none.
+
+    Args:
+        nvml: is asked.
+        cuda_visible_devices: value of the environment variable; None where it is not set.
+    """
+    devices, reason = (), "the driver shows none"
+    try:
+        devices = visible_devices(nvml.cuda_devices(), cuda_visible_devices)
+    except DeviceError as error:
+        reason = str(error)
+    for index, device in enumerate(devices):
+        sys.stdout.write(_device_line(f"cuda:{index}", device) + "\n")
+    if not devices:
+        sys.stderr.write(f"polyrhythm-agent: no CUDA device: {reason}\n")
+    return 0
+
+
+def _device_line(name: str, device: DeviceFacts) -> str:
+    facts = {key: value for key, value in asdict(device).items() if key != "emulated_speed"}
+    return json.dumps({"device": name, **facts})
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    invocation = parse_command_line(arguments)
+    if invocation.list_devices:
+        return list_devices(PynvmlNvml(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    settings = read_settings(invocation.options)
+    configure_log(settings.name)
+    preflight = check_machine(settings, PynvmlNvml(), os.environ)
+    parts = compose(settings, preflight, os.environ)
+    log.info("settings", **settings.model_dump(exclude={"name"}))
+    log.info("device", **asdict(preflight.device))
+    if not preflight.data_plane_is_private:
+        log.warning("activations travel in plain text", address=preflight.worker.bind_address)
+    asyncio.run(_serve(parts))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command ``polyrhythm-agent``; returns its exit code.
+
+    Args:
+        arguments: without the program's name; those of this process if None.
+    """
+    try:
+        return _run(arguments)
+    except PolyrhythmError as error:
+        sys.stderr.write(f"polyrhythm-agent: {error}\n")
+        return EXIT_BAD_INPUT if isinstance(error, InvalidArgumentError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        return 0  # before there was anything to end
+
+
+if __name__ == "__main__":
+    sys.exit(main())

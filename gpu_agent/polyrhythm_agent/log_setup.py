@@ -1,0 +1,25 @@
+"""How an agent's processes log: one line an event, to standard error."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+
+
+def configure_log(agent: str) -> None:
+    """Sets the process's logger up; every line names the agent.
+
+    Args:
+        agent: its name.
+    """
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(agent=agent)

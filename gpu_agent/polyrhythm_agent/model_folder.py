@@ -1,0 +1,71 @@
+"""Where a model lies, and whether it can be one, seen without loading it and without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm_agent.settings import DEMO_MODEL
+
+_PACKAGE = Path(__file__).parent
+DEMO_FOLDERS = (_PACKAGE / "models" / DEMO_MODEL, _PACKAGE.parents[1] / "models" / DEMO_MODEL)
+"""Inside an installed wheel; in a checkout."""
+
+_INDEX = "model_index.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFolder:
+    """A folder that looks like a model.
+
+    Attributes:
+        name: under which requests ask for it.
+        path: absolute.
+    """
+
+    name: str
+    path: Path
+
+
+def find_model(model: str, demo_folders: tuple[Path, ...] = DEMO_FOLDERS) -> ModelFolder:
+    """The folder of ``demo`` or of a path, checked cheaply.
+
+    Args:
+        model: ``demo`` or a path.
+        demo_folders: where the demo model may lie, first match wins.
+
+    Raises:
+        InvalidArgumentError: there is no such folder, or no diffusers model with safetensors in it.
+    """
+    if model == DEMO_MODEL:
+        path = next((folder for folder in demo_folders if folder.is_dir()), None)
+        if path is None:
+            raise _error("the demo model is not part of this installation; name a model folder instead")
+        name = DEMO_MODEL
+    else:
+        path = Path(model).expanduser().resolve()
+        name = path.name
+    _check_folder(path)
+    return ModelFolder(name=name, path=path)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise _error(f"{path} is not a folder" if path.exists() else f"{path} does not exist")
+    index = path / _INDEX
+    try:
+        described = json.loads(index.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _error(f"{path} is no model in diffusers format: {_INDEX} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise _error(f"{path} is no model in diffusers format: {_INDEX} is no JSON ({error})") from error
+    if not isinstance(described, dict) or "_class_name" not in described:
+        raise _error(f"{path} is no model in diffusers format: {_INDEX} names no pipeline")
+    if not any(path.glob("*/*.safetensors")):
+        raise _error(f"{path} holds no safetensors weights; other formats are not loaded, since they can run code")
+
+
+def _error(description: str) -> InvalidArgumentError:
+    return InvalidArgumentError.of("--model", description)

@@ -1,0 +1,118 @@
+"""The daemon's settings: one frozen object, from the command line and the environment, validated once.
+
+Checks only what can be seen in the values themselves; what needs the machine is in ``preflight``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from polyrhythm.errors import FieldViolation, InvalidArgumentError
+
+ENVIRONMENT_PREFIX = "POLYRHYTHM_AGENT_"
+DEMO_MODEL = "demo"
+_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_DEVICE = re.compile(r"cpu|cuda:[0-9]{1,3}")
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+
+
+def check_host_port(text: str) -> str:
+    """An address as ``HOST:PORT``; IPv6 hosts in brackets.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _HOST_PORT.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= 65535:
+        raise ValueError("must be HOST:PORT with a port of 1..65535, such as 127.0.0.1:50051")
+    return text
+
+
+def check_agent_name(text: str) -> str:
+    """A name that fits file names, metrics and tables.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if _AGENT_NAME.fullmatch(text) is None:
+        raise ValueError("must be 1..63 letters, digits, '.', '_' or '-', the first one a letter or digit")
+    return text
+
+
+def check_device_name(text: str) -> str:
+    """The CPU or a CUDA device by its number.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if _DEVICE.fullmatch(text) is None:
+        raise ValueError("must be cpu or cuda:N, such as cuda:0")
+    return text
+
+
+class AgentSettings(BaseSettings):
+    """What one daemon is told. The options of the same names explain each.
+
+    Attributes:
+        coordinator: ``HOST:PORT`` to dial.
+        name: of the agent, unique in its fleet.
+        model: ``demo`` or a local folder.
+        device: ``cpu`` or ``cuda:N``.
+        threads: compute threads of a CPU worker; None for all cores that this process may use, or 1 when pinned.
+        pin_core: core that the worker is bound to; None for any.
+        emulate_speed: share of the true speed to run at; None for all of it.
+        dtype: arithmetic of the denoiser.
+        bind_address: local address that carries activations between workers.
+        load_timeout_s: how long the worker may load its model.
+        connect_timeout_s: how long to look for the coordinator at first; None for ever.
+        lifeline_fd: the daemon ends when this pipe does; None for no lifeline.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    coordinator: Annotated[str, AfterValidator(check_host_port)]
+    name: Annotated[str, AfterValidator(check_agent_name)]
+    model: str = Field(default=DEMO_MODEL, min_length=1)
+    device: Annotated[str, AfterValidator(check_device_name)] = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+    pin_core: int | None = Field(default=None, ge=0)
+    emulate_speed: float | None = Field(default=None, gt=0.0, le=1.0)
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    bind_address: str = Field(default="127.0.0.1", min_length=1)
+    load_timeout_s: float = Field(default=120.0, gt=0.0)
+    connect_timeout_s: float | None = Field(default=None, gt=0.0)
+    lifeline_fd: int | None = Field(default=None, ge=0)
+
+
+OPTIONS = {name: f"--{name.removesuffix('_s').replace('_', '-')}" for name in AgentSettings.model_fields}
+"""How the command line spells each setting; seconds are the unit of every duration, so options leave it out."""
+
+
+def read_settings(options: Mapping[str, object]) -> AgentSettings:
+    """Settings from options, and from the environment where an option is not given.
+
+    Raises:
+        InvalidArgumentError: names every option that is wrong or missing.
+    """
+    try:
+        return AgentSettings(**options)  # pyright: ignore[reportArgumentType] - pydantic checks each value
+    except ValidationError as error:
+        violations = [
+            _violation(str(detail["loc"][0]), detail["type"], detail["msg"], detail["input"])
+            for detail in error.errors()
+        ]
+        raise InvalidArgumentError(*violations) from None
+
+
+def _violation(name: str, kind: str, message: str, given: object) -> FieldViolation:
+    option = OPTIONS.get(name, name)
+    if kind == "missing":
+        description = f"is required; give it, or set {ENVIRONMENT_PREFIX}{name.upper()}"
+    else:
+        description = f"{message.removeprefix('Value error, ')}; got {given!r}"
+    return FieldViolation(field=option, description=description)

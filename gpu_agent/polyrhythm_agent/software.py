@@ -1,0 +1,23 @@
+"""Versions of the software that decides a picture's bytes, read without importing any of it."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from polyrhythm.errors import InternalError
+
+_DISTRIBUTIONS = ("polyrhythm", "torch", "diffusers", "transformers")
+
+
+def software_versions() -> tuple[tuple[str, str], ...]:
+    """Name and version of each.
+
+    Raises:
+        InternalError: one is not installed.
+    """
+    try:
+        installed = tuple((name, version(name)) for name in _DISTRIBUTIONS)
+    except PackageNotFoundError as error:
+        raise InternalError(f"{error.name} is not installed; pip install 'polyrhythm[agent]'") from error
+    return (("python", platform.python_version()), *installed)

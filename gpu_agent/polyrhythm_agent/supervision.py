@@ -1,0 +1,141 @@
+"""The worker process, seen from its daemon: started by exec, spoken to over a socketpair, killed with its group.
+
+Owns processes and descriptors only. When to start and when to kill is decided in ``oversight``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Mapping, Sequence
+
+from polyrhythm.codec.channel import EventDecoder, encode_command
+from polyrhythm.errors import WireError
+from polyrhythm.messages import AgentCommand, AgentEvent
+from polyrhythm_agent.errors import WorkerStartError
+
+_RECEIVE_BYTES = 256 * 1024
+_DRAIN_S = 1.0
+_LEAVE_S = 1.0
+_STANDARD_ERROR_FD = 2
+
+
+class WorkerProcess:
+    """One worker, from its start to its end. All methods on the event loop."""
+
+    def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._complaint: str | None = None
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], *, environment: Mapping[str, str], pin_core: int | None
+    ) -> WorkerProcess:
+        """Executes the command with ``--channel-fd N`` added, in a process group of its own.
+
+        A group of its own: Ctrl-C in a terminal reaches the daemon alone, and one signal ends the worker with
+        whatever it started.
+
+        Args:
+            command: program and arguments.
+            environment: all of it.
+            pin_core: core to bind it to; bound before it has started any thread, so that all threads inherit it.
+
+        Raises:
+            WorkerStartError: the operating system refuses.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                "--channel-fd",
+                str(theirs.fileno()),
+                stdin=DEVNULL,
+                stdout=_STANDARD_ERROR_FD,  # standard output belongs to whoever reads the daemon's
+                pass_fds=[theirs.fileno()],
+                env=dict(environment),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise WorkerStartError(f"{command[0]} cannot be started: {error}") from error
+        finally:
+            theirs.close()
+        if pin_core is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already; that is seen elsewhere
+                os.sched_setaffinity(process.pid, {pin_core})
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        """Of the process, which also names its group."""
+        return self._process.pid
+
+    def send(self, command: AgentCommand) -> None:
+        """Hands over a command; a worker that does not read is found out by its silence, not here."""
+        if not self._writer.is_closing():
+            self._writer.write(encode_command(command))
+
+    async def listen(self, on_event: Callable[[AgentEvent], None]) -> str:
+        """Hands over events, in order, until the process is gone and nothing more will come.
+
+        Returns:
+            How it ended.
+        """
+        hearing = asyncio.create_task(self._hear(on_event))
+        ending = asyncio.create_task(self._process.wait())
+        try:
+            await asyncio.wait([hearing, ending], return_when=asyncio.FIRST_COMPLETED)
+            if self._complaint is None:
+                # A worker that closed its channel is on its way out, and says more with its own exit code.
+                await asyncio.wait([ending], timeout=_LEAVE_S)
+            self.kill()
+            await ending
+            # What it said last is still in the socket.
+            await asyncio.wait([hearing], timeout=_DRAIN_S)
+        finally:
+            hearing.cancel()
+            ending.cancel()
+            self._writer.close()
+        return self._complaint or _describe_end(self._process.returncode)
+
+    def kill(self) -> None:
+        """Ends the process and its group at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def stop(self, patience_s: float) -> None:
+        """Ends the process: first by closing its channel, which tells it to go, then by force."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.kill()
+        await self._process.wait()
+
+    async def _hear(self, on_event: Callable[[AgentEvent], None]) -> None:
+        decoder = EventDecoder()
+        try:
+            while data := await self._reader.read(_RECEIVE_BYTES):
+                for event in decoder.feed(data):
+                    on_event(event)
+        except WireError as error:
+            self._complaint = f"it sent nonsense: {error}"
+        except ConnectionError:
+            pass  # it died in the middle of a message; how, its exit status tells
+
+
+def _describe_end(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"signal {signal.Signals(-status).name}"
+    return f"exit code {status}"
