@@ -6,7 +6,6 @@ takes part in its pairs in that order only, so nobody waits in a circle.
 
 from __future__ import annotations
 
-import statistics
 import time
 
 import torch
@@ -15,14 +14,18 @@ from torch import Tensor
 from polyrhythm.profile import Link
 from polyrhythm_agent.ports import Transport
 
+_HOST = torch.device("cpu")
 _PINGS = 9
 _RATE_ROUNDS = 3
 _RATE_BYTES = 1 << 20
-_MIN_TRANSFER_S = 1e-9
 
 
-def measure_links(transport: Transport) -> tuple[tuple[int, Link], ...]:
+def measure_links(transport: Transport, *, device: torch.device = _HOST) -> tuple[tuple[int, Link], ...]:
     """Latency and rate to every peer, in rank order; all members call it together.
+
+    Args:
+        transport: formed, with no message under way.
+        device: where the messages lie.
 
     Raises:
         TransportError: a peer is gone or the transport was aborted.
@@ -31,34 +34,34 @@ def measure_links(transport: Transport) -> tuple[tuple[int, Link], ...]:
     links: list[tuple[int, Link]] = []
     for first, second in pairs:
         if transport.rank == first:
-            links.append((second, _lead(transport, second)))
+            links.append((second, _lead(transport, second, device)))
         elif transport.rank == second:
-            links.append((first, _follow(transport, first)))
+            links.append((first, _follow(transport, first, device)))
     return tuple(sorted(links, key=lambda link: link[0]))
 
 
-def _lead(transport: Transport, peer: int) -> Link:
+def _lead(transport: Transport, peer: int, device: torch.device) -> Link:
     """Sends each message first and takes the time until it is back; tells the peer what it found."""
-    latency_s = statistics.median(_round_trips_s(transport, peer, torch.zeros(1), _PINGS)) / 2
-    large = torch.zeros(_RATE_BYTES, dtype=torch.uint8)
-    transfer_s = statistics.median(_round_trips_s(transport, peer, large, _RATE_ROUNDS)) / 2 - latency_s
-    found = torch.tensor([latency_s, _RATE_BYTES / max(transfer_s, _MIN_TRANSFER_S)], dtype=torch.float64)
+    latency_s = _shortest_way_s(transport, peer, torch.zeros(1, device=device), _PINGS)
+    way_s = _shortest_way_s(transport, peer, torch.zeros(_RATE_BYTES, dtype=torch.uint8, device=device), _RATE_ROUNDS)
+    transfer_s = max(way_s - latency_s, way_s / 2)  # noise may make the latency longer than the whole way
+    found = torch.tensor([latency_s, _RATE_BYTES / transfer_s], dtype=torch.float64, device=device)
     transport.send(peer, found)
     transport.drain()
     return _link(found)
 
 
-def _follow(transport: Transport, peer: int) -> Link:
+def _follow(transport: Transport, peer: int, device: torch.device) -> Link:
     """Sends each message back."""
-    large = torch.zeros(_RATE_BYTES, dtype=torch.uint8)
-    for buffer, rounds in ((torch.zeros(1), _PINGS), (large, _RATE_ROUNDS)):
+    large = torch.zeros(_RATE_BYTES, dtype=torch.uint8, device=device)
+    for buffer, rounds in ((torch.zeros(1, device=device), _PINGS), (large, _RATE_ROUNDS)):
         for _ in range(rounds + 1):
             transport.send(peer, transport.post_receive(peer, buffer.clone()).wait())
-    return _link(transport.post_receive(peer, torch.empty(2, dtype=torch.float64)).wait())
+    return _link(transport.post_receive(peer, torch.empty(2, dtype=torch.float64, device=device)).wait())
 
 
-def _round_trips_s(transport: Transport, peer: int, message: Tensor, rounds: int) -> list[float]:
-    """Seconds of each round trip; a first one, not counted, warms both ends up."""
+def _shortest_way_s(transport: Transport, peer: int, message: Tensor, rounds: int) -> float:
+    """Half the shortest round trip: what else runs on the hosts only lengthens some. A first one warms both ends up."""
     seconds: list[float] = []
     for _ in range(rounds + 1):
         receipt = transport.post_receive(peer, torch.empty_like(message))
@@ -66,7 +69,7 @@ def _round_trips_s(transport: Transport, peer: int, message: Tensor, rounds: int
         transport.send(peer, message)
         receipt.wait()
         seconds.append(time.perf_counter() - begin_s)
-    return seconds[1:]
+    return min(seconds[1:]) / 2
 
 
 def _link(found: Tensor) -> Link:
