@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler, check_request, resolve
 from polyrhythm.reports import JobReport
@@ -71,9 +71,11 @@ def resolved_image(request: ImageRequest, report: JobReport, agents: tuple[Agent
         agents: of the fleet, with the facts of the model.
 
     Raises:
-        InvalidArgumentError: never for a picture that was made.
+        WireError: no agent that took part lists the model.
     """
     members = {usage.agent for usage in report.agents}
-    models = {model.model: model for view in agents if view.agent in members for model in view.models}
-    facts = models[request.model] if request.model else next(iter(models.values()))
+    offered = [model for view in agents if view.agent in members for model in view.models]
+    facts = next((model for model in offered if request.model in ("", model.model)), None)
+    if facts is None:
+        raise WireError(f"agents: none of {', '.join(sorted(members))} lists the model that it worked with")
     return resolve(replace(request, seed=report.seed, count=1), facts, report.seed)

@@ -14,7 +14,7 @@ from rich.console import Console
 from polyrhythm.errors import InternalError
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Previewed
+from polyrhythm.job_events import Planned, Previewed, Replanned
 from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request, resolved_image
 from polyrhythm_client.commands.running import note_on, run_command
@@ -135,25 +135,28 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
     )
     check_wish(wish)
     async with open_fleet(wish, note_on(console)) as fleet, Client(fleet.address) as client:
-        agents = await client.agents()
         # A fleet of our own holds one model, whatever folder it came from.
         asked = replace(request, model="") if fleet.embedded else request
-        summaries = await _run_job(client, asked, agents, given, console)
+        summaries = await _run_job(client, asked, given, console)
     if given.as_json:
         found = summaries[0] if len(summaries) == 1 else {"images": summaries}
         typer.echo(json.dumps(found, ensure_ascii=False))
 
 
 async def _run_job(
-    client: Client, request: ImageRequest, agents: tuple[AgentView, ...], given: GenerateOptions, console: Console
+    client: Client, request: ImageRequest, given: GenerateOptions, console: Console
 ) -> list[dict[str, Any]]:
     """Runs the job, writes each picture as it comes, and returns the account of each."""
     assembler = PictureAssembler()
+    agents: tuple[AgentView, ...] = ()
     summaries: list[dict[str, Any]] = []
     with JobProgress(console, quiet=given.as_json) as progress:
         async with aclosing(client.generate(request)) as events:
             async for event in events:
                 progress.show(event)
+                if isinstance(event, Planned | Replanned):
+                    # Now all that will take part are connected, and say what they are.
+                    agents = await client.agents()
                 if isinstance(event, Previewed):
                     write_whole(preview_path(given.output), event.png)
                 picture = assembler.take(event)

@@ -1,0 +1,165 @@
+"""The SDK against a server that speaks the real protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from polyrhythm.errors import (
+    AgentsLostError,
+    CancelledError,
+    DeadlineExceededError,
+    InternalError,
+    InvalidArgumentError,
+    NoAgentsError,
+    NotFoundError,
+    PolyrhythmError,
+    UnreachableError,
+)
+from polyrhythm.image import ImageRequest, Quality, Sampler
+from polyrhythm.job_events import Accepted, JobEvent
+from polyrhythm_client import Client, SyncClient
+from tests.fake_coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
+
+REQUEST = ImageRequest(
+    prompt="red apple",
+    negative_prompt="blur",
+    width_px=64,
+    height_px=128,
+    steps=8,
+    seed=3,
+    guidance=2.0,
+    sampler=Sampler.DDIM,
+    quality=Quality.EXACT,
+    plan=plan(),
+)
+
+
+@pytest.fixture
+def fake() -> FakeCoordinator:
+    return FakeCoordinator()
+
+
+@pytest.fixture
+async def client(fake: FakeCoordinator) -> AsyncIterator[Client]:
+    server, address = await serve(fake)
+    async with Client(address, job_deadline_s=30, query_deadline_s=30) as client:
+        yield client
+    await server.stop(None)
+
+
+async def test_events_arrive_in_order_and_the_request_whole(client: Client, fake: FakeCoordinator) -> None:
+    assert [event async for event in client.generate(REQUEST)] == picture_events(REQUEST)
+    assert fake.requests == [REQUEST]
+
+
+async def test_a_picture_in_one_call(client: Client) -> None:
+    seen: list[JobEvent] = []
+    picture = await client.picture(REQUEST, seen.append)
+    assert picture.png == PNG
+    assert picture.report.seed == 3
+    assert picture.explanation == explanation()
+    assert seen == picture_events(REQUEST)
+
+
+async def test_several_pictures(client: Client) -> None:
+    pictures = await client.pictures(ImageRequest(prompt="p", count=3, seed=5))
+    assert [picture.report.seed for picture in pictures] == [5, 6, 7]
+    with pytest.raises(InvalidArgumentError, match="count"):
+        await client.picture(ImageRequest(prompt="p", count=3))
+
+
+async def test_questions(client: Client) -> None:
+    assert await client.agents() == AGENTS
+    assert await client.explain(REQUEST) == explanation()
+
+
+async def test_bad_input_names_every_field(client: Client) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        await client.picture(ImageRequest(prompt=" ", width_px=9))
+    assert [violation.field for violation in caught.value.violations] == ["prompt", "size"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFoundError("model", "sdxl", ("demo",)),
+        NoAgentsError("no agent is connected"),
+        AgentsLostError("all agents were lost"),
+        CancelledError("cancelled by its client"),
+        DeadlineExceededError("too late"),
+        InternalError("a bug"),
+    ],
+)
+async def test_errors_arrive_as_what_they_were(client: Client, fake: FakeCoordinator, error: PolyrhythmError) -> None:
+    fake.error = error
+    for call in (client.picture(REQUEST), client.explain(REQUEST)):
+        with pytest.raises(type(error)) as caught:
+            await call
+        assert str(caught.value) == str(error)
+
+
+async def test_leaving_early_cancels_the_job(client: Client, fake: FakeCoordinator) -> None:
+    fake.stall = True
+    async with aclosing(client.generate(REQUEST)) as events:
+        assert isinstance(await anext(events), Accepted)
+    await fake.cancelled.wait()
+
+
+async def test_a_deadline_cancels_the_job(fake: FakeCoordinator) -> None:
+    fake.stall = True
+    server, address = await serve(fake)
+    async with Client(address, job_deadline_s=0.2) as client:
+        with pytest.raises(DeadlineExceededError):
+            await client.picture(REQUEST)
+    await fake.cancelled.wait()
+    await server.stop(None)
+
+
+async def test_nobody_at_the_address() -> None:
+    server, address = await serve(FakeCoordinator())
+    await server.stop(None)
+    async with Client(address) as client:
+        with pytest.raises(UnreachableError, match=f"address: the coordinator at {address} cannot be reached"):
+            await client.agents()
+        with pytest.raises(UnreachableError):
+            await client.picture(REQUEST)
+
+
+async def test_a_coordinator_that_goes_away_in_mid_job(fake: FakeCoordinator) -> None:
+    fake.stall = True
+    server, address = await serve(fake)
+    async with Client(address) as client:
+        events = client.generate(REQUEST)
+        assert isinstance(await anext(events), Accepted)
+        await server.stop(None)
+        with pytest.raises(PolyrhythmError):
+            await anext(events)
+
+
+def test_an_address_that_is_none() -> None:
+    with pytest.raises(InvalidArgumentError, match="address"):
+        Client("nowhere")
+
+
+def test_blocking_calls() -> None:
+    with serving(FakeCoordinator()) as address, SyncClient(address) as client:
+        assert client.picture(REQUEST).png == PNG
+        assert client.agents() == AGENTS
+        assert client.explain(REQUEST) == explanation()
+        assert list(client.generate(REQUEST)) == picture_events(REQUEST)
+        with pytest.raises(InvalidArgumentError):
+            client.picture(ImageRequest(prompt=""))
+
+
+def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
+    fake = FakeCoordinator(stall=True)
+    with serving(fake) as address, SyncClient(address) as client:
+        for event in client.generate(REQUEST):
+            assert isinstance(event, Accepted)
+            break
+        # The other events can only be asked for once the stalled call is gone.
+        fake.stall = False
+        assert client.picture(REQUEST).png == PNG

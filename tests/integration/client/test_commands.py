@@ -1,0 +1,219 @@
+"""The ``polyrhythm`` command as a user types it, against a server that speaks the real protocol."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from polyrhythm import __version__
+from polyrhythm.errors import NoAgentsError
+from polyrhythm.image import ImageRequest, Quality, Sampler
+from polyrhythm_client.cli import app
+from polyrhythm_client.png import read_texts
+from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, VERSIONS_KEY
+from tests.fake_coordinator import PNG, FakeCoordinator, explanation, plan, serving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands in this process, in an empty folder."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], address: str, folder: Path) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        self._address = address
+
+    def __call__(self, *arguments: str, address: str | None = None) -> Result:
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            app([*arguments, "--address", address or self._address])
+        said = self._capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert isinstance(caught.value.code, int)
+        return Result(code=caught.value.code, out=said.out, err=said.err)
+
+
+@pytest.fixture
+def fake() -> FakeCoordinator:
+    return FakeCoordinator()
+
+
+@pytest.fixture
+def shell(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shell]:
+    monkeypatch.chdir(tmp_path)
+    with serving(fake) as address:
+        yield Shell(capsys, address, tmp_path)
+
+
+def test_generate_writes_a_picture_that_says_how_it_was_made(shell: Shell, fake: FakeCoordinator) -> None:
+    result = shell(
+        *("generate", "red apple", "-o", "a.png", "--negative", "blur", "--size", "64x128", "--steps", "8"),
+        *("--seed", "5", "--guidance", "2", "--sampler", "ddim", "--quality", "exact"),
+    )
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("a.png: 64x128, 8 steps, seed 5")
+    assert "emulated" in result.out
+    assert fake.requests == [
+        ImageRequest(
+            prompt="red apple",
+            negative_prompt="blur",
+            width_px=64,
+            height_px=128,
+            steps=8,
+            seed=5,
+            guidance=2.0,
+            sampler=Sampler.DDIM,
+            quality=Quality.EXACT,
+        )
+    ]
+    content = (shell.folder / "a.png").read_bytes()
+    texts = read_texts(content)
+    assert (texts[PROMPT_KEY], texts[SEED_KEY]) == ("red apple", "5")
+    assert json.loads(texts[PLAN_KEY]) == json.loads(json.dumps(asdict(plan())))
+    assert json.loads(texts[VERSIONS_KEY])["torch"] == "2.0"
+    assert [agent["emulated_speed"] for agent in json.loads(texts[AGENTS_KEY])] == [None, 0.5]
+    assert content.endswith(PNG[33:])
+
+
+def test_generate_with_plan_makes_the_same_file_again(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("generate", "red apple", "-o", "a.png", "--size", "64x128", "--guidance", "2").code == 0
+    assert shell("generate", "--plan", "a.png", "-o", "b.png").code == 0
+    assert (shell.folder / "a.png").read_bytes() == (shell.folder / "b.png").read_bytes()
+    again = fake.requests[1]
+    assert (again.prompt, again.seed, again.width_px, again.guidance, again.plan) == ("red apple", 7, 64, 2.0, plan())
+
+
+def test_options_win_over_the_file(shell: Shell, fake: FakeCoordinator) -> None:
+    shell("generate", "red apple", "-o", "a.png")
+    assert shell("generate", "green pear", "--plan", "a.png", "-o", "b.png", "--seed", "8").code == 0
+    assert (fake.requests[1].prompt, fake.requests[1].seed, fake.requests[1].plan) == ("green pear", 8, plan())
+
+
+def test_an_explained_plan_can_be_followed(shell: Shell, fake: FakeCoordinator) -> None:
+    (shell.folder / "plan.json").write_text(shell("plan", "p", "--json").out)
+    assert shell("generate", "p", "--plan", "plan.json", "-o", "a.png").code == 0
+    assert fake.requests[1].plan == plan()
+
+
+def test_json_is_one_object_on_standard_output(shell: Shell) -> None:
+    result = shell("generate", "red apple", "-o", "a.png", "--json")
+    found = json.loads(result.out)
+    assert (result.code, result.err) == (0, "")
+    assert (found["image"], found["seed"], found["emulated"]) == ("a.png", 7, True)
+    assert found["seconds"]["denoise"] == 1.3
+
+
+def test_several_pictures_are_numbered(shell: Shell) -> None:
+    result = shell("generate", "red apple", "-o", "a.png", "--count", "2", "--seed", "3", "--json")
+    assert [image["image"] for image in json.loads(result.out)["images"]] == ["a-0.png", "a-1.png"]
+    assert [read_texts((shell.folder / f"a-{index}.png").read_bytes())[SEED_KEY] for index in (0, 1)] == ["3", "4"]
+
+
+def test_a_name_is_made_from_prompt_and_seed(shell: Shell) -> None:
+    assert shell("generate", "Red apple!").code == 0
+    assert [path.name for path in shell.folder.iterdir()] == ["red-apple-7.png"]
+
+
+def test_previews_are_written_beside_the_picture(shell: Shell) -> None:
+    assert shell("generate", "p", "-o", "a.png", "--preview-every", "4").code == 0
+    assert (shell.folder / "a.preview.png").read_bytes() == PNG
+
+
+def test_plan_explains(shell: Shell) -> None:
+    result = shell("plan", "red apple")
+    assert result.code == 0
+    for words in ("2 agents, strides 1, 2", "solo local-0", "left out: old (too slow)", "rows 0..8 of 16", "emulated"):
+        assert words in result.out
+    assert json.loads(shell("plan", "red apple", "--json").out) == json.loads(json.dumps(asdict(explanation())))
+
+
+def test_agents_are_listed(shell: Shell, fake: FakeCoordinator) -> None:
+    result = shell("agents")
+    assert result.code == 0
+    assert "local-1" in result.out
+    assert "emulated 0.5" in result.out
+    found = json.loads(shell("agents", "--json").out)
+    assert [agent["agent"] for agent in found["agents"]] == ["local-0", "local-1"]
+    fake.agents = ()
+    assert "no agent is connected" in shell("agents").out
+
+
+BAD_INPUT = {
+    "empty prompt": (("generate", " "), "prompt"),
+    "no prompt": (("generate",), "prompt"),
+    "size": (("generate", "p", "--size", "128"), "size"),
+    "size of the model": (("generate", "p", "--size", "129x128"), "size"),
+    "steps": (("generate", "p", "--steps", "0"), "steps"),
+    "guidance": (("generate", "p", "--guidance", "0.5"), "guidance"),
+    "seed": (("generate", "p", "--seed", "-1"), "seed"),
+    "count": (("generate", "p", "--count", "0"), "count"),
+    "preview": (("generate", "p", "--preview-every", "-1"), "preview_every_steps"),
+    "sampler": (("generate", "p", "--sampler", "euler"), "--sampler"),
+    "quality": (("generate", "p", "--quality", "best"), "--quality"),
+    "steps that are no number": (("generate", "p", "--steps", "many"), "--steps"),
+    "output folder": (("generate", "p", "-o", "none/a.png"), "output"),
+    "output suffix": (("generate", "p", "-o", "a.jpg"), "output"),
+    "plan file": (("generate", "p", "--plan", "none.png"), "plan"),
+    "speeds with an address": (("generate", "p", "--speeds", "1,0.5"), "speeds"),
+    "speed of zero": (("generate", "p", "--speeds", "1,0"), "speeds"),
+    "prompt that is no text": (("generate", "p\udcff"), "prompt"),
+    "plan without prompt": (("plan",), "prompt"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "field"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_names_the_field(shell: Shell, arguments: tuple[str, ...], field: str) -> None:
+    result = shell(*arguments)
+    assert result.code == 2
+    assert field in result.err
+    assert result.out == ""
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_what_the_fleet_refuses_is_said(shell: Shell, fake: FakeCoordinator) -> None:
+    result = shell("generate", "p", "--model", "sdxl")
+    assert (result.code, result.err) == (2, "error: model 'sdxl' does not exist; known: demo\n")
+    fake.error = NoAgentsError("no agent is connected")
+    result = shell("generate", "p")
+    assert (result.code, result.err) == (1, "error: no agent is connected\n")
+
+
+def test_an_address_where_nobody_listens(shell: Shell) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        for command in (("generate", "p"), ("plan", "p"), ("agents",)):
+            result = shell(*command, address=address)
+            assert result.code == 1
+            assert f"error: address: the coordinator at {address} cannot be reached" in result.err
+
+
+def test_the_command_starts_without_the_heavy_parts() -> None:
+    code = (
+        "import sys, polyrhythm_client.cli;"
+        "sys.exit(sorted({'grpc', 'torch', 'numpy', 'google.protobuf', 'PIL'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        app(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"polyrhythm {__version__}\n"

@@ -1,0 +1,193 @@
+"""A local fleet's processes: started, watched, and gone afterwards, whatever happens. Roles are played by fakes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from polyrhythm.errors import ErrorCode
+from polyrhythm_client.fleet_in_use import FleetWish, choose_agents, open_fleet
+from polyrhythm_client.local.child import ChildEndedError
+from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
+from polyrhythm_client.local.layout import cpu_layout
+from tests.fake_coordinator import FakeCoordinator, serving
+
+ROOT = Path(__file__).parents[3]
+EXECUTABLES = Executables(
+    coordinator=(sys.executable, str(ROOT / "tests" / "fake_coordinator.py")),
+    agent=(sys.executable, str(ROOT / "tests" / "fake_agent.py")),
+)
+LAYOUT = FleetLayout(agents=cpu_layout(2, (0,)))
+GONE_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_AGENTS", "local-0,local-1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+class Deaths:
+    """Handles of processes of others: each becomes readable when its process has ended."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def watch(self, pid: int) -> int:
+        handle = os.pidfd_open(pid)
+        self._stack.callback(os.close, handle)
+        return handle
+
+
+@pytest.fixture
+def deaths() -> Iterator[Deaths]:
+    with ExitStack() as stack:
+        yield Deaths(stack)
+
+
+def assert_gone(handles: list[int]) -> None:
+    for handle in handles:
+        readable, _, _ = select.select([handle], [], [], GONE_S)
+        assert readable, "a child outlived its fleet"
+
+
+async def test_a_fleet_is_ready_and_then_gone(deaths: Deaths) -> None:
+    addresses: list[str] = []
+    ready: list[str] = []
+    fleet = LocalFleet(
+        LAYOUT,
+        executables=EXECUTABLES,
+        on_coordinator=addresses.append,
+        on_ready=lambda view: ready.append(view.agent),
+    )
+    async with fleet:
+        handles = [deaths.watch(pid) for pid in fleet.pids]
+        assert len(handles) == 3
+        assert addresses == [fleet.address]
+        assert sorted(ready) == ["local-0", "local-1"]
+    assert_gone(handles)
+
+
+async def test_nothing_is_left_after_an_error(deaths: Deaths) -> None:
+    handles: list[int] = []
+
+    async def fail() -> None:
+        async with LocalFleet(LAYOUT, executables=EXECUTABLES) as fleet:
+            handles.extend(deaths.watch(pid) for pid in fleet.pids)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert len(handles) == 3
+    assert_gone(handles)
+
+
+async def test_an_agent_that_refuses_its_options_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_AGENT_FAILS", "local-1")
+    # The fake coordinator would call the dead agent ready at once: leave it out, so that only its end can be seen.
+    monkeypatch.setenv("FAKE_AGENTS", "local-0")
+    with pytest.raises(
+        ChildEndedError, match=r"local-1 ended with exit code 2; it said:\n.*--model: no weights"
+    ) as caught:
+        async with LocalFleet(LAYOUT, executables=EXECUTABLES):
+            pass
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+
+async def test_a_program_that_is_no_coordinator() -> None:
+    broken = Executables(coordinator=(sys.executable, "-c", "raise SystemExit('no such module')"))
+    with pytest.raises(ChildEndedError, match="coordinator ended with exit code 1; it said:\nno such module") as caught:
+        async with LocalFleet(LAYOUT, executables=broken):
+            pass
+    assert caught.value.code is ErrorCode.INTERNAL
+
+
+async def test_a_child_that_ends_by_itself_is_noticed() -> None:
+    async with LocalFleet(LAYOUT, executables=EXECUTABLES) as fleet:
+        lost: list[str] = []
+        _, first, second = fleet.pids
+        watching = asyncio.create_task(fleet.watch(lambda ended: lost.append(str(ended))))
+        os.kill(first, signal.SIGKILL)
+        os.kill(second, signal.SIGKILL)
+        assert "was ended by SIGKILL" in str(await watching)
+
+
+async def test_a_stopped_child_is_killed_after_the_grace(deaths: Deaths) -> None:
+    async with LocalFleet(LAYOUT, executables=EXECUTABLES) as fleet:
+        handles = [deaths.watch(pid) for pid in fleet.pids]
+        os.kill(fleet.pids[1], signal.SIGSTOP)
+    assert_gone(handles)
+
+
+HOLDER = """
+import asyncio, sys
+from tests.integration.client.test_local_fleet import EXECUTABLES, LAYOUT
+from polyrhythm_client.interrupt import run_until_signal
+from polyrhythm_client.local.fleet import LocalFleet
+
+async def hold():
+    async with LocalFleet(LAYOUT, executables=EXECUTABLES) as fleet:
+        print(*fleet.pids, flush=True)
+        await asyncio.Event().wait()
+
+sys.exit(run_until_signal(hold()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else None,
+)
+def test_however_the_starter_ends_nothing_is_orphaned(deaths: Deaths, number: signal.Signals, code: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
+        assert holder.stdout is not None
+        handles = [deaths.watch(int(pid)) for pid in holder.stdout.readline().split()]
+        assert len(handles) == 3
+        holder.send_signal(number)
+        assert holder.wait(GONE_S) == code
+        assert_gone(handles)
+
+
+async def test_a_running_fleet_is_used_and_said() -> None:
+    notes: list[str] = []
+    with serving(FakeCoordinator()) as address:
+        async with open_fleet(FleetWish(default_address=address), notes.append, EXECUTABLES) as fleet:
+            assert (fleet.address, fleet.embedded) == (address, False)
+    assert notes == [f"using the fleet at {address}"]
+
+
+async def test_a_fleet_is_started_where_none_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_AGENTS", "local-0")
+    notes: list[str] = []
+    # Port 1 is reserved: nobody listens there.
+    async with open_fleet(FleetWish(default_address="127.0.0.1:1"), notes.append, EXECUTABLES) as fleet:
+        assert fleet.embedded
+    (note,) = notes
+    assert "no CUDA device: this is a fake" in note
+    assert "local-0 on cpu" in note
+
+
+async def test_emulated_speeds_are_called_emulated() -> None:
+    notes: list[str] = []
+    agents = await choose_agents(FleetWish(speeds=(1.0, 0.5)), EXECUTABLES, notes.append)
+    assert [agent.emulate_speed for agent in agents] == [1.0, 0.5]
+    assert "EMULATED speeds 1 : 0.5" in notes[0]
+
+
+async def test_cuda_devices_get_an_agent_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = '{"device": "cuda:0", "name": "A card"}\n{"device": "cuda:1", "name": "An old card"}\n'
+    monkeypatch.setenv("FAKE_DEVICES", lines)
+    notes: list[str] = []
+    agents = await choose_agents(FleetWish(), EXECUTABLES, notes.append)
+    assert [agent.device for agent in agents] == ["cuda:0", "cuda:1"]
+    assert "A card, An old card" in notes[0]

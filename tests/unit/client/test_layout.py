@@ -1,0 +1,85 @@
+"""Which agents a local fleet starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.facts import DeviceKind
+from polyrhythm.ids import AgentId
+from polyrhythm_client.local.fleet import agent_arguments
+from polyrhythm_client.local.layout import AgentLayout, cpu_layout, cuda_layout, emulated_layout, replay_layout
+from polyrhythm_client.recipe import AgentRecord
+from tests.fake_coordinator import plan
+
+CORES = (2, 3)
+
+
+def record(agent: str, speed: float | None = None, threads: int | None = 1, *, cuda: bool = False) -> AgentRecord:
+    kind = DeviceKind.CUDA if cuda else DeviceKind.CPU
+    return AgentRecord(agent=AgentId(agent), kind=kind, emulated_speed=speed, threads=threads)
+
+
+def test_emulated_agents_get_a_core_each_as_far_as_they_go() -> None:
+    agents = emulated_layout((1.0, 0.5, 0.25), CORES)
+    assert [(a.agent, a.pin_core, a.threads, a.emulate_speed) for a in agents] == [
+        ("local-0", 2, 1, 1.0),
+        ("local-1", 3, 1, 0.5),
+        ("local-2", 2, 1, 0.25),
+    ]
+
+
+@pytest.mark.parametrize("speeds", [(), (0.0,), (1.0, -0.5), (1.5,), (float("nan"),)])
+def test_impossible_speeds_are_refused(speeds: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidArgumentError, match="speeds: "):
+        emulated_layout(speeds, CORES)
+
+
+def test_cpu_agents_share_the_cores() -> None:
+    assert [a.threads for a in cpu_layout(1, CORES)] == [2]
+    assert [a.threads for a in cpu_layout(3, CORES)] == [1, 1, 1]
+    with pytest.raises(InvalidArgumentError, match="agents: "):
+        cpu_layout(0, CORES)
+
+
+def test_one_agent_a_cuda_device() -> None:
+    devices = ("cuda:0", "cuda:1")
+    assert [(a.agent, a.device, a.threads) for a in cuda_layout(devices)] == [
+        ("local-0", "cuda:0", None),
+        ("local-1", "cuda:1", None),
+    ]
+    assert len(cuda_layout(devices, 1)) == 1
+    with pytest.raises(InvalidArgumentError, match="agents: 3 are more than the 2"):
+        cuda_layout(devices, 3)
+
+
+def test_a_replay_starts_the_agents_that_the_plan_names() -> None:
+    followed = plan(("local-2", "local-0"))
+    agents = replay_layout(followed, (record("local-0"), record("local-2", 0.5)), CORES, ())
+    assert [(a.agent, a.emulate_speed, a.threads, a.pin_core) for a in agents] == [
+        ("local-0", None, 1, 2),
+        ("local-2", 0.5, 1, 3),
+    ]
+
+
+def test_a_replay_keeps_the_threads_of_a_single_device() -> None:
+    (agent,) = replay_layout(plan(("local-0",)), (record("local-0", threads=4),), CORES, ())
+    assert (agent.threads, agent.pin_core) == (4, None)
+    (agent,) = replay_layout(plan(("local-0",)), (), CORES, ())
+    assert agent.threads == len(CORES)
+
+
+def test_a_replay_needs_the_devices_that_were_there() -> None:
+    records = (record("local-0", cuda=True), record("local-1", cuda=True))
+    agents = replay_layout(plan(), records, CORES, ("cuda:0", "cuda:1"))
+    assert [a.device for a in agents] == ["cuda:0", "cuda:1"]
+    with pytest.raises(InvalidArgumentError, match="plan: was followed on 2 CUDA devices, this machine has 1"):
+        replay_layout(plan(), records, CORES, ("cuda:0",))
+
+
+def test_agent_arguments_leave_out_what_is_not_said() -> None:
+    agent = AgentLayout(agent=AgentId("local-0"), device="cuda:0")
+    assert agent_arguments(agent, "127.0.0.1:5", "demo") == (
+        *("--coordinator", "127.0.0.1:5", "--name", "local-0"),
+        *("--model", "demo", "--device", "cuda:0"),
+    )

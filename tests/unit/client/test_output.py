@@ -1,0 +1,142 @@
+"""File names, checks of the output, options as text, accounts of pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError, WireError
+from polyrhythm.ids import JobId
+from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent
+from polyrhythm_client.address import check_address
+from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
+from polyrhythm_client.parsing import parse_size, parse_speeds
+from polyrhythm_client.pictures import Picture, PictureAssembler
+from polyrhythm_client.summary import followed_segments, picture_summary
+from tests.fake_coordinator import FACTS, PNG, explanation, picture_events, plan, report
+
+
+@pytest.mark.parametrize("text", ["12", "x", "0x8", "8x0", "-8x8", "8x8x8", "8.5x8", "", "9999999x8"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="size: "):
+        parse_size(text)
+
+
+def test_sizes() -> None:
+    assert parse_size("128x192") == (128, 192)
+    assert parse_size(" 8X16 ") == (8, 16)
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,0", "1,,0.5", "-1", "2", "nan", "inf", "fast"])
+def test_speeds_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="speeds: "):
+        parse_speeds(text)
+
+
+def test_speeds() -> None:
+    assert parse_speeds("1,0.5") == (1.0, 0.5)
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", ":1", "host:0", "host:70000", "a b:1", "http://x:1"])
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="address: "):
+        check_address(text)
+
+
+def test_addresses() -> None:
+    assert check_address("coordinator.lan:50051") == ("coordinator.lan", 50051)
+    assert check_address("[::1]:5") == ("::1", 5)
+
+
+def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for path in (tmp_path / "none" / "a.png", tmp_path / "folder.png", tmp_path / "a.jpg", tmp_path / "a"):
+        with pytest.raises(InvalidArgumentError, match="output: "):
+            check_output(path)
+    check_output(tmp_path / "a.png")
+    check_output(None)
+
+
+def test_names_of_files() -> None:
+    asked = {"prompt": "Red apple, on a blue… background!", "seed": 5}
+    assert output_path(None, **asked, index=0, count=1) == Path("red-apple-on-a-blue-background-5.png")
+    assert output_path(None, prompt="🍎", seed=5, index=0, count=1) == Path("picture-5.png")
+    assert output_path(Path("d/a.png"), **asked, index=0, count=1) == Path("d/a.png")
+    assert output_path(Path("d/a.png"), **asked, index=2, count=3) == Path("d/a-2.png")
+    assert preview_path(Path("d/a.png")) == Path("d/a.preview.png")
+
+
+def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.png", b"one")
+    write_whole(tmp_path / "a.png", b"two")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"two"
+    with pytest.raises(InvalidArgumentError, match="output: "):
+        write_whole(tmp_path / "none" / "a.png", b"")
+
+
+def assemble(events: list[JobEvent]) -> list[Picture]:
+    assembler = PictureAssembler()
+    return [picture for event in events if (picture := assembler.take(event)) is not None]
+
+
+def test_chunks_make_a_picture() -> None:
+    pictures = assemble(picture_events(ImageRequest(prompt="p", count=2)))
+    assert [picture.png for picture in pictures] == [PNG, PNG]
+    assert [picture.report.seed for picture in pictures] == [7, 8]
+    assert pictures[0].explanation == explanation()
+
+
+def chunk(offset: int, data: bytes, *, last: bool) -> ImageChunk:
+    return ImageChunk(image_index=0, offset=offset, data=data, last=last)
+
+
+def test_a_picture_that_is_decoded_again_begins_anew() -> None:
+    done = ImageCompleted(report=report(plan(), 7))
+    (picture,) = assemble([chunk(0, b"lost", last=False), chunk(0, b"ab", last=False), chunk(2, b"c", last=True), done])
+    assert picture.png == b"abc"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [chunk(1, b"x", last=True)],
+        [chunk(0, b"ab", last=False), chunk(3, b"x", last=True)],
+        [chunk(0, b"ab", last=False), ImageCompleted(report=report(plan(), 7))],
+        [ImageCompleted(report=report(plan(), 7))],
+    ],
+)
+def test_chunks_that_do_not_fit_are_refused(events: list[JobEvent]) -> None:
+    with pytest.raises(WireError):
+        assemble([Accepted(job=JobId("j")), *events])
+
+
+def test_the_account_of_a_picture() -> None:
+    picture = Picture(png=PNG, report=report(plan(), 9), explanation=explanation())
+    image = resolve(ImageRequest(prompt="red apple"), FACTS, 9)
+    found = json.loads(json.dumps(picture_summary(picture, image, Path("a.png"))))
+    assert found["image"] == "a.png"
+    assert found["emulated"] is True
+    assert found["seconds"] == {"queued": 0.0, "encode": 0.1, "denoise": 1.3, "decode": 0.2}
+    assert found["predicted_seconds"] == {"encode": 0.1, "denoise": 1.2, "decode": 0.2}
+    assert [(s["begin_step"], s["end_step"], s["exchange"]) for s in found["segments"]] == [
+        (0, 4, "synchronous"),
+        (4, 8, "displaced"),
+    ]
+    slow = found["agents"][1]
+    assert (slow["agent"], slow["steps"], slow["busy_s"], slow["wait_s"], slow["bytes_sent"], slow["emulated"]) == (
+        *("local-1", 6, 1.0, 0.2, 4096, True),
+    )
+    assert slow["rows"][1] == {"begin_step": 4, "end_step": 8, "begin": 8, "end": 16, "stride": 2}
+
+
+def test_segments_of_a_plan_end_where_the_next_plan_began() -> None:
+    first = plan()
+    (_, displaced) = plan(("local-0",)).segments
+    second = replace(plan(("local-0",)), begin_step=6, segments=(replace(displaced, begin_step=6),))
+    followed = followed_segments((first, second))
+    assert [(s.begin_step, s.end_step, len(s.agents)) for s in followed] == [(0, 4, 2), (4, 6, 2), (6, 8, 1)]

@@ -1,0 +1,93 @@
+"""What a picture's file says about how it was made, and reading it back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.image import ImageRequest, resolve
+from polyrhythm_client.png import add_texts
+from polyrhythm_client.recipe import PLAN_KEY, REQUEST_KEY, Recipe, recipe_of, recipe_texts
+from polyrhythm_client.recipe_file import read_recipe
+from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, plan, report
+
+REQUEST = ImageRequest(prompt="red apple", negative_prompt="blur", guidance=2.5, seed=9)
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return recipe_of(resolve(REQUEST, FACTS, 0), report(plan(), 9), AGENTS)
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refused(path: Path) -> tuple[str, str]:
+    with pytest.raises(InvalidArgumentError) as caught:
+        read_recipe(path)
+    (violation,) = caught.value.violations
+    return violation.field, violation.description
+
+
+def test_a_picture_brings_its_recipe_along(recipe: Recipe, tmp_path: Path) -> None:
+    back = read_recipe(write(tmp_path / "a.png", add_texts(PNG, recipe_texts(recipe))))
+    assert back.request == replace(recipe.request, plan=plan())
+    assert (back.plans, back.agents, back.versions) == (recipe.plans, recipe.agents, recipe.versions)
+    assert [(agent.emulated_speed, agent.threads) for agent in back.agents] == [(None, 1), (0.5, 1)]
+
+
+def test_the_recipe_of_a_picture_made_again_is_the_same(recipe: Recipe, tmp_path: Path) -> None:
+    back = read_recipe(write(tmp_path / "a.png", add_texts(PNG, recipe_texts(recipe))))
+    again = recipe_of(resolve(back.request, FACTS, 12345), report(plan(), 9), AGENTS)
+    assert recipe_texts(again) == recipe_texts(recipe)
+
+
+@pytest.mark.parametrize("document", [asdict(plan()), asdict(explanation())], ids=["plan", "explanation"])
+def test_a_plan_in_json_is_a_recipe(document: dict, tmp_path: Path) -> None:
+    back = read_recipe(write(tmp_path / "plan.json", json.dumps(document)))
+    assert back.request.plan == plan()
+    assert back.agents == ()
+
+
+def test_a_picture_of_two_plans_cannot_be_repeated(tmp_path: Path) -> None:
+    lost = replace(report(plan(), 9), plans=(plan(), plan(("local-0",))))
+    texts = recipe_texts(recipe_of(resolve(REQUEST, FACTS, 0), lost, AGENTS))
+    field, description = refused(write(tmp_path / "a.png", add_texts(PNG, texts)))
+    assert field == "plan"
+    assert "followed 2 plans" in description
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ("nonsense", "plan"),
+        ("[]", "plan"),
+        ("{}", "plan.segments"),
+        (json.dumps(asdict(plan()) | {"steps": "8"}), "plan.steps"),
+        (json.dumps(asdict(plan()) | {"steps": True}), "plan.steps"),
+        (json.dumps(asdict(plan()) | {"steps": 9}), "plan"),
+        (json.dumps(asdict(plan())).replace("displaced", "misplaced"), "plan.segments[1]"),
+        (json.dumps(asdict(plan())).replace('"begin": 8', '"begin": 7'), "plan.segments[0]"),
+    ],
+)
+def test_a_plan_that_means_nothing_names_its_field(document: str, field: str, tmp_path: Path) -> None:
+    assert refused(write(tmp_path / "plan.json", document))[0] == field
+
+
+def test_pictures_of_others_and_missing_files_are_refused(tmp_path: Path) -> None:
+    assert "does not say how it was made" in refused(write(tmp_path / "a.png", PNG))[1]
+    assert "cannot read" in refused(tmp_path / "absent.png")[1]
+    assert "ends inside the chunk" in refused(write(tmp_path / "cut.png", PNG[:50]))[1]
+
+
+def test_settings_that_mean_nothing_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    texts = recipe_texts(recipe)
+    texts[REQUEST_KEY] = texts[REQUEST_KEY].replace("dpmpp-2m", "euler")
+    assert refused(write(tmp_path / "a.png", add_texts(PNG, texts)))[0] == "request"
+    assert PLAN_KEY in texts
