@@ -6,6 +6,7 @@ The oracle walks back in time row by row; it shares nothing with the schedule of
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Exchange, Plan
 from polyrhythm_agent.exchange.in_process import InProcessNetwork, Pair
+from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.session import GangExchange
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
+from polyrhythm_agent.ports import Geometry, Transport
 from tests.members import run_members
 from tests.strategies import plans
 
@@ -117,14 +120,14 @@ def content(rank: int, version: int, layer: int, row: int) -> Tensor:
 class Member:
     """One agent with a denoiser whose keys and values say where they come from."""
 
-    def __init__(self, oracle: Oracle, geometry: Geometry, network: InProcessNetwork, rank: int) -> None:
+    def __init__(self, oracle: Oracle, geometry: Geometry, transport: Transport) -> None:
         self.oracle = oracle
         self.geometry = geometry
-        self.rank = rank
+        self.rank = transport.rank
         self.agents = oracle.plan.agents
-        self.agent = self.agents[rank]
+        self.agent = self.agents[self.rank]
         self.exchange = GangExchange(
-            transport=network.transport(rank),
+            transport=transport,
             members=self.agents,
             geometry=geometry,
             device=torch.device("cpu"),
@@ -191,21 +194,38 @@ def test_any_plan_ends_with_the_rows_that_the_oracle_names(
         source = random.Random(f"{seed} {pair} {index}")
         return source.uniform(0.0, 0.003) if source.random() < slow_share else 0.0
 
+    network = InProcessNetwork(len(plan.agents), delay_s=delay_s)
+    follow(plan, [network.transport(rank) for rank in range(network.size)], short_last_unit=short)
+    assert network.pending() == {}
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(plan=plans(agents_min=2))
+def test_any_plan_ends_over_gloo_too(plan: Plan) -> None:
+    rendezvous = InProcessRendezvous()
     size = len(plan.agents)
-    network = InProcessNetwork(size, delay_s=delay_s)
-    transports = [network.transport(rank) for rank in range(size)]
+    transports = run_members(
+        size,
+        lambda rank: form_gloo_transport(rank=rank, size=size, rendezvous=rendezvous, bind_address="127.0.0.1"),
+        give_up=lambda: rendezvous.abort("another member failed"),
+    )
+    follow(plan, transports, short_last_unit=True)
+    for transport in transports:
+        transport.abort()
+
+
+def follow(plan: Plan, transports: Sequence[Transport], *, short_last_unit: bool) -> None:
+    """Runs a plan to its end and compares what was sent with the oracle."""
     oracle = Oracle(plan)
-    geometry = geometry_of(plan, short_last_unit=short)
-    members = [Member(oracle, geometry, network, rank) for rank in range(size)]
+    geometry = geometry_of(plan, short_last_unit=short_last_unit)
+    members = [Member(oracle, geometry, transport) for transport in transports]
 
     def give_up() -> None:
         for transport in transports:
             transport.abort()
 
-    sent_bytes = run_members(size, lambda rank: members[rank].run(), give_up=give_up)
+    sent_bytes = run_members(len(members), lambda rank: members[rank].run(), give_up=give_up)
 
-    assert network.pending() == {}
     item_bytes = torch.float64.itemsize
     assert sent_bytes == [oracle.sent_bytes(agent, geometry, item_bytes) for agent in plan.agents]
-    for member in members:
-        assert not member.exchange.held_entries
+    assert [member.exchange.held_entries for member in members] == [0] * len(members)
