@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 
@@ -20,7 +19,7 @@ class MatrixProductAttention:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -28,6 +27,7 @@ class MatrixProductAttention:
     ) -> Tensor:
         """Attend from ``hidden_states`` ``[B, N, D]`` to itself or to ``encoder_hidden_states`` ``[B, L, D]``.
 
+        ``attn`` is diffusers' attention layer (Any, because it declares its projections as optional);
         ``attention_mask`` is a bias ``[B, 1, L]``: 0 to keep, very negative to leave out.
         """
         source_BLD = hidden_states if encoder_hidden_states is None else encoder_hidden_states

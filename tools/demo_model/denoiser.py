@@ -233,7 +233,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 def _average(averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
     # The decay grows with the count, so that an early export does not carry the random start along.
     decay = min(EMA_DECAY, float((1 + count) / (10 + count)))
-    torch._foreach_lerp_(averages, currents, 1 - decay)  # pyright: ignore[reportPrivateUsage]
+    torch._foreach_lerp_(averages, currents, 1 - decay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
