@@ -20,7 +20,7 @@ one agent for each device. It ends with Ctrl-C, and its worker with it; a worker
 _EPILOG = f"""\
 examples:
   two unequal agents on one machine, the second at half speed
-    polyrhythm-coordinator --listen 127.0.0.1:50051
+    polyrhythm-coordinator --port 50051
     polyrhythm-agent --coordinator 127.0.0.1:50051 --name fast --pin-core 0
     polyrhythm-agent --coordinator 127.0.0.1:50051 --name slow --pin-core 1 --emulate-speed 0.5
 

@@ -29,10 +29,15 @@ from polyrhythm_agent.step_coalescing import StepCoalescer
 
 log = structlog.get_logger()
 
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+MESSAGE_BYTES_MAX = 8 * 1024 * 1024
+"""As the coordinator takes them: parts of pictures are about 1 MiB, previews smaller."""
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # A machine that vanished without a word is noticed by pings that nobody answers.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
     # Each attempt dials anew, without the delays that gRPC remembers from the one before: the delays are ours.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -75,7 +75,8 @@ def abort_run(state: Oversight, reason: str, now_s: float) -> Outcome:
     run = state.run
     if run is None or run.leave_by_s is not None:
         return state, ()
-    told = replace(run, leave_by_s=now_s + state.limits.abort_s)
+    patience_s = state.limits.abort_s + state.limits.abort_share * run.step_timeout_s
+    told = replace(run, leave_by_s=now_s + patience_s)
     return replace(state, run=told), (SendDown(command=AbortEpoch(epoch=run.epoch, reason=reason)),)
 
 

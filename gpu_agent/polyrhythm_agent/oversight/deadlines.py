@@ -71,7 +71,7 @@ def _check_run(state: Oversight, run: Run, now_s: float) -> Outcome:
     if run.leave_by_s is not None:
         if now_s <= run.leave_by_s:
             return state, ()
-        reason = f"the worker did not leave epoch {run.epoch} within {state.limits.abort_s:g} s of being told to"
+        reason = f"the worker did not leave epoch {run.epoch} in time after it was told to"
         return give_up(state, reason, now_s)
     limit_s = _progress_limit_s(state, run)
     if now_s - run.progress_s <= limit_s:

@@ -18,7 +18,9 @@ class Limits:
     Attributes:
         start_s: for a worker to load its model.
         heartbeat_s: for a sign of life of a ready worker.
-        abort_s: for a worker to leave an epoch that is aborted.
+        abort_s: for a worker to leave an epoch that is aborted, beside ``abort_share`` of its step timeout.
+        abort_share: a forward that is under way cannot be interrupted everywhere; the step timeout of an epoch is
+            several times its length.
         join_s: for a gang to form and the prompt to be encoded.
         decode_s: for the picture after the last step.
         request_s: for an answer to a profile or a token count.
@@ -31,6 +33,7 @@ class Limits:
     start_s: float = 120.0
     heartbeat_s: float = 1.0
     abort_s: float = 0.5
+    abort_share: float = 0.25
     join_s: float = 120.0
     decode_s: float = 120.0
     request_s: float = 120.0

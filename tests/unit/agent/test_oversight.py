@@ -304,16 +304,18 @@ def test_an_aborted_worker_that_obeys_lives(running: Script) -> None:
 
 
 def test_an_aborted_worker_that_does_not_obey_is_killed(running: Script) -> None:
-    running.command(AbortEpoch(epoch=EPOCH, reason="b is lost")).wait(0.7)
-    reason = "the worker did not leave epoch 1.7 within 0.5 s of being told to"
-    assert running.take()[1:] == [KillWorker(), up(WorkerLost(reason=reason))]
+    running.command(AbortEpoch(epoch=EPOCH, reason="b is lost"))
+    running.take()
+    assert running.wait(0.5 + 0.25 * STEP_TIMEOUT_S - 0.1).take() == []
+    reason = "the worker did not leave epoch 1.7 in time after it was told to"
+    assert running.wait(0.3).take() == [KillWorker(), up(WorkerLost(reason=reason))]
 
 
 def test_silence_while_stepping_aborts_and_only_disobedience_kills(running: Script) -> None:
     assert running.wait(2.0).say(StepDone(epoch=EPOCH, step=1)).wait(2.9).take() == [up(StepDone(epoch=EPOCH, step=1))]
     (abort,) = running.wait(0.3).take()
     assert abort == down(AbortEpoch(epoch=EPOCH, reason="a saw no progress for 3 s while stepping"))
-    assert running.wait(0.7).take()[0] == KillWorker()
+    assert running.wait(1.5).take()[0] == KillWorker()
 
 
 def test_a_drained_member_may_wait_for_a_whole_beat(script: Script) -> None:
