@@ -22,6 +22,7 @@ from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.errors import AlreadyInUseError, PolyrhythmError
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.listening import address_of, check_address
 from polyrhythm_coordinator.observer import log_everything
 from polyrhythm_coordinator.planning import compute_plan
 from polyrhythm_coordinator.scheduling.effects import Effect
@@ -125,7 +126,7 @@ async def serve(settings: CoordinatorSettings) -> None:
     if not is_loopback(settings.host):
         log.warning("listening beyond loopback without TLS and token: only for a network that nobody else can reach")
     async with coordinator(settings, Limits()) as running:
-        sys.stdout.write(f"{PROGRAM} ready on {settings.host}:{running.port}\n")
+        sys.stdout.write(f"{PROGRAM} ready on {address_of(settings.host, running.port)}\n")
         sys.stdout.flush()
         await stop.wait()
         log.info("stopping")
@@ -133,8 +134,6 @@ async def serve(settings: CoordinatorSettings) -> None:
 
 def main() -> None:
     """Entry point of the command ``polyrhythm-coordinator``."""
-    # A port that is taken is told in our own words; the core's log would say the same, less clearly.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         settings = read_settings(sys.argv[1:])
         _log_to_stderr(settings.log_level)
@@ -154,11 +153,12 @@ def _register(server: grpc.aio.Server, interpreter: Interpreter, fleet_health: F
 
 
 def _bind(server: grpc.aio.Server, settings: CoordinatorSettings) -> int:
-    address = f"{settings.host}:{settings.port}"
+    address = address_of(settings.host, settings.port)
+    check_address(settings.host, settings.port)
     try:
         return server.add_insecure_port(address)
-    except RuntimeError as error:  # gRPC says no more than that it failed to bind
-        raise AlreadyInUseError(f"--port: cannot listen on {address}; is it taken? Choose another, or 0") from error
+    except RuntimeError as error:  # taken since the check
+        raise AlreadyInUseError(f"--port: cannot listen on {address}") from error
 
 
 async def _tick_forever(interpreter: Interpreter, interval_s: float) -> None:

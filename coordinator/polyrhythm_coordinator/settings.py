@@ -84,7 +84,7 @@ def make_settings(**values: Any) -> CoordinatorSettings:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach it."""
-    if host == "localhost":
+    if host == "localhost":  # resolved by the system, on all that are not misconfigured to loopback
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from polyrhythm.errors import (
     FieldViolation,
-    InternalError,
     InvalidArgumentError,
     NoAgentsError,
     NotFoundError,
@@ -81,7 +80,9 @@ def ask_another(turn: Turn, agent: AgentId, request_id: int | None) -> None:
     for applicant in tuple(turn.state.applicants.values()):
         question = applicant.question
         if question is not None and question.agent == agent and request_id in {None, question.request_id}:
-            put_applicant(turn, replace(applicant, question=None, silent=(*applicant.silent, agent)))
+            # One that is gone may come back and be asked again; one that is there and cannot answer is not.
+            silent = applicant.silent if request_id is None else (*applicant.silent, agent)
+            put_applicant(turn, replace(applicant, question=None, silent=silent))
 
 
 def refuse(turn: Turn, applicant: Applicant, error: PolyrhythmError) -> None:
@@ -167,7 +168,7 @@ def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
     """Asks the first able agent, an idle one where there is one."""
     able = [agent for agent in turn.state.agents.values() if agent.holds(facts) and agent.agent not in applicant.silent]
     if not able:
-        raise InternalError(f"no agent could count the prompt's tokens; asked: {', '.join(applicant.silent)}")
+        raise NoAgentsError(f"no agent could count the prompt's tokens; asked: {', '.join(applicant.silent)}")
     chosen = min(able, key=lambda agent: (agent.epoch is not None or agent.measuring is not None, agent.agent))
     question = TokenQuestion(
         agent=chosen.agent,

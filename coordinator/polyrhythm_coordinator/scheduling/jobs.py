@@ -69,11 +69,11 @@ def advance(turn: Turn) -> None:
         review_all(turn)
         _explain_at_once(turn)
         _start_next(turn)
+        _tell_positions(turn)
         for job in tuple(turn.state.jobs.values()):
             if isinstance(job.phase, Preparing):
                 _restart_without_holders(turn, job)
                 prepare(turn, job.job)
-    _tell_positions(turn)
     _forget_ended(turn)
     _tell_readiness(turn)
 

@@ -1,0 +1,74 @@
+"""Invariants that span several parts of the state. Read only; tests check them after every event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from polyrhythm_coordinator.scheduling.epoch_state import EpochStage
+from polyrhythm_coordinator.scheduling.job_state import Running, Waiting
+from polyrhythm_coordinator.scheduling.state import State
+
+
+def violations(state: State) -> list[str]:
+    """Everything that must not be, in words."""
+    return [*_of_jobs(state), *_of_epochs(state), *_of_agents(state), *_of_gangs(state)]
+
+
+def _of_jobs(state: State) -> Iterator[str]:
+    if len(set(state.queue)) != len(state.queue):
+        yield f"a job is queued twice: {state.queue}"
+    for name in state.queue:
+        if name not in state.jobs:
+            yield f"{name} is queued and does not exist"
+    for name in state.queue[1:]:
+        if name in state.jobs and not isinstance(state.jobs[name].phase, Waiting):
+            yield f"{name} runs before its turn: {state.queue}"
+    for name, job in state.jobs.items():
+        if name in state.applicants:
+            yield f"{name} is accepted and being checked"
+        if name not in state.queue and not job.explain_only:
+            yield f"{name} is in no queue"
+        if isinstance(job.phase, Running) and job.phase.epoch not in state.epochs:
+            yield f"{name} runs in {job.phase.epoch}, which has ended"
+
+
+def _of_epochs(state: State) -> Iterator[str]:
+    if len(state.epochs) > 1:
+        yield f"more than one epoch: {list(state.epochs)}"
+    for name, epoch in state.epochs.items():
+        job = state.jobs.get(epoch.job)
+        if job is not None and job.phase != Running(epoch=name):
+            yield f"{name} belongs to {epoch.job}, which is {job.phase}"
+        if job is None and epoch.stage not in {EpochStage.CANCELLING, EpochStage.ABORTING}:
+            yield f"{name} goes on although {epoch.job} has ended"
+        if all(run.gone for run in epoch.members.values()):
+            yield f"{name} is over and was not settled"
+        for agent, run in epoch.members.items():
+            held = state.agents.get(agent)
+            if not run.gone and (held is None or held.epoch != name or not held.worker_ready):
+                yield f"{agent} is expected in {name} and is not there"
+
+
+def _of_agents(state: State) -> Iterator[str]:
+    for name, agent in state.agents.items():
+        if agent.epoch is not None and (
+            agent.epoch not in state.epochs or name not in state.epochs[agent.epoch].members
+        ):
+            yield f"{name} runs {agent.epoch}, which is not its own"
+        if not agent.worker_ready and (agent.models or agent.measuring is not None or agent.epoch is not None):
+            yield f"{name} is loading and yet does something"
+    if state.ready != any(agent.worker_ready for agent in state.agents.values()):
+        yield f"readiness was told wrongly: {state.ready}"
+
+
+def _of_gangs(state: State) -> Iterator[str]:
+    if set(state.gangs.values()) != set(state.stores):
+        yield f"gangs and their dictionaries differ: {list(state.gangs.values())}, {list(state.stores)}"
+    for members in state.gangs:
+        for agent in members:
+            if agent not in state.agents or not state.agents[agent].worker_ready:
+                yield f"the gang of {members} is kept although {agent} is gone"
+    for job, agents in state.holders.items():
+        for agent in agents:
+            if agent not in state.agents:
+                yield f"{agent} is said to hold {job} and is gone"

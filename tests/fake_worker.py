@@ -1,0 +1,334 @@
+"""A worker without torch: takes the agent protocol's commands, gives its events, in lockstep with its gang.
+
+It computes nothing and knows no time: ``work`` does the next piece, whenever it is called. What it shares with the
+other members of an epoch (who has joined, who has reached which boundary, who wants to cancel) is in one ``FakeFabric``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.ids import AgentId, EpochId, JobId
+from polyrhythm.messages import (
+    PROTOCOL_VERSION,
+    AbortEpoch,
+    AgentCommand,
+    AgentEvent,
+    BeatDone,
+    CancelEpoch,
+    CountTokens,
+    EpochEnded,
+    EpochJoined,
+    EpochOutcome,
+    ExtendPlan,
+    ForgetJob,
+    ImageMade,
+    MeasureProfile,
+    ProfileMeasured,
+    Register,
+    RequestFailed,
+    StartEpoch,
+    StepDone,
+    StoreReply,
+    TokensCounted,
+    Welcome,
+    WorkerReady,
+)
+from polyrhythm.plan import Beat, Segment
+from polyrhythm.profile import Link, Profile
+from polyrhythm.reports import BeatReport
+
+FACTS = ModelFacts(
+    model="fake",
+    family="fake",
+    fingerprint="f00d",
+    dtype="float32",
+    samplers=("ddim", "dpmpp-2m"),
+    default_width_px=64,
+    default_height_px=64,
+    default_steps=12,
+    default_guidance=4.0,
+    pixel_multiple=8,
+    row_unit_px=8,
+    pixels_max=1 << 20,
+    token_limit=8,
+    layers=2,
+    exchange_bytes_per_token=64,
+    token_px=8,
+    latent_bytes_per_token=64,
+    weights_bytes=1,
+)
+SOFTWARE = (("polyrhythm", "0.1.0"), ("torch", "2.13.0"))
+PNG = b"\x89PNG a fake picture"
+PART_BYTES = 8
+
+
+def register(agent: AgentId, *, protocol_version: int = PROTOCOL_VERSION) -> Register:
+    """How a fake agent introduces itself."""
+    return Register(
+        agent=agent,
+        protocol_version=protocol_version,
+        software=SOFTWARE,
+        device=DeviceFacts(
+            uuid=f"FAKE-{agent}",
+            name=f"fake device of {agent}",
+            kind=DeviceKind.CPU,
+            memory_total_bytes=1 << 30,
+            memory_free_bytes=1 << 30,
+            emulated_speed=0.5,
+        ),
+    )
+
+
+@dataclass(slots=True)
+class _Meeting:
+    """One epoch as its members see it together."""
+
+    members: tuple[AgentId, ...]
+    joined: set[AgentId] = field(default_factory=set[AgentId])
+    arrived: dict[AgentId, int] = field(default_factory=dict[AgentId, int])
+    cancels: dict[tuple[AgentId, int], bool] = field(default_factory=dict[tuple[AgentId, int], bool])
+    broken: str | None = None
+
+
+class FakeFabric:
+    """The data plane between fake workers."""
+
+    def __init__(self) -> None:
+        self.meetings: dict[EpochId, _Meeting] = {}
+
+    def meeting(self, command: StartEpoch) -> _Meeting:
+        """The meeting of an epoch; its first member opens it."""
+        return self.meetings.setdefault(command.epoch, _Meeting(members=command.members))
+
+    def break_off(self, agent: AgentId) -> None:
+        """A member's process has died: its peers see a closed connection."""
+        for meeting in self.meetings.values():
+            if agent in meeting.members and meeting.broken is None:
+                meeting.broken = f"peer {agent} vanished"
+
+
+@dataclass(slots=True)
+class _Run:
+    command: StartEpoch
+    segments: list[Segment]
+    complete: bool
+    step: int
+    joined: bool = False
+    arrived: bool = False
+    cancelled: bool = False
+    aborted: str | None = None
+
+    def beat(self, step: int) -> Beat | None:
+        """The beat that begins at a step; None if it is not known."""
+        return next((beat for segment in self.segments for beat in segment.beats() if beat.begin_step == step), None)
+
+
+class FakeWorker:
+    """One worker.
+
+    Attributes:
+        stalls: how often it had to wait for a segment.
+        pause_at: it does not go on from this step until the value is changed.
+        hung: it takes everything in and does nothing.
+        mute: it answers no request about tokens and profiles.
+        fail_at: its epoch fails at this step.
+        seen: all commands, in order.
+        pictures: how many it has decoded.
+    """
+
+    def __init__(
+        self,
+        agent: AgentId,
+        fabric: FakeFabric,
+        *,
+        per_row_s: float = 0.01,
+        facts: Sequence[ModelFacts] = (FACTS,),
+    ) -> None:
+        self.agent = agent
+        self.facts = tuple(facts)
+        self.stalls = 0
+        self.pause_at: int | None = None
+        self.hung = False
+        self.mute = False
+        self.fail_at: int | None = None
+        self.seen: list[AgentCommand] = []
+        self.pictures = 0
+        self._fabric = fabric
+        self._per_row_s = per_row_s
+        self._tasks: deque[_Run | MeasureProfile | ForgetJob] = deque()
+        self._runs: dict[EpochId, _Run] = {}
+        self._held: dict[JobId, list[int]] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to work on."""
+        return not self._tasks
+
+    def ready(self) -> WorkerReady:
+        """What it says once it has loaded."""
+        return WorkerReady(models=self.facts)
+
+    def handle(self, command: AgentCommand) -> list[AgentEvent]:
+        """Takes a command; answers at once what a worker answers on its channel's thread."""
+        self.seen.append(command)
+        match command:
+            case StartEpoch():
+                run = _Run(command, list(command.segments), command.complete, command.begin_step)
+                self._runs[command.epoch] = run
+                self._tasks.append(run)
+                self._fabric.meeting(command)
+            case ExtendPlan():
+                if (run := self._runs.get(command.epoch)) is not None:
+                    run.segments.extend(command.segments)
+                    run.complete = command.complete
+            case CancelEpoch():
+                if (run := self._runs.get(command.epoch)) is not None:
+                    run.cancelled = True
+            case AbortEpoch():
+                if (run := self._runs.get(command.epoch)) is not None:
+                    run.aborted = command.reason
+            case CountTokens():
+                if self.hung or self.mute:
+                    return []
+                return [TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)))]
+            case MeasureProfile() | ForgetJob():
+                self._tasks.append(command)
+            case StoreReply() | Welcome():
+                pass
+            case _:
+                assert_never(command)
+        return []
+
+    def work(self) -> list[AgentEvent]:
+        """Does the next piece of what is to be done; nothing if it has to wait."""
+        if self.hung or not self._tasks:
+            return []
+        match task := self._tasks[0]:
+            case MeasureProfile():
+                self._tasks.popleft()
+                return [] if self.mute else [self._measure(task)]
+            case ForgetJob():
+                self._tasks.popleft()
+                self._held.pop(task.job, None)
+                return []
+            case _Run():
+                return self._go_on(task)
+
+    def _measure(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
+        if self.fail_at == 0:
+            return RequestFailed(request_id=command.request_id, detail="out of memory")
+        profile = Profile(
+            agent=self.agent,
+            workload=command.workload,
+            fixed_s=0.0,
+            per_row_s=self._per_row_s,
+            encode_s=0.01,
+            decode_s=0.02,
+            samples=3,
+        )
+        return ProfileMeasured(request_id=command.request_id, profile=profile)
+
+    def _go_on(self, run: _Run) -> list[AgentEvent]:  # noqa: PLR0911 - one return a phase of an epoch
+        meeting = self._fabric.meetings[run.command.epoch]
+        if run.aborted is not None:
+            return [self._end(run, EpochOutcome.ABORTED, run.aborted)]
+        if meeting.broken is not None:
+            return [self._end(run, EpochOutcome.FAILED, meeting.broken)]
+        if not run.joined:
+            return self._join(run, meeting)
+        if run.arrived:
+            return self._meet(run, meeting)
+        if run.step == run.command.image.steps:
+            return self._finish(run)
+        if self.fail_at is not None and run.step >= self.fail_at:
+            meeting.broken = f"{self.agent} failed"
+            return [self._end(run, EpochOutcome.FAILED, "not a number")]
+        if self.pause_at is not None and run.step >= self.pause_at and not run.cancelled:
+            return []
+        return self._compute(run, meeting)
+
+    def _join(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
+        first = self.agent not in meeting.joined
+        meeting.joined.add(self.agent)
+        if first or meeting.joined != set(meeting.members):
+            return []
+        run.joined = True
+        if run.step:
+            self._remember(run.command.job, run.step)
+        links = tuple((peer, Link(latency_s=1e-4, bytes_per_s=1e9)) for peer in meeting.members if peer != self.agent)
+        encode_s = 0.01 if run.command.root == self.agent else 0.0
+        return [EpochJoined(epoch=run.command.epoch, encode_s=encode_s, links=links)]
+
+    def _compute(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
+        """One beat, up to its boundary."""
+        beat = run.beat(run.step)
+        last = beat is not None and beat.end_step == run.command.image.steps
+        if beat is None or not (last or run.beat(beat.end_step)):
+            self.stalls += 1
+            return []
+        run.step = beat.end_step
+        run.arrived = True
+        meeting.arrived[self.agent] = beat.end_step
+        meeting.cancels[self.agent, beat.end_step] = run.cancelled
+        active = beat.active_steps(self.agent)
+        stride = beat.segment.of(self.agent).stride
+        return [StepDone(epoch=run.command.epoch, step=step + stride) for step in active]
+
+    def _meet(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
+        """The boundary: passed once all are there."""
+        if any(meeting.arrived.get(member, 0) < run.step for member in meeting.members):
+            return []
+        run.arrived = False
+        self._remember(run.command.job, run.step)
+        beat = next(b for segment in run.segments for b in segment.beats() if b.end_step == run.step)
+        active = len(beat.active_steps(self.agent))
+        report = BeatReport(
+            epoch=run.command.epoch,
+            boundary_step=run.step,
+            plan_version=run.command.plan_version,
+            active_steps=active,
+            busy_s=active * self._per_row_s * beat.segment.of(self.agent).rows.count,
+            wait_s=0.001,
+            sent_bytes=100,
+            wall_s=0.1,
+        )
+        events: list[AgentEvent] = [BeatDone(report=report)]
+        if any(meeting.cancels[member, run.step] for member in meeting.members):
+            events.append(self._end(run, EpochOutcome.CANCELLED, ""))
+        return events
+
+    def _finish(self, run: _Run) -> list[AgentEvent]:
+        events: list[AgentEvent] = []
+        if run.command.decoder == self.agent:
+            self.pictures += 1
+            for offset in range(0, len(PNG), PART_BYTES):
+                data = PNG[offset : offset + PART_BYTES]
+                last = offset + len(data) == len(PNG)
+                events.append(
+                    ImageMade(epoch=run.command.epoch, offset=offset, data=data, last=last, decode_s=0.02 * last)
+                )
+        return [*events, self._end(run, EpochOutcome.FINISHED, "")]
+
+    def _end(self, run: _Run, outcome: EpochOutcome, detail: str) -> EpochEnded:
+        self._tasks.popleft()
+        del self._runs[run.command.epoch]
+        return EpochEnded(
+            epoch=run.command.epoch,
+            outcome=outcome,
+            held_boundaries=tuple(self._held.get(run.command.job, ())),
+            detail=detail,
+            gang_intact=outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED},
+        )
+
+    def _remember(self, job: JobId, step: int) -> None:
+        held = [other for other in self._held.get(job, []) if other < step]
+        self._held[job] = [*held, step][-2:]
+
+
+def _words(text: str) -> int:
+    return len(text.split()) + 1

@@ -1,0 +1,131 @@
+"""Whatever happens in whatever order: no invariant of the core breaks, and every job ends exactly once.
+
+A random part, in which messages are delivered and agents fail in any order, is followed by a fair one without new
+failures, in which everything that was accepted has to come to its end. ``World`` checks after every event that the
+state's invariants hold, that no command goes to a lost agent, and that no client is told anything after its end.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polyrhythm.errors import CancelledError
+from polyrhythm.ids import JobId
+from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Queued
+from polyrhythm_coordinator.scheduling.effects import Tell
+from tests.fleet_world import World
+
+AGENTS = ("a", "b", "c")
+FAULTS = ("kill_worker", "kill_worker_unnoticed", "kill_daemon", "stop_daemon", "hang_worker", "mute", "fail")
+REPAIRS = ("connect", "load", "continue_daemon")
+CLIENTS = ("submit", "submit_two", "explain", "cancel")
+PROGRESS = ("down", "up", "work", "plan", "tick", "settle")
+ACTIONS = st.tuples(
+    st.sampled_from(PROGRESS * 5 + REPAIRS * 2 + CLIENTS * 2 + FAULTS), st.integers(min_value=0, max_value=11)
+)
+FAIR_S = 600.0
+"""Longer than every patience of the core in a row."""
+
+
+@settings(max_examples=150)
+@given(actions=st.lists(ACTIONS, max_size=80))
+def test_every_job_ends_exactly_once(actions: list[tuple[str, int]]) -> None:
+    world = World(*AGENTS, per_row_s={"a": 0.01, "b": 0.02, "c": 0.03})
+    submitted: list[JobId] = []
+    for action, number in actions:
+        act(world, submitted, action, number)
+    repair(world)
+    world.run_until(lambda: all(job in world.ended for job in submitted), limit_s=FAIR_S)
+    world.run_until(lambda: not world.state.epochs, limit_s=FAIR_S)
+    for job in submitted:
+        check_story(world, job)
+    check_order(world, submitted)
+    last = world.submit()
+    world.run(last)
+    assert world.ended[last] is None
+
+
+def act(world: World, submitted: list[JobId], action: str, number: int) -> None:  # noqa: C901, PLR0912 - an arm each
+    """One random thing happens."""
+    agent = AGENTS[number % len(AGENTS)]
+    daemon = world.daemons[agent]
+    match action:
+        case "down":
+            world.deliver_down(daemon)
+        case "up":
+            world.deliver_up(daemon)
+        case "work":
+            world.work(daemon)
+        case "plan":
+            world.answer_plan()
+        case "tick":
+            world.tick(0.1 * (1 + number))
+        case "settle":
+            world.settle()
+        case "connect" if daemon.session is None:
+            world.connect(agent)
+        case "load" if daemon.session is not None and daemon.loading and not daemon.up:
+            world.load(agent)
+        case "kill_worker" if daemon.session is not None and not daemon.loading:
+            world.kill_worker(agent)
+        case "kill_worker_unnoticed" if daemon.session is not None and not daemon.loading:
+            world.kill_worker(agent, noticed=False)
+        case "kill_daemon":
+            world.kill_daemon(agent)
+        case "stop_daemon":
+            daemon.silent = True
+        case "continue_daemon":
+            daemon.silent = False
+        case "hang_worker":
+            daemon.worker.hung = True
+        case "mute":
+            daemon.worker.mute = True
+        case "fail":
+            daemon.worker.fail_at = number
+        case "submit":
+            submitted.append(world.submit())
+        case "submit_two":
+            submitted.append(world.submit(ImageRequest(prompt="two", seed=1, count=2, quality=Quality.HIGH, steps=6)))
+        case "explain":
+            submitted.append(world.submit(explain_only=True))
+        case "cancel" if submitted:
+            world.cancel(submitted[number % len(submitted)], CancelledError("enough"))
+        case _:
+            pass  # not possible now
+
+
+def repair(world: World) -> None:
+    """No more faults: whoever is gone comes back, with a worker that works."""
+    for agent in AGENTS:
+        world.daemons[agent].silent = False
+        world.kill_daemon(agent)
+        world.connect(agent)
+        world.load(agent)
+
+
+def check_story(world: World, job: JobId) -> None:
+    """What one client was told makes sense."""
+    told = world.told[job]
+    if told:
+        assert isinstance(told[0], Accepted)
+    positions = [event.position for event in told if isinstance(event, Queued)]
+    assert positions == sorted(set(positions), reverse=True)
+    pictures = [event.report.image_index for event in told if isinstance(event, ImageCompleted)]
+    assert pictures == list(range(len(pictures)))
+    first_plans = [event.image_index for event in told if isinstance(event, Planned)]
+    assert first_plans == list(range(len(first_plans)))
+    if world.ended[job] is None:
+        assert pictures or first_plans
+    for index in pictures:
+        chunks = [event for event in told if isinstance(event, ImageChunk) and event.image_index == index]
+        assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+def check_order(world: World, submitted: list[JobId]) -> None:
+    """First accepted, first to run."""
+    told = [effect for _, _, effects in world.log for effect in effects if isinstance(effect, Tell)]
+    accepted = [tell.job for tell in told if isinstance(tell.event, Accepted) and tell.job in submitted]
+    started = [tell.job for tell in told if isinstance(tell.event, Queued) and tell.event.position == 0]
+    assert [job for job in accepted if job in started] == started
