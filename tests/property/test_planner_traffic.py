@@ -1,4 +1,4 @@
-"""Predicted bytes against a reader that looks up every row of every step in the plan's history."""
+"""Predicted bytes against a reader that looks up every row of every step in the plan's history, and against the agents."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import ranges_from_counts
+from polyrhythm_agent.exchange import schedule
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes, versions_sent
 from tests.property.version_reads import reads
 from tests.unit.scheduling.planning import plan_request
@@ -76,3 +77,14 @@ def test_bytes_are_those_of_the_versions_read_and_of_the_boundaries(plan: Plan) 
         beat = next(beat for beat in plan.beats() if beat.begin_step <= version < beat.end_step)
         expected[sender] += 16 * beat.segment.of(sender).rows.count * (2 * 8 * 256 * 4) * 2
     assert sent_bytes(plan, request) == expected
+
+
+@given(plans())
+def test_the_agents_send_the_versions_that_are_predicted(plan: Plan) -> None:
+    beats = tuple(plan.beats())
+    for beat, following in zip(beats, (*beats[1:], None), strict=True):
+        for sender in plan.agents:
+            for receiver in plan.agents:
+                if receiver != sender:
+                    predicted = versions_sent(beat, following, sender, receiver)
+                    assert schedule.message_order(beat, following, sender, receiver) == predicted

@@ -99,39 +99,53 @@ class GangPlans:
         )
 
     def _row_counts(self, exchange: Exchange, strides: tuple[int, ...]) -> tuple[int, ...]:
-        row_count = self._cost.request.row_count
-        if self._row_rule is RowRule.EQUAL:
-            return equal_rows(len(strides), row_count)
-        match exchange:
-            case Exchange.SYNCHRONOUS:
-                return self._synchronous_counts()
-            case Exchange.DISPLACED:
-                return fastest_rows(
-                    self._cost.step_costs(strides).alone_s_AR,
-                    row_count,
-                    reduced=tuple(stride > 1 for stride in strides),
-                    reduced_rows_max=int(self._policy.reduced_share_max * row_count),
-                )
+        match self._row_rule:
+            case RowRule.EQUAL:
+                return equal_rows(len(strides), self._cost.request.row_count)
+            case RowRule.FASTEST:
+                return self._fastest_counts(exchange, strides)
             case _:
-                assert_never(exchange)
+                assert_never(self._row_rule)
 
-    def _synchronous_counts(self) -> tuple[int, ...]:
+    def _fastest_counts(self, exchange: Exchange, strides: tuple[int, ...]) -> tuple[int, ...]:
         """Rows on all members, or on the fastest few where the messages of more cost more than they save."""
         request, agents = self._cost.request, self._cost.agents
+        stride_of = dict(zip(agents, strides, strict=True))
         by_speed = sorted(agents, key=lambda agent: request.profile(agent).forward_s(request.row_count))
         best_s, best_counts = inf, (0,) * len(agents)
         for size in range(len(agents), 0, -1):
-            rows_per_s = sum(1 / request.profile(agent).per_row_s for agent in by_speed[:size])
+            rows_per_s = sum(stride_of[agent] / request.profile(agent).per_row_s for agent in by_speed[:size])
             if request.row_count / rows_per_s >= best_s:
                 break  # so few cannot be faster, even without messages and with fractions of rows
             working = tuple(agent for agent in agents if agent in by_speed[:size])
-            costs = GangCost(request=request, agents=working).step_costs((1,) * size)
-            held = dict(zip(working, fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR), strict=True))
+            held = self._counts_of(working, exchange, tuple(stride_of[agent] for agent in working))
             counts = tuple(held.get(agent, 0) for agent in agents)
-            step_s = self._cost.step_s(counts, (1,) * len(agents), Exchange.SYNCHRONOUS)
+            step_s = self._cost.step_s(counts, strides, exchange)
             if step_s < best_s:
                 best_s, best_counts = step_s, counts
         return best_counts
+
+    def _counts_of(
+        self, working: tuple[AgentId, ...], exchange: Exchange, strides: tuple[int, ...]
+    ) -> dict[AgentId, int]:
+        """Optimal rows of some members when the others hold none."""
+        request = self._cost.request
+        everybody = working == self._cost.agents
+        cost = self._cost if everybody else GangCost(request=request, agents=working)
+        costs = cost.step_costs(strides)
+        match exchange:
+            case Exchange.SYNCHRONOUS:
+                counts = fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR)
+            case Exchange.DISPLACED:
+                counts = fastest_rows(
+                    costs.alone_s_AR,
+                    request.row_count,
+                    reduced=tuple(stride > 1 for stride in strides),
+                    reduced_rows_max=int(self._policy.reduced_share_max * request.row_count),
+                )
+            case _:
+                assert_never(exchange)
+        return dict(zip(working, counts, strict=True))
 
 
 def solo_plan(request: PlanRequest, agent: AgentId) -> Plan:

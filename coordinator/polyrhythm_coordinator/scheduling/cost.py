@@ -14,7 +14,9 @@ Owns every formula of time. Chooses nothing. The predictions:
   beside stride 1 it is not, and this model is too low.)
 * A **boundary** costs the transfer of x and x0 and one all-gather of the control record.
 
-Not modelled: a device's speed varying in time, receivers sharing one wire, memory.
+Against a simulated clock that runs every layer and every message, this is exact without communication, within 1 % while
+messages take a fraction of the compute, and up to 15 % low where the wire is the bottleneck of agents with different
+strides. Not modelled: a speed that varies in time, receivers that share a wire, compute that sending takes, memory.
 """
 
 from __future__ import annotations
