@@ -1,4 +1,4 @@
-"""Predicted bytes against a reader that looks up every row of every step in the plan's history, and against the agents."""
+"""Predicted bytes against a reader that looks up every row in the plan's history, and against the agents' own rule."""
 
 from __future__ import annotations
 
