@@ -28,7 +28,7 @@ def run_members(
         timeout_s: for all together.
 
     Returns:
-        What each returned, in rank order. The first error of any member is raised instead.
+        What each returned, in rank order. A failed assertion, or else the first error of any member, is raised instead.
 
     Raises:
         StuckError: a member did not end in time.
@@ -57,6 +57,6 @@ def run_members(
         if give_up is not None:
             give_up()
         raise StuckError(f"members {stuck} still wait after {timeout_s} s")
-    if errors:
-        raise errors[0]
+    if errors:  # a member that fails takes the others with it: its own error says more than theirs
+        raise next((error for error in errors if isinstance(error, AssertionError)), errors[0])
     return [results[rank] for rank in range(size)]
