@@ -72,6 +72,15 @@ class ModelFolder:
             if not any((self.path / part).glob("*.safetensors")):
                 raise ModelFolderError(f"model: {self.path / part} holds no .safetensors file")
 
+    def require_file(self, part: str, *names: str) -> None:
+        """Checks that a part has at least one of some files.
+
+        Raises:
+            ModelFolderError: it has none of them.
+        """
+        if not any((self.path / part / name).is_file() for name in names):
+            raise ModelFolderError(f"model: {self.path / part} holds neither {' nor '.join(names)}")
+
     def fingerprint(self) -> str:
         """SHA-256 over names and contents of all decisive files, in order of their names."""
         total = hashlib.sha256()

@@ -61,9 +61,8 @@ class Grid:
                 f"and {len(self.arrivals)} arrivals"
             )
         for levels in (self.departures, self.arrivals):
-            lambdas = [level.half_log_snr for level in levels]
-            if any(not before < after for before, after in pairwise(lambdas)):
-                raise ValueError(f"noise levels do not fall strictly: lambda = {lambdas}")
+            if any(before.half_log_snr > after.half_log_snr for before, after in pairwise(levels)):
+                raise ValueError(f"noise rises: lambda = {[level.half_log_snr for level in levels]}")
 
     @property
     def steps(self) -> int:
@@ -82,11 +81,11 @@ def ddim_grid(scheduler: DDIMScheduler, steps: int) -> Grid:
     stride = scheduler.config["num_train_timesteps"] // steps
     before = [t - stride for t in timesteps]
     arrivals = [cumulative[t] if t >= 0 else float(scheduler.final_alpha_cumprod) for t in before]
-    return _grid(
-        timesteps,
-        [_level_from_cumulative(cumulative[t]) for t in timesteps],
-        [_level_from_cumulative(value) for value in arrivals],
-        Sampler.DDIM,
+    departures = [_level_from_cumulative(cumulative[t]) for t in timesteps]
+    return Grid(
+        timesteps=tuple(timesteps),
+        departures=tuple(departures),
+        arrivals=(departures[0], *map(_level_from_cumulative, arrivals)),
     )
 
 
@@ -94,12 +93,17 @@ def dpm_solver_grid(scheduler: DPMSolverMultistepScheduler, steps: int) -> Grid:
     """The points that the DPM-Solver++ of diffusers visits in so many steps, whatever spacing its config names.
 
     Raises:
-        InvalidArgumentError: the schedule has not so many points.
+        InvalidArgumentError: the schedule has not so many points, or two of them at one noise level.
     """
     timesteps = _timesteps(scheduler, steps, Sampler.DPM_SOLVER_PP_2M)
     sigmas = [float(value) for value in scheduler.sigmas.double()]
-    departures = [_level_from_ratio(value) for value in sigmas[:steps]]
-    return _grid(timesteps, departures, [*departures[1:], _level_from_ratio(sigmas[-1])], Sampler.DPM_SOLVER_PP_2M)
+    levels = [_level_from_ratio(value) for value in (*sigmas[:steps], sigmas[-1])]
+    # The solver divides by differences of lambda.
+    if len({level.half_log_snr for level in levels}) != len(levels):
+        raise InvalidArgumentError.of(
+            "steps", f"the model's schedule has not {steps} different noise levels for {Sampler.DPM_SOLVER_PP_2M}"
+        )
+    return Grid(timesteps=tuple(timesteps), departures=tuple(levels[:-1]), arrivals=tuple(levels))
 
 
 def _timesteps(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, steps: int, sampler: Sampler) -> list[int]:
@@ -112,15 +116,6 @@ def _timesteps(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, steps: in
     if not 0 <= timesteps[-1] <= timesteps[0] < trained:
         raise InvalidArgumentError.of("steps", f"{steps} steps of {sampler} leave the model's {trained} timesteps")
     return timesteps
-
-
-def _grid(timesteps: list[int], departures: list[NoiseLevel], arrivals: list[NoiseLevel], sampler: Sampler) -> Grid:
-    try:
-        return Grid(timesteps=tuple(timesteps), departures=tuple(departures), arrivals=(departures[0], *arrivals))
-    except ValueError as error:
-        raise InvalidArgumentError.of(
-            "steps", f"the model's schedule has not {len(timesteps)} different noise levels for {sampler}"
-        ) from error
 
 
 def _level_from_cumulative(alpha_squared: float) -> NoiseLevel:

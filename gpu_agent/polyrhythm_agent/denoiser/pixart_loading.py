@@ -25,6 +25,8 @@ from polyrhythm_agent.errors import ModelFolderError
 TOKEN_LIMIT_MAX = 120
 """What PixArt-alpha was trained with (Chen et al. 2023, section 3.1); a tokenizer may ask for less."""
 
+VOCABULARY_FILES = ("tokenizer.json", "spiece.model")
+
 
 def load_pixart(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> PixArtDenoiser:
     """Loads transformer, autoencoder, text encoder and tokenizer.
@@ -62,6 +64,8 @@ def _diffusers_part(kind: Any, folder: ModelFolder, part: str, dtype: torch.dtyp
 
 
 def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Text:
+    # Without a vocabulary transformers would make up an empty one.
+    folder.require_file("tokenizer", *VOCABULARY_FILES)
     with _as_folder_error(folder, "tokenizer"):
         tokenizer = T5Tokenizer.from_pretrained(folder.path, subfolder="tokenizer", local_files_only=True)
     with _as_folder_error(folder, "text_encoder"), _without_progress_bar():
@@ -75,6 +79,9 @@ def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Te
         )
     encoder, info = loaded
     _require_complete(folder, "text_encoder", info)
+    known, used = encoder.config.vocab_size, len(tokenizer)
+    if used > known:
+        raise ModelFolderError(f"model: the tokenizer in {folder.path} has {used} tokens, its encoder {known}")
     return T5Text(
         tokenizer=tokenizer,
         encoder=encoder.to(device).eval(),

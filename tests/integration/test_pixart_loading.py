@@ -1,0 +1,181 @@
+"""Folders are loaded through diffusers, or refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.loading import DTYPES, family_loaders, load_denoiser
+from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.errors import ModelFolderError
+from tests.models import tiny_pixart_folder
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+WEIGHTS = Path("transformer") / "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "model"))
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("name", list(DTYPES))
+def test_every_dtype_loads(original: Path, name: str) -> None:
+    denoiser = load_denoiser(original, model="tiny", dtype=DTYPES[name])
+    assert denoiser.facts.dtype == name
+    assert denoiser.compute_dtype is DTYPES[name]
+    assert denoiser.state_dtype is (torch.float64 if name == "float64" else torch.float32)
+
+
+def break_index(folder: Path) -> None:
+    (folder / "model_index.json").write_text("[1, 2")
+
+
+def list_index(folder: Path) -> None:
+    (folder / "model_index.json").write_text("[1, 2]")
+
+
+def other_pipeline(folder: Path) -> None:
+    edit_json(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+
+
+def pickled_weights(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder / "transformer" / "diffusion_pytorch_model.bin")
+
+
+def torn_weights(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000])
+
+
+def missing_weight(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    del tensors["transformer_blocks.1.attn1.to_k.weight"]
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def missing_text_weight(folder: Path) -> None:
+    path = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["encoder.block.0.layer.0.SelfAttention.q.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def other_width(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", attention_head_dim=16)
+
+
+def other_channels(folder: Path) -> None:
+    path = folder / WEIGHTS
+    tensors = load_file(path)
+    for name in ("proj_out.weight", "proj_out.bias"):
+        tensors[name] = tensors[name][: 6 * 4].contiguous()
+    save_file(tensors, path, metadata={"format": "pt"})
+    edit_json(folder / "transformer" / "config.json", out_channels=6)
+
+
+def no_scheduler(folder: Path) -> None:
+    shutil.rmtree(folder / "scheduler")
+
+
+def thresholding(folder: Path) -> None:
+    edit_json(folder / "scheduler" / "scheduler_config.json", thresholding=True)
+
+
+def no_tokenizer(folder: Path) -> None:
+    shutil.rmtree(folder / "tokenizer")
+
+
+def large_tokenizer(folder: Path) -> None:
+    path = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    tensors["shared.weight"] = tensors["shared.weight"][:39].contiguous()
+    save_file(tensors, path, metadata={"format": "pt"})
+    edit_json(folder / "text_encoder" / "config.json", vocab_size=39)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (shutil.rmtree, "is not a folder"),
+        (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
+        (break_index, "cannot be read as JSON"),
+        (list_index, "holds list, not an object"),
+        (other_pipeline, "is a 'StableDiffusionPipeline'; known pipelines: PixArtAlphaPipeline"),
+        (pickled_weights, "transformer holds no .safetensors file"),
+        (torn_weights, "transformer cannot be loaded"),
+        (missing_weight, "missing_keys such as transformer_blocks.1.attn1.to_k.weight"),
+        (missing_text_weight, "missing_keys such as encoder.block.0.layer.0.SelfAttention.q.weight"),
+        (other_width, "transformer cannot be loaded|transformer does not fit its config"),
+        (other_channels, "transformer: 4 channels in, 6 out"),
+        (no_scheduler, "has no scheduler/scheduler_config.json"),
+        (thresholding, "scheduler: DPMSolverMultistepScheduler with thresholding=True is not supported"),
+        (no_tokenizer, "tokenizer holds neither tokenizer.json nor spiece.model"),
+        (large_tokenizer, "tokenizer in .* has 40 tokens, its encoder 39"),
+    ],
+)
+def test_folders_that_cannot_be_used(folder: Path, damage: Callable[[Path], None], reason: str) -> None:
+    damage(folder)
+    with pytest.raises(ModelFolderError, match=reason):
+        load_denoiser(folder, model="tiny")
+
+
+def test_the_fingerprint_follows_weights_and_configs_only(original: Path, folder: Path) -> None:
+    fingerprint = load_denoiser(original, model="tiny").facts.fingerprint
+    (folder / "README.md").write_text("a card")
+    assert load_denoiser(folder, model="other", dtype=torch.float64).facts.fingerprint == fingerprint
+    edit_json(folder / "vae" / "config.json", scaling_factor=0.25)
+    assert load_denoiser(folder, model="tiny").facts.fingerprint != fingerprint
+
+
+def test_a_tokenizer_may_ask_for_less(tmp_path: Path) -> None:
+    short = tiny_pixart_folder(tmp_path / "short", token_limit=24)
+    assert load_denoiser(short, model="tiny").facts.token_limit == 24
+    without = tiny_pixart_folder(tmp_path / "without", token_limit=int(1e30))
+    assert load_denoiser(without, model="tiny").facts.token_limit == 120
+
+
+def test_pixart_is_a_known_family() -> None:
+    assert "PixArtAlphaPipeline" in family_loaders()
+
+
+@pytest.mark.skipif(not (DEMO / "model_index.json").is_file(), reason="the demo model is not there yet")
+def test_the_demo_model_paints() -> None:
+    denoiser = load_denoiser(DEMO, model="demo")
+    facts = denoiser.facts
+    spec = ImageSpec(
+        model="demo",
+        prompt="red apple on a blue background",
+        width_px=facts.default_width_px,
+        height_px=facts.default_height_px,
+        steps=4,
+        seed=1,
+        guidance=facts.default_guidance,
+        sampler=Sampler(facts.samplers[0]),
+        quality=Quality.EXACT,
+    )
+    run = denoiser.start(spec, denoiser.encode(spec))
+    rows = RowRange(begin=0, end=run.geometry.row_count)
+    x_BCHW = run.initial_noise()
+    x0_BCHW, history = x_BCHW, [-1] * rows.end
+    for step in range(spec.steps):
+        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
+        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
+        history = [step] * rows.end
+    assert denoiser.decode(x_BCHW).shape == (3, spec.height_px, spec.width_px)

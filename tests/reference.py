@@ -1,0 +1,113 @@
+"""Plain diffusers in one process: the pictures that everything else is held against.
+
+Owns nothing of this project's arithmetic. The fp64 schedulers differ from diffusers' only in precision: those read
+their tables in fp32, and DPM-Solver++ casts the latent to fp32 at every step, which would hide what fp64 is to show.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PixArtAlphaPipeline
+from torch import Tensor, nn
+
+from polyrhythm.image import ImageSpec, Sampler
+
+
+class DoubleDdimScheduler(DDIMScheduler):
+    """Diffusers' DDIM with its fp32 tables held in fp64, so that coefficients are computed in fp64."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        self.alphas_cumprod = self.alphas_cumprod.double()
+        self.final_alpha_cumprod = self.final_alpha_cumprod.double()
+
+
+class DoubleDpmSolverScheduler(DPMSolverMultistepScheduler):
+    """Diffusers' DPM-Solver++ 2M with its fp32 sigmas held in fp64 and without its cast of the latent to fp32."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        self.sigmas = self.sigmas.double()
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **_unused: Any) -> tuple[Tensor]:
+        if self.step_index is None:
+            self._init_step_index(timestep)
+        assert self.step_index is not None
+        steps, config = len(self.timesteps), self.config
+        ends_first_order = self.step_index == steps - 1 and (
+            config["euler_at_final"]
+            or (config["lower_order_final"] and steps < 15)
+            or config["final_sigmas_type"] == "zero"
+        )
+        x0 = self.convert_model_output(model_output, sample=sample)
+        self.model_outputs = [self.model_outputs[-1], x0]
+        if self.lower_order_nums < 1 or ends_first_order:
+            advanced = self.dpm_solver_first_order_update(x0, sample=sample)
+        else:
+            advanced = self.multistep_dpm_solver_second_order_update(self.model_outputs, sample=sample)
+        self.lower_order_nums = 1
+        self._step_index = self.step_index + 1
+        return (advanced,)
+
+
+SCHEDULERS: dict[Sampler, dict[torch.dtype, Any]] = {
+    Sampler.DDIM: {torch.float32: DDIMScheduler, torch.float64: DoubleDdimScheduler},
+    Sampler.DPM_SOLVER_PP_2M: {torch.float32: DPMSolverMultistepScheduler, torch.float64: DoubleDpmSolverScheduler},
+}
+
+
+def plain_pipeline(folder: Path, sampler: Sampler, dtype: torch.dtype = torch.float32) -> PixArtAlphaPipeline:
+    """The folder as a diffusers pipeline with the given sampler made from the folder's scheduler config."""
+    pipeline: Any = PixArtAlphaPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    pipeline.to(dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    # DDIM clips to [-1, 1] by default, which is meant for pixels and would cut latents.
+    unclipped = {"clip_sample": False} if sampler is Sampler.DDIM else {}
+    pipeline.scheduler = SCHEDULERS[sampler][dtype].from_config(pipeline.scheduler.config, **unclipped)
+    return pipeline
+
+
+@torch.inference_mode()
+def plain_latent(pipeline: Any, spec: ImageSpec, noise_BCHW: Tensor) -> Tensor:
+    """The clean latent ``(1, C, H, W)`` of the pipeline's own loop."""
+    return pipeline(
+        spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        num_inference_steps=spec.steps,
+        guidance_scale=spec.guidance,
+        height=spec.height_px,
+        width=spec.width_px,
+        latents=noise_BCHW,
+        clean_caption=False,
+        use_resolution_binning=False,
+        output_type="latent",
+    ).images
+
+
+class SplitGuidance(nn.Module):
+    """A transformer that runs the two halves of guidance one after the other instead of as one batch."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.config = inner.config
+        self.dtype = inner.dtype
+        self.device = inner.device
+
+    def forward(self, latent: Tensor, *, timestep: Tensor, return_dict: bool, **conditions: Any) -> tuple[Tensor]:
+        halves = []
+        for index in range(len(latent)):
+            one = slice(index, index + 1)
+            part = {name: value[one] for name, value in conditions.items() if isinstance(value, Tensor)} | {
+                name: value for name, value in conditions.items() if not isinstance(value, Tensor)
+            }
+            halves.append(self.inner(latent[one], timestep=timestep[one], return_dict=return_dict, **part)[0])
+        return (torch.cat(halves),)
+
+
+def relative_difference(a_BCHW: Tensor, b_BCHW: Tensor) -> float:
+    """Largest difference over max(1, largest value of the second): what every tolerance here refers to."""
+    return float((a_BCHW.double() - b_BCHW.double()).abs().max() / max(1.0, float(b_BCHW.abs().max())))
