@@ -1,0 +1,161 @@
+"""Devices as the driver and the operating system report them, with a machine that the test makes up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.facts import DeviceFacts, DeviceKind
+from polyrhythm.ids import AgentId
+from polyrhythm_agent.daemon import list_devices
+from polyrhythm_agent.device import Host, cpu_device, cuda_device, read_host, visible_devices
+from polyrhythm_agent.errors import DeviceError
+from polyrhythm_agent.preflight import check_machine
+from polyrhythm_agent.settings import AgentSettings, read_settings
+
+
+def gpu(letter: str, name: str) -> DeviceFacts:
+    return DeviceFacts(
+        uuid=f"GPU-{letter * 8}", name=name, kind=DeviceKind.CUDA, memory_total_bytes=8 << 30,
+        memory_free_bytes=7 << 30, driver="560.35",
+    )  # fmt: skip
+
+
+DEVICES = (gpu("a", "RTX 4090"), gpu("b", "RTX 3060"), gpu("c", "GTX 1080"))
+HOST = Host(host_id="h", cpu_name="EPYC", memory_total_bytes=64 << 30, memory_free_bytes=32 << 30)
+
+
+class FakeNvml:
+    """A machine with these devices."""
+
+    def __init__(self, *devices: DeviceFacts) -> None:
+        self._devices = devices
+
+    def cuda_devices(self) -> tuple[DeviceFacts, ...]:
+        return self._devices
+
+
+class MissingNvml:
+    """A machine without a driver."""
+
+    def cuda_devices(self) -> tuple[DeviceFacts, ...]:
+        raise DeviceError("NVML is not here: Shared Library Not Found")
+
+
+# --- which devices CUDA would see --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "names"),
+    [
+        (None, ["RTX 4090", "RTX 3060", "GTX 1080"]),
+        ("", []),
+        ("2,0", ["GTX 1080", "RTX 4090"]),
+        ("GPU-bbbb", ["RTX 3060"]),
+        ("0,7,1", ["RTX 4090"]),
+        ("-1", []),
+    ],
+)
+def test_cuda_visible_devices_is_read_as_cuda_reads_it(variable: str | None, names: list[str]) -> None:
+    assert [device.name for device in visible_devices(DEVICES, variable)] == names
+
+
+def test_mig_instances_are_refused() -> None:
+    with pytest.raises(DeviceError, match="MIG-1234"):
+        visible_devices(DEVICES, "MIG-1234")
+
+
+def test_a_device_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"--device: there is no cuda:3; visible .* cuda:0 RTX 4090, cuda:1"):
+        cuda_device(DEVICES, "cuda:3")
+
+
+# --- the CPU -----------------------------------------------------------------------------------------------------
+
+
+def test_cpu_agents_of_one_host_differ_and_stay_the_same() -> None:
+    first, second = (cpu_device(HOST, AgentId(name)) for name in ("a", "b"))
+    assert first.uuid != second.uuid
+    assert first == cpu_device(HOST, AgentId("a"))
+    assert first.uuid != cpu_device(replace(HOST, host_id="other"), AgentId("a")).uuid
+    assert (first.kind, first.name, first.driver) == (DeviceKind.CPU, "EPYC", "")
+
+
+def test_this_host_has_a_cpu_and_memory() -> None:
+    host = read_host()
+    assert host.host_id
+    assert host.cpu_name
+    assert 0 < host.memory_free_bytes <= host.memory_total_bytes
+
+
+# --- listing -----------------------------------------------------------------------------------------------------
+
+
+def test_listing_prints_an_object_a_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_devices(FakeNvml(*DEVICES), "1,2") == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {
+        "device": "cuda:0", "uuid": "GPU-bbbbbbbb", "name": "RTX 3060", "kind": "cuda",
+        "memory_total_bytes": 8 << 30, "memory_free_bytes": 7 << 30, "driver": "560.35",
+    }  # fmt: skip
+    assert second["name"] == "GTX 1080"
+
+
+@pytest.mark.parametrize(
+    ("nvml", "reason"), [(MissingNvml(), "Shared Library Not Found"), (FakeNvml(), "the driver shows none")]
+)
+def test_without_devices_the_reason_is_on_standard_error(
+    nvml: FakeNvml | MissingNvml, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list_devices(nvml, None) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert reason in printed.err
+
+
+# --- what the settings mean on a machine -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> AgentSettings:
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "model_index.json").write_text('{"_class_name": "PixArtAlphaPipeline"}')
+    (tmp_path / "transformer" / "w.safetensors").write_bytes(b"")
+    return read_settings({"coordinator": "h:1", "name": "a", "model": str(tmp_path), "threads": 3})
+
+
+def with_options(settings: AgentSettings, **changes: object) -> AgentSettings:
+    return settings.model_copy(update=changes)
+
+
+def test_a_cuda_worker_sees_its_own_device_only(settings: AgentSettings) -> None:
+    found = check_machine(with_options(settings, device="cuda:1"), FakeNvml(*DEVICES), {"CUDA_VISIBLE_DEVICES": "2,1"})
+    assert found.device.name == "RTX 3060"
+    assert found.worker.device == "cuda:0"
+    assert found.worker_environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbbbbbb"
+    assert found.worker_environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_a_cpu_worker_sees_no_device_and_has_its_threads(settings: AgentSettings) -> None:
+    found = check_machine(settings, MissingNvml(), {})
+    assert found.worker_environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert found.worker_environment["OMP_NUM_THREADS"] == "3"
+    assert (found.worker.threads, found.worker.agent, found.worker.device) == (3, "a", "cpu")
+    assert found.data_plane_is_private
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, None), (1.0, None), (0.5, 0.5)])
+def test_only_a_share_of_the_speed_is_called_emulated(
+    settings: AgentSettings, given: float | None, told: float | None
+) -> None:
+    found = check_machine(with_options(settings, emulate_speed=given), MissingNvml(), {})
+    assert (found.device.emulated_speed, found.worker.emulate_speed) == (told, told)
+
+
+def test_cuda_without_a_driver_names_the_option(settings: AgentSettings) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"--device: cuda:0 cannot be used: NVML is not here"):
+        check_machine(with_options(settings, device="cuda:0"), MissingNvml(), {})
