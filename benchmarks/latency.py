@@ -36,7 +36,7 @@ from polyrhythm.image import Sampler
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
 QUICK_RESULTS = REPOSITORY / "build" / "benchmarks"
-TABLE_WIDTH = 150
+TABLE_WIDTH = 160
 BACKGROUND_CORES_MAX = 0.1
 
 console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)

@@ -172,7 +172,9 @@ def _prediction(panel: Axes, rows: Sequence[Row]) -> None:
             marker=look.marker,
         )
     panel.axhline(0.0, color="black", linewidth=0.8)
-    panel.set_xticks(range(len(LOOKS)), [variant.replace(" ", "\n", 1) for variant in LOOKS], fontsize=9)
+    panel.set_xticks(
+        range(len(LOOKS)), [variant.replace(" + ", " +\n").replace(" ", "\n") for variant in LOOKS], fontsize=9
+    )
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panel.set_xlabel(
         f"one point a speed pair, slow ones left; shaded: ±{PREDICTION_ERROR_MEDIAN:.0%}, ±{PREDICTION_ERROR_WORST:.0%}"

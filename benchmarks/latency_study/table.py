@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from rich import box
 from rich.table import Table
 
 from latency_study.aims import Aim
@@ -86,7 +87,12 @@ def markdown_aims(aims: Sequence[Aim]) -> str:
 def terminal_table(rows: Sequence[Row], qualities: Sequence[QualityRow]) -> Table:
     """The table for a terminal, without the column of rows, which is too wide for one."""
     wide = HEADERS.index("rows of each device (/2: stride 2)")
-    table = Table(title="Denoising one picture on two devices, the second at an emulated speed")
+    table = Table(
+        title="Denoising one picture on two devices, the second at an emulated speed",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for index, header in enumerate(HEADERS):
         if index != wide:
             table.add_column(header, justify="left" if index in LEFT_COLUMNS else "right", no_wrap=True)
@@ -99,7 +105,7 @@ def terminal_table(rows: Sequence[Row], qualities: Sequence[QualityRow]) -> Tabl
 
 def terminal_aims(aims: Sequence[Aim]) -> Table:
     """Aims beside the truth, for a terminal."""
-    table = Table(title="Aims and truth")
+    table = Table(title="Aims and truth", box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("what", "aim", "measured", "met"):
         table.add_column(header)
     for aim in aims:
