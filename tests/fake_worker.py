@@ -1,7 +1,7 @@
 """A worker without torch: takes the agent protocol's commands, gives its events, in lockstep with its gang.
 
 It computes nothing and knows no time: ``work`` does the next piece, whenever it is called. What it shares with the
-other members of an epoch (who has joined, who has reached which boundary, who wants to cancel) is in one ``FakeFabric``.
+other members of an epoch (who has joined, who has reached which boundary, who cancels) is in one ``FakeFabric``.
 """
 
 from __future__ import annotations
@@ -243,13 +243,13 @@ class FakeWorker:
             return self._join(run, meeting)
         if run.arrived:
             return self._meet(run, meeting)
-        if run.step == run.command.image.steps:
-            return self._finish(run)
         if self.fail_at is not None and run.step >= self.fail_at:
             meeting.broken = f"{self.agent} failed"
             return [self._end(run, EpochOutcome.FAILED, "not a number")]
         if self.pause_at is not None and run.step >= self.pause_at and not run.cancelled:
             return []
+        if run.step == run.command.image.steps:
+            return self._finish(run)
         return self._compute(run, meeting)
 
     def _join(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:

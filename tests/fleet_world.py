@@ -227,10 +227,12 @@ class World:
 
     def _step(self) -> bool:
         moved = self.answer_plan()
-        daemons = tuple(self.daemons.values())
-        for piece in (self.deliver_down, self.work, self.deliver_up):
-            for daemon in daemons:
-                moved = piece(daemon) or moved
+        for daemon in tuple(self.daemons.values()):
+            while self.deliver_down(daemon):
+                moved = True
+            moved = self.work(daemon) or moved
+            while self.deliver_up(daemon):
+                moved = True
         return moved
 
     def _replace_worker(self, daemon: Daemon) -> None:

@@ -1,0 +1,143 @@
+"""Requests before they are queued."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError, NoAgentsError, NotFoundError
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import Accepted
+from polyrhythm.messages import CountTokens, StartEpoch, WorkerReady
+from tests.fake_worker import FACTS
+from tests.fleet_world import World
+from tests.plans import exact_plan
+
+REQUEST = ImageRequest(prompt="a red apple", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (replace(REQUEST, prompt=" "), "prompt"),
+        (replace(REQUEST, prompt="one two three four five six seven eight"), "prompt"),
+        (replace(REQUEST, negative_prompt="one two three four five six seven eight"), "negative_prompt"),
+        (replace(REQUEST, width_px=60), "size"),
+        (replace(REQUEST, steps=0), "steps"),
+        (replace(REQUEST, count=65), "count"),
+        (replace(REQUEST, plan=exact_plan(12, (4, 4))), "plan"),
+        (replace(REQUEST, plan=exact_plan(12, (3, 4))), "plan"),
+    ],
+)
+def test_bad_input_names_its_field_and_is_not_queued(request_: ImageRequest, field: str) -> None:
+    world = World("a")
+    job = world.submit(request_)
+    world.settle()
+    error = world.ended[job]
+    assert isinstance(error, InvalidArgumentError)
+    assert {violation.field for violation in error.violations} == {field}
+    assert world.told[job] == []
+    assert world.state.jobs == {}
+
+
+def test_an_unknown_model_is_not_found() -> None:
+    world = World("a")
+    job = world.submit(replace(REQUEST, model="other"))
+    error = world.ended[job]
+    assert isinstance(error, NotFoundError)
+    assert error.known == ("fake",)
+
+
+def test_a_model_must_be_named_where_there_are_several() -> None:
+    world = World("a", "b")
+    world.say("b", WorkerReady(models=(replace(FACTS, model="other"),)))
+    unnamed, named = world.submit(REQUEST), world.submit(replace(REQUEST, model="fake"))
+    world.run(named)
+    assert isinstance(world.ended[unnamed], InvalidArgumentError)
+    assert world.ended[named] is None
+    assert world.sent("b", StartEpoch) == []
+
+
+def test_of_two_weights_under_one_name_the_more_common_ones_count() -> None:
+    world = World("a", "b", "c")
+    world.say("a", WorkerReady(models=(replace(FACTS, fingerprint="0000"),)))
+    job = world.submit()
+    world.run(job)
+    assert world.ended[job] is None
+    assert world.sent("a", StartEpoch) == []
+
+
+def test_no_agent_at_all_is_an_error_at_once() -> None:
+    world = World()
+    job = world.submit()
+    assert isinstance(world.ended[job], NoAgentsError)
+
+
+def test_a_loading_agent_is_waited_for() -> None:
+    world = World()
+    world.connect("a")
+    job = world.submit()
+    for _ in range(100):
+        world.tick()
+    assert job not in world.ended
+    world.load("a")
+    world.run(job)
+    assert world.ended[job] is None
+
+
+def test_a_loading_agent_is_not_waited_for_for_ever() -> None:
+    world = World()
+    world.connect("a")
+    job = world.submit()
+    world.run_until(lambda: job in world.ended, limit_s=31)
+    assert isinstance(world.ended[job], NoAgentsError)
+
+
+def test_tokens_are_counted_by_an_idle_agent() -> None:
+    world = World("a", "b", per_row_s={"b": 10.0})
+    world.daemons["a"].worker.pause_at = 4
+    first = world.submit()
+    world.settle()
+    assert first not in world.ended
+    assert world.state.agents[AgentId("a")].epoch is not None
+    assert world.state.agents[AgentId("b")].epoch is None
+    world.submit()
+    assert len(world.sent("a", CountTokens)) == 1
+    assert len(world.sent("b", CountTokens)) == 1
+
+
+def test_a_working_agent_counts_tokens_too() -> None:
+    world = World("a")
+    world.daemons["a"].worker.pause_at = 4
+    world.submit()
+    world.settle()
+    second = world.submit()
+    world.settle()
+    assert world.told_of(second, Accepted)
+
+
+def test_a_mute_agent_is_asked_only_once() -> None:
+    world = World("a", "b")
+    world.daemons["a"].worker.mute = True
+    job = world.submit()
+    world.run_until(lambda: bool(world.told[job]), limit_s=6)
+    assert len(world.sent("a", CountTokens)) == 1
+    assert len(world.sent("b", CountTokens)) == 1
+
+
+def test_if_nobody_counts_the_request_is_refused() -> None:
+    world = World("a")
+    world.daemons["a"].worker.mute = True
+    job = world.submit()
+    world.run_until(lambda: job in world.ended, limit_s=6)
+    assert isinstance(world.ended[job], NoAgentsError)
+
+
+def test_the_question_moves_on_when_its_agent_dies() -> None:
+    world = World("a", "b")
+    job = world.submit()
+    world.kill_daemon("a")
+    world.settle()
+    assert world.told_of(job, Accepted)

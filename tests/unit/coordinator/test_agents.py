@@ -1,0 +1,105 @@
+"""The registry: who is let in, who counts as alive, what a worker's end means while it does nothing."""
+
+from __future__ import annotations
+
+from polyrhythm.errors import AgentsLostError, AlreadyInUseError, InvalidArgumentError, PolyrhythmError, WireError
+from polyrhythm.fleet import AgentState
+from polyrhythm.ids import AgentId
+from polyrhythm.messages import Heartbeat, Welcome, WorkerLost
+from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, ReadinessChanged
+from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentDisconnected, SessionId, Tick
+from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.transitions import transition
+from tests.fake_worker import register
+from tests.fleet_world import World
+
+A = AgentId("a")
+
+
+def state_of(world: World, agent: str) -> AgentState:
+    return world.state.agents[AgentId(agent)].state
+
+
+def disconnections(effects: tuple[Effect, ...]) -> list[tuple[SessionId, type[PolyrhythmError]]]:
+    return [(effect.session, type(effect.error)) for effect in effects if isinstance(effect, DisconnectAgent)]
+
+
+def test_an_agent_is_welcomed_loads_and_is_ready() -> None:
+    world = World()
+    world.connect("a")
+    assert world.sent("a", Welcome) == [Welcome(incarnation=1, heartbeat_interval_s=0.2)]
+    assert state_of(world, "a") is AgentState.LOADING
+    world.load("a")
+    assert state_of(world, "a") is AgentState.READY
+    assert world.log[-1][2] == (ReadinessChanged(ready=True),)
+    assert [view.agent for view in world.state.views()] == ["a"]
+
+
+def test_another_protocol_is_refused() -> None:
+    state = State(incarnation=1, limits=Limits())
+    connected = AgentConnected(session=SessionId(1), register=register(A, protocol_version=99))
+    state, effects = transition(state, connected, 0.0)
+    assert state.agents == {}
+    assert disconnections(effects) == [(SessionId(1), InvalidArgumentError)]
+
+
+def test_a_name_that_is_alive_is_refused() -> None:
+    world = World("a")
+    state, effects = transition(world.state, AgentConnected(session=SessionId(2), register=register(A)), 0.5)
+    assert disconnections(effects) == [(SessionId(2), AlreadyInUseError)]
+    assert state.agents[A].session == SessionId(1)
+
+
+def test_a_name_whose_holder_is_silent_is_taken_over() -> None:
+    world = World("a")
+    state, effects = transition(world.state, AgentConnected(session=SessionId(2), register=register(A)), 1.5)
+    assert disconnections(effects) == [(SessionId(1), AgentsLostError)]
+    assert state.agents[A].session == SessionId(2)
+    assert state.agents[A].state is AgentState.LOADING
+
+
+def test_the_end_of_an_old_stream_does_not_touch_the_new_one() -> None:
+    world = World("a")
+    state, _ = transition(world.state, AgentConnected(session=SessionId(2), register=register(A)), 1.5)
+    state, _ = transition(state, AgentDisconnected(agent=A, session=SessionId(1), reason="late"), 1.6)
+    assert state.agents[A].session == SessionId(2)
+
+
+def test_a_silent_agent_is_lost_after_the_heartbeat_timeout() -> None:
+    world = World("a", "b")
+    world.daemons["a"].silent = True
+    for _ in range(10):
+        world.tick()
+    assert set(world.state.agents) == {"a", "b"}
+    world.tick()
+    assert set(world.state.agents) == {"b"}
+    assert disconnections(world.log[-1][2]) == [(SessionId(1), AgentsLostError)]
+
+
+def test_the_coordinators_own_pause_is_nobodys_fault() -> None:
+    world = World("a")
+    world.tick()
+    world.now_s += 20.0  # the coordinator was stopped: neither ticks nor heartbeats came in
+    world.feed(Tick())
+    assert set(world.state.agents) == {"a"}
+    world.daemons["a"].silent = True
+    for _ in range(11):
+        world.tick()
+    assert set(world.state.agents) == set()
+
+
+def test_a_lost_worker_loads_again() -> None:
+    world = World("a")
+    world.say("a", WorkerLost(reason="killed"))
+    assert state_of(world, "a") is AgentState.LOADING
+    assert world.log[-1][2] == (ReadinessChanged(ready=False),)
+    world.load("a")
+    assert state_of(world, "a") is AgentState.READY
+
+
+def test_a_second_introduction_costs_the_stream() -> None:
+    world = World("a")
+    effects = world.say("a", register(A))
+    assert disconnections(effects) == [(SessionId(1), WireError)]
+    assert world.say("a", Heartbeat(sequence=1)) == ()

@@ -1,0 +1,179 @@
+"""How an epoch is started and fed with segments, and what its reports bring about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from polyrhythm.errors import WireError
+from polyrhythm.ids import AgentId, JobId
+from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.job_events import ImageCompleted, Previewed, Profiling, Progressed
+from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PreviewMade, StartEpoch, StepDone
+from polyrhythm.plan import Exchange
+from polyrhythm.profile import Link
+from polyrhythm.reports import BeatReport
+from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
+from polyrhythm_coordinator.scheduling.epochs import segments_due
+from tests.fleet_world import World
+from tests.plans import exact_plan, plan, segment
+
+BALANCED = ImageRequest(prompt="a red apple", seed=1, steps=40)
+DISPLACED = Exchange.DISPLACED
+LONG = plan(
+    segment(0, 4, (4, 4), beat_steps=1),
+    segment(4, 20, (4, 4), exchange=DISPLACED, strides=(1, 2), beat_steps=4),
+    segment(20, 36, (5, 3), exchange=DISPLACED, strides=(1, 2), beat_steps=8),
+    segment(36, 40, (4, 4), exchange=DISPLACED, beat_steps=1),
+)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "segments"),
+    [(0, 2), (1, 2), (3, 2), (4, 3), (8, 3), (12, 3), (16, 3), (20, 4), (28, 4), (36, 4), (40, 4)],
+)
+def test_the_next_segment_is_always_known(boundary: int, segments: int) -> None:
+    assert segments_due(LONG, boundary) == segments
+
+
+def test_short_segments_are_sent_two_beats_ahead() -> None:
+    short = plan(*(segment(step, step + 1, (4, 4), beat_steps=1) for step in range(6)))
+    assert [segments_due(short, boundary) for boundary in range(7)] == [3, 4, 5, 6, 6, 6, 6]
+
+
+def test_segments_follow_as_boundaries_are_reported() -> None:
+    world = World("agent-0", "agent-1")
+    job = world.submit(ImageRequest(prompt="long", seed=1, plan=LONG))
+    world.run(job)
+    (start,) = world.sent("agent-0", StartEpoch)
+    extensions = world.sent("agent-0", ExtendPlan)
+    assert (start.segments, start.complete) == (LONG.segments[:2], False)
+    assert [extension.segments for extension in extensions] == [LONG.segments[2:3], LONG.segments[3:]]
+    assert [extension.complete for extension in extensions] == [False, True]
+    assert [daemon.worker.stalls for daemon in world.daemons.values()] == [0, 0]
+
+
+def test_the_start_says_everything() -> None:
+    world = World("a", "b")
+    job = world.submit(replace(BALANCED, quality=Quality.EXACT))
+    world.run(job)
+    (to_a,), (to_b,) = world.sent("a", StartEpoch), world.sent("b", StartEpoch)
+    assert to_a == to_b
+    assert (to_a.job, to_a.begin_step, to_a.plan_version, to_a.members) == (job, 0, 1, ("a", "b"))
+    assert to_a.complete
+    # Four rows of 10 ms each, then the slack of four and the constant.
+    assert 1.16 <= to_a.step_timeout_s <= 1.2
+
+
+def test_profiles_are_measured_once_for_a_size_and_at_the_same_time() -> None:
+    world = World("a", "b")
+    first, second = world.submit(), world.submit()
+    world.run(first, second)
+    assert [event.agents for event in world.told_of(first, Profiling)] == [("a", "b")]
+    assert world.told_of(second, Profiling) == []
+
+
+def test_progress_is_of_the_slowest_member_and_not_told_too_often() -> None:
+    world = World("a", "b")
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 12
+    job = world.submit(BALANCED)
+    world.settle()
+    world.tick()
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = None
+    world.run(job)
+    steps = [event.step for event in world.told_of(job, Progressed)]
+    assert steps[0] == 0
+    assert steps[-1] == 40
+    assert steps == sorted(set(steps))
+    assert len(steps) <= 5  # no time passes between most steps of this fake
+    left = [event.left_s for event in world.told_of(job, Progressed)]
+    assert left == sorted(left, reverse=True)
+
+
+def test_usage_and_times_are_summed_up() -> None:
+    world = World("a", "b")
+    job = world.submit(replace(BALANCED, quality=Quality.EXACT))
+    world.run(job)
+    (completed,) = world.told_of(job, ImageCompleted)
+    report = completed.report
+    assert [usage.steps for usage in report.agents] == [40, 40]
+    assert report.agents[0].busy_s == pytest.approx(40 * 4 * 0.01)
+    assert report.agents[0].rows == ((0, 40, 0, 4, 1),)
+    assert report.encode_s == 0.01
+    assert report.decode_s == 0.02
+    assert report.predicted_denoise_s == pytest.approx(1.6, rel=0.02)
+
+
+def test_previews_are_passed_on() -> None:
+    world, job = running()
+    epoch = world.sent("a", StartEpoch)[0].epoch
+    world.say("a", PreviewMade(epoch=epoch, step=4, png=b"small"))
+    assert world.told_of(job, Previewed) == [Previewed(image_index=0, step=4, png=b"small")]
+
+
+def test_a_measured_speed_that_leaves_the_profile_changes_later_plans() -> None:
+    world, job = running()
+    start = world.sent("a", StartEpoch)[0]
+    (key,) = [key for key in world.state.profiles if key.device_uuid == "FAKE-a"]
+    rows = start.segments[0].of(AgentId("a")).rows.count
+    for boundary in (1, 2, 3, 4):
+        report = BeatReport(
+            epoch=start.epoch,
+            boundary_step=boundary,
+            plan_version=1,
+            active_steps=1,
+            busy_s=rows * 0.03,
+            wait_s=0.0,
+            sent_bytes=0,
+            wall_s=0.0,
+        )
+        world.say("a", BeatDone(report=report))
+    assert world.state.profiles[key].scale > 1.05
+    assert job not in world.ended
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda epoch: StepDone(epoch=epoch, step=41),
+        lambda epoch: ImageMade(epoch=epoch, offset=5, data=b"x", last=False, decode_s=0.0),
+        lambda epoch: EpochJoined(
+            epoch=epoch, encode_s=0.0, links=((AgentId("b"), Link(latency_s=0.0, bytes_per_s=0.0)),)
+        ),
+    ],
+)
+def test_what_cannot_be_true_costs_the_agent_its_stream(lie: object) -> None:
+    world, _ = running()
+    epoch = world.sent("a", StartEpoch)[0].epoch
+    effects = world.say("a", lie(epoch))  # type: ignore[operator]
+    errors = [effect.error for effect in effects if isinstance(effect, DisconnectAgent)]
+    assert [type(error) for error in errors] == [WireError]
+
+
+def test_late_reports_of_an_ended_epoch_are_ignored() -> None:
+    world = World("a")
+    job = world.submit()
+    world.run(job)
+    epoch = world.sent("a", StartEpoch)[0].epoch
+    assert world.say("a", StepDone(epoch=epoch, step=3)) == ()
+
+
+def test_a_given_plan_is_sent_as_it_is() -> None:
+    world = World("agent-0")
+    given = exact_plan(12, (8,))
+    job = world.submit(ImageRequest(prompt="solo", seed=1, plan=given))
+    world.run(job)
+    assert world.sent("agent-0", StartEpoch)[0].segments == given.segments
+
+
+def running() -> tuple[World, JobId]:
+    """A picture that stands still after its gang has formed."""
+    world = World("a", "b")
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 0
+    job = world.submit(BALANCED)
+    world.settle()
+    return world, job

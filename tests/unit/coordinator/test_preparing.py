@@ -1,0 +1,126 @@
+"""Who is measured, who is waited for, who is left out before a plan."""
+
+from __future__ import annotations
+
+from polyrhythm.errors import InvalidArgumentError, NoAgentsError, PolyrhythmError
+from polyrhythm.explanation import ExclusionReason
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import Accepted, Planned
+from polyrhythm.messages import MeasureProfile, StartEpoch
+from polyrhythm_coordinator.scheduling.events import PlanFailed
+from tests.fleet_world import World
+from tests.plans import exact_plan
+
+
+def exclusions(world: World, job: str) -> dict[str, ExclusionReason]:
+    return {
+        exclusion.agent: exclusion.reason
+        for told in world.told.values()
+        for event in told
+        if isinstance(event, Planned)
+        for exclusion in event.explanation.exclusions
+    }
+
+
+def test_an_agent_that_cannot_measure_is_left_out_visibly() -> None:
+    world = World("a", "b")
+    world.daemons["b"].worker.fail_at = 0
+    job = world.submit()
+    world.run(job)
+    assert world.ended[job] is None
+    assert exclusions(world, job) == {"b": ExclusionReason.NOT_READY}
+
+
+def test_an_agent_that_takes_too_long_is_left_out_and_asked_no_more() -> None:
+    world = World("a", "b")
+    job = world.submit()
+    while not world.told_of(job, Accepted):
+        world.deliver_down(world.daemons["a"])
+        world.deliver_up(world.daemons["a"])
+    world.daemons["b"].worker.hung = True
+    world.run_until(lambda: job in world.ended, limit_s=130)
+    assert world.ended[job] is None
+    assert exclusions(world, job) == {"b": ExclusionReason.TOO_SLOW}
+    assert world.now_s >= 120
+    assert len(world.sent("b", MeasureProfile)) == 1
+
+
+def test_if_nobody_can_measure_the_job_ends() -> None:
+    world = World("a")
+    world.daemons["a"].worker.fail_at = 0
+    job = world.submit()
+    world.run(job)
+    error = world.ended[job]
+    assert isinstance(error, NoAgentsError)
+    assert "out of memory" in str(error)
+
+
+def test_agents_with_other_weights_and_loading_agents_are_listed() -> None:
+    world = World("a")
+    world.connect("c")
+    job = world.submit()
+    world.run(job)
+    assert exclusions(world, job) == {"c": ExclusionReason.NOT_READY}
+
+
+def test_a_job_waits_in_its_turn_for_an_agent_that_loads() -> None:
+    world = World("a")
+    world.daemons["a"].worker.pause_at = 4
+    first = world.submit()
+    second = world.submit()
+    world.settle()
+    world.kill_worker("a")
+    world.settle()
+    assert isinstance(world.ended[first], PolyrhythmError)
+    for _ in range(20):
+        world.tick()
+    assert second not in world.ended
+    world.load("a")
+    world.run(second)
+    assert world.ended[second] is None
+
+
+def test_a_job_in_its_turn_with_no_agent_at_all_ends() -> None:
+    world = World("a")
+    world.daemons["a"].worker.pause_at = 4
+    world.submit()
+    second = world.submit()
+    world.settle()
+    world.kill_daemon("a")
+    assert isinstance(world.ended[second], NoAgentsError)
+
+
+def test_a_given_plan_is_refused_if_one_of_its_agents_cannot_be_measured() -> None:
+    world = World("agent-0", "agent-1")
+    world.daemons["agent-1"].worker.fail_at = 0
+    job = world.submit(ImageRequest(prompt="again", seed=1, plan=exact_plan(12, (5, 3))))
+    world.run(job)
+    assert isinstance(world.ended[job], InvalidArgumentError)
+
+
+def test_if_the_fleet_changes_under_a_plan_it_is_planned_again() -> None:
+    world = World("a", "b")
+    job = world.submit()
+    while not world.plans:
+        for daemon in world.daemons.values():
+            world.deliver_down(daemon)
+            world.work(daemon)
+            world.deliver_up(daemon)
+    world.kill_daemon("b")
+    world.run(job)
+    assert world.ended[job] is None
+    (planned,) = world.told_of(job, Planned)
+    assert planned.explanation.chosen.plan.agents == ("a",)
+    assert [command.members for command in world.sent("a", StartEpoch)] == [(AgentId("a"),)]
+
+
+def test_no_plan_ends_the_job() -> None:
+    world = World("a")
+    job = world.submit()
+    while not world.plans:
+        for piece in (world.deliver_down, world.work, world.deliver_up):
+            piece(world.daemons["a"])
+    error = NoAgentsError("nothing fits")
+    world.feed(PlanFailed(job=job, number=world.plans.popleft().number, error=error))
+    assert world.ended[job] is error

@@ -1,0 +1,271 @@
+"""Losses in every phase of a picture, and epochs that fail without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from polyrhythm.errors import AgentsLostError, InternalError
+from polyrhythm.ids import AgentId, JobId
+from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Progressed, Replanned
+from polyrhythm.messages import AbortEpoch, StartEpoch
+from polyrhythm_coordinator.scheduling.recovery import resume_step
+from tests.fleet_world import World
+
+HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)
+"""Several beats, so that there are boundaries to go on from."""
+
+
+def at_step(step: int, *agents: str) -> tuple[World, JobId]:
+    """A picture whose members all pause at a boundary at or after a step."""
+    world = World(*agents)
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = step
+    job = world.submit(HIGH)
+    world.settle()
+    return world, job
+
+
+def go_on(world: World) -> None:
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = None
+
+
+def report_of(world: World, job: JobId) -> ImageCompleted:
+    assert world.ended[job] is None
+    (completed,) = world.told_of(job, ImageCompleted)
+    return completed
+
+
+@pytest.mark.parametrize(
+    ("held", "step"),
+    [
+        ([{4, 8}, {4, 8}], 8),
+        ([{4, 8}, {8, 12}], 8),
+        ([{8}, {8, 12}], 8),
+        ([{4, 8}, {12, 16}], 0),
+        ([{4, 8}, {4, 12}], 4),
+        ([{4, 8}, set()], 8),
+        ([set(), set()], 0),
+        ([], 0),
+        ([{36, 40}, {36, 40}], 36),
+        ([{40}, {40}], 0),
+    ],
+)
+def test_the_lowest_newest_boundary_that_all_hold(held: list[set[int]], step: int) -> None:
+    assert resume_step(map(frozenset, held), 40) == step
+
+
+@pytest.mark.parametrize("kill", ["kill_worker", "kill_daemon"])
+def test_the_rest_is_done_by_the_survivors(kill: str) -> None:
+    world, job = at_step(12, "a", "b")
+    getattr(world, kill)("b")
+    go_on(world)
+    world.run(job)
+    (failed,) = world.told_of(job, AgentFailed)
+    assert failed.agent == "b"
+    (replanned,) = world.told_of(job, Replanned)
+    assert replanned.begin_step >= 12
+    assert replanned.plan.agents == ("a",)
+    last = world.sent("a", StartEpoch)[-1]
+    assert (last.begin_step, last.root, last.plan_version) == (replanned.begin_step, "a", 2)
+    report = report_of(world, job).report
+    assert [plan.agents for plan in report.plans] == [("a", "b"), ("a",)]
+    usage = {usage.agent: usage.rows for usage in report.agents}
+    assert max(end for _, end, *_ in usage[AgentId("b")]) == replanned.begin_step
+    assert max(end for _, end, *_ in usage[AgentId("a")]) == 40
+    assert world.now_s < 1.0
+
+
+def test_a_third_agent_steps_in() -> None:
+    world, job = at_step(12, "a", "b", "c")
+    planned = world.told_of(job, Planned)[0].explanation.chosen.plan.agents
+    assert planned == ("a", "b", "c")
+    world.kill_worker("c")
+    world.connect("d")
+    world.load("d")
+    go_on(world)
+    world.run(job)
+    (replanned,) = world.told_of(job, Replanned)
+    # d was never measured, and a picture that has begun does not wait for that.
+    assert replanned.plan.agents == ("a", "b")
+    assert replanned.begin_step >= 12
+
+
+def test_loss_while_the_gang_forms_starts_again() -> None:
+    world = World("a", "b")
+    job = world.submit()
+    world.run_until(lambda: bool(world.sent("b", StartEpoch)))
+    world.kill_worker("b")
+    world.run(job)
+    (replanned,) = world.told_of(job, Replanned)
+    assert replanned.begin_step == 0
+    assert report_of(world, job).report.plans[-1].agents == ("a",)
+
+
+def test_a_gang_that_never_forms_is_given_up() -> None:
+    world = World("a", "b")
+    job = world.submit()
+    world.run_until(lambda: bool(world.sent("b", StartEpoch)))
+    world.daemons["b"].worker.hung = True
+    world.run(job)
+    assert report_of(world, job).report.plans[-1].agents == ("a",)
+    assert world.now_s < 18
+
+
+def test_loss_of_the_decoder_after_the_last_step_repeats_only_the_last_beat() -> None:
+    world, job = at_step(40, "a", "b")
+    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, Planned)]
+    assert world.told_of(job, Progressed)[-1].step == 40
+    world.kill_worker(plan.decoder)
+    go_on(world)
+    world.run(job)
+    (replanned,) = world.told_of(job, Replanned)
+    assert 0 < replanned.begin_step < 40
+    assert plan.decoder not in replanned.plan.agents
+    report_of(world, job)
+
+
+def test_a_silent_daemon_in_mid_image() -> None:
+    world, job = at_step(12, "a", "b")
+    world.daemons["b"].silent = True
+    world.daemons["b"].worker.hung = True
+    go_on(world)
+    world.run(job)
+    assert report_of(world, job).report.plans[-1].agents == ("a",)
+    assert world.now_s < 2.0
+
+
+def test_a_picture_is_done_although_the_daemon_of_one_member_has_fallen_silent() -> None:
+    world, job = at_step(12, "a", "b")
+    world.daemons["b"].silent = True  # its worker goes on
+    go_on(world)
+    world.run(job)
+    assert [plan.agents for plan in report_of(world, job).report.plans] == [("a", "b")]
+
+
+def test_a_hung_worker_is_found_by_its_lack_of_progress() -> None:
+    world, job = at_step(12, "a", "b")
+    world.daemons["b"].worker.hung = True
+    go_on(world)
+    world.run(job)
+    assert "b" not in world.state.agents
+    assert report_of(world, job).report.plans[-1].agents == ("a",)
+
+
+def test_a_survivor_that_does_not_answer_an_abort_is_lost_too() -> None:
+    world, job = at_step(12, "a", "b", "c")
+    world.kill_worker("b")
+    world.daemons["c"].worker.hung = True
+    go_on(world)
+    world.run(job)
+    assert {event.agent for event in world.told_of(job, AgentFailed)} == {"b", "c"}
+    assert report_of(world, job).report.plans[-1].agents == ("a",)
+    assert "c" not in world.state.agents
+    assert world.now_s < 2.5
+
+
+def test_with_nobody_left_the_job_ends_and_the_next_one_works() -> None:
+    world, job = at_step(12, "a")
+    world.kill_worker("a")
+    world.settle()
+    assert isinstance(world.ended[job], AgentsLostError)
+    world.load("a")
+    following = world.submit()
+    world.run(following)
+    assert world.ended[following] is None
+
+
+def test_an_agent_that_was_lost_takes_no_further_part_in_this_picture() -> None:
+    world, job = at_step(12, "a", "b")
+    world.kill_worker("b")
+    world.settle()
+    world.load("b")
+    world.kill_worker("a")
+    world.settle()
+    error = world.ended[job]
+    assert isinstance(error, AgentsLostError)
+    assert "lost earlier on this picture" in str(error)
+
+
+def test_a_failure_without_a_loss_is_tried_again_with_a_new_gang() -> None:
+    world, job = at_step(12, "a", "b")
+    world.daemons["a"].worker.fail_at = 12
+    go_on(world)
+    world.run_until(lambda: len(world.sent("a", StartEpoch)) == 2)
+    world.daemons["a"].worker.fail_at = None
+    world.run(job)
+    first, second = world.sent("a", StartEpoch)
+    assert first.gang != second.gang
+    assert first.members == second.members == ("a", "b")
+    assert second.begin_step == 12
+    assert {event.agent for event in world.told_of(job, AgentFailed)} == {"a", "b"}
+    report_of(world, job)
+
+
+def test_a_failure_that_repeats_ends_the_job() -> None:
+    world, job = at_step(12, "a", "b")
+    world.daemons["a"].worker.fail_at = 12
+    go_on(world)
+    world.run(job)
+    error = world.ended[job]
+    assert isinstance(error, InternalError)
+    assert "not a number" in str(error)
+    assert len(world.sent("a", StartEpoch)) == 3
+    world.daemons["a"].worker.fail_at = None
+    following = world.submit()
+    world.run(following)
+    assert world.ended[following] is None
+
+
+def test_a_loss_during_the_wind_up_of_a_cancelled_job_is_nobodys_failure() -> None:
+    world, job = at_step(12, "a", "b")
+    following = world.submit()
+    world.cancel(job, AgentsLostError("cancelled"))
+    world.kill_worker("b")
+    go_on(world)
+    world.run(following)
+    assert world.ended[following] is None
+    assert len(world.sent("a", AbortEpoch)) == 1
+
+
+def test_boundaries_of_another_picture_are_never_resumed_from() -> None:
+    world = World("a", "b")
+    job = world.submit(ImageRequest(prompt="two", seed=1, quality=Quality.HIGH, steps=40, count=2))
+    world.run_until(lambda: len(world.sent("a", StartEpoch)) == 2)
+    # Both workers still hold the last boundaries of the first picture.
+    world.kill_worker("b")
+    world.run(job)
+    (replanned,) = world.told_of(job, Replanned)
+    assert (replanned.image_index, replanned.begin_step) == (1, 0)
+
+
+def test_if_no_member_of_the_best_plan_holds_the_state_its_holders_go_on_alone() -> None:
+    world = World("a", "b", "fast", per_row_s={"fast": 1e-5})
+    measured = world.submit(HIGH, explain_only=True)
+    world.run(measured)
+    assert world.told_of(measured, Planned)[0].explanation.chosen.plan.agents == ("fast",)
+    world.kill_daemon("fast")
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 12
+    job = world.submit(HIGH)
+    world.settle()
+    world.connect("fast")
+    world.load("fast")
+    world.kill_worker("b")
+    go_on(world)
+    world.run(job)
+    assert [(plan.begin_step, plan.agents) for plan in report_of(world, job).report.plans] == [
+        (0, ("a", "b")),
+        (12, ("a",)),
+    ]
+
+
+def test_links_of_a_gang_are_kept_for_the_planner() -> None:
+    world, job = at_step(12, "a", "b")
+    assert set(world.state.links) == {("FAKE-a", "FAKE-b"), ("FAKE-b", "FAKE-a")}
+    explained = world.submit(HIGH, explain_only=True)
+    world.settle()
+    links = world.told_of(explained, Planned)[0].explanation.links
+    assert [(link.sender, link.receiver) for link in links] == [("a", "b"), ("b", "a")]
+    assert job not in world.ended

@@ -1,0 +1,83 @@
+"""The dictionary of a gang."""
+
+from __future__ import annotations
+
+import pytest
+
+from polyrhythm.errors import WireError
+from polyrhythm.ids import AgentId, GangId
+from polyrhythm.messages import StoreOperation, StoreReply, StoreRequest
+from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore, operate
+from tests.fleet_world import World
+
+A, B = AgentId("a"), AgentId("b")
+GANG = GangId("gang")
+
+
+def request(
+    operation: StoreOperation, key: str, *, number: int = 1, value: bytes = b"", amount: int = 0, gang: GangId = GANG
+) -> StoreRequest:
+    return StoreRequest(gang=gang, request_id=number, operation=operation, key=key, value=value, amount=amount)
+
+
+def reply(number: int, value: bytes = b"", *, found: bool = True) -> StoreReply:
+    return StoreReply(request_id=number, value=value, found=found)
+
+
+def test_a_get_waits_for_its_key() -> None:
+    store, replies = operate(RendezvousStore(), A, request(StoreOperation.GET, "k", number=4))
+    assert replies == ()
+    store, replies = operate(store, B, request(StoreOperation.SET, "k", number=9, value=b"v"))
+    assert replies == ((B, reply(9)), (A, reply(4, b"v")))
+    assert store.waiting == ()
+    _, replies = operate(store, A, request(StoreOperation.GET, "k", number=5))
+    assert replies == ((A, reply(5, b"v")),)
+
+
+def test_add_counts_in_decimal_and_releases_gets() -> None:
+    store, _ = operate(RendezvousStore(), A, request(StoreOperation.GET, "n", number=1))
+    store, replies = operate(store, A, request(StoreOperation.ADD, "n", number=2, amount=3))
+    assert replies == ((A, reply(2, b"3")), (A, reply(1, b"3")))
+    _, replies = operate(store, B, request(StoreOperation.ADD, "n", number=1, amount=-5))
+    assert replies == ((B, reply(1, b"-2")),)
+
+
+def test_check_and_delete_say_whether_there_was_something() -> None:
+    store, _ = operate(RendezvousStore(), A, request(StoreOperation.SET, "k", value=b"v"))
+    for operation, found in (
+        (StoreOperation.CHECK, True),
+        (StoreOperation.DELETE, True),
+        (StoreOperation.CHECK, False),
+        (StoreOperation.DELETE, False),
+    ):
+        store, replies = operate(store, A, request(operation, "k"))
+        assert replies == ((A, reply(1, found=found)),)
+
+
+def test_add_to_something_else_is_refused() -> None:
+    store, _ = operate(RendezvousStore(), A, request(StoreOperation.SET, "k", value=b"v"))
+    with pytest.raises(WireError, match="holds b'v'"):
+        operate(store, A, request(StoreOperation.ADD, "k", amount=1))
+
+
+def test_a_lost_member_is_answered_no_more() -> None:
+    store, _ = operate(RendezvousStore(), A, request(StoreOperation.GET, "k"))
+    _, replies = operate(store.without(A), B, request(StoreOperation.SET, "k"))
+    assert replies == ((B, reply(1)),)
+
+
+def test_a_gang_has_its_dictionary_until_it_is_dropped() -> None:
+    world = World("a", "b")
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 4
+    world.submit()
+    world.settle()
+    gang = world.state.gangs[A, B]
+    world.say("a", request(StoreOperation.GET, "k", gang=gang))
+    world.say("b", request(StoreOperation.SET, "k", number=2, value=b"v", gang=gang))
+    assert world.sent("a", StoreReply) == [reply(1, b"v")]
+    world.kill_worker("b")
+    world.settle()
+    assert gang not in world.state.stores
+    world.say("a", request(StoreOperation.GET, "k", number=3, gang=gang))
+    assert world.sent("a", StoreReply)[-1] == reply(3, found=False)
