@@ -56,7 +56,7 @@ class ControlPlaneCost:
         return (
             f"{self.jobs} jobs, {self.denoise_s / self.jobs:.3f} s of denoising each",
             f"CPU a job, idling subtracted: coordinator {coordinator_ms:.1f} ms, daemons together {daemons_ms:.1f} ms",
-            f"share of the denoising time {self.share_of_denoising:.2%}, of the devices' time {self.share_of_devices:.2%}",
+            f"share of denoising time {self.share_of_denoising:.2%}, of the devices' time {self.share_of_devices:.2%}",
             f"an idle fleet takes {self.idle_share_of_core:.2%} of a core",
             f"beyond encoding, denoising and decoding a job takes {self.rest_s / self.jobs * 1e3:.0f} ms",
         )
