@@ -287,5 +287,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--log-level")
     parser.add_argument("--lifeline-fd", type=int)
     asyncio.run(_serve_until_lifeline_ends(parser.parse_args()))

@@ -99,8 +99,9 @@ async def open_fleet(wish: FleetWish, note: Note, executables: Executables | Non
         note(f"using the fleet at {wish.default_address}")
         yield FleetInUse(address=wish.default_address, embedded=False)
         return
+    model = local_model(wish)
     executables = executables or Executables()
-    layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=local_model(wish))
+    layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=model)
     async with LocalFleet(layout, executables=executables) as fleet:
         yield FleetInUse(address=fleet.address, embedded=True)
 

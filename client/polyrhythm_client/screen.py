@@ -5,6 +5,8 @@ Owns the exit codes. Knows the events of a job, not where they come from.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, assert_never
 
@@ -81,6 +83,15 @@ class JobProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    @contextmanager
+    def hidden(self) -> Generator[None]:
+        """Takes the bar away while something else is written to the terminal."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
 
     def show(self, event: JobEvent) -> None:
         """Shows one event of the job. Whatever changed the course of it is said even where nobody watches."""

@@ -17,7 +17,7 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Planned, Previewed, Replanned
 from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request, resolved_image
-from polyrhythm_client.commands.running import note_on, run_command
+from polyrhythm_client.commands.running import fleet_for, run_command
 from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
@@ -122,7 +122,7 @@ def generate(
 async def _generate(given: GenerateOptions, console: Console) -> None:
     # gRPC is imported here and not above: --help and a mistyped option must answer at once.
     from polyrhythm_client.client import Client
-    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, open_fleet
+    from polyrhythm_client.fleet_in_use import FleetWish, check_wish
 
     recipe = None if given.plan_file is None else read_recipe(given.plan_file)
     request = image_request(given.image, recipe)
@@ -134,7 +134,7 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
         recipe=recipe,
     )
     check_wish(wish)
-    async with open_fleet(wish, note_on(console)) as fleet, Client(fleet.address) as client:
+    async with fleet_for(wish, console, quiet=given.as_json) as fleet, Client(fleet.address) as client:
         # A fleet of our own holds one model, whatever folder it came from.
         asked = replace(request, model="") if fleet.embedded else request
         summaries = await _run_job(client, asked, given, console)
@@ -161,7 +161,8 @@ async def _run_job(
                     write_whole(preview_path(given.output), event.png)
                 picture = assembler.take(event)
                 if picture is not None:
-                    summaries.append(_finish(picture, request, agents, given))
+                    with progress.hidden():
+                        summaries.append(_finish(picture, request, agents, given))
     if len(summaries) != request.count:
         raise InternalError(f"the job ended after {len(summaries)} of {request.count} pictures")
     return summaries

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request
-from polyrhythm_client.commands.running import note_on, run_command
+from polyrhythm_client.commands.running import fleet_for, run_command
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.recipe_file import read_recipe
 from polyrhythm_client.tables import print_explanation
@@ -75,7 +75,7 @@ def plan(
 
 async def _plan(given: PlanOptions, console: Console) -> None:
     from polyrhythm_client.client import Client
-    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, open_fleet
+    from polyrhythm_client.fleet_in_use import FleetWish, check_wish
 
     recipe = None if given.plan_file is None else read_recipe(given.plan_file)
     request = image_request(given.image, recipe)
@@ -86,7 +86,7 @@ async def _plan(given: PlanOptions, console: Console) -> None:
         recipe=recipe,
     )
     check_wish(wish)
-    async with open_fleet(wish, note_on(console)) as fleet, Client(fleet.address) as client:
+    async with fleet_for(wish, console, quiet=given.as_json) as fleet, Client(fleet.address) as client:
         explanation = await client.explain(replace(request, model="") if fleet.embedded else request)
         agents = await client.agents()
     if given.as_json:

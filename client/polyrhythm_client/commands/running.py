@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -13,12 +14,16 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm_client.interrupt import run_until_signal
 from polyrhythm_client.screen import error_console, show_error
 
+if TYPE_CHECKING:
+    from polyrhythm_client.fleet_in_use import FleetInUse, FleetWish
 
-def run_command(command: Callable[[Console], Coroutine[Any, Any, None]]) -> None:
+
+def run_command(command: Callable[[Console], Coroutine[Any, Any, None]], *, runs_until_signal: bool = False) -> None:
     """Runs a command and ends the process with its exit code.
 
     Args:
         command: given the console on standard error; raises PolyrhythmError where it fails.
+        runs_until_signal: a signal is the way to end it, and no failure.
 
     Raises:
         typer.Exit: with 0, 1 (failed), 2 (bad input), or 128 plus the number of the signal that ended it.
@@ -34,7 +39,8 @@ def run_command(command: Callable[[Console], Coroutine[Any, Any, None]]) -> None
 
     code = run_until_signal(work())
     if code > 128:
-        console.print("interrupted")
+        console.print("ended" if runs_until_signal else "interrupted")
+        code = 0 if runs_until_signal else code
     raise typer.Exit(code)
 
 
@@ -45,3 +51,23 @@ def note_on(console: Console) -> Callable[[str], None]:
         console.print(f"[dim]{escape(text)}[/dim]")
 
     return note
+
+
+@asynccontextmanager
+async def fleet_for(wish: FleetWish, console: Console, *, quiet: bool) -> AsyncGenerator[FleetInUse]:
+    """The fleet that a command uses, with a sign of life while one is started.
+
+    Args:
+        wish: what the user said.
+        console: on standard error.
+        quiet: show no sign of life, even on a terminal.
+
+    Raises:
+        PolyrhythmError: it cannot be started.
+    """
+    from polyrhythm_client.fleet_in_use import open_fleet
+
+    async with AsyncExitStack() as stack:
+        with nullcontext() if quiet else console.status("looking for a fleet, or starting one"):
+            fleet = await stack.enter_async_context(open_fleet(wish, note_on(console)))
+        yield fleet

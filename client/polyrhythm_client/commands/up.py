@@ -65,7 +65,7 @@ def up(
     ```
     """
     given = UpOptions(agents=agents, speeds=speeds, model=model, port=port)
-    run_command(lambda console: _up(given, console))
+    run_command(lambda console: _up(given, console), runs_until_signal=True)
 
 
 async def _up(given: UpOptions, console: Console) -> None:

@@ -124,7 +124,7 @@ class LocalFleet:
                 task.cancel()
 
     async def _start_coordinator(self, lifeline: Lifeline) -> Child:
-        arguments = ("--host", _HOST, "--port", str(self._layout.port))
+        arguments = ("--host", _HOST, "--port", str(self._layout.port), "--log-level", "warning")
         child = await self._start("coordinator", (*self._executables.coordinator, *arguments), lifeline, threads=1)
         try:
             async with asyncio.timeout(COORDINATOR_READY_S):
