@@ -132,6 +132,7 @@ class FakeWorker:
     """One worker.
 
     Attributes:
+        moves: pieces of work done; work that has to wait does not count.
         stalls: how often it had to wait for a segment.
         pause_at: it does not go on from this step until the value is changed.
         hung: it takes everything in and does nothing.
@@ -151,6 +152,7 @@ class FakeWorker:
     ) -> None:
         self.agent = agent
         self.facts = tuple(facts)
+        self.moves = 0
         self.stalls = 0
         self.pause_at: int | None = None
         self.hung = False
@@ -163,11 +165,6 @@ class FakeWorker:
         self._tasks: deque[_Run | MeasureProfile | ForgetJob] = deque()
         self._runs: dict[EpochId, _Run] = {}
         self._held: dict[JobId, list[int]] = {}
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to work on."""
-        return not self._tasks
 
     def ready(self) -> WorkerReady:
         """What it says once it has loaded."""
@@ -210,9 +207,11 @@ class FakeWorker:
             return []
         match task := self._tasks[0]:
             case MeasureProfile():
+                self.moves += 1
                 self._tasks.popleft()
                 return [] if self.mute else [self._measure(task)]
             case ForgetJob():
+                self.moves += 1
                 self._tasks.popleft()
                 self._held.pop(task.job, None)
                 return []
@@ -253,10 +252,13 @@ class FakeWorker:
         return self._compute(run, meeting)
 
     def _join(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
-        first = self.agent not in meeting.joined
-        meeting.joined.add(self.agent)
-        if first or meeting.joined != set(meeting.members):
+        if self.agent not in meeting.joined:
+            self.moves += 1
+            meeting.joined.add(self.agent)
             return []
+        if meeting.joined != set(meeting.members):
+            return []
+        self.moves += 1
         run.joined = True
         if run.step:
             self._remember(run.command.job, run.step)
@@ -271,6 +273,7 @@ class FakeWorker:
         if beat is None or not (last or run.beat(beat.end_step)):
             self.stalls += 1
             return []
+        self.moves += 1
         run.step = beat.end_step
         run.arrived = True
         meeting.arrived[self.agent] = beat.end_step
@@ -283,6 +286,7 @@ class FakeWorker:
         """The boundary: passed once all are there."""
         if any(meeting.arrived.get(member, 0) < run.step for member in meeting.members):
             return []
+        self.moves += 1
         run.arrived = False
         self._remember(run.command.job, run.step)
         beat = next(b for segment in run.segments for b in segment.beats() if b.end_step == run.step)
@@ -315,6 +319,7 @@ class FakeWorker:
         return [*events, self._end(run, EpochOutcome.FINISHED, "")]
 
     def _end(self, run: _Run, outcome: EpochOutcome, detail: str) -> EpochEnded:
+        self.moves += 1
         self._tasks.popleft()
         del self._runs[run.command.epoch]
         return EpochEnded(

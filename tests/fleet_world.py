@@ -194,10 +194,9 @@ class World:
         """One worker does the next piece."""
         if daemon.loading:
             return False
-        idle = daemon.worker.idle
-        events = daemon.worker.work()
-        daemon.up.extend(events)
-        return bool(events) or idle != daemon.worker.idle
+        moves = daemon.worker.moves
+        daemon.up.extend(daemon.worker.work())
+        return daemon.worker.moves != moves
 
     def answer_plan(self) -> bool:
         """One plan is computed."""

@@ -12,6 +12,7 @@ from polyrhythm.errors import UnreachableError
 from polyrhythm_coordinator.scheduling.admission import refuse, submit
 from polyrhythm_coordinator.scheduling.agents import check_heartbeats, connect, disconnect, lose, receive
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect
+from polyrhythm_coordinator.scheduling.epochs import tell_progress
 from polyrhythm_coordinator.scheduling.events import (
     AgentConnected,
     AgentDisconnected,
@@ -75,6 +76,8 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
 def _tick(turn: Turn) -> None:
     _allow_for_own_pause(turn)
     turn.state = replace(turn.state, last_tick_s=turn.now_s)
+    for epoch in tuple(turn.state.epochs.values()):
+        tell_progress(turn, epoch)  # what was held back because the last telling was just before
     check_heartbeats(turn)
     for hung in overdue(turn):
         if hung.agent in turn.state.agents:

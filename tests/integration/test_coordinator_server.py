@@ -1,0 +1,284 @@
+"""The coordinator as its clients and agents see it: real gRPC on a free port, fake agents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+import pytest
+import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from polyrhythm.codec.fleet import agent_view_from_proto
+from polyrhythm.codec.image import image_request_to_proto
+from polyrhythm.codec.job_events import job_event_from_proto
+from polyrhythm.codec.plan import explanation_from_proto
+from polyrhythm.errors import (
+    AgentsLostError,
+    AlreadyInUseError,
+    InvalidArgumentError,
+    NoAgentsError,
+    NotFoundError,
+    PolyrhythmError,
+    UnreachableError,
+)
+from polyrhythm.fleet import AgentState
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.job_events import (
+    AgentFailed,
+    ImageChunk,
+    ImageCompleted,
+    JobEvent,
+    Planned,
+    Progressed,
+    Queued,
+    Replanned,
+)
+from polyrhythm.messages import CancelEpoch, ForgetJob
+from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.server import IMAGE_SERVICE, Coordinator, coordinator
+from polyrhythm_coordinator.settings import make_settings
+from tests.fake_worker import PNG, FakeWorker, register
+from tests.fakes import FakeAgent, FakeFleet, error_of
+
+REQUEST = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A coordinator with its fake agents and a channel to it."""
+
+    server: Coordinator
+    fleet: FakeFleet
+    channel: grpc.aio.Channel
+
+    def generate(
+        self, request: ImageRequest = REQUEST, *, timeout_s: float | None = None
+    ) -> grpc.aio.UnaryStreamCall[image_pb2.GenerateRequest, image_pb2.GenerateResponse]:
+        stub = image_pb2_grpc.ImageServiceStub(self.channel)
+        return stub.Generate(image_pb2.GenerateRequest(image=image_request_to_proto(request)), timeout=timeout_s)
+
+
+@pytest_asyncio.fixture
+async def site() -> AsyncIterator[Site]:
+    async with coordinator(make_settings(port=0), Limits()) as server:
+        address = f"127.0.0.1:{server.port}"
+        fleet = FakeFleet(address)
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield Site(server=server, fleet=fleet, channel=channel)
+            await fleet.close()
+
+
+async def events_of(call: AsyncIterable[image_pb2.GenerateResponse]) -> list[JobEvent]:
+    return [job_event_from_proto(response) async for response in call]
+
+
+async def read_until(
+    call: AsyncIterable[image_pb2.GenerateResponse], condition: Callable[[JobEvent], bool]
+) -> list[JobEvent]:
+    events: list[JobEvent] = []
+    async for response in call:
+        events.append(job_event_from_proto(response))
+        if condition(events[-1]):
+            return events
+    raise AssertionError(f"the stream ended before that: {events}")
+
+
+async def error_from(call: AsyncIterable[image_pb2.GenerateResponse]) -> PolyrhythmError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await events_of(call)
+    return error_of(caught.value)
+
+
+def is_at(step: int) -> Callable[[JobEvent], bool]:
+    return lambda event: isinstance(event, Progressed) and event.step >= step
+
+
+async def test_a_picture_on_two_agents(site: Site) -> None:
+    await site.fleet.add("a")
+    await site.fleet.add("b")
+    events = await events_of(site.generate())
+    assert b"".join(event.data for event in events if isinstance(event, ImageChunk)) == PNG
+    (planned,) = [event for event in events if isinstance(event, Planned)]
+    assert planned.explanation.chosen.plan.agents == ("a", "b")
+    assert isinstance(events[-1], ImageCompleted)
+    assert [usage.steps for usage in events[-1].report.agents] == [40, 40]
+    assert events[-1].report.denoise_s > 0
+    assert all(agent.worker.stalls == 0 for agent in site.fleet.agents.values())
+
+
+async def test_a_second_request_waits_and_a_cancelled_one_makes_room(site: Site) -> None:
+    agent = await site.fleet.add("a")
+    agent.worker.pause_at = 8
+    first = site.generate()
+    await read_until(first, is_at(8))
+    second = site.generate()
+    events = await read_until(second, lambda event: isinstance(event, Queued))
+    assert events[-1] == Queued(position=1)
+    first.cancel()
+    events = await read_until(second, is_at(8))
+    assert Queued(position=0) in events
+    assert [type(command) for command in agent.worker.seen].count(CancelEpoch) == 1
+    site.fleet.pause_at(None)
+    rest = await events_of(second)
+    assert isinstance(rest[-1], ImageCompleted)
+    await agent.has_seen(ForgetJob, times=2)
+
+
+async def test_a_deadline_ends_the_job(site: Site) -> None:
+    agent = await site.fleet.add("a")
+    agent.worker.pause_at = 8
+    call = site.generate(timeout_s=0.5)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await events_of(call)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await agent.has_seen(CancelEpoch)
+    assert site.server.interpreter.state.jobs == {}
+
+
+async def test_an_agent_that_vanishes_in_mid_image(site: Site) -> None:
+    await site.fleet.add("a")
+    b = await site.fleet.add("b")
+    site.fleet.pause_at(12)
+    call = site.generate()
+    await read_until(call, is_at(12))
+    await b.vanish()
+    site.fleet.pause_at(None)
+    events = await events_of(call)
+    (replanned,) = [event for event in events if isinstance(event, Replanned)]
+    assert (replanned.begin_step, replanned.plan.agents) == (12, ("a",))
+    assert [event.agent for event in events if isinstance(event, AgentFailed)] == ["b"]
+    assert isinstance(events[-1], ImageCompleted)
+
+
+async def test_an_agent_that_hangs_in_mid_image(site: Site) -> None:
+    await site.fleet.add("a")
+    b = await site.fleet.add("b")
+    site.fleet.pause_at(12)
+    call = site.generate()
+    await read_until(call, is_at(12))
+    b.hang()
+    site.fleet.pause_at(None)
+    events = await events_of(call)
+    assert [event.plan.agents for event in events if isinstance(event, Replanned)] == [("a",)]
+    assert isinstance(events[-1], ImageCompleted)
+    await b.ended.wait()
+    assert isinstance(b.error, AgentsLostError)
+
+
+async def test_with_all_agents_gone_the_client_gets_a_typed_error_and_the_next_job_works(site: Site) -> None:
+    a = await site.fleet.add("a")
+    a.worker.pause_at = 12
+    call = site.generate()
+    await read_until(call, is_at(12))
+    await a.vanish()
+    assert isinstance(await error_from(call), AgentsLostError)
+    await site.fleet.add("a")
+    assert isinstance((await events_of(site.generate()))[-1], ImageCompleted)
+
+
+async def test_bad_input_names_its_field(site: Site) -> None:
+    await site.fleet.add("a")
+    error = await error_from(site.generate(ImageRequest(prompt="a red apple", width_px=63)))
+    assert isinstance(error, InvalidArgumentError)
+    assert [violation.field for violation in error.violations] == ["size"]
+    unknown = await error_from(site.generate(ImageRequest(prompt="a red apple", model="none")))
+    assert isinstance(unknown, NotFoundError)
+    stub = image_pb2_grpc.ImageServiceStub(site.channel)
+    assert isinstance(await error_from(stub.Generate(image_pb2.GenerateRequest())), InvalidArgumentError)
+
+
+async def test_without_agents(site: Site) -> None:
+    assert isinstance(await error_from(site.generate()), NoAgentsError)
+
+
+async def test_a_plan_is_explained(site: Site) -> None:
+    await site.fleet.add("a")
+    await site.fleet.add("b")
+    stub = image_pb2_grpc.ImageServiceStub(site.channel)
+    request = image_pb2.ExplainPlanRequest(image=image_request_to_proto(REQUEST))
+    response = await stub.ExplainPlan(request)
+    explanation = explanation_from_proto(response.explanation)
+    assert explanation.chosen.plan.agents == ("a", "b")
+    assert [candidate.label for candidate in explanation.runners_up] == ["solo a"]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ExplainPlan(image_pb2.ExplainPlanRequest())
+    assert isinstance(error_of(caught.value), InvalidArgumentError)
+
+
+async def test_agents_are_listed(site: Site) -> None:
+    await site.fleet.add("b", ready=False)
+    await site.fleet.add("a")
+    stub = fleet_pb2_grpc.FleetServiceStub(site.channel)
+
+    async def listed() -> list[tuple[AgentId, AgentState]]:
+        response = await stub.ListAgents(fleet_pb2.ListAgentsRequest())
+        return [(view.agent, view.state) for view in map(agent_view_from_proto, response.agents)]
+
+    while (found := await listed())[0][1] is not AgentState.READY:
+        pass
+    assert found == [("a", AgentState.READY), ("b", AgentState.LOADING)]
+
+
+async def test_live_is_not_ready(site: Site) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(site.channel)
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert (await stub.Check(health_pb2.HealthCheckRequest(service=""))).status == serving
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service=IMAGE_SERVICE))
+    assert (await watch.read()).status == not_serving
+    agent = await site.fleet.add("a")
+    assert (await watch.read()).status == serving
+    await agent.vanish()
+    assert (await watch.read()).status == not_serving
+    watch.cancel()
+
+
+async def test_services_can_be_asked_for(site: Site) -> None:
+    channel: Any = site.channel
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    call = stub.ServerReflectionInfo()
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    response = await call.read()
+    names = {service.name for service in response.list_services_response.service}
+    assert {"polyrhythm.v1.ImageService", "polyrhythm.v1.FleetService", "polyrhythm.agent.v1.AgentService"} <= names
+    call.cancel()
+
+
+async def test_a_name_is_taken_only_once(site: Site) -> None:
+    await site.fleet.add("a")
+    with pytest.raises(AlreadyInUseError):
+        await site.fleet.add("a")
+
+
+async def test_another_protocol_is_refused(site: Site) -> None:
+    agent = FakeAgent(site.fleet, FakeWorker(AgentId("old"), site.fleet.fabric))
+    with pytest.raises(InvalidArgumentError):
+        await agent.connect(register(AgentId("old"), protocol_version=99))
+    await agent.close()
+
+
+async def test_stopping_tells_clients_and_agents() -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(coordinator(make_settings(port=0), Limits()))
+        address = f"127.0.0.1:{server.port}"
+        fleet = FakeFleet(address)
+        channel = grpc.aio.insecure_channel(address)
+        agent = await fleet.add("a")
+        agent.worker.pause_at = 12
+        call = Site(server=server, fleet=fleet, channel=channel).generate()
+        await read_until(call, is_at(12))
+        stopped = asyncio.create_task(error_from(call))
+        await asyncio.sleep(0)
+        await stack.aclose()
+        assert isinstance(await stopped, UnreachableError)
+        await agent.ended.wait()
+        assert isinstance(agent.error, UnreachableError)
+        await fleet.close()
+        await channel.close()
