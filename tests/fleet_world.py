@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
+from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
@@ -23,6 +24,7 @@ from polyrhythm_coordinator.scheduling.effects import (
     Effect,
     EndJob,
     FailJob,
+    PlanTask,
     ReadinessChanged,
     SendCommand,
     Tell,
@@ -67,8 +69,13 @@ class Daemon:
 class World:
     """Core, agents and clients."""
 
-    def __init__(self, *agents: str, limits: Limits | None = None, per_row_s: dict[str, float] | None = None) -> None:
-        self.state = State(incarnation=1, limits=limits or Limits())
+    def __init__(
+        self,
+        *agents: str,
+        per_row_s: dict[str, float] | None = None,
+        planner: Callable[[PlanTask], Explanation] = explanation_of,
+    ) -> None:
+        self.state = State(incarnation=1, limits=Limits())
         self.now_s = 0.0
         self.fabric = FakeFabric()
         self.daemons: dict[str, Daemon] = {}
@@ -77,6 +84,7 @@ class World:
         self.plans: deque[ComputePlan] = deque()
         self.log: list[tuple[float, Event, tuple[Effect, ...]]] = []
         self._per_row_s = per_row_s or {}
+        self._planner = planner
         self._sessions = 0
         for agent in agents:
             self.connect(agent)
@@ -204,7 +212,7 @@ class World:
             return False
         effect = self.plans.popleft()
         try:
-            explanation = explanation_of(effect.task)
+            explanation = self._planner(effect.task)
         except PolyrhythmError as error:
             self.feed(PlanFailed(job=effect.job, number=effect.number, error=error))
         else:

@@ -1,0 +1,177 @@
+"""Scripts of events for the scheduling core, and how their traces are written down.
+
+``python -m tests.golden.coordinator_scripts`` writes the traces again; read the difference before it is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from polyrhythm.errors import CancelledError, PolyrhythmError
+from polyrhythm.explanation import Candidate, Explanation, Prediction
+from polyrhythm.facts import DeviceFacts, ModelFacts
+from polyrhythm.ids import EpochId
+from polyrhythm.image import ImageRequest, ImageSpec, Quality
+from polyrhythm.messages import Heartbeat, StartEpoch
+from polyrhythm.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.profile import Link, Profile
+from polyrhythm.reports import JobReport
+from polyrhythm.rows import ranges_from_counts
+from polyrhythm_coordinator.scheduling.effects import Effect, PlanTask, SendCommand, Tell
+from polyrhythm_coordinator.scheduling.events import AgentEventReceived, Event, Tick
+from tests.fleet_world import World
+
+TRACES = Path(__file__).parent / "coordinator_traces"
+HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=16)
+
+
+def even_plan(task: PlanTask) -> Explanation:
+    """A plan that does not change when the planner does: equal rows, two synchronous beats, then displaced ones."""
+    request = task.request
+    agents, begin, steps = request.agents, request.begin_step, request.image.steps
+    share, rest = divmod(request.row_count, len(agents))
+    rows = ranges_from_counts([share + (index < rest) for index in range(len(agents))])
+    assignments = tuple(Assignment(agent=agent, rows=held) for agent, held in zip(agents, rows, strict=True))
+    cuts = ((begin, begin + 4, Exchange.SYNCHRONOUS), (begin + 4, steps, Exchange.DISPLACED))
+    segments = tuple(
+        Segment(begin_step=first, end_step=last, beat_steps=2, exchange=exchange, assignments=assignments)
+        for first, last, exchange in cuts
+    )
+    plan = Plan(
+        version=request.version,
+        begin_step=begin,
+        steps=steps,
+        segments=segments,
+        encoder=agents[0],
+        decoder=agents[-1],
+    )
+    prediction = Prediction(encode_s=0.01, denoise_s=0.05 * (steps - begin), decode_s=0.02, agents=())
+    chosen = Candidate(label="even", plan=plan, prediction=prediction)
+    return Explanation(chosen=chosen, runners_up=(), exclusions=task.exclusions, profiles=request.profiles, links=())
+
+
+def one_picture() -> World:
+    """Two agents, one picture."""
+    world = World("a", "b", planner=even_plan)
+    world.run(world.submit(HIGH))
+    return world
+
+
+def a_worker_dies() -> World:
+    """The rest of a picture on the survivor."""
+    world = World("a", "b", planner=even_plan)
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 8
+    job = world.submit(HIGH)
+    world.settle()
+    world.kill_worker("b")
+    world.daemons["a"].worker.pause_at = None
+    world.run(job)
+    return world
+
+
+def a_daemon_falls_silent() -> World:
+    """Heartbeats stop, the epoch is aborted, the stream is ended."""
+    world = World("a", "b", planner=even_plan)
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 8
+    job = world.submit(HIGH)
+    world.settle()
+    world.daemons["b"].silent = True
+    world.daemons["b"].worker.hung = True
+    world.daemons["a"].worker.pause_at = None
+    world.run(job)
+    return world
+
+
+def cancelled_while_the_next_one_waits() -> World:
+    """The gang stops at a boundary and is used again by the next job."""
+    world = World("a", "b", planner=even_plan)
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 8
+    first, second = world.submit(HIGH), world.submit(HIGH)
+    world.settle()
+    world.cancel(first, CancelledError("the client ended the call"))
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = None
+    world.run(second)
+    return world
+
+
+SCRIPTS: dict[str, Callable[[], World]] = {
+    script.__name__: script
+    for script in (one_picture, a_worker_dies, a_daemon_falls_silent, cancelled_while_the_next_one_waits)
+}
+
+
+def render(world: World) -> str:
+    """A world's history, one line for each event and each effect; heartbeats and ticks without effect left out."""
+    return "".join(f"{line}\n" for line in _lines(world))
+
+
+def _lines(world: World) -> Iterator[str]:
+    for now_s, event, effects in world.log:
+        quiet = isinstance(event, Tick) or (
+            isinstance(event, AgentEventReceived) and isinstance(event.event, Heartbeat)
+        )
+        if effects or not quiet:
+            yield f"{now_s:.1f} {_event(event)}"
+            yield from (f"      {_effect(effect)}" for effect in effects)
+
+
+def _event(event: Event) -> str:
+    if isinstance(event, AgentEventReceived):
+        return f"{event.agent}: {_brief(event.event)}"
+    return _brief(event)
+
+
+def _effect(effect: Effect) -> str:
+    match effect:
+        case SendCommand(agent=agent, command=StartEpoch() as start):
+            held = f"root {start.root}, {len(start.segments)} segments, complete={start.complete}"
+            return f"-> {agent}: StartEpoch({start.epoch} of {start.gang} from {start.begin_step}, {held})"
+        case SendCommand(agent=agent, command=command):
+            return f"-> {agent}: {_brief(command)}"
+        case Tell(job=job, event=event):
+            return f"=> {job}: {_brief(event)}"
+        case _:
+            return f"!! {_brief(effect)}"
+
+
+def _brief(value: object) -> str:  # noqa: PLR0911 - one return a kind of value
+    """A value in one short line; what has traces of its own elsewhere is only named."""
+    match value:
+        case ModelFacts(model=name) | DeviceFacts(uuid=name):
+            return name
+        case ImageRequest(prompt=prompt) | ImageSpec(prompt=prompt):
+            return repr(prompt)
+        case EpochId() | PolyrhythmError():
+            return str(value)
+        case Explanation():
+            return f"{value.chosen.label}: {_brief(value.chosen.plan)}"
+        case PlanTask():
+            return f"from {value.request.begin_step} on {', '.join(value.request.agents)}"
+        case Plan():
+            return f"v{value.version} " + " | ".join(map(_brief, value.segments))
+        case Segment():
+            shares = " ".join(f"{share.agent}{share.rows}/{share.stride}" for share in value.assignments)
+            return f"{value.begin_step}..{value.end_step} {value.exchange} {shares}"
+        case Profile() | Link() | JobReport():
+            return type(value).__name__
+        case float():
+            return f"{value:.4g}"
+        case tuple():
+            return f"({', '.join(map(_brief, value))})"
+        case _ if is_dataclass(value):
+            inner = ", ".join(f"{field.name}={_brief(getattr(value, field.name))}" for field in fields(value))
+            return f"{type(value).__name__}({inner})"
+        case _:
+            return str(value)
+
+
+if __name__ == "__main__":
+    TRACES.mkdir(exist_ok=True)
+    for name, script in SCRIPTS.items():
+        (TRACES / f"{name}.txt").write_text(render(script()), encoding="utf-8")
