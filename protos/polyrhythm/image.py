@@ -14,7 +14,7 @@ from polyrhythm.plan import Plan
 
 STEPS_MIN = 1
 STEPS_MAX = 500
-"""Half of the thousand timesteps that models are trained on: every sampler still finds distinct noise levels for all."""
+"""Half of the thousand timesteps that models are trained on: every sampler finds a noise level for each."""
 GUIDANCE_MAX = 50.0
 COUNT_MAX = 64
 SEED_MAX = 2**63 - 1
