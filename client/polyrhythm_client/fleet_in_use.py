@@ -137,14 +137,15 @@ async def choose_agents(
 
 def describe_layout(agents: tuple[AgentLayout, ...], why: str) -> str:
     """One sentence about a fleet that is being started; emulated speeds are called so."""
-    if any(agent.emulate_speed is not None for agent in agents):
-        speeds = " : ".join(f"{1.0 if agent.emulate_speed is None else agent.emulate_speed:g}" for agent in agents)
+    speeds = [1.0 if agent.emulate_speed is None else agent.emulate_speed for agent in agents]
+    if any(speed < 1.0 for speed in speeds):
+        listed = " : ".join(f"{speed:g}" for speed in speeds)
         return (
-            f"starting a local fleet ({why}): {len(agents)} CPU agents at EMULATED speeds {speeds}, one thread each; "
+            f"starting a local fleet ({why}): {len(agents)} on the CPU at EMULATED speeds {listed}, one thread each; "
             "every figure below is of emulated devices"
         )
     parts = [
-        f"{agent.agent} on {agent.device}" + (f" with {agent.threads} threads" if agent.device == CPU else "")
+        f"{agent.agent} on {agent.device}" + (f" ({agent.threads} threads)" if agent.device == CPU else "")
         for agent in agents
     ]
     return f"starting a local fleet ({why}): {', '.join(parts)}"
