@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
-from polyrhythm.errors import AlreadyInUseError, PolyrhythmError
+from polyrhythm.errors import AlreadyInUseError, InvalidArgumentError, PolyrhythmError
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.listening import address_of, check_address
@@ -115,6 +115,7 @@ async def serve(settings: CoordinatorSettings) -> None:
 
     Raises:
         AlreadyInUseError: the port is taken.
+        InvalidArgumentError: host, port or lifeline cannot be used.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -168,14 +169,22 @@ async def _tick_forever(interpreter: Interpreter, interval_s: float) -> None:
 
 
 def _watch_lifeline(loop: asyncio.AbstractEventLoop, lifeline_fd: int, stop: asyncio.Event) -> None:
-    """Whoever started this process holds the other end; when it is gone, this process is not wanted any more."""
+    """Whoever started this process holds the other end; when it is gone, this process is not wanted any more.
+
+    Raises:
+        InvalidArgumentError: there is no such pipe.
+    """
 
     def readable() -> None:
         if not os.read(lifeline_fd, 4096):
             loop.remove_reader(lifeline_fd)
             stop.set()
 
-    loop.add_reader(lifeline_fd, readable)
+    try:
+        loop.add_reader(lifeline_fd, readable)
+    except OSError as error:
+        told = f"{lifeline_fd} is no open pipe: {error.strerror}"
+        raise InvalidArgumentError.of("--lifeline-fd", told) from error
 
 
 def _log_to_stderr(level: str) -> None:

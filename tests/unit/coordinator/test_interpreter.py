@@ -1,0 +1,108 @@
+"""The interpreter carries out what the core wants, in order, and survives a planner that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from polyrhythm.errors import AlreadyInUseError, InternalError, PolyrhythmError
+from polyrhythm.explanation import Explanation
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import Accepted, JobEvent
+from polyrhythm.messages import Welcome
+from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.outbox import Outbox
+from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.scheduling.effects import PlanTask
+from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state import State
+from tests.fake_worker import FakeFabric, FakeWorker, register
+
+
+async def broken_planner(_: PlanTask) -> Explanation:
+    raise ZeroDivisionError("in the middle of a search")
+
+
+async def planner(task: PlanTask) -> Explanation:
+    return explanation_of(task)
+
+
+def interpreter(compute_plan: Callable[[PlanTask], Awaitable[Explanation]] = planner) -> Interpreter:
+    return Interpreter(
+        state=State(incarnation=1, limits=Limits()),
+        clock=lambda: 0.0,
+        draw_seed=lambda: 3,
+        compute_plan=compute_plan,
+        observe=lambda _event, _effects: None,
+    )
+
+
+async def serve(core: Interpreter, name: str) -> None:
+    """One fake agent, directly at the interpreter."""
+    worker = FakeWorker(AgentId(name), FakeFabric())
+    session, commands = core.open_session(register(worker.agent))
+    core.receive(worker.agent, session, worker.ready())
+    async for command in commands:
+        events = worker.handle(command)
+        moves = None
+        while moves != worker.moves:
+            moves = worker.moves
+            events.extend(worker.work())
+        for event in events:
+            core.receive(worker.agent, session, event)
+
+
+async def collect(outbox: Outbox[JobEvent]) -> tuple[list[JobEvent], PolyrhythmError | None]:
+    events: list[JobEvent] = []
+    try:
+        async for event in outbox:
+            events.append(event)  # noqa: PERF401 - kept when the outbox ends with an error
+    except PolyrhythmError as error:
+        return events, error
+    return events, None
+
+
+async def test_a_picture() -> None:
+    core = interpreter()
+    agent = asyncio.create_task(serve(core, "a"))
+    await asyncio.sleep(0)
+    job, outbox = core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
+    events, error = await collect(outbox)
+    assert error is None
+    assert events[0] == Accepted(job=job)
+    assert core.state.jobs == {}
+    agent.cancel()
+
+
+async def test_a_planner_that_breaks_ends_the_job_only() -> None:
+    core = interpreter(broken_planner)
+    agent = asyncio.create_task(serve(core, "a"))
+    await asyncio.sleep(0)
+    _, outbox = core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
+    _, error = await collect(outbox)
+    assert isinstance(error, InternalError)
+    assert "in the middle of a search" in str(error)
+    assert core.state.agents[AgentId("a")].worker_ready
+    agent.cancel()
+
+
+async def test_a_refused_agent_gets_its_error_and_nothing_else() -> None:
+    core = interpreter()
+    _, commands = core.open_session(register(AgentId("a")))
+    _, refused = core.open_session(register(AgentId("a")))
+    commands.end()
+    assert [type(command) async for command in commands] == [Welcome]
+    with pytest.raises(AlreadyInUseError):
+        await anext(aiter(refused))
+
+
+async def test_nothing_follows_the_end_of_an_outbox() -> None:
+    outbox: Outbox[int] = Outbox()
+    outbox.put(1)
+    outbox.end()
+    outbox.put(2)
+    outbox.end(InternalError("late"))
+    assert [item async for item in outbox] == [1]
