@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from polyrhythm import __version__
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 
 ENVIRONMENT_PREFIX = "POLYRHYTHM_COORDINATOR_"
@@ -18,7 +19,7 @@ Accepts requests for pictures over gRPC, plans each picture on the agents that a
 It needs no GPU and no torch. Agents dial in; start it first, then one agent for each device:
 
   polyrhythm-coordinator --port 50051
-  polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 --model FOLDER
+  polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 --device cuda:0
   polyrhythm generate "red apple" --address 127.0.0.1:50051
 
 When it listens it prints one line: polyrhythm-coordinator ready on HOST:PORT. Everything else goes to standard error.
@@ -115,4 +116,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--lifeline-fd", metavar="N", help="end when the pipe behind this file descriptor ends")
     parser.add_argument("--log-level", metavar="LEVEL", help="debug, info (default), warning or error")
+    parser.add_argument("--version", action="version", version=f"polyrhythm {__version__}")
     return parser
