@@ -7,7 +7,7 @@ whole image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,7 @@ class SimulatedState:
     step: int
     x_BCHW: Tensor
     x0_BCHW: Tensor
+    history: tuple[int, ...]
 
 
 class PlanSimulator:
@@ -73,8 +74,25 @@ class PlanSimulator:
                 else:
                     self._displaced(step, segment)
                 states[step + 1] = SimulatedState(
-                    step=step + 1, x_BCHW=self._x_BCHW.clone(), x0_BCHW=self._x0_BCHW.clone()
+                    step=step + 1,
+                    x_BCHW=self._x_BCHW.clone(),
+                    x0_BCHW=self._x0_BCHW.clone(),
+                    history=tuple(self._history),
                 )
+        return states
+
+    def follow(self, plans: Sequence[Plan]) -> dict[int, SimulatedState]:
+        """States of a picture that was re-planned: each further plan goes on from its own first boundary."""
+        states: dict[int, SimulatedState] = {}
+        for plan in plans:
+            if plan.begin_step in states:
+                resumed = states[plan.begin_step]
+                self._x_BCHW, self._x0_BCHW = resumed.x_BCHW.clone(), resumed.x0_BCHW.clone()
+                self._history = list(resumed.history)
+            else:
+                self._x_BCHW = self._run.initial_noise()
+                self._history = [-1] * self._run.geometry.row_count
+            states |= self.simulate(plan)
         return states
 
     def _synchronous(self, step: int, segment: Segment) -> None:

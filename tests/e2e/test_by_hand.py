@@ -1,0 +1,82 @@
+"""A fleet started by hand, in three shells, on the model that ships: the same bytes as the embedded one, and its refusals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROMPT = "red apple on a blue background"
+BIN = Path(sys.executable).parent
+READY_TIMEOUT_S = 60.0
+
+
+def polyrhythm(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "polyrhythm"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=150, check=False)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a coordinator and two agents, each started by hand, can be asked."""
+    folder = tmp_path_factory.mktemp("logs")
+    with (folder / "coordinator.log").open("w") as log:
+        command = [str(BIN / "polyrhythm-coordinator"), "--port", "0"]
+        coordinator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert coordinator.stdout is not None
+    listening = coordinator.stdout.readline().split()[-1]
+    processes = [coordinator]
+    for name, speed in (("local-1", "0.5"), ("local-0", "1")):
+        command = [str(BIN / "polyrhythm-agent"), "--coordinator", listening, "--name", name]
+        with (folder / f"{name}.log").open("w") as log:
+            processes.append(subprocess.Popen([*command, "--threads", "1", "--emulate-speed", speed], stderr=log))
+    wait_until_ready(listening, folder)
+    yield listening
+    for process in reversed(processes):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=15) == 0
+
+
+def wait_until_ready(address: str, folder: Path) -> None:
+    """Asks again and again: listing has no watch, and each question takes a moment by itself."""
+    end_s = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        listed = polyrhythm("agents", "--address", address, "--json", cwd=folder)
+        states = [agent["state"] for agent in json.loads(listed.stdout)["agents"]] if listed.returncode == 0 else []
+        if states == ["ready", "ready"]:
+            return
+        assert time.monotonic() < end_s, listed.stdout + listed.stderr
+
+
+def test_the_embedded_fleet_gives_the_same_bytes(address: str, tmp_path: Path) -> None:
+    settings = ("--steps", "12", "--seed", "3", "-o", "hand.png", "--address", address)
+    by_hand = polyrhythm("generate", PROMPT, *settings, cwd=tmp_path)
+    assert by_hand.returncode == 0, by_hand.stderr
+    embedded = polyrhythm("generate", "--plan", "hand.png", "-o", "embedded.png", cwd=tmp_path)
+    assert embedded.returncode == 0, embedded.stderr
+    assert (tmp_path / "embedded.png").read_bytes() == (tmp_path / "hand.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "arguments", "field"),
+    [
+        (PROMPT, ("--size", "130x128"), "size"),
+        (PROMPT, ("--guidance", "99"), "guidance"),
+        (PROMPT, ("--model", "unheard-of"), "unheard-of"),
+        (" ".join(["apple"] * 400), (), "prompt"),
+    ],
+)
+def test_what_only_the_fleet_can_refuse(
+    address: str, prompt: str, arguments: tuple[str, ...], field: str, tmp_path: Path
+) -> None:
+    refused = polyrhythm("generate", prompt, *arguments, "--address", address, cwd=tmp_path)
+    assert refused.returncode in {1, 2}
+    assert field in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert list(tmp_path.iterdir()) == []

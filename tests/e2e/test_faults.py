@@ -1,0 +1,238 @@
+"""Processes that die or hang, and clients that leave, at random moments of a picture.
+
+Each moment must end in the right picture or in a typed error, in time, and leave the fleet able to make the next
+picture. The number of moments a kind is ``POLYRHYTHM_FAULT_MOMENTS`` (one in an ordinary test run), their seed
+``POLYRHYTHM_FAULT_SEED``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pytest
+import pytest_asyncio
+import torch
+from PIL import Image
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.job_events import Accepted, JobEvent, Planned, Replanned
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.ports import Denoiser
+from polyrhythm_client import Client, Picture
+from tests.e2e.processes import HurtableFleet
+from tests.simulator import PlanSimulator
+
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.asyncio(loop_scope="module")]
+
+MOMENTS = int(os.environ.get("POLYRHYTHM_FAULT_MOMENTS", "1"))
+SEED = int(os.environ.get("POLYRHYTHM_FAULT_SEED", "20"))
+STEPS = 24
+PIXEL_LEVELS = 1
+"""An fp32 picture of another arithmetic order may round a pixel the other way."""
+GRACE_S = 2.0
+GRACE_STEPS = 3
+PROMPT = "red apple on a blue background"
+
+
+def request(quality: Quality) -> ImageRequest:
+    return ImageRequest(prompt=PROMPT, steps=STEPS, seed=5, sampler=Sampler.DDIM, guidance=4.0, quality=quality)
+
+
+def spec(quality: Quality) -> ImageSpec:
+    return ImageSpec(
+        model="demo",
+        prompt=PROMPT,
+        width_px=128,
+        height_px=128,
+        steps=STEPS,
+        seed=5,
+        guidance=4.0,
+        sampler=Sampler.DDIM,
+        quality=quality,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one job that was hurt."""
+
+    kind: str
+    moment_s: float
+    outcome: str
+    replans: int
+    over_plan_s: float
+    allowed_s: float
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    torch.set_num_threads(1)
+    return load_denoiser(find_model("demo").path, model="demo", dtype=torch.float32)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
+    hurt = HurtableFleet((1.0, 0.5), tmp_path_factory.mktemp("fleet") / "stderr.log")
+    async with hurt:
+        async with Client(hurt.address) as client:
+            await client.picture(request(Quality.EXACT))  # measures the size once
+        yield hurt
+    assert hurt.survivors() == []
+
+
+def right_pixels(denoiser: Denoiser, picture: Picture, quality: Quality) -> bool:
+    """Whether a picture is what its own plans say, by the simulator."""
+    image = spec(quality)
+    with torch.inference_mode():
+        run = denoiser.start(image, denoiser.encode(image))
+        states = PlanSimulator(run).follow(picture.report.plans)
+        expected_HWC = denoiser.decode(states[STEPS].x_BCHW).permute(1, 2, 0).numpy().astype(int)
+    made_HWC = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
+    return bool(np.abs(made_HWC - expected_HWC).max() <= PIXEL_LEVELS)
+
+
+@dataclass(slots=True)
+class Watched:
+    """What a client saw of one job."""
+
+    events: list[tuple[float, JobEvent]]
+    picture: Picture | None = None
+    error: PolyrhythmError | None = None
+    end_s: float = 0.0
+
+    def first(self, kind: type[JobEvent]) -> float | None:
+        return next((at_s for at_s, event in self.events if isinstance(event, kind)), None)
+
+
+async def watch(client: Client, quality: Quality, started: asyncio.Event) -> Watched:
+    watched = Watched(events=[])
+
+    def note(event: JobEvent) -> None:
+        watched.events.append((time.monotonic(), event))
+        if isinstance(event, Planned):
+            started.set()
+
+    try:
+        watched.picture = await client.picture(request(quality), note)
+    except PolyrhythmError as error:
+        watched.error = error
+    watched.end_s = time.monotonic()
+    started.set()
+    return watched
+
+
+def time_allowed(watched: Watched, fault_s: float) -> tuple[float, float]:
+    """Predicted seconds of what was left to do after the fault, and what may come on top of it."""
+    explanation = next(event.explanation for _, event in watched.events if isinstance(event, Planned))
+    rows = explanation.chosen.plan.row_count
+    steps_s = [profile.forward_s(rows) for profile in explanation.profiles]
+    grace_s = GRACE_S + GRACE_STEPS * max(steps_s)
+    planned_s = watched.first(Planned)
+    assert planned_s is not None
+    if watched.error is not None:
+        return 0.0, grace_s
+    replans = [event for _, event in watched.events if isinstance(event, Replanned)]
+    if not replans:
+        return max(0.0, planned_s + explanation.chosen.prediction.total_s - fault_s), grace_s
+    # The survivor alone: the planner may only be faster than that.
+    survivors = set(replans[-1].plan.agents)
+    rest_s = min(
+        profile.encode_s + profile.decode_s + (STEPS - replans[-1].begin_step) * profile.forward_s(rows)
+        for profile in explanation.profiles
+        if profile.agent in survivors
+    )
+    return rest_s, grace_s
+
+
+async def hurt_once(fleet: HurtableFleet, denoiser: Denoiser, kind: str, chance: random.Random) -> Outcome:
+    """One job, one fault at a random moment of it."""
+    quality = chance.choice((Quality.EXACT, Quality.BALANCED))
+    agent = chance.choice(fleet.agents)
+    await fleet.until_ready()
+    started = asyncio.Event()
+    async with Client(fleet.address) as client:
+        job = asyncio.create_task(watch(client, quality, started))
+        await started.wait()
+        moment_s = chance.uniform(0.0, 2.0)
+        await asyncio.sleep(moment_s)  # the random moment is what is tested
+        target = fleet.worker(agent) if kind.startswith("worker") else fleet.daemon(agent)
+        fault_s = time.monotonic()
+        target.send_signal(signal.SIGKILL if kind.endswith("kill") else signal.SIGSTOP)
+        watched = await asyncio.wait_for(job, 60)
+        # The next job, while the hurt agent is still away.
+        following = await client.picture(request(Quality.EXACT))
+    assert await asyncio.to_thread(right_pixels, denoiser, following, Quality.EXACT)
+    if watched.picture is not None:
+        assert await asyncio.to_thread(right_pixels, denoiser, watched.picture, quality)
+    if kind == "daemon-stop":
+        fleet.daemon(agent).send_signal(signal.SIGCONT)
+    elif kind == "daemon-kill":
+        await fleet.reap_daemon(agent)
+        await fleet.start_daemon(agent)
+    await fleet.until_ready()
+    assert fleet.orphans() == []
+    rest_s, allowed_s = time_allowed(watched, fault_s)
+    outcome = "picture" if watched.picture is not None else str(watched.error.code if watched.error else "")
+    return Outcome(
+        kind=kind,
+        moment_s=round(moment_s, 3),
+        outcome=outcome,
+        replans=sum(isinstance(event, Replanned) for _, event in watched.events),
+        over_plan_s=round(watched.end_s - fault_s - rest_s, 3),
+        allowed_s=round(allowed_s, 3),
+    )
+
+
+@pytest.mark.parametrize("kind", ["worker-kill", "worker-stop", "daemon-kill", "daemon-stop"])
+async def test_a_hurt_process_costs_little_and_no_job(
+    fleet: HurtableFleet, denoiser: Denoiser, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = random.Random(f"{SEED} {kind}")
+    outcomes = []
+    for _ in range(MOMENTS):
+        outcome = await hurt_once(fleet, denoiser, kind, chance)
+        with capsys.disabled():
+            print(json.dumps(asdict(outcome)))  # noqa: T201 - the record of a long run
+        outcomes.append(outcome)
+    late = [outcome for outcome in outcomes if outcome.over_plan_s > outcome.allowed_s]
+    assert not late
+    assert all(outcome.outcome == "picture" for outcome in outcomes)  # one agent always survives
+
+
+async def test_a_client_that_leaves_stops_the_work(fleet: HurtableFleet, denoiser: Denoiser) -> None:
+    chance = random.Random(f"{SEED} disconnect")
+    for _ in range(MOMENTS):
+        await fleet.until_ready()
+        async with Client(fleet.address) as client:
+            async with aclosing(client.generate(request(Quality.BALANCED))) as events:
+                async for event in events:
+                    if isinstance(event, Accepted):
+                        break
+                moment_s = chance.uniform(0.0, 2.0)
+                deadline_s = time.monotonic() + moment_s
+                while (left_s := deadline_s - time.monotonic()) > 0:
+                    try:
+                        await asyncio.wait_for(anext(events), left_s)
+                    except (TimeoutError, StopAsyncIteration):
+                        break
+            left_at_s = time.monotonic()
+            following = await client.picture(request(Quality.EXACT))
+            explanation = following.explanation
+            assert explanation is not None
+            step_s = max(p.forward_s(explanation.chosen.plan.row_count) for p in explanation.profiles)
+            beyond_s = time.monotonic() - left_at_s - explanation.chosen.prediction.total_s
+        assert beyond_s <= GRACE_S + GRACE_STEPS * step_s
+        assert await asyncio.to_thread(right_pixels, denoiser, following, Quality.EXACT)
+        assert fleet.orphans() == []
