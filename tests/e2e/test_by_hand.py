@@ -1,4 +1,4 @@
-"""A fleet started by hand, in three shells, on the model that ships: the same bytes as the embedded one, and its refusals."""
+"""A fleet started by hand, in three shells, on the model that ships: the bytes of an embedded one, and its refusals."""
 
 from __future__ import annotations
 
