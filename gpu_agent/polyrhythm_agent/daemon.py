@@ -83,7 +83,7 @@ def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[
         registration=Register(
             agent=AgentId(settings.name),
             protocol_version=PROTOCOL_VERSION,
-            software=software_versions(),
+            software=(*software_versions(), *_threads(preflight)),
             device=preflight.device,
         ),
         worker_command=(sys.executable, "-m", "polyrhythm_agent.worker", "--settings", preflight.worker.to_json()),
@@ -94,6 +94,11 @@ def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[
         connect_timeout_s=settings.connect_timeout_s,
         lifeline_fd=settings.lifeline_fd,
     )
+
+
+def _threads(preflight: Preflight) -> tuple[tuple[str, str], ...]:
+    """Compute threads of a CPU: they decide the order of its sums, and so a picture's last bits."""
+    return (("threads", str(preflight.worker.threads)),) if preflight.worker.device == "cpu" else ()
 
 
 async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:
