@@ -13,7 +13,9 @@ from polyrhythm.image import ImageSpec
 from polyrhythm.profile import Profile, Workload
 
 SMOOTHING = 0.1
-"""Weight of a new beat in the moving average."""
+"""Weight of a new beat in the moving average. The first beats weigh more, so that a bad profile is made good at once."""
+PROFILE_BEATS = 2
+"""How many beats the profile itself counts for."""
 HYSTERESIS = 0.05
 """The average must leave the scale in use by this share before plans see it, so that plans do not flap."""
 RATIO_MIN, RATIO_MAX = 0.2, 5.0
@@ -38,11 +40,13 @@ class MeasuredProfile:
 
     Attributes:
         measured: as the agent measured it.
+        beats: how many of them there were.
         average: moving average of measured over predicted busy time.
         scale: that average as plans see it.
     """
 
     measured: Profile
+    beats: int = 0
     average: float = 1.0
     scale: float = 1.0
 
@@ -57,9 +61,10 @@ class MeasuredProfile:
         predicted_s = active_steps * self.measured.forward_s(rows)
         if predicted_s <= 0 or not RATIO_MIN <= busy_s / predicted_s <= RATIO_MAX:
             return self
-        average = (1 - SMOOTHING) * self.average + SMOOTHING * busy_s / predicted_s
+        weight = max(SMOOTHING, 1 / (PROFILE_BEATS + self.beats + 1))
+        average = (1 - weight) * self.average + weight * busy_s / predicted_s
         scale = average if abs(average / self.scale - 1) > HYSTERESIS else self.scale
-        return replace(self, average=average, scale=scale)
+        return replace(self, beats=self.beats + 1, average=average, scale=scale)
 
     def for_agent(self, agent: AgentId) -> Profile:
         """The profile as plans see it, under the agent's present name."""

@@ -110,6 +110,8 @@ def _refine(turn: Turn, job: Job, plan: Plan, agent: AgentId, report: BeatReport
 
 def _extended(turn: Turn, epoch: Epoch) -> Epoch:
     """Sends the segments that are due and have not been sent."""
+    if epoch.segments_sent == len(epoch.plan.segments):
+        return epoch
     due = segments_due(epoch.plan, max(run.boundary for run in epoch.members.values()))
     if due <= epoch.segments_sent or epoch.stage is EpochStage.ABORTING:
         return epoch

@@ -49,6 +49,15 @@ def test_a_lasting_deviation_is_followed() -> None:
     assert seen.encode_s == 0.1
 
 
+def test_the_first_beats_weigh_most() -> None:
+    known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
+    averages: list[float] = []
+    for _ in range(4):
+        known = known.refined(rows=4, active_steps=1, busy_s=0.04 * 1.6)
+        averages.append(known.average)
+    assert averages == pytest.approx([1.2, 1.3, 1.36, 1.4])
+
+
 @pytest.mark.parametrize(("rows", "active_steps", "busy_s"), [(0, 0, 0.0), (4, 1, 4.0), (4, 1, 0.0)])
 def test_beats_that_say_nothing_are_left_out(rows: int, active_steps: int, busy_s: float) -> None:
     known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
