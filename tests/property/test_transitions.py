@@ -18,12 +18,14 @@ from polyrhythm_coordinator.scheduling.effects import Tell
 from tests.fleet_world import World
 
 AGENTS = ("a", "b", "c")
+PAUSES = ("pause", "go_on")
 FAULTS = ("kill_worker", "kill_worker_unnoticed", "kill_daemon", "stop_daemon", "hang_worker", "mute", "fail")
 REPAIRS = ("connect", "load", "continue_daemon")
 CLIENTS = ("submit", "submit_two", "explain", "cancel")
 PROGRESS = ("down", "up", "work", "plan", "tick", "settle")
 ACTIONS = st.tuples(
-    st.sampled_from(PROGRESS * 5 + REPAIRS * 2 + CLIENTS * 2 + FAULTS), st.integers(min_value=0, max_value=11)
+    st.sampled_from(PROGRESS * 5 + PAUSES * 2 + REPAIRS * 2 + CLIENTS * 2 + FAULTS),
+    st.integers(min_value=0, max_value=11),
 )
 FAIR_S = 600.0
 """Longer than every patience of the core in a row."""
@@ -78,6 +80,12 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
             daemon.silent = True
         case "continue_daemon":
             daemon.silent = False
+        case "pause":
+            for other in world.daemons.values():
+                other.worker.pause_at = number
+        case "go_on":
+            for other in world.daemons.values():
+                other.worker.pause_at = None
         case "hang_worker":
             daemon.worker.hung = True
         case "mute":

@@ -13,7 +13,7 @@ from polyrhythm.image import ImageSpec
 from polyrhythm.profile import Profile, Workload
 
 SMOOTHING = 0.1
-"""Weight of a new beat in the moving average. The first beats weigh more, so that a bad profile is made good at once."""
+"""Weight of a new beat in the moving average. The first beats weigh more, so that a bad profile is soon made good."""
 PROFILE_BEATS = 2
 """How many beats the profile itself counts for."""
 HYSTERESIS = 0.05
