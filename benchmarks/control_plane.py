@@ -18,12 +18,11 @@ from pathlib import Path
 
 import psutil
 from control_plane_study import AIM_SHARE, ControlPlaneCost, Interval, cost_of
-from fleet import pinned_fleet
+from fleet import PinnedFleet, pinned_fleet
 from machine import read_machine
 from rich.console import Console
 
 from polyrhythm.image import ImageRequest
-from polyrhythm_client.client import Client
 
 RESULTS = Path(__file__).parent / "results"
 SPEEDS = (1.0, 0.5)
@@ -49,24 +48,24 @@ async def measure(jobs: int, idle_s: float, model: str) -> ControlPlaneCost:
     Raises:
         PolyrhythmError: the fleet does not start or a job fails.
     """
-    async with pinned_fleet(SPEEDS, model) as (client, fleet):
-        await _run_jobs(client, 1)  # measures the devices and forms the gang
+    async with pinned_fleet(SPEEDS, model) as fleet:
+        await _run_jobs(fleet, 1)  # measures the devices and forms the gang
         processes = [psutil.Process(pid) for pid in fleet.pids]
         before = _read(processes)
         await asyncio.sleep(idle_s)
         idle = _since(before, _read(processes))
         before = _read(processes)
-        denoise_s, computing_s = await _run_jobs(client, jobs)
+        denoise_s, computing_s = await _run_jobs(fleet, jobs)
         work = _since(before, _read(processes))
     return cost_of(idle, work, denoise_s=denoise_s, computing_s=computing_s, devices=len(SPEEDS))
 
 
-async def _run_jobs(client: Client, count: int) -> tuple[list[float], list[float]]:
+async def _run_jobs(fleet: PinnedFleet, count: int) -> tuple[list[float], list[float]]:
     """Denoising seconds of each job, and those of encoding, denoising and decoding."""
     denoise_s: list[float] = []
     computing_s: list[float] = []
     for seed in range(count):
-        report = (await client.picture(ImageRequest(prompt=PROMPT, seed=seed))).report
+        report = (await fleet.picture(ImageRequest(prompt=PROMPT, seed=seed))).report
         denoise_s.append(report.denoise_s)
         computing_s.append(report.encode_s + report.denoise_s + report.decode_s)
     return denoise_s, computing_s

@@ -49,7 +49,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--pairs", type=int, default=10, metavar="N", help="drawn beside the two named ones")
     parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="rounds after a warm-up round")
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), metavar="N", help="for quality; 0 to leave it out")
-    parser.add_argument("--quick", action="store_true", help="no drawn pairs, 2 rounds, 3 prompts, into build/")
+    parser.add_argument(
+        "--quick", action="store_true", help="no drawn pairs, 2 rounds, 2 prompts, 20 steps, into build/"
+    )
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
     parser.add_argument("--model", default="demo", help="'demo' or a folder in diffusers format")
@@ -57,7 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--show", type=Path, metavar="JSON", help="only show an earlier result again")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.pairs, options.repetitions, options.prompts = 0, 2, 3
+        options.pairs, options.repetitions, options.prompts, options.steps = 0, 2, 2, 20
     if options.repetitions < 1 or options.pairs < 0 or options.prompts < 0:
         parser.error("--repetitions must be at least 1, --pairs and --prompts must not be negative")
     options.output = options.output or (QUICK_RESULTS if options.quick else RESULTS)
@@ -69,8 +71,8 @@ def opener(model: str) -> OpenFleet:
 
     @asynccontextmanager
     async def open_fleet(speeds: tuple[float, ...]) -> AsyncIterator[PictureMaker]:
-        async with pinned_fleet(speeds, model) as (client, _):
-            yield client
+        async with pinned_fleet(speeds, model) as fleet:
+            yield fleet
 
     return open_fleet
 

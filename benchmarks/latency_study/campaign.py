@@ -36,7 +36,7 @@ class PlanNotFollowedError(InternalError):
 
 
 class PictureMaker(Protocol):
-    """What the study asks of a fleet; ``polyrhythm_client.Client`` does it."""
+    """What the study asks of a fleet."""
 
     async def agents(self) -> tuple[AgentView, ...]:
         """Lists the connected agents."""
@@ -48,6 +48,10 @@ class PictureMaker(Protocol):
 
     async def picture(self, request: ImageRequest) -> Picture:
         """Makes one picture."""
+        ...
+
+    def core_wait_s(self) -> float:
+        """Seconds so far in which compute threads could have run but did not have their core, all devices together."""
         ...
 
 
@@ -138,9 +142,11 @@ async def run_rounds(
         for round_index in range(-WARM_UP_ROUNDS, repetitions):
             for variant in round_order(seed, pair, round_index):
                 prompt_index = max(0, round_index)
+                waited_s = fleet.core_wait_s()
                 picture, pixels_HW3 = await _follow(fleet, job, prompt_index, planned[variant].plan)
+                waited_s = fleet.core_wait_s() - waited_s
                 if round_index >= 0:
-                    yield run_of(variant, round_index, picture.report, pixels_HW3)
+                    yield run_of(variant, round_index, picture.report, pixels_HW3, core_wait_s=waited_s)
 
 
 def round_order(seed: str, pair: SpeedPair, round_index: int) -> tuple[Variant, ...]:

@@ -30,6 +30,8 @@ class Run:
         busy_s: of each device that took part.
         wait_s: the same for waiting.
         sent_bytes: the same for bytes.
+        core_wait_s: seconds in which compute threads could have run but something else had their core, all devices
+            together, encoding and decoding included.
         pixels_sha256: of the picture.
     """
 
@@ -42,10 +44,11 @@ class Run:
     busy_s: dict[AgentId, float]
     wait_s: dict[AgentId, float]
     sent_bytes: dict[AgentId, int]
+    core_wait_s: float
     pixels_sha256: str
 
 
-def run_of(variant: Variant, round_index: int, report: JobReport, pixels_HW3: Pixels) -> Run:
+def run_of(variant: Variant, round_index: int, report: JobReport, pixels_HW3: Pixels, *, core_wait_s: float) -> Run:
     """Takes the numbers of one job."""
     return Run(
         variant=variant,
@@ -57,6 +60,7 @@ def run_of(variant: Variant, round_index: int, report: JobReport, pixels_HW3: Pi
         busy_s={usage.agent: usage.busy_s for usage in report.agents},
         wait_s={usage.agent: usage.wait_s for usage in report.agents},
         sent_bytes={usage.agent: usage.sent_bytes for usage in report.agents},
+        core_wait_s=core_wait_s,
         pixels_sha256=sha256_of(pixels_HW3),
     )
 
@@ -86,6 +90,7 @@ class Row:
         to_solo_paired: ratio within each round.
         utilisation: share of both devices' time spent computing.
         wait_s: median seconds blocked, a device each.
+        core_wait_s: median seconds without a core though runnable, all devices together.
         sent_bytes: of all devices together.
         bytes_as_predicted: whether every run sent exactly what the plan says.
         ideal_to_equal: ``to_equal`` if rows cost in proportion and messages nothing.
@@ -107,6 +112,7 @@ class Row:
     to_solo_paired: Spread
     utilisation: Spread
     wait_s: tuple[float, ...]
+    core_wait_s: float
     sent_bytes: int
     bytes_as_predicted: bool
     ideal_to_equal: float
@@ -178,6 +184,7 @@ def _row(
             [utilisation(list(run.busy_s.values()), run.denoise_s, len(pair.speeds)) for run in runs]
         ),
         wait_s=tuple(median(run.wait_s[agent] for run in runs) for agent in planned.plan.agents),
+        core_wait_s=median(run.core_wait_s for run in runs),
         sent_bytes=sum(runs[0].sent_bytes.values()),
         bytes_as_predicted=all(run.sent_bytes == predicted_bytes for run in runs),
         ideal_to_equal=ideal_s[variant] / ideal_s[Variant.EQUAL],

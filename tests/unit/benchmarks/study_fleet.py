@@ -120,6 +120,9 @@ class CalculatedFleet:
         )
         return Picture(png=png_of(request.plan, request.seed or 0), report=report, explanation=None)
 
+    def core_wait_s(self) -> float:
+        return 0.25 * len(self.requests)
+
     def plan_request(self, request: ImageRequest) -> PlanRequest:
         image = resolve(request, FACTS, seed=0)
         workload = Workload(model="tiny", width_px=image.width_px, height_px=image.height_px, batch=2)

@@ -63,6 +63,7 @@ async def test_rounds_are_interleaved_and_the_warm_up_round_does_not_count() -> 
     for index in range(3):
         of_round = runs[index * len(Variant) : (index + 1) * len(Variant)]
         assert {run.round_index for run in of_round} == {index}
+        assert {run.core_wait_s for run in of_round} == {0.25}
         assert sorted(run.variant for run in of_round) == sorted(Variant)
 
 

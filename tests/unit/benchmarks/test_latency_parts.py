@@ -176,6 +176,7 @@ def row(variant: Variant, *, slow_speed: float = 0.5, to_equal: float = 0.5, to_
         to_solo_paired=even,
         utilisation=even,
         wait_s=(0.1, 0.2),
+        core_wait_s=0.0,
         sent_bytes=1_500_000,
         bytes_as_predicted=True,
         ideal_to_equal=0.53,
