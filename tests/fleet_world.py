@@ -242,8 +242,9 @@ class World:
                 moved = True
         return moved
 
-    def _replace_worker(self, daemon: Daemon) -> None:
-        self.fabric.break_off(daemon.agent)
+    def _replace_worker(self, daemon: Daemon, *, noticed_by_peers: bool = True) -> None:
+        if noticed_by_peers:
+            self.fabric.break_off(daemon.agent)
         daemon.worker = FakeWorker(daemon.agent, self.fabric, per_row_s=self._per_row_s.get(daemon.agent, 0.01))
         daemon.down.clear()
 
@@ -256,7 +257,8 @@ class World:
             case DisconnectAgent(agent=agent, session=session):
                 daemon = self.daemons[agent]
                 if daemon.session == session:
-                    self._replace_worker(daemon)
+                    # A stopped daemon does not see the end of its stream: its worker's peers wait on.
+                    self._replace_worker(daemon, noticed_by_peers=not daemon.silent)
                     daemon.session = None
                     daemon.loading = True
                     daemon.up.clear()

@@ -261,6 +261,26 @@ def test_if_no_member_of_the_best_plan_holds_the_state_its_holders_go_on_alone()
     ]
 
 
+def test_a_newcomer_that_would_encode_gets_the_state_from_a_survivor() -> None:
+    world = World("a", "b", "c", per_row_s={"c": 0.02})
+    measured = world.submit(HIGH, explain_only=True)
+    world.run(measured)
+    world.kill_daemon("a")
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 12
+    job = world.submit(HIGH)
+    world.settle()
+    world.connect("a")
+    world.load("a")
+    world.kill_worker("c")
+    go_on(world)
+    world.run(job)
+    first, second = world.sent("b", StartEpoch)
+    assert (first.members, second.members) == (("b", "c"), ("a", "b"))
+    plans = report_of(world, job).report.plans
+    assert (plans[-1].encoder, second.root, second.begin_step) == ("a", "b", 12)
+
+
 def test_links_of_a_gang_are_kept_for_the_planner() -> None:
     world, job = at_step(12, "a", "b")
     assert set(world.state.links) == {("FAKE-a", "FAKE-b"), ("FAKE-b", "FAKE-a")}
