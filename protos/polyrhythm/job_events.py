@@ -81,6 +81,7 @@ class ReplanReason(StrEnum):
     """Why a running picture got a new plan."""
 
     AGENT_LOST = "agent_lost"
+    EPOCH_FAILED = "epoch_failed"
     AGENT_JOINED = "agent_joined"
     AGENT_DRAINED = "agent_drained"
     SPEED_CHANGED = "speed_changed"

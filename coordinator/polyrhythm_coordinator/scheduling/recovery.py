@@ -163,8 +163,9 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
         if run.ended is not None and agent not in picture.lost
     }
     begin_step = resume_step(held.values(), picture.image.steps)
-    failures = 0
+    failures, reason = 0, ReplanReason.AGENT_LOST
     if not any(run.lost is not None for run in epoch.members.values()):
+        reason = ReplanReason.EPOCH_FAILED
         failures = 1 if begin_step > epoch.plan.begin_step else picture.failures + 1
         _tell_failure(turn, job.job, epoch)
     if failures >= turn.limits.failures_max:
@@ -176,7 +177,7 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
         begin_step=begin_step,
         reached=held,
         failures=failures,
-        replan=ReplanReason.AGENT_LOST,
+        replan=reason,
     )
     turn.put_job(replace(job, picture=picture, phase=Preparing(since_s=turn.now_s)))
 

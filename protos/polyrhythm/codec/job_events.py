@@ -39,6 +39,7 @@ REPLAN_REASONS = EnumTable(
         ReplanReason.AGENT_JOINED: image_pb2.REPLAN_REASON_AGENT_JOINED,
         ReplanReason.AGENT_DRAINED: image_pb2.REPLAN_REASON_AGENT_DRAINED,
         ReplanReason.SPEED_CHANGED: image_pb2.REPLAN_REASON_SPEED_CHANGED,
+        ReplanReason.EPOCH_FAILED: image_pb2.REPLAN_REASON_EPOCH_FAILED,
     },
 )
 
