@@ -1,10 +1,10 @@
 """A worker process without torch, for tests of its daemon: speaks the channel, computes nothing, misbehaves on demand.
 
-    python fake_worker_process.py [--mute] [--never-ready] [--exit CODE] [--stop-self] [--deaf] [--child] --channel-fd N
+    python fake_worker_process.py [--mute] [--never-ready] ... --channel-fd N
 
 An epoch is joined at once and then goes on until it is told to end; its steps are made by texts to count: the text
-``step 3`` reports step 3, ``end`` ends the epoch, ``crash`` kills this process, ``nonsense`` sends bytes without
-meaning.
+``step 3`` reports step 3, ``end`` ends the epoch, ``crash`` kills this process, ``freeze``
+stops it, ``nonsense`` sends bytes without meaning.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--mute", action="store_true", help="no heartbeat")
     parser.add_argument("--never-ready", action="store_true")
+    parser.add_argument("--hang-up", action="store_true", help="closes the channel instead of getting ready")
     parser.add_argument("--exit", type=int, help="exit with this code at once")
     parser.add_argument("--deaf", action="store_true", help="ignores aborts")
     parser.add_argument("--stubborn", action="store_true", help="stays when the channel ends")
@@ -103,7 +104,9 @@ def main() -> None:
     worker = FakeWorker(channel, deaf=arguments.deaf)
     on_end = (lambda reason: None) if arguments.stubborn else (lambda reason: os._exit(0))
     channel.listen(worker.take, on_end)
-    if not arguments.never_ready:
+    if arguments.hang_up:
+        channel.close()
+    elif not arguments.never_ready:
         channel.send(WorkerReady(models=()))
     threading.Event().wait()
 

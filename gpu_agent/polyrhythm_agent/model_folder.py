@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,12 @@ def _check_folder(path: Path) -> None:
         raise _error(f"{path} is no model in diffusers format: {_INDEX} is no JSON ({error})") from error
     if not isinstance(described, dict) or "_class_name" not in described:
         raise _error(f"{path} is no model in diffusers format: {_INDEX} names no pipeline")
-    if not any(path.glob("*/*.safetensors")):
+    weights = sorted(path.glob("*/*.safetensors"))
+    if not weights:
         raise _error(f"{path} holds no safetensors weights; other formats are not loaded, since they can run code")
+    for file in weights:
+        if not os.access(file, os.R_OK):
+            raise _error(f"{file} may not be read by this user")
 
 
 def _error(description: str) -> InvalidArgumentError:

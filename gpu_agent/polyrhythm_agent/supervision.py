@@ -20,7 +20,7 @@ from polyrhythm_agent.errors import WorkerStartError
 
 _RECEIVE_BYTES = 256 * 1024
 _DRAIN_S = 1.0
-_LEAVE_S = 1.0
+_LEAVE_S = 2.0
 _STANDARD_ERROR_FD = 2
 
 
@@ -51,26 +51,27 @@ class WorkerProcess:
             WorkerStartError: the operating system refuses.
         """
         ours, theirs = socket.socketpair()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                "--channel-fd",
-                str(theirs.fileno()),
-                stdin=DEVNULL,
-                stdout=_STANDARD_ERROR_FD,  # standard output belongs to whoever reads the daemon's
-                pass_fds=[theirs.fileno()],
-                env=dict(environment),
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            raise WorkerStartError(f"{command[0]} cannot be started: {error}") from error
-        finally:
-            theirs.close()
+        with theirs, contextlib.ExitStack() as undo:
+            # Before the process is there: whoever cancels this coroutine leaves no process without an owner.
+            reader, writer = await asyncio.open_connection(sock=ours)
+            undo.callback(writer.close)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    "--channel-fd",
+                    str(theirs.fileno()),
+                    stdin=DEVNULL,
+                    stdout=_STANDARD_ERROR_FD,  # standard output belongs to whoever reads the daemon's
+                    pass_fds=[theirs.fileno()],
+                    env=dict(environment),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise WorkerStartError(f"{command[0]} cannot be started: {error}") from error
+            undo.pop_all()
         if pin_core is not None:
             with contextlib.suppress(ProcessLookupError):  # it has ended already; that is seen elsewhere
                 os.sched_setaffinity(process.pid, {pin_core})
-        reader, writer = await asyncio.open_connection(sock=ours)
         return cls(process, reader, writer)
 
     @property
@@ -96,6 +97,8 @@ class WorkerProcess:
             if self._complaint is None:
                 # A worker that closed its channel is on its way out, and says more with its own exit code.
                 await asyncio.wait([ending], timeout=_LEAVE_S)
+                if not ending.done():
+                    self._complaint = f"it closed its channel and did not end within {_LEAVE_S:g} s"
             self.kill()
             await ending
             # What it said last is still in the socket.

@@ -175,16 +175,16 @@ async def test_a_held_back_step_goes_out_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "text", "reason"),
+    ("text", "reason"),
     [
-        ((), "crash", "the worker ended: signal SIGKILL"),
-        ((), "freeze", "no heartbeat of the worker for 0.4 s"),
-        ((), "nonsense", "the worker ended: it sent nonsense"),
+        ("crash", "the worker ended: signal SIGKILL"),
+        ("freeze", "no heartbeat of the worker for 0.4 s"),
+        ("nonsense", "the worker ended: it sent nonsense"),
     ],
 )
-async def test_a_lost_worker_is_told_and_replaced(options: tuple[str, ...], text: str, reason: str) -> None:
+async def test_a_lost_worker_is_told_and_replaced(text: str, reason: str) -> None:
     service = FakeAgentService()
-    async with serving(service) as port, running(parts_of(port, *options)):
+    async with serving(service) as port, running(parts_of(port)):
         session = await in_epoch(service)
         session.say(tell(text))
         assert (await session.hear(WorkerLost)).reason.startswith(reason)
@@ -232,6 +232,15 @@ async def test_a_worker_that_never_gets_ready_is_killed() -> None:
         session = await service.next_session()
         await session.hear(Register)
         assert (await session.hear(WorkerLost)).reason == "the worker was not ready within 0.5 s"
+
+
+async def test_a_worker_that_hangs_up_and_stays_is_killed() -> None:
+    service = FakeAgentService()
+    async with serving(service) as port, running(parts_of(port, "--hang-up", "--stubborn")):
+        session = await service.next_session()
+        await session.hear(Register)
+        reason = "the worker ended: it closed its channel and did not end within 2 s"
+        assert (await session.hear(WorkerLost)).reason == reason
 
 
 async def test_an_executable_that_is_missing_is_told() -> None:

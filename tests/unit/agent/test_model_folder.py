@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_an_installation_without_the_demo_model_says_so(tmp_path: Path) -> None:
 def test_what_is_no_model_is_refused(tmp_path: Path, index: str | None, weights: str | None, expected: str) -> None:
     folder = make_model(tmp_path / "m", index=index, weights=weights)
     with pytest.raises(InvalidArgumentError, match=expected):
+        find_model(str(folder))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_weights_that_may_not_be_read_are_named(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    (folder / "transformer" / "weights.safetensors").chmod(0)
+    with pytest.raises(InvalidArgumentError, match=r"weights.safetensors may not be read by this user"):
         find_model(str(folder))
 
 
