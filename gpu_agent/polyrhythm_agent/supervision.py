@@ -103,6 +103,8 @@ class WorkerProcess:
             await ending
             # What it said last is still in the socket.
             await asyncio.wait([hearing], timeout=_DRAIN_S)
+            if hearing.done():
+                hearing.result()  # an error of ours in handling an event must not pass for an end of the worker
         finally:
             hearing.cancel()
             ending.cancel()
