@@ -20,6 +20,8 @@ from demo_model.checkpoint import load_checkpoint
 from demo_model.denoiser import Recipe, Stage, Training, train_denoiser
 from demo_model.evaluate import evaluate
 from demo_model.export import export_pipeline
+from demo_model.text import CaptionTable, TokenTable, new_tokenizer
+from demo_model.text_training import ready_text_encoder
 from diffusers import AutoencoderKL
 
 CALIBRATION_SEED = 99
@@ -82,12 +84,15 @@ def main() -> None:
         print(numbers)
         return
     vae = ready_autoencoder(arguments)
+    tokenizer = new_tokenizer()
+    text_encoder = ready_text_encoder(arguments.work_dir, tokenizer, seed=arguments.seed)
     if arguments.export is None:
-        train_denoiser(arguments.work_dir, vae, recipe_of(arguments))
+        captions = CaptionTable(text_encoder, TokenTable(tokenizer))
+        train_denoiser(arguments.work_dir, vae, captions, recipe_of(arguments))
         return
     training = Training.start(arguments.seed, arguments.peak_rate)
     step = load_checkpoint(arguments.work_dir / "denoiser.pt", training.parts())
-    size_bytes = export_pipeline(vae, training.average.module, arguments.export)
+    size_bytes = export_pipeline(vae, text_encoder, training.average.module, arguments.export)
     print(f"exported step {step}: {size_bytes} bytes in {arguments.export}")
 
 

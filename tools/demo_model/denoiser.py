@@ -1,13 +1,15 @@
-"""The demo model's denoiser and text encoder: their shape and their joint training.
+"""The demo model's denoiser: its shape and its training.
 
-Owns the loss, the optimizers, the moving average and the stages. Takes latents from an autoencoder that is ready.
+Owns the loss, the optimizers, the moving average and the stages. Takes latents from an autoencoder and captions from a
+text encoder that are both ready and stay as they are.
 
 The denoiser predicts the noise; a step's loss is weighted by min(SNR, 5) / SNR (Hang et al. 2023, "Efficient diffusion
 training via min-SNR weighting strategy", section 3.4). Pictures of 64 px first, of 128 px then: the position embedding
 of PixArt spans the same range for both, so the second stage starts from what the first has learned at a quarter of
 its cost.
 
-Shape legend: B pictures, C latent channels, H, W latent pixels, L tokens.
+Shape legend: B pictures, C latent channels, H, W latent pixels, L tokens,
+D text channels.
 """
 
 from __future__ import annotations
@@ -23,14 +25,13 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransfor
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel
-from transformers import T5EncoderModel
 
 from demo_model.attention import MatrixProductAttention
 from demo_model.checkpoint import load_checkpoint, save_checkpoint
 from demo_model.cores import FreeCores
 from demo_model.data import Painter
 from demo_model.text import WIDTH as TEXT_WIDTH
-from demo_model.text import TokenTable, new_text_encoder, new_tokenizer
+from demo_model.text import CaptionTable
 
 CAPTION_DROP_SHARE = 0.1
 MIN_SNR_GAMMA = 5.0
@@ -116,27 +117,19 @@ def _start_as_identity(transformer: PixArtTransformer2DModel) -> None:
         nn.init.normal_(layer.weight, std=0.02)
 
 
-class ConditionedDenoiser(nn.Module):
-    """Tokens and noisy latents in, noise out."""
-
-    def __init__(self, transformer: PixArtTransformer2DModel, text_encoder: T5EncoderModel) -> None:
-        """Join the two networks that are trained together."""
-        super().__init__()
-        self.transformer = transformer
-        self.text_encoder = text_encoder
-
-    def forward(self, noisy_BCHW: Tensor, timestep_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """Predict the noise in ``noisy_BCHW``."""
-        text_BLD = self.text_encoder(ids_BL, attention_mask=mask_BL)[0]
-        output_BCHW = self.transformer(
-            noisy_BCHW,
-            encoder_hidden_states=text_BLD,
-            encoder_attention_mask=mask_BL,
-            timestep=timestep_B,
-            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
-            return_dict=False,
-        )[0]
-        return output_BCHW[:, : noisy_BCHW.shape[1]]
+def predict_noise(
+    transformer: nn.Module, noisy_BCHW: Tensor, timestep_B: Tensor, text_BLD: Tensor, mask_BL: Tensor
+) -> Tensor:
+    """The noise that the denoiser sees in ``noisy_BCHW``, given the captions' text states."""
+    output_BCHW = transformer(
+        noisy_BCHW,
+        encoder_hidden_states=text_BLD,
+        encoder_attention_mask=mask_BL,
+        timestep=timestep_B,
+        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+        return_dict=False,
+    )[0]
+    return output_BCHW[:, : noisy_BCHW.shape[1]]
 
 
 class LatentPool:
@@ -180,9 +173,9 @@ def new_scheduler() -> DPMSolverMultistepScheduler:
 
 
 def noise_loss(
-    denoiser: nn.Module,
+    transformer: nn.Module,
     latent_BCHW: Tensor,
-    ids_BL: Tensor,
+    text_BLD: Tensor,
     mask_BL: Tensor,
     signal_share_T: Tensor,
     generator: torch.Generator,
@@ -190,9 +183,9 @@ def noise_loss(
     """Weighted mean squared error of the predicted noise.
 
     Args:
-        denoiser: A ``ConditionedDenoiser``, compiled or not.
+        transformer: The denoiser.
         latent_BCHW: Clean, scaled latents.
-        ids_BL: Tokens of the captions.
+        text_BLD: Text states of the captions.
         mask_BL: 1 where a token counts.
         signal_share_T: Cumulative product of alphas for each of the schedule's steps.
         generator: Source of steps and noise.
@@ -207,17 +200,17 @@ def noise_loss(
         share_B.sqrt()[:, None, None, None] * latent_BCHW + (1 - share_B).sqrt()[:, None, None, None] * noise_BCHW
     )
     with torch.autocast("cpu", torch.bfloat16):
-        predicted_BCHW = denoiser(noisy_BCHW, timestep_B, ids_BL, mask_BL)
+        predicted_BCHW = predict_noise(transformer, noisy_BCHW, timestep_B, text_BLD, mask_BL)
     error_B = (predicted_BCHW.float() - noise_BCHW).square().mean(dim=(1, 2, 3))
     snr_B = share_B / (1 - share_B)
     return (error_B * snr_B.clamp(max=MIN_SNR_GAMMA) / snr_B).mean()
 
 
-def new_optimizers(denoiser: ConditionedDenoiser, peak_rate: float) -> dict[str, Any]:
+def new_optimizers(transformer: PixArtTransformer2DModel, peak_rate: float) -> dict[str, Any]:
     """Muon for the blocks' matrices (Jordan et al. 2024), AdamW for everything else."""
-    matrices = [p for p in denoiser.transformer.transformer_blocks.parameters() if p.ndim == 2 and p.shape[0] >= 256]
+    matrices = [p for p in transformer.transformer_blocks.parameters() if p.ndim == 2 and p.shape[0] >= 256]
     chosen = {id(p) for p in matrices}
-    others = [p for p in denoiser.parameters() if id(p) not in chosen]
+    others = [p for p in transformer.parameters() if id(p) not in chosen]
     return {
         "muon": Muon(matrices, lr=peak_rate, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
         "adamw": AdamW(others, lr=peak_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True),
@@ -240,7 +233,7 @@ def _average(averages: list[Tensor], currents: list[Tensor], count: Tensor) -> N
 class Training:
     """The states of one training run, as its checkpoint holds them."""
 
-    denoiser: ConditionedDenoiser
+    transformer: PixArtTransformer2DModel
     average: AveragedModel
     optimizers: dict[str, Any]
 
@@ -248,27 +241,27 @@ class Training:
     def start(cls, recipe_seed: int, peak_rate: float) -> Training:
         """Fresh weights by seed."""
         torch.manual_seed(recipe_seed)
-        denoiser = ConditionedDenoiser(new_transformer(), new_text_encoder(len(new_tokenizer())))
-        average = AveragedModel(denoiser, multi_avg_fn=_average)
-        return cls(denoiser=denoiser, average=average, optimizers=new_optimizers(denoiser, peak_rate))
+        transformer = new_transformer()
+        average = AveragedModel(transformer, multi_avg_fn=_average)
+        return cls(transformer=transformer, average=average, optimizers=new_optimizers(transformer, peak_rate))
 
     def parts(self) -> dict[str, Any]:
         """The states by name."""
-        return {"denoiser": self.denoiser, "average": self.average, **self.optimizers}
+        return {"transformer": self.transformer, "average": self.average, **self.optimizers}
 
 
-def train_denoiser(work_dir: Path, vae: AutoencoderKL, recipe: Recipe) -> Training:
+def train_denoiser(work_dir: Path, vae: AutoencoderKL, captions: CaptionTable, recipe: Recipe) -> Training:
     """Train, or go on from the checkpoint in ``work_dir``, to the end of the recipe."""
     training = Training.start(recipe.seed, recipe.peak_rate)
     path = work_dir / "denoiser.pt"
     step = load_checkpoint(path, training.parts())
-    training.denoiser.train()
-    training.denoiser.transformer.set_attn_processor(MatrixProductAttention())
+    training.transformer.train()
+    training.transformer.set_attn_processor(MatrixProductAttention())
     cores = FreeCores(recipe.threads)
     saved_s = started_s = time.monotonic()
     average_loss = 0.0
     first = step
-    for step, loss in _steps(training, vae, recipe, first):
+    for step, loss in _steps(training, vae, captions, recipe, first):
         threads = cores.follow()
         average_loss += (loss - average_loss) / min(100, step - first + 1)
         if step % 25 == 0:
@@ -283,9 +276,10 @@ def train_denoiser(work_dir: Path, vae: AutoencoderKL, recipe: Recipe) -> Traini
     return training
 
 
-def _steps(training: Training, vae: AutoencoderKL, recipe: Recipe, first: int) -> Iterator[tuple[int, float]]:
+def _steps(
+    training: Training, vae: AutoencoderKL, captions: CaptionTable, recipe: Recipe, first: int
+) -> Iterator[tuple[int, float]]:
     """Do the recipe's steps from ``first`` on, yielding each one's number and loss."""
-    table = TokenTable(new_tokenizer())
     signal_share_T = new_scheduler().alphas_cumprod
     # Another stream of pictures and noise after every restart: none is drawn twice.
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + first)
@@ -296,16 +290,16 @@ def _steps(training: Training, vae: AutoencoderKL, recipe: Recipe, first: int) -
         for step in range(first, stage.end_step):
             latent_BCHW, names_B, colours_B = pool.next_batch()
             dropped_B = torch.rand(len(names_B), generator=generator) < CAPTION_DROP_SHARE
-            ids_BL, mask_BL = table.look_up(names_B, colours_B, dropped_B)
-            loss = noise_loss(training.denoiser, latent_BCHW, ids_BL, mask_BL, signal_share_T, generator)
+            text_BLD, mask_BL = captions.look_up(names_B, colours_B, dropped_B)
+            loss = noise_loss(training.transformer, latent_BCHW, text_BLD, mask_BL, signal_share_T, generator)
             for optimizer in training.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(training.denoiser.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(training.transformer.parameters(), 1.0)
             for optimizer in training.optimizers.values():
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, recipe)
                 optimizer.step()
-            training.average.update_parameters(training.denoiser)
+            training.average.update_parameters(training.transformer)
             yield step, float(loss.detach())
         first = stage.end_step

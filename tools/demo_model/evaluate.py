@@ -3,11 +3,11 @@
 Owns the listed prompts, the distance to the originals and the picture grid. Must not read training checkpoints.
 
 The score of a prompt: every emoji is registered to the sample first (the place and scale, out of a grid, at which its
-drawing on the captioned background differs least from the sample in pixels, at half size); then each is drawn so at
-full size and encoded, and the emoji whose latent has the least squared distance to the sample's latent is the
-nearest. All emoji get the same freedom, so none is favoured; chance is 1 in 256.
+drawing on the captioned background differs least from the sample in pixels, at half size). The 64 that fit best are
+drawn so at full size and encoded, and the one whose latent has the least squared distance to the sample's latent is
+the nearest. All emoji get the same freedom, so none is favoured; chance is 1 in 256.
 
-Shape legend: B samples, N emoji, C channels, H, W pixels, latent pixels or frequencies,
+Shape legend: B samples, N emoji, M candidates among them, C channels, H, W pixels, latent pixels or frequencies,
 I, J places.
 """
 
@@ -41,6 +41,7 @@ STEPS = 25
 GUIDANCE = 4.5
 FIRST_SEED = 10_000
 REGISTRATION_PX = 64
+CANDIDATES = 64
 REGISTRATION_SIDES_PX = (38, 41, 44, 47, 50, 53, 56)
 DIVERSITY_PROMPTS = ((0, 1), (70, 8), (140, 4), (210, 6))
 DIVERSITY_SEEDS = 8
@@ -120,8 +121,8 @@ class Originals:
         self._painter = Painter(SIZE_PX)
         self._spectra = {side: _spectrum(render_sprites(side)) for side in REGISTRATION_SIDES_PX}
 
-    def register(self, image_CHW: Tensor, colour: int) -> tuple[Tensor, Tensor]:
-        """The best scale ``[N]`` and place ``[N, 2]`` of each emoji on background ``colour``.
+    def register(self, image_CHW: Tensor, colour: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The best scale ``[N]`` and place ``[N, 2]`` of each emoji on background ``colour``, and its cost ``[N]``.
 
         With Q the emoji's difference from the background and D the sample's, the squared error at a place is
         |D|^2 - 2 <D, Q> + |Q|^2: one correlation finds it for all places at once.
@@ -145,17 +146,17 @@ class Originals:
             best_N[better_N] = cost_N[better_N]
             scale_N[better_N] = side / REGISTRATION_PX
             place_N2[better_N] = centre_N2[better_N]
-        return scale_N, place_N2
+        return scale_N, place_N2, best_N
 
     @torch.no_grad()
-    def distances(self, latent_CHW: Tensor, image_CHW: Tensor, colour: int) -> Tensor:
-        """Mean squared distance ``[N]`` of a sample's latent to that of each registered emoji."""
-        scale_N, place_N2 = self.register(image_CHW, colour)
-        everyone_N = torch.arange(len(NAMES))
-        painted = self._painter.paint(everyone_N, torch.full_like(everyone_N, colour), scale_N, place_N2)
-        encoded = [self._vae.encode(part).latent_dist.mean for part in painted.images_BCHW.split(64)]
-        latent_NCHW = torch.cat(encoded) * self._vae.config["scaling_factor"]
-        return (latent_NCHW - latent_CHW).square().mean(dim=(1, 2, 3))
+    def nearest(self, latent_CHW: Tensor, image_CHW: Tensor, colour: int) -> int:
+        """The emoji that, registered to the sample, has the latent nearest to the sample's."""
+        scale_N, place_N2, cost_N = self.register(image_CHW, colour)
+        names_M = cost_N.topk(CANDIDATES, largest=False).indices
+        colours_M = torch.full_like(names_M, colour)
+        painted = self._painter.paint(names_M, colours_M, scale_N[names_M], place_N2[names_M])
+        latent_MCHW = self._vae.encode(painted.images_BCHW).latent_dist.mean * self._vae.config["scaling_factor"]
+        return int(names_M[(latent_MCHW - latent_CHW).square().mean(dim=(1, 2, 3)).argmin()])
 
 
 def _spectrum(picture_CHW: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ def score(samples: Samples, originals: Originals) -> dict[str, Any]:
     for (name, colour), latent_CHW, image_CHW in zip(
         samples.pairs, samples.latents_BCHW, samples.images_BCHW, strict=True
     ):
-        nearest = int(originals.distances(latent_CHW, image_CHW, colour).argmin())
+        nearest = originals.nearest(latent_CHW, image_CHW, colour)
         border = torch.cat([image_CHW[:, 0], image_CHW[:, -1], image_CHW[:, :, 0], image_CHW[:, :, -1]], dim=1)
         seen_C = (border.median(dim=1).values + 1) / 2
         right_colour += int((palette_NC - seen_C).square().sum(dim=1).argmin()) == colour

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, PixArtAlphaPipeline
+from diffusers import AutoencoderKL, PixArtAlphaPipeline, PixArtTransformer2DModel
+from transformers import T5EncoderModel
 
-from demo_model.denoiser import ConditionedDenoiser, new_scheduler
+from demo_model.denoiser import new_scheduler
 from demo_model.text import new_tokenizer
 
 LIMIT_BYTES = 25 * 10**6
@@ -20,7 +21,9 @@ class ExportError(ValueError):
     """The exported folder breaks a promise of the model card."""
 
 
-def export_pipeline(vae: AutoencoderKL, denoiser: ConditionedDenoiser, folder: Path) -> int:
+def export_pipeline(
+    vae: AutoencoderKL, text_encoder: T5EncoderModel, transformer: PixArtTransformer2DModel, folder: Path
+) -> int:
     """Write the pipeline into ``folder``, over an older one, and return its size in bytes.
 
     Raises:
@@ -28,9 +31,9 @@ def export_pipeline(vae: AutoencoderKL, denoiser: ConditionedDenoiser, folder: P
     """
     pipeline = PixArtAlphaPipeline(
         tokenizer=new_tokenizer(),
-        text_encoder=denoiser.text_encoder,
+        text_encoder=text_encoder,
         vae=vae,
-        transformer=denoiser.transformer,
+        transformer=transformer,
         scheduler=new_scheduler(),
     )
     pipeline.to(torch.float16)

@@ -1,6 +1,6 @@
-"""The demo model's text side: a T5 tokenizer built from the captions and a small, untrained T5 encoder.
+"""The demo model's text side: a T5 tokenizer built from the captions and a small T5 encoder.
 
-Owns the vocabulary and the encoder's shape. The encoder is trained together with the denoiser, by its loss alone.
+Owns the vocabulary, the encoder's shape and the look-up of captions; ``text_training`` owns the encoder's training.
 """
 
 from __future__ import annotations
@@ -102,3 +102,21 @@ class TokenTable:
         mask_BL = self._mask_NL[row_B]
         longest = int(mask_BL.sum(dim=1).max())
         return self._ids_NL[row_B, :longest], mask_BL[:, :longest]
+
+
+class CaptionTable:
+    """Every caption's text states, computed once by an encoder that does not change any more."""
+
+    @torch.no_grad()
+    def __init__(self, encoder: T5EncoderModel, tokens: TokenTable) -> None:
+        """Encode all captions, and the empty one."""
+        rows = torch.arange(len(NAMES) * len(COLOURS) + 1)
+        names_N, colours_N = rows // len(COLOURS), rows % len(COLOURS)
+        ids_NL, self._mask_NL = tokens.look_up(names_N, colours_N, rows == len(rows) - 1)
+        parts = zip(ids_NL.split(256), self._mask_NL.split(256), strict=True)
+        self._text_NLD = torch.cat([encoder(ids_BL, attention_mask=mask_BL)[0] for ids_BL, mask_BL in parts])
+
+    def look_up(self, names_B: Tensor, colours_B: Tensor, dropped_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Text states ``[B, L, D]`` and mask ``[B, L]``; where ``dropped_B``, those of the empty caption."""
+        row_B = torch.where(dropped_B, len(self._text_NLD) - 1, names_B * len(COLOURS) + colours_B)
+        return self._text_NLD[row_B], self._mask_NL[row_B]
