@@ -330,14 +330,44 @@ QUEUE_DEFECTS = (
     ),
 )
 
+FAILURE_DEFECTS = (
+    PlantedDefect(
+        name="silent agents are believed in for a minute",
+        file=f"{SCHEDULING}/agents.py",
+        original="if silent_s > turn.limits.heartbeat_timeout_s:",
+        planted="if silent_s > 60.0:",
+        test_id="tests/unit/coordinator/test_agents.py::test_a_silent_agent_is_lost_after_the_heartbeat_timeout",
+        why="a picture whose device lost its power stands still instead of going on with the others",
+    ),
+    PlantedDefect(
+        name="a worker that ignores an abort lives on",
+        file=f"{AGENT}/oversight/deadlines.py",
+        original="if now_s <= run.leave_by_s:",
+        planted="if now_s <= run.leave_by_s + 600.0:",
+        test_id="tests/unit/agent/test_oversight.py::test_an_aborted_worker_that_does_not_obey_is_killed",
+        why="a hung collective keeps the device out of every further picture",
+    ),
+    PlantedDefect(
+        name="too long a prompt is accepted",
+        file=f"{SCHEDULING}/admission.py",
+        original="if count > facts.token_limit",
+        planted="if count > 1000 * facts.token_limit",
+        test_id=(
+            "tests/unit/coordinator/test_admission.py::"
+            "test_bad_input_names_its_field_and_is_not_queued[request_1-prompt]"
+        ),
+        why="the fault appears on the agents, after the wait in the queue",
+    ),
+)
+
 WIRE_DEFECTS = (
     PlantedDefect(
         name="a field is not encoded",
-        file=f"{CODEC}/commands.py",
-        original="        begin_step=command.begin_step,\n",
+        file=f"{CODEC}/session_parts.py",
+        original="        sent_bytes=report.sent_bytes,\n",
         planted="",
-        test_id="tests/property/test_codec.py::test_inverse_of_every_union_member[StartEpoch]",
-        why="proto3 says nothing: a resumed picture starts at step 0 with a half-finished latent",
+        test_id="tests/property/test_codec.py::test_inverse_of_every_union_member[BeatDone]",
+        why="proto3 says nothing: the report counts no traffic at all",
     ),
     PlantedDefect(
         name="an unknown enum value becomes a default",
@@ -356,5 +386,6 @@ DEFECTS = (
     *LOOP_DEFECTS,
     *PLANNER_DEFECTS,
     *QUEUE_DEFECTS,
+    *FAILURE_DEFECTS,
     *WIRE_DEFECTS,
 )
