@@ -19,7 +19,7 @@ from tests.defects.catalogue import PlantedDefect
 PROJECT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("protos", "coordinator", "gpu_agent", "client")
 PACKAGES = ("polyrhythm", "polyrhythm_coordinator", "polyrhythm_agent", "polyrhythm_client")
-PROCESS_TIMEOUT_S = 120.0
+PROCESS_TIMEOUT_S = 240.0
 
 DETECTIONS = ("assert", "AssertionError", "Failed: DID NOT RAISE", "tests.members.StuckError", "polyrhythm")
 """How the message of a test that noticed begins: an assertion, or a typed error of the project. A NameError or a

@@ -6,6 +6,7 @@ Each fault gets a copy and a process of its own, two at a time. On the copy with
 from __future__ import annotations
 
 import ast
+import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,9 @@ CONTROL = "control"
 def planted_run(root: Path, defect: PlantedDefect) -> Verdict:
     copy = copy_project(root / defect.name.replace(" ", "-"))
     plant(copy, defect)
-    return run_tests(copy, [defect.test_id])
+    verdict = run_tests(copy, [defect.test_id])
+    shutil.rmtree(copy)  # pytest keeps the folders of its last sessions, and forty copies are many
+    return verdict
 
 
 @pytest.fixture(scope="module")
