@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import psutil
 from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
+from polyrhythm.job_events import JobEvent
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import emulated_layout
@@ -44,9 +45,9 @@ class PinnedFleet:
         """Says how a request would be run."""
         return await self._client.explain(request)
 
-    async def picture(self, request: ImageRequest) -> Picture:
+    async def picture(self, request: ImageRequest, on_event: Callable[[JobEvent], None] = lambda _: None) -> Picture:
         """Makes one picture."""
-        return await self._client.picture(request)
+        return await self._client.picture(request, on_event)
 
     def core_wait_s(self) -> float:
         """Seconds so far in which compute threads could have run but did not have their core, all devices together."""

@@ -31,6 +31,7 @@ from latency_study.table import terminal_aims, terminal_table
 from machine import read_machine
 from rich.console import Console
 
+from polyrhythm.errors import PolyrhythmError
 from polyrhythm.image import Sampler
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -122,7 +123,10 @@ def main() -> None:
         console.print(f"{time.monotonic() - began_s:6.0f} s  {line}", markup=False, highlight=False, soft_wrap=True)
 
     job = Job(steps=options.steps, sampler=options.sampler)
-    asyncio.run(run_study(extent, job, opener(options.model), results, say))
+    try:
+        asyncio.run(run_study(extent, job, opener(options.model), results, say))
+    except PolyrhythmError as error:
+        sys.exit(f"the study ended early; {path.name} holds what was measured before: {error}")
     show(path)
 
 

@@ -10,17 +10,19 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from latency_study.pairs import SpeedPair
 from latency_study.pictures import Pixels, pixels_of
 from latency_study.prompts import prompt
 from latency_study.summary import Run, run_of
-from latency_study.variants import Measured, PlannedVariant, Variant
+from latency_study.variants import Measured, PlannedVariant, Variant, describe
 from polyrhythm.errors import InternalError
 from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler, resolve
+from polyrhythm.job_events import AgentFailed, JobEvent, Replanned
 from polyrhythm.plan import Plan
 from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.build import equal_patches_plan
@@ -31,8 +33,12 @@ PROBE_STEPS = 6
 WARM_UP_ROUNDS = 1
 
 
+ATTEMPTS = 3
+"""Of one picture: a device that is lost and found again costs a picture, not the study."""
+
+
 class PlanNotFollowedError(InternalError):
-    """A fleet changed a plan that it was given, so its time belongs to another plan."""
+    """A fleet kept changing a plan that it was given, so its times belong to other plans."""
 
 
 class PictureMaker(Protocol):
@@ -46,7 +52,7 @@ class PictureMaker(Protocol):
         """Says how a request would be run."""
         ...
 
-    async def picture(self, request: ImageRequest) -> Picture:
+    async def picture(self, request: ImageRequest, on_event: Callable[[JobEvent], None]) -> Picture:
         """Makes one picture."""
         ...
 
@@ -106,7 +112,9 @@ async def measure(open_fleet: OpenFleet, pair: SpeedPair, job: Job) -> Measured:
             raise InternalError(f"asked for speeds {pair.speeds}, the fleet has {speeds}")
         # The plan's own rows do not matter: it is there for the gang.
         short = replace(job, steps=PROBE_STEPS)
-        await fleet.picture(short.request(0, equal_patches_plan(measured.request(short.image(measured)))))
+        await fleet.picture(
+            short.request(0, equal_patches_plan(measured.request(short.image(measured)))), lambda _: None
+        )
         measured = _measured_by(views, await fleet.explain(job.request(0)))
     if not measured.links:
         raise InternalError("the fleet formed a gang but reports no measured link")
@@ -143,10 +151,17 @@ async def run_rounds(
             for variant in round_order(seed, pair, round_index):
                 prompt_index = max(0, round_index)
                 waited_s = fleet.core_wait_s()
-                picture, pixels_HW3 = await _follow(fleet, job, prompt_index, planned[variant].plan)
+                picture, pixels_HW3, discarded = await _follow(fleet, job, prompt_index, planned[variant].plan)
                 waited_s = fleet.core_wait_s() - waited_s
                 if round_index >= 0:
-                    yield run_of(variant, round_index, picture.report, pixels_HW3, core_wait_s=waited_s)
+                    yield run_of(
+                        variant,
+                        round_index,
+                        picture.report,
+                        pixels_HW3,
+                        core_wait_s=waited_s,
+                        discarded=discarded,
+                    )
 
 
 def round_order(seed: str, pair: SpeedPair, round_index: int) -> tuple[Variant, ...]:
@@ -169,16 +184,37 @@ async def make_pictures(
     async with open_fleet((1.0,) * devices) as fleet:
         for prompt_index in range(prompts):
             for plan in plans:
-                _, pixels_HW3 = await _follow(fleet, job, prompt_index, plan)
+                _, pixels_HW3, _ = await _follow(fleet, job, prompt_index, plan)
                 yield prompt_index, plan, pixels_HW3
 
 
-async def _follow(fleet: PictureMaker, job: Job, prompt_index: int, plan: Plan) -> tuple[Picture, Pixels]:
-    picture = await fleet.picture(job.request(prompt_index, plan))
-    followed = tuple(replace(one, version=plan.version) for one in picture.report.plans)
-    if followed != (plan,):
-        raise PlanNotFollowedError(f"given {plan}, followed {picture.report.plans}")
-    return picture, pixels_of(picture.png)
+async def _follow(
+    fleet: PictureMaker, job: Job, prompt_index: int, plan: Plan
+) -> tuple[Picture, Pixels, tuple[str, ...]]:
+    """Makes a picture by a plan and by nothing else.
+
+    Returns:
+        The picture, its pixels, and what was wrong with earlier attempts that are thrown away.
+    """
+    discarded: list[str] = []
+    for _ in range(ATTEMPTS):
+        incidents: list[str] = []
+        picture = await fleet.picture(job.request(prompt_index, plan), partial(_note_incident, incidents))
+        followed = tuple(replace(one, version=plan.version) for one in picture.report.plans)
+        if followed == (plan,):
+            return picture, pixels_of(picture.png), tuple(discarded)
+        discarded.append("; ".join(incidents) or f"followed {len(followed)} plans without saying why")
+    raise PlanNotFollowedError(f"{ATTEMPTS} attempts to follow [{describe(plan)}] failed: {' | '.join(discarded)}")
+
+
+def _note_incident(incidents: list[str], event: JobEvent) -> None:
+    match event:
+        case AgentFailed(agent=agent, reason=reason):
+            incidents.append(f"{agent} failed: {reason}")
+        case Replanned(reason=reason, begin_step=begin_step):
+            incidents.append(f"planned anew at step {begin_step}: {reason}")
+        case _:
+            pass
 
 
 def _measured_by(views: Sequence[AgentView], explanation: Explanation) -> Measured:

@@ -27,12 +27,24 @@ def write_markdown(
         "\n".join(f"* {line}" for line in note_of(document).splitlines()) + "\n",
         "## Aims and truth\n",
         markdown_aims(aims),
+        _discarded(document),
         _pictures(document),
         f"![latency, cut, utilisation, prediction error and quality]({path.stem}.png)\n",
         "## All variants at all speed pairs\n",
         markdown_table(rows, qualities),
     ]
     path.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def _discarded(document: Mapping[str, Any]) -> str:
+    """Says which attempts do not count, so that none is dropped in silence."""
+    found = [
+        f"* {name}, {run['variant']}, round {run['round_index'] + 1}: {reason}"
+        for name, pair in document["pairs"].items()
+        for run in pair.get("runs", [])
+        for reason in run["discarded"]
+    ]
+    return "\n".join(["Attempts that followed another plan and were made again:\n", *found, ""]) if found else ""
 
 
 def _pictures(document: Mapping[str, Any]) -> str:

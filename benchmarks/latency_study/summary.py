@@ -32,6 +32,7 @@ class Run:
         sent_bytes: the same for bytes.
         core_wait_s: seconds in which compute threads could have run but something else had their core, all devices
             together, encoding and decoding included.
+        discarded: what was wrong with earlier attempts at this run, which followed another plan and do not count.
         pixels_sha256: of the picture.
     """
 
@@ -45,10 +46,19 @@ class Run:
     wait_s: dict[AgentId, float]
     sent_bytes: dict[AgentId, int]
     core_wait_s: float
+    discarded: tuple[str, ...]
     pixels_sha256: str
 
 
-def run_of(variant: Variant, round_index: int, report: JobReport, pixels_HW3: Pixels, *, core_wait_s: float) -> Run:
+def run_of(
+    variant: Variant,
+    round_index: int,
+    report: JobReport,
+    pixels_HW3: Pixels,
+    *,
+    core_wait_s: float,
+    discarded: tuple[str, ...],
+) -> Run:
     """Takes the numbers of one job."""
     return Run(
         variant=variant,
@@ -61,6 +71,7 @@ def run_of(variant: Variant, round_index: int, report: JobReport, pixels_HW3: Pi
         wait_s={usage.agent: usage.wait_s for usage in report.agents},
         sent_bytes={usage.agent: usage.sent_bytes for usage in report.agents},
         core_wait_s=core_wait_s,
+        discarded=discarded,
         pixels_sha256=sha256_of(pixels_HW3),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import permutations
@@ -16,6 +16,7 @@ from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.job_events import AgentFailed, JobEvent
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.reports import AgentUsage, JobReport
@@ -55,14 +56,14 @@ class CalculatedFleet:
     Args:
         speeds: of its devices.
         slowness: measured over predicted seconds.
-        replans: whether it changes the plans that it is given.
+        losing: pictures, counted from 0, in which it loses a device and begins anew by another plan.
     """
 
-    def __init__(self, speeds: Sequence[float], *, slowness: float = 1.0, replans: bool = False) -> None:
+    def __init__(self, speeds: Sequence[float], *, slowness: float = 1.0, losing: frozenset[int] = frozenset()) -> None:
         self.speeds = {AgentId(f"local-{index}"): speed for index, speed in enumerate(speeds)}
         self.requests: list[ImageRequest] = []
         self._slowness = slowness
-        self._replans = replans
+        self._losing = losing
         self._linked = False
 
     async def agents(self) -> tuple[AgentView, ...]:
@@ -87,17 +88,20 @@ class CalculatedFleet:
     async def explain(self, request: ImageRequest) -> Explanation:
         return search_plan(self.plan_request(request))
 
-    async def picture(self, request: ImageRequest) -> Picture:
+    async def picture(self, request: ImageRequest, on_event: Callable[[JobEvent], None]) -> Picture:
         assert request.plan is not None
         self.requests.append(request)
         self._linked = self._linked or len(request.plan.agents) > 1
         prediction = predict(request.plan, self.plan_request(request))
         followed = replace(request.plan, version=request.plan.version + 1)
+        lost = len(self.requests) - 1 in self._losing
+        if lost:
+            on_event(AgentFailed(agent=followed.agents[-1], reason="it hangs"))
         report = JobReport(
             job=JobId("job"),
             image_index=0,
             seed=request.seed or 0,
-            plans=(request.plan, replace(followed, encoder=followed.agents[-1])) if self._replans else (followed,),
+            plans=(request.plan, followed) if lost else (followed,),
             agents=tuple(
                 AgentUsage(
                     agent=share.agent,
@@ -145,18 +149,18 @@ class CalculatedFleet:
 class FleetYard:
     """Opens calculated fleets and remembers them."""
 
-    def __init__(self, *, slowness: float = 1.0, replans: bool = False) -> None:
+    def __init__(self, *, slowness: float = 1.0, losing: frozenset[int] = frozenset()) -> None:
         self.fleets: list[CalculatedFleet] = []
         self.open_now = 0
         self._slowness = slowness
-        self._replans = replans
+        self._losing = losing
 
     @asynccontextmanager
     async def open(self, speeds: tuple[float, ...]) -> AsyncIterator[CalculatedFleet]:
         assert not self.open_now, "fleets share the cores: one at a time"
         # What the first fleet measures is exact; the later ones run slower than that.
         slowness = self._slowness if self.fleets else 1.0
-        self.fleets.append(CalculatedFleet(speeds, slowness=slowness, replans=self._replans))
+        self.fleets.append(CalculatedFleet(speeds, slowness=slowness, losing=self._losing))
         self.open_now += 1
         try:
             yield self.fleets[-1]

@@ -67,12 +67,34 @@ async def test_rounds_are_interleaved_and_the_warm_up_round_does_not_count() -> 
         assert sorted(run.variant for run in of_round) == sorted(Variant)
 
 
-async def test_a_plan_that_was_changed_on_the_way_is_no_measurement_of_it() -> None:
+async def test_a_job_that_was_begun_anew_does_not_count_and_says_why() -> None:
     measured = await measure(FleetYard().open, HALF, JOB)
     planned = plan_variants(measured, JOB.image(measured))
-    with pytest.raises(PlanNotFollowedError):
-        async for _ in run_rounds(FleetYard(replans=True).open, HALF, JOB, planned, repetitions=1, seed="s"):
+    warm_up = len(Variant)
+    yard = FleetYard(losing=frozenset({warm_up, warm_up + 1}))
+    runs = [run async for run in run_rounds(yard.open, HALF, JOB, planned, repetitions=1, seed="s")]
+    assert len(yard.fleets[0].requests) == 2 * len(Variant) + 2
+    assert [len(run.discarded) for run in runs] == [2, 0, 0, 0, 0, 0]
+    assert runs[0].discarded[0] == "local-1 failed: it hangs" or runs[0].variant is Variant.SOLO
+
+
+async def test_a_fleet_that_never_follows_its_plan_ends_the_study() -> None:
+    measured = await measure(FleetYard().open, HALF, JOB)
+    planned = plan_variants(measured, JOB.image(measured))
+    with pytest.raises(PlanNotFollowedError, match="it hangs"):
+        async for _ in run_rounds(
+            FleetYard(losing=frozenset(range(9))).open, HALF, JOB, planned, repetitions=1, seed="s"
+        ):
             pass
+
+
+async def test_an_attempt_that_does_not_count_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "latency.json"
+    findings, _ = await study(path, FleetYard(), drawn=0, prompts=0)
+    document, rows, qualities = read_summary(path)
+    document["pairs"]["1 : 0.4"]["runs"][0]["discarded"] = ["local-1 failed: it hangs"]
+    write_markdown(tmp_path / "latency.md", document, rows, qualities, findings.aims)
+    assert "round 1: local-1 failed: it hangs" in (tmp_path / "latency.md").read_text()
 
 
 async def test_a_whole_study_finds_what_the_fleets_do(tmp_path: Path) -> None:
