@@ -53,10 +53,13 @@ COLOURS_RGB = {
 }
 COLOURS = tuple(COLOURS_RGB)
 
-SCALE_RANGE = (0.6, 0.88)
+SCALE_RANGE = (0.66, 0.86)
 """Longest side of the emoji as a share of the picture's side, drawn uniformly."""
 
-CANONICAL_SCALE = 0.74
+PLACE_SHARE = 0.65
+"""How much of the room that the scale leaves the emoji's centre may use, in both directions."""
+
+CANONICAL_SCALE = 0.76
 
 
 class DrawingError(ValueError):
@@ -166,7 +169,8 @@ class Painter:
         low, high = SCALE_RANGE
         scale_B = low + (high - low) * torch.rand(count, generator=generator)
         # Wholly inside the frame: the centre moves within what the scale leaves free.
-        place_B2 = (2 * torch.rand(count, 2, generator=generator) - 1) * (1 - scale_B)[:, None]
+        room_B1 = PLACE_SHARE * (1 - scale_B)[:, None]
+        place_B2 = (2 * torch.rand(count, 2, generator=generator) - 1) * room_B1
         return self.paint(names_B, colours_B, scale_B, place_B2)
 
     def paint(self, names_B: Tensor, colours_B: Tensor, scale_B: Tensor, place_B2: Tensor) -> Batch:

@@ -3,13 +3,15 @@
 Owns the loss, the optimizers, the moving average and the stages. Takes latents from an autoencoder and captions from a
 text encoder that are both ready and stay as they are.
 
-The denoiser predicts the noise; a step's loss is weighted by min(SNR, 5) / SNR (Hang et al. 2023, "Efficient diffusion
-training via min-SNR weighting strategy", section 3.4). Pictures of 64 px first, of 128 px then: the position embedding
-of PixArt spans the same range for both, so the second stage starts from what the first has learned at a quarter of
-its cost.
+The denoiser predicts the noise; a step's loss is weighted by clamp(SNR, 0.1, 5) / SNR, at most 100. The upper bound of
+the SNR is that of Hang et al. 2023, "Efficient diffusion training via min-SNR weighting strategy", section 3.4. The
+lower bound is ours: where there is almost only noise, the name decides almost everything, and an error of the predicted
+noise hardly shows it.
 
-Shape legend: B pictures, C latent channels, H, W latent pixels, L tokens,
-D text channels.
+Pictures of 64 px first, of 128 px then: the position embedding of PixArt spans the same range for both, so the second
+stage starts from what the first has learned at a quarter of its cost.
+
+Shape legend: B pictures, C latent channels, H, W latent pixels, L tokens, D text channels.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from demo_model.text import CaptionTable
 
 CAPTION_DROP_SHARE = 0.1
 MIN_SNR_GAMMA = 5.0
+SNR_FLOOR = 0.1
+MOST_WEIGHT = 100.0
 EMA_DECAY = 0.998
 WARM_UP_STEPS = 100
 POOL_SIZE = 8192
@@ -203,7 +207,8 @@ def noise_loss(
         predicted_BCHW = predict_noise(transformer, noisy_BCHW, timestep_B, text_BLD, mask_BL)
     error_B = (predicted_BCHW.float() - noise_BCHW).square().mean(dim=(1, 2, 3))
     snr_B = share_B / (1 - share_B)
-    return (error_B * snr_B.clamp(max=MIN_SNR_GAMMA) / snr_B).mean()
+    weight_B = (snr_B.clamp(SNR_FLOOR, MIN_SNR_GAMMA) / snr_B).clamp(max=MOST_WEIGHT)
+    return (error_B * weight_B).mean()
 
 
 def new_optimizers(transformer: PixArtTransformer2DModel, peak_rate: float) -> dict[str, Any]:
