@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polyrhythm.messages import AgentEvent, Heartbeat, StepDone
 
-INTERVAL_S = 0.05
+INTERVAL_S = 0.1
 
 
 class StepCoalescer:

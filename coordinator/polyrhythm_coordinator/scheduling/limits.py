@@ -40,4 +40,4 @@ class Limits:
     cancel_timeout_s: float = 1.0
     slack: float = 4.0
     failures_max: int = 3
-    progress_interval_s: float = 0.05
+    progress_interval_s: float = 0.1
