@@ -29,6 +29,11 @@ THREADS_SOFTWARE = "threads"
 """Name under which an agent on a CPU lists its threads among the things that decide a picture's bytes."""
 
 
+def weights_key(model: str) -> str:
+    """Name under which the fingerprint of a model's weights stands among the versions of a report."""
+    return f"model {model}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
     """What an agent computed on.
@@ -86,7 +91,8 @@ def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]
     )
     return Recipe(
         request=request,
-        plans=report.plans,
+        # Numbered anew: how many plans came before, of which no step is left, does not decide the picture.
+        plans=tuple(replace(plan, version=index + 1) for index, plan in enumerate(report.plans)),
         agents=tuple(_record_of(view) for view in agents if view.agent in members),
         versions=report.versions,
     )

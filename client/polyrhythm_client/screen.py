@@ -109,7 +109,9 @@ class JobProgress:
             case Previewed(step=step):
                 self._update("denoising", detail=f"preview of step {step}")
             case AgentFailed(agent=agent, reason=reason):
-                self._note(f"[yellow]agent {escape(agent)} was lost[/yellow]: {escape(reason)}")
+                # Lost, or still there after an epoch that failed: the reason says which.
+                told = reason or "its run broke off"
+                self._note(f"[yellow]agent {escape(agent)}[/yellow]: {escape(told)}")
             case Replanned(begin_step=step, plan=plan):
                 self._note(f"[yellow]a new plan from step {step} on[/yellow]: {escape(', '.join(plan.agents))}")
             case ImageChunk() | ImageCompleted():

@@ -97,4 +97,5 @@ def _agent(usage: AgentUsage) -> dict[str, Any]:
         "busy_s": usage.busy_s,
         "wait_s": usage.wait_s,
         "bytes_sent": usage.sent_bytes,
+        "corrections": usage.corrections,
     }

@@ -71,7 +71,7 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFailed:
-    """A member was lost in mid-image."""
+    """A member's work broke off in mid-image: it was lost, or it is still there and its run failed."""
 
     agent: AgentId
     reason: str

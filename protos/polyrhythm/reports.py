@@ -3,9 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.plan import Plan
+
+
+class CorrectionKind(StrEnum):
+    """How a wrong result was put right."""
+
+    ELEMENT = "element"
+    """Elements were computed from the checksums."""
+    ROLLED_BACK = "rolled_back"
+    """Elements were taken back to their stored values."""
+    STEP_RESTARTED = "step_restarted"
+    """The whole step was run again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """One wrong result that the checksum monitor found and put right.
+
+    Attributes:
+        step: fine step in which it was found.
+        layer: of the denoiser, counted from 0.
+        kind: how it was put right.
+        elements: that were put right.
+    """
+
+    step: int
+    layer: int
+    kind: CorrectionKind
+    elements: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +49,8 @@ class BeatReport:
         busy_s: seconds of computing; CPU time over emulated speed, or device time. Exchange excluded.
         wait_s: seconds blocked in the mailbox, the gather or the control record.
         sent_bytes: payload handed to the data plane.
-        wall_s: seconds from the boundary before to this one.
+        wall_s: seconds since the report before, or since the start of the first step.
+        corrections: reported by the checksum monitor, in order; empty where none runs.
     """
 
     epoch: EpochId
@@ -31,6 +61,7 @@ class BeatReport:
     wait_s: float
     sent_bytes: int
     wall_s: float
+    corrections: tuple[Correction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +77,7 @@ class AgentUsage:
         wait_s: seconds blocked.
         sent_bytes: payload sent.
         emulated: whether the device ran at an emulated speed.
+        corrections: wrong results that the checksum monitor found and put right.
     """
 
     agent: AgentId
@@ -56,6 +88,7 @@ class AgentUsage:
     wait_s: float
     sent_bytes: int
     emulated: bool
+    corrections: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +99,7 @@ class JobReport:
         job: which.
         image_index: which of the job's pictures.
         seed: of this picture.
-        plans: every plan followed, in order; more than one after a re-plan or a loss.
+        plans: every plan that the picture owes a step to, in order; more than one after a re-plan or a loss.
         agents: usage of each agent that took part.
         encode_s: seconds to encode the prompt.
         denoise_s: wall seconds of all steps, from the start of the first to the end of the last.

@@ -202,6 +202,7 @@ job_reports = st.builds(
             wait_s=seconds,
             sent_bytes=int64s,
             emulated=st.booleans(),
+            corrections=int32s,
         )
     ),
     encode_s=seconds,
@@ -249,6 +250,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         segments=tuples(segments(), 2),
         complete=st.booleans(),
         step_timeout_s=seconds,
+        uninterruptible_s=seconds,
     ),
     st.builds(
         messages.ExtendPlan,
@@ -263,6 +265,13 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
     st.builds(messages.StoreReply, request_id=int64s, value=blobs, found=st.booleans()),
 )
 links = st.tuples(agents, measured_costs)
+corrections = st.builds(
+    reports.Correction,
+    step=int32s,
+    layer=int32s,
+    kind=st.sampled_from(reports.CorrectionKind),
+    elements=int32s,
+)
 events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
     st.builds(messages.Register, agent=agents, protocol_version=int32s, software=software, device=devices),
     st.builds(messages.WorkerReady, models=tuples(models)),
@@ -285,6 +294,7 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
             wait_s=seconds,
             sent_bytes=int64s,
             wall_s=seconds,
+            corrections=tuples(corrections),
         ),
     ),
     st.builds(messages.PreviewMade, epoch=epochs, step=int32s, png=blobs),

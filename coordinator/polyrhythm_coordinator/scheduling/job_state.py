@@ -96,6 +96,7 @@ class Usage:
     busy_s: float = 0.0
     wait_s: float = 0.0
     sent_bytes: int = 0
+    corrections: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,7 @@ def _added(usage: Usage, report: BeatReport) -> Usage:
         busy_s=usage.busy_s + report.busy_s,
         wait_s=usage.wait_s + report.wait_s,
         sent_bytes=usage.sent_bytes + report.sent_bytes,
+        corrections=usage.corrections + len(report.corrections),
     )
 
 

@@ -19,18 +19,37 @@ def job_report(job: Job, picture: Picture) -> JobReport:
     steps_s = 0.0
     if picture.first_step_s is not None and picture.last_step_s is not None:
         steps_s = picture.last_step_s - picture.first_step_s
+    plans = followed_plans(picture.plans)
+    members = {agent for plan in plans for agent in plan.agents}
+    worked = members.union(agent for agent, usage in picture.usage.items() if usage.steps)
     return JobReport(
         job=job.job,
         image_index=picture.index,
         seed=picture.image.seed,
-        plans=tuple(plan for plan, _ in picture.plans),
-        agents=tuple(_usage(picture, agent) for agent in sorted(picture.usage)),
+        plans=plans,
+        agents=tuple(_usage(picture, agent) for agent in sorted(worked)),
         encode_s=picture.encode_s,
         denoise_s=steps_s,
         decode_s=picture.decode_s,
         queued_s=started_s - job.accepted_s,
         predicted_denoise_s=picture.predicted_denoise_s,
-        versions=versions_of(picture.versions),
+        versions=versions_of({agent: held for agent, held in picture.versions.items() if agent in members}),
+    )
+
+
+def followed_plans(plans: tuple[tuple[Plan, int], ...]) -> tuple[Plan, ...]:
+    """Plans to which the picture owes a step.
+
+    Left out are plans whose epoch failed before its first boundary, and those whose steps a later plan made again.
+
+    Args:
+        plans: in order, each with the step up to which it was followed; the last one made the picture.
+    """
+    begin_steps = [plan.begin_step for plan, _ in plans]
+    return tuple(
+        plan
+        for index, (plan, until) in enumerate(plans)
+        if index == len(plans) - 1 or min([until, *begin_steps[index + 1 :]]) > plan.begin_step
     )
 
 
@@ -61,6 +80,7 @@ def _usage(picture: Picture, agent: AgentId) -> AgentUsage:
         wait_s=usage.wait_s,
         sent_bytes=usage.sent_bytes,
         emulated=usage.emulated,
+        corrections=usage.corrections,
     )
 
 

@@ -165,6 +165,7 @@ def _usage_to_proto(usage: AgentUsage) -> image_pb2.AgentUsage:
         wait_s=usage.wait_s,
         sent_bytes=usage.sent_bytes,
         emulated=usage.emulated,
+        corrections=usage.corrections,
     )
 
 
@@ -183,6 +184,7 @@ def _usage_from_proto(proto: image_pb2.AgentUsage, path: str) -> AgentUsage:
         wait_s=finite(proto.wait_s, f"{path}.wait_s"),
         sent_bytes=proto.sent_bytes,
         emulated=proto.emulated,
+        corrections=proto.corrections,
     )
 
 

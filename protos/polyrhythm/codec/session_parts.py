@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.fields import finite, invariants, name, part
+from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.profile import Link, Profile, Workload
-from polyrhythm.reports import BeatReport
+from polyrhythm.reports import BeatReport, Correction, CorrectionKind
+
+CORRECTION_KINDS = EnumTable(
+    CorrectionKind,
+    {
+        CorrectionKind.ELEMENT: session_pb2.CORRECTION_KIND_ELEMENT,
+        CorrectionKind.ROLLED_BACK: session_pb2.CORRECTION_KIND_ROLLED_BACK,
+        CorrectionKind.STEP_RESTARTED: session_pb2.CORRECTION_KIND_STEP_RESTARTED,
+    },
+)
 
 
 def epoch_to_proto(epoch: EpochId) -> session_pb2.EpochId:
@@ -106,6 +115,12 @@ def beat_report_to_proto(report: BeatReport) -> session_pb2.BeatDone:
         wait_s=report.wait_s,
         sent_bytes=report.sent_bytes,
         wall_s=report.wall_s,
+        corrections=[
+            session_pb2.Correction(
+                step=found.step, layer=found.layer, kind=CORRECTION_KINDS.to_proto(found.kind), elements=found.elements
+            )
+            for found in report.corrections
+        ],
     )
 
 
@@ -113,7 +128,7 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
     """Decodes one agent's account of one beat.
 
     Raises:
-        WireError: the epoch is missing, or a number is not finite.
+        WireError: the epoch is missing, a number is not finite, or a correction is of an unknown kind.
     """
     return BeatReport(
         epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
@@ -124,4 +139,13 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
         wait_s=finite(proto.wait_s, f"{path}.wait_s"),
         sent_bytes=proto.sent_bytes,
         wall_s=finite(proto.wall_s, f"{path}.wall_s"),
+        corrections=tuple(
+            Correction(
+                step=found.step,
+                layer=found.layer,
+                kind=CORRECTION_KINDS.from_proto(found.kind, f"{path}.corrections[{index}].kind"),
+                elements=found.elements,
+            )
+            for index, found in enumerate(proto.corrections)
+        ),
     )

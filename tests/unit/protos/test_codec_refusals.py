@@ -94,6 +94,16 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
         ),
         "epoch_ended.outcome",
     ),
+    "kind of correction unknown": (
+        lambda: event_from_proto(
+            session_pb2.SessionRequest(
+                beat_done=session_pb2.BeatDone(
+                    epoch=session_pb2.EpochId(), corrections=[session_pb2.Correction(kind=UNKNOWN)]
+                )
+            )
+        ),
+        "beat_done.corrections[0].kind",
+    ),
     "store operation unspecified": (
         lambda: event_from_proto(session_pb2.SessionRequest(store_request=session_pb2.StoreRequest(gang="g"))),
         "store_request.operation",
