@@ -1,12 +1,14 @@
 """Feeds events to the scheduling core and carries out its effects. The only holder of state that changes.
 
-Must not decide anything. One event loop only; ``feed`` never waits, so events have one total order.
+Must not decide anything. One event loop only; ``feed`` never waits, so events have one total order. An event that
+cannot be taken into account leaves a state that nobody can vouch for: ``failed`` tells the process to end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias, assert_never
 
@@ -75,18 +77,30 @@ class Interpreter:
         self._jobs: dict[JobId, Outbox[JobEvent]] = {}
         self._plans: set[asyncio.Task[Explanation]] = set()
         self._last_session = 0
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
 
     @property
     def state(self) -> State:
         """As it is now."""
         return self._state
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What the core broke down on; None while it is sound."""
+        return self._failure
+
+    async def failed(self) -> None:
+        """Returns once the core has broken down."""
+        await self._failed.wait()
+
     def feed(self, event: Event) -> None:
         """Takes an event into account and carries out what follows from it."""
-        self._state, effects = transition(self._state, event, self._clock())
-        for effect in effects:
-            self._carry_out(effect)
-        self._observe(event, effects)
+        with self._fatal():
+            self._state, effects = transition(self._state, event, self._clock())
+            for effect in effects:
+                self._carry_out(effect)
+            self._observe(event, effects)
 
     def submit(self, request: ImageRequest, *, explain_only: bool) -> tuple[JobId, Outbox[JobEvent]]:
         """Hands in a request; its outbox ends with the job."""
@@ -119,6 +133,16 @@ class Interpreter:
         if outbox is not None:
             outbox.end(error)
             self.feed(AgentDisconnected(agent=agent, session=session, reason=reason))
+
+    @contextmanager
+    def _fatal(self) -> Generator[None]:
+        """Notes the first error of the body, whoever catches it."""
+        try:
+            yield
+        except BaseException as error:
+            self._failure = self._failure or error
+            self._failed.set()
+            raise
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -9,8 +9,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc.aio
@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
-from polyrhythm.errors import AlreadyInUseError, InvalidArgumentError, PolyrhythmError
+from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentError, PolyrhythmError
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.listening import address_of, check_address
@@ -39,6 +39,9 @@ PROGRAM = "polyrhythm-coordinator"
 IMAGE_SERVICE = image_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
 FLEET_SERVICE = fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name
 AGENT_SERVICE = session_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
 
 MESSAGE_BYTES_MAX = 8 << 20
 """Twice gRPC's default: parts of pictures are 1 MiB, previews and plans smaller."""
@@ -75,11 +78,19 @@ class Coordinator:
 
 
 @asynccontextmanager
-async def coordinator(settings: CoordinatorSettings, limits: Limits) -> AsyncIterator[Coordinator]:
+async def coordinator(
+    settings: CoordinatorSettings, limits: Limits, *, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Coordinator]:
     """Runs a coordinator for as long as the context lasts; at its end jobs and streams get a typed error.
+
+    Args:
+        settings: where to listen.
+        limits: patience of the core.
+        clock: seconds on a clock that never runs backwards.
 
     Raises:
         AlreadyInUseError: the port is taken.
+        InternalError: at the end, if the core has broken down.
     """
     fleet_health = FleetHealth(live=(FLEET_SERVICE, AGENT_SERVICE), ready=IMAGE_SERVICE)
 
@@ -89,7 +100,7 @@ async def coordinator(settings: CoordinatorSettings, limits: Limits) -> AsyncIte
 
     interpreter = Interpreter(
         state=State(incarnation=time.time_ns() // 1_000_000, limits=limits),
-        clock=time.monotonic,
+        clock=clock,
         draw_seed=lambda: secrets.randbelow(SEED_DRAWN_MAX),
         compute_plan=compute_plan,
         observe=observe,
@@ -104,17 +115,25 @@ async def coordinator(settings: CoordinatorSettings, limits: Limits) -> AsyncIte
         yield Coordinator(interpreter=interpreter, port=port)
     finally:
         ticks.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticks
-        interpreter.feed(Stopping())
-        await server.stop(STOP_GRACE_S)
+        await asyncio.gather(ticks, return_exceptions=True)
+        failure = interpreter.failure
+        if failure is not None:
+            log.error("the scheduling core has broken down", exc_info=failure)
+        try:
+            interpreter.feed(Stopping())
+        finally:
+            await server.stop(STOP_GRACE_S)
+    if failure is not None:
+        told = f"the scheduling core has broken down: {type(failure).__name__}: {failure}"
+        raise InternalError(told) from failure
 
 
-async def serve(settings: CoordinatorSettings) -> None:
-    """Runs until a signal comes or the lifeline ends.
+async def serve(settings: CoordinatorSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    """Runs until a signal comes, the lifeline ends or the core breaks down.
 
     Raises:
         AlreadyInUseError: the port is taken.
+        InternalError: the core has broken down.
         InvalidArgumentError: host, port or lifeline cannot be used.
     """
     stop = asyncio.Event()
@@ -126,10 +145,13 @@ async def serve(settings: CoordinatorSettings) -> None:
     log.info("settings", **settings.model_dump())
     if not is_loopback(settings.host):
         log.warning("listening beyond loopback without TLS and token: only for a network that nobody else can reach")
-    async with coordinator(settings, Limits()) as running:
+    async with coordinator(settings, Limits(), clock=clock) as running:
         sys.stdout.write(f"{PROGRAM} ready on {address_of(settings.host, running.port)}\n")
         sys.stdout.flush()
-        await stop.wait()
+        ends = (asyncio.create_task(stop.wait()), asyncio.create_task(running.interpreter.failed()))
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
         log.info("stopping")
 
 
@@ -141,7 +163,7 @@ def main() -> None:
         asyncio.run(serve(settings))
     except PolyrhythmError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
-        sys.exit(1)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, InvalidArgumentError) else EXIT_FAILED)
 
 
 def _register(server: grpc.aio.Server, interpreter: Interpreter, fleet_health: FleetHealth) -> None:
@@ -192,7 +214,8 @@ def _log_to_stderr(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=False),
+            # Plain: rich would print the values of all variables, prompts among them.
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -17,6 +17,9 @@ STEPS_MAX = 500
 """Half of the thousand timesteps that models are trained on: every sampler finds a noise level for each."""
 GUIDANCE_MAX = 50.0
 COUNT_MAX = 64
+PROMPT_CHARACTERS_MAX = 8192
+"""Many times what any text encoder reads, and so little that checking, sending and tokenising it takes no time: the
+limit in tokens is known only after that work is done."""
 SEED_MAX = 2**63 - 1
 
 
@@ -117,7 +120,8 @@ def check_request(request: ImageRequest) -> None:
         InvalidArgumentError: names every offending field.
     """
     found = [
-        *_value_violations(request.prompt, request.steps, request.seed, request.guidance, request.preview_every_steps),
+        *_text_violations(request.prompt, request.negative_prompt),
+        *_value_violations(request.steps, request.seed, request.guidance, request.preview_every_steps),
         *_count_violations(request.count, request.seed or 0),
     ]
     if found:
@@ -131,7 +135,8 @@ def check_image(image: ImageSpec, facts: ModelFacts) -> None:
         InvalidArgumentError: names every offending field.
     """
     found = [
-        *_value_violations(image.prompt, image.steps, image.seed, image.guidance, image.preview_every_steps),
+        *_text_violations(image.prompt, image.negative_prompt),
+        *_value_violations(image.steps, image.seed, image.guidance, image.preview_every_steps),
         *_model_violations(image, facts),
     ]
     if found:
@@ -176,11 +181,19 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
     return image
 
 
+def _text_violations(prompt: str, negative_prompt: str) -> list[FieldViolation]:
+    found = [
+        FieldViolation(field=field, description=f"at most {PROMPT_CHARACTERS_MAX} characters, got {len(text)}")
+        for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt))
+        if len(text) > PROMPT_CHARACTERS_MAX
+    ]
+    return found if prompt.strip() else [FieldViolation(field="prompt", description="must not be empty"), *found]
+
+
 def _value_violations(
-    prompt: str, steps: int | None, seed: int | None, guidance: float | None, preview_every_steps: int
+    steps: int | None, seed: int | None, guidance: float | None, preview_every_steps: int
 ) -> list[FieldViolation]:
     rules = (
-        (bool(prompt.strip()), "prompt", "must not be empty"),
         (steps is None or STEPS_MIN <= steps <= STEPS_MAX, "steps", f"must be {STEPS_MIN}..{STEPS_MAX}, got {steps}"),
         (seed is None or 0 <= seed <= SEED_MAX, "seed", f"must be 0..2^63-1, got {seed}"),
         (

@@ -70,7 +70,7 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
 async def test_another_host_is_refused() -> None:
     async with started("--port", "0", "--host", EVERYWHERE) as process:
         out, told = await process.communicate()
-    assert (process.returncode, out) == (1, b"")
+    assert (process.returncode, out) == (2, b"")
     assert told.decode().startswith("polyrhythm-coordinator: --host: ")
     assert told.decode().count("\n") == 1
 
@@ -78,6 +78,6 @@ async def test_another_host_is_refused() -> None:
 async def test_a_lifeline_that_is_no_pipe_is_refused() -> None:
     async with started("--port", "0", "--lifeline-fd", "77") as process:
         _, told = await process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "--lifeline-fd" in told.decode()
     assert "Traceback" not in told.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 import pytest
 
@@ -13,10 +14,11 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm.messages import Welcome
-from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.interpreter import Interpreter, Observer
 from polyrhythm_coordinator.outbox import Outbox
 from polyrhythm_coordinator.planning import explanation_of
 from polyrhythm_coordinator.scheduling.effects import PlanTask
+from polyrhythm_coordinator.scheduling.events import Event, PlanComputed, Tick
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import State
 from tests.fake_worker import FakeFabric, FakeWorker, register
@@ -30,13 +32,16 @@ async def planner(task: PlanTask) -> Explanation:
     return explanation_of(task)
 
 
-def interpreter(compute_plan: Callable[[PlanTask], Awaitable[Explanation]] = planner) -> Interpreter:
+def interpreter(
+    compute_plan: Callable[[PlanTask], Awaitable[Explanation]] = planner,
+    observe: Observer = lambda _event, _effects: None,
+) -> Interpreter:
     return Interpreter(
         state=State(incarnation=1, limits=Limits()),
         clock=lambda: 0.0,
         draw_seed=lambda: 3,
         compute_plan=compute_plan,
-        observe=lambda _event, _effects: None,
+        observe=observe,
     )
 
 
@@ -87,6 +92,36 @@ async def test_a_planner_that_breaks_ends_the_job_only() -> None:
     assert "in the middle of a search" in str(error)
     assert core.state.agents[AgentId("a")].worker_ready
     agent.cancel()
+
+
+async def test_a_plan_that_cannot_be_taken_breaks_the_core() -> None:
+    """Nobody awaits a planner: what goes wrong after it must not leave its job waiting for ever, unseen."""
+
+    def observe(event: Event, _effects: object) -> None:
+        if isinstance(event, PlanComputed):
+            raise ZeroDivisionError("in the middle of an event")
+
+    core = interpreter(observe=observe)
+    agent = asyncio.create_task(serve(core, "a"))
+    await asyncio.sleep(0)
+    core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    await asyncio.wait_for(core.failed(), 10)
+    assert isinstance(core.failure, ZeroDivisionError)
+    agent.cancel()
+
+
+async def test_the_first_failure_is_told() -> None:
+    numbers = count(1)
+
+    def observe(_event: object, _effects: object) -> None:
+        raise ArithmeticError(f"failure {next(numbers)}")
+
+    core = interpreter(observe=observe)
+    for _ in range(2):
+        with pytest.raises(ArithmeticError):
+            core.feed(Tick())
+    assert str(core.failure) == "failure 1"
 
 
 async def test_a_refused_agent_gets_its_error_and_nothing_else() -> None:

@@ -9,7 +9,16 @@ import pytest
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import COUNT_MAX, SEED_MAX, ImageRequest, Quality, Sampler, resolve
+from polyrhythm.image import (
+    COUNT_MAX,
+    PROMPT_CHARACTERS_MAX,
+    SEED_MAX,
+    ImageRequest,
+    Quality,
+    Sampler,
+    check_request,
+    resolve,
+)
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
 
@@ -65,6 +74,14 @@ def test_given_fields_stand() -> None:
     assert (image.sampler, image.quality) == (Sampler.DDIM, Quality.EXACT)
 
 
+def test_long_texts_are_refused_before_any_fleet_is_asked() -> None:
+    longest = "p" * PROMPT_CHARACTERS_MAX
+    check_request(ImageRequest(prompt=longest, negative_prompt=longest))
+    with pytest.raises(InvalidArgumentError) as caught:
+        check_request(ImageRequest(prompt=longest + "p", negative_prompt=longest + "p"))
+    assert [violation.field for violation in caught.value.violations] == ["prompt", "negative_prompt"]
+
+
 def test_a_fixed_plan_sets_the_steps() -> None:
     assert resolve(ImageRequest(prompt="apple", plan=plan(6, 12)), FACTS, seed=7).steps == 6
 
@@ -80,6 +97,9 @@ def test_a_fixed_plan_sets_the_steps() -> None:
         ({"plan": plan(6, 12), "steps": 7}, ["plan"]),
         ({"plan": plan(6, 11)}, ["plan"]),
         ({"guidance": float("nan")}, ["guidance"]),
+        ({"prompt": "p" * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt"]),
+        ({"negative_prompt": "p" * (PROMPT_CHARACTERS_MAX + 1), "steps": 0}, ["negative_prompt", "steps"]),
+        ({"prompt": " " * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt", "prompt"]),
     ],
 )
 def test_every_offending_field_is_named(changes: dict, fields: list[str]) -> None:
