@@ -83,14 +83,18 @@ class CommandLoop:
     def compute_forever(self) -> None:
         """The compute thread: epochs and measurements, one at a time."""
         while True:
-            match task := self._tasks.get():
-                case EpochRun():
-                    task.run()
-                    self._epochs.pop(task.epoch, None)
-                case MeasureProfile():
-                    self._tell(self._measure_profile(task))
-                case ForgetJob():
-                    self._workshop.memory.forget(task.job)
+            self.compute_next()
+
+    def compute_next(self) -> None:
+        """Waits for one task and carries it out; holds on to nothing of it afterwards."""
+        match task := self._tasks.get():
+            case EpochRun():
+                task.run()
+                self._epochs.pop(task.epoch, None)
+            case MeasureProfile():
+                self._tell(self._measure_profile(task))
+            case ForgetJob():
+                self._workshop.memory.forget(task.job)
 
     def _measure_profile(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
         try:

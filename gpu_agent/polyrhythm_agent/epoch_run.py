@@ -5,6 +5,7 @@ Created by the channel's thread (so that an abort that arrives before the start 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.ids import AgentId, GangId
+from polyrhythm.ids import AgentId
 from polyrhythm.messages import (
     AgentEvent,
     EpochEnded,
@@ -30,7 +31,7 @@ from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
 from polyrhythm_agent.plan_book import PlanBook
-from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam
+from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Transport
 from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
 
 
@@ -74,13 +75,11 @@ class EpochRun:
         self._workshop = workshop
         self._book = PlanBook(version=command.plan_version, segments=command.segments, complete=command.complete)
         self._stop = StopRequest()
+        self._stopping = threading.Lock()
+        self._transport: Transport | None = None
         self._exchange: Exchange | None = None
+        self._transport_aborted = False
         self._last_preview_step = command.begin_step
-
-    @property
-    def gang_name(self) -> GangId:
-        """The gang that this epoch uses."""
-        return self._command.gang
 
     def extend(self, command: ExtendPlan) -> None:
         """Takes further segments."""
@@ -92,25 +91,29 @@ class EpochRun:
 
     def abort(self, reason: str) -> None:
         """Stops at once: every wait of this epoch ends."""
-        self._stop.abort_reason = reason
-        self._book.abort(reason)
-        self._workshop.abort_rendezvous(reason)
-        exchange = self._exchange
-        if exchange is not None:
-            exchange.abort(reason)
+        with self._stopping:
+            self._stop.abort_reason = reason
+            self._book.abort(reason)
+            self._workshop.abort_rendezvous(reason)
+            if self._exchange is not None:
+                self._exchange.abort(reason)
+            elif self._transport is not None:
+                self._transport.abort()
 
     def run(self) -> None:
         """Runs to the end and tells how it ended; raises nothing that belongs to the epoch."""
         outcome, detail = EpochOutcome.FINISHED, ""
         try:
-            self._denoise_and_decode()
+            final = self._denoise()
+            if self._command.decoder == self._workshop.agent:
+                self._decode(final)
         except EpochCancelledError as error:
             outcome, detail = EpochOutcome.CANCELLED, str(error)
         except (PolyrhythmError, torch.OutOfMemoryError) as error:
             aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
             outcome = EpochOutcome.ABORTED if aborted else EpochOutcome.FAILED
             detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"
-        intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED}
+        intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED} and not self._transport_aborted
         if not intact:
             self._workshop.gangs.drop(self._command.gang)
         self._workshop.tell(
@@ -123,15 +126,29 @@ class EpochRun:
             )
         )
 
-    def _denoise_and_decode(self) -> None:
+    def _denoise(self) -> BoundaryState:
+        try:
+            return self._denoise_on_gang()
+        finally:
+            with self._stopping:  # an abort that comes later leaves the gang as it is
+                self._transport_aborted = self._stop.abort_reason is not None
+                self._exchange = self._transport = None
+
+    def _hold(self, transport: Transport) -> None:
+        with self._stopping:
+            self._transport = transport
+        self._stop.check_abort()
+
+    def _denoise_on_gang(self) -> BoundaryState:
         self._stop.check_abort()
         workshop, command = self._workshop, self._command
         workshop.open_rendezvous()
         self._stop.check_abort()  # an abort between the two lines above would have been undone by the first
-        gang, links = workshop.gangs.enter(command.gang, command.members)
+        gang, links = workshop.gangs.enter(command.gang, command.members, self._hold)
         geometry = workshop.denoiser.geometry(command.image)
         with workshop.open_exchange(gang, geometry) as exchange:
-            self._exchange = exchange
+            with self._stopping:
+                self._exchange = exchange
             self._stop.check_abort()
             condition, encode_s = self._share_condition(exchange)
             run = workshop.denoiser.start(command.image, condition)
@@ -151,9 +168,7 @@ class EpochRun:
                 tell=workshop.tell,
                 keep=self._keep,
             )
-            final = loop.denoise()
-        if command.decoder == workshop.agent:
-            self._decode(final)
+            return loop.denoise()
 
     @property
     def _is_root(self) -> bool:

@@ -36,8 +36,18 @@ class GangCache:
         self._form = form
         self._gangs: dict[GangId, Gang] = {}
 
-    def enter(self, name: GangId, members: tuple[AgentId, ...]) -> tuple[Gang, tuple[tuple[AgentId, Link], ...]]:
+    def enter(
+        self, name: GangId, members: tuple[AgentId, ...], hold: Callable[[Transport], None]
+    ) -> tuple[Gang, tuple[tuple[AgentId, Link], ...]]:
         """The gang of that name, formed now if it is not held.
+
+        A gang of the same members under another name is over: the coordinator gives a new name only after it has given
+        up the old one.
+
+        Args:
+            name: of the gang.
+            members: in rank order.
+            hold: told of the transport before anything waits on it, so that an abort can reach it.
 
         Returns:
             The gang and, where it was formed just now, the measured links.
@@ -47,12 +57,15 @@ class GangCache:
         """
         held = self._gangs.get(name)
         if held is not None:
+            hold(held.transport)
             return held, ()
+        for old in [gang.name for gang in self._gangs.values() if gang.members == members]:
+            self.drop(old)
         transport = self._form(name, members.index(self._agent), len(members))
+        self._gangs[name] = Gang(name=name, members=members, transport=transport)
+        hold(transport)
         links = tuple((members[rank], link) for rank, link in transport.probe_links())
-        gang = Gang(name=name, members=members, transport=transport)
-        self._gangs[name] = gang
-        return gang, links
+        return self._gangs[name], links
 
     def drop(self, name: GangId) -> None:
         """Ends a gang; it can never be used again."""

@@ -25,7 +25,7 @@ class RendezvousRelay:
         """One operation; a GET blocks until the key exists.
 
         Raises:
-            EpochAbortedError: the epoch ended while waiting.
+            EpochAbortedError: the epoch ended while waiting, or the gang was given up.
         """
         with self._changed:
             request_id = self._next_request_id
@@ -40,6 +40,8 @@ class RendezvousRelay:
             reply = self._replies.pop(request_id, None)
             if reply is None:
                 raise EpochAbortedError(self._abort_reason or "aborted")
+            if operation is StoreOperation.GET and not reply.found:
+                raise EpochAbortedError(f"the coordinator has given up gang {gang}")
             return reply.value, reply.found
 
     def answer(self, reply: StoreReply) -> None:

@@ -85,6 +85,15 @@ class LoopIdentity:
     epoch: EpochId
 
 
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """Marks at the last report; what comes after it, the control record included, belongs to the next one."""
+
+    wait_s: float
+    sent_bytes: int
+    wall_s: float
+
+
 class StepLoop:
     """Denoises this agent's rows of one picture from a boundary to its end."""
 
@@ -119,6 +128,7 @@ class StepLoop:
         self._stop = stop
         self._tell = tell
         self._keep = keep
+        self._reported = self._counters()
 
     @torch.inference_mode()
     def denoise(self) -> BoundaryState:
@@ -132,6 +142,7 @@ class StepLoop:
             EpochAbortedError: the coordinator ended the epoch.
             TransportError: a peer is gone.
         """
+        self._reported = self._counters()
         previous: Beat | None = None
         current, version = self._book.beat_at(self._step, version=self._version, current_version=self._version)
         agreed = version
@@ -144,8 +155,6 @@ class StepLoop:
         return self._state()
 
     def _run_beat(self, beat: Beat, version: int) -> BoundaryState:
-        begin_wall_s = time.perf_counter()
-        begin_wait_s, begin_bytes = self._exchange.wait_s, self._exchange.sent_bytes
         assignment = beat.segment.of(self._identity.agent)
         active_steps = beat.active_steps(self._identity.agent)
         busy_s = sum(self._run_step(step, assignment) for step in active_steps)
@@ -154,6 +163,8 @@ class StepLoop:
         self._step = beat.end_step
         state = self._state()
         self._keep(state)
+        counted, before = self._counters(), self._reported
+        self._reported = counted
         self._tell(
             BeatDone(
                 report=BeatReport(
@@ -162,19 +173,22 @@ class StepLoop:
                     plan_version=version,
                     active_steps=len(active_steps),
                     busy_s=busy_s,
-                    wait_s=self._exchange.wait_s - begin_wait_s,
-                    sent_bytes=self._exchange.sent_bytes - begin_bytes,
-                    wall_s=time.perf_counter() - begin_wall_s,
+                    wait_s=counted.wait_s - before.wait_s,
+                    sent_bytes=counted.sent_bytes - before.sent_bytes,
+                    wall_s=counted.wall_s - before.wall_s,
                 )
             )
         )
         return state
 
+    def _counters(self) -> _Counters:
+        return _Counters(wait_s=self._exchange.wait_s, sent_bytes=self._exchange.sent_bytes, wall_s=time.perf_counter())
+
     def _run_step(self, step: int, assignment: Assignment) -> float:
         self._stop.check_abort()
         rows = self._run.geometry.latent_slice(assignment.rows)
         x_BCHW = self._x_BCHW[:, :, rows]
-        begin_s, begin_wait_s = self._busy_clock.read_s(), self._exchange.wait_s
+        begin_s = self._busy_clock.read_s()
         with self._exchange.step(step) as exchange:
             prediction_BCHW = self._run.predict(x_BCHW, step, assignment.rows, self._around(exchange), self._seam)
         self._seam.begin_layer("sampler")
@@ -193,8 +207,6 @@ class StepLoop:
             for row, before in enumerate(self._history)
         )
         busy_s = self._busy_clock.read_s() - begin_s
-        if self._busy_clock.runs_while_waiting:
-            busy_s -= self._exchange.wait_s - begin_wait_s
         self._tell(StepDone(epoch=self._identity.epoch, step=step + assignment.stride))
         return busy_s
 

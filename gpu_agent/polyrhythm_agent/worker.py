@@ -22,10 +22,9 @@ from polyrhythm.ids import AgentId, GangId
 from polyrhythm.messages import StoreOperation, WorkerReady
 from polyrhythm.profile import Profile, Workload
 from polyrhythm_agent.boundary import JobMemory
-from polyrhythm_agent.busy import BusyClock, CpuBusyClock, CudaBusyClock
+from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
 from polyrhythm_agent.exchange.in_process import InProcessNetwork
@@ -56,7 +55,12 @@ class Pace:
 def make_pace(settings: WorkerSettings, device: torch.device) -> Pace:
     """On a CPU layers are timed by CPU time and slowed to the emulated speed; on CUDA the device is timed."""
     if device.type == "cuda":
-        return Pace(seam=OpenSeam(), around_exchange=lambda exchange: exchange, busy_clock=CudaBusyClock(device=device))
+        clock = DeviceBusyClock()
+        return Pace(
+            seam=clock,
+            around_exchange=lambda exchange: UntimedExchange(exchange=exchange, clock=clock),
+            busy_clock=clock,
+        )
     speed = EmulatedSpeed(speed=settings.emulate_speed or 1.0)
     return Pace(
         seam=speed,

@@ -5,7 +5,8 @@ Owns tokenisation and its limit. Must not know what the embeddings are for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class T5Text:
     tokenizer: PreTrainedTokenizerBase
     encoder: T5EncoderModel
     token_limit: int
+    _tokenizing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """A tokenizer keeps how it pads as state; prompts are counted on another thread than they are encoded on."""
 
     @property
     def width(self) -> int:
@@ -35,7 +38,8 @@ class T5Text:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, end mark included, without truncation."""
-        return len(self.tokenizer(_normalised(text), truncation=False, verbose=False).input_ids)
+        with self._tokenizing:
+            return len(self.tokenizer(_normalised(text), truncation=False, verbose=False).input_ids)
 
     def check_length(self, **texts: str) -> None:
         """Checks that nothing would be cut off.
@@ -58,13 +62,15 @@ class T5Text:
 
         One text a forward, as the pipeline does it: a batch could round differently.
         """
-        tokens = self.tokenizer(
-            [_normalised(text)],
-            padding="max_length",
-            max_length=self.token_limit,
-            truncation=False,
-            return_tensors="pt",
-        ).to(self.encoder.device)
+        with self._tokenizing:
+            padded = self.tokenizer(
+                [_normalised(text)],
+                padding="max_length",
+                max_length=self.token_limit,
+                truncation=False,
+                return_tensors="pt",
+            )
+        tokens = padded.to(self.encoder.device)
         return self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0], tokens.attention_mask
 
 

@@ -54,6 +54,8 @@ class PeerReceiver(Generic[Key]):
                 self._receive(batch)
         except TransportError as error:
             self._fail(error)
+        except RuntimeError as error:  # torch's own: no pinned memory left, a lost CUDA context
+            self._fail(TransportError(f"receiving from member {self._source} failed: {error}"))
 
     def _receive(self, batch: Sequence[tuple[Key, Tensor]]) -> None:
         receipts = [(key, self._transport.post_receive(self._source, buffer)) for key, buffer in batch]

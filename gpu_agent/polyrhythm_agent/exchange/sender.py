@@ -64,6 +64,9 @@ class PeerSender:
             except TransportError as error:
                 self._fail(error)
                 return
+            except RuntimeError as error:  # torch's own: no pinned memory left, a lost CUDA context
+                self._fail(TransportError(f"sending failed: {error}"))
+                return
             with self._changed:
                 self._completed += 1
                 self._changed.notify_all()

@@ -50,8 +50,6 @@ class OpenSeam:
 
 
 class StoppedClock:
-    runs_while_waiting = False
-
     def read_s(self) -> float:
         return 0.0
 

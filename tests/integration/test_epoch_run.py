@@ -1,0 +1,235 @@
+"""Epochs of one worker from command to end: what is told, what is kept, what becomes of the gang."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from polyrhythm.ids import AgentId, EpochId, GangId, JobId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.messages import (
+    AbortEpoch,
+    AgentEvent,
+    BeatDone,
+    CancelEpoch,
+    CountTokens,
+    EpochEnded,
+    EpochJoined,
+    EpochOutcome,
+    ImageMade,
+    StartEpoch,
+    TokensCounted,
+)
+from polyrhythm.profile import Profile, Workload
+from polyrhythm_agent.boundary import JobMemory
+from polyrhythm_agent.busy import CpuBusyClock
+from polyrhythm_agent.command_loop import CommandLoop
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.emulation import EmulatedSpeed
+from polyrhythm_agent.epoch_run import Workshop
+from polyrhythm_agent.exchange.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.session import GangExchange
+from polyrhythm_agent.gangs import Gang, GangCache
+from polyrhythm_agent.ports import Denoiser, Geometry
+from polyrhythm_agent.rendezvous_relay import RendezvousRelay
+from tests.models import tiny_pixart_folder
+from tests.plans import exact_plan
+
+STEPS = 6
+ME = AgentId("agent-0")
+PLAN = exact_plan(STEPS, (16,), beat_steps=2)
+
+
+@pytest.fixture(scope="module")
+def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
+    return load_denoiser(tiny_pixart_folder(tmp_path_factory.mktemp("tiny")), model="tiny")
+
+
+class Bench:
+    """A command loop without a process: commands in, tasks carried out on this thread, events collected."""
+
+    def __init__(self, denoiser: Denoiser, on_event: Callable[[AgentEvent], None] = lambda _: None) -> None:
+        self.events: list[AgentEvent] = []
+        self.transports: list = []
+        self.memory = JobMemory()
+
+        def tell(event: AgentEvent) -> None:
+            self.events.append(event)
+            on_event(event)
+
+        def form(gang: GangId, rank: int, size: int):  # noqa: ANN202
+            self.transports.append(InProcessNetwork(size).transport(rank))
+            return self.transports[-1]
+
+        def open_exchange(gang: Gang, geometry: Geometry) -> GangExchange:
+            return GangExchange(
+                transport=gang.transport,
+                members=gang.members,
+                geometry=geometry,
+                device=torch.device("cpu"),
+                activation_dtype=denoiser.compute_dtype,
+            )
+
+        relay = RendezvousRelay(send=tell)
+        speed = EmulatedSpeed(speed=1.0)
+        workshop = Workshop(
+            agent=ME,
+            denoiser=denoiser,
+            seam=speed,
+            around_exchange=lambda exchange: exchange,
+            busy_clock=CpuBusyClock(speed=speed),
+            gangs=GangCache(agent=ME, form=form),
+            memory=self.memory,
+            open_exchange=open_exchange,
+            open_rendezvous=relay.open,
+            abort_rendezvous=relay.abort,
+            tell=tell,
+        )
+
+        def measure(workload: Workload) -> Profile:
+            raise RuntimeError("not asked for here")
+
+        self.loop = CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=tell)
+
+    def of(self, kind: type) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def start(counter: int = 1, *, begin_step: int = 0, gang: str = "g") -> StartEpoch:
+    plan = PLAN if begin_step == 0 else replace(PLAN.segments[0], begin_step=begin_step)
+    segments = PLAN.segments if begin_step == 0 else (plan,)
+    return StartEpoch(
+        epoch=EpochId(incarnation=1, counter=counter),
+        gang=GangId(gang),
+        members=(ME,),
+        job=JobId("job"),
+        image=ImageSpec(
+            model="tiny",
+            prompt="a red apple",
+            width_px=128,
+            height_px=128,
+            steps=STEPS,
+            seed=1,
+            guidance=4.0,
+            sampler=Sampler.DPM_SOLVER_PP_2M,
+            quality=Quality.EXACT,
+        ),
+        begin_step=begin_step,
+        root=ME,
+        decoder=ME,
+        plan_version=1,
+        segments=segments,
+        complete=True,
+        step_timeout_s=10.0,
+    )
+
+
+def picture(bench: Bench) -> bytes:
+    return b"".join(part.data for part in bench.of(ImageMade))
+
+
+def test_a_whole_epoch(denoiser: Denoiser) -> None:
+    bench = Bench(denoiser)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    assert len(bench.of(EpochJoined)) == 1
+    assert [done.report.boundary_step for done in bench.of(BeatDone)] == [2, 4, 6]
+    assert picture(bench).startswith(b"\x89PNG")
+    (end,) = bench.of(EpochEnded)
+    assert end.outcome is EpochOutcome.FINISHED
+    assert end.gang_intact
+    assert end.held_boundaries == (4, 6)
+
+
+def test_an_epoch_that_resumes_makes_the_same_picture(denoiser: Denoiser) -> None:
+    bench = Bench(denoiser)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    whole = picture(bench)
+    bench.events.clear()
+    bench.loop.accept(start(2, begin_step=4))
+    bench.loop.compute_next()
+    assert picture(bench) == whole
+    assert bench.of(EpochJoined)[0].encode_s == 0.0  # embeddings are kept between epochs of a job
+    assert len(bench.transports) == 1  # and so is the gang
+
+
+def test_an_abort_before_the_start_is_not_lost(denoiser: Denoiser) -> None:
+    bench = Bench(denoiser)
+    bench.loop.accept(start())
+    bench.loop.accept(AbortEpoch(epoch=start().epoch, reason="a member is lost"))
+    bench.loop.compute_next()
+    (end,) = bench.of(EpochEnded)
+    assert (end.outcome, end.detail) == (EpochOutcome.ABORTED, "a member is lost")
+    assert not bench.of(EpochJoined)
+
+
+def test_an_abort_in_mid_epoch_ends_the_gang(denoiser: Denoiser) -> None:
+    def abort(event: AgentEvent) -> None:
+        if isinstance(event, BeatDone):
+            bench.loop.accept(AbortEpoch(epoch=start().epoch, reason="a member is lost"))
+
+    bench = Bench(denoiser, abort)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    (end,) = bench.of(EpochEnded)
+    assert end.outcome is EpochOutcome.ABORTED
+    assert not end.gang_intact
+    assert end.held_boundaries == (2,)
+    assert not picture(bench)
+
+
+def test_a_cancel_stops_at_a_boundary_and_skips_the_decode(denoiser: Denoiser) -> None:
+    def cancel(event: AgentEvent) -> None:
+        if isinstance(event, BeatDone):
+            bench.loop.accept(CancelEpoch(epoch=start().epoch))
+
+    bench = Bench(denoiser, cancel)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    (end,) = bench.of(EpochEnded)
+    assert end.outcome is EpochOutcome.CANCELLED
+    assert end.gang_intact
+    assert not picture(bench)
+
+
+def test_an_abort_after_the_last_boundary_leaves_the_gang_as_it_is(denoiser: Denoiser) -> None:
+    """The transport is not in use while the picture is decoded: a gang reported intact must be so."""
+
+    def abort(event: AgentEvent) -> None:
+        if isinstance(event, ImageMade):
+            bench.loop.accept(AbortEpoch(epoch=start().epoch, reason="too late"))
+
+    bench = Bench(denoiser, abort)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    assert bench.of(EpochEnded)[0].gang_intact
+    bench.loop.accept(start(2))
+    bench.loop.compute_next()
+    assert bench.of(EpochEnded)[1].outcome is EpochOutcome.FINISHED
+    assert len(bench.transports) == 1
+
+
+def test_tokens_are_counted_while_another_thread_encodes(denoiser: Denoiser) -> None:
+    """The tokenizer keeps how it pads as state: unguarded, counts come back padded and prompts unpadded."""
+    bench = Bench(denoiser)
+    wrong: list[int] = []
+    done = threading.Event()
+
+    def count() -> None:
+        while not done.is_set():
+            bench.loop.accept(CountTokens(request_id=1, model="tiny", texts=("a red apple",)))
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    for _ in range(300):
+        condition = denoiser.encode(start().image)
+        wrong.extend(t.shape[1] for t in condition.values() if t.ndim > 1 and t.shape[1] != 120)
+    done.set()
+    thread.join(timeout=5)
+    assert wrong == []
+    assert {event.counts for event in bench.of(TokensCounted)} == {(denoiser.count_tokens("a red apple"),)}

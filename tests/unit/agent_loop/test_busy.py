@@ -1,0 +1,65 @@
+"""Device time between events: layers count, pauses do not."""
+
+from __future__ import annotations
+
+import torch
+
+from polyrhythm_agent.busy import DeviceBusyClock, UntimedExchange
+
+
+class FakeDevice:
+    """A device whose time moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0.0
+
+    def event(self) -> FakeEvent:
+        return FakeEvent(self)
+
+
+class FakeEvent:
+    def __init__(self, device: FakeDevice) -> None:
+        self._device = device
+        self.at_ms = -1.0
+
+    def record(self) -> None:
+        self.at_ms = self._device.now_ms
+
+    def synchronize(self) -> None:
+        assert self.at_ms >= 0
+
+    def elapsed_time(self, end: FakeEvent) -> float:
+        return end.at_ms - self.at_ms
+
+
+class SlowExchange:
+    def __init__(self, device: FakeDevice) -> None:
+        self._device = device
+
+    def gather(self, layer: int, own_KBND: torch.Tensor) -> torch.Tensor:
+        self._device.now_ms += 1000.0
+        return own_KBND
+
+
+def test_layers_count_and_exchange_does_not() -> None:
+    device = FakeDevice()
+    clock = DeviceBusyClock(new_event=device.event)
+    exchange = UntimedExchange(exchange=SlowExchange(device), clock=clock)
+    own_KBND = torch.zeros(2, 1, 1, 1)
+    for layer in range(3):
+        clock.begin_layer("block")
+        device.now_ms += 20.0
+        exchange.gather(layer, own_KBND)
+        device.now_ms += 5.0
+        clock.end_layer("block", own_KBND)
+        device.now_ms += 500.0  # between layers nothing is counted
+    assert clock.read_s() == 0.075
+    assert clock.read_s() == 0.075
+
+
+def test_an_exchange_outside_a_layer_starts_no_clock() -> None:
+    device = FakeDevice()
+    clock = DeviceBusyClock(new_event=device.event)
+    UntimedExchange(exchange=SlowExchange(device), clock=clock).gather(0, torch.zeros(2, 1, 1, 1))
+    device.now_ms += 10.0
+    assert clock.read_s() == 0.0

@@ -1,0 +1,56 @@
+"""Formed gangs: reused by name, replaced by members, reachable for an abort before anything waits on them."""
+
+from __future__ import annotations
+
+from polyrhythm.ids import AgentId, GangId
+from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
+from polyrhythm_agent.gangs import GangCache
+from polyrhythm_agent.ports import Transport
+
+ALONE = (AgentId("a"),)
+
+
+def test_a_gang_is_formed_once_and_then_reused() -> None:
+    formed: list[GangId] = []
+
+    def form(gang: GangId, rank: int, size: int) -> Transport:
+        formed.append(gang)
+        return InProcessNetwork(size).transport(rank)
+
+    cache = GangCache(agent=ALONE[0], form=form)
+    first, _ = cache.enter(GangId("g1"), ALONE, lambda _: None)
+    again, links = cache.enter(GangId("g1"), ALONE, lambda _: None)
+    assert again is first
+    assert links == ()
+    assert formed == ["g1"]
+
+
+def test_a_new_name_for_the_same_members_ends_the_old_gang() -> None:
+    """Else a fleet whose members come and go would fill this process with dead sockets."""
+    ended: list[GangId] = []
+
+    class Ending(InProcessTransport):
+        def __init__(self, gang: GangId, size: int, rank: int) -> None:
+            super().__init__(InProcessNetwork(size), rank)
+            self._gang = gang
+
+        def abort(self) -> None:
+            ended.append(self._gang)
+
+    cache = GangCache(agent=ALONE[0], form=lambda gang, rank, size: Ending(gang, size, rank))
+    cache.enter(GangId("g1"), ALONE, lambda _: None)
+    cache.enter(GangId("g2"), ALONE, lambda _: None)
+    assert ended == ["g1"]
+
+
+def test_the_transport_can_be_aborted_before_it_is_probed() -> None:
+    held: list[Transport] = []
+
+    class Probed(InProcessTransport):
+        def probe_links(self):  # noqa: ANN202
+            assert held == [self]
+            return super().probe_links()
+
+    cache = GangCache(agent=ALONE[0], form=lambda _gang, rank, size: Probed(InProcessNetwork(size), rank))
+    cache.enter(GangId("g1"), ALONE, held.append)
+    assert len(held) == 1
