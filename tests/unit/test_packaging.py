@@ -34,6 +34,10 @@ def requirements(lines: list[str]) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
+IMPORTED_BY_OTHERS = frozenset({"sentencepiece"})
+"""What transformers asks for only when it reads a T5 tokenizer: no module of ours imports it."""
+
+
 def declared_for(role: str | None) -> set[str]:
     """Canonical names of the distributions that a role's extra installs, the base dependencies included."""
     project = PYPROJECT["project"]
@@ -94,3 +98,22 @@ def test_a_role_declares_what_it_imports(role: str | None) -> None:
         if not {canonicalize_name(d) for d in distributions.get(name, [])} & declared
     }
     assert undeclared == set()
+
+
+@pytest.mark.parametrize("role", PACKAGE_BY_ROLE)
+def test_a_role_declares_nothing_that_it_does_not_import(role: str) -> None:
+    distributions = packages_distributions()
+    imported = {
+        canonicalize_name(distribution)
+        for name in third_party_imports(REPOSITORY / PACKAGE_BY_ROLE[role])
+        for distribution in distributions.get(name, [])
+    }
+    extra = set(requirements(PYPROJECT["project"]["optional-dependencies"][role]))
+    assert extra - imported - IMPORTED_BY_OTHERS == set()
+
+
+def test_the_vocabulary_declares_the_messages_of_google_that_its_errors_travel_in() -> None:
+    """They share the name ``google`` with protobuf, which the tests above cannot tell apart."""
+    importing = (REPOSITORY / "protos/polyrhythm/codec/status.py").read_text(encoding="utf-8")
+    assert "from google.rpc import" in importing
+    assert "googleapis-common-protos" in declared_for(None)
