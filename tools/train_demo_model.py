@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from demo_model.autoencoder import centre_and_scale, measure, train_autoencoder
+from demo_model.card import write_card
 from demo_model.checkpoint import load_checkpoint
 from demo_model.denoiser import Recipe, Stage, Training, train_denoiser
 from demo_model.evaluate import evaluate
@@ -25,6 +26,8 @@ from demo_model.text_training import ready_text_encoder
 from diffusers import AutoencoderKL
 
 CALIBRATION_SEED = 99
+SMALL_BATCH = 64
+LARGE_BATCH = 32
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,8 +51,8 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The denoiser's recipe as the command line has it."""
     return Recipe(
         stages=(
-            Stage(size_px=64, batch=64, end_step=arguments.small_steps),
-            Stage(size_px=128, batch=32, end_step=arguments.steps),
+            Stage(size_px=64, batch=SMALL_BATCH, end_step=arguments.small_steps),
+            Stage(size_px=128, batch=LARGE_BATCH, end_step=arguments.steps),
         ),
         peak_rate=arguments.peak_rate,
         decay_steps=arguments.decay_steps,
@@ -79,9 +82,10 @@ def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     if arguments.evaluate is not None:
-        numbers = json.dumps(evaluate(arguments.evaluate), indent=2)
-        (arguments.evaluate / "evaluation.json").write_text(numbers + "\n")
-        print(numbers)
+        numbers = evaluate(arguments.evaluate)
+        (arguments.evaluate / "evaluation.json").write_text(json.dumps(numbers, indent=2) + "\n")
+        write_card(arguments.evaluate, numbers, small_batch=SMALL_BATCH, large_batch=LARGE_BATCH)
+        print(json.dumps(numbers, indent=2))
         return
     vae = ready_autoencoder(arguments)
     tokenizer = new_tokenizer()

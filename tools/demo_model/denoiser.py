@@ -176,15 +176,15 @@ def new_scheduler() -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler(beta_start=1e-4, beta_end=2e-2, beta_schedule="linear", num_train_timesteps=1000)
 
 
-def noise_loss(
+def noise_errors(
     transformer: nn.Module,
     latent_BCHW: Tensor,
     text_BLD: Tensor,
     mask_BL: Tensor,
     signal_share_T: Tensor,
     generator: torch.Generator,
-) -> Tensor:
-    """Weighted mean squared error of the predicted noise.
+) -> tuple[Tensor, Tensor]:
+    """Squared error of the predicted noise, and its weight in the training's loss; ``[B]`` each.
 
     Args:
         transformer: The denoiser.
@@ -208,7 +208,7 @@ def noise_loss(
     error_B = (predicted_BCHW.float() - noise_BCHW).square().mean(dim=(1, 2, 3))
     snr_B = share_B / (1 - share_B)
     weight_B = (snr_B.clamp(SNR_FLOOR, MIN_SNR_GAMMA) / snr_B).clamp(max=MOST_WEIGHT)
-    return (error_B * weight_B).mean()
+    return error_B, weight_B
 
 
 def new_optimizers(transformer: PixArtTransformer2DModel, peak_rate: float) -> dict[str, Any]:
@@ -296,7 +296,10 @@ def _steps(
             latent_BCHW, names_B, colours_B = pool.next_batch()
             dropped_B = torch.rand(len(names_B), generator=generator) < CAPTION_DROP_SHARE
             text_BLD, mask_BL = captions.look_up(names_B, colours_B, dropped_B)
-            loss = noise_loss(training.transformer, latent_BCHW, text_BLD, mask_BL, signal_share_T, generator)
+            error_B, weight_B = noise_errors(
+                training.transformer, latent_BCHW, text_BLD, mask_BL, signal_share_T, generator
+            )
+            loss = (error_B * weight_B).mean()
             for optimizer in training.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()

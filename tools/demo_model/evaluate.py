@@ -24,6 +24,7 @@ from diffusers import AutoencoderKL, PixArtAlphaPipeline
 from PIL import Image
 from torch import Tensor
 
+from demo_model.autoencoder import measure
 from demo_model.data import (
     CANONICAL_SCALE,
     COLOURS,
@@ -34,7 +35,8 @@ from demo_model.data import (
     held_out_colour,
     render_sprites,
 )
-from demo_model.text import MAX_TOKENS
+from demo_model.denoiser import new_scheduler, noise_errors
+from demo_model.text import MAX_TOKENS, CaptionTable, TokenTable
 
 SIZE_PX = 128
 STEPS = 25
@@ -189,6 +191,21 @@ def mean_pairwise_psnr_db(images_BCHW: Tensor) -> float:
     return float(torch.stack(values).mean())
 
 
+@torch.no_grad()
+def validation_losses(pipeline: PixArtAlphaPipeline, *, count: int = 256) -> tuple[float, float]:
+    """Weighted and plain noise loss on pictures drawn for this measurement only, at all noise levels evenly."""
+    vae, generator = pipeline.vae, torch.Generator().manual_seed(FIRST_SEED)
+    tokenizer = pipeline.tokenizer
+    captions = CaptionTable(pipeline.text_encoder, TokenTable(tokenizer))
+    drawn = Painter(SIZE_PX).draw(count, generator)
+    latents = [vae.encode(part).latent_dist.mean * vae.config["scaling_factor"] for part in drawn.images_BCHW.split(32)]
+    text_BLD, mask_BL = captions.look_up(drawn.names_B, drawn.colours_B, torch.zeros(count, dtype=torch.bool))
+    error_B, weight_B = noise_errors(
+        pipeline.transformer, torch.cat(latents), text_BLD, mask_BL, new_scheduler().alphas_cumprod, generator
+    )
+    return float((error_B * weight_B).mean()), float(error_B.mean())
+
+
 def grid(samples: Samples, *, columns: int, tile_px: int) -> Image.Image:
     """Samples, each with its original to the right, in a palette image."""
     names_B = torch.tensor([name for name, _ in samples.pairs])
@@ -216,10 +233,14 @@ def evaluate(folder: Path) -> dict[str, Any]:
     for pair in DIVERSITY_PROMPTS:
         several = sample(pipeline, [pair] * DIVERSITY_SEEDS, list(range(FIRST_SEED, FIRST_SEED + DIVERSITY_SEEDS)))
         diversity[caption(*pair)] = round(mean_pairwise_psnr_db(several.images_BCHW), 2)
+    weighted_loss, plain_loss = validation_losses(pipeline)
     return {
         "steps": STEPS,
         "guidance": GUIDANCE,
         "listed": score(listed, originals),
         "held_out": score(held_out, originals),
         "mean_pairwise_psnr_db": diversity,
+        "weighted_loss": round(weighted_loss, 4),
+        "plain_loss": round(plain_loss, 4),
+        "autoencoder_psnr_db": round(measure(pipeline.vae, seed=FIRST_SEED)["psnr_db"], 1),
     }
