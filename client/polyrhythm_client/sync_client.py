@@ -23,7 +23,8 @@ T = TypeVar("T")
 class SyncClient:
     """A connection to one coordinator, with blocking calls.
 
-    A thread of its own runs the event loop, so that keep-alive goes on while the caller thinks.
+    A thread of its own runs the event loop, so that keep-alive goes on while the caller thinks. Use it in a ``with``
+    block, or call ``close`` at the end.
 
     Example::
 
@@ -49,14 +50,20 @@ class SyncClient:
         self._client = Client(address, job_deadline_s=job_deadline_s, query_deadline_s=query_deadline_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="polyrhythm-client", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection and ends the thread; jobs under way are cancelled. May be called again."""
+        if self._loop.is_closed():
+            return
         self._run(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -116,6 +123,9 @@ class SyncClient:
                 yield event
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            call.close()
+            raise RuntimeError("this SyncClient is closed")
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()

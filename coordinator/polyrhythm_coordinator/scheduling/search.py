@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from math import lcm
 
+from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
@@ -31,8 +32,16 @@ def search_plan(request: PlanRequest) -> Explanation:
 
     Returns:
         The chosen plan, the best ones of other kinds and the candidates left out.
+
+    Raises:
+        NoAgentsError: no candidate can make the picture in any time that has a number.
     """
     options = tuple(_options(request))
+    if not options:
+        slowest = ", ".join(
+            f"{profile.agent} {profile.forward_s(request.row_count):.3g} s" for profile in request.profiles
+        )
+        raise NoAgentsError(f"no agent can make this picture; predicted for one step: {slowest}")
     fastest_s = min(option.total_s for option in options)
     chosen = min(
         (option for option in options if option.total_s <= fastest_s * (1 + INDIFFERENCE)),

@@ -154,6 +154,17 @@ def test_blocking_calls() -> None:
             client.picture(ImageRequest(prompt=""))
 
 
+@pytest.mark.timeout(30)
+def test_blocking_calls_without_a_with_block() -> None:
+    with serving(FakeCoordinator()) as address:
+        client = SyncClient(address)
+        assert client.picture(REQUEST).png == PNG
+        client.close()
+        client.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            client.agents()
+
+
 def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
     fake = FakeCoordinator(stall=True)
     with serving(fake) as address, SyncClient(address) as client:

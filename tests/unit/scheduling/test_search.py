@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
@@ -109,6 +110,12 @@ def test_many_agents_are_planned_by_speed() -> None:
     explanation = search_plan(plan_request(speeds, rows=64))
     assert explanation.chosen.plan.agents == tuple(AgentId(f"gpu-{index}") for index in range(7))
     assert [exclusion.agent for exclusion in explanation.exclusions] == ["gpu-7"]
+
+
+def test_agents_that_never_end_are_no_candidates() -> None:
+    endless = replace(plan_request([1.0]).profiles[0], per_row_s=1e308)
+    with pytest.raises(NoAgentsError, match="gpu-0 inf s"):
+        search_plan(replace(plan_request([1.0]), profiles=(endless,)))
 
 
 def test_the_same_request_gives_the_same_answer() -> None:
