@@ -1,6 +1,7 @@
 """Writes the demo model's card from what was measured.
 
-The words are in ``card.md``. Every number that depends on the trained weights comes from the evaluation, none is typed here.
+The words are in ``card.md``. Every number that depends on the trained weights comes from the evaluation, none is typed
+there.
 """
 
 from __future__ import annotations
