@@ -42,7 +42,7 @@ STEPS = 24
 PIXEL_LEVELS = 1
 """An fp32 picture of another arithmetic order may round a pixel the other way."""
 PATIENCE = 1.0 if MOMENTS > 1 else 10.0
-"""The bound is a claim about a quiet machine; an ordinary test run, which may share its machine, only looks for hangs."""
+"""The bound is a claim about a quiet machine; an ordinary test run, on a shared one, looks for hangs."""
 GRACE_S = 2.0
 GRACE_STEPS = 3
 PROMPT = "red apple on a blue background"
