@@ -81,7 +81,7 @@ def agent_view(name: str, speed: float | None = None, threads: int = 1) -> Agent
         memory_free_bytes=4 << 30,
         emulated_speed=speed,
     )
-    software = (("torch", "2.0"), ("threads", str(threads)))
+    software = (("polyrhythm", "0.1.0"), ("torch", "2.0"), ("threads", str(threads)))
     return AgentView(agent=AgentId(name), state=AgentState.READY, device=device, models=(FACTS,), software=software)
 
 
@@ -167,6 +167,7 @@ def report(followed: Plan, seed: int, index: int = 0) -> JobReport:
                 wait_s=0.2,
                 sent_bytes=4096,
                 emulated=agent == "local-1",
+                corrections=2 if agent == "local-1" else 0,
             )
             for agent in followed.agents
         ),
@@ -175,7 +176,7 @@ def report(followed: Plan, seed: int, index: int = 0) -> JobReport:
         decode_s=0.2,
         queued_s=0.0,
         predicted_denoise_s=1.2,
-        versions=(("polyrhythm", "0.1.0"), ("torch", "2.0")),
+        versions=((f"model {FACTS.model}", FACTS.fingerprint), ("polyrhythm", "0.1.0"), ("torch", "2.0")),
     )
 
 
@@ -185,6 +186,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
 
     Attributes:
         agents: connected to it.
+        agents_at_work: connected to it from the next job on.
         error: every call ends with it.
         stall: a job stops after its first event until its client leaves.
         requests: that were asked for, in order.
@@ -192,6 +194,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
     """
 
     agents: tuple[AgentView, ...] = AGENTS
+    agents_at_work: tuple[AgentView, ...] | None = None
     error: PolyrhythmError | None = None
     stall: bool = False
     requests: list[ImageRequest] = field(default_factory=list)
@@ -201,6 +204,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
         self, request: image_pb2.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[image_pb2.GenerateResponse]:
         asked = await self._decode(request.image, context)
+        self.agents = self.agents_at_work or self.agents
         for event in picture_events(asked):
             yield job_event_to_proto(event)
             if self.stall:

@@ -54,6 +54,14 @@ def show_error(console: Console, error: PolyrhythmError) -> int:
     return EXIT_BAD_INPUT if error.code in _BAD_INPUT_CODES else EXIT_FAILED
 
 
+def show_changes(console: Console, changes: tuple[str, ...]) -> None:
+    """Says what differs from the fleet that made a picture."""
+    if changes:
+        console.print("[yellow]note:[/yellow] the file's picture was made with something else, so this one may differ:")
+    for change in changes:
+        console.print(f"  {escape(change)}")
+
+
 class JobProgress:
     """A bar with the step, the seconds left and the devices at work; only notes where nobody watches.
 

@@ -22,9 +22,10 @@ from polyrhythm_client.output import check_output, output_path, preview_path, wr
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
 from polyrhythm_client.png import add_texts
-from polyrhythm_client.recipe import recipe_of, recipe_texts
+from polyrhythm_client.recipe import Recipe, recipe_of, recipe_texts
 from polyrhythm_client.recipe_file import read_recipe
-from polyrhythm_client.screen import JobProgress
+from polyrhythm_client.replay import changed_software, check_weights
+from polyrhythm_client.screen import JobProgress, show_changes
 from polyrhythm_client.summary import picture_line, picture_summary
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def generate(
     it: one agent a CUDA device, or one on the CPU.
 
     The PNG file carries prompt, seed, plan and versions: **--plan FILE** makes the same picture again, byte
-    for byte on the same kind of devices.
+    for byte on the same kind of devices. Other weights are refused, other software is told.
 
     For example:
 
@@ -137,14 +138,16 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
     async with fleet_for(wish, console, quiet=given.as_json) as fleet, Client(fleet.address) as client:
         # A fleet of our own holds one model, whatever folder it came from.
         asked = replace(request, model="") if fleet.embedded else request
-        summaries = await _run_job(client, asked, given, console)
+        if recipe is not None:
+            check_weights(recipe, asked.model, await client.agents())  # before the wait in the queue
+        summaries = await _run_job(client, asked, recipe, given, console)
     if given.as_json:
         found = summaries[0] if len(summaries) == 1 else {"images": summaries}
         typer.echo(json.dumps(found, ensure_ascii=False))
 
 
 async def _run_job(
-    client: Client, request: ImageRequest, given: GenerateOptions, console: Console
+    client: Client, request: ImageRequest, recipe: Recipe | None, given: GenerateOptions, console: Console
 ) -> list[dict[str, Any]]:
     """Runs the job, writes each picture as it comes, and returns the account of each."""
     assembler = PictureAssembler()
@@ -157,6 +160,10 @@ async def _run_job(
                 if isinstance(event, Planned | Replanned):
                     # Now all that will take part are connected, and say what they are.
                     agents = await client.agents()
+                if isinstance(event, Planned) and recipe is not None:
+                    check_weights(recipe, request.model, agents)
+                    if event.image_index == 0:
+                        show_changes(console, changed_software(recipe, agents))
                 if isinstance(event, Previewed):
                     write_whole(preview_path(given.output), event.png)
                 picture = assembler.take(event)

@@ -14,6 +14,8 @@ from polyrhythm_client.asking import ImageOptions, image_request
 from polyrhythm_client.commands.running import fleet_for, run_command
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.recipe_file import read_recipe
+from polyrhythm_client.replay import changed_software, changed_weights
+from polyrhythm_client.screen import show_changes
 from polyrhythm_client.tables import print_explanation
 
 
@@ -87,8 +89,11 @@ async def _plan(given: PlanOptions, console: Console) -> None:
     )
     check_wish(wish)
     async with fleet_for(wish, console, quiet=given.as_json) as fleet, Client(fleet.address) as client:
-        explanation = await client.explain(replace(request, model="") if fleet.embedded else request)
+        asked = replace(request, model="") if fleet.embedded else request
+        explanation = await client.explain(asked)
         agents = await client.agents()
+    if recipe is not None:
+        show_changes(console, (*changed_weights(recipe, asked.model, agents), *changed_software(recipe, agents)))
     if given.as_json:
         typer.echo(json.dumps(asdict(explanation), ensure_ascii=False))
     else:

@@ -7,18 +7,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from polyrhythm import __version__
 from polyrhythm.errors import NoAgentsError
+from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm_client.cli import app
 from polyrhythm_client.png import read_texts
 from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, VERSIONS_KEY
-from tests.fake_coordinator import PNG, FakeCoordinator, explanation, plan, serving
+from tests.fake_coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,54 @@ def test_generate_with_plan_makes_the_same_file_again(shell: Shell, fake: FakeCo
     assert (again.prompt, again.seed, again.width_px, again.guidance, again.plan) == ("red apple", 7, 64, 2.0, plan())
 
 
+def retrained(agents: tuple[AgentView, ...]) -> tuple[AgentView, ...]:
+    facts = replace(FACTS, fingerprint="beef")
+    return tuple(replace(view, models=(facts,)) for view in agents)
+
+
+def test_a_picture_of_other_weights_is_not_made_again(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("generate", "red apple", "-o", "a.png").code == 0
+    fake.agents = retrained(fake.agents)
+    result = shell("generate", "--plan", "a.png", "-o", "b.png")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: plan: its picture was made with other weights: ")
+    assert "demo has the fingerprint f00d in the file, beef on local-0" in result.err
+    assert len(fake.requests) == 1
+    assert not (shell.folder / "b.png").exists()
+
+
+def test_weights_that_are_loaded_late_are_checked_too(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("generate", "red apple", "-o", "a.png").code == 0
+    loaded = retrained(fake.agents)
+    fake.agents = tuple(replace(view, state=AgentState.LOADING, models=()) for view in fake.agents)
+    fake.agents_at_work = loaded
+    result = shell("generate", "--plan", "a.png", "-o", "b.png")
+    assert result.code == 2
+    assert "beef on local-0" in result.err
+    assert not (shell.folder / "b.png").exists()
+
+
+def test_the_plan_of_other_weights_is_explained_with_a_note(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("generate", "red apple", "-o", "a.png").code == 0
+    fake.agents = retrained(fake.agents)
+    result = shell("plan", "--plan", "a.png", "--json")
+    assert result.code == 0
+    assert "demo has the fingerprint f00d in the file, beef on local-0" in result.err
+    (shell.folder / "plan.json").write_text(result.out)
+    assert shell("generate", "red apple", "--plan", "plan.json", "-o", "b.png").code == 0
+
+
+def test_other_software_is_told(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("generate", "red apple", "-o", "a.png").code == 0
+    first, second = fake.agents
+    fake.agents = (first, replace(second, software=(("polyrhythm", "0.1.0"), ("torch", "2.1"))))
+    result = shell("generate", "--plan", "a.png", "-o", "b.png")
+    assert result.code == 0
+    assert "note:" in result.err
+    assert "torch 2.0 in the file, 2.1 on local-1" in result.err
+    assert "local-0" not in result.err
+
+
 def test_options_win_over_the_file(shell: Shell, fake: FakeCoordinator) -> None:
     shell("generate", "red apple", "-o", "a.png")
     assert shell("generate", "green pear", "--plan", "a.png", "-o", "b.png", "--seed", "8").code == 0
@@ -116,6 +165,7 @@ def test_json_is_one_object_on_standard_output(shell: Shell) -> None:
     assert (result.code, result.err) == (0, "")
     assert (found["image"], found["seed"], found["emulated"]) == ("a.png", 7, True)
     assert found["seconds"]["denoise"] == 1.3
+    assert [agent["corrections"] for agent in found["agents"]] == [0, 2]
 
 
 def test_several_pictures_are_numbered(shell: Shell) -> None:

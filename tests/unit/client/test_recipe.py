@@ -48,6 +48,11 @@ def test_the_recipe_of_a_picture_made_again_is_the_same(recipe: Recipe, tmp_path
     assert recipe_texts(again) == recipe_texts(recipe)
 
 
+def test_plans_of_which_no_step_is_left_do_not_show(recipe: Recipe) -> None:
+    second = replace(report(plan(), 9), plans=(replace(plan(), version=2),))
+    assert recipe_of(resolve(REQUEST, FACTS, 0), second, AGENTS) == recipe
+
+
 @pytest.mark.parametrize("document", [asdict(plan()), asdict(explanation())], ids=["plan", "explanation"])
 def test_a_plan_in_json_is_a_recipe(document: dict, tmp_path: Path) -> None:
     back = read_recipe(write(tmp_path / "plan.json", json.dumps(document)))
