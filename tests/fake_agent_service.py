@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc.aio
 
@@ -17,6 +17,7 @@ from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, Register, W
 HEARTBEAT_INTERVAL_S = 0.02
 WAIT_S = 20.0
 Kind = TypeVar("Kind", bound=AgentEvent)
+Status: TypeAlias = tuple[grpc.StatusCode, str]
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class Session:
 
     events: asyncio.Queue[AgentEvent] = field(default_factory=asyncio.Queue)
     heartbeats: asyncio.Queue[Heartbeat] = field(default_factory=asyncio.Queue)
-    commands: asyncio.Queue[AgentCommand | None] = field(default_factory=asyncio.Queue)
+    commands: asyncio.Queue[AgentCommand | Status | None] = field(default_factory=asyncio.Queue)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def say(self, *commands: AgentCommand) -> None:
@@ -34,6 +35,10 @@ class Session:
 
     def close(self) -> None:
         self.commands.put_nowait(None)
+
+    def break_off(self, code: grpc.StatusCode, details: str) -> None:
+        """Ends the session with an error."""
+        self.commands.put_nowait((code, details))
 
     async def hear(self, kind: type[Kind]) -> Kind:
         """The next event, which must be of that kind; heartbeats are kept apart."""
@@ -48,7 +53,7 @@ class FakeAgentService(session_pb2_grpc.AgentServiceServicer):
     def __init__(self) -> None:
         self.sessions: asyncio.Queue[Session] = asyncio.Queue()
         self.refused: asyncio.Queue[Register] = asyncio.Queue()
-        self.refusal: tuple[grpc.StatusCode, str] | None = None
+        self.refusal: Status | None = None
 
     async def Session(
         self, request_iterator: AsyncIterator[session_pb2.SessionRequest], context: grpc.aio.ServicerContext
@@ -65,6 +70,8 @@ class FakeAgentService(session_pb2_grpc.AgentServiceServicer):
         reading = asyncio.create_task(self._read(request_iterator, session))
         try:
             while (command := await session.commands.get()) is not None:
+                if isinstance(command, tuple):
+                    await context.abort(*command)
                 await context.write(command_to_proto(command))
         finally:
             reading.cancel()

@@ -137,6 +137,8 @@ class FakeWorker:
         pause_at: it does not go on from this step until the value is changed.
         hung: it takes everything in and does nothing.
         mute: it answers no request about tokens and profiles.
+        encode_s: what it measures for encoding.
+        decode_s: what it measures for decoding.
         fail_at: its epoch fails at this step.
         seen: all commands, in order.
         pictures: how many it has decoded.
@@ -157,6 +159,8 @@ class FakeWorker:
         self.pause_at: int | None = None
         self.hung = False
         self.mute = False
+        self.encode_s = 0.01
+        self.decode_s = 0.02
         self.fail_at: int | None = None
         self.seen: list[AgentCommand] = []
         self.pictures = 0
@@ -226,8 +230,8 @@ class FakeWorker:
             workload=command.workload,
             fixed_s=0.0,
             per_row_s=self._per_row_s,
-            encode_s=0.01,
-            decode_s=0.02,
+            encode_s=self.encode_s,
+            decode_s=self.decode_s,
             samples=3,
         )
         return ProfileMeasured(request_id=command.request_id, profile=profile)

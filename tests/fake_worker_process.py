@@ -28,6 +28,7 @@ from polyrhythm.messages import (
     StartEpoch,
     StepDone,
     TokensCounted,
+    WorkerLost,
     WorkerReady,
 )
 from polyrhythm_agent.worker_channel import WorkerChannel, end_with_daemon
@@ -68,6 +69,7 @@ class FakeWorker:
                 os.kill(os.getpid(), signal.SIGKILL)
             case ["freeze"]:
                 os.kill(os.getpid(), signal.SIGSTOP)
+                threading.Event().wait()  # another thread may take the signal, a moment later
             case ["nonsense"]:
                 os.write(self._channel_fd, b"\x00\x00\x00\x01\xff")
             case _:
@@ -91,11 +93,14 @@ def main() -> None:
     parser.add_argument("--never-ready", action="store_true")
     parser.add_argument("--hang-up", action="store_true", help="closes the channel instead of getting ready")
     parser.add_argument("--exit", type=int, help="exit with this code at once")
+    parser.add_argument("--last-words", default="", help="says that it is lost, and why, before it exits")
     parser.add_argument("--deaf", action="store_true", help="ignores aborts")
     parser.add_argument("--stubborn", action="store_true", help="stays when the channel ends")
     parser.add_argument("--child", action="store_true", help="starts a process of its own, which stays")
     arguments = parser.parse_args()
     if arguments.exit is not None:
+        if arguments.last_words:
+            WorkerChannel(arguments.channel_fd).send(WorkerLost(reason=arguments.last_words))
         sys.exit(arguments.exit)
     end_with_daemon()
     if arguments.child:

@@ -35,7 +35,7 @@ environment:
 exit codes:
   0  ended by a signal or by its lifeline
   1  the coordinator refused the agent or could not be reached in time, or the device failed
-  2  an option is wrong; nothing was started
+  2  an option is wrong, in which case nothing was started, or the worker cannot load the model
 """
 
 
@@ -99,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     add(cpu, "pin_core", "CORE", "bind the worker to one core, by its number (default: any core)")
     add(
         cpu, "emulate_speed", "SHARE",
-        "run at this share of the true speed, above 0 and at most 1, by sleeping after every block; all figures of "
-        "this agent are then called emulated (default: run freely)",
+        "run at this share of the true speed, above 0 and at most 1, by sleeping after every block; on a CPU only; all "
+        "figures of this agent are then called emulated (default: run freely)",
     )  # fmt: skip
 
     other = parser.add_argument_group("other")

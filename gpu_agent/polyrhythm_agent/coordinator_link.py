@@ -52,7 +52,8 @@ REFUSALS = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
-"""Answers that another attempt would not change."""
+"""Answers to a registration that another attempt would not change. The same codes in a session that was welcomed are
+about one message of it, and the next session may do without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class CoordinatorLink:
         self._coalescer = StepCoalescer()
         self._outgoing: asyncio.Queue[AgentEvent] | None = None
         self._session_end_s: float | None = None
+        self._welcomed = False
 
     def send(self, event: AgentEvent) -> None:
         """Sends an event in this session; without one it is dropped."""
@@ -147,11 +149,13 @@ class CoordinatorLink:
 
     async def _attempt(self) -> str:
         """One session, from dialling to its end; returns why it ended."""
+        self._welcomed = False
         try:
             async with grpc.aio.insecure_channel(self._address, options=_OPTIONS) as channel:
                 return await self._session(session_pb2_grpc.AgentServiceStub(channel).Session())
         except grpc.aio.AioRpcError as error:
-            self._check_refusal(error)
+            if not self._welcomed:
+                self._check_refusal(error)
             return f"{error.code().name}: {error.details()}"
         except asyncio.CancelledError:
             # gRPC raises it as well when the other side cancels, which is no wish to end this task.
@@ -189,6 +193,7 @@ class CoordinatorLink:
         welcome = command_from_proto(first)
         if not isinstance(welcome, Welcome):
             raise WireError(f"the first command must be Welcome, not {type(welcome).__name__}")
+        self._welcomed = True
         self._outgoing = asyncio.Queue()
         self._coalescer = StepCoalescer()
         speaking = [

@@ -32,6 +32,7 @@ from polyrhythm_agent.preflight import Preflight, check_machine
 from polyrhythm_agent.settings import AgentSettings, read_settings
 from polyrhythm_agent.software import software_versions
 from polyrhythm_agent.supervision import WorkerProcess
+from polyrhythm_agent.torch_build import cuda_obstacle
 
 log = structlog.get_logger()
 
@@ -109,7 +110,7 @@ async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:
         stop: ends it.
 
     Raises:
-        InvalidArgumentError: the lifeline is no pipe.
+        InvalidArgumentError: the lifeline is no pipe, or the worker cannot load its model.
         RegistrationRefusedError: the coordinator does not want this agent.
         UnreachableError: no coordinator answered within the connect timeout.
     """
@@ -158,18 +159,21 @@ async def _serve(parts: AgentParts) -> None:
     log.info("ended")
 
 
-def list_devices(nvml: Nvml, cuda_visible_devices: str | None) -> int:
+def list_devices(nvml: Nvml, cuda_visible_devices: str | None, torch_obstacle: str) -> int:
     """Prints a JSON object a CUDA device, in the order of ``cuda:N``; says on standard error why there are none.
 
     Args:
         nvml: is asked.
         cuda_visible_devices: value of the environment variable; None where it is not set.
+        torch_obstacle: why the installed torch can use none of them; empty where it can.
     """
     devices, reason = (), "the driver shows none"
     try:
         devices = visible_devices(nvml.cuda_devices(), cuda_visible_devices)
     except DeviceError as error:
         reason = str(error)
+    if devices and torch_obstacle:
+        devices, reason = (), f"{torch_obstacle}; not used: {', '.join(device.name for device in devices)}"
     for index, device in enumerate(devices):
         sys.stdout.write(_device_line(f"cuda:{index}", device) + "\n")
     if not devices:
@@ -185,10 +189,10 @@ def _device_line(name: str, device: DeviceFacts) -> str:
 def _run(arguments: Sequence[str] | None) -> int:
     invocation = parse_command_line(arguments)
     if invocation.list_devices:
-        return list_devices(PynvmlNvml(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return list_devices(PynvmlNvml(), os.environ.get("CUDA_VISIBLE_DEVICES"), cuda_obstacle())
     settings = read_settings(invocation.options)
     configure_log(settings.name)
-    preflight = check_machine(settings, PynvmlNvml(), os.environ)
+    preflight = check_machine(settings, PynvmlNvml(), os.environ, cuda_obstacle())
     parts = compose(settings, preflight, os.environ)
     log.info("settings", **settings.model_dump(exclude={"name"}))
     log.info("device", **asdict(preflight.device))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
@@ -15,6 +16,8 @@ DEMO_FOLDERS = (_PACKAGE / "models" / DEMO_MODEL, _PACKAGE.parents[1] / "models"
 """Inside an installed wheel; in a checkout."""
 
 _INDEX = "model_index.json"
+_OWN_PIPELINES = frozenset({"PixArtAlphaPipeline"})
+_FAMILIES_GROUP = "polyrhythm.families"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ def find_model(model: str, demo_folders: tuple[Path, ...] = DEMO_FOLDERS) -> Mod
         demo_folders: where the demo model may lie, first match wins.
 
     Raises:
-        InvalidArgumentError: there is no such folder, or no diffusers model with safetensors in it.
+        InvalidArgumentError: there is no such folder, or no diffusers model of a known pipeline with safetensors in it.
     """
     if model == DEMO_MODEL:
         path = next((folder for folder in demo_folders if folder.is_dir()), None)
@@ -52,6 +55,11 @@ def find_model(model: str, demo_folders: tuple[Path, ...] = DEMO_FOLDERS) -> Mod
     return ModelFolder(name=name, path=path)
 
 
+def known_pipelines() -> frozenset[str]:
+    """Pipeline classes that a worker can load: this project's own and those of installed packages."""
+    return _OWN_PIPELINES | {entry.name for entry in entry_points(group=_FAMILIES_GROUP)}
+
+
 def _check_folder(path: Path) -> None:
     if not path.is_dir():
         raise _error(f"{path} is not a folder" if path.exists() else f"{path} does not exist")
@@ -62,8 +70,12 @@ def _check_folder(path: Path) -> None:
         raise _error(f"{path} is no model in diffusers format: {_INDEX} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise _error(f"{path} is no model in diffusers format: {_INDEX} is no JSON ({error})") from error
-    if not isinstance(described, dict) or "_class_name" not in described:
+    pipeline = described.get("_class_name") if isinstance(described, dict) else None
+    if not isinstance(pipeline, str):
         raise _error(f"{path} is no model in diffusers format: {_INDEX} names no pipeline")
+    known = known_pipelines()
+    if pipeline not in known:
+        raise _error(f"{path} is a {pipeline!r}, which no worker can load; known are: {', '.join(sorted(known))}")
     weights = sorted(path.glob("*/*.safetensors"))
     if not weights:
         raise _error(f"{path} holds no safetensors weights; other formats are not loaded, since they can run code")

@@ -11,11 +11,13 @@ from typing import assert_never
 
 import structlog
 
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.messages import AgentEvent
 from polyrhythm_agent.errors import WorkerStartError
 from polyrhythm_agent.oversight.signals import (
     TICK_S,
     Effect,
+    GiveUpModel,
     KillWorker,
     Note,
     OversightEvent,
@@ -29,6 +31,7 @@ from polyrhythm_agent.oversight.signals import (
 from polyrhythm_agent.oversight.state import Oversight
 from polyrhythm_agent.oversight.transition import transition
 from polyrhythm_agent.supervision import WorkerProcess
+from polyrhythm_agent.worker_channel import EXIT_CANNOT_LOAD
 
 log = structlog.get_logger()
 
@@ -58,11 +61,21 @@ class Overseer:
         self._kill_when_started = False
 
     async def run(self) -> None:
-        """Runs until cancelled."""
-        async with asyncio.TaskGroup() as self._tasks:
-            while True:
-                self.handle(TimePassed())
-                await asyncio.sleep(TICK_S)
+        """Runs until cancelled.
+
+        Raises:
+            InvalidArgumentError: the worker cannot load its model.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                while True:
+                    self.handle(TimePassed())
+                    await asyncio.sleep(TICK_S)
+        except ExceptionGroup as group:
+            error, *others = group.exceptions
+            if others:
+                raise
+            raise error from None  # what went wrong, not where it ran
 
     async def stop(self, patience_s: float) -> None:
         """Ends the worker, after ``run`` was cancelled.
@@ -89,6 +102,8 @@ class Overseer:
                 self._kill_when_started = True
                 if self._worker is not None:
                     self._worker.kill()
+            case GiveUpModel(reason=reason):
+                raise InvalidArgumentError.of("--model", reason)
             case SendUp(event=event):
                 self._send_up(event)
             case SendDown(command=command):
@@ -109,6 +124,6 @@ class Overseer:
         log.info("worker started", pid=worker.pid)
         if self._kill_when_started:
             worker.kill()
-        detail = await worker.listen(lambda event: self.handle(WorkerSpoke(event=event)))
+        end = await worker.listen(lambda event: self.handle(WorkerSpoke(event=event)))
         self._worker = None
-        self.handle(WorkerEnded(detail=detail))
+        self.handle(WorkerEnded(detail=end.detail, cannot_load=end.exit_code == EXIT_CANNOT_LOAD))

@@ -43,19 +43,22 @@ class Preflight:
         return ipaddress.ip_address(self.worker.bind_address).is_loopback
 
 
-def check_machine(settings: AgentSettings, nvml: Nvml, environment: Mapping[str, str]) -> Preflight:
+def check_machine(
+    settings: AgentSettings, nvml: Nvml, environment: Mapping[str, str], torch_obstacle: str
+) -> Preflight:
     """Looks at everything that the settings name.
 
     Args:
         settings: validated in themselves.
         nvml: asked only for a CUDA device.
         environment: of this process.
+        torch_obstacle: why the installed torch can use no CUDA device; empty where it can.
 
     Raises:
         InvalidArgumentError: names the option that does not fit this machine.
     """
     model = find_model(settings.model)
-    device = _find_device(settings, nvml, environment.get("CUDA_VISIBLE_DEVICES"))
+    device = _find_device(settings, nvml, environment.get("CUDA_VISIBLE_DEVICES"), torch_obstacle)
     on_cuda = settings.device != "cpu"
     threads = _threads(settings)
     # At its true speed a device runs freely: nothing about it is emulated.
@@ -79,9 +82,13 @@ def check_machine(settings: AgentSettings, nvml: Nvml, environment: Mapping[str,
     )
 
 
-def _find_device(settings: AgentSettings, nvml: Nvml, cuda_visible_devices: str | None) -> DeviceFacts:
+def _find_device(
+    settings: AgentSettings, nvml: Nvml, cuda_visible_devices: str | None, torch_obstacle: str
+) -> DeviceFacts:
     if settings.device == "cpu":
         return cpu_device(read_host(), AgentId(settings.name))
+    if torch_obstacle:
+        raise InvalidArgumentError.of("--device", f"{settings.device} cannot be used: {torch_obstacle}")
     try:
         devices = visible_devices(nvml.cuda_devices(), cuda_visible_devices)
     except DeviceError as error:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
@@ -65,7 +65,7 @@ class AgentSettings(BaseSettings):
         device: ``cpu`` or ``cuda:N``.
         threads: compute threads of a CPU worker; None for all cores that this process may use, or 1 when pinned.
         pin_core: core that the worker is bound to; None for any.
-        emulate_speed: share of the true speed to run at; None for all of it.
+        emulate_speed: share of the true speed to run at, on a CPU only; None for all of it.
         dtype: arithmetic of the denoiser.
         bind_address: local address that carries activations between workers.
         load_timeout_s: how long the worker may load its model.
@@ -87,6 +87,15 @@ class AgentSettings(BaseSettings):
     load_timeout_s: float = Field(default=120.0, gt=0.0)
     connect_timeout_s: float | None = Field(default=None, gt=0.0)
     lifeline_fd: int | None = Field(default=None, ge=0)
+
+    @field_validator("emulate_speed")
+    @classmethod
+    def _only_a_cpu_is_slowed(cls, speed: float | None, others: ValidationInfo) -> float | None:
+        """A CUDA device is not slowed, so it must not be called emulated either."""
+        device = others.data.get("device", "cpu")  # absent where it is itself wrong, which is told of it
+        if speed not in (None, 1.0) and device != "cpu":
+            raise ValueError(f"must be left out with --device {device}: only the speed of a CPU can be emulated")
+        return speed
 
 
 OPTIONS = {name: f"--{name.removesuffix('_s').replace('_', '-')}" for name in AgentSettings.model_fields}

@@ -12,6 +12,7 @@ import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from polyrhythm.codec.channel import EventDecoder, encode_command
 from polyrhythm.errors import WireError
@@ -22,6 +23,19 @@ _RECEIVE_BYTES = 256 * 1024
 _DRAIN_S = 1.0
 _LEAVE_S = 2.0
 _STANDARD_ERROR_FD = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnd:
+    """How a worker ended.
+
+    Attributes:
+        detail: in words.
+        exit_code: of the process, if it ended by itself; None if it was killed from here for what it did.
+    """
+
+    detail: str
+    exit_code: int | None
 
 
 class WorkerProcess:
@@ -84,8 +98,10 @@ class WorkerProcess:
         if not self._writer.is_closing():
             self._writer.write(encode_command(command))
 
-    async def listen(self, on_event: Callable[[AgentEvent], None]) -> str:
+    async def listen(self, on_event: Callable[[AgentEvent], None]) -> WorkerEnd:
         """Hands over events, in order, until the process is gone and nothing more will come.
+
+        An error of ours in handling an event is raised as it is, at once: it must not pass for an end of the worker.
 
         Returns:
             How it ended.
@@ -94,7 +110,7 @@ class WorkerProcess:
         ending = asyncio.create_task(self._process.wait())
         try:
             await asyncio.wait([hearing, ending], return_when=asyncio.FIRST_COMPLETED)
-            if self._complaint is None:
+            if self._complaint is None and not _has_failed(hearing):
                 # A worker that closed its channel is on its way out, and says more with its own exit code.
                 await asyncio.wait([ending], timeout=_LEAVE_S)
                 if not ending.done():
@@ -103,13 +119,16 @@ class WorkerProcess:
             await ending
             # What it said last is still in the socket.
             await asyncio.wait([hearing], timeout=_DRAIN_S)
-            if hearing.done():
-                hearing.result()  # an error of ours in handling an event must not pass for an end of the worker
+            if _has_failed(hearing):
+                hearing.result()
         finally:
             hearing.cancel()
             ending.cancel()
             self._writer.close()
-        return self._complaint or _describe_end(self._process.returncode)
+        if self._complaint is not None:
+            return WorkerEnd(detail=self._complaint, exit_code=None)
+        status = self._process.returncode
+        return WorkerEnd(detail=_describe_end(status), exit_code=status)
 
     def kill(self) -> None:
         """Ends the process and its group at once."""
@@ -138,6 +157,10 @@ class WorkerProcess:
             self._complaint = f"it sent nonsense: {error}"
         except ConnectionError:
             pass  # it died in the middle of a message; how, its exit status tells
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 def _describe_end(status: int | None) -> str:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 
 from polyrhythm.codec.channel import CommandDecoder, encode_event
@@ -19,6 +20,8 @@ from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerReady
 from polyrhythm_agent.errors import ChannelClosedError
 
 HEARTBEAT_INTERVAL_S = 0.1
+EXIT_CANNOT_LOAD = 3
+"""Exit code of a worker that cannot load its model, however often it is started."""
 _RECEIVE_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1
 
@@ -62,7 +65,8 @@ class WorkerChannel:
         Args:
             on_command: called with each command, on that thread.
             on_end: called once, on that thread, with the reason, when the daemon closed the channel, died, or sent
-                what nobody can understand. The worker must then end.
+                what nobody can understand, and when ``on_command`` failed. The heartbeat has ended by then, and the
+                worker must end as well: one that takes no more commands must not look alive.
         """
         thread = threading.Thread(target=self._receive, args=(on_command, on_end), name="channel", daemon=True)
         thread.start()
@@ -77,17 +81,22 @@ class WorkerChannel:
 
     def _receive(self, on_command: Callable[[AgentCommand], None], on_end: Callable[[str], None]) -> None:
         decoder = CommandDecoder()
-        reason = "the daemon closed the channel"
+        reason = "a command ended the channel's thread"
         try:
             while data := self._socket.recv(_RECEIVE_BYTES):
                 for command in decoder.feed(data):
                     on_command(command)
+            reason = "the daemon closed the channel"
         except WireError as error:
             reason = f"the daemon sent nonsense: {error}"
-        except OSError as error:
+        except (OSError, ChannelClosedError) as error:
             reason = f"the channel broke: {error}"
-        self._closed.set()
-        on_end(reason)
+        except Exception as error:  # noqa: BLE001 - the end of the worker: nobody else would hear of it
+            traceback.print_exc()  # now: the process may be gone before the interpreter has said it
+            reason = f"a command could not be carried out: {type(error).__name__}: {error}"
+        finally:
+            self._closed.set()
+            on_end(reason)
 
     def _beat(self) -> None:
         sequence = 0

@@ -71,6 +71,8 @@ class StartEpoch:
         segments: the first segments of the plan.
         complete: whether ``segments`` reach the last step.
         step_timeout_s: an active step that takes longer is a hang.
+        uninterruptible_s: longest predicted time in which a member does not look for an abort: a step, the encoding
+            of the prompt or the decoding of the picture.
     """
 
     epoch: EpochId
@@ -85,6 +87,7 @@ class StartEpoch:
     segments: tuple[Segment, ...]
     complete: bool
     step_timeout_s: float
+    uninterruptible_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

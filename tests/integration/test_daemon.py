@@ -14,13 +14,14 @@ import grpc
 import psutil
 import pytest
 
-from polyrhythm.errors import UnreachableError
+from polyrhythm.errors import InvalidArgumentError, UnreachableError
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.messages import (
     PROTOCOL_VERSION,
     AbortEpoch,
+    AgentEvent,
     CountTokens,
     EpochEnded,
     EpochJoined,
@@ -34,10 +35,15 @@ from polyrhythm.messages import (
 )
 from polyrhythm.plan import Assignment, Exchange, Segment
 from polyrhythm.rows import RowRange
+from polyrhythm_agent import worker
 from polyrhythm_agent.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon import AgentParts, run_agent
 from polyrhythm_agent.errors import RegistrationRefusedError
-from polyrhythm_agent.oversight.state import Limits
+from polyrhythm_agent.overseer import Overseer
+from polyrhythm_agent.oversight.signals import CoordinatorConnected
+from polyrhythm_agent.oversight.state import Limits, initial
+from polyrhythm_agent.supervision import WorkerProcess
+from polyrhythm_agent.worker_channel import EXIT_CANNOT_LOAD
 from tests.fake_agent_service import WAIT_S, FakeAgentService, Session, serving
 
 FAKE_WORKER = Path(__file__).parents[1] / "fake_worker_process.py"
@@ -49,7 +55,7 @@ REGISTRATION = Register(
     software=(("python", "3"),),
     device=DeviceFacts(uuid="CPU-1", name="cpu", kind=DeviceKind.CPU, memory_total_bytes=2, memory_free_bytes=1),
 )
-LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, abort_share=0.0, first_restart_s=0.01)
+LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, first_restart_s=0.01)
 TIMING = LinkTiming(first_retry_s=0.01, longest_retry_s=0.05)
 
 
@@ -112,6 +118,7 @@ def start_epoch(epoch: EpochId = EPOCH) -> StartEpoch:
     return StartEpoch(
         epoch=epoch, gang=GangId("g"), members=(AGENT,), job=JobId("j"), image=image, begin_step=0, root=AGENT,
         decoder=AGENT, plan_version=1, segments=(segment,), complete=True, step_timeout_s=30.0,
+        uninterruptible_s=0.01,
     )  # fmt: skip
 
 
@@ -219,10 +226,22 @@ async def test_a_worker_that_is_deaf_to_an_abort_is_killed() -> None:
 
 async def test_a_worker_that_cannot_start_is_told_with_its_exit_code() -> None:
     service = FakeAgentService()
-    async with serving(service) as port, running(parts_of(port, "--exit", "3")):
+    async with serving(service) as port, running(parts_of(port, "--exit", "4")):
         session = await service.next_session()
         await session.hear(Register)
-        assert (await session.hear(WorkerLost)).reason == "the worker ended: exit code 3"
+        assert (await session.hear(WorkerLost)).reason == "the worker ended: exit code 4"
+
+
+async def test_a_model_that_the_worker_cannot_load_ends_the_agent() -> None:
+    service = FakeAgentService()
+    words = "a part is missing"
+    async with serving(service) as port, running(parts_of(port, "--exit", "3", "--last-words", words)) as agent:
+        with pytest.raises(InvalidArgumentError, match=f"^--model: the worker cannot load the model: {words}$"):
+            await asyncio.wait_for(agent.task, WAIT_S)
+
+
+def test_the_daemon_knows_the_workers_exit_code() -> None:
+    assert EXIT_CANNOT_LOAD == worker.EXIT_CANNOT_LOAD
 
 
 async def test_a_worker_that_never_gets_ready_is_killed() -> None:
@@ -241,6 +260,39 @@ async def test_a_worker_that_hangs_up_and_stays_is_killed() -> None:
         await session.hear(Register)
         reason = "the worker ended: it closed its channel and did not end within 2 s"
         assert (await session.hear(WorkerLost)).reason == reason
+
+
+async def test_an_error_of_the_oversight_passes_for_no_end_of_the_worker() -> None:
+    async def start() -> WorkerProcess:
+        return await WorkerProcess.start((sys.executable, str(FAKE_WORKER)), environment=os.environ, pin_core=None)
+
+    def send_up(event: AgentEvent) -> None:
+        raise ZeroDivisionError("a bug")
+
+    now_s = asyncio.get_running_loop().time()
+    overseer = Overseer(state=initial(AGENT, LIMITS, now_s), start_worker=start, send_up=send_up)
+    running = asyncio.create_task(overseer.run())
+    await asyncio.sleep(0)
+    overseer.handle(CoordinatorConnected())
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        await asyncio.wait_for(running, WAIT_S)
+    await overseer.stop(1.0)
+    assert worker_processes() == []
+
+
+async def test_an_error_in_handling_an_event_is_told_at_once() -> None:
+    process = await WorkerProcess.start((sys.executable, str(FAKE_WORKER)), environment=os.environ, pin_core=None)
+    failed_s: list[float] = []
+    clock = asyncio.get_running_loop().time
+
+    def fail(event: AgentEvent) -> None:
+        failed_s.append(clock())
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        await asyncio.wait_for(process.listen(fail), WAIT_S)
+    assert clock() - failed_s[0] < 1.5  # not the patience with a worker that leaves
+    assert worker_processes() == []
 
 
 async def test_an_executable_that_is_missing_is_told() -> None:
@@ -296,6 +348,15 @@ async def test_a_refused_agent_ends_with_a_typed_error() -> None:
     async with serving(service) as port, running(parts_of(port)) as agent:
         with pytest.raises(RegistrationRefusedError, match="does not take agent 'a': agent 'a' is connected already"):
             await asyncio.wait_for(agent.task, WAIT_S)
+
+
+async def test_an_error_in_a_session_is_no_refusal() -> None:
+    service = FakeAgentService()
+    async with serving(service) as port, running(parts_of(port)) as agent:
+        session = await ready_session(service)
+        session.break_off(grpc.StatusCode.INVALID_ARGUMENT, "step_done.step: 21 is not in (0, 20]")
+        await ready_session(service)
+        assert not agent.task.done()
 
 
 async def test_its_own_lingering_session_is_no_refusal() -> None:

@@ -35,6 +35,11 @@ class Forecast:
     beat_s: float
     course: tuple[tuple[int, float], ...]
 
+    @property
+    def uninterruptible_s(self) -> float:
+        """Longest time in which a member does not look for an abort; encoding and decoding are one piece each."""
+        return max(self.step_s, self.encode_s, self.decode_s)
+
     def left_s(self, step: int) -> float:
         """Predicted seconds from a step to the end of the decode; linear between boundaries."""
         (before_step, before_s), *rest = self.course

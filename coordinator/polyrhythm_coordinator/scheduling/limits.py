@@ -19,8 +19,11 @@ class Limits:
         forming_timeout_s: to form a gang and share the condition, encoding not included.
         decode_timeout_s: to decode and send the picture, beside ``slack`` times the predicted time.
         step_timeout_s: of an active step, beside ``slack`` times the predicted time.
-        abort_timeout_s: a member that has not left an aborted epoch by then, and one predicted step, is lost.
-        cancel_timeout_s: an epoch that has not ended by then, and two predicted beats, is aborted.
+        abort_timeout_s: a member that has not left an aborted epoch by then, beside ``abort_slack`` times what it
+            cannot interrupt, is lost. More than its daemon allows, who knows better which worker hangs.
+        abort_slack: how many times its prediction a step, an encoding or a decoding may take before an abort is seen.
+        cancel_timeout_s: an epoch that has not ended by then, and two predicted beats, is aborted, unless only its
+            picture is still being decoded.
         slack: how many times its prediction anything may take. Devices that are shared with other programs slow down
             by a small factor; a hang is for ever.
         failures_max: epochs that may fail in a row at one boundary while no agent is lost.
@@ -37,6 +40,7 @@ class Limits:
     decode_timeout_s: float = 10.0
     step_timeout_s: float = 1.0
     abort_timeout_s: float = 1.0
+    abort_slack: float = 2.0
     cancel_timeout_s: float = 1.0
     slack: float = 4.0
     failures_max: int = 3

@@ -20,7 +20,10 @@ from polyrhythm_coordinator.scheduling.turn import Turn, without
 
 
 def cancel_epoch(turn: Turn, name: EpochId) -> None:
-    """Asks all members to stop at the next boundary; they are told to stop at once if none comes in time."""
+    """Asks all members to stop at the next boundary; they are told to stop at once if none comes in time.
+
+    After the last boundary there is none to stop at, and the decoding of the picture is let end.
+    """
     epoch = turn.state.epochs[name]
     if epoch.stage in {EpochStage.CANCELLING, EpochStage.ABORTING}:
         return
@@ -36,8 +39,9 @@ def abort_epoch(turn: Turn, name: EpochId, cause: str) -> None:
     epoch = turn.state.epochs[name]
     if epoch.stage is EpochStage.ABORTING:
         return
-    # A worker looks for an abort between layers: it may first have to finish what it computes.
-    deadline_s = turn.now_s + turn.limits.abort_timeout_s + epoch.forecast.step_s
+    # A worker may first have to finish what it computes: no abort interrupts an encoding or a decoding.
+    patience_s = turn.limits.abort_timeout_s + turn.limits.abort_slack * epoch.forecast.uninterruptible_s
+    deadline_s = turn.now_s + patience_s
     turn.put_epoch(replace(epoch, stage=EpochStage.ABORTING, deadline_s=deadline_s, cause=cause))
     for agent, run in epoch.members.items():
         if not run.gone:
@@ -88,7 +92,8 @@ def overdue(turn: Turn) -> tuple[DisconnectAgent, ...]:
             case EpochStage.RUNNING:
                 abort_epoch(turn, epoch.epoch, f"no progress after step {epoch.step}")
             case EpochStage.CANCELLING:
-                abort_epoch(turn, epoch.epoch, "no boundary came in time to cancel at")
+                if turn.now_s >= epoch.deadline_s + _decoding_s(turn, epoch):
+                    abort_epoch(turn, epoch.epoch, "no boundary came in time to cancel at")
             case EpochStage.ABORTING:
                 hung.extend(_hung(turn, epoch))
     return tuple(hung)
@@ -119,6 +124,13 @@ def _hung(turn: Turn, epoch: Epoch) -> tuple[DisconnectAgent, ...]:
         for agent, run in epoch.members.items()
         if not run.gone
     )
+
+
+def _decoding_s(turn: Turn, epoch: Epoch) -> float:
+    """How long a picture may be decoded, once its last boundary is behind a member; 0 before."""
+    if all(run.boundary < epoch.plan.steps for run in epoch.members.values()):
+        return 0.0
+    return turn.limits.decode_timeout_s + turn.limits.slack * epoch.forecast.decode_s
 
 
 def _settle_if_over(turn: Turn, name: EpochId) -> None:

@@ -75,7 +75,7 @@ def abort_run(state: Oversight, reason: str, now_s: float) -> Outcome:
     run = state.run
     if run is None or run.leave_by_s is not None:
         return state, ()
-    patience_s = state.limits.abort_s + state.limits.abort_share * run.step_timeout_s
+    patience_s = state.limits.abort_s + state.limits.abort_slack * run.uninterruptible_s
     told = replace(run, leave_by_s=now_s + patience_s)
     return replace(state, run=told), (SendDown(command=AbortEpoch(epoch=run.epoch, reason=reason)),)
 
@@ -97,6 +97,7 @@ def _start_epoch(state: Oversight, command: StartEpoch, now_s: float) -> Outcome
         stage=Stage.JOINING,
         steps=command.image.steps,
         step_timeout_s=command.step_timeout_s,
+        uninterruptible_s=command.uninterruptible_s,
         step_limit_s=_step_limit_s(command.step_timeout_s, command.segments, state.agent),
         progress_s=now_s,
     )

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from polyrhythm_agent.oversight.coordinator_side import abort_run
 from polyrhythm_agent.oversight.signals import Note, StartWorker
-from polyrhythm_agent.oversight.state import Absent, Ending, Outcome, Oversight, Ready, Run, Stage, Starting
+from polyrhythm_agent.oversight.state import Absent, Ending, Outcome, Oversight, Ready, Run, Stage, Starting, Unusable
 from polyrhythm_agent.oversight.worker_side import give_up
 
 
@@ -29,7 +29,7 @@ def forgive_stall(state: Oversight, now_s: float) -> Oversight:
             phase = replace(phase, heard_s=phase.heard_s + gap_s)
         case Starting():
             phase = replace(phase, since_s=phase.since_s + gap_s)
-        case Absent() | Ending():
+        case Absent() | Ending() | Unusable():
             pass
         case _:
             assert_never(phase)
@@ -55,7 +55,7 @@ def check_deadlines(state: Oversight, now_s: float) -> Outcome:
                 return _check_run(state, state.run, now_s)
             if any(now_s - question.asked_s > limits.request_s for question in state.questions):
                 return give_up(state, f"the worker left a request unanswered for {limits.request_s:g} s", now_s)
-        case Ending():
+        case Ending() | Unusable():
             pass
         case _:
             assert_never(phase)

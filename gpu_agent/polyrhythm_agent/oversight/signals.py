@@ -36,9 +36,15 @@ class WorkerSpoke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEnded:
-    """The worker process is gone and nothing more will be heard of it."""
+    """The worker process is gone and nothing more will be heard of it.
+
+    Attributes:
+        detail: how it ended.
+        cannot_load: whether its exit code says that no start can ever load the model.
+    """
 
     detail: str
+    cannot_load: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,17 @@ class StartWorker:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KillWorker:
     """End the worker process and its group at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUpModel:
+    """End this agent: no worker will ever load its model.
+
+    Attributes:
+        reason: why, as far as it is known.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,4 +109,4 @@ class Note:
     alarming: bool = True
 
 
-Effect: TypeAlias = StartWorker | KillWorker | SendUp | SendDown | Note
+Effect: TypeAlias = StartWorker | KillWorker | GiveUpModel | SendUp | SendDown | Note

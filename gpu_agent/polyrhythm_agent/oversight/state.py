@@ -18,9 +18,8 @@ class Limits:
     Attributes:
         start_s: for a worker to load its model.
         heartbeat_s: for a sign of life of a ready worker.
-        abort_s: for a worker to leave an epoch that is aborted, beside ``abort_share`` of its step timeout.
-        abort_share: a forward that is under way cannot be interrupted everywhere; the step timeout of an epoch is
-            several times its length.
+        abort_s: for a worker to leave an epoch that is aborted, beside what it cannot interrupt.
+        abort_slack: how many times its prediction a step, an encoding or a decoding that is under way may take.
         join_s: for a gang to form and the prompt to be encoded.
         decode_s: for the picture after the last step.
         request_s: for an answer to a profile or a token count.
@@ -33,7 +32,7 @@ class Limits:
     start_s: float = 120.0
     heartbeat_s: float = 1.0
     abort_s: float = 0.5
-    abort_share: float = 0.25
+    abort_slack: float = 2.0
     join_s: float = 120.0
     decode_s: float = 120.0
     request_s: float = 120.0
@@ -52,9 +51,15 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starting:
-    """The worker loads its model."""
+    """The worker loads its model.
+
+    Attributes:
+        since_s: when it was started.
+        last_words: what it said of itself instead of getting ready; it is about to end.
+    """
 
     since_s: float
+    last_words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +78,16 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """No worker can load the model; none is started any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """The worker was killed; its end is awaited."""
 
 
-WorkerPhase: TypeAlias = Absent | Starting | Ready | Ending
+WorkerPhase: TypeAlias = Absent | Starting | Ready | Ending | Unusable
 
 
 class Stage(StrEnum):
@@ -97,6 +107,7 @@ class Run:
         stage: what it is at.
         steps: fine steps of the picture.
         step_timeout_s: of the command.
+        uninterruptible_s: of the command.
         step_limit_s: longest time between two signs of progress while stepping.
         progress_s: when the last one came.
         leave_by_s: when the worker must have left, once it was told to; None before.
@@ -107,6 +118,7 @@ class Run:
     stage: Stage
     steps: int
     step_timeout_s: float
+    uninterruptible_s: float
     step_limit_s: float
     progress_s: float
     leave_by_s: float | None = None

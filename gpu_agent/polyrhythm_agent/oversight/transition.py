@@ -52,8 +52,8 @@ def _handle(state: Oversight, event: OversightEvent, now_s: float) -> Outcome:
             return carry_out(state, command, now_s)
         case WorkerSpoke(event=spoken):
             return hear(state, spoken, now_s)
-        case WorkerEnded(detail=detail):
-            return bury(state, detail, now_s)
+        case WorkerEnded():
+            return bury(state, event, now_s)
         case TimePassed():
             return state, ()
         case _:

@@ -25,8 +25,8 @@ from polyrhythm.messages import (
     WorkerReady,
 )
 from polyrhythm_agent.backoff import doubling_delay_s
-from polyrhythm_agent.oversight.signals import Effect, KillWorker, Note, SendUp
-from polyrhythm_agent.oversight.state import Absent, Ending, Outcome, Oversight, Ready, Stage, Starting
+from polyrhythm_agent.oversight.signals import Effect, GiveUpModel, KillWorker, Note, SendUp, WorkerEnded
+from polyrhythm_agent.oversight.state import Absent, Ending, Outcome, Oversight, Ready, Stage, Starting, Unusable
 
 Answer: TypeAlias = ProfileMeasured | TokensCounted | RequestFailed
 Progress: TypeAlias = EpochJoined | StepDone | BeatDone | PreviewMade | ImageMade
@@ -36,9 +36,11 @@ def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
     """Relays what a worker says, and takes it as a sign of life."""
     phase = state.phase
     match phase:
-        case Absent() | Ending():
+        case Absent() | Ending() | Unusable():
             return state, ()  # last words of a worker that was given up
         case Starting():
+            if isinstance(event, WorkerLost):
+                return replace(state, phase=replace(phase, last_words=event.reason)), ()
             if not isinstance(event, WorkerReady):
                 return state, ()
             ready = Ready(since_s=now_s, heard_s=now_s, announcement=event)
@@ -71,13 +73,21 @@ def _hear_ready(  # noqa: PLR0911 - one return an event
             assert_never(event)
 
 
-def bury(state: Oversight, detail: str, now_s: float) -> Outcome:
-    """The process is gone: by itself, which is told now, or because it was killed, which was told then."""
-    if isinstance(state.phase, Absent):
+def bury(state: Oversight, end: WorkerEnded, now_s: float) -> Outcome:
+    """The process is gone: by itself, which is told now, or because it was killed, which was told then.
+
+    One that cannot load its model is the last one: the next would say the same.
+    """
+    if isinstance(state.phase, Absent | Unusable):
         return state, ()
     effects: tuple[Effect, ...] = ()
+    if isinstance(state.phase, Starting) and end.cannot_load:
+        words = state.phase.last_words or "its own words are above"
+        reason = f"the worker cannot load the model: {words}"
+        state, effects = _count_loss(state, reason, now_s)
+        return replace(state, phase=Unusable()), (*effects, GiveUpModel(reason=reason))
     if not isinstance(state.phase, Ending):
-        state, effects = _count_loss(state, f"the worker ended: {detail}", now_s)
+        state, effects = _count_loss(state, f"the worker ended: {end.detail}", now_s)
     limits = state.limits
     delay_s = doubling_delay_s(state.failures - 1, first_s=limits.first_restart_s, longest_s=limits.longest_restart_s)
     return replace(state, phase=Absent(restart_at_s=now_s + delay_s)), effects

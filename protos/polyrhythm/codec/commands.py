@@ -108,6 +108,7 @@ def _start_to_proto(command: StartEpoch) -> session_pb2.StartEpoch:
         segments=[segment_to_proto(segment) for segment in command.segments],
         complete=command.complete,
         step_timeout_s=command.step_timeout_s,
+        uninterruptible_s=command.uninterruptible_s,
     )
 
 
@@ -126,6 +127,7 @@ def _start_from_proto(proto: session_pb2.StartEpoch) -> StartEpoch:
         segments=_segments_from_proto(proto.segments, path),
         complete=proto.complete,
         step_timeout_s=finite(proto.step_timeout_s, f"{path}.step_timeout_s"),
+        uninterruptible_s=finite(proto.uninterruptible_s, f"{path}.uninterruptible_s"),
     )
 
 

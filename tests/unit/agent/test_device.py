@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceFacts, DeviceKind
@@ -16,6 +17,7 @@ from polyrhythm_agent.device import Host, cpu_device, cuda_device, read_host, vi
 from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.preflight import check_machine
 from polyrhythm_agent.settings import AgentSettings, read_settings
+from polyrhythm_agent.torch_build import cuda_obstacle, obstacle_of
 
 
 def gpu(letter: str, name: str) -> DeviceFacts:
@@ -96,7 +98,7 @@ def test_this_host_has_a_cpu_and_memory() -> None:
 
 
 def test_listing_prints_an_object_a_device(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list_devices(FakeNvml(*DEVICES), "1,2") == 0
+    assert list_devices(FakeNvml(*DEVICES), "1,2", "") == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first == {
         "device": "cuda:0", "uuid": "GPU-bbbbbbbb", "name": "RTX 3060", "kind": "cuda",
@@ -111,10 +113,42 @@ def test_listing_prints_an_object_a_device(capsys: pytest.CaptureFixture[str]) -
 def test_without_devices_the_reason_is_on_standard_error(
     nvml: FakeNvml | MissingNvml, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert list_devices(nvml, None) == 0
+    assert list_devices(nvml, None, "torch 2.13.0+cpu has no CUDA") == 0
     printed = capsys.readouterr()
     assert printed.out == ""
     assert reason in printed.err
+
+
+def test_devices_that_torch_cannot_use_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_devices(FakeNvml(*DEVICES[:2]), None, "torch 2.13.0+cpu has no CUDA") == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    reason = "no CUDA device: torch 2.13.0+cpu has no CUDA; not used: RTX 4090, RTX 3060"
+    assert printed.err == f"polyrhythm-agent: {reason}\n"
+
+
+CPU_BUILD = "__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n"
+CUDA_BUILD = "__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
+
+
+@pytest.mark.parametrize(
+    ("installed", "version_file", "obstacle"),
+    [
+        ("2.13.0+cpu", CPU_BUILD, "torch 2.13.0+cpu has no CUDA"),
+        ("2.13.0", CPU_BUILD, "torch 2.13.0 has no CUDA"),
+        ("2.13.0", "cuda = None\n", "torch 2.13.0 has no CUDA"),
+        ("2.13.0+cpu", "", "torch 2.13.0+cpu has no CUDA"),
+        ("2.13.0+cu130", CUDA_BUILD, ""),
+        ("2.13.0", CUDA_BUILD, ""),
+        ("2.13.0", "", ""),
+    ],
+)
+def test_a_torch_without_cuda_is_known_without_importing_it(installed: str, version_file: str, obstacle: str) -> None:
+    assert obstacle_of(installed, version_file) == obstacle
+
+
+def test_what_is_read_of_the_installed_torch_is_what_torch_says() -> None:
+    assert bool(cuda_obstacle()) == (torch.version.cuda is None)
 
 
 # --- what the settings mean on a machine -------------------------------------------------------------------------
@@ -133,7 +167,9 @@ def with_options(settings: AgentSettings, **changes: object) -> AgentSettings:
 
 
 def test_a_cuda_worker_sees_its_own_device_only(settings: AgentSettings) -> None:
-    found = check_machine(with_options(settings, device="cuda:1"), FakeNvml(*DEVICES), {"CUDA_VISIBLE_DEVICES": "2,1"})
+    found = check_machine(
+        with_options(settings, device="cuda:1"), FakeNvml(*DEVICES), {"CUDA_VISIBLE_DEVICES": "2,1"}, ""
+    )
     assert found.device.name == "RTX 3060"
     assert found.worker.device == "cuda:0"
     assert found.worker_environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbbbbbb"
@@ -141,7 +177,7 @@ def test_a_cuda_worker_sees_its_own_device_only(settings: AgentSettings) -> None
 
 
 def test_a_cpu_worker_sees_no_device_and_has_its_threads(settings: AgentSettings) -> None:
-    found = check_machine(settings, MissingNvml(), {})
+    found = check_machine(settings, MissingNvml(), {}, "torch has no CUDA, and nobody minds")
     assert found.worker_environment["CUDA_VISIBLE_DEVICES"] == ""
     assert found.worker_environment["OMP_NUM_THREADS"] == "3"
     assert (found.worker.threads, found.worker.agent, found.worker.device) == (3, "a", "cpu")
@@ -152,10 +188,15 @@ def test_a_cpu_worker_sees_no_device_and_has_its_threads(settings: AgentSettings
 def test_only_a_share_of_the_speed_is_called_emulated(
     settings: AgentSettings, given: float | None, told: float | None
 ) -> None:
-    found = check_machine(with_options(settings, emulate_speed=given), MissingNvml(), {})
+    found = check_machine(with_options(settings, emulate_speed=given), MissingNvml(), {}, "")
     assert (found.device.emulated_speed, found.worker.emulate_speed) == (told, told)
 
 
 def test_cuda_without_a_driver_names_the_option(settings: AgentSettings) -> None:
     with pytest.raises(InvalidArgumentError, match=r"--device: cuda:0 cannot be used: NVML is not here"):
-        check_machine(with_options(settings, device="cuda:0"), MissingNvml(), {})
+        check_machine(with_options(settings, device="cuda:0"), MissingNvml(), {}, "")
+
+
+def test_cuda_without_a_torch_that_can_use_it_names_the_option(settings: AgentSettings) -> None:
+    with pytest.raises(InvalidArgumentError, match="--device: cuda:0 cannot be used: torch 2 has no CUDA"):
+        check_machine(with_options(settings, device="cuda:0"), FakeNvml(*DEVICES), {}, "torch 2 has no CUDA")

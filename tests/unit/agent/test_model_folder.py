@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.denoiser.loading import family_loaders
+from polyrhythm_agent.model_folder import find_model, known_pipelines
 
 INDEX = '{"_class_name": "PixArtAlphaPipeline"}'
 
@@ -44,6 +45,12 @@ def test_an_installation_without_the_demo_model_says_so(tmp_path: Path) -> None:
         (None, "w.safetensors", "model_index.json cannot be read"),
         ("{", "w.safetensors", "model_index.json is no JSON"),
         ("[]", "w.safetensors", "model_index.json names no pipeline"),
+        (
+            '{"_class_name": "FluxPipeline"}',
+            "w.safetensors",
+            "is a 'FluxPipeline', which no worker can load; known are: Pi",
+        ),
+        ('{"_class_name": ["PixArtAlphaPipeline"]}', "w.safetensors", "names no pipeline"),
         (INDEX, None, "holds no safetensors weights"),
         (INDEX, "pytorch_model.bin", "holds no safetensors weights"),
     ],
@@ -52,6 +59,20 @@ def test_what_is_no_model_is_refused(tmp_path: Path, index: str | None, weights:
     folder = make_model(tmp_path / "m", index=index, weights=weights)
     with pytest.raises(InvalidArgumentError, match=expected):
         find_model(str(folder))
+
+
+def test_a_look_and_the_worker_know_the_same_pipelines() -> None:
+    assert known_pipelines() == set(family_loaders())
+
+
+def test_pipelines_of_other_packages_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site" / "other_family-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: other-family\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[polyrhythm.families]\nOtherPipeline = other_family:load\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    folder = make_model(tmp_path / "m", index='{"_class_name": "OtherPipeline"}')
+    assert find_model(str(folder)).path == folder
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -39,6 +39,7 @@ from polyrhythm_agent.oversight.signals import (
     CoordinatorConnected,
     CoordinatorLost,
     Effect,
+    GiveUpModel,
     KillWorker,
     Note,
     OversightEvent,
@@ -59,6 +60,7 @@ READY = WorkerReady(models=())
 LIMITS = Limits(start_s=20.0, heartbeat_s=1.0, abort_s=0.5, join_s=30.0, decode_s=40.0, request_s=50.0, proven_s=10.0)
 STEPS = 20
 STEP_TIMEOUT_S = 3.0
+UNINTERRUPTIBLE_S = 5.0
 
 
 class Script:
@@ -127,6 +129,7 @@ def start_epoch(epoch: EpochId = EPOCH, own_rows: int = 8) -> StartEpoch:
     return StartEpoch(
         epoch=epoch, gang=GangId("g"), members=(AGENT, PEER), job=JOB, image=image, begin_step=0, root=AGENT,
         decoder=AGENT, plan_version=1, segments=(segment(own_rows),), complete=True, step_timeout_s=STEP_TIMEOUT_S,
+        uninterruptible_s=UNINTERRUPTIBLE_S,
     )  # fmt: skip
 
 
@@ -261,6 +264,23 @@ def test_a_worker_that_lived_long_restarts_without_delay(script: Script) -> None
     assert script.feed(WorkerEnded(detail="crash")).take()[-1] == StartWorker()
 
 
+@pytest.mark.parametrize("words", ["no text encoder", ""])
+def test_a_model_that_no_worker_can_load_is_given_up(words: str) -> None:
+    script = Script().feed(TimePassed(), CoordinatorConnected())
+    script.take()
+    if words:
+        script.say(WorkerLost(reason=words))
+    reason = f"the worker cannot load the model: {words or 'its own words are above'}"
+    script.feed(WorkerEnded(detail="exit code 3", cannot_load=True))
+    assert script.take() == [up(WorkerLost(reason=reason)), GiveUpModel(reason=reason)]
+    assert script.wait(60.0, beating=False).take() == []
+
+
+def test_a_worker_that_was_ready_could_load_its_model(script: Script) -> None:
+    script.feed(WorkerEnded(detail="exit code 3", cannot_load=True))
+    assert script.take()[-1] == StartWorker()
+
+
 def test_last_words_of_a_killed_worker_are_not_relayed(running: Script) -> None:
     running.wait(1.2, beating=False)
     running.take()
@@ -306,7 +326,7 @@ def test_an_aborted_worker_that_obeys_lives(running: Script) -> None:
 def test_an_aborted_worker_that_does_not_obey_is_killed(running: Script) -> None:
     running.command(AbortEpoch(epoch=EPOCH, reason="b is lost"))
     running.take()
-    assert running.wait(0.5 + 0.25 * STEP_TIMEOUT_S - 0.1).take() == []
+    assert running.wait(0.5 + 2 * UNINTERRUPTIBLE_S - 0.1).take() == []
     reason = "the worker did not leave epoch 1.7 in time after it was told to"
     assert running.wait(0.3).take() == [KillWorker(), up(WorkerLost(reason=reason))]
 
@@ -315,7 +335,13 @@ def test_silence_while_stepping_aborts_and_only_disobedience_kills(running: Scri
     assert running.wait(2.0).say(StepDone(epoch=EPOCH, step=1)).wait(2.9).take() == [up(StepDone(epoch=EPOCH, step=1))]
     (abort,) = running.wait(0.3).take()
     assert abort == down(AbortEpoch(epoch=EPOCH, reason="a saw no progress for 3 s while stepping"))
-    assert running.wait(1.5).take()[0] == KillWorker()
+    assert running.wait(0.5 + 2 * UNINTERRUPTIBLE_S).take()[0] == KillWorker()
+
+
+def test_an_encoding_under_way_may_end_before_an_abort_is_obeyed(script: Script) -> None:
+    script.command(start_epoch(), AbortEpoch(epoch=EPOCH, reason="b is lost"))
+    script.take()
+    assert script.wait(UNINTERRUPTIBLE_S).say(ended(EpochOutcome.ABORTED)).take() == [up(ended(EpochOutcome.ABORTED))]
 
 
 def test_a_drained_member_may_wait_for_a_whole_beat(script: Script) -> None:

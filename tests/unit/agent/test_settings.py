@@ -56,6 +56,14 @@ def test_a_wrong_value_names_its_option(option: str, name: str, value: str) -> N
     assert value in str(caught.value)
 
 
+def test_the_speed_of_a_cuda_device_cannot_be_emulated() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        read_settings({**GOOD, "device": "cuda:1", "emulate_speed": "0.5"})
+    assert fields_of(caught.value) == ["--emulate-speed"]
+    assert "must be left out with --device cuda:1" in str(caught.value)
+    assert read_settings({**GOOD, "device": "cuda:1", "emulate_speed": "1"}).emulate_speed == 1.0
+
+
 @pytest.mark.parametrize("address", ["localhost:1", "10.0.0.1:65535", "[::1]:50051", "my-box.lan:50051"])
 def test_addresses_of_all_kinds(address: str) -> None:
     assert read_settings({**GOOD, "coordinator": address}).coordinator == address

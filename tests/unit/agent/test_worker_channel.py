@@ -73,6 +73,40 @@ def test_nonsense_ends_the_channel(daemon_and_channel: tuple[socket.socket, Work
     assert ears.ends.get(timeout=WAIT_S).startswith("the daemon sent nonsense")
 
 
+def test_a_command_that_fails_ends_the_channel_and_the_heartbeat(
+    daemon_and_channel: tuple[socket.socket, WorkerChannel], capfd: pytest.CaptureFixture[str]
+) -> None:
+    daemon, channel = daemon_and_channel
+    ears = Ears()
+
+    def fail(command: AgentCommand) -> None:
+        raise RuntimeError("CUDA error")
+
+    thread = channel.listen(fail, ears.ends.put)
+    channel.send(WorkerReady(models=()))
+    (heart,) = (thread for thread in threading.enumerate() if thread.name == "heartbeat")
+    daemon.sendall(encode_command(ForgetJob(job=JobId("j"))))
+    assert ears.ends.get(timeout=WAIT_S) == "a command could not be carried out: RuntimeError: CUDA error"
+    for ending in (thread, heart):
+        ending.join(WAIT_S)
+        assert not ending.is_alive()
+    assert "in fail\n" in capfd.readouterr().err  # where it happened
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_even_what_is_no_error_ends_the_channel(daemon_and_channel: tuple[socket.socket, WorkerChannel]) -> None:
+    daemon, channel = daemon_and_channel
+    ears = Ears()
+
+    def leave(command: AgentCommand) -> None:
+        raise SystemExit(1)
+
+    thread = channel.listen(leave, ears.ends.put)
+    daemon.sendall(encode_command(ForgetJob(job=JobId("j"))))
+    assert ears.ends.get(timeout=WAIT_S) == "a command ended the channel's thread"
+    thread.join(WAIT_S)
+
+
 def test_heartbeats_begin_with_worker_ready(daemon_and_channel: tuple[socket.socket, WorkerChannel]) -> None:
     daemon, channel = daemon_and_channel
     channel.send(StepDone(epoch=EPOCH, step=1))

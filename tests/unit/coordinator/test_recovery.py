@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.errors import AgentsLostError, InternalError
+from polyrhythm.errors import AgentsLostError, CancelledError, InternalError
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Progressed, Replanned
-from polyrhythm.messages import StartEpoch
+from polyrhythm.messages import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.scheduling.recovery import resume_step
 from tests.fleet_world import World
 
@@ -163,6 +163,53 @@ def test_a_survivor_that_does_not_answer_an_abort_is_lost_too() -> None:
     assert report_of(world, job).report.plans[-1].agents == ("a",)
     assert "c" not in world.state.agents
     assert world.now_s < 2.5
+
+
+def test_a_survivor_that_encodes_when_a_peer_dies_has_the_time_to_end() -> None:
+    world = World("a", "b")
+    for daemon in world.daemons.values():
+        daemon.worker.encode_s = 5.0
+    job = world.submit()
+    world.run_until(lambda: bool(world.sent("b", StartEpoch)))
+    start = world.sent("b", StartEpoch)[-1]
+    assert start.uninterruptible_s == 5.0
+    survivor = world.daemons[start.root]
+    (other,) = set(start.members) - {start.root}
+    survivor.worker.hung = True
+    world.kill_worker(other)
+    world.run_until(lambda: bool(world.sent(start.root, AbortEpoch)))
+    for _ in range(100):  # twice the prediction
+        world.tick()
+    assert start.root in world.state.agents
+    survivor.worker.hung = False
+    world.run(job)
+    assert report_of(world, job).report.plans[-1].agents == (start.root,)
+
+
+def test_a_cancel_lets_the_picture_that_is_being_decoded_end() -> None:
+    world, job = at_step(40, "a", "b")
+    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, Planned)]
+    decoder = world.daemons[plan.decoder]
+    decoder.worker.hung = True
+    world.cancel(job, CancelledError("the client hung up"))
+    for _ in range(95):  # much longer than a boundary is waited for
+        world.tick()
+        world.settle()
+    assert world.sent(plan.decoder, AbortEpoch) == []
+    decoder.worker.hung = False
+    following = world.submit()
+    world.run(following)
+    assert world.ended[following] is None
+    assert set(world.state.agents) == {"a", "b"}
+
+
+def test_a_decoder_that_hangs_after_a_cancel_is_aborted_in_the_end() -> None:
+    world, job = at_step(40, "a", "b")
+    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, Planned)]
+    world.daemons[plan.decoder].worker.hung = True
+    world.cancel(job, CancelledError("the client hung up"))
+    world.run_until(lambda: plan.decoder not in world.state.agents)
+    assert 10.0 < world.now_s < 15.0
 
 
 def test_with_nobody_left_the_job_ends_and_the_next_one_works() -> None:
