@@ -73,7 +73,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/pixart.py",
         original="manual_seed(self._image.seed)",
         planted="manual_seed(self._image.seed + id(self))",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_one_device[2-128-ddim-dtype0]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[2-128-ddim-dtype0]",
         why="a seed means another picture on each split, and the same one never comes back",
     ),
     PlantedDefect(
@@ -146,7 +146,7 @@ EXCHANGE_DEFECTS = (
         file=f"{AGENT}/exchange/step_exchange.py",
         original="return held[version][:, :, tokens].to(own_KBND.dtype)",
         planted="return torch.zeros_like(held[version][:, :, tokens], dtype=own_KBND.dtype)",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_one_device[2-128-dpmpp-2m-dtype0]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[2-128-dpmpp-2m-dtype0]",
         why="every patch is a picture of its own: the fault that a careless tolerance hides",
     ),
     PlantedDefect(

@@ -1,10 +1,11 @@
-"""The distributed picture is the right one: `exact` is one device's, any other plan is the simulator's, step by step.
+"""The distributed picture is the right one: `exact` is plain diffusers', any other plan is the simulator's, step by step.
 
 Tolerances: relative to max |latent|, fp32 1e-5 and fp64 1e-9. The measured differences are a thousandth of it in fp64.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,12 @@ from torch import Tensor
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.ports import Denoiser
 from tests.gang import MemberRun, load_members, run_gang
 from tests.models import tiny_pixart_folder
 from tests.plans import agent_ids, exact_plan, plan, segment
+from tests.reference import plain_latent, plain_pipeline, relative_difference
 from tests.simulator import PlanSimulator
 
 STEPS = 20
@@ -46,22 +46,10 @@ def image(height_px: int, sampler: Sampler, steps: int = STEPS) -> ImageSpec:
     )
 
 
-def one_device(denoiser: Denoiser, spec: ImageSpec) -> Tensor:
-    """The clean latent of a plain loop over the whole picture."""
+def noise_of(denoiser: Denoiser, spec: ImageSpec) -> Tensor:
+    """The initial latent of a picture."""
     with torch.inference_mode():
-        run = denoiser.start(spec, denoiser.encode(spec))
-        rows = RowRange(begin=0, end=run.geometry.row_count)
-        x_BCHW = run.initial_noise()
-        x0_BCHW, history = torch.zeros_like(x_BCHW), [-1] * rows.end
-        for step in range(spec.steps):
-            prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
-            x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
-            history = [step] * rows.end
-        return x_BCHW
-
-
-def relative_difference(a_BCHW: Tensor, b_BCHW: Tensor) -> float:
-    return float((a_BCHW - b_BCHW).abs().max() / max(1.0, float(b_BCHW.abs().max())))
+        return denoiser.start(spec, denoiser.encode(spec)).initial_noise()
 
 
 def assert_all_members_agree(runs: dict, steps: int) -> Tensor:
@@ -78,16 +66,24 @@ EXACT_COUNTS = {128: ((16,), (11, 5), (9, 1, 6), (4, 7, 2, 3)), 192: ((24,), (5,
 @pytest.mark.parametrize("sampler", list(Sampler))
 @pytest.mark.parametrize("height_px", [128, 192])
 @pytest.mark.parametrize("members", [1, 2, 3, 4])
-def test_exact_is_the_picture_of_one_device(
-    folder: Path, dtype: torch.dtype, sampler: Sampler, height_px: int, members: int
+def test_exact_is_the_picture_of_plain_diffusers(
+    folder: Path,
+    record_property: Callable[[str, object], None],
+    dtype: torch.dtype,
+    sampler: Sampler,
+    height_px: int,
+    members: int,
 ) -> None:
     spec = image(height_px, sampler)
     counts = EXACT_COUNTS[height_px][members - 1]
     denoisers = load_members(folder, agent_ids(members), dtype)
     runs = run_gang(exact_plan(STEPS, counts), denoisers, spec)
     final_BCHW = assert_all_members_agree(runs, STEPS)
-    reference_BCHW = one_device(load_denoiser(folder, model="tiny", dtype=dtype), spec)
-    assert relative_difference(final_BCHW, reference_BCHW) <= TOLERANCES[dtype]
+    noise_BCHW = noise_of(denoisers[agent_ids(1)[0]], spec)
+    reference_BCHW = plain_latent(plain_pipeline(folder, sampler, dtype), spec, noise_BCHW)
+    difference = relative_difference(final_BCHW, reference_BCHW)
+    record_property("difference", difference)
+    assert difference <= TOLERANCES[dtype]
 
 
 def moving_plans() -> dict[str, Plan]:
