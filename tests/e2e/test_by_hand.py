@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         coordinator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert coordinator.stdout is not None
     listening = coordinator.stdout.readline().split()[-1]
-    processes = [coordinator]
+    processes: list[subprocess.Popen[Any]] = [coordinator]
     for name, speed in (("local-1", "0.5"), ("local-0", "1")):
         command = [str(BIN / "polyrhythm-agent"), "--coordinator", listening, "--name", name]
         with (folder / f"{name}.log").open("w") as log:

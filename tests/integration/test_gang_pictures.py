@@ -1,4 +1,4 @@
-"""The distributed picture is the right one: `exact` is plain diffusers', any other plan is the simulator's, step by step.
+"""The distributed picture is the right one: `exact` is diffusers', any other plan is the simulator's, step by step.
 
 Tolerances: relative to max |latent|, fp32 1e-5 and fp64 1e-9. The measured differences are a thousandth of it in fp64.
 """
@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
@@ -139,7 +140,7 @@ def test_any_plan_is_the_simulators_picture_at_every_boundary(
 
 def test_bytes_sent_are_the_bytes_of_the_plan(folder: Path) -> None:
     for followed in moving_plans().values():
-        runs: dict[str, MemberRun] = dict(
+        runs: dict[AgentId, MemberRun] = dict(
             run_gang(followed, load_members(folder, followed.agents, torch.float32), image(128, Sampler.DDIM))
         )
         for run in runs.values():
