@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class DeviceEvent(Protocol):
         """Waits until the device has come to the mark."""
         ...
 
-    def elapsed_time(self, end: DeviceEvent) -> float:
+    def elapsed_time(self, end: Self) -> float:
         """Milliseconds of the device between two marks."""
         ...
 

@@ -125,6 +125,7 @@ def start(counter: int = 1, *, begin_step: int = 0, gang: str = "g") -> StartEpo
         segments=segments,
         complete=True,
         step_timeout_s=10.0,
+        uninterruptible_s=1.0,
     )
 
 
