@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 
+from polyrhythm.codec.channel import encode_event
 from polyrhythm.ids import EpochId
 from polyrhythm.messages import (
     AbortEpoch,
@@ -93,14 +94,15 @@ def main() -> None:
     parser.add_argument("--never-ready", action="store_true")
     parser.add_argument("--hang-up", action="store_true", help="closes the channel instead of getting ready")
     parser.add_argument("--exit", type=int, help="exit with this code at once")
-    parser.add_argument("--last-words", default="", help="says that it is lost, and why, before it exits")
+    parser.add_argument("--last-words", default="", help="says that it cannot load, and why")
     parser.add_argument("--deaf", action="store_true", help="ignores aborts")
     parser.add_argument("--stubborn", action="store_true", help="stays when the channel ends")
     parser.add_argument("--child", action="store_true", help="starts a process of its own, which stays")
     arguments = parser.parse_args()
+    if arguments.last_words:
+        lost = WorkerLost(reason=arguments.last_words)
+        os.write(arguments.channel_fd, encode_event(lost))
     if arguments.exit is not None:
-        if arguments.last_words:
-            WorkerChannel(arguments.channel_fd).send(WorkerLost(reason=arguments.last_words))
         sys.exit(arguments.exit)
     end_with_daemon()
     if arguments.child:

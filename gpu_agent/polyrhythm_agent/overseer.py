@@ -124,6 +124,8 @@ class Overseer:
         log.info("worker started", pid=worker.pid)
         if self._kill_when_started:
             worker.kill()
-        end = await worker.listen(lambda event: self.handle(WorkerSpoke(event=event)))
+        end = await worker.listen(
+            lambda event: self.handle(WorkerSpoke(event=event)), leave_s=self._state.limits.leave_s
+        )
         self._worker = None
         self.handle(WorkerEnded(detail=end.detail, cannot_load=end.exit_code == EXIT_CANNOT_LOAD))

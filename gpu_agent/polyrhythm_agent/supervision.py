@@ -21,7 +21,6 @@ from polyrhythm_agent.errors import WorkerStartError
 
 _RECEIVE_BYTES = 256 * 1024
 _DRAIN_S = 1.0
-_LEAVE_S = 2.0
 _STANDARD_ERROR_FD = 2
 
 
@@ -98,10 +97,14 @@ class WorkerProcess:
         if not self._writer.is_closing():
             self._writer.write(encode_command(command))
 
-    async def listen(self, on_event: Callable[[AgentEvent], None]) -> WorkerEnd:
+    async def listen(self, on_event: Callable[[AgentEvent], None], *, leave_s: float) -> WorkerEnd:
         """Hands over events, in order, until the process is gone and nothing more will come.
 
         An error of ours in handling an event is raised as it is, at once: it must not pass for an end of the worker.
+
+        Args:
+            on_event: told of each.
+            leave_s: how long the process may take to end once it has closed its channel; then it is killed.
 
         Returns:
             How it ended.
@@ -112,9 +115,9 @@ class WorkerProcess:
             await asyncio.wait([hearing, ending], return_when=asyncio.FIRST_COMPLETED)
             if self._complaint is None and not _has_failed(hearing):
                 # A worker that closed its channel is on its way out, and says more with its own exit code.
-                await asyncio.wait([ending], timeout=_LEAVE_S)
+                await asyncio.wait([ending], timeout=leave_s)
                 if not ending.done():
-                    self._complaint = f"it closed its channel and did not end within {_LEAVE_S:g} s"
+                    self._complaint = f"it closed its channel and did not end within {leave_s:g} s"
             self.kill()
             await ending
             # What it said last is still in the socket.

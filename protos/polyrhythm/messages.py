@@ -173,7 +173,10 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLost:
-    """The worker died or hung and was ended; the daemon starts another."""
+    """The worker died or hung and was ended; the daemon starts another.
+
+    Also worker -> daemon, instead of WorkerReady: it cannot load its model, and no other start could.
+    """
 
     reason: str
 

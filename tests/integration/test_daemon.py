@@ -55,7 +55,7 @@ REGISTRATION = Register(
     software=(("python", "3"),),
     device=DeviceFacts(uuid="CPU-1", name="cpu", kind=DeviceKind.CPU, memory_total_bytes=2, memory_free_bytes=1),
 )
-LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, first_restart_s=0.01)
+LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, leave_s=2.0, first_restart_s=0.01)
 TIMING = LinkTiming(first_retry_s=0.01, longest_retry_s=0.05)
 
 
@@ -232,11 +232,18 @@ async def test_a_worker_that_cannot_start_is_told_with_its_exit_code() -> None:
         assert (await session.hear(WorkerLost)).reason == "the worker ended: exit code 4"
 
 
-async def test_a_model_that_the_worker_cannot_load_ends_the_agent() -> None:
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--exit", "3"), "its own words are above"),
+        (("--exit", "3", "--last-words", "a part is missing"), "a part is missing"),
+        (("--stubborn", "--never-ready", "--last-words", "a part is missing"), "a part is missing"),
+    ],
+)
+async def test_a_model_that_the_worker_cannot_load_ends_the_agent(options: tuple[str, ...], reason: str) -> None:
     service = FakeAgentService()
-    words = "a part is missing"
-    async with serving(service) as port, running(parts_of(port, "--exit", "3", "--last-words", words)) as agent:
-        with pytest.raises(InvalidArgumentError, match=f"^--model: the worker cannot load the model: {words}$"):
+    async with serving(service) as port, running(parts_of(port, *options)) as agent:
+        with pytest.raises(InvalidArgumentError, match=f"^--model: the worker cannot load the model: {reason}$"):
             await asyncio.wait_for(agent.task, WAIT_S)
 
 
@@ -290,7 +297,7 @@ async def test_an_error_in_handling_an_event_is_told_at_once() -> None:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        await asyncio.wait_for(process.listen(fail), WAIT_S)
+        await asyncio.wait_for(process.listen(fail, leave_s=10.0), WAIT_S)
     assert clock() - failed_s[0] < 1.5  # not the patience with a worker that leaves
     assert worker_processes() == []
 

@@ -23,6 +23,7 @@ class Limits:
         join_s: for a gang to form and the prompt to be encoded.
         decode_s: for the picture after the last step.
         request_s: for an answer to a profile or a token count.
+        leave_s: for a process to end once it has closed its channel; torch takes seconds to come down.
         proven_s: a worker that lived so long, or finished an epoch, restarts without delay.
         first_restart_s: delay of the second restart in a row; the first has none.
         longest_restart_s: bound of that delay.
@@ -36,6 +37,7 @@ class Limits:
     join_s: float = 120.0
     decode_s: float = 120.0
     request_s: float = 120.0
+    leave_s: float = 10.0
     proven_s: float = 10.0
     first_restart_s: float = 0.5
     longest_restart_s: float = 30.0
@@ -51,15 +53,9 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starting:
-    """The worker loads its model.
-
-    Attributes:
-        since_s: when it was started.
-        last_words: what it said of itself instead of getting ready; it is about to end.
-    """
+    """The worker loads its model."""
 
     since_s: float
-    last_words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

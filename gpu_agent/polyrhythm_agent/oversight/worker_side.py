@@ -40,7 +40,7 @@ def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
             return state, ()  # last words of a worker that was given up
         case Starting():
             if isinstance(event, WorkerLost):
-                return replace(state, phase=replace(phase, last_words=event.reason)), ()
+                return _give_up_model(state, event.reason, now_s)
             if not isinstance(event, WorkerReady):
                 return state, ()
             ready = Ready(since_s=now_s, heard_s=now_s, announcement=event)
@@ -82,10 +82,7 @@ def bury(state: Oversight, end: WorkerEnded, now_s: float) -> Outcome:
         return state, ()
     effects: tuple[Effect, ...] = ()
     if isinstance(state.phase, Starting) and end.cannot_load:
-        words = state.phase.last_words or "its own words are above"
-        reason = f"the worker cannot load the model: {words}"
-        state, effects = _count_loss(state, reason, now_s)
-        return replace(state, phase=Unusable()), (*effects, GiveUpModel(reason=reason))
+        return _give_up_model(state, "its own words are above", now_s)
     if not isinstance(state.phase, Ending):
         state, effects = _count_loss(state, f"the worker ended: {end.detail}", now_s)
     limits = state.limits
@@ -97,6 +94,12 @@ def give_up(state: Oversight, reason: str, now_s: float) -> Outcome:
     """Kills the worker and says so at once; another is started when it is gone."""
     state, effects = _count_loss(state, reason, now_s)
     return replace(state, phase=Ending()), (KillWorker(), *effects)
+
+
+def _give_up_model(state: Oversight, words: str, now_s: float) -> Outcome:
+    reason = f"the worker cannot load the model: {words}"
+    state, effects = _count_loss(state, reason, now_s)
+    return replace(state, phase=Unusable()), (*effects, KillWorker(), GiveUpModel(reason=reason))
 
 
 def _progress(state: Oversight, event: Progress, epoch: EpochId, now_s: float) -> Outcome:

@@ -264,16 +264,19 @@ def test_a_worker_that_lived_long_restarts_without_delay(script: Script) -> None
     assert script.feed(WorkerEnded(detail="crash")).take()[-1] == StartWorker()
 
 
-@pytest.mark.parametrize("words", ["no text encoder", ""])
-def test_a_model_that_no_worker_can_load_is_given_up(words: str) -> None:
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (WorkerSpoke(event=WorkerLost(reason="no text encoder")), "no text encoder"),
+        (WorkerEnded(detail="exit code 3", cannot_load=True), "its own words are above"),
+    ],
+)
+def test_a_model_that_no_worker_can_load_is_given_up(event: OversightEvent, words: str) -> None:
     script = Script().feed(TimePassed(), CoordinatorConnected())
     script.take()
-    if words:
-        script.say(WorkerLost(reason=words))
-    reason = f"the worker cannot load the model: {words or 'its own words are above'}"
-    script.feed(WorkerEnded(detail="exit code 3", cannot_load=True))
-    assert script.take() == [up(WorkerLost(reason=reason)), GiveUpModel(reason=reason)]
-    assert script.wait(60.0, beating=False).take() == []
+    reason = f"the worker cannot load the model: {words}"
+    assert script.feed(event).take() == [up(WorkerLost(reason=reason)), KillWorker(), GiveUpModel(reason=reason)]
+    assert script.feed(WorkerEnded(detail="exit code 3", cannot_load=True)).wait(60.0, beating=False).take() == []
 
 
 def test_a_worker_that_was_ready_could_load_its_model(script: Script) -> None:
