@@ -53,13 +53,13 @@ COLOURS_RGB = {
 }
 COLOURS = tuple(COLOURS_RGB)
 
-SCALE_RANGE = (0.66, 0.86)
+SCALE_RANGE = (0.7, 0.86)
 """Longest side of the emoji as a share of the picture's side, drawn uniformly."""
 
-PLACE_SHARE = 0.65
+PLACE_SHARE = 0.45
 """How much of the room that the scale leaves the emoji's centre may use, in both directions."""
 
-CANONICAL_SCALE = 0.76
+CANONICAL_SCALE = 0.78
 
 
 class DrawingError(ValueError):
