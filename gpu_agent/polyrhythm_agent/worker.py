@@ -19,7 +19,7 @@ import torch
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.messages import StoreOperation, WorkerReady
+from polyrhythm.messages import StoreOperation, WorkerLost, WorkerReady
 from polyrhythm.profile import Profile, Workload
 from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
@@ -35,12 +35,10 @@ from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, Layer
 from polyrhythm_agent.profiling import measure_profile
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 from polyrhythm_agent.step_loop import Exchange
-from polyrhythm_agent.worker_channel import WorkerChannel, end_with_daemon
+from polyrhythm_agent.worker_channel import EXIT_CANNOT_LOAD, WorkerChannel, end_with_daemon
 from polyrhythm_agent.worker_settings import WorkerSettings
 
 log = structlog.get_logger()
-
-EXIT_CANNOT_LOAD = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +160,7 @@ def main() -> None:
         )
     except PolyrhythmError as error:
         log.error("model cannot be loaded", reason=str(error))
+        channel.send(WorkerLost(reason=str(error)))
         sys.exit(EXIT_CANNOT_LOAD)
     loop = make_command_loop(settings, channel, denoiser)
     channel.listen(loop.accept, end_process)

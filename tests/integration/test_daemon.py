@@ -35,7 +35,6 @@ from polyrhythm.messages import (
 )
 from polyrhythm.plan import Assignment, Exchange, Segment
 from polyrhythm.rows import RowRange
-from polyrhythm_agent import worker
 from polyrhythm_agent.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon import AgentParts, run_agent
 from polyrhythm_agent.errors import RegistrationRefusedError
@@ -43,7 +42,6 @@ from polyrhythm_agent.overseer import Overseer
 from polyrhythm_agent.oversight.signals import CoordinatorConnected
 from polyrhythm_agent.oversight.state import Limits, initial
 from polyrhythm_agent.supervision import WorkerProcess
-from polyrhythm_agent.worker_channel import EXIT_CANNOT_LOAD
 from tests.fake_agent_service import WAIT_S, FakeAgentService, Session, serving
 
 FAKE_WORKER = Path(__file__).parents[1] / "fake_worker_process.py"
@@ -245,10 +243,6 @@ async def test_a_model_that_the_worker_cannot_load_ends_the_agent(options: tuple
     async with serving(service) as port, running(parts_of(port, *options)) as agent:
         with pytest.raises(InvalidArgumentError, match=f"^--model: the worker cannot load the model: {reason}$"):
             await asyncio.wait_for(agent.task, WAIT_S)
-
-
-def test_the_daemon_knows_the_workers_exit_code() -> None:
-    assert EXIT_CANNOT_LOAD == worker.EXIT_CANNOT_LOAD
 
 
 async def test_a_worker_that_never_gets_ready_is_killed() -> None:
