@@ -100,8 +100,7 @@ class Bench:
 
 
 def start(counter: int = 1, *, begin_step: int = 0, gang: str = "g") -> StartEpoch:
-    plan = PLAN if begin_step == 0 else replace(PLAN.segments[0], begin_step=begin_step)
-    segments = PLAN.segments if begin_step == 0 else (plan,)
+    segment = replace(PLAN.segments[0], begin_step=begin_step)
     return StartEpoch(
         epoch=EpochId(incarnation=1, counter=counter),
         gang=GangId(gang),
@@ -122,7 +121,7 @@ def start(counter: int = 1, *, begin_step: int = 0, gang: str = "g") -> StartEpo
         root=ME,
         decoder=ME,
         plan_version=1,
-        segments=segments,
+        segments=(segment,),
         complete=True,
         step_timeout_s=10.0,
         uninterruptible_s=1.0,
