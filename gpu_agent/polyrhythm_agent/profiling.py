@@ -19,11 +19,9 @@ from polyrhythm.profile import Profile, Workload
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, LayerSeam
 
-REPETITIONS = 4
-"""Timed forwards a row count; the median is taken, so one disturbed forward does not count."""
-
-BUDGET_S = 6.0
-"""No new row count is begun after so long: the first profile of a size takes seconds."""
+MEASURE_S = 2.0
+"""Rounds over all row counts are begun for so long; at least one is made. All agents of a fleet measure for the same
+time, so each is measured while the others compute too, as in a job."""
 
 PROFILE_STEPS = 8
 """Length of the grid while profiling; the cost of a forward does not depend on it."""
@@ -79,6 +77,8 @@ def measure_profile(
 
     Returns:
         Least-squares line through the medians of the row counts; a negative intercept becomes zero.
+
+    Interleaving and the common measuring time are this project's own; the affine form is in ``polyrhythm.profile``.
     """
     image = profile_image(workload, denoiser)
     begin_s = time.perf_counter()
@@ -87,15 +87,18 @@ def measure_profile(
     seam.end_layer("encode", next(iter(condition.values())))
     encode_s = time.perf_counter() - begin_s
     run = denoiser.start(image, condition)
-    points: list[tuple[int, float]] = []
-    samples = 0
-    for rows in row_counts(run.geometry.row_count):
-        if len(points) >= 2 and time.perf_counter() - begin_s > BUDGET_S:
-            break
-        durations_s = _time_steps(run, RowRange(begin=0, end=rows), seam, around_exchange)
-        samples += len(durations_s)
-        points.append((rows, median(durations_s)))
-    fixed_s, per_row_s = fit_line(points)
+    steps = [_PatchStep(run, rows, seam, around_exchange) for rows in row_counts(run.geometry.row_count)]
+    steps[0].time_s()  # the first forward warms up caches and allocators
+    rounds: list[list[float]] = []
+    begin_s = time.perf_counter()
+    while not rounds or time.perf_counter() - begin_s < MEASURE_S:
+        rounds.append([step.time_s() for step in steps])  # interleaved: a drift of the machine meets all row counts
+    fixed_s, per_row_s = fit_line(
+        [
+            (step.rows.count, median(durations_s))
+            for step, durations_s in zip(steps, zip(*rounds, strict=True), strict=True)
+        ]
+    )
     begin_s = time.perf_counter()
     seam.begin_layer("decode")
     seam.end_layer("decode", denoiser.decode(run.initial_noise()))
@@ -106,7 +109,7 @@ def measure_profile(
         per_row_s=per_row_s,
         encode_s=encode_s,
         decode_s=time.perf_counter() - begin_s,
-        samples=samples,
+        samples=len(steps) * len(rounds),
     )
 
 
@@ -125,26 +128,33 @@ def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:
     return 0.0, float(np.sum(rows_P / seconds_P) / np.sum((rows_P / seconds_P) ** 2))
 
 
-def _time_steps(
-    run: DenoiserRun,
-    rows: RowRange,
-    seam: LayerSeam,
-    around_exchange: Callable[[ActivationExchange], ActivationExchange],
-) -> list[float]:
-    geometry = run.geometry
-    x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(rows)]
-    exchange = around_exchange(
-        RememberedRows(rows=rows, row_count=geometry.row_count, tokens_per_row=geometry.tokens_per_row)
-    )
-    durations_s: list[float] = []
-    for repetition in range(REPETITIONS + 1):
+class _PatchStep:
+    """One step of a patch of some rows, as a job runs it but for the other agents."""
+
+    def __init__(
+        self,
+        run: DenoiserRun,
+        rows: int,
+        seam: LayerSeam,
+        around_exchange: Callable[[ActivationExchange], ActivationExchange],
+    ) -> None:
+        geometry = run.geometry
+        self.rows = RowRange(begin=0, end=rows)
+        self._run = run
+        self._seam = seam
+        self._x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(self.rows)]
+        self._exchange = around_exchange(
+            RememberedRows(rows=self.rows, row_count=geometry.row_count, tokens_per_row=geometry.tokens_per_row)
+        )
+
+    def time_s(self) -> float:
+        """Wall seconds of prediction and sampler update."""
         begin_s = time.perf_counter()
-        prediction_BCHW = run.predict(x_BCHW, 0, rows, exchange, seam)
-        seam.begin_layer("sampler")
-        next_x_BCHW, _ = run.advance(x_BCHW, prediction_BCHW, 0, 1, x_BCHW, (-1,) * rows.count)
-        seam.end_layer("sampler", next_x_BCHW)
-        if x_BCHW.is_cuda:
-            torch.cuda.synchronize(x_BCHW.device)
-        if repetition:  # the first one warms up caches and allocators
-            durations_s.append(time.perf_counter() - begin_s)
-    return durations_s
+        prediction_BCHW = self._run.predict(self._x_BCHW, 0, self.rows, self._exchange, self._seam)
+        self._seam.begin_layer("sampler")
+        history = (-1,) * self.rows.count
+        next_x_BCHW, _ = self._run.advance(self._x_BCHW, prediction_BCHW, 0, 1, self._x_BCHW, history)
+        self._seam.end_layer("sampler", next_x_BCHW)
+        if next_x_BCHW.is_cuda:
+            torch.cuda.synchronize(next_x_BCHW.device)
+        return time.perf_counter() - begin_s
