@@ -21,6 +21,7 @@ from demo_model.checkpoint import load_checkpoint
 from demo_model.denoiser import Recipe, Stage, Training, train_denoiser
 from demo_model.evaluate import evaluate
 from demo_model.export import export_pipeline
+from demo_model.restart import restart_from
 from demo_model.text import CaptionTable, TokenTable, new_tokenizer
 from demo_model.text_training import ready_text_encoder
 from diffusers import AutoencoderKL
@@ -37,6 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--export", type=Path, metavar="FOLDER", help="write the newest checkpoint as a model folder")
     action.add_argument("--evaluate", type=Path, metavar="FOLDER", help="measure a model folder and draw its grids")
+    action.add_argument("--start-from", type=Path, metavar="FOLDER", help="fill an empty work folder from an export")
+    parser.add_argument("--start-step", type=int, default=0, help="step of the recipe at which --start-from begins")
     parser.add_argument("--autoencoder-steps", type=int, default=2600)
     parser.add_argument("--small-steps", type=int, default=4200, help="denoiser steps on 64 px pictures")
     parser.add_argument("--steps", type=int, default=6200, help="denoiser steps in all; the rest is on 128 px")
@@ -86,6 +89,15 @@ def main() -> None:
         (arguments.evaluate / "evaluation.json").write_text(json.dumps(numbers, indent=2) + "\n")
         write_card(arguments.evaluate, numbers, small_batch=SMALL_BATCH, large_batch=LARGE_BATCH)
         print(json.dumps(numbers, indent=2))
+        return
+    if arguments.start_from is not None:
+        restart_from(
+            arguments.start_from,
+            arguments.work_dir,
+            step=arguments.start_step,
+            seed=arguments.seed,
+            peak_rate=arguments.peak_rate,
+        )
         return
     vae = ready_autoencoder(arguments)
     tokenizer = new_tokenizer()

@@ -38,6 +38,8 @@ def export_pipeline(
     )
     pipeline.to(torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # safetensors writes for its owner alone; agents may run as somebody else
     size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size_bytes > LIMIT_BYTES:
         raise ExportError(f"folder: {folder} holds {size_bytes} bytes, the limit is {LIMIT_BYTES}")
