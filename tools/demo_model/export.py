@@ -5,6 +5,7 @@ Owns the folder's layout and its size limit. Must not train or judge.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -38,6 +39,10 @@ def export_pipeline(
     )
     pipeline.to(torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)
+    for path in folder.rglob("config.json"):
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)  # where it was trained is nobody's business
+        path.write_text(json.dumps(config, indent=2) + "\n")
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes for its owner alone; agents may run as somebody else
     size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
