@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from polyrhythm_agent.errors import TransportError
-from polyrhythm_agent.exchange.gloo_sockets import Address, listening_sockets
+from polyrhythm_agent.exchange.gloo_sockets import Address, listening_addresses
 from polyrhythm_agent.exchange.rendezvous import RendezvousStore
 
 Device = NewType("Device", object)
@@ -43,15 +43,16 @@ def listen(bind_address: str, interface: str) -> tuple[Device, Address]:
         TransportError: the address is none of this host.
     """
     with _creating_device:
-        before = listening_sockets()
+        before = listening_addresses()
         try:
             device = _gloo.create_device(hostname=bind_address, interface=interface)
         except RuntimeError as error:
             raise TransportError(f"cannot listen at {bind_address or interface}: {error}") from error
-        opened = [address for descriptor, address in listening_sockets().items() if descriptor not in before]
+        opened = listening_addresses() - before
     if len(opened) != 1:
-        raise TransportError(f"expected one new listening socket, found {opened}; abort would not work")
-    return Device(device), opened[0]
+        raise TransportError(f"expected one new listening socket, found {sorted(opened)}; abort would not work")
+    (address,) = opened
+    return Device(device), address
 
 
 def connect(store: RendezvousStore, rank: int, size: int, device: Device, timeout: timedelta) -> Group:

@@ -21,14 +21,14 @@ Address = tuple[str, int]
 """Host and port."""
 
 
-def listening_sockets() -> dict[int, Address]:
-    """Descriptors of all listening TCP sockets of this process."""
-    found: dict[int, Address] = {}
-    for descriptor in _tcp_descriptors():
-        with closing(_duplicate(descriptor)) as copy:
+def listening_addresses() -> frozenset[Address]:
+    """Where TCP sockets of this process listen."""
+    found: set[Address] = set()
+    for copy in _tcp_sockets():
+        with closing(copy):
             if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                found[descriptor] = _address(copy.getsockname())
-    return found
+                found.add(_address(copy.getsockname()))
+    return frozenset(found)
 
 
 def connected_sockets(own: Address, peers: frozenset[Address]) -> list[socket.socket]:
@@ -37,8 +37,7 @@ def connected_sockets(own: Address, peers: frozenset[Address]) -> list[socket.so
     A duplicate, since Gloo may close its descriptor and the number may then name something else.
     """
     found: list[socket.socket] = []
-    for descriptor in _tcp_descriptors():
-        copy = _duplicate(descriptor)
+    for copy in _tcp_sockets():
         try:
             theirs = _address(copy.getpeername())
         except OSError:  # not connected
@@ -63,21 +62,26 @@ def shut_down(sockets: list[socket.socket]) -> None:
     sockets.clear()
 
 
-def _tcp_descriptors() -> Iterator[int]:
+def _tcp_sockets() -> Iterator[socket.socket]:
+    """One duplicate of each TCP socket, for the caller to close.
+
+    One duplicate serves every look: other threads may close a descriptor at any moment and reuse its number. Our own
+    duplicates take numbers of the listing too (that of the listing itself, for one), so a socket is known by its inode.
+    """
+    seen: set[int] = set()
     for entry in list(_DESCRIPTORS.iterdir()):
         try:
             if not str(entry.readlink()).startswith("socket:"):
                 continue
-            with closing(_duplicate(int(entry.name))) as copy:
-                is_tcp = copy.family in {socket.AF_INET, socket.AF_INET6} and copy.type == socket.SOCK_STREAM
-        except OSError:  # closed between the listing and the look
+            copy = socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:  # closed, or another kind of file, since the listing
             continue
-        if is_tcp:
-            yield int(entry.name)
-
-
-def _duplicate(descriptor: int) -> socket.socket:
-    return socket.socket(fileno=os.dup(descriptor))
+        inode = os.fstat(copy.fileno()).st_ino
+        if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.type == socket.SOCK_STREAM and inode not in seen:
+            seen.add(inode)
+            yield copy
+        else:
+            copy.close()
 
 
 def _address(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
