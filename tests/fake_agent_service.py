@@ -58,7 +58,7 @@ class FakeAgentService(session_pb2_grpc.AgentServiceServicer):
     async def Session(
         self, request_iterator: AsyncIterator[session_pb2.SessionRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        first = event_from_proto(await anext(request_iterator))
+        (first,) = map(event_from_proto, (await anext(request_iterator)).events)
         assert isinstance(first, Register)
         if self.refusal is not None:
             self.refused.put_nowait(first)
@@ -79,11 +79,11 @@ class FakeAgentService(session_pb2_grpc.AgentServiceServicer):
 
     async def _read(self, requests: AsyncIterator[session_pb2.SessionRequest], session: Session) -> None:
         async for request in requests:
-            event = event_from_proto(request)
-            if isinstance(event, Heartbeat):
-                session.heartbeats.put_nowait(event)
-            else:
-                session.events.put_nowait(event)
+            for event in map(event_from_proto, request.events):
+                if isinstance(event, Heartbeat):
+                    session.heartbeats.put_nowait(event)
+                else:
+                    session.events.put_nowait(event)
 
     async def next_session(self) -> Session:
         return await asyncio.wait_for(self.sessions.get(), WAIT_S)

@@ -284,7 +284,7 @@ class FakeWorker:
         meeting.cancels[self.agent, beat.end_step] = run.cancelled
         active = beat.active_steps(self.agent)
         stride = beat.segment.of(self.agent).stride
-        return [StepDone(epoch=run.command.epoch, step=step + stride) for step in active]
+        return [StepDone(epoch=run.command.epoch, step=step + stride) for step in active[:-1]]
 
     def _meet(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
         """The boundary: passed once all are there."""
@@ -304,6 +304,7 @@ class FakeWorker:
             wait_s=0.001,
             sent_bytes=100,
             wall_s=0.1,
+            last=run.step == run.command.image.steps,
         )
         events: list[AgentEvent] = [BeatDone(report=report)]
         if any(meeting.cancels[member, run.step] for member in meeting.members):

@@ -134,7 +134,7 @@ class FakeAgent:
 
     async def _requests(self) -> AsyncIterator[session_pb2.SessionRequest]:
         while True:
-            yield event_to_proto(await self._events.get())
+            yield session_pb2.SessionRequest(events=[event_to_proto(await self._events.get())])
 
     async def _read(self, stream: AsyncIterator[session_pb2.SessionResponse]) -> None:
         try:

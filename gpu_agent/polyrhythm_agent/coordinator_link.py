@@ -25,7 +25,6 @@ from polyrhythm_agent.oversight.signals import (
     CoordinatorLost,
     OversightEvent,
 )
-from polyrhythm_agent.step_coalescing import StepCoalescer
 
 log = structlog.get_logger()
 
@@ -41,7 +40,6 @@ _OPTIONS = (
     # Each attempt dials anew, without the delays that gRPC remembers from the one before: the delays are ours.
     ("grpc.use_local_subchannel_pool", 1),
 )
-_TIMER_SLACK_S = 0.001
 REFUSALS = frozenset(
     {
         grpc.StatusCode.ALREADY_EXISTS,
@@ -103,21 +101,15 @@ class CoordinatorLink:
         self._chance = chance
         self._timing = timing
         self._connect_timeout_s = connect_timeout_s
-        self._coalescer = StepCoalescer()
         self._outgoing: asyncio.Queue[AgentEvent] | None = None
         self._session_end_s: float | None = None
+        self._spoken_s = 0.0
         self._welcomed = False
 
     def send(self, event: AgentEvent) -> None:
         """Sends an event in this session; without one it is dropped."""
-        if self._outgoing is None:
-            return
-        loop = asyncio.get_running_loop()
-        was_due_s = self._coalescer.due_s
-        self._enqueue(self._coalescer.offer(event, loop.time()))
-        due_s = self._coalescer.due_s
-        if due_s is not None and due_s != was_due_s:
-            loop.call_at(due_s, self._flush)
+        if self._outgoing is not None:
+            self._outgoing.put_nowait(event)
 
     async def run(self) -> None:
         """Keeps a session for ever.
@@ -186,7 +178,7 @@ class CoordinatorLink:
 
     async def _session(self, call: grpc.aio.StreamStreamCall) -> str:
         async with asyncio.timeout(self._timing.welcome_s):
-            await call.write(event_to_proto(self._registration))
+            await call.write(_request(self._registration))
             first = await call.read()
         if not isinstance(first, session_pb2.SessionResponse):
             return "the coordinator closed the session at once"
@@ -195,7 +187,6 @@ class CoordinatorLink:
             raise WireError(f"the first command must be Welcome, not {type(welcome).__name__}")
         self._welcomed = True
         self._outgoing = asyncio.Queue()
-        self._coalescer = StepCoalescer()
         speaking = [
             asyncio.create_task(self._write(call, self._outgoing)),
             asyncio.create_task(self._beat(self._outgoing, welcome.heartbeat_interval_s)),
@@ -220,25 +211,26 @@ class CoordinatorLink:
 
     async def _write(self, call: grpc.aio.StreamStreamCall, outgoing: asyncio.Queue[AgentEvent]) -> None:
         """Sends what is queued, until the stream breaks; why it did, the reader finds out."""
+        clock = asyncio.get_running_loop().time
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while True:
-                await call.write(event_to_proto(await outgoing.get()))
+                events = [await outgoing.get()]
+                while not outgoing.empty():  # what came together goes together
+                    events.append(outgoing.get_nowait())
+                await call.write(_request(*events))
+                self._spoken_s = clock()
 
     async def _beat(self, outgoing: asyncio.Queue[AgentEvent], interval_s: float) -> None:
-        """Tells that this event loop runs; nothing else in this process does."""
+        """Tells that this event loop runs when nothing else has told it for a while."""
+        clock = asyncio.get_running_loop().time
         sequence = 0
         while True:
-            sequence += 1
-            outgoing.put_nowait(Heartbeat(sequence=sequence))
-            await asyncio.sleep(interval_s)
+            if clock() >= self._spoken_s + interval_s:
+                sequence += 1
+                outgoing.put_nowait(Heartbeat(sequence=sequence))
+                self._spoken_s = clock()
+            await asyncio.sleep(self._spoken_s + interval_s - clock())
 
-    def _flush(self) -> None:
-        now_s = asyncio.get_running_loop().time()
-        due_s = self._coalescer.due_s
-        if due_s is not None and now_s >= due_s - _TIMER_SLACK_S:
-            self._enqueue(self._coalescer.flush(now_s))
 
-    def _enqueue(self, events: list[AgentEvent]) -> None:
-        if self._outgoing is not None:
-            for event in events:
-                self._outgoing.put_nowait(event)
+def _request(*events: AgentEvent) -> session_pb2.SessionRequest:
+    return session_pb2.SessionRequest(events=map(event_to_proto, events))

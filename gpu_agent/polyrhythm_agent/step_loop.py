@@ -149,15 +149,19 @@ class StepLoop:
         while current is not None:
             following, following_version = self._book.beat_at(current.end_step, version=agreed, current_version=version)
             self._exchange.begin_beat(previous, current, following)
-            state = self._run_beat(current, version)
+            state = self._run_beat(current, version, last=following is None)
             agreed = max(agreed, self._agree(state.step))
             previous, current, version = current, following, following_version
         return self._state()
 
-    def _run_beat(self, beat: Beat, version: int) -> BoundaryState:
+    def _run_beat(self, beat: Beat, version: int, *, last: bool) -> BoundaryState:
         assignment = beat.segment.of(self._identity.agent)
         active_steps = beat.active_steps(self._identity.agent)
-        busy_s = sum(self._run_step(step, assignment) for step in active_steps)
+        busy_s = 0.0
+        for step in active_steps:
+            busy_s += self._run_step(step, assignment)
+            if step != active_steps[-1]:  # of the last one the beat's report tells, a moment later
+                self._tell(StepDone(epoch=self._identity.epoch, step=step + assignment.stride))
         self._exchange.gather_boundary((self._x_BCHW, self._x0_BCHW))
         self._history = history_after(beat, self._history)
         self._step = beat.end_step
@@ -176,6 +180,7 @@ class StepLoop:
                     wait_s=counted.wait_s - before.wait_s,
                     sent_bytes=counted.sent_bytes - before.sent_bytes,
                     wall_s=counted.wall_s - before.wall_s,
+                    last=last,
                 )
             )
         )
@@ -206,9 +211,7 @@ class StepLoop:
             step if assignment.rows.begin <= row < assignment.rows.end else before
             for row, before in enumerate(self._history)
         )
-        busy_s = self._busy_clock.read_s() - begin_s
-        self._tell(StepDone(epoch=self._identity.epoch, step=step + assignment.stride))
-        return busy_s
+        return self._busy_clock.read_s() - begin_s
 
     def _agree(self, boundary_step: int) -> int:
         """Exchanges the control record; returns the newest plan version that every member holds."""

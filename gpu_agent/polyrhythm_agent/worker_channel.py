@@ -12,14 +12,15 @@ import signal
 import socket
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from polyrhythm.codec.channel import CommandDecoder, encode_event
 from polyrhythm.errors import WireError
 from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerReady
 from polyrhythm_agent.errors import ChannelClosedError
+from polyrhythm_agent.report_batch import ReportBatch, can_wait
 
-HEARTBEAT_INTERVAL_S = 0.1
+HEARTBEAT_INTERVAL_S = 0.2
 EXIT_CANNOT_LOAD = 3
 """Exit code of a worker that cannot load its model, however often it is started."""
 _RECEIVE_BYTES = 64 * 1024
@@ -34,27 +35,28 @@ class WorkerChannel:
 
         Args:
             fd: of the socket that the daemon handed over.
-            heartbeat_interval_s: between two signs of life.
+            heartbeat_interval_s: how often something is sent: the reports that wait, or else a heartbeat.
         """
         self._socket = socket.socket(fileno=fd)
         self._socket.settimeout(None)
         self._sending = threading.Lock()
+        self._batch = ReportBatch()
         self._heartbeat_interval_s = heartbeat_interval_s
         self._closed = threading.Event()
         self._beating: threading.Thread | None = None
 
     def send(self, event: AgentEvent) -> None:
-        """Sends one event whole; WorkerReady also starts the heartbeat.
+        """Sends one event whole, and what waits before it; WorkerReady also starts the heartbeat.
+
+        Reports of progress go with the next event or the next heartbeat.
 
         Raises:
             ChannelClosedError: the daemon is gone; the worker is about to end.
         """
-        frame = encode_event(event)
-        try:
-            with self._sending:
-                self._socket.sendall(frame)
-        except OSError as error:
-            raise ChannelClosedError(f"the daemon is gone: {error}") from error
+        with self._sending:
+            self._batch.add(event)
+            if not can_wait(event):
+                self._write(self._batch.take())
         if isinstance(event, WorkerReady) and self._beating is None:
             self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
             self._beating.start()
@@ -103,9 +105,16 @@ class WorkerChannel:
         while not self._closed.wait(self._heartbeat_interval_s):
             sequence += 1
             try:
-                self.send(Heartbeat(sequence=sequence))
+                with self._sending:
+                    self._write(self._batch.take() or (Heartbeat(sequence=sequence),))
             except ChannelClosedError:
                 return
+
+    def _write(self, events: Iterable[AgentEvent]) -> None:
+        try:
+            self._socket.sendall(b"".join(map(encode_event, events)))
+        except OSError as error:
+            raise ChannelClosedError(f"the daemon is gone: {error}") from error
 
 
 def end_with_daemon() -> None:

@@ -229,7 +229,7 @@ class EpochJoined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone:
-    """An active step has ended; says how many fine steps lie behind this member."""
+    """An active step within a beat has ended; says how many fine steps lie behind this member."""
 
     epoch: EpochId
     step: int

@@ -50,6 +50,7 @@ class BeatReport:
         wait_s: seconds blocked in the mailbox, the gather or the control record.
         sent_bytes: payload handed to the data plane.
         wall_s: seconds since the report before, or since the start of the first step.
+        last: whether no beat follows: the picture is denoised.
         corrections: reported by the checksum monitor, in order; empty where none runs.
     """
 
@@ -61,6 +62,7 @@ class BeatReport:
     wait_s: float
     sent_bytes: int
     wall_s: float
+    last: bool
     corrections: tuple[Correction, ...] = ()
 
 

@@ -167,15 +167,6 @@ async def test_steps_are_thinned_out_and_never_overtaken() -> None:
         await session.hear(TokensCounted)
 
 
-async def test_a_held_back_step_goes_out_by_itself() -> None:
-    service = FakeAgentService()
-    async with serving(service) as port, running(parts_of(port)):
-        session = await in_epoch(service)
-        session.say(tell("step 1", "step 2", request_id=1))
-        heard = [await session.hear(StepDone), await session.hear(StepDone), await session.hear(TokensCounted)]
-        assert heard[1] == StepDone(epoch=EPOCH, step=2)
-
-
 # --- workers that misbehave --------------------------------------------------------------------------------------
 
 

@@ -294,6 +294,7 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
             wait_s=seconds,
             sent_bytes=int64s,
             wall_s=seconds,
+            last=st.booleans(),
             corrections=tuples(corrections),
         ),
     ),

@@ -23,6 +23,11 @@ BEATS_AHEAD = 2
 """Beats beyond the present one that all members know: the next one decides what they send, one is on its way."""
 
 
+def beats_ahead(limits: Limits, course: Forecast, boundary: int) -> int:
+    """Beats beyond the last reported one that all members must know: reports may be a heartbeat's interval old."""
+    return BEATS_AHEAD + course.beats_within(boundary, limits.heartbeat_interval_s)
+
+
 def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
     """Starts a planned picture, or the rest of it, on its gang."""
     job = turn.state.jobs[name]
@@ -35,7 +40,7 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
         job=name,
         plan=plan,
         forecast=course,
-        segments_sent=segments_due(plan, plan.begin_step),
+        segments_sent=segments_due(plan, plan.begin_step, beats_ahead(turn.limits, course, plan.begin_step)),
         members={agent: MemberRun(step=plan.begin_step, boundary=plan.begin_step) for agent in plan.agents},
         stage=EpochStage.FORMING,
         deadline_s=turn.now_s + turn.limits.forming_timeout_s + turn.limits.slack * course.encode_s,
@@ -60,14 +65,14 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
     tell_progress(turn, epoch)
 
 
-def segments_due(plan: Plan, boundary: int) -> int:
+def segments_due(plan: Plan, boundary: int, beats_ahead: int) -> int:
     """How many of a plan's segments all members must hold once one of them has completed a boundary.
 
-    The whole segment after the present one is always among them, and at least ``BEATS_AHEAD`` beats.
+    The whole segment after the present one is always among them, and at least ``beats_ahead`` beats.
     """
     beats = tuple(plan.beats())
     present = next((index for index, beat in enumerate(beats) if beat.begin_step >= boundary), len(beats) - 1)
-    ahead = beats[min(present + BEATS_AHEAD, len(beats) - 1)]
+    ahead = beats[min(present + beats_ahead, len(beats) - 1)]
     begins = [segment.begin_step for segment in plan.segments]
     after_present = begins.index(beats[present].segment.begin_step) + 1
     return min(max(after_present, begins.index(ahead.segment.begin_step)) + 1, len(begins))

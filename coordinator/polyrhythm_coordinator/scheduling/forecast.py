@@ -40,6 +40,15 @@ class Forecast:
         """Longest time in which a member does not look for an abort; encoding and decoding are one piece each."""
         return max(self.step_s, self.encode_s, self.decode_s)
 
+    def is_boundary(self, step: int) -> bool:
+        """Whether a beat begins or ends there."""
+        return any(step == boundary for boundary, _ in self.course)
+
+    def beats_within(self, boundary: int, seconds: float) -> int:
+        """How many beats after a boundary should end within a time."""
+        begin_s = dict(self.course)[boundary]
+        return sum(step > boundary and end_s - begin_s <= seconds for step, end_s in self.course)
+
     def left_s(self, step: int) -> float:
         """Predicted seconds from a step to the end of the decode; linear between boundaries."""
         (before_step, before_s), *rest = self.course

@@ -11,7 +11,7 @@ class Limits:
 
     Attributes:
         tick_interval_s: how often a Tick comes.
-        heartbeat_interval_s: how often agents are told to send a heartbeat.
+        heartbeat_interval_s: how often agents are told to speak: what can wait travels then, or else a heartbeat.
         heartbeat_timeout_s: an agent that says nothing for so long is lost.
         token_timeout_s: to count the tokens of a prompt; then another agent is asked.
         loading_grace_s: a request waits so long for agents that are loading when none is ready.
@@ -30,8 +30,8 @@ class Limits:
         progress_interval_s: between two reports of progress to a client.
     """
 
-    tick_interval_s: float = 0.1
-    heartbeat_interval_s: float = 0.2
+    tick_interval_s: float = 0.2
+    heartbeat_interval_s: float = 0.25
     heartbeat_timeout_s: float = 1.0
     token_timeout_s: float = 5.0
     loading_grace_s: float = 30.0
@@ -44,4 +44,4 @@ class Limits:
     cancel_timeout_s: float = 1.0
     slack: float = 4.0
     failures_max: int = 3
-    progress_interval_s: float = 0.1
+    progress_interval_s: float = 0.2

@@ -15,7 +15,7 @@ from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, Pr
 from polyrhythm.plan import Plan
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
-from polyrhythm_coordinator.scheduling.epochs import segments_due, step_timeout_s, tell_progress
+from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due, step_timeout_s, tell_progress
 from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Usage
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -76,6 +76,8 @@ def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
 
 def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
     epoch = _take_step(epoch, agent, report.boundary_step)
+    if not epoch.forecast.is_boundary(report.boundary_step):
+        raise WireError(f"beat_done.boundary_step: {report.boundary_step} is no boundary of the plan")
     epoch = _with_run(epoch, agent, replace(epoch.members[agent], boundary=report.boundary_step))
     job = turn.state.jobs.get(epoch.job)
     if job is not None:
@@ -113,7 +115,8 @@ def _extended(turn: Turn, epoch: Epoch) -> Epoch:
     """Sends the segments that are due and have not been sent."""
     if epoch.segments_sent == len(epoch.plan.segments):
         return epoch
-    due = segments_due(epoch.plan, max(run.boundary for run in epoch.members.values()))
+    boundary = max(run.boundary for run in epoch.members.values())
+    due = segments_due(epoch.plan, boundary, beats_ahead(turn.limits, epoch.forecast, boundary))
     if due <= epoch.segments_sent or epoch.stage is EpochStage.ABORTING:
         return epoch
     command = ExtendPlan(

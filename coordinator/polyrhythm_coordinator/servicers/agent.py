@@ -54,7 +54,8 @@ class AgentServicer(session_pb2_grpc.AgentServiceServicer):
         self, requests: AsyncIterator[session_pb2.SessionRequest], agent: AgentId, session: SessionId
     ) -> None:
         async for request in requests:
-            self._interpreter.receive(agent, session, event_from_proto(request))
+            for event in request.events:
+                self._interpreter.receive(agent, session, event_from_proto(event))
 
     def _close(self, agent: AgentId, session: SessionId, reader: asyncio.Task[None]) -> None:
         """Whatever ended the reading ends the session."""
@@ -80,7 +81,10 @@ async def _introduction(requests: AsyncIterator[session_pb2.SessionRequest]) -> 
         request = await asyncio.wait_for(anext(requests), REGISTER_TIMEOUT_S)
     except (TimeoutError, StopAsyncIteration) as error:
         raise WireError(f"session: no register message within {REGISTER_TIMEOUT_S:g} s") from error
-    event = event_from_proto(request)
-    if not isinstance(event, Register):
-        raise WireError(f"session: begins with {type(event).__name__}, not with register")
-    return event
+    events = [event_from_proto(event) for event in request.events]
+    match events:
+        case [Register() as register]:
+            return register
+        case _:
+            told = ", ".join(type(event).__name__ for event in events)
+            raise WireError(f"session: begins with {told or 'nothing'}, not with register alone")

@@ -95,7 +95,6 @@ def _start_epoch(state: Oversight, command: StartEpoch, now_s: float) -> Outcome
     run = Run(
         epoch=command.epoch,
         stage=Stage.JOINING,
-        steps=command.image.steps,
         step_timeout_s=command.step_timeout_s,
         uninterruptible_s=command.uninterruptible_s,
         step_limit_s=_step_limit_s(command.step_timeout_s, command.segments, state.agent),

@@ -52,7 +52,7 @@ class TimePassed:
     """Deadlines are to be looked at; sent every ``TICK_S``."""
 
 
-TICK_S = 0.1
+TICK_S = 0.2
 
 OversightEvent: TypeAlias = (
     CoordinatorConnected | CoordinatorLost | CommandReceived | WorkerSpoke | WorkerEnded | TimePassed

@@ -101,7 +101,6 @@ class Run:
     Attributes:
         epoch: which.
         stage: what it is at.
-        steps: fine steps of the picture.
         step_timeout_s: of the command.
         uninterruptible_s: of the command.
         step_limit_s: longest time between two signs of progress while stepping.
@@ -112,7 +111,6 @@ class Run:
 
     epoch: EpochId
     stage: Stage
-    steps: int
     step_timeout_s: float
     uninterruptible_s: float
     step_limit_s: float

@@ -109,7 +109,7 @@ def _progress(state: Oversight, event: Progress, epoch: EpochId, now_s: float) -
     stage = run.stage
     if isinstance(event, EpochJoined):
         stage = Stage.STEPPING
-    elif isinstance(event, BeatDone) and event.report.boundary_step >= run.steps:
+    elif isinstance(event, BeatDone) and event.report.last:
         stage = Stage.DECODING
     state = replace(state, run=replace(run, stage=stage, progress_s=now_s))
     return state, () if run.orphaned else _up(state, event)

@@ -66,13 +66,13 @@ class EventDecoder:
         """
         events: list[AgentEvent] = []
         for message in self._frames.feed(data):
-            proto = session_pb2.SessionRequest()
+            proto = session_pb2.AgentEvent()
             _parse(proto, message)
             events.append(event_from_proto(proto))
         return events
 
 
-def _parse(proto: session_pb2.SessionRequest | session_pb2.SessionResponse, message: bytes) -> None:
+def _parse(proto: session_pb2.AgentEvent | session_pb2.SessionResponse, message: bytes) -> None:
     try:
         proto.ParseFromString(message)
     except DecodeError as error:

@@ -1,4 +1,4 @@
-"""Events of agents, to and from ``polyrhythm.agent.v1.SessionRequest``."""
+"""Events of agents, to and from ``polyrhythm.agent.v1.AgentEvent``."""
 
 from __future__ import annotations
 
@@ -67,45 +67,45 @@ STORE_OPERATIONS = EnumTable(
 )
 
 
-def event_to_proto(event: AgentEvent) -> session_pb2.SessionRequest:  # noqa: C901, PLR0911, PLR0912 - one arm an event
+def event_to_proto(event: AgentEvent) -> session_pb2.AgentEvent:  # noqa: C901, PLR0911, PLR0912 - one arm an event
     """Encodes an event."""
-    request = session_pb2.SessionRequest
+    encoded = session_pb2.AgentEvent
     match event:
         case Register():
-            return request(register=_register_to_proto(event))
+            return encoded(register=_register_to_proto(event))
         case WorkerReady(models=models):
             ready = session_pb2.WorkerReady(models=[model_facts_to_proto(model) for model in models])
-            return request(worker_ready=ready)
+            return encoded(worker_ready=ready)
         case WorkerLost(reason=reason):
-            return request(worker_lost=session_pb2.WorkerLost(reason=reason))
+            return encoded(worker_lost=session_pb2.WorkerLost(reason=reason))
         case Heartbeat(sequence=sequence):
-            return request(heartbeat=session_pb2.Heartbeat(sequence=sequence))
+            return encoded(heartbeat=session_pb2.Heartbeat(sequence=sequence))
         case ProfileMeasured(request_id=request_id, profile=profile):
             measured = session_pb2.ProfileMeasured(request_id=request_id, profile=profile_to_proto(profile))
-            return request(profile_measured=measured)
+            return encoded(profile_measured=measured)
         case TokensCounted(request_id=request_id, counts=counts):
-            return request(tokens_counted=session_pb2.TokensCounted(request_id=request_id, counts=counts))
+            return encoded(tokens_counted=session_pb2.TokensCounted(request_id=request_id, counts=counts))
         case RequestFailed(request_id=request_id, detail=detail):
-            return request(request_failed=session_pb2.RequestFailed(request_id=request_id, detail=detail))
+            return encoded(request_failed=session_pb2.RequestFailed(request_id=request_id, detail=detail))
         case EpochJoined():
-            return request(epoch_joined=_joined_to_proto(event))
+            return encoded(epoch_joined=_joined_to_proto(event))
         case StepDone(epoch=epoch, step=step):
-            return request(step_done=session_pb2.StepDone(epoch=epoch_to_proto(epoch), step=step))
+            return encoded(step_done=session_pb2.StepDone(epoch=epoch_to_proto(epoch), step=step))
         case BeatDone(report=report):
-            return request(beat_done=beat_report_to_proto(report))
+            return encoded(beat_done=beat_report_to_proto(report))
         case PreviewMade(epoch=epoch, step=step, png=png):
-            return request(preview_made=session_pb2.PreviewMade(epoch=epoch_to_proto(epoch), step=step, png=png))
+            return encoded(preview_made=session_pb2.PreviewMade(epoch=epoch_to_proto(epoch), step=step, png=png))
         case ImageMade():
-            return request(image_made=_image_to_proto(event))
+            return encoded(image_made=_image_to_proto(event))
         case EpochEnded():
-            return request(epoch_ended=_ended_to_proto(event))
+            return encoded(epoch_ended=_ended_to_proto(event))
         case StoreRequest():
-            return request(store_request=_store_to_proto(event))
+            return encoded(store_request=_store_to_proto(event))
         case _:
             assert_never(event)
 
 
-def event_from_proto(proto: session_pb2.SessionRequest) -> AgentEvent:
+def event_from_proto(proto: session_pb2.AgentEvent) -> AgentEvent:
     """Decodes an event.
 
     Raises:
@@ -126,8 +126,8 @@ def _register_to_proto(event: Register) -> session_pb2.Register:
     )
 
 
-def _register_from_proto(request: session_pb2.SessionRequest) -> Register:
-    proto = request.register
+def _register_from_proto(event: session_pb2.AgentEvent) -> Register:
+    proto = event.register
     return Register(
         agent=AgentId(name(proto.agent, "register.agent")),
         protocol_version=proto.protocol_version,
@@ -136,35 +136,35 @@ def _register_from_proto(request: session_pb2.SessionRequest) -> Register:
     )
 
 
-def _ready_from_proto(request: session_pb2.SessionRequest) -> WorkerReady:
+def _ready_from_proto(event: session_pb2.AgentEvent) -> WorkerReady:
     return WorkerReady(
         models=tuple(
             model_facts_from_proto(model, f"worker_ready.models[{index}]")
-            for index, model in enumerate(request.worker_ready.models)
+            for index, model in enumerate(event.worker_ready.models)
         )
     )
 
 
-def _lost_from_proto(request: session_pb2.SessionRequest) -> WorkerLost:
-    return WorkerLost(reason=request.worker_lost.reason)
+def _lost_from_proto(event: session_pb2.AgentEvent) -> WorkerLost:
+    return WorkerLost(reason=event.worker_lost.reason)
 
 
-def _heartbeat_from_proto(request: session_pb2.SessionRequest) -> Heartbeat:
-    return Heartbeat(sequence=request.heartbeat.sequence)
+def _heartbeat_from_proto(event: session_pb2.AgentEvent) -> Heartbeat:
+    return Heartbeat(sequence=event.heartbeat.sequence)
 
 
-def _profile_from_proto(request: session_pb2.SessionRequest) -> ProfileMeasured:
-    proto = request.profile_measured
+def _profile_from_proto(event: session_pb2.AgentEvent) -> ProfileMeasured:
+    proto = event.profile_measured
     profile = part(proto, "profile", proto.profile, "profile_measured")
     return ProfileMeasured(request_id=proto.request_id, profile=profile_from_proto(profile, "profile_measured.profile"))
 
 
-def _tokens_from_proto(request: session_pb2.SessionRequest) -> TokensCounted:
-    return TokensCounted(request_id=request.tokens_counted.request_id, counts=tuple(request.tokens_counted.counts))
+def _tokens_from_proto(event: session_pb2.AgentEvent) -> TokensCounted:
+    return TokensCounted(request_id=event.tokens_counted.request_id, counts=tuple(event.tokens_counted.counts))
 
 
-def _failed_from_proto(request: session_pb2.SessionRequest) -> RequestFailed:
-    return RequestFailed(request_id=request.request_failed.request_id, detail=request.request_failed.detail)
+def _failed_from_proto(event: session_pb2.AgentEvent) -> RequestFailed:
+    return RequestFailed(request_id=event.request_failed.request_id, detail=event.request_failed.detail)
 
 
 def _joined_to_proto(event: EpochJoined) -> session_pb2.EpochJoined:
@@ -175,8 +175,8 @@ def _joined_to_proto(event: EpochJoined) -> session_pb2.EpochJoined:
     )
 
 
-def _joined_from_proto(request: session_pb2.SessionRequest) -> EpochJoined:
-    proto = request.epoch_joined
+def _joined_from_proto(event: session_pb2.AgentEvent) -> EpochJoined:
+    proto = event.epoch_joined
     return EpochJoined(
         epoch=_epoch(proto, "epoch_joined"),
         encode_s=finite(proto.encode_s, "epoch_joined.encode_s"),
@@ -184,16 +184,16 @@ def _joined_from_proto(request: session_pb2.SessionRequest) -> EpochJoined:
     )
 
 
-def _step_from_proto(request: session_pb2.SessionRequest) -> StepDone:
-    return StepDone(epoch=_epoch(request.step_done, "step_done"), step=request.step_done.step)
+def _step_from_proto(event: session_pb2.AgentEvent) -> StepDone:
+    return StepDone(epoch=_epoch(event.step_done, "step_done"), step=event.step_done.step)
 
 
-def _beat_from_proto(request: session_pb2.SessionRequest) -> BeatDone:
-    return BeatDone(report=beat_report_from_proto(request.beat_done, "beat_done"))
+def _beat_from_proto(event: session_pb2.AgentEvent) -> BeatDone:
+    return BeatDone(report=beat_report_from_proto(event.beat_done, "beat_done"))
 
 
-def _preview_from_proto(request: session_pb2.SessionRequest) -> PreviewMade:
-    proto = request.preview_made
+def _preview_from_proto(event: session_pb2.AgentEvent) -> PreviewMade:
+    proto = event.preview_made
     return PreviewMade(epoch=_epoch(proto, "preview_made"), step=proto.step, png=proto.png)
 
 
@@ -207,8 +207,8 @@ def _image_to_proto(event: ImageMade) -> session_pb2.ImageMade:
     )
 
 
-def _image_from_proto(request: session_pb2.SessionRequest) -> ImageMade:
-    proto = request.image_made
+def _image_from_proto(event: session_pb2.AgentEvent) -> ImageMade:
+    proto = event.image_made
     return ImageMade(
         epoch=_epoch(proto, "image_made"),
         offset=proto.offset,
@@ -228,8 +228,8 @@ def _ended_to_proto(event: EpochEnded) -> session_pb2.EpochEnded:
     )
 
 
-def _ended_from_proto(request: session_pb2.SessionRequest) -> EpochEnded:
-    proto = request.epoch_ended
+def _ended_from_proto(event: session_pb2.AgentEvent) -> EpochEnded:
+    proto = event.epoch_ended
     return EpochEnded(
         epoch=_epoch(proto, "epoch_ended"),
         outcome=EPOCH_OUTCOMES.from_proto(proto.outcome, "epoch_ended.outcome"),
@@ -250,8 +250,8 @@ def _store_to_proto(event: StoreRequest) -> session_pb2.StoreRequest:
     )
 
 
-def _store_from_proto(request: session_pb2.SessionRequest) -> StoreRequest:
-    proto = request.store_request
+def _store_from_proto(event: session_pb2.AgentEvent) -> StoreRequest:
+    proto = event.store_request
     return StoreRequest(
         gang=GangId(name(proto.gang, "store_request.gang")),
         request_id=proto.request_id,
@@ -273,7 +273,7 @@ def _epoch(
     return epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch")
 
 
-_DECODERS: dict[str, Callable[[session_pb2.SessionRequest], AgentEvent]] = {
+_DECODERS: dict[str, Callable[[session_pb2.AgentEvent], AgentEvent]] = {
     "register": _register_from_proto,
     "worker_ready": _ready_from_proto,
     "worker_lost": _lost_from_proto,

@@ -115,6 +115,7 @@ def beat_report_to_proto(report: BeatReport) -> session_pb2.BeatDone:
         wait_s=report.wait_s,
         sent_bytes=report.sent_bytes,
         wall_s=report.wall_s,
+        last=report.last,
         corrections=[
             session_pb2.Correction(
                 step=found.step, layer=found.layer, kind=CORRECTION_KINDS.to_proto(found.kind), elements=found.elements
@@ -139,6 +140,7 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
         wait_s=finite(proto.wait_s, f"{path}.wait_s"),
         sent_bytes=proto.sent_bytes,
         wall_s=finite(proto.wall_s, f"{path}.wall_s"),
+        last=proto.last,
         corrections=tuple(
             Correction(
                 step=found.step,

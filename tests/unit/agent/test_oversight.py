@@ -137,7 +137,7 @@ def beat_done(boundary_step: int) -> BeatDone:
     return BeatDone(
         report=BeatReport(
             epoch=EPOCH, boundary_step=boundary_step, plan_version=1, active_steps=4, busy_s=1.0, wait_s=0.0,
-            sent_bytes=10, wall_s=1.0,
+            sent_bytes=10, wall_s=1.0, last=boundary_step == STEPS,
         )
     )  # fmt: skip
 

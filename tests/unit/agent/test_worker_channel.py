@@ -11,7 +11,16 @@ import pytest
 
 from polyrhythm.codec.channel import EventDecoder, encode_command
 from polyrhythm.ids import EpochId, JobId
-from polyrhythm.messages import AbortEpoch, AgentCommand, AgentEvent, ForgetJob, Heartbeat, StepDone, WorkerReady
+from polyrhythm.messages import (
+    AbortEpoch,
+    AgentCommand,
+    AgentEvent,
+    EpochJoined,
+    ForgetJob,
+    Heartbeat,
+    StepDone,
+    WorkerReady,
+)
 from polyrhythm_agent.errors import ChannelClosedError
 from polyrhythm_agent.worker_channel import WorkerChannel
 
@@ -109,12 +118,30 @@ def test_even_what_is_no_error_ends_the_channel(daemon_and_channel: tuple[socket
 
 def test_heartbeats_begin_with_worker_ready(daemon_and_channel: tuple[socket.socket, WorkerChannel]) -> None:
     daemon, channel = daemon_and_channel
-    channel.send(StepDone(epoch=EPOCH, step=1))
     channel.send(WorkerReady(models=()))
     events = read_events(daemon)
-    assert next(events) == StepDone(epoch=EPOCH, step=1)
     assert next(events) == WorkerReady(models=())
     assert [next(events), next(events)] == [Heartbeat(sequence=1), Heartbeat(sequence=2)]
+
+
+def test_reports_of_progress_go_with_the_next_event(daemon_and_channel: tuple[socket.socket, WorkerChannel]) -> None:
+    daemon, channel = daemon_and_channel
+    channel.send(StepDone(epoch=EPOCH, step=1))
+    channel.send(StepDone(epoch=EPOCH, step=2))
+    channel.send(WorkerReady(models=()))
+    events = read_events(daemon)
+    assert [next(events), next(events)] == [StepDone(epoch=EPOCH, step=2), WorkerReady(models=())]
+
+
+def test_reports_of_progress_take_the_place_of_a_heartbeat(
+    daemon_and_channel: tuple[socket.socket, WorkerChannel],
+) -> None:
+    daemon, channel = daemon_and_channel
+    channel.send(WorkerReady(models=()))
+    events = read_events(daemon)
+    assert [next(events), next(events)] == [WorkerReady(models=()), Heartbeat(sequence=1)]
+    channel.send(StepDone(epoch=EPOCH, step=1))
+    assert [next(events), next(events)] == [StepDone(epoch=EPOCH, step=1), Heartbeat(sequence=3)]
 
 
 def test_threads_do_not_tear_each_others_messages(daemon_and_channel: tuple[socket.socket, WorkerChannel]) -> None:
@@ -123,7 +150,7 @@ def test_threads_do_not_tear_each_others_messages(daemon_and_channel: tuple[sock
 
     def speak(counter: int) -> None:
         for step in range(count):
-            channel.send(StepDone(epoch=EpochId(incarnation=1, counter=counter), step=step))
+            channel.send(EpochJoined(epoch=EpochId(incarnation=1, counter=counter), encode_s=float(step), links=()))
 
     threads = [threading.Thread(target=speak, args=(counter,)) for counter in range(3)]
     for thread in threads:
@@ -131,7 +158,7 @@ def test_threads_do_not_tear_each_others_messages(daemon_and_channel: tuple[sock
     events = read_events(daemon)
     heard = [next(events) for _ in range(3 * count)]
     for counter in range(3):
-        steps = [e.step for e in heard if isinstance(e, StepDone) and e.epoch.counter == counter]
+        steps = [e.encode_s for e in heard if isinstance(e, EpochJoined) and e.epoch.counter == counter]
         assert steps == list(range(count))
 
 
@@ -141,4 +168,4 @@ def test_sending_to_a_daemon_that_is_gone_is_a_typed_error(
     daemon, channel = daemon_and_channel
     daemon.close()
     with pytest.raises(ChannelClosedError, match="gone"):
-        channel.send(StepDone(epoch=EPOCH, step=1))
+        channel.send(Heartbeat(sequence=1))

@@ -28,7 +28,7 @@ def disconnections(effects: tuple[Effect, ...]) -> list[tuple[SessionId, type[Po
 def test_an_agent_is_welcomed_loads_and_is_ready() -> None:
     world = World()
     world.connect("a")
-    assert world.sent("a", Welcome) == [Welcome(incarnation=1, heartbeat_interval_s=0.2)]
+    assert world.sent("a", Welcome) == [Welcome(incarnation=1, heartbeat_interval_s=0.25)]
     assert state_of(world, "a") is AgentState.LOADING
     world.load("a")
     assert state_of(world, "a") is AgentState.READY

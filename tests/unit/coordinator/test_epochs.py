@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import WireError
-from polyrhythm.ids import AgentId, JobId
+from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted, Previewed, Profiling, Progressed
 from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PreviewMade, StartEpoch, StepDone
@@ -15,7 +15,9 @@ from polyrhythm.plan import Exchange
 from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
-from polyrhythm_coordinator.scheduling.epochs import segments_due
+from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due
+from polyrhythm_coordinator.scheduling.forecast import Forecast
+from polyrhythm_coordinator.scheduling.limits import Limits
 from tests.fleet_world import World
 from tests.plans import exact_plan, plan, segment
 
@@ -34,12 +36,21 @@ LONG = plan(
     [(0, 2), (1, 2), (3, 2), (4, 3), (8, 3), (12, 3), (16, 3), (20, 4), (28, 4), (36, 4), (40, 4)],
 )
 def test_the_next_segment_is_always_known(boundary: int, segments: int) -> None:
-    assert segments_due(LONG, boundary) == segments
+    assert segments_due(LONG, boundary, 2) == segments
 
 
-def test_short_segments_are_sent_two_beats_ahead() -> None:
+@pytest.mark.parametrize(("ahead", "segments"), [(2, [3, 4, 5, 6, 6, 6, 6]), (4, [5, 6, 6, 6, 6, 6, 6])])
+def test_short_segments_are_sent_beats_ahead(ahead: int, segments: list[int]) -> None:
     short = plan(*(segment(step, step + 1, (4, 4), beat_steps=1) for step in range(6)))
-    assert [segments_due(short, boundary) for boundary in range(7)] == [3, 4, 5, 6, 6, 6, 6]
+    assert [segments_due(short, boundary, ahead) for boundary in range(7)] == segments
+
+
+def test_reports_that_waited_for_a_heartbeat_are_allowed_for() -> None:
+    course = Forecast(
+        encode_s=0.0, denoise_s=0.5, decode_s=0.0, step_s=0.1, beat_s=0.4, course=((0, 0.0), (1, 0.1), (2, 0.5))
+    )
+    limits = Limits(heartbeat_interval_s=0.25)
+    assert [beats_ahead(limits, course, boundary) for boundary in (0, 1, 2)] == [2 + 1, 2 + 0, 2 + 0]
 
 
 def test_segments_follow_as_boundaries_are_reported() -> None:
@@ -119,20 +130,18 @@ def test_a_measured_speed_that_leaves_the_profile_changes_later_plans() -> None:
     start = world.sent("a", StartEpoch)[0]
     (key,) = [key for key in world.state.profiles if key.device_uuid == "FAKE-a"]
     rows = start.segments[0].of(AgentId("a")).rows.count
-    for boundary in (1, 2, 3, 4):
-        report = BeatReport(
-            epoch=start.epoch,
-            boundary_step=boundary,
-            plan_version=1,
-            active_steps=1,
-            busy_s=rows * 0.03,
-            wait_s=0.0,
-            sent_bytes=0,
-            wall_s=0.0,
-        )
-        world.say("a", BeatDone(report=report))
+    for beat in start.segments[0].beats():
+        world.say("a", BeatDone(report=beat_report(start.epoch, beat.end_step, busy_s=rows * 0.03)))
     assert world.state.profiles[key].scale > 1.05
     assert job not in world.ended
+
+
+def test_a_report_of_a_step_that_is_no_boundary_costs_the_agent_its_stream() -> None:
+    world, _ = running("agent-0", "agent-1", request=replace(BALANCED, plan=exact_plan(40, (4, 4), beat_steps=4)))
+    epoch = world.sent("agent-0", StartEpoch)[0].epoch
+    effects = world.say("agent-0", BeatDone(report=beat_report(epoch, boundary=21)))
+    (error,) = (effect.error for effect in effects if isinstance(effect, DisconnectAgent))
+    assert str(error) == "beat_done.boundary_step: 21 is no boundary of the plan"
 
 
 @pytest.mark.parametrize(
@@ -169,11 +178,25 @@ def test_a_given_plan_is_sent_as_it_is() -> None:
     assert world.sent("agent-0", StartEpoch)[0].segments == given.segments
 
 
-def running() -> tuple[World, JobId]:
+def beat_report(epoch: EpochId, boundary: int, busy_s: float = 0.1) -> BeatReport:
+    return BeatReport(
+        epoch=epoch,
+        boundary_step=boundary,
+        plan_version=1,
+        active_steps=1,
+        busy_s=busy_s,
+        wait_s=0.0,
+        sent_bytes=0,
+        wall_s=0.0,
+        last=False,
+    )
+
+
+def running(*agents: str, request: ImageRequest = BALANCED) -> tuple[World, JobId]:
     """A picture that stands still after its gang has formed."""
-    world = World("a", "b")
+    world = World(*(agents or ("a", "b")))
     for daemon in world.daemons.values():
         daemon.worker.pause_at = 0
-    job = world.submit(BALANCED)
+    job = world.submit(request)
     world.settle()
     return world, job

@@ -88,6 +88,7 @@ def test_corrections_are_summed_up() -> None:
         wait_s=0.0,
         sent_bytes=0,
         wall_s=0.0,
+        last=False,
         corrections=found,
     )
     for _ in range(2):

@@ -80,12 +80,12 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     "no assignments": (lambda: plan_from_proto(plan(segments=[segment(assignments=[])])), "plan.segments[0]"),
     "plan without segments": (lambda: plan_from_proto(plan(segments=[])), "plan"),
     "foreign encoder": (lambda: plan_from_proto(plan(encoder="b")), "plan"),
-    "event not set": (lambda: event_from_proto(session_pb2.SessionRequest()), "event"),
+    "event not set": (lambda: event_from_proto(session_pb2.AgentEvent()), "event"),
     "command not set": (lambda: command_from_proto(session_pb2.SessionResponse()), "command"),
     "job event not set": (lambda: job_event_from_proto(image_pb2.GenerateResponse()), "event"),
     "outcome unknown": (
         lambda: event_from_proto(
-            session_pb2.SessionRequest(
+            session_pb2.AgentEvent(
                 epoch_ended=session_pb2.EpochEnded(
                     epoch=session_pb2.EpochId(),
                     outcome=UNKNOWN,
@@ -96,7 +96,7 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "kind of correction unknown": (
         lambda: event_from_proto(
-            session_pb2.SessionRequest(
+            session_pb2.AgentEvent(
                 beat_done=session_pb2.BeatDone(
                     epoch=session_pb2.EpochId(), corrections=[session_pb2.Correction(kind=UNKNOWN)]
                 )
@@ -105,7 +105,7 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
         "beat_done.corrections[0].kind",
     ),
     "store operation unspecified": (
-        lambda: event_from_proto(session_pb2.SessionRequest(store_request=session_pb2.StoreRequest(gang="g"))),
+        lambda: event_from_proto(session_pb2.AgentEvent(store_request=session_pb2.StoreRequest(gang="g"))),
         "store_request.operation",
     ),
     "epoch missing": (
@@ -128,7 +128,7 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "profile not positive": (
         lambda: event_from_proto(
-            session_pb2.SessionRequest(
+            session_pb2.AgentEvent(
                 profile_measured=session_pb2.ProfileMeasured(
                     profile=session_pb2.Profile(agent="a", workload=session_pb2.Workload(model="m"))
                 )
@@ -138,7 +138,7 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "busy not finite": (
         lambda: event_from_proto(
-            session_pb2.SessionRequest(beat_done=session_pb2.BeatDone(epoch=session_pb2.EpochId(), busy_s=float("nan")))
+            session_pb2.AgentEvent(beat_done=session_pb2.BeatDone(epoch=session_pb2.EpochId(), busy_s=float("nan")))
         ),
         "beat_done.busy_s",
     ),

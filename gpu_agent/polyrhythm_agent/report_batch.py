@@ -1,0 +1,34 @@
+"""Gathers reports of progress, since a message costs everybody on its way more than its content. Pure."""
+
+from __future__ import annotations
+
+from polyrhythm.messages import AgentEvent, BeatDone, StepDone
+
+
+def can_wait(event: AgentEvent) -> bool:
+    """Whether nobody acts on an event at once: reports of progress, but for the last one, which dates the picture."""
+    match event:
+        case StepDone():
+            return True
+        case BeatDone(report=report):
+            return not report.last
+        case _:
+            return False
+
+
+class ReportBatch:
+    """Events on their way up. Nothing is lost but step reports that a newer report makes stale; nothing overtakes."""
+
+    def __init__(self) -> None:
+        self._held: list[AgentEvent] = []
+
+    def add(self, event: AgentEvent) -> None:
+        """Takes an event; a report of progress replaces the step report just before it, which says less."""
+        if isinstance(event, StepDone | BeatDone) and self._held and isinstance(self._held[-1], StepDone):
+            self._held.pop()
+        self._held.append(event)
+
+    def take(self) -> tuple[AgentEvent, ...]:
+        """Gives out all that is held, in order."""
+        held, self._held = tuple(self._held), []
+        return held
