@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId, GangId
 from polyrhythm.profile import Link
@@ -29,11 +29,18 @@ class Gang:
 
 
 class GangCache:
-    """The gangs of one worker. One thread only."""
+    """The gangs of one worker. One thread only.
 
-    def __init__(self, *, agent: AgentId, form: FormTransport) -> None:
+    Args:
+        agent: this one.
+        form: makes transports.
+        handling_share: share of the CPU time of messages that computing loses; 0 where they share no core.
+    """
+
+    def __init__(self, *, agent: AgentId, form: FormTransport, handling_share: float) -> None:
         self._agent = agent
         self._form = form
+        self._handling_share = handling_share
         self._gangs: dict[GangId, Gang] = {}
 
     def enter(
@@ -64,8 +71,12 @@ class GangCache:
         transport = self._form(name, members.index(self._agent), len(members))
         self._gangs[name] = Gang(name=name, members=members, transport=transport)
         hold(transport)
-        links = tuple((members[rank], link) for rank, link in transport.probe_links())
+        links = tuple((members[rank], self._felt(link)) for rank, link in transport.probe_links())
         return self._gangs[name], links
+
+    def _felt(self, link: Link) -> Link:
+        share = self._handling_share
+        return replace(link, handling_s=link.handling_s * share, handling_s_per_byte=link.handling_s_per_byte * share)
 
     def drop(self, name: GangId) -> None:
         """Ends a gang; it can never be used again."""

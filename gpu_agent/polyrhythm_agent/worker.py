@@ -43,11 +43,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How fast this device runs on purpose, and how its computing is measured."""
+    """How fast this device runs on purpose, how its computing is measured, and what it loses to messages."""
 
     seam: LayerSeam
     around_exchange: Callable[[ActivationExchange], ActivationExchange]
     busy_clock: BusyClock
+    handling_share: float
 
 
 def make_pace(settings: WorkerSettings, device: torch.device) -> Pace:
@@ -58,12 +59,17 @@ def make_pace(settings: WorkerSettings, device: torch.device) -> Pace:
             seam=clock,
             around_exchange=lambda exchange: UntimedExchange(exchange=exchange, clock=clock),
             busy_clock=clock,
+            handling_share=0.0,
         )
-    speed = EmulatedSpeed(speed=settings.emulate_speed or 1.0)
+    share = settings.emulate_speed or 1.0
+    speed = EmulatedSpeed(speed=share)
+    cores = 1 if settings.pin_core is not None else os.cpu_count() or 1
     return Pace(
         seam=speed,
         around_exchange=lambda exchange: EmulatedExchange(exchange=exchange, speed=speed),
         busy_clock=CpuBusyClock(speed=speed),
+        # Messages that come while an emulated device sleeps cost it nothing.
+        handling_share=share if settings.threads >= cores else 0.0,
     )
 
 
@@ -120,7 +126,7 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
         seam=pace.seam,
         around_exchange=pace.around_exchange,
         busy_clock=pace.busy_clock,
-        gangs=GangCache(agent=agent, form=make_former(settings, relay)),
+        gangs=GangCache(agent=agent, form=make_former(settings, relay), handling_share=pace.handling_share),
         memory=JobMemory(),
         open_exchange=make_exchange_opener(device, denoiser.compute_dtype),
         open_rendezvous=relay.open,

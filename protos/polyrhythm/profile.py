@@ -62,13 +62,20 @@ class Profile:
 class Link:
     """Measured cost of a message between two agents.
 
+    A device that shares its cores with the transport (a CPU that computes on all of them) also loses computing time
+    to each message. Elsewhere the last two are 0.
+
     Attributes:
         latency_s: seconds of a message of no size.
         bytes_per_s: rate of a large message.
+        handling_s: seconds of computing that the sending agent loses to a message of no size, either way.
+        handling_s_per_byte: seconds of computing that the sending agent loses to a byte, either way.
     """
 
     latency_s: float
     bytes_per_s: float
+    handling_s: float = 0.0
+    handling_s_per_byte: float = 0.0
 
     def transfer_s(self, size_bytes: int) -> float:
         """Predicted seconds of one message."""

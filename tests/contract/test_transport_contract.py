@@ -177,8 +177,11 @@ def test_both_ends_of_a_link_are_told_the_same_measure(form: FormGang) -> None:
     for rank, found in enumerate(links):
         assert list(found) == [peer for peer in range(4) if peer != rank]
         for peer, link in found.items():
-            assert link == links[peer][rank]
             assert isinstance(link, Link)
+            other_end = links[peer][rank]
+            assert (link.latency_s, link.bytes_per_s) == (other_end.latency_s, other_end.bytes_per_s)
+            assert 0.0 < link.handling_s < 1.0  # each end's own
+            assert 0.0 <= link.handling_s_per_byte < 1e-6
             assert 0.0 < link.latency_s < 1.0
             assert link.bytes_per_s > 1e6
     assert [transport.drain() for transport in gang] == [None] * 4

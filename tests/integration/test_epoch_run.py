@@ -82,7 +82,7 @@ class Bench:
             seam=speed,
             around_exchange=lambda exchange: exchange,
             busy_clock=CpuBusyClock(speed=speed),
-            gangs=GangCache(agent=ME, form=form),
+            gangs=GangCache(agent=ME, form=form, handling_share=1.0),
             memory=self.memory,
             open_exchange=open_exchange,
             open_rendezvous=relay.open,

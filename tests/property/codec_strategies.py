@@ -93,7 +93,9 @@ profiles = st.builds(
     decode_s=seconds,
     samples=int32s,
 )
-measured_costs = st.builds(profile.Link, latency_s=seconds, bytes_per_s=seconds)
+measured_costs = st.builds(
+    profile.Link, latency_s=seconds, bytes_per_s=seconds, handling_s=seconds, handling_s_per_byte=seconds
+)
 explanations = st.builds(
     explanation.Explanation,
     chosen=candidates,

@@ -26,7 +26,13 @@ LAYERS = 8
 
 speed = st.floats(min_value=0.02, max_value=1.0)
 fleets = st.lists(speed, min_size=1, max_size=4)
-links = st.just(NO_COST) | st.builds(Link, latency_s=st.floats(0, 2e-3), bytes_per_s=st.floats(1e7, 1e10))
+links = st.just(NO_COST) | st.builds(
+    Link,
+    latency_s=st.floats(0, 2e-3),
+    bytes_per_s=st.floats(1e7, 1e10),
+    handling_s=st.just(0.0) | st.floats(0, 1e-3),
+    handling_s_per_byte=st.just(0.0) | st.floats(0, 1e-8),
+)
 
 
 @cache
@@ -88,12 +94,16 @@ def _segment_s(
     per_row_s_A = np.array([request.profiles[i].per_row_s for i in gang])
     works_CA = rows_CA > 0
     compute_s_CA = (fixed_s_A * works_CA + per_row_s_A * rows_CA) / stride_A
-    wire_s_CA = np.zeros_like(compute_s_CA)
+    wire_s_CA, lost_s_CA = np.zeros_like(compute_s_CA), np.zeros_like(compute_s_CA)
     for sender, receiver in product(range(len(gang)), repeat=2):
         if sender != receiver:
             version_s_C = rows_CA[:, sender] * VERSION_BYTES_A_ROW / link.bytes_per_s * works_CA[:, receiver]
+            versions_C = works_CA[:, sender] * works_CA[:, receiver] / max(strides[sender], strides[receiver])
             wire_s_CA[:, sender] += version_s_C / max(strides[sender], strides[receiver])
-    step_s_C = np.maximum(compute_s_CA, wire_s_CA).max(axis=1)
+            exchanged_C = (rows_CA[:, sender] + rows_CA[:, receiver]) * VERSION_BYTES_A_ROW
+            lost_s_C = 2 * LAYERS * link.handling_s + exchanged_C * link.handling_s_per_byte
+            lost_s_CA[:, sender] += 0.0 if synchronous else versions_C * lost_s_C
+    step_s_C = np.maximum(compute_s_CA + lost_s_CA, wire_s_CA).max(axis=1)
     if synchronous and len(gang) > 1:
         exposed_s_CA = np.sort((compute_s_CA + wire_s_CA + LAYERS * link.latency_s) * works_CA, axis=1)
         alone_C = works_CA.sum(axis=1) == 1

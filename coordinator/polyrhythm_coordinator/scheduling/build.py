@@ -138,7 +138,7 @@ class GangPlans:
                 counts = fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR)
             case Exchange.DISPLACED:
                 counts = fastest_rows(
-                    costs.alone_s_AR,
+                    costs.displaced_s_AR,
                     request.row_count,
                     reduced=tuple(stride > 1 for stride in strides),
                     reduced_rows_max=int(self._policy.reduced_share_max * request.row_count),

@@ -7,7 +7,9 @@ Owns every formula of time. Chooses nothing. The predictions:
   everybody waits for everybody's keys and values. Its length is the largest mean of a cycle of such waits. An agent
   never waits for its own message, so a cycle of one is ``t_i`` (or its wire, if that is slower), and the worst cycle of
   two is the mean of the two largest ``t_i + x_i``; longer cycles average in faster agents.
-* A **displaced** step takes ``max_i (t_i / s_i)``: compute, or the wire if that is slower. Nobody waits for a version
+* A **displaced** step takes ``max_i (t_i / s_i + h_i)``: compute, or the wire if that is slower. ``h_i`` is the
+  computing that a device loses to messages which its own cores send and take in; in a synchronous step it waits
+  for them anyway. Nobody waits for a version
   as long as a layer's transfer takes no longer than a layer's compute. Let all agents keep the pace of the slowest:
   layer l of step k of agent i begins at fine time ``k + s_i l / layers``. A reader j at step k' reads it at
   ``k' + s_j l / layers``, and with strides 1 and 2 that is later by one of the reader's layers or more. (With stride 4
@@ -16,7 +18,7 @@ Owns every formula of time. Chooses nothing. The predictions:
 
 Against a simulated clock that runs every layer and every message, this is exact without communication, within 1 % while
 messages take a fraction of the compute, and up to 15 % low where the wire is the bottleneck of agents with different
-strides. Not modelled: a speed that varies in time, receivers that share a wire, compute that sending takes, memory.
+strides. Not modelled: a speed that varies in time, receivers that share a wire, memory.
 """
 
 from __future__ import annotations
@@ -45,10 +47,12 @@ class StepCosts:
 
     Attributes:
         alone_s_AR: of an agent that nobody holds up: compute, or its wire if that is slower.
+        displaced_s_AR: the same with what it loses to messages that come and go meanwhile.
         exposed_s_AR: of computing and then sending, nothing hidden.
     """
 
     alone_s_AR: NDArray[np.float64]
+    displaced_s_AR: NDArray[np.float64]
     exposed_s_AR: NDArray[np.float64]
 
 
@@ -83,6 +87,15 @@ class GangCost:
         )
 
     @cached_property
+    def _handling_s_AA(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Computing that each member (row) loses to a message with each other one, and to a byte of it."""
+        links = [[None if i == j else self.request.link(i, j) for j in self.agents] for i in self.agents]
+        return (
+            np.array([[link.handling_s if link else 0.0 for link in row] for row in links]),
+            np.array([[link.handling_s_per_byte if link else 0.0 for link in row] for row in links]),
+        )
+
+    @cached_property
     def latencies_s_A(self) -> NDArray[np.float64]:
         """Longest latency from each member to any other; 0 for one alone."""
         return np.array(
@@ -105,14 +118,32 @@ class GangCost:
         row_bytes = self.request.version_bytes(RowRange(begin=0, end=1))
         return row_bytes * (self.seconds_per_byte_AA * versions_AA).sum(axis=1)
 
+    def handling_s_AK(
+        self, rows_AK: NDArray[np.int64], strides: tuple[int, ...], working_A: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Seconds a fine step of computing that each member loses to the versions it sends and takes in.
+
+        The rows that it does not hold count as shared out evenly among the others that work.
+        """
+        strides_A = np.array(strides)
+        versions_AA = np.outer(working_A, working_A) / np.maximum(strides_A[:, None], strides_A)
+        message_s_AA, byte_s_AA = self._handling_s_AA
+        messages_s_A = 2 * self.request.facts.layers * (versions_AA * message_s_AA).sum(axis=1)
+        row_s_A = self.request.version_bytes(RowRange(begin=0, end=1)) * (versions_AA * byte_s_AA).sum(axis=1)
+        others_AK = (self.request.row_count - rows_AK) / max(1, np.count_nonzero(working_A) - 1)
+        return messages_s_A[:, None] + row_s_A[:, None] * (rows_AK + others_AK)
+
     def step_costs(self, strides: tuple[int, ...]) -> StepCosts:
         """Seconds a fine step of each member for 1, 2, ... rows, everybody taking part."""
         members = len(self.agents)
         rows_AR = np.tile(np.arange(1, self.request.row_count + 1), (members, 1))
         compute_s_AR = self.compute_s_AK(rows_AR, strides)
-        wire_s_AR = self.wire_s_A(strides, np.ones(members, dtype=np.bool_))[:, None] * rows_AR
+        working_A = np.ones(members, dtype=np.bool_)
+        wire_s_AR = self.wire_s_A(strides, working_A)[:, None] * rows_AR
+        handling_s_AR = self.handling_s_AK(rows_AR, strides, working_A)
         return StepCosts(
             alone_s_AR=np.maximum(compute_s_AR, wire_s_AR),
+            displaced_s_AR=np.maximum(compute_s_AR + handling_s_AR, wire_s_AR),
             exposed_s_AR=compute_s_AR + wire_s_AR + self.request.facts.layers * self.latencies_s_A[:, None],
         )
 
@@ -127,7 +158,8 @@ class GangCost:
         unhindered_s = max(float(compute_s_A.max()), float(wire_s_A.max()))
         match exchange:
             case Exchange.DISPLACED:
-                return unhindered_s
+                handling_s_A = self.handling_s_AK(rows_A[:, None], strides, working_A)[:, 0]
+                return max(unhindered_s, float((compute_s_A + handling_s_A).max()))
             case Exchange.SYNCHRONOUS:
                 latency_s_A = self.request.facts.layers * self.latencies_s_A
                 exposed_s_A = np.sort((compute_s_A + wire_s_A + latency_s_A)[working_A])

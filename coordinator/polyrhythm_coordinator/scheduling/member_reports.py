@@ -50,7 +50,10 @@ def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
 
 
 def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
-    if any(link.latency_s < 0 or link.bytes_per_s <= 0 for _, link in event.links):
+    if any(
+        link.bytes_per_s <= 0 or min(link.latency_s, link.handling_s, link.handling_s_per_byte) < 0
+        for _, link in event.links
+    ):
         raise WireError(f"epoch_joined.links: a link of {agent} is not positive: {event.links}")
     uuids = {name: turn.state.agents[name].device.uuid for name in epoch.members if name in turn.state.agents}
     measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}

@@ -238,6 +238,8 @@ def link_to_proto(measured: MeasuredLink) -> plan_pb2.Link:
         receiver=measured.receiver,
         latency_s=measured.link.latency_s,
         bytes_per_s=measured.link.bytes_per_s,
+        handling_s=measured.link.handling_s,
+        handling_s_per_byte=measured.link.handling_s_per_byte,
     )
 
 
@@ -253,6 +255,8 @@ def link_from_proto(proto: plan_pb2.Link, path: str = "link") -> MeasuredLink:
         link=Link(
             latency_s=finite(proto.latency_s, f"{path}.latency_s"),
             bytes_per_s=finite(proto.bytes_per_s, f"{path}.bytes_per_s"),
+            handling_s=finite(proto.handling_s, f"{path}.handling_s"),
+            handling_s_per_byte=finite(proto.handling_s_per_byte, f"{path}.handling_s_per_byte"),
         ),
     )
 

@@ -89,7 +89,13 @@ def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Pro
 
 def link_to_proto(peer: AgentId, link: Link) -> session_pb2.Link:
     """Encodes the measured cost of messages to a peer."""
-    return session_pb2.Link(peer=peer, latency_s=link.latency_s, bytes_per_s=link.bytes_per_s)
+    return session_pb2.Link(
+        peer=peer,
+        latency_s=link.latency_s,
+        bytes_per_s=link.bytes_per_s,
+        handling_s=link.handling_s,
+        handling_s_per_byte=link.handling_s_per_byte,
+    )
 
 
 def link_from_proto(proto: session_pb2.Link, path: str = "link") -> tuple[AgentId, Link]:
@@ -101,6 +107,8 @@ def link_from_proto(proto: session_pb2.Link, path: str = "link") -> tuple[AgentI
     return AgentId(name(proto.peer, f"{path}.peer")), Link(
         latency_s=finite(proto.latency_s, f"{path}.latency_s"),
         bytes_per_s=finite(proto.bytes_per_s, f"{path}.bytes_per_s"),
+        handling_s=finite(proto.handling_s, f"{path}.handling_s"),
+        handling_s_per_byte=finite(proto.handling_s_per_byte, f"{path}.handling_s_per_byte"),
     )
 
 

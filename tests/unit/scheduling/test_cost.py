@@ -13,7 +13,7 @@ from polyrhythm_coordinator.scheduling.build import rows_and_strides_plan, rows_
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
-from tests.unit.scheduling.planning import FACTS, LOOPBACK, image, plan_request, profile
+from tests.unit.scheduling.planning import FACTS, LOOPBACK, NO_COST, image, plan_request, profile
 
 VERSION_BYTES_A_ROW = 16 * 2 * 8 * 256 * 4 * 2
 """16 tokens, key and value, 8 layers, 256 wide, fp32, both guidance halves."""
@@ -47,6 +47,16 @@ def test_messages_of_a_synchronous_step_are_not_hidden() -> None:
 def test_the_slowest_agent_alone_does_not_wait_for_its_own_messages() -> None:
     request = plan_request([1.0, 1.0], link=LOOPBACK)
     assert step_s(request, Exchange.SYNCHRONOUS, (15, 1)) == pytest.approx(15 / 16)
+
+
+def test_messages_that_a_device_handles_itself_take_its_time_in_displaced_steps_only() -> None:
+    link = replace(NO_COST, handling_s=1e-3, handling_s_per_byte=1e-8)
+    request = plan_request([1.0, 0.5], link=link)
+    assert step_s(request, Exchange.SYNCHRONOUS, (11, 5)) == pytest.approx(11 / 16)
+    lost_s = 2 * FACTS.layers * 1e-3 + 16 * VERSION_BYTES_A_ROW * 1e-8
+    assert step_s(request, Exchange.DISPLACED, (11, 5)) == pytest.approx(11 / 16 + lost_s)
+    assert step_s(request, Exchange.DISPLACED, (9, 7), (1, 2)) == pytest.approx(9 / 16 + lost_s / 2)
+    assert step_s(request, Exchange.DISPLACED, (16, 0)) == pytest.approx(1.0)
 
 
 def test_messages_of_a_displaced_step_are_hidden_unless_the_wire_is_slower_than_the_work() -> None:
