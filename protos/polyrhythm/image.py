@@ -167,7 +167,7 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         steps=plan_steps if request.steps is None else request.steps,
         seed=seed if request.seed is None else request.seed,
         guidance=facts.default_guidance if request.guidance is None else request.guidance,
-        sampler=Sampler(facts.samplers[0]) if request.sampler is None else request.sampler,
+        sampler=_default_sampler(facts) if request.sampler is None else request.sampler,
         quality=Quality.BALANCED if request.quality is None else request.quality,
         preview_every_steps=request.preview_every_steps,
     )
@@ -179,6 +179,15 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
     if found:
         raise InvalidArgumentError(*found)
     return image
+
+
+def _default_sampler(facts: ModelFacts) -> Sampler:
+    """A model's first sampler that this version knows: a newer agent may put others before it.
+
+    If it offers none, any will do: ``check_image`` refuses every sampler that is not offered, and names those that are.
+    """
+    known = (sampler for name in facts.samplers for sampler in Sampler if sampler == name)
+    return next(known, Sampler.DDIM)
 
 
 def _text_violations(prompt: str, negative_prompt: str) -> list[FieldViolation]:

@@ -14,6 +14,8 @@ from polyrhythm.rows import RowRange, ranges_from_counts
 
 int32s = st.integers(0, 2**31 - 1)
 int64s = st.integers(0, 2**63 - 1)
+positive_int32s = st.integers(1, 2**31 - 1)
+positive_int64s = st.integers(1, 2**63 - 1)
 # Lone surrogates are no text: protobuf refuses them, and so does every terminal.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -127,20 +129,20 @@ models = st.builds(
     family=texts,
     fingerprint=texts,
     dtype=texts,
-    samplers=tuples(texts),
-    default_width_px=int32s,
-    default_height_px=int32s,
-    default_steps=int32s,
+    samplers=st.lists(texts, min_size=1, max_size=3).map(tuple),
+    default_width_px=positive_int32s,
+    default_height_px=positive_int32s,
+    default_steps=positive_int32s,
     default_guidance=seconds,
-    pixel_multiple=int32s,
-    row_unit_px=int32s,
-    pixels_max=int64s,
-    token_limit=int32s,
-    layers=int32s,
-    exchange_bytes_per_token=int64s,
-    token_px=int32s,
-    latent_bytes_per_token=int64s,
-    weights_bytes=int64s,
+    pixel_multiple=positive_int32s,
+    row_unit_px=positive_int32s,
+    pixels_max=positive_int64s,
+    token_limit=positive_int32s,
+    layers=positive_int32s,
+    exchange_bytes_per_token=positive_int64s,
+    token_px=positive_int32s,
+    latent_bytes_per_token=positive_int64s,
+    weights_bytes=positive_int64s,
 )
 agent_views = st.builds(
     fleet.AgentView,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyrhythm.codec.fields import EnumTable, finite, name, part
+from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
@@ -95,27 +95,30 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
     """Decodes what a model is and takes.
 
     Raises:
-        WireError: the name is empty, or the default guidance is not finite.
+        WireError: the name is empty, there is no sampler, a size or a count is not positive, or the default guidance is
+            not finite.
     """
+    if not proto.samplers:
+        raise FieldError(f"{path}.samplers", "must not be empty")
     return ModelFacts(
         model=name(proto.model, f"{path}.model"),
         family=proto.family,
         fingerprint=proto.fingerprint,
         dtype=proto.dtype,
         samplers=tuple(proto.samplers),
-        default_width_px=proto.default_width_px,
-        default_height_px=proto.default_height_px,
-        default_steps=proto.default_steps,
+        default_width_px=_positive(proto.default_width_px, f"{path}.default_width_px"),
+        default_height_px=_positive(proto.default_height_px, f"{path}.default_height_px"),
+        default_steps=_positive(proto.default_steps, f"{path}.default_steps"),
         default_guidance=finite(proto.default_guidance, f"{path}.default_guidance"),
-        pixel_multiple=proto.pixel_multiple,
-        row_unit_px=proto.row_unit_px,
-        pixels_max=proto.pixels_max,
-        token_limit=proto.token_limit,
-        layers=proto.layers,
-        exchange_bytes_per_token=proto.exchange_bytes_per_token,
-        token_px=proto.token_px,
-        latent_bytes_per_token=proto.latent_bytes_per_token,
-        weights_bytes=proto.weights_bytes,
+        pixel_multiple=_positive(proto.pixel_multiple, f"{path}.pixel_multiple"),
+        row_unit_px=_positive(proto.row_unit_px, f"{path}.row_unit_px"),
+        pixels_max=_positive(proto.pixels_max, f"{path}.pixels_max"),
+        token_limit=_positive(proto.token_limit, f"{path}.token_limit"),
+        layers=_positive(proto.layers, f"{path}.layers"),
+        exchange_bytes_per_token=_positive(proto.exchange_bytes_per_token, f"{path}.exchange_bytes_per_token"),
+        token_px=_positive(proto.token_px, f"{path}.token_px"),
+        latent_bytes_per_token=_positive(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token"),
+        weights_bytes=_positive(proto.weights_bytes, f"{path}.weights_bytes"),
     )
 
 
@@ -145,3 +148,10 @@ def agent_view_from_proto(proto: fleet_pb2.Agent, path: str = "agent") -> AgentV
         ),
         software=software_from_proto(proto.software),
     )
+
+
+def _positive(value: int, path: str) -> int:
+    """A size or a count, which is never 0: that is how a field arrives that was not set."""
+    if value <= 0:
+        raise FieldError(path, f"must be positive, got {value}")
+    return value

@@ -69,6 +69,15 @@ def test_of_two_weights_under_one_name_the_more_common_ones_count() -> None:
     assert world.sent("a", StartEpoch) == []
 
 
+def test_a_model_whose_samplers_nobody_here_knows_is_the_requests_error() -> None:
+    world = World("a")
+    world.say("a", WorkerReady(models=(replace(FACTS, samplers=("from-the-future",)),)))
+    job = world.submit()
+    error = world.ended[job]
+    assert isinstance(error, InvalidArgumentError)
+    assert [violation.field for violation in error.violations] == ["sampler"]
+
+
 def test_no_agent_at_all_is_an_error_at_once() -> None:
     world = World()
     job = world.submit()

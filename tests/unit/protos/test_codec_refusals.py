@@ -10,7 +10,12 @@ import pytest
 
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.fields import FieldError
-from polyrhythm.codec.fleet import agent_view_from_proto, device_facts_from_proto
+from polyrhythm.codec.fleet import (
+    agent_view_from_proto,
+    device_facts_from_proto,
+    model_facts_from_proto,
+    model_facts_to_proto,
+)
 from polyrhythm.codec.framing import FRAME_BYTES_MAX, FrameDecoder
 from polyrhythm.codec.image import image_request_from_proto, image_request_to_proto
 from polyrhythm.codec.job_events import job_event_from_proto
@@ -20,6 +25,7 @@ from polyrhythm.codec.status import STATUS_CODES, error_from_status, error_to_st
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, UnreachableError, WireError
 from polyrhythm.image import ImageRequest
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
+from tests.fake_worker import FACTS
 
 UNKNOWN: Any = 77
 """A value that no enum of this version has; proto3 passes it through."""
@@ -160,6 +166,40 @@ def test_a_message_that_means_nothing_names_its_field(decode: Callable[[], objec
         decode()
     assert isinstance(caught.value, FieldError)
     assert caught.value.field == field
+
+
+MODEL_COUNTS = (
+    "default_width_px",
+    "default_height_px",
+    "default_steps",
+    "pixel_multiple",
+    "row_unit_px",
+    "pixels_max",
+    "token_limit",
+    "layers",
+    "exchange_bytes_per_token",
+    "token_px",
+    "latent_bytes_per_token",
+    "weights_bytes",
+)
+
+
+@pytest.mark.parametrize("count", [0, -8])
+@pytest.mark.parametrize("field", MODEL_COUNTS)
+def test_sizes_and_counts_of_a_model_are_positive(field: str, count: int) -> None:
+    proto = model_facts_to_proto(FACTS)
+    setattr(proto, field, count)
+    with pytest.raises(FieldError) as caught:
+        model_facts_from_proto(proto)
+    assert caught.value.field == f"model.{field}"
+
+
+def test_a_model_without_a_sampler_is_refused_when_its_worker_is_ready() -> None:
+    proto = model_facts_to_proto(FACTS)
+    proto.ClearField("samplers")
+    with pytest.raises(FieldError) as caught:
+        event_from_proto(session_pb2.AgentEvent(worker_ready=session_pb2.WorkerReady(models=[proto])))
+    assert caught.value.field == "worker_ready.models[0].samplers"
 
 
 REQUEST_REFUSALS: dict[str, tuple[image_pb2.ImageRequest, str]] = {

@@ -67,6 +67,18 @@ def test_absent_fields_take_the_models_defaults() -> None:
     )
 
 
+def test_a_sampler_that_only_a_newer_agent_knows_is_passed_over() -> None:
+    facts = replace(FACTS, samplers=("from-the-future", "ddim"))
+    assert resolve(ImageRequest(prompt="apple"), facts, seed=7).sampler is Sampler.DDIM
+
+
+@pytest.mark.parametrize("samplers", [(), ("from-the-future",)])
+def test_a_model_with_no_known_sampler_names_the_field(samplers: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        resolve(ImageRequest(prompt="apple", steps=0), replace(FACTS, samplers=samplers), seed=7)
+    assert [violation.field for violation in caught.value.violations] == ["steps", "sampler"]
+
+
 def test_given_fields_stand() -> None:
     request = ImageRequest(prompt="apple", seed=1, steps=9, width_px=64, sampler=Sampler.DDIM, quality=Quality.EXACT)
     image = resolve(request, FACTS, seed=7)
