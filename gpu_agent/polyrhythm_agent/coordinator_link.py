@@ -25,11 +25,15 @@ from polyrhythm_agent.oversight.signals import (
     CoordinatorLost,
     OversightEvent,
 )
+from polyrhythm_agent.request_grouping import grouped_requests
 
 log = structlog.get_logger()
 
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 """As the coordinator takes them: parts of pictures are about 1 MiB, previews smaller."""
+_GROUP_BYTES_MAX = 1024 * 1024
+"""Of events that go together. Far below the limit of a message, which breaks the stream: a picture that waits whole
+must not go whole."""
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -178,7 +182,7 @@ class CoordinatorLink:
 
     async def _session(self, call: grpc.aio.StreamStreamCall) -> str:
         async with asyncio.timeout(self._timing.welcome_s):
-            await call.write(_request(self._registration))
+            await call.write(session_pb2.SessionRequest(events=[event_to_proto(self._registration)]))
             first = await call.read()
         if not isinstance(first, session_pb2.SessionResponse):
             return "the coordinator closed the session at once"
@@ -215,10 +219,11 @@ class CoordinatorLink:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while True:
                 events = [await outgoing.get()]
-                while not outgoing.empty():  # what came together goes together
+                while not outgoing.empty():  # what came together goes together, as far as it fits
                     events.append(outgoing.get_nowait())
-                await call.write(_request(*events))
-                self._spoken_s = clock()
+                for request in grouped_requests(events, _GROUP_BYTES_MAX):
+                    await call.write(request)
+                    self._spoken_s = clock()
 
     async def _beat(self, outgoing: asyncio.Queue[AgentEvent], interval_s: float) -> None:
         """Tells that this event loop runs when nothing else has told it for a while."""
@@ -230,7 +235,3 @@ class CoordinatorLink:
                 outgoing.put_nowait(Heartbeat(sequence=sequence))
                 self._spoken_s = clock()
             await asyncio.sleep(self._spoken_s + interval_s - clock())
-
-
-def _request(*events: AgentEvent) -> session_pb2.SessionRequest:
-    return session_pb2.SessionRequest(events=map(event_to_proto, events))
