@@ -72,7 +72,7 @@ def advance(turn: Turn) -> None:
         _tell_positions(turn)
         for job in tuple(turn.state.jobs.values()):
             if isinstance(job.phase, Preparing):
-                _restart_without_holders(turn, job)
+                _restart_without_holders(turn, job, job.phase)
                 prepare(turn, job.job)
     _forget_ended(turn)
     _tell_readiness(turn)
@@ -120,10 +120,12 @@ def _explain_at_once(turn: Turn) -> None:
             turn.put_job(replace(job, started_s=turn.now_s, phase=phase))
 
 
-def _restart_without_holders(turn: Turn, job: Job) -> None:
+def _restart_without_holders(turn: Turn, job: Job, phase: Preparing) -> None:
     """Nobody holds the boundary from which the picture was to go on: it begins again."""
     if job.picture.begin_step and not job.picture.holders:
-        turn.put_job(replace(job, picture=replace(job.picture, begin_step=0)))
+        # Whoever is ready may take part again: there is no boundary left that only some hold.
+        phase = replace(phase, holders_only=False)
+        turn.put_job(replace(job, phase=phase, picture=replace(job.picture, begin_step=0)))
 
 
 def _tell_positions(turn: Turn) -> None:

@@ -92,6 +92,29 @@ def test_a_third_agent_steps_in() -> None:
     assert replanned.begin_step >= 12
 
 
+def test_a_ready_agent_takes_over_when_the_last_holder_dies_while_the_rest_is_planned() -> None:
+    world = World("a", "b", "c", per_row_s={"c": 0.5})
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 12
+    job = world.submit(HIGH)
+    world.settle()
+    (planned,) = world.told_of(job, Planned)
+    assert planned.explanation.chosen.plan.agents == ("a", "b")
+    world.kill_worker("b")
+    while not world.plans:
+        for daemon in world.daemons.values():
+            world.deliver_down(daemon)
+            world.work(daemon)
+            world.deliver_up(daemon)
+    world.kill_daemon("a")
+    world.settle()
+    world.daemons["c"].worker.pause_at = None
+    world.run(job)
+    assert report_of(world, job).report.plans[-1].agents == ("c",)
+    (replanned,) = world.told_of(job, Replanned)
+    assert replanned.begin_step == 0
+
+
 def test_loss_while_the_gang_forms_starts_again() -> None:
     world = World("a", "b")
     job = world.submit()
