@@ -13,6 +13,9 @@ from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import StoreOperation, StoreReply, StoreRequest
 
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+INT64_CHARACTERS_MAX = len(str(INT64_MIN))
+
 Reply: TypeAlias = tuple[AgentId, StoreReply]
 
 
@@ -49,7 +52,7 @@ def operate(store: RendezvousStore, agent: AgentId, request: StoreRequest) -> tu
         The store afterwards, and all replies that are due now: those of released GETs after the request's own.
 
     Raises:
-        WireError: ADD to something that is not a number.
+        WireError: ADD to something that is not a number of 64 bits, or beyond one.
     """
     key = request.key
     held = store.values.get(key)
@@ -57,8 +60,7 @@ def operate(store: RendezvousStore, agent: AgentId, request: StoreRequest) -> tu
         case StoreOperation.SET:
             return _put(store, key, request.value, _reply(agent, request, b"", found=True))
         case StoreOperation.ADD:
-            total = _number(key, held) + request.amount
-            value = str(total).encode()
+            value = str(_within_64_bits(key, _number(key, held) + request.amount)).encode()
             return _put(store, key, value, _reply(agent, request, value, found=True))
         case StoreOperation.GET:
             if held is not None:
@@ -96,7 +98,16 @@ def _reply(agent: AgentId, request: StoreRequest, value: bytes, *, found: bool) 
 def _number(key: str, held: bytes | None) -> int:
     if held is None:
         return 0
+    if len(held) > INT64_CHARACTERS_MAX:  # neither converted nor repeated: it may be as long as a message
+        raise WireError(f"store.key: ADD to {key!r}, which holds {len(held)} bytes, more than a number of 64 bits has")
     try:
-        return int(held)
+        number = int(held)
     except ValueError as error:
         raise WireError(f"store.key: ADD to {key!r}, which holds {held!r}") from error
+    return _within_64_bits(key, number)
+
+
+def _within_64_bits(key: str, number: int) -> int:
+    if not INT64_MIN <= number <= INT64_MAX:
+        raise WireError(f"store.key: ADD to {key!r} leaves 64 bits: {number}")
+    return number

@@ -60,6 +60,38 @@ def test_add_to_something_else_is_refused() -> None:
         operate(store, A, request(StoreOperation.ADD, "k", amount=1))
 
 
+INT64_MAX = 2**63 - 1
+
+
+@pytest.mark.parametrize("held", [b"9" * 4300, b"%d" % (INT64_MAX + 1), b"%d" % -(2**63 + 1)])
+def test_add_to_more_than_64_bits_is_refused(held: bytes) -> None:
+    store, _ = operate(RendezvousStore(), A, request(StoreOperation.SET, "k", value=held))
+    with pytest.raises(WireError) as caught:
+        operate(store, A, request(StoreOperation.ADD, "k", amount=1))
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(("held", "amount"), [(INT64_MAX, 1), (-(2**63), -1)])
+def test_a_sum_beyond_64_bits_is_refused(held: int, amount: int) -> None:
+    store, _ = operate(RendezvousStore(), A, request(StoreOperation.ADD, "n", amount=held))
+    _, replies = operate(store, A, request(StoreOperation.ADD, "n", amount=0))
+    assert replies == ((A, reply(1, b"%d" % held)),)
+    with pytest.raises(WireError, match="64 bits"):
+        operate(store, A, request(StoreOperation.ADD, "n", amount=amount))
+
+
+def test_a_number_too_long_costs_its_agent_the_stream_and_nobody_else() -> None:
+    world = World("a", "b")
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 4
+    world.submit()
+    world.settle()
+    gang = world.state.gangs[A, B]
+    world.say("a", request(StoreOperation.SET, "k", value=b"9" * 4300, gang=gang))
+    world.say("a", request(StoreOperation.ADD, "k", number=2, amount=1, gang=gang))
+    assert set(world.state.agents) == {"b"}
+
+
 def test_a_lost_member_is_answered_no_more() -> None:
     store, _ = operate(RendezvousStore(), A, request(StoreOperation.GET, "k"))
     _, replies = operate(store.without(A), B, request(StoreOperation.SET, "k"))
