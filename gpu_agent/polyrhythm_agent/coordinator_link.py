@@ -34,16 +34,6 @@ MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 _GROUP_BYTES_MAX = 1024 * 1024
 """Of events that go together. Far below the limit of a message, which breaks the stream: a picture that waits whole
 must not go whole."""
-_OPTIONS = (
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    # A machine that vanished without a word is noticed by pings that nobody answers.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # Each attempt dials anew, without the delays that gRPC remembers from the one before: the delays are ours.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 REFUSALS = frozenset(
     {
         grpc.StatusCode.ALREADY_EXISTS,
@@ -68,12 +58,31 @@ class LinkTiming:
         longest_retry_s: bound of that delay.
         linger_s: how long a coordinator may take to notice that a session of this agent has ended; until then it
             calls the agent's own name taken.
+        ping_s: how long nothing may come from the coordinator before it is asked for a sign of life.
+        pong_s: how long it may take to give one; then the session is lost.
     """
 
     welcome_s: float = 10.0
     first_retry_s: float = 0.1
     longest_retry_s: float = 5.0
     linger_s: float = 30.0
+    ping_s: float = 10.0
+    pong_s: float = 5.0
+
+    def channel_options(self) -> tuple[tuple[str, int], ...]:
+        """What gRPC is told of it, and of the size of messages."""
+        return (
+            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            # A machine that vanished without a word is noticed by pings that nobody answers.
+            ("grpc.keepalive_time_ms", round(1000 * self.ping_s)),
+            ("grpc.keepalive_timeout_ms", round(1000 * self.pong_s)),
+            # The keepalive's own limit does not bound that wait: every ping has one of its own, 60 s unless it is set.
+            ("grpc.http2.ping_timeout_ms", round(1000 * self.pong_s)),
+            ("grpc.http2.max_pings_without_data", 0),
+            # Each attempt dials anew, without the delays that gRPC remembers from the one before: the delays are ours.
+            ("grpc.use_local_subchannel_pool", 1),
+        )
 
 
 class CoordinatorLink:
@@ -147,7 +156,7 @@ class CoordinatorLink:
         """One session, from dialling to its end; returns why it ended."""
         self._welcomed = False
         try:
-            async with grpc.aio.insecure_channel(self._address, options=_OPTIONS) as channel:
+            async with grpc.aio.insecure_channel(self._address, options=self._timing.channel_options()) as channel:
                 return await self._session(session_pb2_grpc.AgentServiceStub(channel).Session())
         except grpc.aio.AioRpcError as error:
             if not self._welcomed:

@@ -1,17 +1,18 @@
-"""The daemon's link to a coordinator played by hand: messages too large to go together."""
+"""The daemon's link to a coordinator played by hand: messages too large to go together, and silence without an end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, ImageMade, Register
 from polyrhythm_agent.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.oversight.signals import CoordinatorConnected, OversightEvent
-from tests.fake_agent_service import FakeAgentService, serving
+from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
 
 PART_BYTES = 1 << 20
 REGISTRATION = Register(
@@ -64,3 +65,57 @@ async def test_a_large_picture_is_delivered_whole_however_much_of_it_waits() -> 
         session = await service.next_session()
         await session.hear(Register)
         assert [await session.hear(ImageMade) for _ in parts] == parts
+
+
+class Wire:
+    """Passes bytes on between an agent and a coordinator until it is cut; then nobody is told, as with a frozen one."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._passing: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += [writer, there_writer]
+        self._passing |= {
+            asyncio.create_task(self._pass_on(reader, there_writer)),
+            asyncio.create_task(self._pass_on(there_reader, writer)),
+        }
+
+    def freeze(self) -> None:
+        """What is connected stays so and says nothing more; new connections work."""
+        while self._passing:
+            self._passing.pop().cancel()
+
+    def close(self) -> None:
+        self.freeze()
+        for writer in self._writers:
+            writer.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+
+
+@asynccontextmanager
+async def wired(port: int) -> AsyncIterator[tuple[Wire, int]]:
+    wire = Wire(port)
+    server = await asyncio.start_server(wire.connect, "127.0.0.1", 0)
+    try:
+        yield wire, server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        wire.close()
+
+
+async def test_a_coordinator_that_answers_no_ping_is_dialled_again_in_seconds() -> None:
+    service = FakeAgentService()
+    timing = replace(TIMING, ping_s=0.5, pong_s=0.5)
+    async with serving(service) as port, wired(port) as (wire, wire_port), linked(wire_port, timing=timing):
+        session = await service.next_session()
+        await session.hear(Register)
+        for _ in range(5):  # gRPC's first pings, which measure the link, are answered by then
+            await asyncio.wait_for(session.heartbeats.get(), WAIT_S)
+        wire.freeze()
+        await (await service.next_session()).hear(Register)
