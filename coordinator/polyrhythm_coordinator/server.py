@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import signal
@@ -23,6 +22,7 @@ from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentE
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.listening import address_of, check_address
+from polyrhythm_coordinator.log_setup import log_to_stderr
 from polyrhythm_coordinator.observer import log_everything
 from polyrhythm_coordinator.planning import compute_plan
 from polyrhythm_coordinator.scheduling.effects import Effect
@@ -159,7 +159,7 @@ def main() -> None:
     """Entry point of the command ``polyrhythm-coordinator``."""
     try:
         settings = read_settings(sys.argv[1:])
-        _log_to_stderr(settings.log_level)
+        log_to_stderr(settings.log_level)
         asyncio.run(serve(settings))
     except PolyrhythmError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
@@ -207,19 +207,6 @@ def _watch_lifeline(loop: asyncio.AbstractEventLoop, lifeline_fd: int, stop: asy
     except OSError as error:
         told = f"{lifeline_fd} is no open pipe: {error.strerror}"
         raise InvalidArgumentError.of("--lifeline-fd", told) from error
-
-
-def _log_to_stderr(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            # Plain: rich would print the values of all variables, prompts among them.
-            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 if __name__ == "__main__":
