@@ -40,6 +40,12 @@ class _Channel:
     error: str | None = None
 
 
+@dataclass(slots=True)
+class _Round:
+    records: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
+    readers: int = 0
+
+
 def no_delay(_pair: Pair, _index: int) -> float:
     """Every message arrives when it is matched."""
     return 0.0
@@ -54,7 +60,7 @@ class InProcessNetwork:
         self._changed = threading.Condition()
         self._channels = {(i, j): _Channel() for i in range(size) for j in range(size) if i != j}
         self._gone: set[int] = set()
-        self._rounds: list[dict[int, tuple[int, ...]]] = []
+        self._rounds: dict[int, _Round] = {}
 
     def transport(self, rank: int) -> InProcessTransport:
         """The end of one member."""
@@ -101,14 +107,16 @@ class InProcessNetwork:
     def gather(self, rank: int, index: int, record: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Blocks until every member has given its record of this round."""
         with self._changed:
-            while len(self._rounds) <= index:
-                self._rounds.append({})
-            records = self._rounds[index]
+            held = self._rounds.setdefault(index, _Round())
+            records = held.records
             records[rank] = record
             self._changed.notify_all()
             while len(records) < self.size:
                 self._check_present(rank, set(range(self.size)) - records.keys())
                 self._changed.wait()
+            held.readers += 1
+            if held.readers == self.size:
+                del self._rounds[index]
             return tuple(records[member] for member in range(self.size))
 
     def leave(self, rank: int) -> None:
