@@ -12,7 +12,7 @@ import structlog
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.commands import command_to_proto
 from polyrhythm.codec.events import event_from_proto
-from polyrhythm.errors import InternalError, PolyrhythmError, WireError
+from polyrhythm.errors import InternalError, PolyrhythmError, UnreachableError, WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import Register
 from polyrhythm_coordinator.interpreter import Interpreter
@@ -26,10 +26,16 @@ log = structlog.get_logger("polyrhythm.coordinator")
 
 
 class AgentServicer(session_pb2_grpc.AgentServiceServicer):
-    """Serves ``polyrhythm.agent.v1.AgentService``."""
+    """Serves ``polyrhythm.agent.v1.AgentService``.
 
-    def __init__(self, interpreter: Interpreter) -> None:
+    Args:
+        interpreter: takes what agents say.
+        register_timeout_s: how long a stream may say nothing before its first message.
+    """
+
+    def __init__(self, interpreter: Interpreter, *, register_timeout_s: float = REGISTER_TIMEOUT_S) -> None:
         self._interpreter = interpreter
+        self._register_timeout_s = register_timeout_s
 
     async def Session(
         self,
@@ -38,7 +44,7 @@ class AgentServicer(session_pb2_grpc.AgentServiceServicer):
     ) -> None:
         """One agent's stream, from its introduction to its end."""
         try:
-            register = await _introduction(request_iterator)
+            register = await _introduction(request_iterator, self._register_timeout_s)
             session, commands = self._interpreter.open_session(register)
             reader = asyncio.create_task(self._read(request_iterator, register.agent, session))
             reader.add_done_callback(partial(self._close, register.agent, session))
@@ -71,16 +77,19 @@ class AgentServicer(session_pb2_grpc.AgentServiceServicer):
                 self._interpreter.close_session(agent, session, str(bug), bug)
 
 
-async def _introduction(requests: AsyncIterator[session_pb2.SessionRequest]) -> Register:
+async def _introduction(requests: AsyncIterator[session_pb2.SessionRequest], timeout_s: float) -> Register:
     """The first message of a stream.
 
     Raises:
-        WireError: it does not come, or is something else.
+        UnreachableError: it does not come in time; what is slow now may be quick when it dials again.
+        WireError: the stream ends without it, or it is something else.
     """
     try:
-        request = await asyncio.wait_for(anext(requests), REGISTER_TIMEOUT_S)
-    except (TimeoutError, StopAsyncIteration) as error:
-        raise WireError(f"session: no register message within {REGISTER_TIMEOUT_S:g} s") from error
+        request = await asyncio.wait_for(anext(requests), timeout_s)
+    except TimeoutError as error:
+        raise UnreachableError(f"session: no register message within {timeout_s:g} s") from error
+    except StopAsyncIteration as error:
+        raise WireError("session: ended without a register message") from error
     events = [event_from_proto(event) for event in request.events]
     match events:
         case [Register() as register]:
