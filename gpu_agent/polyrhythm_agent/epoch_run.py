@@ -27,7 +27,7 @@ from polyrhythm.messages import (
 )
 from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState, JobMemory
 from polyrhythm_agent.busy import BusyClock
-from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
+from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, forget_frames
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
 from polyrhythm_agent.plan_book import PlanBook
@@ -109,10 +109,12 @@ class EpochRun:
                 self._decode(final)
         except EpochCancelledError as error:
             outcome, detail = EpochOutcome.CANCELLED, str(error)
+            forget_frames(error)
         except (PolyrhythmError, torch.OutOfMemoryError) as error:
             aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
             outcome = EpochOutcome.ABORTED if aborted else EpochOutcome.FAILED
             detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"
+            forget_frames(error)
         intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED} and not self._transport_aborted
         if not intact:
             self._workshop.gangs.drop(self._command.gang)

@@ -5,6 +5,22 @@ from __future__ import annotations
 from polyrhythm.errors import PolyrhythmError
 
 
+def forget_frames(error: BaseException) -> None:
+    """Makes an error forget where it and its causes were raised, so that it can be kept.
+
+    A traceback holds the frames that it went through, and they hold transports and tensors: an error that one of these
+    keeps would keep them all alive, sockets, threads and device memory included, until a full garbage collection.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            pending += [each.__cause__, each.__context__]
+
+
 class TransportError(PolyrhythmError):
     """A peer vanished, refused, or the transport was aborted."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,14 +26,14 @@ from polyrhythm.messages import (
     StartEpoch,
     TokensCounted,
 )
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import CpuBusyClock
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.emulation import EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.ports import Denoiser, Geometry
@@ -49,6 +51,13 @@ def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
     return load_denoiser(tiny_pixart_folder(tmp_path_factory.mktemp("tiny")), model="tiny")
 
 
+class Unprobed(InProcessTransport):
+    """Whose peers say nothing, not even to have their links measured."""
+
+    def probe_links(self) -> tuple[tuple[int, Link], ...]:
+        return ()
+
+
 class Bench:
     """A command loop without a process: commands in, tasks carried out on this thread, events collected."""
 
@@ -62,7 +71,7 @@ class Bench:
             on_event(event)
 
         def form(gang: GangId, rank: int, size: int):  # noqa: ANN202
-            self.transports.append(InProcessNetwork(size).transport(rank))
+            self.transports.append(Unprobed(InProcessNetwork(size), rank))
             return self.transports[-1]
 
         def open_exchange(gang: Gang, geometry: Geometry) -> GangExchange:
@@ -233,3 +242,30 @@ def test_tokens_are_counted_while_another_thread_encodes(denoiser: Denoiser) -> 
     thread.join(timeout=5)
     assert wrong == []
     assert {event.counts for event in bench.of(TokensCounted)} == {(denoiser.count_tokens("a red apple"),)}
+
+
+def test_an_epoch_that_failed_leaves_nothing_behind(denoiser: Denoiser) -> None:
+    """Latents, sockets and threads go at once: a worker's next full garbage collection may never come."""
+
+    def abort_when_joined(event: AgentEvent) -> None:
+        if isinstance(event, EpochJoined):
+            aborting.start()
+
+    peer = AgentId("agent-1")
+    bench = Bench(denoiser, abort_when_joined)
+    command = start()
+    abort = AbortEpoch(epoch=command.epoch, reason="a member is lost")
+    aborting = threading.Timer(0.1, lambda: bench.loop.accept(abort))  # by then it waits for its peer's rows
+    segments = exact_plan(STEPS, (8, 8), beat_steps=2).segments
+    bench.loop.accept(replace(command, members=(ME, peer), segments=segments))
+    gc.collect()
+    gc.disable()
+    try:
+        bench.loop.compute_next()
+        aborting.join()
+        (end,) = bench.of(EpochEnded)
+        assert (end.outcome, end.detail) == (EpochOutcome.ABORTED, "a member is lost")
+        transport = weakref.ref(bench.transports.pop())
+        assert transport() is None
+    finally:
+        gc.enable()

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
+from polyrhythm_agent.errors import forget_frames
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -74,6 +75,7 @@ class Mailbox(Generic[Key]):
         """Makes every ``take``, now and later, raise this error; the first call decides."""
         with self._changed:
             if self._error is None:
+                forget_frames(error)
                 self._error = error
             self._entries.clear()
             self._changed.notify_all()

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from polyrhythm_agent.errors import TransportError
+from polyrhythm_agent.errors import TransportError, forget_frames
 
 Transfer = Callable[[], None]
 """Sends one message and returns once it has left; raises TransportError."""
@@ -72,6 +72,7 @@ class PeerSender:
                 self._changed.notify_all()
 
     def _fail(self, error: TransportError) -> None:
+        forget_frames(error)
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()

@@ -22,6 +22,7 @@ from torch import Tensor
 from polyrhythm.messages import StoreOperation
 from polyrhythm.profile import Link
 from polyrhythm_agent.errors import TransportError
+from polyrhythm_agent.exchange.connecting import connected
 from polyrhythm_agent.exchange.gloo_group import Group, connect, listen
 from polyrhythm_agent.exchange.gloo_sockets import Address, connected_sockets, shut_down
 from polyrhythm_agent.exchange.links import measure_links
@@ -34,7 +35,8 @@ _NO_TIMEOUT = timedelta(days=1)
 """Deadlines are the coordinator's, which aborts; a time-out of Gloo would only break a pair that is merely slow."""
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
-"""To connect to members that have all just been there; one that dies in between would block us for as long."""
+"""To connect to members that have all just been there. Gloo tries several times, so one that died in between takes a
+multiple of it; nobody waits for that (``connecting``)."""
 
 _ABORTED = "the transport was aborted"
 _GROUPS = ("data", "control")
@@ -58,8 +60,11 @@ def form_gloo_transport(
     """
     device, own = listen(bind_address, interface)
     peers = _exchange_addresses(rank, size, own, rendezvous)
-    stores = [RendezvousStore(rendezvous, prefix=f"{group}/") for group in _GROUPS]
-    data, control = (connect(store, rank, size, device, _CONNECT_TIMEOUT) for store in stores)
+
+    def connect_group(name: str) -> Group:
+        return connect(RendezvousStore(rendezvous, prefix=f"{name}/"), rank, size, device, _CONNECT_TIMEOUT)
+
+    data, control = connected(rank, rendezvous, lambda: [connect_group(name) for name in _GROUPS])
     sockets = connected_sockets(own, peers)
     if len(sockets) < len(_GROUPS) * (size - 1):
         shut_down(sockets)

@@ -53,10 +53,10 @@ class Wires:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._mailbox: Mailbox[Key] = Mailbox()
+        self._peers = tuple(peer for peer in range(transport.size) if peer != transport.rank)
         self._receivers = {
             peer: PeerReceiver(source=peer, transport=transport, mailbox=self._mailbox, fail=self.fail)
-            for peer in range(transport.size)
-            if peer != transport.rank
+            for peer in self._peers
         }
         self._sent_bytes = 0
         self._control_wait_s = 0.0
@@ -69,7 +69,7 @@ class Wires:
     @property
     def peers(self) -> tuple[int, ...]:
         """All other members."""
-        return tuple(self._receivers)
+        return self._peers
 
     @property
     def sent_bytes(self) -> int:
@@ -147,6 +147,7 @@ class Wires:
         """Ends the receiving threads, after all that is expected has arrived or after a failure."""
         for receiver in self._receivers.values():
             receiver.stop()
+        self._receivers.clear()  # they hold this object, which would hold the transport until a full collection
 
     def fail(self, error: PolyrhythmError) -> PolyrhythmError:
         """Ends every wait at once, from any thread; the transport is not used again.
