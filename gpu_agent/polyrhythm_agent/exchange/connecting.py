@@ -1,4 +1,4 @@
-"""Connects the members of a gang on a thread of its own, since nothing interrupts the dialling of a member that has died.
+"""Connects the members of a gang on its own thread, since nothing interrupts the dialling of a member that has died.
 
 Owns that thread. The rendezvous brings the news of a death, so an abort of the rendezvous ends the wait.
 """
