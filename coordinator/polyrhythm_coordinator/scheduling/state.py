@@ -88,7 +88,7 @@ class State:
         holders: agents that may hold embeddings and boundaries of a job.
         ready: readiness as last told.
         stopping: the coordinator ends.
-        last_tick_s: when the last Tick came; None before the first.
+        last_tick_s: when the last Tick came, later by what the coordinator stood still since; None before the first.
         next_number: counts names of jobs, gangs and epochs, and numbers of requests and plan tasks.
     """
 

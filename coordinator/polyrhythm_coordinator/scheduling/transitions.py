@@ -26,6 +26,7 @@ from polyrhythm_coordinator.scheduling.events import (
     Tick,
 )
 from polyrhythm_coordinator.scheduling.jobs import advance, cancel, take_plan, take_plan_failure
+from polyrhythm_coordinator.scheduling.own_pause import allow_for_own_pause
 from polyrhythm_coordinator.scheduling.recovery import overdue
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -48,6 +49,7 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
     if state.stopping:
         _turn_away(turn, event)
         return turn.state, tuple(turn.effects)
+    allow_for_own_pause(turn)
     match event:
         case AgentConnected():
             connect(turn, event)
@@ -74,7 +76,6 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
 
 
 def _tick(turn: Turn) -> None:
-    _allow_for_own_pause(turn)
     turn.state = replace(turn.state, last_tick_s=turn.now_s)
     for epoch in tuple(turn.state.epochs.values()):
         tell_progress(turn, epoch)  # what was held back because the last telling was just before
@@ -82,22 +83,6 @@ def _tick(turn: Turn) -> None:
     for hung in overdue(turn):
         if hung.agent in turn.state.agents:
             disconnect(turn, hung.agent, hung.error)
-
-
-def _allow_for_own_pause(turn: Turn) -> None:
-    """If ticks stayed away, the coordinator itself stood still: nobody else's silence in that time counts."""
-    state, limits = turn.state, turn.limits
-    if state.last_tick_s is None:
-        return
-    pause_s = turn.now_s - state.last_tick_s - limits.tick_interval_s
-    if pause_s < limits.heartbeat_timeout_s / 2:
-        return
-    agents = {
-        name: replace(agent, last_heard_s=min(turn.now_s, agent.last_heard_s + pause_s))
-        for name, agent in state.agents.items()
-    }
-    epochs = {name: replace(epoch, deadline_s=epoch.deadline_s + pause_s) for name, epoch in state.epochs.items()}
-    turn.state = replace(state, agents=agents, epochs=epochs)
 
 
 def _stop(turn: Turn) -> None:
