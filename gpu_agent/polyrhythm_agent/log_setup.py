@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import structlog
+
+
+class ForgivingLogger(structlog.PrintLogger):
+    """Prints lines as long as something takes them; on a full disk, or when the reader has died, they are lost.
+
+    A log must not end what it tells of.
+    """
+
+    def msg(self, message: str) -> None:
+        """Prints one line, if that is possible."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def configure_log(agent: str) -> None:
@@ -21,6 +37,6 @@ def configure_log(agent: str) -> None:
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False),
         ],
         # Looked up for each line: whoever redirects standard error later is obeyed.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: ForgivingLogger(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(agent=agent)
