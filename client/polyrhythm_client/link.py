@@ -50,6 +50,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # A coordinator that vanished without a word is noticed within 30 s, however long a picture takes.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # the one that grpc heeds, 60 s if unset
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # A proxy for the web is not meant for a fleet in the next room, let alone on loopback.
