@@ -1,6 +1,6 @@
 """A worker process without torch, for tests of its daemon: speaks the channel, computes nothing, misbehaves on demand.
 
-    python fake_worker_process.py [--mute] [--never-ready] ... --channel-fd N
+    python fake_worker_process.py [--mute] [--never-ready] ... --channel-fd N --daemon-pid N
 
 An epoch is joined at once and then goes on until it is told to end; its steps are made by texts to count: the text
 ``step 3`` reports step 3, ``end`` ends the epoch, ``crash`` kills this process, ``freeze``
@@ -32,7 +32,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm_agent.worker_channel import WorkerChannel, end_with_daemon
+from polyrhythm_agent.worker_channel import WorkerChannel, end_process, end_with_daemon
 
 
 class FakeWorker:
@@ -90,6 +90,7 @@ class FakeWorker:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--channel-fd", type=int, required=True)
+    parser.add_argument("--daemon-pid", type=int, required=True)
     parser.add_argument("--mute", action="store_true", help="no heartbeat")
     parser.add_argument("--never-ready", action="store_true")
     parser.add_argument("--hang-up", action="store_true", help="closes the channel instead of getting ready")
@@ -104,12 +105,12 @@ def main() -> None:
         os.write(arguments.channel_fd, encode_event(lost))
     if arguments.exit is not None:
         sys.exit(arguments.exit)
-    end_with_daemon()
+    end_with_daemon(arguments.daemon_pid)
     if arguments.child:
         subprocess.Popen(["sleep", "600"])
     channel = WorkerChannel(arguments.channel_fd, heartbeat_interval_s=3600.0 if arguments.mute else 0.1)
     worker = FakeWorker(channel, deaf=arguments.deaf)
-    on_end = (lambda reason: None) if arguments.stubborn else (lambda reason: os._exit(0))
+    on_end = (lambda reason: None) if arguments.stubborn else end_process
     channel.listen(worker.take, on_end)
     if arguments.hang_up:
         channel.close()

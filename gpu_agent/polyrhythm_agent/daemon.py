@@ -48,7 +48,7 @@ class AgentParts:
     Attributes:
         coordinator: ``HOST:PORT``.
         registration: first message of each session.
-        worker_command: program and arguments that start a worker; ``--channel-fd N`` is added.
+        worker_command: program and arguments that start a worker; ``--channel-fd N --daemon-pid N`` is added.
         worker_environment: all of it.
         pin_core: core that the worker is bound to; None for any.
         limits: of the worker.

@@ -50,7 +50,7 @@ class WorkerProcess:
     async def start(
         cls, command: Sequence[str], *, environment: Mapping[str, str], pin_core: int | None
     ) -> WorkerProcess:
-        """Executes the command with ``--channel-fd N`` added, in a process group of its own.
+        """Executes the command with ``--channel-fd N --daemon-pid N`` added, in a process group of its own.
 
         A group of its own: Ctrl-C in a terminal reaches the daemon alone, and one signal ends the worker with
         whatever it started.
@@ -73,6 +73,8 @@ class WorkerProcess:
                     *command,
                     "--channel-fd",
                     str(theirs.fileno()),
+                    "--daemon-pid",
+                    str(os.getpid()),
                     stdin=DEVNULL,
                     stdout=_STANDARD_ERROR_FD,  # standard output belongs to whoever reads the daemon's
                     pass_fds=[theirs.fileno()],

@@ -31,11 +31,12 @@ from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
 from polyrhythm_agent.gangs import FormTransport, Gang, GangCache
+from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, LayerSeam, Transport
 from polyrhythm_agent.profiling import measure_profile
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 from polyrhythm_agent.step_loop import Exchange
-from polyrhythm_agent.worker_channel import EXIT_CANNOT_LOAD, WorkerChannel, end_with_daemon
+from polyrhythm_agent.worker_channel import EXIT_CANNOT_LOAD, WorkerChannel, end_process, end_with_daemon
 from polyrhythm_agent.worker_settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -140,21 +141,16 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
     return CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=channel.send)
 
 
-def end_process(reason: str) -> None:
-    """The daemon is gone: nothing that this process could still do matters to anybody."""
-    log.info("worker ends", reason=reason)
-    os._exit(0)
-
-
 def main() -> None:
     """Runs one worker; started by its daemon only."""
     parser = argparse.ArgumentParser(prog="polyrhythm-worker", description="Started by polyrhythm-agent, not by hand.")
     parser.add_argument("--channel-fd", type=int, required=True, help="inherited socket to the daemon")
+    parser.add_argument("--daemon-pid", type=int, required=True, help="process to end with")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     arguments = parser.parse_args()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
     settings: WorkerSettings = arguments.settings
-    end_with_daemon()
+    configure_log(settings.agent)
+    end_with_daemon(arguments.daemon_pid)
     torch.set_num_threads(settings.threads)
     channel = WorkerChannel(arguments.channel_fd)
     try:

@@ -14,15 +14,20 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 
+import structlog
+
 from polyrhythm.codec.channel import CommandDecoder, encode_event
 from polyrhythm.errors import WireError
 from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerReady
 from polyrhythm_agent.errors import ChannelClosedError
 from polyrhythm_agent.report_batch import ReportBatch, can_wait
 
+log = structlog.get_logger()
+
 HEARTBEAT_INTERVAL_S = 0.2
 EXIT_CANNOT_LOAD = 3
 """Exit code of a worker that cannot load its model, however often it is started."""
+_LAST_WORDS_S = 0.5
 _RECEIVE_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1
 
@@ -94,8 +99,9 @@ class WorkerChannel:
         except (OSError, ChannelClosedError) as error:
             reason = f"the channel broke: {error}"
         except Exception as error:  # noqa: BLE001 - the end of the worker: nobody else would hear of it
-            traceback.print_exc()  # now: the process may be gone before the interpreter has said it
             reason = f"a command could not be carried out: {type(error).__name__}: {error}"
+            with contextlib.suppress(OSError):  # nobody may read it
+                traceback.print_exc()  # now: the process may be gone before the interpreter has said it
         finally:
             self._closed.set()
             on_end(reason)
@@ -117,16 +123,36 @@ class WorkerChannel:
             raise ChannelClosedError(f"the daemon is gone: {error}") from error
 
 
-def end_with_daemon() -> None:
+def end_process(reason: str) -> None:
+    """Ends this process: its daemon is gone, and nothing that it could still do matters to anybody.
+
+    Nor does it matter whether its last words can be written: a log whose reader lives and does not read must not hold
+    up the end.
+
+    Args:
+        reason: the last words.
+    """
+    try:
+        ending = threading.Timer(_LAST_WORDS_S, os._exit, (0,))
+        ending.daemon = True
+        ending.start()
+        log.info("worker ends", reason=reason)
+    finally:
+        os._exit(0)
+
+
+def end_with_daemon(daemon_pid: int) -> None:
     """Asks the kernel to kill this process when its daemon dies, in case no thread of it can run any more.
 
     An addition: the rule is that a worker ends when its channel does. Linux only; elsewhere only the rule holds.
+
+    Args:
+        daemon_pid: the process that started this one, as it says itself: the parent may have become another by now.
     """
     try:
         prctl = ctypes.CDLL(None, use_errno=True).prctl
     except (AttributeError, OSError):
         return  # no Linux: the end of the channel has to do
-    daemon = os.getppid()
     prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != daemon:
+    if os.getppid() != daemon_pid:
         os.kill(os.getpid(), signal.SIGKILL)  # it died before the kernel was asked

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import grpc
 import psutil
 import pytest
+import structlog
 
 from polyrhythm.errors import InvalidArgumentError, UnreachableError
 from polyrhythm.facts import DeviceFacts, DeviceKind
@@ -38,6 +40,7 @@ from polyrhythm.rows import RowRange
 from polyrhythm_agent.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon import AgentParts, run_agent
 from polyrhythm_agent.errors import RegistrationRefusedError
+from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.overseer import Overseer
 from polyrhythm_agent.oversight.signals import CoordinatorConnected
 from polyrhythm_agent.oversight.state import Limits, initial
@@ -305,6 +308,34 @@ async def test_nothing_of_a_worker_outlives_its_agent(option: str) -> None:
         await agent.end()
         _, alive = psutil.wait_procs(processes, timeout=WAIT_S)
         assert alive == []
+
+
+@pytest.fixture
+def unread() -> Iterator[TextIO]:
+    """A stream whose reader has died; this process logs as a daemon does."""
+    reading_fd, writing_fd = os.pipe()
+    os.close(reading_fd)
+    stream = os.fdopen(writing_fd, "w", buffering=1)
+    before = structlog.get_config()
+    configure_log(AGENT)
+    yield stream
+    structlog.configure(**before)
+    structlog.contextvars.clear_contextvars()
+    with suppress(BrokenPipeError):  # what it could not write it tries again
+        stream.close()
+
+
+async def test_a_log_that_nobody_takes_ends_nothing(unread: TextIO) -> None:
+    service = FakeAgentService()
+    with redirect_stderr(unread):
+        async with serving(service) as port, running(parts_of(port)) as agent:
+            session = await in_epoch(service)
+            session.say(tell("crash"))
+            await session.hear(WorkerLost)
+            await session.hear(WorkerReady)
+            session.close()
+            await ready_session(service)
+            await agent.end()
 
 
 # --- coordinators that come and go -------------------------------------------------------------------------------
