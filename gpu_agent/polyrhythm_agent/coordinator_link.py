@@ -15,6 +15,7 @@ import structlog
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.messages import command_from_proto, event_to_proto
+from polyrhythm.codec.request_grouping import grouped_requests
 from polyrhythm.errors import UnreachableError, WireError
 from polyrhythm.messages import AgentEvent, Heartbeat, Register, Welcome
 from polyrhythm_agent.backoff import doubling_delay_s, jittered_delay_s
@@ -25,7 +26,6 @@ from polyrhythm_agent.oversight.signals import (
     CoordinatorLost,
     OversightEvent,
 )
-from polyrhythm_agent.request_grouping import grouped_requests
 
 log = structlog.get_logger()
 

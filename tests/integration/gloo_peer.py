@@ -9,7 +9,8 @@ import json
 import socket
 import sys
 import threading
-from typing import Any
+from concurrent.futures import Future
+from contextlib import suppress
 
 import torch
 
@@ -22,31 +23,43 @@ MESSAGE_SHAPE = (64, 64)
 
 
 class LineRendezvous:
-    """A rendezvous on the other end of a socket."""
+    """A rendezvous on the other end of a socket. Threads share it: a GET that waits holds up nobody else."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._file = connection.makefile("rw")
+        self._lines = connection.makefile("rw")
         self._lock = threading.Lock()
+        self._answers: dict[int, Future[tuple[bytes, bool]]] = {}
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def call(self, operation: StoreOperation, key: str, value: bytes, amount: int) -> tuple[bytes, bool]:
+        answer: Future[tuple[bytes, bool]] = Future()
         with self._lock:
-            self._file.write(json.dumps([operation.value, key, value.hex(), amount]) + "\n")
-            self._file.flush()
-            answer: Any = json.loads(self._file.readline())
-        return bytes.fromhex(answer[0]), bool(answer[1])
+            number = len(self._answers)
+            self._answers[number] = answer
+            self._lines.write(json.dumps([number, operation.value, key, value.hex(), amount]) + "\n")
+            self._lines.flush()
+        return answer.result()
+
+    def _listen(self) -> None:
+        for line in self._lines:
+            number, value, found = json.loads(line)
+            self._answers[number].set_result((bytes.fromhex(value), bool(found)))
 
 
 def serve(connection: socket.socket, client: RendezvousClient) -> None:
     """Answers a ``LineRendezvous`` until it hangs up; run on a thread of the process that holds the dictionary."""
-    with connection, connection.makefile("rw") as lines:
-        try:
-            for line in lines:
-                operation, key, value, amount = json.loads(line)
-                found = client.call(StoreOperation(operation), key, bytes.fromhex(value), amount)
-                lines.write(json.dumps([found[0].hex(), found[1]]) + "\n")
-                lines.flush()
-        except (OSError, EpochAbortedError):
-            return
+    writing = threading.Lock()
+    with connection, connection.makefile("rw") as lines, suppress(OSError):
+
+        def answer(number: int, operation: str, key: str, value: str, amount: int) -> None:
+            with suppress(OSError, ValueError, EpochAbortedError):  # it has hung up, or the test is over
+                data, found = client.call(StoreOperation(operation), key, bytes.fromhex(value), amount)
+                with writing:
+                    lines.write(json.dumps([number, data.hex(), found]) + "\n")
+                    lines.flush()
+
+        for line in lines:
+            threading.Thread(target=answer, args=json.loads(line), daemon=True).start()
 
 
 def main() -> None:

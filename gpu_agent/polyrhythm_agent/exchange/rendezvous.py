@@ -18,7 +18,7 @@ from polyrhythm_agent.errors import EpochAbortedError
 
 
 class RendezvousClient(Protocol):
-    """One gang's dictionary, shared by its members."""
+    """One gang's dictionary, shared by its members. Threads share it too: a GET that waits holds up no other call."""
 
     def call(self, operation: StoreOperation, key: str, value: bytes, amount: int) -> tuple[bytes, bool]:
         """One operation; GET blocks until the key exists.

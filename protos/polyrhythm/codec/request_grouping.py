@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.messages import event_to_proto
+from polyrhythm.codec.events import event_to_proto
 from polyrhythm.messages import AgentEvent
 
 
