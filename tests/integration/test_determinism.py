@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,7 +21,7 @@ from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
 from polyrhythm_agent.picture import encode_png
-from polyrhythm_agent.ports import Denoiser, Transport
+from polyrhythm_agent.ports import Denoiser, Receipt, Transport
 from tests.gang import GangOptions, load_members, run_gang
 from tests.models import tiny_pixart_folder
 from tests.plans import agent_ids, plan, segment
@@ -46,7 +50,7 @@ SPEC = ImageSpec(
 class LateLayers:
     """A seam that delays blocks at random; the delay is what is tested, so it sleeps."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: str) -> None:
         self._random = random.Random(seed)
 
     def begin_layer(self, layer: str) -> None:
@@ -56,16 +60,47 @@ class LateLayers:
         return output
 
 
+class LateMessages:
+    """A transport whose messages reach their reader later, each by a time of its own."""
+
+    def __init__(self, transport: Transport, run: int) -> None:
+        self._transport = transport
+        self._run = run
+        self._received: Counter[int] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def post_receive(self, source: int, buffer: Tensor) -> LateReceipt:
+        self._received[source] += 1
+        pair = (source, self._transport.rank)
+        return LateReceipt(
+            self._transport.post_receive(source, buffer), delay_s(self._run, pair, self._received[source])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LateReceipt:
+    receipt: Receipt
+    delay_s: float
+
+    def wait(self) -> Tensor:
+        message = self.receipt.wait()
+        time.sleep(self.delay_s)
+        return message
+
+
+def delay_s(run: int, pair: tuple[int, int], index: int) -> float:
+    return random.Random(f"{run} {pair} {index}").uniform(0, DELAY_MAX_S)
+
+
 @pytest.fixture(scope="module")
 def denoisers(tmp_path_factory: pytest.TempPathFactory) -> dict[AgentId, Denoiser]:
     return load_members(tiny_pixart_folder(tmp_path_factory.mktemp("tiny")), agent_ids(3), torch.float32)
 
 
 def in_process(run: int) -> tuple[Transport, ...]:
-    def delay_s(pair: tuple[int, int], index: int) -> float:
-        return random.Random(f"{run} {pair} {index}").uniform(0, DELAY_MAX_S)
-
-    network = InProcessNetwork(3, delay_s=delay_s)
+    network = InProcessNetwork(3, delay_s=partial(delay_s, run))
     return tuple(network.transport(rank) for rank in range(3))
 
 
@@ -81,7 +116,7 @@ def over_gloo(run: int) -> tuple[Transport, ...]:
         thread.start()
     for thread in threads:
         thread.join(timeout=20)
-    return tuple(formed[rank] for rank in range(3))
+    return tuple(cast("Transport", LateMessages(formed[rank], run)) for rank in range(3))
 
 
 @pytest.mark.parametrize("transports", [in_process, over_gloo])
@@ -91,7 +126,7 @@ def test_ten_runs_give_the_same_bytes(denoisers: dict[AgentId, Denoiser], transp
     for run in range(RUNS):
         options = GangOptions(
             transports=transports(run),
-            seam=lambda agent, run=run: LateLayers(hash((agent, run)) & 0xFFFF),
+            seam=lambda agent, run=run: LateLayers(f"{agent} {run}"),
             start_order_seed=run,
         )
         runs = run_gang(FOLLOWED, denoisers, SPEC, options)
