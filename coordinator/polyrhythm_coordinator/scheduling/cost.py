@@ -8,10 +8,9 @@ Owns every formula of time. Chooses nothing. The predictions:
   never waits for its own message, so a cycle of one is ``t_i`` (or its wire, if that is slower), and the worst cycle of
   two is the mean of the two largest ``t_i + x_i``; longer cycles average in faster agents.
 * A **displaced** step takes ``max_i (t_i / s_i + h_i)``: compute, or the wire if that is slower. ``h_i`` is the
-  computing that a device loses to messages which its own cores send and take in; in a synchronous step it waits
-  for them anyway. Nobody waits for a version
-  as long as a layer's transfer takes no longer than a layer's compute. Let all agents keep the pace of the slowest:
-  layer l of step k of agent i begins at fine time ``k + s_i l / layers``. A reader j at step k' reads it at
+  computing that a device loses to messages which its own cores send and take in (not in the paper; in a synchronous
+  step it waits for them anyway). Nobody waits for a version as long as a layer's transfer takes no longer than a
+  layer's compute. Let all agents keep the pace of the slowest: layer l of step k of agent i begins at fine time ``k + s_i l / layers``. A reader j at step k' reads it at
   ``k' + s_j l / layers``, and with strides 1 and 2 that is later by one of the reader's layers or more. (With stride 4
   beside stride 1 it is not, and this model is too low.)
 * A **boundary** costs the transfer of x and x0 and one all-gather of the control record.
@@ -124,6 +123,11 @@ class GangCost:
         """Seconds a fine step of computing that each member loses to the versions it sends and takes in.
 
         The rows that it does not hold count as shared out evenly among the others that work.
+
+        Args:
+            rows_AK: rows of each member, any number of choices.
+            strides: fine steps a forward of each member.
+            working_A: which members hold rows; the others exchange nothing.
         """
         strides_A = np.array(strides)
         versions_AA = np.outer(working_A, working_A) / np.maximum(strides_A[:, None], strides_A)

@@ -85,7 +85,7 @@ def _shortest_way_s(transport: Transport, peer: int, message: Tensor, rounds: in
 
 
 class _Handling:
-    """CPU seconds of this process while small and then large messages go forth and back."""
+    """CPU seconds of all threads of this process while small and then large messages go forth and back."""
 
     def __enter__(self) -> Self:
         self._begin_s = time.process_time()
