@@ -10,9 +10,9 @@ Owns every formula of time. Chooses nothing. The predictions:
 * A **displaced** step takes ``max_i (t_i / s_i + h_i)``: compute, or the wire if that is slower. ``h_i`` is the
   computing that a device loses to messages which its own cores send and take in (not in the paper; in a synchronous
   step it waits for them anyway). Nobody waits for a version as long as a layer's transfer takes no longer than a
-  layer's compute. Let all agents keep the pace of the slowest: layer l of step k of agent i begins at fine time ``k + s_i l / layers``. A reader j at step k' reads it at
-  ``k' + s_j l / layers``, and with strides 1 and 2 that is later by one of the reader's layers or more. (With stride 4
-  beside stride 1 it is not, and this model is too low.)
+  layer's compute. Let all agents keep the pace of the slowest: layer l of step k of agent i begins at fine time ``k +
+  s_i l / layers``. A reader j at step k' reads it at ``k' + s_j l / layers``, and with strides 1 and 2 that is later
+  by one of the reader's layers or more. (With stride 4 beside stride 1 it is not, and this model is too low.)
 * A **boundary** costs the transfer of x and x0 and one all-gather of the control record.
 
 Against a simulated clock that runs every layer and every message, this is exact without communication, within 1 % while
