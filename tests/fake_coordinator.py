@@ -43,6 +43,7 @@ from polyrhythm.reports import AgentUsage, JobReport
 from polyrhythm.rows import RowRange
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client.png import SIGNATURE
+from tests.layers import token_groups
 
 FACTS = ModelFacts(
     model="demo",
@@ -58,8 +59,7 @@ FACTS = ModelFacts(
     row_unit_px=8,
     pixels_max=256 * 256,
     token_limit=32,
-    layers=2,
-    exchange_bytes_per_token=64,
+    exchanged=token_groups(2, cell_bytes=32),
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1000,

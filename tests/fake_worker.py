@@ -41,6 +41,7 @@ from polyrhythm.messages import (
 from polyrhythm.plan import Beat, Segment
 from polyrhythm.profile import Link, Profile
 from polyrhythm.reports import BeatReport
+from tests.layers import token_groups
 
 FACTS = ModelFacts(
     model="fake",
@@ -56,8 +57,7 @@ FACTS = ModelFacts(
     row_unit_px=8,
     pixels_max=1 << 20,
     token_limit=8,
-    layers=2,
-    exchange_bytes_per_token=64,
+    exchanged=token_groups(2, cell_bytes=32),
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1,

@@ -153,12 +153,11 @@ def _denoise(
         geometry=run.geometry,
         device=noise_BCHW.device,
         activation_dtype=denoiser.compute_dtype,
+        state_dtype=denoiser.state_dtype,
     )
     beats = (*plan.beats(), None)
     member.predicted_bytes = sum(
-        gang_exchange.predicted_bytes(beat, following, denoiser.state_dtype)
-        for beat, following in pairwise(beats)
-        if beat is not None
+        gang_exchange.predicted_bytes(beat, following) for beat, following in pairwise(beats) if beat is not None
     )
     with gang_exchange:
         StepLoop(

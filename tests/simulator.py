@@ -7,15 +7,17 @@ whole image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.plan import Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.ports import DenoiserRun
+from tests.canvas import Canvas, PatchView, ReplayedPatch
 
 
 class _Silent:
@@ -24,23 +26,6 @@ class _Silent:
 
     def end_layer(self, layer: str, output: Tensor) -> Tensor:
         return output
-
-
-class _Canvas:
-    """Keys and values of all rows, layer by layer, seen from one patch."""
-
-    def __init__(self, before_KBND: Mapping[int, Tensor], rows: RowRange, tokens_per_row: int) -> None:
-        self._before_KBND = before_KBND
-        self._tokens = slice(rows.begin * tokens_per_row, rows.end * tokens_per_row)
-        self.published_KBND: dict[int, Tensor] = {}
-
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
-        self.published_KBND[layer] = own_KBND.clone()
-        if layer not in self._before_KBND:
-            return own_KBND
-        all_KBND = self._before_KBND[layer].clone()
-        all_KBND[:, :, self._tokens] = own_KBND
-        return all_KBND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +46,7 @@ class PlanSimulator:
         self._x_BCHW = run.initial_noise()
         self._x0_BCHW = torch.zeros_like(self._x_BCHW)
         self._history = [-1] * run.geometry.row_count
-        self._canvas_KBND: dict[int, Tensor] = {}
+        self._canvas = Canvas(run.geometry)
 
     @torch.inference_mode()
     def simulate(self, plan: Plan) -> dict[int, SimulatedState]:
@@ -96,33 +81,42 @@ class PlanSimulator:
         return states
 
     def _synchronous(self, step: int, segment: Segment) -> None:
-        rows = RowRange(begin=0, end=segment.row_count)
-        self._canvas_KBND = dict(self._active(step, step + 1, rows, {}))
+        """One forward over the whole image; a second one, patch by patch, only tells the moments of each patch."""
+        x_BCHW, x0_BCHW, history = self._x_BCHW.clone(), self._x0_BCHW.clone(), list(self._history)
+        all_rows = RowRange(begin=0, end=segment.row_count)
+        whole = PatchView(Canvas(self._run.geometry), all_rows)
+        self._active(step, step + 1, whole)
+        canvas = Canvas(self._run.geometry)
+        canvas.paint(whole, step)
+        if any(layer.kind is LayerKind.MOMENTS for layer in self._run.geometry.layers):
+            after = self._x_BCHW, self._x0_BCHW, self._history
+            self._canvas = canvas.copy()
+            for assignment in segment.assignments:
+                if assignment.rows.count:
+                    self._x_BCHW, self._x0_BCHW, self._history = x_BCHW.clone(), x0_BCHW.clone(), list(history)
+                    patch = ReplayedPatch(canvas, assignment.rows, step)
+                    self._active(step, step + 1, patch)
+                    self._canvas.paint(patch, step)
+            self._x_BCHW, self._x0_BCHW, self._history = after
+        else:
+            self._canvas = canvas
 
     def _displaced(self, step: int, segment: Segment) -> None:
-        before_KBND = dict(self._canvas_KBND)
-        tokens_per_row = self._run.geometry.tokens_per_row
-        after_KBND = {layer: kv_KBND.clone() for layer, kv_KBND in before_KBND.items()}
+        before, after = self._canvas, self._canvas.copy()
         for assignment in segment.assignments:
             if assignment.rows.count and (step - segment.begin_step) % assignment.stride == 0:
-                published = self._active(step, step + assignment.stride, assignment.rows, before_KBND)
-                tokens = slice(assignment.rows.begin * tokens_per_row, assignment.rows.end * tokens_per_row)
-                for layer, own_KBND in published.items():
-                    after_KBND[layer][:, :, tokens] = own_KBND
-        self._canvas_KBND = after_KBND
+                patch = PatchView(before, assignment.rows)
+                self._active(step, step + assignment.stride, patch)
+                after.paint(patch, step)
+        self._canvas = after
 
-    def _active(
-        self, step: int, next_step: int, rows: RowRange, before_KBND: Mapping[int, Tensor]
-    ) -> Mapping[int, Tensor]:
+    def _active(self, step: int, next_step: int, patch: PatchView) -> None:
+        rows = patch.rows
         latent_rows = self._run.geometry.latent_slice(rows)
-        canvas = _Canvas(before_KBND, rows, self._run.geometry.tokens_per_row)
-        x_BCHW = self._x_BCHW[:, :, latent_rows].clone()
-        prediction_BCHW = self._run.predict(x_BCHW, step, rows, canvas, _Silent())
+        x_BCHW, x0_BCHW = self._x_BCHW[:, :, latent_rows].clone(), self._x0_BCHW[:, :, latent_rows].clone()
+        prediction_BCHW = self._run.predict(x_BCHW, step, rows, patch, _Silent(), x0_BCHW=x0_BCHW)
         history = self._history[rows.begin : rows.end]
-        next_x_BCHW, x0_BCHW = self._run.advance(
-            x_BCHW, prediction_BCHW, step, next_step, self._x0_BCHW[:, :, latent_rows].clone(), history
-        )
+        next_x_BCHW, next_x0_BCHW = self._run.advance(x_BCHW, prediction_BCHW, step, next_step, x0_BCHW, history)
         self._x_BCHW[:, :, latent_rows] = next_x_BCHW
-        self._x0_BCHW[:, :, latent_rows] = x0_BCHW
+        self._x0_BCHW[:, :, latent_rows] = next_x0_BCHW
         self._history[rows.begin : rows.end] = [step] * rows.count
-        return canvas.published_KBND

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm_agent.emulation import EmulatedSpeed
-from polyrhythm_agent.ports import ActivationExchange
+from polyrhythm_agent.ports import ActivationExchange, Part
 
 
 class BusyClock(Protocol):
@@ -115,3 +115,13 @@ class UntimedExchange:
         """Stops the clock, then gathers."""
         with self._clock.pause():
             return self._exchange.gather(layer, own_KBND)
+
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        """The same for the rims of the own rows."""
+        with self._clock.pause():
+            return self._exchange.halo(layer, own_BCHW)
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        """The same for moments of the own rows."""
+        with self._clock.pause():
+            return self._exchange.collect(layer, own_MBG)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.ports import ActivationExchange
+from polyrhythm_agent.ports import ActivationExchange, Part
 
 
 def check_speed(speed: float) -> float:
@@ -100,3 +100,13 @@ class EmulatedExchange:
         """Sleeps for the computing before the message, then gathers."""
         with self._speed.pause():
             return self._exchange.gather(layer, own_KBND)
+
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        """The same for the rims of the own rows."""
+        with self._speed.pause():
+            return self._exchange.halo(layer, own_BCHW)
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        """The same for moments of the own rows."""
+        with self._speed.pause():
+            return self._exchange.collect(layer, own_MBG)

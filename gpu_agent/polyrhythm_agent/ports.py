@@ -4,7 +4,7 @@ Denoiser, exchange, governor and checksums never import one another; they meet i
 Protocols. No behaviour here.
 
 Shape letters: B batch (2 with guidance: negative, positive), C latent channels, H W latent height and width,
-N tokens in row-major order, D width of the denoiser, K the pair (key, value).
+N tokens in row-major order, D width of the denoiser, K the pair (key, value), M the pair (mean, variance), G groups.
 """
 
 from __future__ import annotations
@@ -16,10 +16,36 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec
 from polyrhythm.profile import Link
 from polyrhythm.rows import RowRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangedLayer:
+    """One layer of a denoiser that needs something of the rows of others.
+
+    Attributes:
+        kind: what it needs.
+        shrink: latent rows to one row of cells (tokens, or pixels of the layer's feature map).
+        columns: cells of one row.
+        features: of one key or value; channels of a halo; groups of a normalisation.
+        batch: batch elements that are sent.
+        rows_above: halo: rows of cells that a patch needs of the patch above it.
+        rows_below: halo: rows of cells that a patch needs of the patch below it.
+        precise: whether it travels in the state's dtype rather than the activations'.
+    """
+
+    kind: LayerKind
+    shrink: int
+    columns: int
+    features: int
+    batch: int
+    rows_above: int = 0
+    rows_below: int = 0
+    precise: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +54,12 @@ class Geometry:
 
     Attributes:
         row_count: row units of the picture.
-        latent_rows_per_unit: latent rows of one row unit.
+        latent_rows_per_unit: latent rows of one row unit; a multiple of every layer's ``shrink``.
         latent_channels: C.
         latent_height: H of the whole latent.
         latent_width: W of the whole latent.
-        tokens_per_row: tokens of one row unit.
-        width: D, features of one key or value.
-        layers: exchanging layers.
         batch: B of one forward.
+        layers: exchanging layers, in the order in which a forward comes to them.
     """
 
     row_count: int
@@ -43,33 +67,83 @@ class Geometry:
     latent_channels: int
     latent_height: int
     latent_width: int
-    tokens_per_row: int
-    width: int
-    layers: int
     batch: int
+    layers: tuple[ExchangedLayer, ...]
 
     def latent_slice(self, rows: RowRange) -> slice:
         """Latent rows of a range of row units; the last unit may be short."""
-        unit = self.latent_rows_per_unit
-        return slice(rows.begin * unit, min(rows.end * unit, self.latent_height))
+        begin, end = (min(row * self.latent_rows_per_unit, self.latent_height) for row in (rows.begin, rows.end))
+        return slice(begin, end)
+
+    def cell_slice(self, layer: ExchangedLayer, rows: RowRange) -> slice:
+        """Rows of a layer's cells of a range of row units; the last cell of the picture may be short."""
+        latent = self.latent_slice(rows)
+        return slice(latent.start // layer.shrink, -(-latent.stop // layer.shrink))
+
+    @property
+    def resync_after_move(self) -> bool:
+        """Whether the first step after rows have moved must be synchronous; see ``ModelFacts``."""
+        return any(layer.kind is not LayerKind.TOKENS for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What an agent published of its rows.
+
+    Attributes:
+        rows: row units of the sender.
+        step: active step of the sender at which it was computed.
+        tensor: the message.
+    """
+
+    rows: RowRange
+    step: int
+    tensor: Tensor
 
 
 class ActivationExchange(Protocol):
-    """One active step's view of the other agents' rows, handed to the denoiser."""
+    """One active step's view of the other agents' rows, handed to the denoiser.
+
+    Every layer is called once, in ascending order, by the method of its kind. Tensors handed over must not be written
+    to afterwards. All methods raise ``EpochAbortedError`` if the epoch ends while they wait.
+    """
 
     def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
         """Publishes the own rows' keys and values of a layer and returns those of all rows.
 
         Args:
-            layer: index of the exchanging layer, 0 first; called in ascending order, once a layer.
-            own_KBND: ``(2, batch, own tokens, width)``; must not be written to afterwards.
+            layer: index of the exchanging layer, 0 first.
+            own_KBND: ``(2, batch, own tokens, features)``.
 
         Returns:
-            ``(2, batch, all tokens, width)`` in image order: own rows of this step, other rows of the version that
+            ``(2, batch, all tokens, features)`` in image order: own rows of this step, other rows of the version that
             the plan names.
+        """
+        ...
 
-        Raises:
-            EpochAbortedError: the epoch ended while waiting.
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        """Publishes the rims of the own rows and returns those of the neighbours.
+
+        Args:
+            layer: index of the exchanging layer.
+            own_BCHW: ``(batch, features, own rows of cells, columns)``.
+
+        Returns:
+            The ``rows_above`` rows above the own ones and the ``rows_below`` rows below; None where none are needed or
+            the picture ends.
+        """
+        ...
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        """Publishes moments of the own rows and returns those that others have published.
+
+        Args:
+            layer: index of the exchanging layer.
+            own_MBG: ``(2, batch, features)``: mean and (biased) variance of each group.
+
+        Returns:
+            In a synchronous step everybody else's of this step. In a displaced one everybody's as they were before,
+            the own ones of the own active step before among them. Nothing where all rows are the own ones.
         """
         ...
 
@@ -142,7 +216,14 @@ class DenoiserRun(Protocol):
         ...
 
     def predict(
-        self, x_BCHW: Tensor, step: int, rows: RowRange, exchange: ActivationExchange, seam: LayerSeam
+        self,
+        x_BCHW: Tensor,
+        step: int,
+        rows: RowRange,
+        exchange: ActivationExchange,
+        seam: LayerSeam,
+        *,
+        x0_BCHW: Tensor | None = None,
     ) -> Tensor:
         """The model's guided prediction for some rows.
 
@@ -152,6 +233,8 @@ class DenoiserRun(Protocol):
             rows: which row units ``x_BCHW`` holds.
             exchange: other agents' rows.
             seam: hooks around every block.
+            x0_BCHW: the clean patch predicted last, of the same shape. Models that look across the rim of a patch send
+                it along, so that a neighbour can bring the rim to its own noise level; others do not read it.
 
         Returns:
             Prediction of the same shape, state dtype, both guidance halves combined.

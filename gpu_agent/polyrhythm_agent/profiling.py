@@ -17,32 +17,57 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import Profile, Workload
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, LayerSeam
+from polyrhythm_agent.exchange.shapes import message_shape
+from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Part
 
 MEASURE_S = 2.0
 """Rounds over all row counts are begun for so long; at least one is made. All agents of a fleet measure for the same
 time, so each is measured while the others compute too, as in a job."""
+
+PROFILED_STEP = 1
+OTHERS_STEP = 0
+"""Other rows are a step behind, as in a displaced step."""
 
 PROFILE_STEPS = 8
 """Length of the grid while profiling; the cost of a forward does not depend on it."""
 
 
 class RememberedRows:
-    """Stands in for the exchange: other rows' keys and values are zeros that were there before."""
+    """Stands in for the exchange: other rows' activations are there already, at the cost of assembling them."""
 
-    def __init__(self, *, rows: RowRange, row_count: int, tokens_per_row: int) -> None:
-        self._before = rows.begin * tokens_per_row
-        self._after = (row_count - rows.end) * tokens_per_row
+    def __init__(self, *, rows: RowRange, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._others = tuple(
+            other
+            for other in (RowRange(begin=0, end=rows.begin), RowRange(begin=rows.end, end=geometry.row_count))
+            if other.count
+        )
+        self._rows = rows
 
     def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
-        """The own rows between zeros, at the cost of assembling them."""
-        del layer
+        """The own rows between zeros."""
         parts = [own_KBND]
-        if self._before:
-            parts.insert(0, own_KBND.new_zeros((*own_KBND.shape[:2], self._before, own_KBND.shape[3])))
-        if self._after:
-            parts.append(own_KBND.new_zeros((*own_KBND.shape[:2], self._after, own_KBND.shape[3])))
+        for part in self._parts(layer, own_KBND):
+            parts.insert(0 if part.rows.end == self._rows.begin else len(parts), part.tensor)
         return torch.cat(parts, dim=2) if len(parts) > 1 else own_KBND
+
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        """Rims of zeros."""
+        found = {part.rows.end == self._rows.begin: part for part in self._parts(layer, own_BCHW)}
+        return found.get(True), found.get(False)
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        """Moments of rows that are all alike."""
+        return (*self._parts(layer, own_MBG), Part(rows=self._rows, step=OTHERS_STEP, tensor=own_MBG))
+
+    def _parts(self, layer: int, own: Tensor) -> tuple[Part, ...]:
+        spec = self._geometry.layers[layer]
+        found: list[Part] = []
+        for rows in self._others:
+            shape = message_shape(self._geometry, spec, rows, self._rows)
+            if shape is not None:
+                found.append(Part(rows=rows, step=OTHERS_STEP, tensor=own.new_zeros(shape)))
+        return tuple(found)
 
 
 def profile_image(workload: Workload, denoiser: Denoiser) -> ImageSpec:
@@ -143,17 +168,19 @@ class _PatchStep:
         self._run = run
         self._seam = seam
         self._x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(self.rows)]
-        self._exchange = around_exchange(
-            RememberedRows(rows=self.rows, row_count=geometry.row_count, tokens_per_row=geometry.tokens_per_row)
-        )
+        self._exchange = around_exchange(RememberedRows(rows=self.rows, geometry=geometry))
 
     def time_s(self) -> float:
         """Wall seconds of prediction and sampler update."""
         begin_s = time.perf_counter()
-        prediction_BCHW = self._run.predict(self._x_BCHW, 0, self.rows, self._exchange, self._seam)
+        prediction_BCHW = self._run.predict(
+            self._x_BCHW, PROFILED_STEP, self.rows, self._exchange, self._seam, x0_BCHW=self._x_BCHW
+        )
         self._seam.begin_layer("sampler")
         history = (-1,) * self.rows.count
-        next_x_BCHW, _ = self._run.advance(self._x_BCHW, prediction_BCHW, 0, 1, self._x_BCHW, history)
+        next_x_BCHW, _ = self._run.advance(
+            self._x_BCHW, prediction_BCHW, PROFILED_STEP, PROFILED_STEP + 1, self._x_BCHW, history
+        )
         self._seam.end_layer("sampler", next_x_BCHW)
         if next_x_BCHW.is_cuda:
             torch.cuda.synchronize(next_x_BCHW.device)

@@ -195,7 +195,14 @@ class StepLoop:
         x_BCHW = self._x_BCHW[:, :, rows]
         begin_s = self._busy_clock.read_s()
         with self._exchange.step(step) as exchange:
-            prediction_BCHW = self._run.predict(x_BCHW, step, assignment.rows, self._around(exchange), self._seam)
+            prediction_BCHW = self._run.predict(
+                x_BCHW,
+                step,
+                assignment.rows,
+                self._around(exchange),
+                self._seam,
+                x0_BCHW=self._x0_BCHW[:, :, rows],
+            )
         self._seam.begin_layer("sampler")
         next_x_BCHW, x0_BCHW = self._run.advance(
             x_BCHW,

@@ -99,7 +99,7 @@ def make_former(settings: WorkerSettings, relay: RendezvousRelay) -> FormTranspo
 
 
 def make_exchange_opener(
-    device: torch.device, dtype: torch.dtype
+    device: torch.device, denoiser: Denoiser
 ) -> Callable[[Gang, Geometry], AbstractContextManager[Exchange]]:
     """Opens the data plane of an epoch on a formed gang."""
 
@@ -109,7 +109,8 @@ def make_exchange_opener(
             members=gang.members,
             geometry=geometry,
             device=device,
-            activation_dtype=dtype,
+            activation_dtype=denoiser.compute_dtype,
+            state_dtype=denoiser.state_dtype,
         )
 
     return open_exchange
@@ -129,7 +130,7 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
         busy_clock=pace.busy_clock,
         gangs=GangCache(agent=agent, form=make_former(settings, relay), handling_share=pace.handling_share),
         memory=JobMemory(),
-        open_exchange=make_exchange_opener(device, denoiser.compute_dtype),
+        open_exchange=make_exchange_opener(device, denoiser),
         open_rendezvous=relay.open,
         abort_rendezvous=relay.abort,
         tell=channel.send,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
+
 
 class DeviceKind(StrEnum):
     """What an agent computes on."""
@@ -55,9 +57,8 @@ class ModelFacts:
         row_unit_px: pixels of one row unit.
         pixels_max: largest picture.
         token_limit: longest prompt in tokens, end mark included.
-        layers: exchanging layers of the denoiser.
-        exchange_bytes_per_token: sent a token and step by one agent to one peer, all layers, one batch element.
-        token_px: pixels on a side of one token.
+        exchanged: what the layers of the denoiser send, in groups of like ones.
+        token_px: pixels on a side of one token of the whole picture's latent.
         latent_bytes_per_token: bytes of the fp32 latent of one token.
         weights_bytes: of all parts that are loaded.
     """
@@ -75,8 +76,7 @@ class ModelFacts:
     row_unit_px: int
     pixels_max: int
     token_limit: int
-    layers: int
-    exchange_bytes_per_token: int
+    exchanged: tuple[LayerGroup, ...]
     token_px: int
     latent_bytes_per_token: int
     weights_bytes: int
@@ -84,6 +84,19 @@ class ModelFacts:
     def row_count(self, height_px: int) -> int:
         """Row units of an image of this height; the last one may be short."""
         return -(-height_px // self.row_unit_px)
+
+    @property
+    def layers(self) -> int:
+        """Exchanging layers of the denoiser: messages of one version to a neighbour."""
+        return sum(group.layers for group in self.exchanged)
+
+    @property
+    def resync_after_move(self) -> bool:
+        """Whether the first step after rows have moved must be synchronous.
+
+        Only keys and values are sent of all rows; a halo or moments of the old rows say nothing of the new ones.
+        """
+        return any(group.kind is not LayerKind.TOKENS for group in self.exchanged)
 
     def tokens_per_row(self, width_px: int) -> int:
         """Tokens of one row unit of an image of this width."""

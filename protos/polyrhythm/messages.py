@@ -17,7 +17,7 @@ from polyrhythm.plan import Segment
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.reports import BeatReport
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Of the agent-internal protocol; a coordinator refuses agents that speak another."""
 
 # --- commands: coordinator -> daemon -> worker -------------------------------------------------------------------

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm_agent.ports import ActivationExchange
+from polyrhythm_agent.ports import ActivationExchange, Part
 from polyrhythm_agent.step_loop import Exchange
 from tests.gang import GangOptions, load_members, run_gang
 from tests.models import tiny_pixart_folder
@@ -54,6 +54,12 @@ class DropOneExchange:
             all_KBND[:, :, self._tokens] = 0.0
         return all_KBND
 
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        return self._exchange.halo(layer, own_BCHW)
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        return self._exchange.collect(layer, own_MBG)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -79,7 +85,7 @@ def test_dropping_any_one_exchange_is_seen(folder: Path, sampler: Sampler, dtype
     denoisers = load_members(folder, agents, dtype)
     reference_BCHW = run_gang(followed, denoisers, spec)[agents[0]].states[STEPS].x_BCHW
     limit = MARGIN * TOLERANCES[dtype] * max(1.0, float(reference_BCHW.abs().max()))
-    per_row = denoisers[agents[0]].geometry(spec).tokens_per_row
+    per_row = denoisers[agents[0]].geometry(spec).layers[0].columns
     unseen: list[tuple[int, int, str, str, float]] = []
     for step in DROPPED_STEPS[dtype]:
         for layer in range(LAYERS):

@@ -81,6 +81,7 @@ class Bench:
                 geometry=geometry,
                 device=torch.device("cpu"),
                 activation_dtype=denoiser.compute_dtype,
+                state_dtype=denoiser.state_dtype,
             )
 
         relay = RendezvousRelay(send=tell)

@@ -139,7 +139,7 @@ def test_half_precision_keeps_an_fp32_state(folder: Path) -> None:
         run.initial_noise(), 0, RowRange(begin=0, end=run.geometry.row_count), SoloExchange(), OpenSeam()
     )
     assert denoiser.facts.dtype == "bfloat16"
-    assert denoiser.facts.exchange_bytes_per_token == 2 * 3 * 16 * 2
+    assert denoiser.facts.exchanged[0].cell_bytes == 2 * 16 * 2
     assert prediction_BCHW.dtype is torch.float32
     full = started(load_denoiser(folder, model="tiny"), spec)
     exact_BCHW = full.predict(

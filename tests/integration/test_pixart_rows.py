@@ -36,7 +36,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return denoiser.start(spec, denoiser.encode(spec))
 
 
-class Recorder:
+class Recorder(SoloExchange):
     """Holds all rows and remembers what it saw."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Recorder:
         return own_KBND
 
 
-class Remembered:
+class Remembered(SoloExchange):
     """Other rows as a recorder saw them; own rows as they come."""
 
     def __init__(self, recorder: Recorder, begin: int, *, shifted_layer: int | None = None) -> None:
@@ -77,7 +77,7 @@ def test_patches_are_the_whole_picture(run: DenoiserRun, counts: tuple[int, ...]
     whole_BCHW = run.predict(x_BCHW, STEP, whole(run), recorder, OpenSeam())
     parts = []
     for rows in ranges_from_counts(counts):
-        exchange = Remembered(recorder, rows.begin * run.geometry.tokens_per_row)
+        exchange = Remembered(recorder, rows.begin * run.geometry.layers[0].columns)
         own_BCHW = x_BCHW[:, :, run.geometry.latent_slice(rows)]
         parts.append(run.predict(own_BCHW, STEP, rows, exchange, OpenSeam()))
     assert relative_difference(torch.cat(parts, dim=2), whole_BCHW) <= TOLERANCE
@@ -96,7 +96,7 @@ def test_every_layer_reads_the_exchange(run: DenoiserRun, layer: int) -> None:
     whole_BCHW = run.predict(x_BCHW, STEP, whole(run), recorder, OpenSeam())
     wrong_row = Remembered(recorder, 0, shifted_layer=layer)
     # Later layers compare their own rows with the recorded ones, so only the last one may differ unnoticed.
-    if layer < run.geometry.layers - 1:
+    if layer < len(run.geometry.layers) - 1:
         with pytest.raises(AssertionError):
             run.predict(x_BCHW[:, :, :8], STEP, RowRange(begin=0, end=4), wrong_row, OpenSeam())
     else:
@@ -107,9 +107,9 @@ def test_every_layer_reads_the_exchange(run: DenoiserRun, layer: int) -> None:
 def test_keys_and_values_have_the_promised_shape(run: DenoiserRun) -> None:
     size, recorder = run.geometry, Recorder()
     run.predict(run.initial_noise()[:, :, :6], STEP, RowRange(begin=2, end=5), recorder, OpenSeam())
-    assert len(recorder.seen_KBND) == size.layers
-    for own_KBND in recorder.seen_KBND:
-        assert own_KBND.shape == (2, size.batch, 3 * size.tokens_per_row, size.width)
+    assert len(recorder.seen_KBND) == len(size.layers)
+    for layer, own_KBND in zip(size.layers, recorder.seen_KBND, strict=True):
+        assert own_KBND.shape == (2, size.batch, 3 * layer.columns, layer.features)
         assert own_KBND.is_contiguous()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from polyrhythm import explanation, facts, fleet, image, job_events, messages, plan, profile, reports
+from polyrhythm import exchanged_layers, explanation, facts, fleet, image, job_events, messages, plan, profile, reports
 from polyrhythm.errors import FieldViolation
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.rows import RowRange, ranges_from_counts
@@ -123,6 +123,16 @@ devices = st.builds(
     driver=texts,
     emulated_speed=st.none() | st.floats(0, 1),
 )
+layer_groups = st.builds(
+    exchanged_layers.LayerGroup,
+    kind=st.sampled_from(exchanged_layers.LayerKind),
+    layers=positive_int32s,
+    cell_px=positive_int32s,
+    cell_bytes=positive_int64s,
+    rows_above=st.integers(0, 8),
+    rows_below=st.integers(0, 8),
+    guided=st.booleans(),
+)
 models = st.builds(
     facts.ModelFacts,
     model=names,
@@ -138,8 +148,7 @@ models = st.builds(
     row_unit_px=positive_int32s,
     pixels_max=positive_int64s,
     token_limit=positive_int32s,
-    layers=positive_int32s,
-    exchange_bytes_per_token=positive_int64s,
+    exchanged=st.lists(layer_groups, min_size=1, max_size=3).map(tuple),
     token_px=positive_int32s,
     latent_bytes_per_token=positive_int64s,
     weights_bytes=positive_int64s,

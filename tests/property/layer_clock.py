@@ -77,7 +77,8 @@ def _advance(
 def _publish(
     agent: AgentId, step: int, member: Member, beat: Beat, all_reads: frozenset[Read], request: PlanRequest
 ) -> None:
-    size_bytes = request.version_bytes(beat.segment.of(agent).rows) / request.facts.layers
+    rows = beat.segment.of(agent).rows
+    size_bytes = request.version_bytes(rows, rows) / request.facts.layers  # keys and values only: the same to everybody
     receivers = {read.receiver for read in all_reads if read.sender == agent and read.version == step}
     member.wire_free_s = max(member.wire_free_s, member.time_s)
     member.wire_free_s += sum(size_bytes / request.link(agent, receiver).bytes_per_s for receiver in receivers)

@@ -21,6 +21,7 @@ from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
 from polyrhythm_agent.ports import Geometry, Transport
+from tests.layers import token_layers
 from tests.members import run_members
 from tests.strategies import plans
 
@@ -103,10 +104,8 @@ def geometry_of(plan: Plan, *, short_last_unit: bool) -> Geometry:
         latent_channels=1,
         latent_height=2 * plan.row_count - short_last_unit,
         latent_width=3,
-        tokens_per_row=TOKENS_PER_ROW,
-        width=WIDTH,
-        layers=LAYERS,
         batch=BATCH,
+        layers=token_layers(LAYERS, columns=TOKENS_PER_ROW, features=WIDTH, batch=BATCH),
     )
 
 
@@ -132,6 +131,7 @@ class Member:
             geometry=geometry,
             device=torch.device("cpu"),
             activation_dtype=torch.float64,
+            state_dtype=torch.float64,
         )
 
     def run(self) -> int:
@@ -145,7 +145,7 @@ class Member:
                 for step in beat.active_steps(self.agent):
                     self.check_step(step)
                 self.check_boundary(beat)
-                predicted_bytes = self.exchange.predicted_bytes(beat, following, torch.float64)
+                predicted_bytes = self.exchange.predicted_bytes(beat, following)
                 assert self.exchange.sent_bytes - sent_bytes == predicted_bytes
                 previous = beat
         return self.exchange.sent_bytes

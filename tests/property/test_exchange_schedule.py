@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from hypothesis import given
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Exchange, Plan
 from polyrhythm_agent.exchange.schedule import (
-    MessageSizes,
     Read,
     beat_bytes,
     beat_traffic,
@@ -20,9 +20,25 @@ from polyrhythm_agent.exchange.schedule import (
     reads,
     sends,
 )
+from polyrhythm_agent.exchange.shapes import MessageSizes
+from polyrhythm_agent.ports import Geometry
+from tests.layers import convolutional_layers
 from tests.strategies import plans
 
-SIZES = MessageSizes(layers=6, row_bytes=1000, latent_row_bytes=10, latent_rows_per_unit=2, latent_height=1 << 20)
+ROWS_MAX = 1 << 19
+SIZES = MessageSizes(
+    geometry=Geometry(
+        row_count=ROWS_MAX,
+        latent_rows_per_unit=2,
+        latent_channels=1,
+        latent_height=2 * ROWS_MAX,
+        latent_width=5,
+        batch=1,
+        layers=convolutional_layers(columns=5),
+    ),
+    activation_dtype=torch.float32,
+    state_dtype=torch.float64,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,13 +179,14 @@ def test_the_next_beat_decides_only_about_each_members_last_version(plan: Plan) 
 def test_bytes_are_those_of_the_messages(plan: Plan) -> None:
     for agent in plan.agents:
         versions = sum(
-            SIZES.version_bytes(window.beat.segment.of(agent).rows)
+            SIZES.version_bytes(window.beat.segment.of(agent).rows, window.beat.segment.of(reader).rows)
             for window in windows(plan)
-            for source, version, _ in all_sends(plan)
+            for source, version, reader in all_sends(plan)
             if source == agent and window.beat.begin_step <= version < window.beat.end_step
         )
         boundaries = sum(
-            20 * window.beat.segment.of(agent).rows.count * (len(plan.agents) - 1) for window in windows(plan)
+            2 * (2 * 5 * 8) * window.beat.segment.of(agent).rows.count * (len(plan.agents) - 1)
+            for window in windows(plan)
         )
         assert plan_bytes(plan, agent, SIZES) == versions + boundaries
         for window in windows(plan):

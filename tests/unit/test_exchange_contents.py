@@ -12,6 +12,7 @@ from polyrhythm.plan import Exchange, Plan
 from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.ports import Geometry
+from tests.layers import token_layers
 from tests.members import run_members
 from tests.plans import plan, segment
 
@@ -27,10 +28,8 @@ def geometry(row_count: int) -> Geometry:
         latent_channels=1,
         latent_height=2 * row_count,
         latent_width=1,
-        tokens_per_row=TOKENS_PER_ROW,
-        width=WIDTH,
-        layers=LAYERS,
         batch=1,
+        layers=token_layers(LAYERS, columns=TOKENS_PER_ROW, features=WIDTH, batch=1),
     )
 
 
@@ -47,6 +46,7 @@ class Member:
             geometry=geometry(followed.row_count),
             device=torch.device("cpu"),
             activation_dtype=torch.float32,
+            state_dtype=torch.float32,
         )
 
     def begin(self, index: int) -> None:

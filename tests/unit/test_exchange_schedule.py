@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Beat, Exchange, Segment
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.exchange.schedule import MessageSizes, Read, Send, beat_traffic, readers, reads, sends
+from polyrhythm_agent.exchange.schedule import Read, Send, beat_traffic, readers, reads, sends
+from polyrhythm_agent.exchange.shapes import MessageSizes
+from polyrhythm_agent.ports import Geometry
+from tests.layers import token_layers
 
 FAST, SLOW, IDLE = AgentId("fast"), AgentId("slow"), AgentId("idle")
 
@@ -91,8 +95,18 @@ def test_a_displaced_beat_at_the_start_of_an_epoch_is_refused() -> None:
 
 
 def test_the_last_unit_of_an_image_may_be_short() -> None:
-    sizes = MessageSizes(layers=2, row_bytes=100, latent_row_bytes=10, latent_rows_per_unit=2, latent_height=15)
-    assert sizes.boundary_bytes(RowRange(begin=6, end=8)) == 30
-    assert sizes.boundary_bytes(RowRange(begin=0, end=6)) == 120
+    geometry = Geometry(
+        row_count=8,
+        latent_rows_per_unit=2,
+        latent_channels=1,
+        latent_height=15,
+        latent_width=5,
+        batch=1,
+        layers=token_layers(2, columns=5, features=3, batch=1),
+    )
+    sizes = MessageSizes(geometry=geometry, activation_dtype=torch.float16, state_dtype=torch.float32)
+    rest = RowRange(begin=0, end=6)
+    assert sizes.boundary_bytes(RowRange(begin=6, end=8)) == 2 * 3 * 5 * 4
+    assert sizes.boundary_bytes(rest) == 2 * 12 * 5 * 4
     assert sizes.boundary_bytes(RowRange(begin=8, end=8)) == 0
-    assert sizes.version_bytes(RowRange(begin=6, end=8)) == 400
+    assert sizes.version_bytes(RowRange(begin=6, end=8), rest) == 2 * (2 * 2 * 5 * 3 * 2)

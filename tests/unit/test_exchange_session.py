@@ -18,6 +18,7 @@ from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, Tran
 from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.ports import Geometry
+from tests.layers import token_layers
 from tests.members import run_members
 
 AGENTS = (AgentId("ash"), AgentId("birch"))
@@ -27,10 +28,8 @@ GEOMETRY = Geometry(
     latent_channels=1,
     latent_height=7,
     latent_width=2,
-    tokens_per_row=3,
-    width=5,
-    layers=2,
     batch=1,
+    layers=token_layers(2, columns=3, features=5, batch=1),
 )
 OWN_KBND = torch.ones(2, 1, 6, 5)
 
@@ -50,6 +49,7 @@ def open_exchange(transport: InProcessTransport, dtype: torch.dtype = torch.floa
         geometry=GEOMETRY,
         device=torch.device("cpu"),
         activation_dtype=dtype,
+        state_dtype=torch.float32,
     )
 
 
@@ -58,7 +58,7 @@ def run_beat(exchange: GangExchange, previous: Beat | None, beat: Beat, followin
     exchange.begin_beat(previous, beat, following)
     seen_KBND = OWN_KBND
     with exchange.step(beat.begin_step) as step:
-        for layer in range(GEOMETRY.layers):
+        for layer in range(len(GEOMETRY.layers)):
             seen_KBND = step.gather(layer, OWN_KBND)
     x_BCHW = torch.zeros(1, 1, 7, 2)
     exchange.gather_boundary((x_BCHW, x_BCHW.clone()))
@@ -95,7 +95,7 @@ def test_keys_and_values_travel_in_the_gangs_type_and_are_read_in_the_own() -> N
         with open_exchange(network.transport(rank), torch.bfloat16) as exchange:
             exchange.begin_beat(None, BEATS[0], None)
             with exchange.step(0) as step:
-                gathered = [step.gather(layer, OWN_KBND * (1 + 2**-20)) for layer in range(GEOMETRY.layers)]
+                gathered = [step.gather(layer, OWN_KBND * (1 + 2**-20)) for layer in range(len(GEOMETRY.layers))]
             exchange.gather_boundary((torch.zeros(1, 1, 7, 2),))
             return gathered[-1]
 
@@ -241,7 +241,7 @@ def test_steps_and_layers_must_be_those_of_the_plan(exchange: GangExchange) -> N
         pass
     with pytest.raises(ValueError, match="layer 1"), exchange.step(0) as step:
         step.gather(1, OWN_KBND)
-    with pytest.raises(ValueError, match=r"\(2, 1, 6, 5\) was due"), exchange.step(0) as step:
+    with pytest.raises(ValueError, match=r"layer 0 \(tokens\) of shape \(2, 1, 6, 5\) was due"), exchange.step(0) as step:
         step.gather(0, OWN_KBND[:, :, :3])
 
 
@@ -253,4 +253,5 @@ def test_members_and_transport_must_agree() -> None:
             geometry=GEOMETRY,
             device=torch.device("cpu"),
             activation_dtype=torch.float32,
+            state_dtype=torch.float32,
         )

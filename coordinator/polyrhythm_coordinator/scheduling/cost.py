@@ -35,7 +35,6 @@ from polyrhythm.explanation import AgentPrediction, Prediction
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan, Segment
 from polyrhythm.profile import Profile
-from polyrhythm.rows import RowRange
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
 
@@ -107,15 +106,22 @@ class GangCost:
         forward_s_AK = fixed_s_A[:, None] * (rows_AK > 0) + per_row_s_A[:, None] * rows_AK
         return forward_s_AK / np.array(strides)[:, None]
 
-    def wire_s_A(self, strides: tuple[int, ...], working_A: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Seconds a fine step that one row of each member occupies its wire, sent to all who have rows.
+    def wire_s_AK(
+        self, rows_AK: NDArray[np.int64], strides: tuple[int, ...], working_A: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Seconds a fine step that the rows of each member occupy its wire, sent to all who have rows.
 
         Of strides that divide each other, peer ``j`` reads one version of ``i`` every ``max(s_i, s_j)`` fine steps.
         """
         strides_A = np.array(strides)
         versions_AA = working_A / np.maximum(strides_A[:, None], strides_A)
-        row_bytes = self.request.version_bytes(RowRange(begin=0, end=1))
-        return row_bytes * (self.seconds_per_byte_AA * versions_AA).sum(axis=1)
+        byte_s_A = (self.seconds_per_byte_AA * versions_AA).sum(axis=1)
+        return byte_s_A[:, None] * (self.request.row_bytes * rows_AK + self._fixed_bytes(working_A) * (rows_AK > 0))
+
+    def _fixed_bytes(self, working_A: NDArray[np.bool_]) -> float:
+        """Bytes of a version to one peer that do not grow with its rows; which peers are neighbours is left open."""
+        peers = max(1, int(working_A.sum()) - 1)
+        return self.request.moments_bytes + self.request.rims_bytes / peers
 
     def handling_s_AK(
         self, rows_AK: NDArray[np.int64], strides: tuple[int, ...], working_A: NDArray[np.bool_]
@@ -132,10 +138,12 @@ class GangCost:
         strides_A = np.array(strides)
         versions_AA = np.outer(working_A, working_A) / np.maximum(strides_A[:, None], strides_A)
         message_s_AA, byte_s_AA = self._handling_s_AA
-        messages_s_A = 2 * self.request.facts.layers * (versions_AA * message_s_AA).sum(axis=1)
-        row_s_A = self.request.version_bytes(RowRange(begin=0, end=1)) * (versions_AA * byte_s_AA).sum(axis=1)
-        others_AK = (self.request.row_count - rows_AK) / max(1, np.count_nonzero(working_A) - 1)
-        return messages_s_A[:, None] + row_s_A[:, None] * (rows_AK + others_AK)
+        peers = max(1, int(working_A.sum()) - 1)
+        byte_s_A = (versions_AA * byte_s_AA).sum(axis=1)
+        fixed_s_A = 2 * self.request.messages(peers) * (versions_AA * message_s_AA).sum(axis=1)
+        fixed_s_A += 2 * self._fixed_bytes(working_A) * byte_s_A
+        others_AK = (self.request.row_count - rows_AK) / peers
+        return fixed_s_A[:, None] + self.request.row_bytes * byte_s_A[:, None] * (rows_AK + others_AK)
 
     def step_costs(self, strides: tuple[int, ...]) -> StepCosts:
         """Seconds a fine step of each member for 1, 2, ... rows, everybody taking part."""
@@ -143,7 +151,7 @@ class GangCost:
         rows_AR = np.tile(np.arange(1, self.request.row_count + 1), (members, 1))
         compute_s_AR = self.compute_s_AK(rows_AR, strides)
         working_A = np.ones(members, dtype=np.bool_)
-        wire_s_AR = self.wire_s_A(strides, working_A)[:, None] * rows_AR
+        wire_s_AR = self.wire_s_AK(rows_AR, strides, working_A)
         handling_s_AR = self.handling_s_AK(rows_AR, strides, working_A)
         return StepCosts(
             alone_s_AR=np.maximum(compute_s_AR, wire_s_AR),
@@ -158,7 +166,7 @@ class GangCost:
         compute_s_A = self.compute_s_AK(rows_A[:, None], strides)[:, 0]
         if np.count_nonzero(working_A) == 1:
             return float(compute_s_A.max())
-        wire_s_A = rows_A * self.wire_s_A(strides, working_A)
+        wire_s_A = self.wire_s_AK(rows_A[:, None], strides, working_A)[:, 0]
         unhindered_s = max(float(compute_s_A.max()), float(wire_s_A.max()))
         match exchange:
             case Exchange.DISPLACED:

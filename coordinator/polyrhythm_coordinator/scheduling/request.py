@@ -5,11 +5,12 @@ Everything is an argument: the planner reads no clock, no fleet and no file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from polyrhythm.errors import NoAgentsError
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
@@ -99,9 +100,58 @@ class PlanRequest:
         height_px = min(rows.end * self.facts.row_unit_px, self.image.height_px) - rows.begin * self.facts.row_unit_px
         return (self.image.width_px // self.facts.token_px) * (max(0, height_px) // self.facts.token_px)
 
-    def version_bytes(self, rows: RowRange) -> int:
-        """Bytes of one version of a row range's activations, all layers, to one peer."""
-        return self.tokens(rows) * self.facts.exchange_bytes_per_token * self.batch
+    def version_bytes(self, rows: RowRange, reader_rows: RowRange) -> int:
+        """Bytes of one version of a row range's activations, all layers, to the owner of another."""
+        return sum(self._group_bytes(group, rows, reader_rows) for group in self.facts.exchanged)
+
+    @property
+    def row_bytes(self) -> int:
+        """What one whole row unit adds to a version."""
+        unit = RowRange(begin=0, end=1)
+        return sum(self._group_bytes(group, unit, unit) for group in self._groups(LayerKind.TOKENS))
+
+    @property
+    def moments_bytes(self) -> int:
+        """What a version has to every peer whatever its rows are."""
+        unit = RowRange(begin=0, end=1)
+        return sum(self._group_bytes(group, unit, unit) for group in self._groups(LayerKind.MOMENTS))
+
+    @property
+    def rims_bytes(self) -> int:
+        """What a version has to the neighbours on both sides together."""
+        upper, lower = RowRange(begin=0, end=1), RowRange(begin=1, end=2)
+        pairs = ((upper, lower), (lower, upper))
+        return sum(self._group_bytes(group, *pair) for group in self._groups(LayerKind.HALO) for pair in pairs)
+
+    def messages(self, peers: int) -> float:
+        """Messages of one version to one of so many peers, on average: halos go to two neighbours at most."""
+        halos = sum(group.layers for group in self._groups(LayerKind.HALO))
+        return self.facts.layers - halos + halos * min(1.0, 2.0 / peers)
+
+    def _groups(self, kind: LayerKind) -> Iterator[LayerGroup]:
+        return (group for group in self.facts.exchanged if group.kind is kind)
+
+    def _group_bytes(self, group: LayerGroup, rows: RowRange, reader_rows: RowRange) -> int:
+        batch = self.batch if group.guided else 1
+        return group.layers * batch * group.cell_bytes * self._cells(group, rows, reader_rows)
+
+    def _cells(self, group: LayerGroup, rows: RowRange, reader_rows: RowRange) -> int:
+        if not rows.count:
+            return 0
+        if group.kind is LayerKind.MOMENTS:
+            return 1
+        columns = group.cells(self.image.width_px)
+        if group.kind is LayerKind.TOKENS:
+            unit_px = self.facts.row_unit_px
+            return columns * (
+                group.cells(min(rows.end * unit_px, self.image.height_px)) - group.cells(rows.begin * unit_px)
+            )
+        if rows.count and reader_rows.count:
+            if rows.end == reader_rows.begin:
+                return columns * group.rows_above
+            if reader_rows.end == rows.begin:
+                return columns * group.rows_below
+        return 0
 
     def boundary_bytes(self, rows: RowRange) -> int:
         """Bytes of x and x0 of a row range, to one peer."""

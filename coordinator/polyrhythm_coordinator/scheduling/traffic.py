@@ -41,7 +41,8 @@ def sent_bytes(plan: Plan, request: PlanRequest) -> dict[AgentId, int]:
             for receiver in plan.agents:
                 if receiver != sender and rows.count:
                     versions = len(versions_sent(beat, following, sender, receiver))
-                    total[sender] += versions * request.version_bytes(rows) + request.boundary_bytes(rows)
+                    version_bytes = request.version_bytes(rows, beat.segment.of(receiver).rows)
+                    total[sender] += versions * version_bytes + request.boundary_bytes(rows)
     return total
 
 

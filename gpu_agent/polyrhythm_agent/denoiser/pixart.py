@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL, PixArtTransformer2DModel
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import Tensor
 
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec, check_image
 from polyrhythm.rows import RowRange
@@ -25,7 +26,7 @@ from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
 from polyrhythm_agent.denoiser.sampling import ModelSampling, PictureSampling
 from polyrhythm_agent.denoiser.text import T5Text
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.ports import ActivationExchange, Geometry, LayerSeam
+from polyrhythm_agent.ports import ActivationExchange, ExchangedLayer, Geometry, LayerSeam
 
 FAMILY = "pixart"
 DEFAULT_STEPS = 20
@@ -88,10 +89,17 @@ class PixArtDenoiser:
             latent_channels=config["in_channels"],
             latent_height=height,
             latent_width=width,
-            tokens_per_row=width // patch,
-            width=self._parts.transformer.inner_dim,
-            layers=len(self._parts.transformer.transformer_blocks),
             batch=_batch(image),
+            layers=(
+                ExchangedLayer(
+                    kind=LayerKind.TOKENS,
+                    shrink=patch,
+                    columns=width // patch,
+                    features=self._parts.transformer.inner_dim,
+                    batch=_batch(image),
+                ),
+            )
+            * len(self._parts.transformer.transformer_blocks),
         )
 
     def count_tokens(self, text: str) -> int:
@@ -177,7 +185,8 @@ class PixArtRun:
         self._state_dtype = state_dtype
         self._timestep_M = torch.tensor(sampling.grid.timesteps, device=transformer.device)
         self._size_condition = _size_condition(transformer, image)
-        self._block_names = tuple(f"block.{index}" for index in range(geometry.layers))
+        self._tokens_per_row = geometry.layers[0].columns
+        self._block_names = tuple(f"block.{index}" for index in range(len(geometry.layers)))
 
     def initial_noise(self) -> Tensor:
         """``(1, C, H, W)``; drawn in fp32 on the CPU whatever the device and the state dtype are."""
@@ -190,9 +199,17 @@ class PixArtRun:
 
     @torch.inference_mode()
     def predict(
-        self, x_BCHW: Tensor, step: int, rows: RowRange, exchange: ActivationExchange, seam: LayerSeam
+        self,
+        x_BCHW: Tensor,
+        step: int,
+        rows: RowRange,
+        exchange: ActivationExchange,
+        seam: LayerSeam,
+        *,
+        x0_BCHW: Tensor | None = None,
     ) -> Tensor:
         """The guided prediction for some rows; layers of the seam are ``embed``, ``block.0`` .. and ``head``."""
+        del x0_BCHW  # attention looks at all rows through keys and values only
         patch = PatchContext(exchange=exchange, text=self._text)
         seam.begin_layer("embed")
         tokens_BND = self._embed_rows(x_BCHW, rows)
@@ -220,7 +237,7 @@ class PixArtRun:
 
     def _embed_rows(self, x_BCHW: Tensor, rows: RowRange) -> Tensor:
         embedding = self._transformer.pos_embed
-        per_row = self.geometry.tokens_per_row
+        per_row = self._tokens_per_row
         own_BCHW = x_BCHW.to(self._transformer.dtype).expand(self.geometry.batch, -1, -1, -1)
         tokens_BND = embedding.proj(own_BCHW).flatten(2).transpose(1, 2)
         position_ND = self._position_AD[rows.begin * per_row : rows.end * per_row]
@@ -240,7 +257,7 @@ class PixArtRun:
         shift_B1D, scale_B1D = (transformer.scale_shift_table[None] + timestep_BD[:, None]).chunk(2, dim=1)
         tokens_BND = transformer.norm_out(tokens_BND) * (1 + scale_B1D) + shift_B1D
         cells_BHWPPC = transformer.proj_out(tokens_BND).reshape(
-            -1, rows.count, self.geometry.tokens_per_row, patch, patch, transformer.out_channels
+            -1, rows.count, self._tokens_per_row, patch, patch, transformer.out_channels
         )
         # A learned sigma is the second half of the channels; no sampler here reads it.
         cells_BHWPPC = cells_BHWPPC[..., : self.geometry.latent_channels]
@@ -261,11 +278,11 @@ def _batch(image: ImageSpec) -> int:
 def _position_embedding(transformer: PixArtTransformer2DModel, geometry: Geometry) -> Tensor:
     """``(A, D)`` of the whole picture, as ``PatchEmbed`` makes it from a whole latent."""
     embedding = transformer.pos_embed
-    rows, columns = geometry.row_count, geometry.tokens_per_row
+    rows, columns = geometry.row_count, geometry.layers[0].columns
     if (embedding.height, embedding.width) == (rows, columns):
         return embedding.get_buffer("pos_embed")[0]
     return get_2d_sincos_pos_embed(
-        geometry.width,
+        geometry.layers[0].features,
         (rows, columns),
         base_size=embedding.base_size,
         interpolation_scale=embedding.interpolation_scale,
@@ -297,7 +314,6 @@ def _facts(model: str, parts: PixArtParts) -> ModelFacts:
     transformer, scale = parts.transformer, latent_scale(parts.vae)
     patch, channels = transformer.config["patch_size"], transformer.config["in_channels"]
     side_px = transformer.config["sample_size"] * scale
-    layers = len(transformer.transformer_blocks)
     modules = (transformer, parts.vae, parts.text.encoder)
     return ModelFacts(
         model=model,
@@ -313,8 +329,14 @@ def _facts(model: str, parts: PixArtParts) -> ModelFacts:
         row_unit_px=patch * scale,
         pixels_max=PIXELS_MAX_OF_TRAINED * side_px**2,
         token_limit=parts.text.token_limit,
-        layers=layers,
-        exchange_bytes_per_token=2 * layers * transformer.inner_dim * transformer.dtype.itemsize,
+        exchanged=(
+            LayerGroup(
+                kind=LayerKind.TOKENS,
+                layers=len(transformer.transformer_blocks),
+                cell_px=patch * scale,
+                cell_bytes=2 * transformer.inner_dim * transformer.dtype.itemsize,
+            ),
+        ),
         token_px=patch * scale,
         latent_bytes_per_token=channels * patch**2 * torch.float32.itemsize,
         weights_bytes=sum(t.nbytes for m in modules for t in (*m.parameters(), *m.buffers())),

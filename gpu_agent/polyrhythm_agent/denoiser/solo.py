@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from polyrhythm_agent.ports import LayerSeam
+from polyrhythm_agent.ports import LayerSeam, Part
 
 
 class SoloExchange:
@@ -17,6 +17,16 @@ class SoloExchange:
         """The own rows are all rows."""
         del layer
         return own_KBND
+
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        """The picture ends on both sides."""
+        del layer, own_BCHW
+        return None, None
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        """Nobody else has rows."""
+        del layer, own_MBG
+        return ()
 
 
 class OpenSeam:

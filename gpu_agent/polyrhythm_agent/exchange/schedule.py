@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Beat, Exchange, Plan
@@ -109,7 +110,8 @@ def sends(beat: Beat, following: Beat | None, agent: AgentId) -> tuple[Send, ...
 def message_order(beat: Beat, following: Beat | None, source: AgentId, destination: AgentId) -> tuple[int, ...]:
     """Versions that one member sends to another in a beat, in the order of their messages.
 
-    Each is one message a layer, in layer order. The message of the boundary follows, if the source holds rows.
+    Each is at most one message a layer, in layer order: halos go to neighbours only. The message of the boundary
+    follows, if the source holds rows.
     """
     return tuple(sorted(version for owner, version in readers(beat, following, destination) if owner == source))
 
@@ -172,50 +174,33 @@ def beat_traffic(previous: Beat | None, beat: Beat, following: Beat | None, agen
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageSizes:
-    """Bytes of the two kinds of messages of a beat.
+class Sizes(Protocol):
+    """Bytes of the two kinds of messages of a beat."""
 
-    Attributes:
-        layers: messages of one version.
-        row_bytes: keys and values of one row unit in one layer, whole batch.
-        latent_row_bytes: x and x0 of one latent row.
-        latent_rows_per_unit: latent rows of one row unit.
-        latent_height: latent rows of the whole image; the last unit may be short.
-    """
-
-    layers: int
-    row_bytes: int
-    latent_row_bytes: int
-    latent_rows_per_unit: int
-    latent_height: int
-
-    def version_bytes(self, rows: RowRange) -> int:
-        """All layers of one version."""
-        return self.layers * self.row_bytes * rows.count
+    def version_bytes(self, rows: RowRange, reader_rows: RowRange) -> int:
+        """All layers of one version, from the owner of some rows to the owner of others."""
+        ...
 
     def boundary_bytes(self, rows: RowRange) -> int:
         """The message of one boundary."""
-        unit = self.latent_rows_per_unit
-        begin, end = (min(row * unit, self.latent_height) for row in (rows.begin, rows.end))
-        return self.latent_row_bytes * (end - begin)
+        ...
 
 
-def pair_bytes(beat: Beat, following: Beat | None, source: AgentId, destination: AgentId, sizes: MessageSizes) -> int:
+def pair_bytes(beat: Beat, following: Beat | None, source: AgentId, destination: AgentId, sizes: Sizes) -> int:
     """Bytes that one member sends to another in a beat, its boundary included."""
     if source == destination:
         return 0
-    rows = beat.segment.of(source).rows
+    rows, reader_rows = beat.segment.of(source).rows, beat.segment.of(destination).rows
     versions = message_order(beat, following, source, destination)
-    return len(versions) * sizes.version_bytes(rows) + sizes.boundary_bytes(rows)
+    return len(versions) * sizes.version_bytes(rows, reader_rows) + sizes.boundary_bytes(rows)
 
 
-def beat_bytes(beat: Beat, following: Beat | None, source: AgentId, sizes: MessageSizes) -> int:
+def beat_bytes(beat: Beat, following: Beat | None, source: AgentId, sizes: Sizes) -> int:
     """Bytes that one member sends to all others in a beat, its boundary included."""
     return sum(pair_bytes(beat, following, source, peer, sizes) for peer in beat.segment.agents)
 
 
-def plan_bytes(plan: Plan, source: AgentId, sizes: MessageSizes) -> int:
+def plan_bytes(plan: Plan, source: AgentId, sizes: Sizes) -> int:
     """Bytes that one member sends over all beats of a plan that is followed to its end."""
     beats: tuple[Beat | None, ...] = (*plan.beats(), None)
     return sum(beat_bytes(beat, following, source, sizes) for beat, following in pairwise(beats) if beat is not None)

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat
+from polyrhythm.plan import Beat, Exchange
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
-from polyrhythm_agent.exchange.schedule import BeatTraffic, MessageSizes, beat_bytes, beat_traffic
-from polyrhythm_agent.exchange.step_exchange import StepExchange, StepPlan, kv_shape
-from polyrhythm_agent.exchange.wires import Activation, BoundaryRows, Named, Wires
-from polyrhythm_agent.ports import Geometry, Transport
+from polyrhythm_agent.exchange.schedule import BeatTraffic, beat_bytes, beat_traffic
+from polyrhythm_agent.exchange.shapes import MessageSizes, message_shape
+from polyrhythm_agent.exchange.step_exchange import StepExchange, StepPlan
+from polyrhythm_agent.exchange.wires import Activation, BoundaryRows, Key, Named, Wires
+from polyrhythm_agent.ports import Geometry, Part, Transport
 
 
 class GangExchange:
@@ -32,8 +33,9 @@ class GangExchange:
         transport: formed among the members, with no message under way.
         members: agents in rank order.
         geometry: of the picture.
-        device: where keys and values live.
-        activation_dtype: keys and values are sent in it.
+        device: where activations live.
+        activation_dtype: activations are sent in it.
+        state_dtype: x and x0 are sent in it, and what a layer wants precise.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class GangExchange:
         geometry: Geometry,
         device: torch.device,
         activation_dtype: torch.dtype,
+        state_dtype: torch.dtype,
     ) -> None:
         if len(members) != transport.size:
             raise ValueError(f"{len(members)} members on a transport of {transport.size}")
@@ -52,12 +55,13 @@ class GangExchange:
         self._ranks = {member: rank for rank, member in enumerate(members)}
         self._geometry = geometry
         self._device = device
-        self._activation_dtype = activation_dtype
+        self._sizes = MessageSizes(geometry=geometry, activation_dtype=activation_dtype, state_dtype=state_dtype)
         self._beat: Beat | None = None
         self._promised: Beat | None = None
         self._traffic: BeatTraffic | None = None
         self._last_reads: dict[tuple[AgentId, int], int] = {}
         self._broadcasts = 0
+        self._own_moments: dict[int, Part] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -122,10 +126,12 @@ class GangExchange:
             following: the beat after it; None at the end of the plan.
 
         Raises:
-            ValueError: the beats are not those that were announced before, or read versions from before the epoch.
+            ValueError: the beats are not those that were announced before, or read versions from before the epoch, or
+                of other rows though the model exchanges more than keys and values.
         """
         if previous != self._beat or (self._beat is not None and current != self._promised):
             raise ValueError(f"the beat at step {current.begin_step} is not the one announced before")
+        self._check_move(previous, current)
         kept = {version: step for version, step in self._last_reads.items() if step >= current.begin_step}
         self._traffic = beat_traffic(previous, current, following, self._agent)
         self._last_reads = kept | dict(self._traffic.last_reads)
@@ -148,15 +154,17 @@ class GangExchange:
             step=step,
             rows=beat.segment.of(self._agent).rows,
             reads=traffic.reads[step],
-            destinations=[self._ranks[peer] for peer in traffic.destinations.get(step, ())],
+            destinations=traffic.destinations.get(step, ()),
             kept=(self._agent, step) in traffic.last_reads,
             last_reads=self._last_reads,
             ranks=self._ranks,
+            rows_of={assignment.agent: assignment.rows for assignment in beat.segment.assignments},
+            own_moments=self._own_moments,
         )
-        exchange = StepExchange(plan, wires=self._wires, geometry=self._geometry, dtype=self._activation_dtype)
+        exchange = StepExchange(plan, wires=self._wires, sizes=self._sizes)
         yield exchange
-        if exchange.layers_done != self._geometry.layers:
-            raise ValueError(f"step {step} exchanged {exchange.layers_done} of {self._geometry.layers} layers")
+        if exchange.layers_done != len(self._geometry.layers):
+            raise ValueError(f"step {step} exchanged {exchange.layers_done} of {len(self._geometry.layers)} layers")
 
     def gather_boundary(self, states_BCHW: Sequence[Tensor]) -> None:
         """Fills in the other members' rows of whole latents, in place.
@@ -194,17 +202,9 @@ class GangExchange:
         """
         return self._wires.gather_record(record)
 
-    def predicted_bytes(self, beat: Beat, following: Beat | None, state_dtype: torch.dtype) -> int:
+    def predicted_bytes(self, beat: Beat, following: Beat | None) -> int:
         """What ``sent_bytes`` grows by in a beat, its boundary of x and x0 included."""
-        geometry = self._geometry
-        sizes = MessageSizes(
-            layers=geometry.layers,
-            row_bytes=2 * geometry.batch * geometry.tokens_per_row * geometry.width * self._activation_dtype.itemsize,
-            latent_row_bytes=2 * geometry.latent_channels * geometry.latent_width * state_dtype.itemsize,
-            latent_rows_per_unit=geometry.latent_rows_per_unit,
-            latent_height=geometry.latent_height,
-        )
-        return beat_bytes(beat, following, self._agent, sizes)
+        return beat_bytes(beat, following, self._agent, self._sizes)
 
     def close(self) -> None:
         """Ends the epoch at a boundary: waits until every message is delivered and the transport is free again.
@@ -227,19 +227,22 @@ class GangExchange:
             raise ValueError("no beat has begun")
         return self._beat, self._traffic
 
-    def _expect_versions(self, peer: AgentId, versions: Sequence[int]) -> None:
-        if not versions:
+    def _check_move(self, previous: Beat | None, current: Beat) -> None:
+        if previous is None or current.segment.exchange is Exchange.SYNCHRONOUS:
             return
-        source = self._ranks[peer]
-        shape = kv_shape(self._geometry, self._current()[0].segment.of(peer).rows)
-        self._wires.expect(
-            source,
-            [
-                (
-                    Activation(source, version, layer),
-                    torch.empty(shape, dtype=self._activation_dtype, device=self._device),
-                )
-                for version in versions
-                for layer in range(self._geometry.layers)
-            ],
-        )
+        moved = [a.rows for a in current.segment.assignments] != [a.rows for a in previous.segment.assignments]
+        if moved and self._geometry.resync_after_move:
+            raise ValueError(f"rows move at step {current.begin_step}, which must be synchronous for this model")
+
+    def _expect_versions(self, peer: AgentId, versions: Sequence[int]) -> None:
+        segment, source = self._current()[0].segment, self._ranks[peer]
+        rows, reader_rows = segment.of(peer).rows, segment.of(self._agent).rows
+        expected: list[tuple[Key, Tensor]] = []
+        for version in versions:
+            for layer, spec in enumerate(self._geometry.layers):
+                shape = message_shape(self._geometry, spec, rows, reader_rows)
+                if shape is not None:
+                    buffer = torch.empty(shape, dtype=self._sizes.dtype(spec), device=self._device)
+                    expected.append((Activation(source, version, layer), buffer))
+        if expected:
+            self._wires.expect(source, expected)

@@ -1,6 +1,7 @@
-"""Keys and values of all rows as one active step sees them: own ones fresh, others of the versions in the plan.
+"""Other agents' rows as one active step sees them: of the versions that the plan names, layer by layer.
 
-Shape letters: K key and value, B batch, N tokens, D width.
+Shape letters: K key and value, B batch, N tokens, D width, C channels, H W rows and columns of cells, M mean and
+variance, G groups.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.ids import AgentId
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.exchange.schedule import Read
+from polyrhythm_agent.exchange.shapes import MessageSizes, message_shape, rim_rows
 from polyrhythm_agent.exchange.wires import Activation, Wires
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.ports import ExchangedLayer, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,81 +30,127 @@ class StepPlan:
         step: its active step, and the version that it computes.
         rows: its rows.
         reads: all rows of the image, in row order.
-        destinations: ranks that the version goes to.
+        destinations: members that the version goes to.
         kept: whether a later step of this member reads its own version.
         last_reads: the step after which each version that this member holds goes.
         ranks: of all members.
+        rows_of: of all members.
+        own_moments: by layer, those that this member published last for these rows.
     """
 
     agent: AgentId
     step: int
     rows: RowRange
     reads: Sequence[Read]
-    destinations: Sequence[int]
+    destinations: Sequence[AgentId]
     kept: bool
     last_reads: Mapping[tuple[AgentId, int], int]
     ranks: Mapping[AgentId, int]
+    rows_of: Mapping[AgentId, RowRange]
+    own_moments: dict[int, Part]
 
 
 class StepExchange:
-    """One active step; implements the port ``ActivationExchange``."""
+    """One active step; implements the port ``ActivationExchange``.
 
-    def __init__(self, plan: StepPlan, *, wires: Wires, geometry: Geometry, dtype: torch.dtype) -> None:
+    All methods raise ``EpochAbortedError`` or ``TransportError`` if the epoch ends, and ``ValueError`` if layers come
+    out of order, by the wrong method, or with a tensor that is not of the own rows.
+    """
+
+    def __init__(self, plan: StepPlan, *, wires: Wires, sizes: MessageSizes) -> None:
         self._plan = plan
         self._wires = wires
-        self._geometry = geometry
-        self._dtype = dtype
+        self._sizes = sizes
+        self._geometry = sizes.geometry
         self._layers_done = 0
 
     @property
     def layers_done(self) -> int:
-        """Layers gathered so far."""
+        """Layers exchanged so far."""
         return self._layers_done
 
     def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
-        """Publishes the own rows of a layer and returns all rows in image order; see the port.
-
-        Raises:
-            EpochAbortedError: the epoch was aborted.
-            TransportError: a peer is gone or the transport was aborted.
-            ValueError: layers come out of order, or the tensor is not of the own rows.
-        """
-        expected = kv_shape(self._geometry, self._plan.rows)
-        if layer != self._layers_done or own_KBND.shape != expected:
-            raise ValueError(
-                f"layer {layer} of shape {tuple(own_KBND.shape)} came where layer {self._layers_done} of shape "
-                f"{expected} was due"
-            )
-        self._layers_done += 1
-        self._publish(layer, own_KBND)
+        """Publishes the own rows of a layer and returns all rows in image order; see the port."""
+        spec = self._next_layer(layer, LayerKind.TOKENS, own_KBND)
+        message_KBND = self._message(spec, own_KBND)
+        for peer in self._plan.destinations:
+            self._wires.send(self._plan.ranks[peer], message_KBND)
+        if self._plan.kept:
+            self._wires.keep(Activation(self._plan.ranks[self._plan.agent], self._plan.step, layer), message_KBND)
         held: dict[tuple[AgentId, int], Tensor] = {}
-        pieces = [self._piece(read, layer, own_KBND, held) for read in self._plan.reads]
+        pieces = [self._tokens(read, layer, own_KBND, held) for read in self._plan.reads]
         return torch.cat(pieces, dim=2) if len(pieces) > 1 else pieces[0]
 
-    def _publish(self, layer: int, own_KBND: Tensor) -> None:
-        plan = self._plan
-        if not plan.destinations and not plan.kept:
-            return
-        message_KBND = own_KBND.to(self._dtype).contiguous()
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        """Publishes the rims of the own rows and returns those of the neighbours; see the port."""
+        spec, plan = self._next_layer(layer, LayerKind.HALO, own_BCHW), self._plan
         for peer in plan.destinations:
-            self._wires.send(peer, message_KBND)
-        if plan.kept:
-            self._wires.keep(Activation(plan.ranks[plan.agent], plan.step, layer), message_KBND)
+            rim = rim_rows(spec, plan.rows, plan.rows_of[peer])
+            if rim:
+                is_below = plan.rows_of[peer].begin == plan.rows.end
+                rim_BCHW = own_BCHW[:, :, -rim:] if is_below else own_BCHW[:, :, :rim]
+                self._wires.send(plan.ranks[peer], self._message(spec, rim_BCHW))
+        above = below = None
+        for read in self._others():
+            if rim_rows(spec, read.held_rows, plan.rows):
+                part = self._part(read, layer, own_BCHW.dtype)
+                above, below = (part, below) if read.held_rows.end == plan.rows.begin else (above, part)
+        return above, below
 
-    def _piece(self, read: Read, layer: int, own_KBND: Tensor, held: dict[tuple[AgentId, int], Tensor]) -> Tensor:
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        """Publishes moments of the own rows and returns those that others have published; see the port."""
+        spec, plan = self._next_layer(layer, LayerKind.MOMENTS, own_MBG), self._plan
+        message_MBG = self._message(spec, own_MBG)
+        for peer in plan.destinations:
+            self._wires.send(plan.ranks[peer], message_MBG)
+        before = plan.own_moments.get(layer)
+        plan.own_moments[layer] = Part(rows=plan.rows, step=plan.step, tensor=own_MBG)
+        parts = [self._part(read, layer, own_MBG.dtype) for read in self._others()]
+        if all(part.step == plan.step for part in parts):
+            return tuple(parts)
+        assert before is not None  # the session refuses a displaced step after rows have moved
+        return tuple(sorted((before, *parts), key=lambda part: part.rows))
+
+    def _next_layer(self, layer: int, kind: LayerKind, own: Tensor) -> ExchangedLayer:
+        due = self._layers_done
+        spec = self._geometry.layers[due] if due < len(self._geometry.layers) else None
+        if layer != due or spec is None or spec.kind is not kind or own.shape != self._own_shape(spec):
+            wanted = "none" if spec is None else f"{due} ({spec.kind}) of shape {self._own_shape(spec)}"
+            raise ValueError(f"layer {layer} ({kind}) of shape {tuple(own.shape)} came where layer {wanted} was due")
+        self._layers_done += 1
+        return spec
+
+    def _own_shape(self, spec: ExchangedLayer) -> tuple[int, ...]:
+        if spec.kind is LayerKind.HALO:
+            cells = self._geometry.cell_slice(spec, self._plan.rows)
+            return (spec.batch, spec.features, cells.stop - cells.start, spec.columns)
+        shape = message_shape(self._geometry, spec, self._plan.rows, self._plan.rows)
+        assert shape is not None
+        return shape
+
+    def _message(self, spec: ExchangedLayer, own: Tensor) -> Tensor:
+        return own.to(self._sizes.dtype(spec)).contiguous()
+
+    def _others(self) -> list[Read]:
+        return [read for read in self._plan.reads if read.source != self._plan.agent]
+
+    def _part(self, read: Read, layer: int, dtype: torch.dtype) -> Part:
+        return Part(rows=read.held_rows, step=read.version, tensor=self._take(read, layer).to(dtype))
+
+    def _take(self, read: Read, layer: int) -> Tensor:
+        key = Activation(self._plan.ranks[read.source], read.version, layer)
+        keep = self._plan.last_reads[read.source, read.version] > self._plan.step
+        return self._wires.take(key, keep=keep)
+
+    def _tokens(self, read: Read, layer: int, own_KBND: Tensor, held: dict[tuple[AgentId, int], Tensor]) -> Tensor:
         """The tokens of one piece of the image; ``held`` remembers versions that several pieces come from."""
-        plan = self._plan
+        plan, spec = self._plan, self._geometry.layers[layer]
         if read.source == plan.agent and read.version == plan.step:
             return own_KBND
         version = (read.source, read.version)
         if version not in held:
-            key = Activation(plan.ranks[read.source], read.version, layer)
-            held[version] = self._wires.take(key, keep=plan.last_reads[version] > plan.step)
-        per_row, first = self._geometry.tokens_per_row, read.held_rows.begin
-        tokens = slice((read.rows.begin - first) * per_row, (read.rows.end - first) * per_row)
+            held[version] = self._take(read, layer)
+        first = self._geometry.cell_slice(spec, read.held_rows).start
+        cells = self._geometry.cell_slice(spec, read.rows)
+        tokens = slice((cells.start - first) * spec.columns, (cells.stop - first) * spec.columns)
         return held[version][:, :, tokens].to(own_KBND.dtype)
-
-
-def kv_shape(geometry: Geometry, rows: RowRange) -> tuple[int, int, int, int]:
-    """Of the keys and values of some rows in one layer: ``(2, batch, tokens, width)``."""
-    return (2, geometry.batch, rows.count * geometry.tokens_per_row, geometry.width)

@@ -21,7 +21,7 @@ from polyrhythm_agent.ports import Transport
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """Keys and values of one layer of one version; ``source`` is a rank."""
+    """One layer's message of one version; ``source`` is a rank."""
 
     source: int
     version: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
@@ -13,6 +14,14 @@ from polyrhythm.v1 import fleet_pb2
 DEVICE_KINDS = EnumTable(
     DeviceKind,
     {DeviceKind.CPU: fleet_pb2.DEVICE_KIND_CPU, DeviceKind.CUDA: fleet_pb2.DEVICE_KIND_CUDA},
+)
+LAYER_KINDS = EnumTable(
+    LayerKind,
+    {
+        LayerKind.TOKENS: fleet_pb2.LAYER_KIND_TOKENS,
+        LayerKind.HALO: fleet_pb2.LAYER_KIND_HALO,
+        LayerKind.MOMENTS: fleet_pb2.LAYER_KIND_MOMENTS,
+    },
 )
 AGENT_STATES = EnumTable(
     AgentState,
@@ -83,8 +92,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         row_unit_px=model.row_unit_px,
         pixels_max=model.pixels_max,
         token_limit=model.token_limit,
-        layers=model.layers,
-        exchange_bytes_per_token=model.exchange_bytes_per_token,
+        exchanged=[layer_group_to_proto(group) for group in model.exchanged],
         token_px=model.token_px,
         latent_bytes_per_token=model.latent_bytes_per_token,
         weights_bytes=model.weights_bytes,
@@ -95,11 +103,12 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
     """Decodes what a model is and takes.
 
     Raises:
-        WireError: the name is empty, there is no sampler, a size or a count is not positive, or the default guidance is
-            not finite.
+        WireError: the name is empty, there is no sampler or no exchanging layer, a size or a count is not positive, or
+            the default guidance is not finite.
     """
-    if not proto.samplers:
-        raise FieldError(f"{path}.samplers", "must not be empty")
+    for field, present in (("samplers", proto.samplers), ("exchanged", proto.exchanged)):
+        if not present:
+            raise FieldError(f"{path}.{field}", "must not be empty")
     return ModelFacts(
         model=name(proto.model, f"{path}.model"),
         family=proto.family,
@@ -114,11 +123,42 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         row_unit_px=_positive(proto.row_unit_px, f"{path}.row_unit_px"),
         pixels_max=_positive(proto.pixels_max, f"{path}.pixels_max"),
         token_limit=_positive(proto.token_limit, f"{path}.token_limit"),
-        layers=_positive(proto.layers, f"{path}.layers"),
-        exchange_bytes_per_token=_positive(proto.exchange_bytes_per_token, f"{path}.exchange_bytes_per_token"),
+        exchanged=tuple(
+            layer_group_from_proto(group, f"{path}.exchanged[{index}]") for index, group in enumerate(proto.exchanged)
+        ),
         token_px=_positive(proto.token_px, f"{path}.token_px"),
         latent_bytes_per_token=_positive(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token"),
         weights_bytes=_positive(proto.weights_bytes, f"{path}.weights_bytes"),
+    )
+
+
+def layer_group_to_proto(group: LayerGroup) -> fleet_pb2.LayerGroup:
+    """Encodes layers that exchange messages of the same size."""
+    return fleet_pb2.LayerGroup(
+        kind=LAYER_KINDS.to_proto(group.kind),
+        layers=group.layers,
+        cell_px=group.cell_px,
+        cell_bytes=group.cell_bytes,
+        rows_above=group.rows_above,
+        rows_below=group.rows_below,
+        guided=group.guided,
+    )
+
+
+def layer_group_from_proto(proto: fleet_pb2.LayerGroup, path: str) -> LayerGroup:
+    """Decodes layers that exchange messages of the same size.
+
+    Raises:
+        WireError: the kind is unknown, a size is not positive, or a halo is negative.
+    """
+    return LayerGroup(
+        kind=LAYER_KINDS.from_proto(proto.kind, f"{path}.kind"),
+        layers=_positive(proto.layers, f"{path}.layers"),
+        cell_px=_positive(proto.cell_px, f"{path}.cell_px"),
+        cell_bytes=_positive(proto.cell_bytes, f"{path}.cell_bytes"),
+        rows_above=_not_negative(proto.rows_above, f"{path}.rows_above"),
+        rows_below=_not_negative(proto.rows_below, f"{path}.rows_below"),
+        guided=proto.guided,
     )
 
 
@@ -154,4 +194,11 @@ def _positive(value: int, path: str) -> int:
     """A size or a count, which is never 0: that is how a field arrives that was not set."""
     if value <= 0:
         raise FieldError(path, f"must be positive, got {value}")
+    return value
+
+
+def _not_negative(value: int, path: str) -> int:
+    """A count that may be 0."""
+    if value < 0:
+        raise FieldError(path, f"must not be negative, got {value}")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from polyrhythm_agent.busy import DeviceBusyClock, UntimedExchange
+from polyrhythm_agent.denoiser.solo import SoloExchange
 
 
 class FakeDevice:
@@ -32,7 +33,7 @@ class FakeEvent:
         return end.at_ms - self.at_ms
 
 
-class SlowExchange:
+class SlowExchange(SoloExchange):
     def __init__(self, device: FakeDevice) -> None:
         self._device = device
 

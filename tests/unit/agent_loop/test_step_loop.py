@@ -18,10 +18,12 @@ from polyrhythm.messages import AgentEvent, BeatDone
 from polyrhythm.plan import Beat, Exchange
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState
+from polyrhythm_agent.denoiser.solo import SoloExchange
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
 from polyrhythm_agent.plan_book import PlanBook
 from polyrhythm_agent.ports import ActivationExchange, Geometry, LayerSeam
 from polyrhythm_agent.step_loop import LoopIdentity, StepLoop, StopRequest
+from tests.layers import token_layers
 from tests.plans import agent_ids, segment
 
 STEPS = 8
@@ -32,10 +34,8 @@ GEOMETRY = Geometry(
     latent_channels=1,
     latent_height=ROWS,
     latent_width=1,
-    tokens_per_row=1,
-    width=1,
-    layers=1,
     batch=1,
+    layers=token_layers(1, columns=1, features=1, batch=1, shrink=1),
 )
 OWN, PEER = agent_ids(2)
 Record = tuple[int, ...]
@@ -65,7 +65,14 @@ class FakeRun:
         return torch.zeros(1, 1, ROWS, 1)
 
     def predict(
-        self, x_BCHW: Tensor, step: int, rows: RowRange, exchange: ActivationExchange, seam: LayerSeam
+        self,
+        x_BCHW: Tensor,
+        step: int,
+        rows: RowRange,
+        exchange: ActivationExchange,
+        seam: LayerSeam,
+        *,
+        x0_BCHW: Tensor | None = None,
     ) -> Tensor:
         return torch.zeros_like(x_BCHW)
 
@@ -82,7 +89,7 @@ class FakeRun:
         return x_BCHW + (next_step - step), x_BCHW.clone()
 
 
-class NoRows:
+class NoRows(SoloExchange):
     def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
         return own_KBND
 

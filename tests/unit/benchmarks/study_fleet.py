@@ -24,6 +24,7 @@ from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
+from tests.layers import token_groups
 
 LINK = Link(latency_s=0.1e-3, bytes_per_s=2e9)
 WHOLE_S = 0.04
@@ -42,8 +43,7 @@ FACTS = ModelFacts(
     row_unit_px=8,
     pixels_max=1 << 24,
     token_limit=77,
-    layers=8,
-    exchange_bytes_per_token=2 * 8 * 256 * 4,
+    exchanged=token_groups(8, cell_bytes=2 * 256 * 4),
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm_agent.denoiser.solo import SoloExchange
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
 
 OUTPUT = torch.zeros(1)
@@ -78,7 +79,7 @@ def test_a_long_sleep_shortens_the_next_ones() -> None:
     assert len(time.slept_s) == 3
 
 
-class CountingExchange:
+class CountingExchange(SoloExchange):
     def __init__(self, time: FakeTime) -> None:
         self._time = time
         self.slept_before_s: list[float] = []

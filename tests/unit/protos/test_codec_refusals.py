@@ -176,8 +176,6 @@ MODEL_COUNTS = (
     "row_unit_px",
     "pixels_max",
     "token_limit",
-    "layers",
-    "exchange_bytes_per_token",
     "token_px",
     "latent_bytes_per_token",
     "weights_bytes",

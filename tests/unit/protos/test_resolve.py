@@ -21,6 +21,7 @@ from polyrhythm.image import (
 )
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
+from tests.layers import token_groups
 
 FACTS = ModelFacts(
     model="demo",
@@ -36,8 +37,7 @@ FACTS = ModelFacts(
     row_unit_px=8,
     pixels_max=256 * 256,
     token_limit=32,
-    layers=4,
-    exchange_bytes_per_token=1024,
+    exchanged=token_groups(4, cell_bytes=256),
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1,

@@ -10,6 +10,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.request import PlanRequest
+from tests.layers import token_groups
 
 NO_COST = Link(latency_s=0.0, bytes_per_s=1e18)
 LOOPBACK = Link(latency_s=0.2e-3, bytes_per_s=1.5e9)
@@ -28,8 +29,7 @@ FACTS = ModelFacts(
     row_unit_px=8,
     pixels_max=1 << 24,
     token_limit=77,
-    layers=8,
-    exchange_bytes_per_token=2 * 8 * 256 * 4,
+    exchanged=token_groups(8, cell_bytes=2 * 256 * 4),
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1,

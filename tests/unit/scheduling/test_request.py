@@ -46,9 +46,10 @@ def test_sizes_follow_from_the_picture() -> None:
     request = plan_request([1.0])
     rows = RowRange(begin=2, end=5)
     assert request.tokens(rows) == 3 * 16
-    assert request.version_bytes(rows) == 3 * 16 * FACTS.exchange_bytes_per_token * 2
+    below = RowRange(begin=5, end=16)
+    assert request.version_bytes(rows, below) == 3 * 16 * (2 * 256 * 4) * 8 * 2
     assert request.boundary_bytes(rows) == 3 * 16 * 64 * 2
-    assert request.version_bytes(RowRange(begin=5, end=5)) == 0
+    assert request.version_bytes(RowRange(begin=5, end=5), below) == 0
 
 
 def test_the_state_of_an_fp64_model_is_twice_as_wide() -> None:

@@ -1,0 +1,39 @@
+"""Exchanging layers for tests: those of transformers, which are all alike, and those of a small convolutional net."""
+
+from __future__ import annotations
+
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm_agent.ports import ExchangedLayer
+
+
+def token_layers(count: int, *, columns: int, features: int, batch: int, shrink: int = 2) -> tuple[ExchangedLayer, ...]:
+    """Self attentions of one size."""
+    layer = ExchangedLayer(kind=LayerKind.TOKENS, shrink=shrink, columns=columns, features=features, batch=batch)
+    return (layer,) * count
+
+
+def token_groups(layers: int, *, cell_bytes: int, cell_px: int = 8) -> tuple[LayerGroup, ...]:
+    """What a transformer tells of its layers; ``cell_bytes`` are those of one layer."""
+    return (LayerGroup(kind=LayerKind.TOKENS, layers=layers, cell_px=cell_px, cell_bytes=cell_bytes),)
+
+
+def convolutional_layers(*, columns: int) -> tuple[ExchangedLayer, ...]:
+    """One layer of each kind, as a small convolutional net has them, at two levels."""
+    return (
+        ExchangedLayer(
+            kind=LayerKind.HALO,
+            shrink=1,
+            columns=columns,
+            features=3,
+            batch=1,
+            rows_above=1,
+            rows_below=1,
+            precise=True,
+        ),
+        ExchangedLayer(kind=LayerKind.MOMENTS, shrink=1, columns=columns, features=2, batch=2, precise=True),
+        ExchangedLayer(kind=LayerKind.HALO, shrink=1, columns=columns, features=4, batch=2, rows_above=1),
+        ExchangedLayer(kind=LayerKind.TOKENS, shrink=2, columns=-(-columns // 2), features=4, batch=2),
+        ExchangedLayer(
+            kind=LayerKind.HALO, shrink=2, columns=-(-columns // 2), features=4, batch=2, rows_above=1, rows_below=1
+        ),
+    )
