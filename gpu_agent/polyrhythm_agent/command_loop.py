@@ -10,9 +10,10 @@ import queue
 from collections.abc import Callable
 from typing import TypeAlias, assert_never
 
-from polyrhythm.errors import PolyrhythmError
+from polyrhythm.errors import FieldViolation, InvalidArgumentError, PolyrhythmError
 from polyrhythm.ids import EpochId
 from polyrhythm.messages import (
+    COUNTED_FIELDS,
     AbortEpoch,
     AgentCommand,
     AgentEvent,
@@ -107,5 +108,14 @@ class CommandLoop:
         denoiser = self._workshop.denoiser
         if command.model != denoiser.facts.model:
             return RequestFailed(request_id=command.request_id, detail=f"model {command.model!r} is not loaded")
-        counts = tuple(denoiser.count_tokens(text) for text in command.texts)
-        return TokensCounted(request_id=command.request_id, counts=counts)
+        counts: list[int] = []
+        violations: list[FieldViolation] = []
+        for field, text in zip(COUNTED_FIELDS, command.texts, strict=False):
+            try:
+                counts.append(denoiser.count_tokens(text, field))
+            except InvalidArgumentError as error:
+                violations.extend(error.violations)
+        if violations:
+            detail = str(InvalidArgumentError(*violations))
+            return RequestFailed(request_id=command.request_id, detail=detail, violations=tuple(violations))
+        return TokensCounted(request_id=command.request_id, counts=tuple(counts))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.families import known_families
 from polyrhythm_agent.settings import DEMO_MODEL
 
 _PACKAGE = Path(__file__).parent
@@ -16,8 +17,6 @@ DEMO_FOLDERS = (_PACKAGE / "models" / DEMO_MODEL, _PACKAGE.parents[1] / "models"
 """Inside an installed wheel; in a checkout."""
 
 _INDEX = "model_index.json"
-_OWN_PIPELINES = frozenset({"PixArtAlphaPipeline"})
-_FAMILIES_GROUP = "polyrhythm.families"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +54,6 @@ def find_model(model: str, demo_folders: tuple[Path, ...] = DEMO_FOLDERS) -> Mod
     return ModelFolder(name=name, path=path)
 
 
-def known_pipelines() -> frozenset[str]:
-    """Pipeline classes that a worker can load: this project's own and those of installed packages."""
-    return _OWN_PIPELINES | {entry.name for entry in entry_points(group=_FAMILIES_GROUP)}
-
-
 def _check_folder(path: Path) -> None:
     if not path.is_dir():
         raise _error(f"{path} is not a folder" if path.exists() else f"{path} does not exist")
@@ -73,7 +67,10 @@ def _check_folder(path: Path) -> None:
     pipeline = described.get("_class_name") if isinstance(described, dict) else None
     if not isinstance(pipeline, str):
         raise _error(f"{path} is no model in diffusers format: {_INDEX} names no pipeline")
-    known = known_pipelines()
+    try:
+        known = known_families()
+    except ModelFolderError as error:
+        raise _error(str(error)) from error
     if pipeline not in known:
         raise _error(f"{path} is a {pipeline!r}, which no worker can load; known are: {', '.join(sorted(known))}")
     weights = sorted(path.glob("*/*.safetensors"))

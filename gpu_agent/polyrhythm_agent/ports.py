@@ -182,8 +182,21 @@ class Denoiser(Protocol):
         """Sizes of a picture."""
         ...
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text, end mark included, without truncation."""
+    @property
+    def sample_prompt(self) -> str:
+        """Some prompt that the model takes; what it shows does not matter."""
+        ...
+
+    def count_tokens(self, text: str, field: str = "prompt") -> int:
+        """Tokens of a text, end mark included, without truncation.
+
+        Args:
+            text: as the user wrote it.
+            field: of the request: ``prompt`` or ``negative_prompt``.
+
+        Raises:
+            InvalidArgumentError: names the field: the model takes no such text, however short.
+        """
         ...
 
     def encode(self, image: ImageSpec) -> Mapping[str, Tensor]:

@@ -74,7 +74,7 @@ def profile_image(workload: Workload, denoiser: Denoiser) -> ImageSpec:
     """A picture of the workload's size; batch 2 means guidance."""
     return ImageSpec(
         model=workload.model,
-        prompt="profile",
+        prompt=denoiser.sample_prompt,
         width_px=workload.width_px,
         height_px=workload.height_px,
         steps=PROFILE_STEPS,

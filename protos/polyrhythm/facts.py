@@ -61,6 +61,7 @@ class ModelFacts:
         token_px: pixels on a side of one token of the whole picture's latent.
         latent_bytes_per_token: bytes of the fp32 latent of one token.
         weights_bytes: of all parts that are loaded.
+        square_only: whether width and height must be the same.
     """
 
     model: str
@@ -80,6 +81,7 @@ class ModelFacts:
     token_px: int
     latent_bytes_per_token: int
     weights_bytes: int
+    square_only: bool = False
 
     def row_count(self, height_px: int) -> int:
         """Row units of an image of this height; the last one may be short."""

@@ -232,6 +232,11 @@ def _model_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolatio
             f"at most {facts.pixels_max} pixels, got {image.width_px}x{image.height_px}",
         ),
         (
+            image.width_px == image.height_px or not facts.square_only,
+            "size",
+            f"{facts.model} makes square pictures only, got {image.width_px}x{image.height_px}",
+        ),
+        (
             image.sampler in facts.samplers,
             "sampler",
             f"{image.sampler} is not offered by {facts.model}; it offers {', '.join(facts.samplers)}",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from polyrhythm.errors import FieldViolation
 from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageSpec
@@ -44,9 +45,19 @@ class MeasureProfile:
     workload: Workload
 
 
+COUNTED_FIELDS = ("prompt", "negative_prompt")
+"""Fields of a request whose texts an agent looks at before the request is queued, in the order of ``CountTokens``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountTokens:
-    """Count the tokens of texts with the model's tokenizer, so that a prompt that is too long is refused early."""
+    """Count the tokens of texts with the model's tokenizer, so that a text that it cannot take is refused early.
+
+    Attributes:
+        request_id: repeated in the answer.
+        model: whose tokenizer.
+        texts: of ``COUNTED_FIELDS``.
+    """
 
     request_id: int
     model: str
@@ -206,10 +217,17 @@ class TokensCounted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFailed:
-    """MeasureProfile or CountTokens could not be answered."""
+    """MeasureProfile or CountTokens could not be answered.
+
+    Attributes:
+        request_id: of the command.
+        detail: what went wrong.
+        violations: what the user must change, where the texts themselves are at fault; no other agent will take them.
+    """
 
     request_id: int
     detail: str
+    violations: tuple[FieldViolation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

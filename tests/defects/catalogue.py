@@ -46,7 +46,7 @@ class PlantedDefect:
 DENOISER_DEFECTS = (
     PlantedDefect(
         name="position embedding one row too high",
-        file=f"{AGENT}/denoiser/pixart.py",
+        file=f"{AGENT}/denoiser/token_transformer.py",
         original="self._position_AD[rows.begin * per_row : rows.end * per_row]",
         planted="self._position_AD[max(rows.begin - 1, 0) * per_row :][: rows.count * per_row]",
         test_id="tests/integration/test_pixart_rows.py::test_patches_are_the_whole_picture[square-counts0]",
@@ -54,7 +54,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="guidance halves swapped",
-        file=f"{AGENT}/denoiser/pixart.py",
+        file=f"{AGENT}/denoiser/guided_run.py",
         original="negative_BCHW, positive_BCHW = prediction_BCHW.chunk(2)",
         planted="positive_BCHW, negative_BCHW = prediction_BCHW.chunk(2)",
         test_id=f"{PIXART_EQUALITY}::test_one_device_is_diffusers[128-20-ddim-dtype0]",
@@ -70,9 +70,9 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="noise of its own for every agent",
-        file=f"{AGENT}/denoiser/pixart.py",
-        original="manual_seed(self._image.seed)",
-        planted="manual_seed(self._image.seed + id(self))",
+        file=f"{AGENT}/denoiser/guided_run.py",
+        original="manual_seed(self._seed)",
+        planted="manual_seed(self._seed + id(self))",
         test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[2-128-ddim-dtype0]",
         why="a seed means another picture on each split, and the same one never comes back",
     ),

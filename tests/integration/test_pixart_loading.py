@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.denoiser.loading import DTYPES, family_loaders, load_denoiser
+from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.errors import ModelFolderError
 from tests.models import tiny_pixart_folder
@@ -117,7 +117,7 @@ def large_tokenizer(folder: Path) -> None:
         (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
         (break_index, "cannot be read as JSON"),
         (list_index, "holds list, not an object"),
-        (other_pipeline, "is a 'StableDiffusionPipeline'; known pipelines: PixArtAlphaPipeline"),
+        (other_pipeline, "is a 'StableDiffusionPipeline'; known pipelines: DiTPipeline, PixArtAlphaPipeline"),
         (pickled_weights, "transformer holds no .safetensors file"),
         (torn_weights, "transformer cannot be loaded"),
         (missing_weight, "missing_keys such as transformer_blocks.1.attn1.to_k.weight"),
@@ -149,10 +149,6 @@ def test_a_tokenizer_may_ask_for_less(tmp_path: Path) -> None:
     assert load_denoiser(short, model="tiny").facts.token_limit == 24
     without = tiny_pixart_folder(tmp_path / "without", token_limit=int(1e30))
     assert load_denoiser(without, model="tiny").facts.token_limit == 120
-
-
-def test_pixart_is_a_known_family() -> None:
-    assert "PixArtAlphaPipeline" in family_loaders()
 
 
 @pytest.mark.skipif(not (DEMO / "model_index.json").is_file(), reason="the demo model is not there yet")

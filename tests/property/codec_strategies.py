@@ -22,6 +22,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 seconds = st.floats(0, 1e6)
 blobs = st.binary(max_size=64)
 agents = names.map(AgentId)
+violations = st.builds(FieldViolation, field=names, description=texts)
 epochs = st.builds(EpochId, incarnation=int64s, counter=int64s)
 software = st.lists(st.tuples(texts, texts), max_size=3).map(tuple)
 
@@ -152,6 +153,7 @@ models = st.builds(
     token_px=positive_int32s,
     latent_bytes_per_token=positive_int64s,
     weights_bytes=positive_int64s,
+    square_only=st.booleans(),
 )
 agent_views = st.builds(
     fleet.AgentView,
@@ -292,7 +294,7 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
     st.builds(messages.Heartbeat, sequence=int64s),
     st.builds(messages.ProfileMeasured, request_id=int64s, profile=profiles),
     st.builds(messages.TokensCounted, request_id=int64s, counts=tuples(int32s)),
-    st.builds(messages.RequestFailed, request_id=int64s, detail=texts),
+    st.builds(messages.RequestFailed, request_id=int64s, detail=texts, violations=tuples(violations)),
     st.builds(messages.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
     st.builds(messages.StepDone, epoch=epochs, step=int32s),
     st.builds(
@@ -331,4 +333,3 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
         amount=int64s,
     ),
 )
-violations = st.builds(FieldViolation, field=names, description=texts)

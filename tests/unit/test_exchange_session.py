@@ -241,7 +241,10 @@ def test_steps_and_layers_must_be_those_of_the_plan(exchange: GangExchange) -> N
         pass
     with pytest.raises(ValueError, match="layer 1"), exchange.step(0) as step:
         step.gather(1, OWN_KBND)
-    with pytest.raises(ValueError, match=r"layer 0 \(tokens\) of shape \(2, 1, 6, 5\) was due"), exchange.step(0) as step:
+    with (
+        pytest.raises(ValueError, match=r"layer 0 \(tokens\) of shape \(2, 1, 6, 5\) was"),
+        exchange.step(0) as step,
+    ):
         step.gather(0, OWN_KBND[:, :, :3])
 
 

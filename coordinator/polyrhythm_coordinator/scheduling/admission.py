@@ -1,6 +1,7 @@
-"""Requests before they are accepted: which model, all defaults, all limits, the length of the prompt.
+"""Requests before they are accepted: which model, all defaults, all limits, the prompts.
 
-Nothing is queued before every check has passed. An agent counts the tokens, since the coordinator holds no tokenizer.
+Nothing is queued before every check has passed. An agent looks at the prompts, since the coordinator holds no tokenizer
+and knows no model's labels.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, resolve
 from polyrhythm.job_events import Accepted
-from polyrhythm.messages import CountTokens
+from polyrhythm.messages import COUNTED_FIELDS, CountTokens
 from polyrhythm_coordinator.scheduling.effects import FailJob
 from polyrhythm_coordinator.scheduling.events import JobSubmitted
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Picture, TokenQuestion
@@ -67,6 +68,15 @@ def take_counts(turn: Turn, agent: AgentId, request_id: int, counts: tuple[int, 
         refuse(turn, applicant, error)
     else:
         _accept(turn, applicant, question.facts)
+
+
+def take_failure(turn: Turn, agent: AgentId, request_id: int, violations: tuple[FieldViolation, ...]) -> None:
+    """An agent has no answer: another one is asked, unless the texts are at fault, which no other one would take."""
+    applicant = _asked(turn.state, agent, request_id)
+    if applicant is not None and violations:
+        refuse(turn, applicant, InvalidArgumentError(*violations))
+    else:
+        ask_another(turn, agent, request_id)
 
 
 def ask_another(turn: Turn, agent: AgentId, request_id: int | None) -> None:
@@ -188,7 +198,7 @@ def _texts(request: ImageRequest) -> tuple[str, ...]:
 def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgumentError | None:
     found = tuple(
         FieldViolation(field=name, description=f"at most {facts.token_limit} tokens, got {count}")
-        for name, count in zip(("prompt", "negative_prompt"), counts, strict=True)
+        for name, count in zip(COUNTED_FIELDS, counts, strict=True)
         if count > facts.token_limit
     )
     return InvalidArgumentError(*found) if found else None

@@ -26,7 +26,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm_coordinator.scheduling.admission import ask_another, take_counts
+from polyrhythm_coordinator.scheduling.admission import ask_another, take_counts, take_failure
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentEventReceived, SessionId
 from polyrhythm_coordinator.scheduling.member_reports import take_report
@@ -119,8 +119,8 @@ def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:
             take_profile(turn, name, event)
         case TokensCounted(request_id=request_id, counts=counts):
             take_counts(turn, name, request_id, counts)
-        case RequestFailed(request_id=request_id, detail=detail):
-            ask_another(turn, name, request_id)
+        case RequestFailed(request_id=request_id, detail=detail, violations=violations):
+            take_failure(turn, name, request_id, violations)
             give_up_measuring(turn, name, request_id, detail)
         case EpochJoined() | StepDone() | BeatDone() | PreviewMade() | ImageMade():
             take_report(turn, name, event)

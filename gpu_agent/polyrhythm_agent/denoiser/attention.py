@@ -43,7 +43,7 @@ class PatchContext:
 
     Attributes:
         exchange: other rows.
-        text: of each cross-attention layer.
+        text: of each cross-attention layer; empty for a model without a text.
     """
 
     exchange: ActivationExchange
@@ -99,18 +99,21 @@ def project_text(attn: Attention, text_BLD: Tensor, mask_BL: Tensor) -> TextAtte
     )
 
 
-def set_patch_processors(layer: int, self_attention: Attention, cross_attention: Attention) -> None:
-    """Makes the two attentions of one block run over patches.
+def set_patch_processors(layer: int, self_attention: Attention, cross_attention: Attention | None) -> None:
+    """Makes the attentions of one block run over patches; a model without a text has no cross attention.
 
     Raises:
         ModelFolderError: an attention does something between its projections that the processors here leave out.
     """
     for name, attn in (("self", self_attention), ("cross", cross_attention)):
+        if attn is None:
+            continue
         additions = (attn.spatial_norm, attn.group_norm, attn.norm_q, attn.norm_k, attn.norm_cross)
         if any(additions) or attn.residual_connection or attn.rescale_output_factor != 1.0 or attn.dropout:
-            raise ModelFolderError(f"transformer: the {name} attention of block {layer} is not PixArt's")
+            raise ModelFolderError(f"transformer: the {name} attention of block {layer} has parts that are not known")
     self_attention.set_processor(PatchSelfAttention(layer=layer))
-    cross_attention.set_processor(CachedCrossAttention(layer=layer))
+    if cross_attention is not None:
+        cross_attention.set_processor(CachedCrossAttention(layer=layer))
 
 
 def _keys_values(attn: Attention, source_BND: Tensor) -> tuple[Tensor, Tensor]:

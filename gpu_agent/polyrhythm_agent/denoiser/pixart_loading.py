@@ -1,7 +1,6 @@
 """Loads a PixArt pipeline folder part by part, through diffusers and transformers.
 
-Owns which part is read how. Parts are loaded one by one because a pipeline loaded whole prints, guesses the scale of an
-absent autoencoder, and passes over weights that are missing in a file.
+Owns which part is read how.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, PixArtTransformer2DModel
-from safetensors import SafetensorError
 from transformers import T5EncoderModel, T5Tokenizer
 from transformers.utils import logging as transformers_logging
 
+from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, require_complete
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.pixart import PixArtDenoiser, PixArtParts
 from polyrhythm_agent.denoiser.sampling import ModelSampling
@@ -36,11 +35,9 @@ def load_pixart(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
     """
     sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
     folder.require_safetensors("transformer", "vae", "text_encoder")
-    transformer = _diffusers_part(PixArtTransformer2DModel, folder, "transformer", dtype)
-    vae = _diffusers_part(AutoencoderKL, folder, "vae", dtype)
     parts = PixArtParts(
-        transformer=transformer.to(device).eval(),
-        vae=vae.to(device).eval(),
+        transformer=load_part(PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device),
+        vae=load_part(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
         text=_text(folder, dtype, device),
         sampling=sampling,
         fingerprint=folder.fingerprint(),
@@ -48,27 +45,12 @@ def load_pixart(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
     return PixArtDenoiser(model=model, parts=parts)
 
 
-def _diffusers_part(kind: Any, folder: ModelFolder, part: str, dtype: torch.dtype) -> Any:
-    with _as_folder_error(folder, part):
-        module, info = kind.from_pretrained(
-            folder.path,
-            subfolder=part,
-            torch_dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )
-    _require_complete(folder, part, info)
-    return module
-
-
 def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Text:
     # Without a vocabulary transformers would make up an empty one.
     folder.require_file("tokenizer", *VOCABULARY_FILES)
-    with _as_folder_error(folder, "tokenizer"):
+    with as_folder_error(folder, "tokenizer"):
         tokenizer = T5Tokenizer.from_pretrained(folder.path, subfolder="tokenizer", local_files_only=True)
-    with _as_folder_error(folder, "text_encoder"), _without_progress_bar():
+    with as_folder_error(folder, "text_encoder"), _without_progress_bar():
         loaded: Any = T5EncoderModel.from_pretrained(
             folder.path,
             subfolder="text_encoder",
@@ -78,7 +60,7 @@ def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Te
             output_loading_info=True,
         )
     encoder, info = loaded
-    _require_complete(folder, "text_encoder", info)
+    require_complete(folder, "text_encoder", info)
     known, used = encoder.config.vocab_size, len(tokenizer)
     if used > known:
         raise ModelFolderError(f"model: the tokenizer in {folder.path} has {used} tokens, its encoder {known}")
@@ -88,23 +70,6 @@ def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Te
         # A tokenizer without a limit of its own claims 1e30.
         token_limit=int(min(tokenizer.model_max_length, TOKEN_LIMIT_MAX)),
     )
-
-
-def _require_complete(folder: ModelFolder, part: str, info: dict[str, Any]) -> None:
-    """Missing weights would stay random, and diffusers only warns."""
-    for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
-        if info.get(problem):
-            first = min(map(str, info[problem]))
-            raise ModelFolderError(f"model: {folder.path / part} does not fit its config: {problem} such as {first}")
-
-
-@contextmanager
-def _as_folder_error(folder: ModelFolder, part: str) -> Iterator[None]:
-    """Translates what the two libraries raise for missing, torn or contradictory files."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, NotImplementedError, SafetensorError) as error:
-        raise ModelFolderError(f"model: {folder.path / part} cannot be loaded: {error}") from error
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from polyrhythm.codec.session_parts import (
     profile_from_proto,
     profile_to_proto,
 )
+from polyrhythm.errors import FieldViolation
 from polyrhythm.ids import AgentId, EpochId, GangId
 from polyrhythm.messages import (
     AgentEvent,
@@ -85,8 +86,8 @@ def event_to_proto(event: AgentEvent) -> session_pb2.AgentEvent:  # noqa: C901, 
             return encoded(profile_measured=measured)
         case TokensCounted(request_id=request_id, counts=counts):
             return encoded(tokens_counted=session_pb2.TokensCounted(request_id=request_id, counts=counts))
-        case RequestFailed(request_id=request_id, detail=detail):
-            return encoded(request_failed=session_pb2.RequestFailed(request_id=request_id, detail=detail))
+        case RequestFailed():
+            return encoded(request_failed=_failed_to_proto(event))
         case EpochJoined():
             return encoded(epoch_joined=_joined_to_proto(event))
         case StepDone(epoch=epoch, step=step):
@@ -163,8 +164,30 @@ def _tokens_from_proto(event: session_pb2.AgentEvent) -> TokensCounted:
     return TokensCounted(request_id=event.tokens_counted.request_id, counts=tuple(event.tokens_counted.counts))
 
 
+def _failed_to_proto(event: RequestFailed) -> session_pb2.RequestFailed:
+    return session_pb2.RequestFailed(
+        request_id=event.request_id,
+        detail=event.detail,
+        violations=[
+            session_pb2.FieldViolation(field=violation.field, description=violation.description)
+            for violation in event.violations
+        ],
+    )
+
+
 def _failed_from_proto(event: session_pb2.AgentEvent) -> RequestFailed:
-    return RequestFailed(request_id=event.request_failed.request_id, detail=event.request_failed.detail)
+    proto = event.request_failed
+    return RequestFailed(
+        request_id=proto.request_id,
+        detail=proto.detail,
+        violations=tuple(
+            FieldViolation(
+                field=name(violation.field, f"request_failed.violations[{index}].field"),
+                description=violation.description,
+            )
+            for index, violation in enumerate(proto.violations)
+        ),
+    )
 
 
 def _joined_to_proto(event: EpochJoined) -> session_pb2.EpochJoined:

@@ -96,6 +96,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         token_px=model.token_px,
         latent_bytes_per_token=model.latent_bytes_per_token,
         weights_bytes=model.weights_bytes,
+        square_only=model.square_only,
     )
 
 
@@ -129,6 +130,7 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         token_px=_positive(proto.token_px, f"{path}.token_px"),
         latent_bytes_per_token=_positive(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token"),
         weights_bytes=_positive(proto.weights_bytes, f"{path}.weights_bytes"),
+        square_only=proto.square_only,
     )
 
 

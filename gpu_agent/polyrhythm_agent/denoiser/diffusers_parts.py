@@ -1,0 +1,66 @@
+"""Parts of a pipeline folder through diffusers, complete or not at all.
+
+Owns the checks that diffusers only warns of and the translation of what the libraries raise. Parts are loaded one by
+one because a pipeline loaded whole prints, guesses the scale of an absent autoencoder, and passes over weights that are
+missing in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.errors import ModelFolderError
+
+
+def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:
+    """A module of diffusers from its subfolder, ready to run.
+
+    Args:
+        kind: class of the module.
+        folder: of the pipeline.
+        part: name of the subfolder.
+        dtype: arithmetic.
+        device: where to.
+
+    Raises:
+        ModelFolderError: files are missing, torn, incomplete or contradict their config.
+    """
+    with as_folder_error(folder, part):
+        module, info = kind.from_pretrained(
+            folder.path,
+            subfolder=part,
+            torch_dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )
+    require_complete(folder, part, info)
+    return module.to(device).eval()
+
+
+def require_complete(folder: ModelFolder, part: str, info: dict[str, Any]) -> None:
+    """Checks that every weight was in the files: missing ones would stay random, and the libraries only warn.
+
+    Raises:
+        ModelFolderError: names the first weight that was not.
+    """
+    for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
+        if info.get(problem):
+            first = min(map(str, info[problem]))
+            raise ModelFolderError(f"model: {folder.path / part} does not fit its config: {problem} such as {first}")
+
+
+@contextmanager
+def as_folder_error(folder: ModelFolder, part: str) -> Iterator[None]:
+    """Translates what the libraries raise for missing, torn or contradictory files."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, NotImplementedError, SafetensorError) as error:
+        raise ModelFolderError(f"model: {folder.path / part} cannot be loaded: {error}") from error

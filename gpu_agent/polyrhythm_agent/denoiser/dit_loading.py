@@ -1,0 +1,34 @@
+"""Loads a DiT pipeline folder part by part, through diffusers.
+
+Owns which part is read how, and where the names of the classes are: in the index, beside the parts.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL, DiTTransformer2DModel
+
+from polyrhythm_agent.denoiser.class_labels import ClassLabels
+from polyrhythm_agent.denoiser.diffusers_parts import load_part
+from polyrhythm_agent.denoiser.dit import DiTDenoiser, DiTParts
+from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.sampling import ModelSampling
+
+
+def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> DiTDenoiser:
+    """Loads transformer, autoencoder and the names of the classes.
+
+    Raises:
+        ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
+    """
+    sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
+    folder.require_safetensors("transformer", "vae")
+    transformer = load_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
+    parts = DiTParts(
+        transformer=transformer,
+        vae=load_part(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
+        sampling=sampling,
+        fingerprint=folder.fingerprint(),
+        labels=ClassLabels.read(folder.index.get("id2label"), transformer.config["num_embeds_ada_norm"]),
+    )
+    return DiTDenoiser(model=model, parts=parts)
