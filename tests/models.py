@@ -52,9 +52,9 @@ def tiny_pixart_folder(
         torch.manual_seed(seed)
         pipeline = PixArtAlphaPipeline(
             tokenizer=_tokenizer(token_limit),
-            text_encoder=_randomised(_text_encoder()),
-            vae=_randomised(_autoencoder()),
-            transformer=_randomised(_transformer(layers, heads, head_dim, sample_size)),
+            text_encoder=randomised(_text_encoder()),
+            vae=randomised(_autoencoder()),
+            transformer=randomised(_transformer(layers, heads, head_dim, sample_size)),
             scheduler=scheduler or DPMSolverMultistepScheduler(beta_end=BETA_END),  # pyright: ignore[reportArgumentType]
         )
     pipeline.save_pretrained(path, safe_serialization=True)
@@ -113,26 +113,27 @@ def _tokenizer(token_limit: int) -> T5Tokenizer:
     return T5Tokenizer(vocab=special + words + letters, extra_ids=0, model_max_length=token_limit)
 
 
-def _randomised(model: ModuleT) -> ModuleT:
-    """Fresh weights everywhere: a zero that an initialiser left would hide what is multiplied by it."""
+def randomised(model: ModuleT, *, attention_gain: float = 2.0, head_gain: float = 0.3) -> ModuleT:
+    """Fresh weights everywhere: a zero that an initialiser left would hide what is multiplied by it.
+
+    Image attention is strong, so that a missing or stale key or value is seen far above rounding. Stronger attention,
+    or a stronger head, makes the denoiser chaotic: rounding itself then grows past any tolerance.
+
+    Args:
+        model: whose parameters are drawn.
+        attention_gain: of image attention, beside 1 for other layers.
+        head_gain: of the last layer.
+    """
+    gains = {"proj_out": head_gain, "conv_out": head_gain}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
+            gain = gains.get(name.split(".")[0], attention_gain if "attn1" in name else 1.0)
             if name.endswith("scale_shift_table"):
                 parameter.normal_(std=1.0)
             elif parameter.ndim > 1:
-                parameter.normal_(std=_gain(name) * parameter[0].numel() ** -0.5)
+                parameter.normal_(std=gain * parameter[0].numel() ** -0.5)
             elif name.endswith("weight"):
                 parameter.normal_(mean=1.0, std=0.1)
             else:
                 parameter.normal_(std=0.1)
     return model.eval()
-
-
-def _gain(name: str) -> float:
-    """Strong image attention, so that a missing or stale key or value is seen far above rounding.
-
-    Stronger attention, or a stronger head, makes the denoiser chaotic: rounding itself then grows past any tolerance.
-    """
-    if name.startswith("proj_out"):
-        return 0.3
-    return 2.0 if "attn1" in name else 1.0

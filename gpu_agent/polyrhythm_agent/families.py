@@ -19,6 +19,8 @@ OWN_FAMILIES = tuple(
     for pipeline, loader in (
         ("PixArtAlphaPipeline", "pixart_loading:load_pixart"),
         ("DiTPipeline", "dit_loading:load_dit"),
+        ("StableDiffusionPipeline", "unet_loading:load_stable_diffusion"),
+        ("StableDiffusionXLPipeline", "unet_loading:load_sdxl"),
     )
 )
 

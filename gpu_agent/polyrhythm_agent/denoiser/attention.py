@@ -29,12 +29,12 @@ class TextAttention:
     Attributes:
         key_BhLd: keys, cut into heads.
         value_BhLd: values, cut into heads.
-        bias_Bh1L: added to the scores: 0 for a token that counts, -10000 for padding.
+        bias_Bh1L: added to the scores: 0 for a token that counts, -10000 for padding; None where all count.
     """
 
     key_BhLd: Tensor
     value_BhLd: Tensor
-    bias_Bh1L: Tensor
+    bias_Bh1L: Tensor | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,17 +86,15 @@ class CachedCrossAttention:
         return _attend(attn, query_BhNd, text.key_BhLd, text.value_BhLd, bias_Bh1L=text.bias_Bh1L)
 
 
-def project_text(attn: Attention, text_BLD: Tensor, mask_BL: Tensor) -> TextAttention:
-    """Keys and values of the text for one layer, kept for a whole picture."""
-    batch, length, _ = text_BLD.shape
-    bias_B1L = ((1 - mask_BL.to(text_BLD.dtype)) * -10000.0).unsqueeze(1)
-    bias_BhxL = attn.prepare_attention_mask(bias_B1L, length, batch)
+def project_text(attn: Attention, text_BLD: Tensor, mask_BL: Tensor | None) -> TextAttention:
+    """Keys and values of the text for one layer, kept for a whole picture; without a mask all tokens count."""
     key_BLD, value_BLD = _keys_values(attn, text_BLD)
-    return TextAttention(
-        key_BhLd=_heads(key_BLD, attn),
-        value_BhLd=_heads(value_BLD, attn),
-        bias_Bh1L=bias_BhxL.view(batch, attn.heads, 1, length),
-    )
+    bias_Bh1L = None
+    if mask_BL is not None:
+        batch, length, _ = text_BLD.shape
+        bias_B1L = ((1 - mask_BL.to(text_BLD.dtype)) * -10000.0).unsqueeze(1)
+        bias_Bh1L = attn.prepare_attention_mask(bias_B1L, length, batch).view(batch, attn.heads, 1, length)
+    return TextAttention(key_BhLd=_heads(key_BLD, attn), value_BhLd=_heads(value_BLD, attn), bias_Bh1L=bias_Bh1L)
 
 
 def set_patch_processors(layer: int, self_attention: Attention, cross_attention: Attention | None) -> None:
@@ -105,15 +103,35 @@ def set_patch_processors(layer: int, self_attention: Attention, cross_attention:
     Raises:
         ModelFolderError: an attention does something between its projections that the processors here leave out.
     """
-    for name, attn in (("self", self_attention), ("cross", cross_attention)):
-        if attn is None:
-            continue
-        additions = (attn.spatial_norm, attn.group_norm, attn.norm_q, attn.norm_k, attn.norm_cross)
-        if any(additions) or attn.residual_connection or attn.rescale_output_factor != 1.0 or attn.dropout:
-            raise ModelFolderError(f"transformer: the {name} attention of block {layer} has parts that are not known")
-    self_attention.set_processor(PatchSelfAttention(layer=layer))
+    set_self_attention(layer, self_attention)
     if cross_attention is not None:
-        cross_attention.set_processor(CachedCrossAttention(layer=layer))
+        set_cross_attention(layer, cross_attention)
+
+
+def set_self_attention(layer: int, attn: Attention) -> None:
+    """Makes a self attention run over patches, as an exchanging layer.
+
+    Raises:
+        ModelFolderError: it does something between its projections that the processor leaves out.
+    """
+    _check_plain(f"self attention {layer}", attn)
+    attn.set_processor(PatchSelfAttention(layer=layer))
+
+
+def set_cross_attention(index: int, attn: Attention) -> None:
+    """Makes an attention read the text's cached keys and values.
+
+    Raises:
+        ModelFolderError: it does something between its projections that the processor leaves out.
+    """
+    _check_plain(f"cross attention {index}", attn)
+    attn.set_processor(CachedCrossAttention(layer=index))
+
+
+def _check_plain(name: str, attn: Attention) -> None:
+    additions = (attn.spatial_norm, attn.group_norm, attn.norm_q, attn.norm_k, attn.norm_cross)
+    if any(additions) or attn.residual_connection or attn.rescale_output_factor != 1.0 or attn.dropout:
+        raise ModelFolderError(f"denoiser: {name} has parts that are not known")
 
 
 def _keys_values(attn: Attention, source_BND: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-"""Parts of a pipeline folder through diffusers, complete or not at all.
+"""Parts of a pipeline folder through diffusers and transformers, complete or not at all.
 
-Owns the checks that diffusers only warns of and the translation of what the libraries raise. Parts are loaded one by
+Owns the checks that the two only warn of and the translation of what the libraries raise. Parts are loaded one by
 one because a pipeline loaded whole prints, guesses the scale of an absent autoencoder, and passes over weights that are
 missing in a file.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
 
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
@@ -45,6 +46,21 @@ def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, 
     return module.to(device).eval()
 
 
+def load_text_encoder(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:
+    """A text encoder of transformers from its subfolder, ready to run; arguments and errors as for ``load_part``."""
+    with as_folder_error(folder, part), _without_progress_bar():
+        module, info = kind.from_pretrained(
+            folder.path,
+            subfolder=part,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    require_complete(folder, part, info)
+    return module.to(device).eval()
+
+
 def require_complete(folder: ModelFolder, part: str, info: dict[str, Any]) -> None:
     """Checks that every weight was in the files: missing ones would stay random, and the libraries only warn.
 
@@ -64,3 +80,15 @@ def as_folder_error(folder: ModelFolder, part: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, NotImplementedError, SafetensorError) as error:
         raise ModelFolderError(f"model: {folder.path / part} cannot be loaded: {error}") from error
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Transformers draws a bar for every file; it would end up in a worker's log."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -5,16 +5,11 @@ Owns which part is read how.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
 from diffusers import AutoencoderKL, PixArtTransformer2DModel
 from transformers import T5EncoderModel, T5Tokenizer
-from transformers.utils import logging as transformers_logging
 
-from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, require_complete
+from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, load_text_encoder
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.pixart import PixArtDenoiser, PixArtParts
 from polyrhythm_agent.denoiser.sampling import ModelSampling
@@ -50,35 +45,13 @@ def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Te
     folder.require_file("tokenizer", *VOCABULARY_FILES)
     with as_folder_error(folder, "tokenizer"):
         tokenizer = T5Tokenizer.from_pretrained(folder.path, subfolder="tokenizer", local_files_only=True)
-    with as_folder_error(folder, "text_encoder"), _without_progress_bar():
-        loaded: Any = T5EncoderModel.from_pretrained(
-            folder.path,
-            subfolder="text_encoder",
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    encoder, info = loaded
-    require_complete(folder, "text_encoder", info)
+    encoder = load_text_encoder(T5EncoderModel, folder, "text_encoder", dtype=dtype, device=device)
     known, used = encoder.config.vocab_size, len(tokenizer)
     if used > known:
         raise ModelFolderError(f"model: the tokenizer in {folder.path} has {used} tokens, its encoder {known}")
     return T5Text(
         tokenizer=tokenizer,
-        encoder=encoder.to(device).eval(),
+        encoder=encoder,
         # A tokenizer without a limit of its own claims 1e30.
         token_limit=int(min(tokenizer.model_max_length, TOKEN_LIMIT_MAX)),
     )
-
-
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Transformers draws a bar for every file; it would end up in a worker's log."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

@@ -1,0 +1,119 @@
+"""What the coordinator is told of a UNet model: sizes, and what its layers send, in groups of like ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.facts import ModelFacts
+from polyrhythm.image import Sampler
+from polyrhythm_agent.denoiser.decoding import latent_scale
+from polyrhythm_agent.denoiser.guided_run import state_dtype_of
+from polyrhythm_agent.denoiser.unet_layers import UNetLayer, UNetLayers
+
+PIXELS_MAX_OF_TRAINED = 16
+"""Largest picture as a multiple of the trained area."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UNetFamily:
+    """What differs between the UNet families for a user.
+
+    Attributes:
+        name: of the adapter.
+        default_steps: steps when the user names none.
+        default_guidance: guidance when the user names none.
+    """
+
+    name: str
+    default_steps: int
+    default_guidance: float
+
+
+def unet_facts(
+    model: str,
+    *,
+    family: UNetFamily,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    modules: Sequence[nn.Module],
+    layers: UNetLayers,
+    samplers: Sequence[Sampler],
+    token_limit: int,
+    fingerprint: str,
+) -> ModelFacts:
+    """Facts of a model.
+
+    Args:
+        model: name in requests.
+        family: of the model.
+        unet: the denoiser.
+        vae: the autoencoder.
+        modules: all that is loaded.
+        layers: what the UNet exchanges.
+        samplers: that may be asked for, the default first.
+        token_limit: longest prompt in tokens, marks at both ends included.
+        fingerprint: of the folder.
+    """
+    scale = latent_scale(vae)
+    side_px = unet.config["sample_size"] * scale
+    return ModelFacts(
+        model=model,
+        family=family.name,
+        fingerprint=fingerprint,
+        dtype=str(unet.dtype).removeprefix("torch."),
+        samplers=tuple(sampler.value for sampler in samplers),
+        default_width_px=side_px,
+        default_height_px=side_px,
+        default_steps=family.default_steps,
+        default_guidance=family.default_guidance,
+        pixel_multiple=scale,
+        row_unit_px=layers.unit * scale,
+        pixels_max=PIXELS_MAX_OF_TRAINED * side_px**2,
+        token_limit=token_limit,
+        exchanged=layer_groups(layers.layers, scale_px=scale, dtype=unet.dtype),
+        token_px=scale,
+        latent_bytes_per_token=unet.config["in_channels"] * torch.float32.itemsize,
+        weights_bytes=sum(t.nbytes for module in modules for t in (*module.parameters(), *module.buffers())),
+    )
+
+
+def layer_groups(layers: Sequence[UNetLayer], *, scale_px: int, dtype: torch.dtype) -> tuple[LayerGroup, ...]:
+    """Like layers counted together, in the order of their first one.
+
+    Args:
+        layers: of the UNet.
+        scale_px: pixels on a side of one latent.
+        dtype: in which activations travel.
+    """
+    counts = Counter(layers)
+    return tuple(
+        LayerGroup(
+            kind=layer.sizes.kind,
+            layers=count,
+            cell_px=layer.sizes.shrink * scale_px,
+            cell_bytes=_cell_bytes(layer, dtype),
+            rows_above=layer.sizes.rows_above,
+            rows_below=layer.sizes.rows_below,
+            guided=not layer.is_latent,
+        )
+        for layer, count in counts.items()
+    )
+
+
+def _cell_bytes(layer: UNetLayer, dtype: torch.dtype) -> int:
+    item_bytes = (state_dtype_of(dtype) if layer.sizes.precise else dtype).itemsize
+    match layer.sizes.kind:
+        case LayerKind.TOKENS | LayerKind.MOMENTS:
+            return 2 * layer.sizes.features * item_bytes  # key and value, or mean and variance
+        case LayerKind.HALO:
+            return layer.sizes.features * item_bytes
+        case _:
+            assert_never(layer.sizes.kind)

@@ -1,0 +1,95 @@
+"""Loads Stable Diffusion 1.5 and SDXL pipeline folders part by part, through diffusers and transformers.
+
+Owns which part is read how.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from polyrhythm_agent.denoiser.clip_text import ClipEncoder, ClipText
+from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, load_text_encoder
+from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.sampling import ModelSampling
+from polyrhythm_agent.denoiser.unet import UNetDenoiser, UNetParts
+from polyrhythm_agent.denoiser.unet_facts import UNetFamily
+from polyrhythm_agent.errors import ModelFolderError
+
+STABLE_DIFFUSION = UNetFamily(name="stable-diffusion", default_steps=50, default_guidance=7.5)
+SDXL = UNetFamily(name="sdxl", default_steps=50, default_guidance=5.0)
+"""Defaults are those of diffusers' pipelines."""
+
+VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
+
+
+def load_stable_diffusion(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> UNetDenoiser:
+    """Loads UNet, autoencoder, tokenizer and text encoder.
+
+    Raises:
+        ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
+    """
+    text = ClipText(encoders=(_clip(folder, "", CLIPTextModel, dtype, device),))
+    return _load(folder, STABLE_DIFFUSION, text, model=model, dtype=dtype, device=device)
+
+
+def load_sdxl(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> UNetDenoiser:
+    """Loads UNet, autoencoder, and both tokenizers with their encoders.
+
+    Raises:
+        ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
+    """
+    text = ClipText(
+        encoders=(
+            _clip(folder, "", CLIPTextModel, dtype, device),
+            _clip(folder, "_2", CLIPTextModelWithProjection, dtype, device),
+        ),
+        pooled=True,
+        zero_when_empty=bool(folder.index.get("force_zeros_for_empty_prompt", True)),
+    )
+    return _load(folder, SDXL, text, model=model, dtype=dtype, device=device)
+
+
+def _load(
+    folder: ModelFolder, family: UNetFamily, text: ClipText, *, model: str, dtype: torch.dtype, device: torch.device
+) -> UNetDenoiser:
+    sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
+    folder.require_safetensors("unet", "vae")
+    parts = UNetParts(
+        unet=load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device),
+        vae=load_part(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, dtype), device=device),
+        text=text,
+        sampling=sampling,
+        fingerprint=folder.fingerprint(),
+    )
+    return UNetDenoiser(model=model, family=family, parts=parts)
+
+
+def _vae_dtype(folder: ModelFolder, dtype: torch.dtype) -> torch.dtype:
+    """SDXL's autoencoder overflows in fp16; its config says so, and it is then run in fp32."""
+    upcast = bool(folder.config_of("vae", "config.json").get("force_upcast", False))
+    return torch.float32 if upcast and dtype is torch.float16 else dtype
+
+
+def _clip(folder: ModelFolder, suffix: str, kind: Any, dtype: torch.dtype, device: torch.device) -> ClipEncoder:
+    """One tokenizer with its encoder; the parts of SDXL's second one have a suffix."""
+    tokenizer_part, encoder_part = f"tokenizer{suffix}", f"text_encoder{suffix}"
+    folder.require_safetensors(encoder_part)
+    # Without a vocabulary transformers would make up an empty one.
+    folder.require_file(tokenizer_part, *VOCABULARY_FILES)
+    with as_folder_error(folder, tokenizer_part):
+        tokenizer = CLIPTokenizer.from_pretrained(folder.path, subfolder=tokenizer_part, local_files_only=True)
+    encoder = load_text_encoder(kind, folder, encoder_part, dtype=dtype, device=device)
+    known, used = encoder.config.vocab_size, len(tokenizer)
+    if used > known:
+        raise ModelFolderError(f"model: {tokenizer_part} in {folder.path} has {used} tokens, its encoder {known}")
+    limit = int(tokenizer.model_max_length)
+    if limit > encoder.config.max_position_embeddings:
+        raise ModelFolderError(
+            f"model: {tokenizer_part} in {folder.path} takes {limit} tokens, its encoder "
+            f"{encoder.config.max_position_embeddings}"
+        )
+    return ClipEncoder(tokenizer=tokenizer, encoder=encoder)
