@@ -1,0 +1,234 @@
+"""UNet families over patches: `exact` is diffusers' picture, any other plan the simulator's, a lost message is seen.
+
+Tolerances as for the transformers: relative to max |latent|, fp32 1e-5 and fp64 1e-9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from polyrhythm.exchanged_layers import LayerKind
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.ports import ActivationExchange, Part
+from polyrhythm_agent.step_loop import Exchange as StepExchange
+from tests.gang import GangOptions, load_members, run_gang
+from tests.plans import agent_ids, exact_plan, plan, segment
+from tests.reference import SCHEDULERS, relative_difference
+from tests.simulator import PlanSimulator
+from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+
+STEPS = 20
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
+MARGIN = 100
+DISPLACED = Exchange.DISPLACED
+MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_sdxl_folder}
+UNIT_PX = {"sd": 64, "sdxl": 32}
+HALVES = [(torch.float32, Sampler.DDIM), (torch.float64, Sampler.DPM_SOLVER_PP_2M)]
+"""Every dtype and every sampler; the transformers' tests go through all pairs."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: make(tmp_path_factory.mktemp(name)) for name, make in MAKERS.items()}
+
+
+def image(family: str, *, rows: int = 8, width_px: int = 64, **changes: Any) -> ImageSpec:
+    spec = ImageSpec(
+        model="tiny",
+        prompt="a red apple",
+        width_px=width_px,
+        height_px=rows * UNIT_PX[family],
+        steps=STEPS,
+        seed=11,
+        guidance=5.0,
+        sampler=Sampler.DDIM,
+        quality=Quality.EXACT,
+    )
+    return replace(spec, **changes)
+
+
+def plain_latent(folder: Path, spec: ImageSpec, dtype: torch.dtype, noise_BCHW: Tensor) -> Tensor:
+    """The clean latent of diffusers' own pipeline."""
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    unclipped = {"clip_sample": False} if spec.sampler is Sampler.DDIM else {}
+    pipeline.scheduler = SCHEDULERS[spec.sampler][dtype].from_config(pipeline.scheduler.config, **unclipped)
+    return pipeline(
+        spec.prompt,
+        negative_prompt=spec.negative_prompt or None,
+        height=spec.height_px,
+        width=spec.width_px,
+        num_inference_steps=spec.steps,
+        guidance_scale=spec.guidance,
+        latents=noise_BCHW,
+        output_type="latent",
+    ).images
+
+
+def exact_difference(folder: Path, spec: ImageSpec, dtype: torch.dtype, counts: tuple[int, ...]) -> float:
+    """Between diffusers' picture and that of a gang whose members hold so many row units."""
+    agents = agent_ids(len(counts))
+    members = load_members(folder, agents, dtype)
+    runs = run_gang(exact_plan(spec.steps, counts, beat_steps=5), members, spec)
+    finals = [run.states[spec.steps].x_BCHW for run in runs.values()]
+    assert all(torch.equal(final_BCHW, finals[0]) for final_BCHW in finals)
+    assert [run.sent_bytes for run in runs.values()] == [run.predicted_bytes for run in runs.values()]
+    with torch.inference_mode():
+        noise_BCHW = members[agents[0]].start(spec, members[agents[0]].encode(spec)).initial_noise()
+    return relative_difference(finals[0], plain_latent(folder, spec, dtype, noise_BCHW))
+
+
+@pytest.mark.parametrize(("dtype", "sampler"), HALVES)
+@pytest.mark.parametrize("counts", [(8,), (6, 2), (1, 4, 3), (2, 1, 4, 1)], ids=lambda counts: f"{len(counts)}")
+@pytest.mark.parametrize("family", MAKERS)
+def test_exact_is_the_picture_of_plain_diffusers(
+    folders: dict[str, Path],
+    family: str,
+    counts: tuple[int, ...],
+    dtype: torch.dtype,
+    sampler: Sampler,
+    record_property: Callable[[str, object], None],
+) -> None:
+    difference = exact_difference(folders[family], image(family, sampler=sampler), dtype, counts)
+    record_property("difference", difference)
+    assert difference <= TOLERANCES[dtype]
+
+
+@pytest.mark.parametrize(
+    ("family", "height_px", "width_px", "counts"),
+    [("sd", 96, 72, (1, 1)), ("sd", 1080, 40, (11, 6)), ("sdxl", 136, 104, (2, 1, 2))],
+)
+def test_any_multiple_of_8_pixels_will_do(
+    folders: dict[str, Path], family: str, height_px: int, width_px: int, counts: tuple[int, ...]
+) -> None:
+    spec = image(family, height_px=height_px, width_px=width_px)
+    assert exact_difference(folders[family], spec, torch.float64, counts) <= TOLERANCES[torch.float64]
+
+
+@pytest.mark.parametrize("changes", [{"guidance": 1.0}, {"negative_prompt": "blurry cat"}], ids=["alone", "negative"])
+@pytest.mark.parametrize("family", MAKERS)
+def test_other_pictures(folders: dict[str, Path], family: str, changes: dict[str, Any]) -> None:
+    assert exact_difference(folders[family], image(family, **changes), torch.float64, (5, 3)) <= 1e-9
+
+
+def moving_plans() -> dict[str, Plan]:
+    """Plans whose rows move between segments; the first step after a move is synchronous."""
+    return {
+        "balanced": plan(
+            segment(0, 3, (6, 2), beat_steps=2),
+            segment(3, 4, (4, 4), beat_steps=1),
+            segment(4, 14, (4, 4), exchange=DISPLACED, strides=(1, 2), beat_steps=4),
+            segment(14, 15, (5, 3), beat_steps=1),
+            segment(15, 20, (5, 3), exchange=DISPLACED, beat_steps=2),
+        ),
+        "drained and back": plan(
+            segment(0, 4, (3, 3, 2), beat_steps=4),
+            segment(4, 8, (3, 3, 2), exchange=DISPLACED, beat_steps=2),
+            segment(8, 9, (5, 0, 3), beat_steps=1),
+            segment(9, 15, (5, 0, 3), exchange=DISPLACED, strides=(1, 1, 2), beat_steps=2),
+            segment(15, 16, (2, 4, 2), beat_steps=1),
+            segment(16, 20, (2, 4, 2), exchange=DISPLACED, beat_steps=4),
+        ),
+    }
+
+
+@pytest.mark.parametrize(("dtype", "sampler"), HALVES)
+@pytest.mark.parametrize("name", list(moving_plans()))
+@pytest.mark.parametrize("family", MAKERS)
+def test_any_plan_is_the_simulators_picture_at_every_boundary(
+    folders: dict[str, Path], family: str, name: str, dtype: torch.dtype, sampler: Sampler
+) -> None:
+    spec, followed = image(family, sampler=sampler), moving_plans()[name]
+    runs = run_gang(followed, load_members(folders[family], followed.agents, dtype), spec)
+    denoiser = load_denoiser(folders[family], model="tiny", dtype=dtype)
+    simulated = PlanSimulator(denoiser.start(spec, denoiser.encode(spec))).simulate(followed)
+    for run in runs.values():
+        assert run.sent_bytes == run.predicted_bytes
+        assert set(run.states) == {beat.end_step for beat in followed.beats()}
+        for step, state in run.states.items():
+            assert relative_difference(state.x_BCHW, simulated[step].x_BCHW) <= TOLERANCES[dtype], f"x at {step}"
+
+
+def test_rows_that_move_into_a_displaced_step_are_refused(folders: dict[str, Path]) -> None:
+    moved = plan(segment(0, 4, (4, 4), beat_steps=4), segment(4, 20, (5, 3), exchange=DISPLACED, beat_steps=4))
+    with pytest.raises(ValueError, match="rows move at step 4, which must be synchronous"):
+        run_gang(moved, load_members(folders["sd"], moved.agents, torch.float32), image("sd"))
+
+
+class LossyExchange:
+    """An exchange that loses what others say in one layer of one step; all else passes through."""
+
+    def __init__(self, inner: StepExchange, *, step: int, layer: int) -> None:
+        self._inner = inner
+        self._step = step
+        self._layer = layer
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    @contextmanager
+    def step(self, step: int) -> Generator[ActivationExchange]:
+        with self._inner.step(step) as exchange:
+            self._exchange = exchange
+            self._loses = step == self._step
+            yield self
+
+    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+        all_KBND = self._exchange.gather(layer, own_KBND)
+        if not self._loses or layer != self._layer:
+            return all_KBND
+        alone_KBND = torch.zeros_like(all_KBND)
+        alone_KBND[:, :, : own_KBND.shape[2]] = own_KBND  # the lossy member holds the top of the picture
+        return alone_KBND
+
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        above, below = self._exchange.halo(layer, own_BCHW)
+        if self._loses and layer == self._layer and below is not None:
+            below = replace(below, tensor=torch.zeros_like(below.tensor))
+        return above, below
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        parts = self._exchange.collect(layer, own_MBG)
+        return () if self._loses and layer == self._layer else parts
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_losing_any_one_message_is_seen(folders: dict[str, Path], family: str) -> None:
+    """One layer of each kind at each level, at the first, a middle and the last step; the strided convolution, which
+    needs nothing from below, is left out."""
+    spec, agents = image(family), agent_ids(2)
+    members = load_members(folders[family], agents, torch.float64)
+    followed = exact_plan(STEPS, (5, 3), beat_steps=5)
+    reference_BCHW = run_gang(followed, members, spec)[agents[0]].states[STEPS].x_BCHW
+    limit = MARGIN * TOLERANCES[torch.float64] * max(1.0, float(reference_BCHW.abs().max()))
+    layers = members[agents[0]].geometry(spec).layers
+    kinds: dict[tuple[LayerKind, int], int] = {}
+    for index, layer in enumerate(layers):
+        if layer.kind is not LayerKind.HALO or layer.rows_below:
+            kinds.setdefault((layer.kind, layer.shrink), index)
+    unseen: list[tuple[str, float]] = []
+    for number, ((kind, shrink), index) in enumerate(kinds.items()):
+        step = (0, STEPS // 2, STEPS - 1)[number % 3]
+
+        def wrap(agent: AgentId, exchange: StepExchange, *, step: int = step, index: int = index) -> StepExchange:
+            if agent != agents[0]:
+                return exchange
+            return LossyExchange(exchange, step=step, layer=index)  # pyright: ignore[reportReturnType]
+
+        runs = run_gang(followed, members, spec, GangOptions(wrap=wrap))
+        difference = float((runs[agents[0]].states[STEPS].x_BCHW - reference_BCHW).abs().max())
+        if difference <= limit:
+            unseen.append((f"{kind} at a {shrink}th of the rows in step {step}", difference / limit))
+    assert not unseen
