@@ -53,7 +53,7 @@ def list_index(folder: Path) -> None:
 
 
 def other_pipeline(folder: Path) -> None:
-    edit_json(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+    edit_json(folder / "model_index.json", _class_name="OtherPipeline")
 
 
 def pickled_weights(folder: Path) -> None:
@@ -117,7 +117,7 @@ def large_tokenizer(folder: Path) -> None:
         (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
         (break_index, "cannot be read as JSON"),
         (list_index, "holds list, not an object"),
-        (other_pipeline, "is a 'StableDiffusionPipeline'; known pipelines: DiTPipeline, PixArtAlphaPipeline"),
+        (other_pipeline, "is a 'OtherPipeline'; known pipelines: DiTPipeline, PixArtAlphaPipeline"),
         (pickled_weights, "transformer holds no .safetensors file"),
         (torn_weights, "transformer cannot be loaded"),
         (missing_weight, "missing_keys such as transformer_blocks.1.attn1.to_k.weight"),
