@@ -21,6 +21,7 @@ from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import Denoiser, DenoiserRun
 from polyrhythm_agent.profiling import measure_profile
 from tests.families import FAMILIES
+from tests.gang import solo_latent
 from tests.models import tiny_dit_folder
 from tests.reference import class_of, plain_pipeline
 
@@ -39,17 +40,9 @@ def image(**changes: Any) -> ImageSpec:
     return FAMILIES["dit"].image(**changes)
 
 
-@torch.inference_mode()
 def our_pixels(denoiser: Denoiser, spec: ImageSpec) -> np.ndarray:
-    run = denoiser.start(spec, denoiser.encode(spec))
-    rows = RowRange(begin=0, end=run.geometry.row_count)
-    x_BCHW = run.initial_noise()
-    x0_BCHW, history = x_BCHW, [-1] * rows.end
-    for step in range(spec.steps):
-        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
-        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
-        history = [step] * rows.end
-    return denoiser.decode(x_BCHW).permute(1, 2, 0).numpy()
+    latent_BCHW = solo_latent(denoiser.start(spec, denoiser.encode(spec)), spec.steps)
+    return denoiser.decode(latent_BCHW).permute(1, 2, 0).numpy()
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])

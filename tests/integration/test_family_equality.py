@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-from torch import Tensor
 
 from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.rows import RowRange
@@ -21,33 +20,12 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.ports import Denoiser, DenoiserRun
 from tests.families import FAMILIES
+from tests.gang import solo_latent
 from tests.models import BETA_END, tiny_pixart_folder
 from tests.reference import SplitGuidance, plain_latent, plain_pipeline, relative_difference
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 Record = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    return {name: family.make(tmp_path_factory.mktemp(name)) for name, family in FAMILIES.items()}
-
-
-@pytest.fixture
-def folder(folders: Mapping[str, Path], family: str) -> Path:
-    return folders[family]
-
-
-@torch.inference_mode()
-def our_latent(run: DenoiserRun, steps: int) -> Tensor:
-    rows = RowRange(begin=0, end=run.geometry.row_count)
-    x_BCHW = run.initial_noise()
-    x0_BCHW, history = torch.full_like(x_BCHW, float("nan")), [-1] * rows.end
-    for step in range(steps):
-        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
-        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
-        history = [step] * rows.end
-    return x_BCHW
 
 
 def started(denoiser: Denoiser, spec: ImageSpec) -> DenoiserRun:
@@ -57,7 +35,7 @@ def started(denoiser: Denoiser, spec: ImageSpec) -> DenoiserRun:
 def assert_same_picture(folder: Path, spec: ImageSpec, dtype: torch.dtype, record: Record) -> None:
     run = started(load_denoiser(folder, model="tiny", dtype=dtype), spec)
     expected_BCHW = plain_latent(plain_pipeline(folder, spec.sampler, dtype), spec, run.initial_noise())
-    difference = relative_difference(our_latent(run, spec.steps), expected_BCHW)
+    difference = relative_difference(solo_latent(run, spec.steps), expected_BCHW)
     record("relative_difference", difference)
     record("latent_max", float(expected_BCHW.abs().max()))
     assert expected_BCHW.dtype is dtype

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -22,10 +25,9 @@ STEP = 7
     params=[(name, rows) for name in FAMILIES for rows in (16, 24)],
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DenoiserRun:
+def run(request: pytest.FixtureRequest, family_folders: Mapping[str, Path]) -> DenoiserRun:
     name, rows = request.param
-    folder = FAMILIES[name].make(tmp_path_factory.mktemp(name))
-    denoiser = load_denoiser(folder, model="tiny", dtype=torch.float64)
+    denoiser = load_denoiser(family_folders[name], model="tiny", dtype=torch.float64)
     spec = FAMILIES[name].image(rows=rows, seed=3)
     return denoiser.start(spec, denoiser.encode(spec))
 

@@ -5,7 +5,7 @@ Tolerances: relative to max |latent|, fp32 1e-5 and fp64 1e-9. The measured diff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,16 +26,6 @@ from tests.simulator import PlanSimulator
 STEPS = 20
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 DISPLACED = Exchange.DISPLACED
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    return {name: family.make(tmp_path_factory.mktemp(name)) for name, family in FAMILIES.items()}
-
-
-@pytest.fixture
-def folder(folders: Mapping[str, Path], family: str) -> Path:
-    return folders[family]
 
 
 def noise_of(denoiser: Denoiser, spec: ImageSpec) -> Tensor:

@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.errors import ModelFolderError
+from tests.gang import solo_latent
 from tests.models import tiny_pixart_folder
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
@@ -166,12 +165,5 @@ def test_the_demo_model_paints() -> None:
         sampler=Sampler(facts.samplers[0]),
         quality=Quality.EXACT,
     )
-    run = denoiser.start(spec, denoiser.encode(spec))
-    rows = RowRange(begin=0, end=run.geometry.row_count)
-    x_BCHW = run.initial_noise()
-    x0_BCHW, history = x_BCHW, [-1] * rows.end
-    for step in range(spec.steps):
-        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
-        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
-        history = [step] * rows.end
-    assert denoiser.decode(x_BCHW).shape == (3, spec.height_px, spec.width_px)
+    latent_BCHW = solo_latent(denoiser.start(spec, denoiser.encode(spec)), spec.steps)
+    assert denoiser.decode(latent_BCHW).shape == (3, spec.height_px, spec.width_px)
