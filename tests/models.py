@@ -118,8 +118,8 @@ def tiny_dit_folder(
             num_embeds_ada_norm=classes,
         )
         pipeline = DiTPipeline(
-            transformer=_randomised(transformer),
-            vae=_randomised(_autoencoder()),
+            transformer=randomised(transformer),
+            vae=randomised(_autoencoder()),
             scheduler=scheduler or DDIMScheduler(beta_end=BETA_END, clip_sample=False),  # pyright: ignore[reportArgumentType]
         )
     pipeline.save_pretrained(path, safe_serialization=True)
