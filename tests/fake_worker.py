@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from polyrhythm.errors import FieldViolation
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.messages import (
+    COUNTED_FIELDS,
     PROTOCOL_VERSION,
     AbortEpoch,
     AgentCommand,
@@ -63,6 +65,8 @@ FACTS = ModelFacts(
     weights_bytes=1,
 )
 SOFTWARE = (("polyrhythm", "0.1.0"), ("torch", "2.13.0"))
+UNPAINTED = "unicorn"
+"""A text with this word in it is none that the fake model takes."""
 PNG = b"\x89PNG a fake picture"
 PART_BYTES = 8
 
@@ -196,7 +200,7 @@ class FakeWorker:
             case CountTokens():
                 if self.hung or self.mute:
                     return []
-                return [TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)))]
+                return [self._count(command)]
             case MeasureProfile() | ForgetJob():
                 self._tasks.append(command)
             case StoreReply() | Welcome():
@@ -221,6 +225,16 @@ class FakeWorker:
                 return []
             case _Run():
                 return self._go_on(task)
+
+    def _count(self, command: CountTokens) -> TokensCounted | RequestFailed:
+        violations = tuple(
+            FieldViolation(field=field, description="is not painted here")
+            for field, text in zip(COUNTED_FIELDS, command.texts, strict=True)
+            if UNPAINTED in text
+        )
+        if violations:
+            return RequestFailed(request_id=command.request_id, detail="not painted here", violations=violations)
+        return TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)))
 
     def _measure(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
         if self.fail_at == 0:

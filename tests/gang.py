@@ -14,20 +14,22 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.image import ImageSpec
 from polyrhythm.messages import AgentEvent, BeatDone
 from polyrhythm.plan import Plan
+from polyrhythm.rows import RowRange
 from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState
 from polyrhythm_agent.busy import CpuBusyClock
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.emulation import EmulatedSpeed
 from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.plan_book import PlanBook
-from polyrhythm_agent.ports import Denoiser, LayerSeam, Transport
+from polyrhythm_agent.ports import Denoiser, DenoiserRun, LayerSeam, Transport
 from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
 
 EPOCH = EpochId(incarnation=1, counter=1)
@@ -79,6 +81,19 @@ class GangOptions:
 def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
     """A denoiser of its own for every member: attention holds the picture's state, so they cannot share one."""
     return {agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent in agents}
+
+
+@torch.inference_mode()
+def solo_latent(run: DenoiserRun, steps: int) -> Tensor:
+    """The clean latent of one device on its own, without step loop and exchange."""
+    rows = RowRange(begin=0, end=run.geometry.row_count)
+    x_BCHW = run.initial_noise()
+    x0_BCHW, history = torch.full_like(x_BCHW, float("nan")), [-1] * rows.end
+    for step in range(steps):
+        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
+        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
+        history = [step] * rows.end
+    return x_BCHW
 
 
 def run_gang(

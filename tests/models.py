@@ -6,12 +6,21 @@ a picture shows.
 
 from __future__ import annotations
 
+import json
 import string
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
+)
 from torch import nn
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
@@ -58,6 +67,65 @@ def tiny_pixart_folder(
             scheduler=scheduler or DPMSolverMultistepScheduler(beta_end=BETA_END),  # pyright: ignore[reportArgumentType]
         )
     pipeline.save_pretrained(path, safe_serialization=True)
+    return path
+
+
+LABELS = {
+    0: "tench, Tinca tinca",
+    1: "goldfish, Carassius auratus",
+    134: "crane",
+    207: "golden retriever",
+    264: "Cardigan, Cardigan Welsh corgi",
+    474: "cardigan",
+    517: "crane",
+}
+"""Some of ImageNet's: with several names, one name for two classes, and two names that differ in case alone."""
+
+
+def tiny_dit_folder(
+    path: Path,
+    *,
+    seed: int = 0,
+    layers: int = 3,
+    heads: int = 2,
+    head_dim: int = 8,
+    sample_size: int = 32,
+    classes: int = 1000,
+    scheduler: object | None = None,
+) -> Path:
+    """Writes a DiT pipeline of a few thousand parameters, as ``tiny_pixart_folder`` does, and returns its folder.
+
+    Args:
+        path: folder to make.
+        seed: of all weights.
+        layers: blocks of the denoiser.
+        heads: attention heads of the denoiser.
+        head_dim: features of a head.
+        sample_size: trained latent side.
+        classes: that the denoiser knows; diffusers' pipeline takes 1000 for the null class, whatever this says.
+        scheduler: in place of the DDIM that DiT comes with.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        transformer = DiTTransformer2DModel(
+            num_attention_heads=heads,
+            attention_head_dim=head_dim,
+            in_channels=4,
+            out_channels=8,
+            num_layers=layers,
+            sample_size=sample_size,
+            patch_size=2,
+            num_embeds_ada_norm=classes,
+        )
+        pipeline = DiTPipeline(
+            transformer=randomised(transformer),
+            vae=randomised(_autoencoder()),
+            scheduler=scheduler or DDIMScheduler(beta_end=BETA_END, clip_sample=False),  # pyright: ignore[reportArgumentType]
+        )
+    pipeline.save_pretrained(path, safe_serialization=True)
+    index = path / "model_index.json"  # the pipeline reads the labels there and does not write them
+    names = {str(number): name for number, name in LABELS.items() if number < classes}
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"id2label": names}))
     return path
 
 

@@ -7,10 +7,13 @@ their tables in fp32, and DPM-Solver++ casts the latent to fp32 at every step, w
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PixArtAlphaPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, DiTPipeline, DPMSolverMultistepScheduler
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor, nn
 
 from polyrhythm.image import ImageSpec, Sampler
@@ -32,7 +35,9 @@ class DoubleDpmSolverScheduler(DPMSolverMultistepScheduler):
         super().set_timesteps(*args, **kwargs)
         self.sigmas = self.sigmas.double()
 
-    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **_unused: Any) -> tuple[Tensor]:
+    def step(
+        self, model_output: Tensor, timestep: Any, sample: Tensor, *, return_dict: bool = True, **_unused: Any
+    ) -> Any:
         if self.step_index is None:
             self._init_step_index(timestep)
         assert self.step_index is not None
@@ -50,7 +55,7 @@ class DoubleDpmSolverScheduler(DPMSolverMultistepScheduler):
             advanced = self.multistep_dpm_solver_second_order_update(self.model_outputs, sample=sample)
         self.lower_order_nums = 1
         self._step_index = self.step_index + 1
-        return (advanced,)
+        return SchedulerOutput(prev_sample=advanced) if return_dict else (advanced,)
 
 
 SCHEDULERS: dict[Sampler, dict[torch.dtype, Any]] = {
@@ -59,9 +64,9 @@ SCHEDULERS: dict[Sampler, dict[torch.dtype, Any]] = {
 }
 
 
-def plain_pipeline(folder: Path, sampler: Sampler, dtype: torch.dtype = torch.float32) -> PixArtAlphaPipeline:
+def plain_pipeline(folder: Path, sampler: Sampler, dtype: torch.dtype = torch.float32) -> Any:
     """The folder as a diffusers pipeline with the given sampler made from the folder's scheduler config."""
-    pipeline: Any = PixArtAlphaPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     pipeline.to(dtype)
     pipeline.set_progress_bar_config(disable=True)
     # DDIM clips to [-1, 1] by default, which is meant for pixels and would cut latents.
@@ -73,6 +78,8 @@ def plain_pipeline(folder: Path, sampler: Sampler, dtype: torch.dtype = torch.fl
 @torch.inference_mode()
 def plain_latent(pipeline: Any, spec: ImageSpec, noise_BCHW: Tensor) -> Tensor:
     """The clean latent ``(1, C, H, W)`` of the pipeline's own loop."""
+    if isinstance(pipeline, DiTPipeline):
+        return _class_latent(pipeline, spec, noise_BCHW)
     return pipeline(
         spec.prompt,
         negative_prompt=spec.negative_prompt,
@@ -87,6 +94,39 @@ def plain_latent(pipeline: Any, spec: ImageSpec, noise_BCHW: Tensor) -> Tensor:
     ).images
 
 
+def _class_latent(pipeline: Any, spec: ImageSpec, noise_BCHW: Tensor) -> Tensor:
+    """DiT's pipeline takes no latents and returns none: they come in at the first scaling and go out at the decoder."""
+    scale, decoder = pipeline.scheduler.scale_model_input, _LatentSink()
+    noises = iter([noise_BCHW])
+
+    def scale_or_begin(sample_BCHW: Tensor, timestep: Any = None) -> Tensor:
+        noise = next(noises, None)
+        return scale(sample_BCHW if noise is None else noise.expand(len(sample_BCHW), -1, -1, -1), timestep)
+
+    plain_vae, pipeline.vae = pipeline.vae, decoder
+    pipeline.scheduler.scale_model_input = scale_or_begin
+    pipeline([class_of(pipeline, spec.prompt)], spec.guidance, None, spec.steps, output_type="pt")
+    pipeline.vae = plain_vae
+    del pipeline.scheduler.scale_model_input
+    return decoder.latent_BCHW
+
+
+def class_of(pipeline: Any, prompt: str) -> int:
+    """The class that the pipeline itself finds for a label, or the number that stands there."""
+    return int(prompt) if prompt.isdecimal() else pipeline.get_label_ids([prompt])[0]
+
+
+class _LatentSink(nn.Module):
+    """In place of an autoencoder: keeps what it is to decode."""
+
+    config = SimpleNamespace(scaling_factor=1.0)
+    device = torch.device("cpu")
+
+    def decode(self, latent_BCHW: Tensor) -> Any:
+        self.latent_BCHW = latent_BCHW
+        return SimpleNamespace(sample=latent_BCHW)
+
+
 class SplitGuidance(nn.Module):
     """A transformer that runs the two halves of guidance one after the other instead of as one batch."""
 
@@ -97,15 +137,15 @@ class SplitGuidance(nn.Module):
         self.dtype = inner.dtype
         self.device = inner.device
 
-    def forward(self, latent: Tensor, *, timestep: Tensor, return_dict: bool, **conditions: Any) -> tuple[Tensor]:
+    def forward(self, latent: Tensor, *, timestep: Tensor, return_dict: bool = True, **conditions: Any) -> Any:
         halves = []
         for index in range(len(latent)):
             one = slice(index, index + 1)
             part = {name: value[one] for name, value in conditions.items() if isinstance(value, Tensor)} | {
                 name: value for name, value in conditions.items() if not isinstance(value, Tensor)
             }
-            halves.append(self.inner(latent[one], timestep=timestep[one], return_dict=return_dict, **part)[0])
-        return (torch.cat(halves),)
+            halves.append(self.inner(latent[one], timestep=timestep[one], return_dict=False, **part)[0])
+        return Transformer2DModelOutput(sample=torch.cat(halves)) if return_dict else (torch.cat(halves),)
 
 
 def relative_difference(a_BCHW: Tensor, b_BCHW: Tensor) -> float:

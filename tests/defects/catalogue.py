@@ -12,7 +12,7 @@ AGENT = "gpu_agent/polyrhythm_agent"
 SCHEDULING = "coordinator/polyrhythm_coordinator/scheduling"
 CODEC = "protos/polyrhythm/codec"
 GANG_PICTURES = "tests/integration/test_gang_pictures.py"
-PIXART_EQUALITY = "tests/integration/test_pixart_equality.py"
+FAMILY_EQUALITY = "tests/integration/test_family_equality.py"
 STEP_LOOP_TESTS = "tests/unit/agent_loop/test_step_loop.py"
 EXCHANGE_SCHEDULE_TESTS = "tests/unit/test_exchange_schedule.py"
 EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
@@ -49,7 +49,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/token_transformer.py",
         original="self._position_AD[rows.begin * per_row : rows.end * per_row]",
         planted="self._position_AD[max(rows.begin - 1, 0) * per_row :][: rows.count * per_row]",
-        test_id="tests/integration/test_pixart_rows.py::test_patches_are_the_whole_picture[square-counts0]",
+        test_id="tests/integration/test_family_rows.py::test_patches_are_the_whole_picture[pixart-16-counts0]",
         why="every patch but the topmost believes that it lies a row higher: a seam",
     ),
     PlantedDefect(
@@ -57,15 +57,23 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/guided_run.py",
         original="negative_BCHW, positive_BCHW = prediction_BCHW.chunk(2)",
         planted="positive_BCHW, negative_BCHW = prediction_BCHW.chunk(2)",
-        test_id=f"{PIXART_EQUALITY}::test_one_device_is_diffusers[128-20-ddim-dtype0]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-ddim-dtype0]",
         why="the picture flees the prompt and follows the negative one, on any number of devices alike",
+    ),
+    PlantedDefect(
+        name="the null class is the last class",
+        file=f"{AGENT}/denoiser/dit.py",
+        original="[labels.count, labels.number(image.prompt)]",
+        planted="[labels.count - 1, labels.number(image.prompt)]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[dit-16-20-ddim-dtype0]",
+        why="every picture flees one class rather than no class at all",
     ),
     PlantedDefect(
         name="text mask ignored",
         file=f"{AGENT}/denoiser/attention.py",
         original="query_BhNd, key_BhAd, value_BhAd, attn_mask=bias_Bh1L)",
         planted="query_BhNd, key_BhAd, value_BhAd, attn_mask=None)",
-        test_id=f"{PIXART_EQUALITY}::test_one_device_is_diffusers[128-20-dpmpp-2m-dtype0]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-dpmpp-2m-dtype0]",
         why="padding counts as text: short prompts are washed out",
     ),
     PlantedDefect(
@@ -73,7 +81,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/guided_run.py",
         original="manual_seed(self._seed)",
         planted="manual_seed(self._seed + id(self))",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[2-128-ddim-dtype0]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-ddim-dtype0]",
         why="a seed means another picture on each split, and the same one never comes back",
     ),
     PlantedDefect(
@@ -146,7 +154,7 @@ EXCHANGE_DEFECTS = (
         file=f"{AGENT}/exchange/step_exchange.py",
         original="return held[version][:, :, tokens].to(own_KBND.dtype)",
         planted="return torch.zeros_like(held[version][:, :, tokens], dtype=own_KBND.dtype)",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[2-128-dpmpp-2m-dtype0]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dpmpp-2m-dtype0]",
         why="every patch is a picture of its own: the fault that a careless tolerance hides",
     ),
     PlantedDefect(
@@ -346,6 +354,17 @@ FAILURE_DEFECTS = (
         planted="if now_s <= run.leave_by_s + 600.0:",
         test_id="tests/unit/agent/test_oversight.py::test_an_aborted_worker_that_does_not_obey_is_killed",
         why="a hung collective keeps the device out of every further picture",
+    ),
+    PlantedDefect(
+        name="a text that a model does not take is offered to every agent",
+        file=f"{SCHEDULING}/admission.py",
+        original="if applicant is not None and violations:",
+        planted="if applicant is not None and not violations:",
+        test_id=(
+            "tests/unit/coordinator/test_admission.py::"
+            "test_texts_that_the_model_does_not_take_are_refused_by_the_first_agent[unicorn--fields0]"
+        ),
+        why="the user is told that no agent could count, not what is wrong with the prompt",
     ),
     PlantedDefect(
         name="too long a prompt is accepted",

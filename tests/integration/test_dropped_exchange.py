@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.image import Sampler
 from polyrhythm_agent.ports import ActivationExchange, Part
 from polyrhythm_agent.step_loop import Exchange
+from tests.families import FAMILIES
 from tests.gang import GangOptions, load_members, run_gang
-from tests.models import tiny_pixart_folder
 from tests.plans import agent_ids, exact_plan
 
 STEPS = 20
@@ -61,25 +61,11 @@ class DropOneExchange:
         return self._exchange.collect(layer, own_MBG)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"), layers=LAYERS)
-
-
 @pytest.mark.parametrize("dtype", list(TOLERANCES))
 @pytest.mark.parametrize("sampler", list(Sampler))
-def test_dropping_any_one_exchange_is_seen(folder: Path, sampler: Sampler, dtype: torch.dtype) -> None:
-    spec = ImageSpec(
-        model="tiny",
-        prompt="a red apple",
-        width_px=128,
-        height_px=128,
-        steps=STEPS,
-        seed=7,
-        guidance=5.0,
-        sampler=sampler,
-        quality=Quality.EXACT,
-    )
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropping_any_one_exchange_is_seen(folder: Path, family: str, sampler: Sampler, dtype: torch.dtype) -> None:
+    spec = FAMILIES[family].image(sampler=sampler, steps=STEPS)
     agents = agent_ids(MEMBERS)
     followed = exact_plan(STEPS, COUNTS, beat_steps=5)
     denoisers = load_members(folder, agents, dtype)

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from polyrhythm.messages import (
     EpochJoined,
     EpochOutcome,
     ImageMade,
+    RequestFailed,
     StartEpoch,
     TokensCounted,
 )
@@ -38,7 +40,7 @@ from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.ports import Denoiser, Geometry
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
-from tests.models import tiny_pixart_folder
+from tests.models import tiny_dit_folder, tiny_pixart_folder
 from tests.plans import exact_plan
 
 STEPS = 6
@@ -243,6 +245,18 @@ def test_tokens_are_counted_while_another_thread_encodes(denoiser: Denoiser) -> 
     thread.join(timeout=5)
     assert wrong == []
     assert {event.counts for event in bench.of(TokensCounted)} == {(denoiser.count_tokens("a red apple"),)}
+
+
+def test_texts_that_the_model_does_not_take_name_their_fields(tmp_path: Path) -> None:
+    bench = Bench(load_denoiser(tiny_dit_folder(tmp_path / "m"), model="tiny"))
+    for number, texts in enumerate((("a dog", ""), ("a dog", "blurry"), ("207", ""))):
+        bench.loop.accept(CountTokens(request_id=number, model="tiny", texts=texts))
+    first, both, taken = bench.events
+    assert isinstance(first, RequestFailed)
+    assert isinstance(both, RequestFailed)
+    assert [violation.field for violation in first.violations] == ["prompt"]
+    assert [violation.field for violation in both.violations] == ["prompt", "negative_prompt"]
+    assert taken == TokensCounted(request_id=2, counts=(1, 0))
 
 
 def test_an_epoch_that_failed_leaves_nothing_behind(denoiser: Denoiser) -> None:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports import Denoiser
+from tests.families import FAMILIES
 from tests.gang import MemberRun, load_members, run_gang
-from tests.models import tiny_pixart_folder
 from tests.plans import agent_ids, exact_plan, plan, segment
 from tests.reference import plain_latent, plain_pipeline, relative_difference
 from tests.simulator import PlanSimulator
@@ -26,25 +26,6 @@ from tests.simulator import PlanSimulator
 STEPS = 20
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 DISPLACED = Exchange.DISPLACED
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
-
-
-def image(height_px: int, sampler: Sampler, steps: int = STEPS) -> ImageSpec:
-    return ImageSpec(
-        model="tiny",
-        prompt="a red apple",
-        width_px=128,
-        height_px=height_px,
-        steps=steps,
-        seed=7,
-        guidance=5.0,
-        sampler=sampler,
-        quality=Quality.EXACT,
-    )
 
 
 def noise_of(denoiser: Denoiser, spec: ImageSpec) -> Tensor:
@@ -60,23 +41,25 @@ def assert_all_members_agree(runs: dict, steps: int) -> Tensor:
     return finals[0]
 
 
-EXACT_COUNTS = {128: ((16,), (11, 5), (9, 1, 6), (4, 7, 2, 3)), 192: ((24,), (5, 19), (13, 4, 7), (10, 1, 6, 7))}
+EXACT_COUNTS = {16: ((16,), (11, 5), (9, 1, 6), (4, 7, 2, 3)), 24: ((24,), (5, 19), (13, 4, 7), (10, 1, 6, 7))}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sampler", list(Sampler))
-@pytest.mark.parametrize("height_px", [128, 192])
+@pytest.mark.parametrize("rows", [16, 24])
 @pytest.mark.parametrize("members", [1, 2, 3, 4])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_exact_is_the_picture_of_plain_diffusers(
     folder: Path,
+    family: str,
     record_property: Callable[[str, object], None],
     dtype: torch.dtype,
     sampler: Sampler,
-    height_px: int,
+    rows: int,
     members: int,
 ) -> None:
-    spec = image(height_px, sampler)
-    counts = EXACT_COUNTS[height_px][members - 1]
+    spec = FAMILIES[family].image(rows=rows, sampler=sampler, steps=STEPS)
+    counts = EXACT_COUNTS[rows][members - 1]
     denoisers = load_members(folder, agent_ids(members), dtype)
     runs = run_gang(exact_plan(STEPS, counts), denoisers, spec)
     final_BCHW = assert_all_members_agree(runs, STEPS)
@@ -122,10 +105,11 @@ def moving_plans() -> dict[str, Plan]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sampler", list(Sampler))
 @pytest.mark.parametrize("name", list(moving_plans()))
+@pytest.mark.parametrize("family", FAMILIES)
 def test_any_plan_is_the_simulators_picture_at_every_boundary(
-    folder: Path, dtype: torch.dtype, sampler: Sampler, name: str
+    folder: Path, family: str, dtype: torch.dtype, sampler: Sampler, name: str
 ) -> None:
-    spec = image(128, sampler)
+    spec = FAMILIES[family].image(sampler=sampler, steps=STEPS)
     followed = moving_plans()[name]
     runs = run_gang(followed, load_members(folder, followed.agents, dtype), spec)
     assert_all_members_agree(runs, STEPS)
@@ -138,10 +122,12 @@ def test_any_plan_is_the_simulators_picture_at_every_boundary(
             assert relative_difference(state.x0_BCHW, simulated[step].x0_BCHW) <= TOLERANCES[dtype], f"x0 at {step}"
 
 
-def test_bytes_sent_are_the_bytes_of_the_plan(folder: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bytes_sent_are_the_bytes_of_the_plan(folder: Path, family: str) -> None:
+    spec = FAMILIES[family].image(steps=STEPS)
     for followed in moving_plans().values():
         runs: dict[AgentId, MemberRun] = dict(
-            run_gang(followed, load_members(folder, followed.agents, torch.float32), image(128, Sampler.DDIM))
+            run_gang(followed, load_members(folder, followed.agents, torch.float32), spec)
         )
         for run in runs.values():
             assert run.sent_bytes == run.predicted_bytes

@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.errors import ModelFolderError
+from tests.gang import solo_latent
 from tests.models import tiny_pixart_folder
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
@@ -53,7 +52,7 @@ def list_index(folder: Path) -> None:
 
 
 def other_pipeline(folder: Path) -> None:
-    edit_json(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+    edit_json(folder / "model_index.json", _class_name="OtherPipeline")
 
 
 def pickled_weights(folder: Path) -> None:
@@ -117,7 +116,7 @@ def large_tokenizer(folder: Path) -> None:
         (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
         (break_index, "cannot be read as JSON"),
         (list_index, "holds list, not an object"),
-        (other_pipeline, "is a 'StableDiffusionPipeline'; known pipelines: DiTPipeline, PixArtAlphaPipeline"),
+        (other_pipeline, "is a 'OtherPipeline'; known pipelines: DiTPipeline, PixArtAlphaPipeline"),
         (pickled_weights, "transformer holds no .safetensors file"),
         (torn_weights, "transformer cannot be loaded"),
         (missing_weight, "missing_keys such as transformer_blocks.1.attn1.to_k.weight"),
@@ -166,12 +165,5 @@ def test_the_demo_model_paints() -> None:
         sampler=Sampler(facts.samplers[0]),
         quality=Quality.EXACT,
     )
-    run = denoiser.start(spec, denoiser.encode(spec))
-    rows = RowRange(begin=0, end=run.geometry.row_count)
-    x_BCHW = run.initial_noise()
-    x0_BCHW, history = x_BCHW, [-1] * rows.end
-    for step in range(spec.steps):
-        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
-        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
-        history = [step] * rows.end
-    assert denoiser.decode(x_BCHW).shape == (3, spec.height_px, spec.width_px)
+    latent_BCHW = solo_latent(denoiser.start(spec, denoiser.encode(spec)), spec.steps)
+    assert denoiser.decode(latent_BCHW).shape == (3, spec.height_px, spec.width_px)

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.errors import InvalidArgumentError, NoAgentsError, NotFoundError
+from polyrhythm.errors import FieldViolation, InvalidArgumentError, NoAgentsError, NotFoundError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted
-from polyrhythm.messages import CountTokens, StartEpoch, WorkerReady
-from tests.fake_worker import FACTS
+from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, WorkerReady
+from tests.fake_worker import FACTS, UNPAINTED
 from tests.fleet_world import World
 from tests.plans import exact_plan
 
@@ -40,6 +40,37 @@ def test_bad_input_names_its_field_and_is_not_queued(request_: ImageRequest, fie
     assert {violation.field for violation in error.violations} == {field}
     assert world.told[job] == []
     assert world.state.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative_prompt", "fields"),
+    [
+        (UNPAINTED, "", ["prompt"]),
+        ("apple", UNPAINTED, ["negative_prompt"]),
+        (UNPAINTED, UNPAINTED, ["prompt", "negative_prompt"]),
+    ],
+)
+def test_texts_that_the_model_does_not_take_are_refused_by_the_first_agent(
+    prompt: str, negative_prompt: str, fields: list[str]
+) -> None:
+    world = World("a", "b")
+    job = world.submit(replace(REQUEST, prompt=prompt, negative_prompt=negative_prompt))
+    world.settle()
+    error = world.ended[job]
+    assert isinstance(error, InvalidArgumentError)
+    assert [violation.field for violation in error.violations] == fields
+    assert world.told[job] == []
+    assert world.state.jobs == {}
+    assert len(world.sent("a", CountTokens)) + len(world.sent("b", CountTokens)) == 1
+
+
+def test_an_answer_to_a_question_that_nobody_asked_ends_nothing() -> None:
+    world = World("a")
+    world.daemons["a"].worker.mute = True
+    job = world.submit()
+    violations = (FieldViolation(field="prompt", description="is not painted here"),)
+    world.say("a", RequestFailed(request_id=99, detail="late", violations=violations))
+    assert job not in world.ended
 
 
 def test_an_unknown_model_is_not_found() -> None:

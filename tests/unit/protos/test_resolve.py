@@ -94,6 +94,13 @@ def test_long_texts_are_refused_before_any_fleet_is_asked() -> None:
     assert [violation.field for violation in caught.value.violations] == ["prompt", "negative_prompt"]
 
 
+def test_a_model_may_make_square_pictures_only() -> None:
+    facts = replace(FACTS, square_only=True, default_height_px=128)
+    assert resolve(ImageRequest(prompt="apple"), facts, seed=7).height_px == 128
+    with pytest.raises(InvalidArgumentError, match="size: demo makes square pictures only, got 64x128"):
+        resolve(ImageRequest(prompt="apple", width_px=64), facts, seed=7)
+
+
 def test_a_fixed_plan_sets_the_steps() -> None:
     assert resolve(ImageRequest(prompt="apple", plan=plan(6, 12)), FACTS, seed=7).steps == 6
 

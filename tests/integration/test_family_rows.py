@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.ports import DenoiserRun
-from tests.models import tiny_pixart_folder
+from tests.families import FAMILIES
 from tests.reference import relative_difference
 
 TOLERANCE = 1e-11
 STEP = 7
 
 
-@pytest.fixture(scope="module", params=[128, 192], ids=["square", "tall"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DenoiserRun:
-    folder = tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
-    denoiser = load_denoiser(folder, model="tiny", dtype=torch.float64)
-    spec = ImageSpec(
-        model="tiny",
-        prompt="a cat",
-        width_px=96,
-        height_px=request.param,
-        steps=20,
-        seed=3,
-        guidance=5.0,
-        sampler=Sampler.DDIM,
-        quality=Quality.EXACT,
-    )
+@pytest.fixture(
+    scope="module",
+    params=[(name, rows) for name in FAMILIES for rows in (16, 24)],
+    ids=lambda param: f"{param[0]}-{param[1]}",
+)
+def run(request: pytest.FixtureRequest, family_folders: Mapping[str, Path]) -> DenoiserRun:
+    name, rows = request.param
+    denoiser = load_denoiser(family_folders[name], model="tiny", dtype=torch.float64)
+    spec = FAMILIES[name].image(rows=rows, seed=3)
     return denoiser.start(spec, denoiser.encode(spec))
 
 
@@ -49,18 +45,18 @@ class Recorder(SoloExchange):
 
 
 class Remembered(SoloExchange):
-    """Other rows as a recorder saw them; own rows as they come."""
+    """Other rows as a recorder saw them, in one layer with keys for values; own rows as they come."""
 
-    def __init__(self, recorder: Recorder, begin: int, *, shifted_layer: int | None = None) -> None:
+    def __init__(self, recorder: Recorder, begin: int, *, swapped_layer: int | None = None) -> None:
         self._recorder = recorder
         self._begin = begin
-        self._shifted_layer = shifted_layer
+        self._swapped_layer = swapped_layer
 
     def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
         recorded_KBND = self._recorder.seen_KBND[layer]
         own = slice(self._begin, self._begin + own_KBND.shape[2])
         torch.testing.assert_close(own_KBND, recorded_KBND[:, :, own], rtol=1e-10, atol=1e-10)
-        all_KBND = recorded_KBND.roll(1, dims=2) if layer == self._shifted_layer else recorded_KBND.clone()
+        all_KBND = recorded_KBND.roll(1, dims=0) if layer == self._swapped_layer else recorded_KBND.clone()
         all_KBND[:, :, own] = own_KBND
         return all_KBND
 
@@ -94,13 +90,13 @@ def test_position_counts(run: DenoiserRun) -> None:
 def test_every_layer_reads_the_exchange(run: DenoiserRun, layer: int) -> None:
     x_BCHW, recorder = run.initial_noise(), Recorder()
     whole_BCHW = run.predict(x_BCHW, STEP, whole(run), recorder, OpenSeam())
-    wrong_row = Remembered(recorder, 0, shifted_layer=layer)
+    swapped = Remembered(recorder, 0, swapped_layer=layer)
     # Later layers compare their own rows with the recorded ones, so only the last one may differ unnoticed.
     if layer < len(run.geometry.layers) - 1:
         with pytest.raises(AssertionError):
-            run.predict(x_BCHW[:, :, :8], STEP, RowRange(begin=0, end=4), wrong_row, OpenSeam())
+            run.predict(x_BCHW[:, :, :8], STEP, RowRange(begin=0, end=4), swapped, OpenSeam())
     else:
-        part_BCHW = run.predict(x_BCHW[:, :, :8], STEP, RowRange(begin=0, end=4), wrong_row, OpenSeam())
+        part_BCHW = run.predict(x_BCHW[:, :, :8], STEP, RowRange(begin=0, end=4), swapped, OpenSeam())
         assert relative_difference(part_BCHW, whole_BCHW[:, :, :8]) > 1e-3
 
 

@@ -6,57 +6,26 @@ of the test report, beside the noise floor of one device: diffusers against itse
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-from torch import Tensor
 
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.ports import Denoiser, DenoiserRun
+from tests.families import FAMILIES
+from tests.gang import solo_latent
 from tests.models import BETA_END, tiny_pixart_folder
 from tests.reference import SplitGuidance, plain_latent, plain_pipeline, relative_difference
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 Record = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
-
-
-def image(**changes: Any) -> ImageSpec:
-    values: dict[str, Any] = {
-        "model": "tiny",
-        "prompt": "A red apple on the green background",
-        "width_px": 128,
-        "height_px": 128,
-        "steps": 20,
-        "seed": 11,
-        "guidance": 5.0,
-        "sampler": Sampler.DDIM,
-        "quality": Quality.EXACT,
-    }
-    return ImageSpec(**values | changes)
-
-
-@torch.inference_mode()
-def our_latent(run: DenoiserRun, steps: int) -> Tensor:
-    rows = RowRange(begin=0, end=run.geometry.row_count)
-    x_BCHW = run.initial_noise()
-    x0_BCHW, history = torch.full_like(x_BCHW, float("nan")), [-1] * rows.end
-    for step in range(steps):
-        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
-        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
-        history = [step] * rows.end
-    return x_BCHW
 
 
 def started(denoiser: Denoiser, spec: ImageSpec) -> DenoiserRun:
@@ -66,7 +35,7 @@ def started(denoiser: Denoiser, spec: ImageSpec) -> DenoiserRun:
 def assert_same_picture(folder: Path, spec: ImageSpec, dtype: torch.dtype, record: Record) -> None:
     run = started(load_denoiser(folder, model="tiny", dtype=dtype), spec)
     expected_BCHW = plain_latent(plain_pipeline(folder, spec.sampler, dtype), spec, run.initial_noise())
-    difference = relative_difference(our_latent(run, spec.steps), expected_BCHW)
+    difference = relative_difference(solo_latent(run, spec.steps), expected_BCHW)
     record("relative_difference", difference)
     record("latent_max", float(expected_BCHW.abs().max()))
     assert expected_BCHW.dtype is dtype
@@ -75,18 +44,22 @@ def assert_same_picture(folder: Path, spec: ImageSpec, dtype: torch.dtype, recor
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sampler", list(Sampler))
-@pytest.mark.parametrize(("height_px", "steps"), [(128, 20), (192, 20), (128, 33)])
+@pytest.mark.parametrize(("rows", "steps"), [(16, 20), (24, 20), (16, 33)])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_one_device_is_diffusers(
-    folder: Path, dtype: torch.dtype, sampler: Sampler, height_px: int, steps: int, record_property: Record
+    folder: Path, family: str, dtype: torch.dtype, sampler: Sampler, rows: int, steps: int, record_property: Record
 ) -> None:
-    spec = image(sampler=sampler, height_px=height_px, steps=steps)
+    spec = FAMILIES[family].image(sampler=sampler, rows=rows, steps=steps)
     assert_same_picture(folder, spec, dtype, record_property)
 
 
 @pytest.mark.parametrize("sampler", list(Sampler))
-@pytest.mark.parametrize("height_px", [128, 192])
-def test_noise_floor_of_one_device(folder: Path, sampler: Sampler, height_px: int, record_property: Record) -> None:
-    spec = image(sampler=sampler, height_px=height_px)
+@pytest.mark.parametrize("rows", [16, 24])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_noise_floor_of_one_device(
+    folder: Path, family: str, sampler: Sampler, rows: int, record_property: Record
+) -> None:
+    spec = FAMILIES[family].image(sampler=sampler, rows=rows)
     noise_BCHW = started(load_denoiser(folder, model="tiny"), spec).initial_noise()
     batched, split = plain_pipeline(folder, sampler), plain_pipeline(folder, sampler)
     split.transformer = SplitGuidance(split.transformer)
@@ -98,9 +71,13 @@ def test_noise_floor_of_one_device(folder: Path, sampler: Sampler, height_px: in
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sampler", list(Sampler))
-def test_the_schedule_of_pixart(tmp_path: Path, dtype: torch.dtype, sampler: Sampler, record_property: Record) -> None:
-    folder = tiny_pixart_folder(tmp_path / "m", scheduler=DPMSolverMultistepScheduler())
-    assert_same_picture(folder, image(sampler=sampler), dtype, record_property)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_schedule_that_models_are_trained_with(
+    tmp_path: Path, family: str, dtype: torch.dtype, sampler: Sampler, record_property: Record
+) -> None:
+    scheduler = DPMSolverMultistepScheduler()
+    folder = FAMILIES[family].make(tmp_path / "m", scheduler=scheduler)
+    assert_same_picture(folder, FAMILIES[family].image(sampler=sampler), dtype, record_property)
 
 
 @pytest.mark.parametrize("sampler", list(Sampler))
@@ -112,27 +89,33 @@ def test_the_schedule_of_pixart(tmp_path: Path, dtype: torch.dtype, sampler: Sam
     ],
     ids=["velocity", "clean"],
 )
-def test_other_schedulers_configs(tmp_path: Path, sampler: Sampler, scheduler: Any, record_property: Record) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_schedulers_configs(
+    tmp_path: Path, family: str, sampler: Sampler, scheduler: Any, record_property: Record
+) -> None:
     scheduler.register_to_config(clip_sample=False)
-    folder = tiny_pixart_folder(tmp_path / "m", scheduler=scheduler)
-    assert_same_picture(folder, image(sampler=sampler), torch.float64, record_property)
+    folder = FAMILIES[family].make(tmp_path / "m", scheduler=scheduler)
+    assert_same_picture(folder, FAMILIES[family].image(sampler=sampler), torch.float64, record_property)
 
 
-@pytest.mark.parametrize("changes", [{"guidance": 1.0}, {"negative_prompt": "blurry cat"}, {"width_px": 64}])
-def test_other_pictures(folder: Path, changes: dict[str, Any], record_property: Record) -> None:
-    assert_same_picture(folder, image(**changes), torch.float64, record_property)
+@pytest.mark.parametrize(
+    ("family", "changes"), [(name, changes) for name, family in FAMILIES.items() for changes in family.other_pictures]
+)
+def test_other_pictures(folder: Path, family: str, changes: Mapping[str, Any], record_property: Record) -> None:
+    assert_same_picture(folder, FAMILIES[family].image(**changes), torch.float64, record_property)
 
 
 def test_a_model_that_is_told_the_size_of_the_whole_picture(tmp_path: Path, record_property: Record) -> None:
     # diffusers' pipeline hands size and aspect ratio to models of sample size 128.
     folder = tiny_pixart_folder(tmp_path / "m", sample_size=128, heads=3)
-    spec = image(height_px=192)
+    spec = FAMILIES["pixart"].image(rows=24)
     assert started(load_denoiser(folder, model="tiny"), spec).geometry.batch == 2
     assert_same_picture(folder, spec, torch.float64, record_property)
 
 
-def test_half_precision_keeps_an_fp32_state(folder: Path) -> None:
-    spec = image(sampler=Sampler.DPM_SOLVER_PP_2M)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_keeps_an_fp32_state(folder: Path, family: str) -> None:
+    spec = FAMILIES[family].image(sampler=Sampler.DPM_SOLVER_PP_2M)
     denoiser = load_denoiser(folder, model="tiny", dtype=torch.bfloat16)
     run = started(denoiser, spec)
     prediction_BCHW = run.predict(
@@ -148,8 +131,9 @@ def test_half_precision_keeps_an_fp32_state(folder: Path) -> None:
     assert 0 < relative_difference(prediction_BCHW, exact_BCHW) < 0.1
 
 
-def test_the_same_seed_is_the_same_noise_in_every_precision(folder: Path) -> None:
-    spec = image()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_seed_is_the_same_noise_in_every_precision(folder: Path, family: str) -> None:
+    spec = FAMILIES[family].image()
     noise = {
         dtype: started(load_denoiser(folder, model="tiny", dtype=dtype), spec).initial_noise() for dtype in TOLERANCES
     }

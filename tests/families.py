@@ -1,0 +1,65 @@
+"""The model families that every test of a denoiser runs over: how to make a tiny model of one, and what to ask it for.
+
+Owns no arithmetic; a family that is added here is held to all that the others are held to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from tests.models import tiny_dit_folder, tiny_pixart_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One family.
+
+    Attributes:
+        make: writes a tiny model of three blocks into a folder; takes ``scheduler`` as a keyword.
+        prompt: to paint.
+        trained_px: width and height of the pictures that the tiny model is trained on: 16 rows.
+        other_px: another width and height: 24 rows.
+        other_pictures: further requests worth comparing, as changes to ``image``.
+    """
+
+    make: Callable[..., Path]
+    prompt: str
+    trained_px: tuple[int, int] = (128, 128)
+    other_px: tuple[int, int]
+    other_pictures: tuple[Mapping[str, Any], ...]
+
+    def image(self, *, rows: int = 16, **changes: Any) -> ImageSpec:
+        """A picture of 16 or 24 rows in 20 steps with guidance."""
+        width_px, height_px = {16: self.trained_px, 24: self.other_px}[rows]
+        values: dict[str, Any] = {
+            "model": "tiny",
+            "prompt": self.prompt,
+            "width_px": width_px,
+            "height_px": height_px,
+            "steps": 20,
+            "seed": 11,
+            "guidance": 5.0,
+            "sampler": Sampler.DDIM,
+            "quality": Quality.EXACT,
+        }
+        return ImageSpec(**values | changes)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "pixart": Family(
+        make=tiny_pixart_folder,
+        prompt="A red apple on the green background",
+        other_px=(128, 192),
+        other_pictures=({"guidance": 1.0}, {"negative_prompt": "blurry cat"}, {"width_px": 64}),
+    ),
+    "dit": Family(
+        make=tiny_dit_folder,
+        prompt="golden retriever",
+        other_px=(192, 192),
+        other_pictures=({"guidance": 1.0}, {"prompt": "999"}, {"width_px": 64, "height_px": 64}),
+    ),
+}
