@@ -91,7 +91,7 @@ def solo_latent(run: DenoiserRun, steps: int) -> Tensor:
     x0_BCHW, history = torch.full_like(x_BCHW, float("nan")), [-1] * rows.end
     for step in range(steps):
         prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
-        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history)
+        x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history, rows=rows)
         history = [step] * rows.end
     return x_BCHW
 

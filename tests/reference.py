@@ -11,8 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, DiTPipeline, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    DiTPipeline,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor, nn
 
@@ -58,9 +67,105 @@ class DoubleDpmSolverScheduler(DPMSolverMultistepScheduler):
         return SchedulerOutput(prev_sample=advanced) if return_dict else (advanced,)
 
 
+class DoubleEulerScheduler(EulerDiscreteScheduler):
+    """Diffusers' Euler with its fp32 sigmas held in fp64 and without its cast of the latent to fp32."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        self.sigmas = self.sigmas.double()
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **_unused: Any) -> tuple[Tensor]:
+        if self.step_index is None:
+            self._init_step_index(timestep)
+        assert self.step_index is not None
+        sigma, sigma_to = self.sigmas[self.step_index], self.sigmas[self.step_index + 1]
+        x0 = denoised(self.config["prediction_type"], model_output, sample, sigma)
+        self._step_index = self.step_index + 1
+        return (sample + (sample - x0) / sigma * (sigma_to - sigma),)
+
+
+class DoubleEulerAncestralScheduler(EulerAncestralDiscreteScheduler):
+    """Diffusers' ancestral Euler in fp64, but for its noise, which is drawn in fp32 as for an fp32 model."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        self.sigmas = self.sigmas.double()
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Any,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
+        **_unused: Any,
+    ) -> tuple[Tensor]:
+        if self.step_index is None:
+            self._init_step_index(timestep)
+        assert self.step_index is not None
+        sigma, sigma_to = self.sigmas[self.step_index], self.sigmas[self.step_index + 1]
+        x0 = denoised(self.config["prediction_type"], model_output, sample, sigma)
+        up = (sigma_to**2 * (sigma**2 - sigma_to**2) / sigma**2) ** 0.5
+        down = (sigma_to**2 - up**2) ** 0.5
+        fresh = torch.randn(sample.shape, generator=generator, dtype=torch.float32).to(sample.dtype)
+        self._step_index = self.step_index + 1
+        return (sample + (sample - x0) / sigma * (down - sigma) + fresh * up,)
+
+
+def denoised(prediction_type: str, model_output: Tensor, sample: Tensor, sigma: Tensor) -> Tensor:
+    """x0 where x = x0 + sigma * noise, by k-diffusion's scalings."""
+    match prediction_type:
+        case "epsilon":
+            return sample - sigma * model_output
+        case "v_prediction":
+            return model_output * (-sigma / (sigma**2 + 1) ** 0.5) + sample / (sigma**2 + 1)
+        case "sample":
+            return model_output
+        case _:
+            raise NotImplementedError(prediction_type)
+
+
+class FlowScheduler(FlowMatchEulerDiscreteScheduler):
+    """Diffusers' flow-matching Euler with what PixArt's pipeline asks of a scheduler beyond it."""
+
+    init_noise_sigma = 1.0
+    image_tokens = 0
+
+    def scale_model_input(self, sample: Tensor, _timestep: Any) -> Tensor:
+        return sample
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        config = self.config
+        if config["use_dynamic_shifting"]:
+            keys = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+            kwargs["mu"] = calculate_shift(self.image_tokens, *(config[key] for key in keys))
+        super().set_timesteps(*args, **kwargs)
+
+
+class DoubleFlowScheduler(FlowScheduler):
+    """The same with its fp32 sigmas held in fp64 and without its cast of the latent to fp32."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        self.sigmas = self.sigmas.double()
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **_unused: Any) -> tuple[Tensor]:
+        if self.step_index is None:
+            self._init_step_index(timestep)
+        assert self.step_index is not None
+        sigma, sigma_to = self.sigmas[self.step_index], self.sigmas[self.step_index + 1]
+        self._step_index = self.step_index + 1
+        return (sample + (sigma_to - sigma) * model_output,)
+
+
 SCHEDULERS: dict[Sampler, dict[torch.dtype, Any]] = {
     Sampler.DDIM: {torch.float32: DDIMScheduler, torch.float64: DoubleDdimScheduler},
     Sampler.DPM_SOLVER_PP_2M: {torch.float32: DPMSolverMultistepScheduler, torch.float64: DoubleDpmSolverScheduler},
+    Sampler.EULER: {torch.float32: EulerDiscreteScheduler, torch.float64: DoubleEulerScheduler},
+    Sampler.EULER_ANCESTRAL: {
+        torch.float32: EulerAncestralDiscreteScheduler,
+        torch.float64: DoubleEulerAncestralScheduler,
+    },
+    Sampler.FLOW_EULER: {torch.float32: FlowScheduler, torch.float64: DoubleFlowScheduler},
 }
 
 
@@ -76,8 +181,15 @@ def plain_pipeline(folder: Path, sampler: Sampler, dtype: torch.dtype = torch.fl
 
 
 @torch.inference_mode()
-def plain_latent(pipeline: Any, spec: ImageSpec, noise_BCHW: Tensor) -> Tensor:
-    """The clean latent ``(1, C, H, W)`` of the pipeline's own loop."""
+def plain_latent(pipeline: Any, spec: ImageSpec, like_BCHW: Tensor) -> Tensor:
+    """The clean latent ``(1, C, H, W)`` of the pipeline's own loop; of the given one only shape and dtype count.
+
+    The unit noise is drawn here, in fp32, and the pipeline goes on with the same generator. In fp32 that is what the
+    pipeline does by itself.
+    """
+    generator = torch.Generator().manual_seed(spec.seed)
+    noise_BCHW = torch.randn(like_BCHW.shape, generator=generator, dtype=torch.float32).to(like_BCHW.dtype)
+    pipeline.scheduler.image_tokens = noise_BCHW[0, 0].numel() // pipeline.transformer.config.patch_size**2
     if isinstance(pipeline, DiTPipeline):
         return _class_latent(pipeline, spec, noise_BCHW)
     return pipeline(
@@ -88,6 +200,7 @@ def plain_latent(pipeline: Any, spec: ImageSpec, noise_BCHW: Tensor) -> Tensor:
         height=spec.height_px,
         width=spec.width_px,
         latents=noise_BCHW,
+        generator=generator,
         clean_caption=False,
         use_resolution_binning=False,
         output_type="latent",

@@ -116,7 +116,9 @@ class PlanSimulator:
         x_BCHW, x0_BCHW = self._x_BCHW[:, :, latent_rows].clone(), self._x0_BCHW[:, :, latent_rows].clone()
         prediction_BCHW = self._run.predict(x_BCHW, step, rows, patch, _Silent(), x0_BCHW=x0_BCHW)
         history = self._history[rows.begin : rows.end]
-        next_x_BCHW, next_x0_BCHW = self._run.advance(x_BCHW, prediction_BCHW, step, next_step, x0_BCHW, history)
+        next_x_BCHW, next_x0_BCHW = self._run.advance(
+            x_BCHW, prediction_BCHW, step, next_step, x0_BCHW, history, rows=rows
+        )
         self._x_BCHW[:, :, latent_rows] = next_x_BCHW
         self._x0_BCHW[:, :, latent_rows] = next_x0_BCHW
         self._history[rows.begin : rows.end] = [step] * rows.count

@@ -49,7 +49,13 @@ Guidance: TypeAlias = Annotated[
     ),
 ]
 SamplerChoice: TypeAlias = Annotated[
-    Sampler | None, typer.Option("--sampler", help="Update rule; default: the model's.", rich_help_panel=PICTURE)
+    Sampler | None,
+    typer.Option(
+        "--sampler",
+        help="Update rule; default: the model's. With euler-ancestral no device skips steps; flow-euler is for models "
+        "of flow matching alone.",
+        rich_help_panel=PICTURE,
+    ),
 ]
 QualityChoice: TypeAlias = Annotated[
     Quality | None,

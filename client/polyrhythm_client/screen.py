@@ -81,6 +81,7 @@ class JobProgress:
             disable=quiet or not console.is_terminal,
         )
         self._console = console
+        self._shown_notices: set[str] = set()
         self._task: TaskID = self._progress.add_task("job", total=None, phase="waiting", detail="")
 
     def __enter__(self) -> Self:
@@ -112,6 +113,7 @@ class JobProgress:
                 self._update(f"measuring a new size on {', '.join(agents)}")
             case Planned(explanation=explanation):
                 self._update("planned", detail=escape(explanation.chosen.label))
+                self._show_notices(explanation.notices)
             case Progressed():
                 self._show_step(event)
             case Previewed(step=step):
@@ -126,6 +128,13 @@ class JobProgress:
                 self._update("receiving")
             case _:
                 assert_never(event)
+
+    def _show_notices(self, notices: tuple[str, ...]) -> None:
+        """Each once, however many pictures are planned."""
+        for notice in notices:
+            if notice not in self._shown_notices:
+                self._note(f"[yellow]note:[/yellow] {escape(notice)}")
+        self._shown_notices.update(notices)
 
     def _show_step(self, event: Progressed) -> None:
         phase = "denoising" if event.step < event.steps else "decoding"

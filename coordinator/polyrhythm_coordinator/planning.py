@@ -9,7 +9,7 @@ from polyrhythm.explanation import Candidate, Explanation
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.explain import measured_links
+from polyrhythm_coordinator.scheduling.explain import measured_links, notices
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
 
@@ -26,7 +26,7 @@ async def compute_plan(task: PlanTask) -> Explanation:
 def explanation_of(task: PlanTask) -> Explanation:
     """The answer to a plan task; agents that may not take part are told beside those that the search leaves out."""
     explanation = search_plan(task.request) if task.fixed_plan is None else _given(task.fixed_plan, task.request)
-    return replace(explanation, exclusions=(*explanation.exclusions, *task.exclusions))
+    return replace(explanation, exclusions=(*explanation.exclusions, *task.exclusions), notices=notices(task.request))
 
 
 def _given(plan: Plan, request: PlanRequest) -> Explanation:

@@ -262,6 +262,8 @@ class DenoiserRun(Protocol):
         next_step: int,
         history_x0_BCHW: Tensor,
         history_steps: Sequence[int],
+        *,
+        rows: RowRange,
     ) -> tuple[Tensor, Tensor]:
         """One sampler update of a patch between any two points of the fine grid.
 
@@ -272,6 +274,7 @@ class DenoiserRun(Protocol):
             next_step: to; at most the number of steps, which is the clean picture.
             history_x0_BCHW: last predicted clean patch; not read where a row has no history.
             history_steps: a row unit of the patch each, the step of that prediction, or -1 for none.
+            rows: which row units the patch holds; samplers that draw noise draw it for the whole picture.
 
         Returns:
             ``x`` at ``next_step`` and the clean patch predicted at ``step``.

@@ -179,7 +179,7 @@ class _PatchStep:
         self._seam.begin_layer("sampler")
         history = (-1,) * self.rows.count
         next_x_BCHW, _ = self._run.advance(
-            self._x_BCHW, prediction_BCHW, PROFILED_STEP, PROFILED_STEP + 1, self._x_BCHW, history
+            self._x_BCHW, prediction_BCHW, PROFILED_STEP, PROFILED_STEP + 1, self._x_BCHW, history, rows=self.rows
         )
         self._seam.end_layer("sampler", next_x_BCHW)
         if next_x_BCHW.is_cuda:

@@ -211,6 +211,7 @@ class StepLoop:
             step + assignment.stride,
             self._x0_BCHW[:, :, rows],
             self._history[assignment.rows.begin : assignment.rows.end],
+            rows=assignment.rows,
         )
         self._x_BCHW[:, :, rows] = self._seam.end_layer("sampler", next_x_BCHW)
         self._x0_BCHW[:, :, rows] = x0_BCHW

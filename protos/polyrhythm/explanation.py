@@ -100,6 +100,7 @@ class Explanation:
         exclusions: agents that take no part.
         profiles: what the predictions rest on, one for each agent that was considered.
         links: what the predictions rest on; a pair that never shared a gang is absent.
+        notices: what a user should know of how the picture is made, in whole sentences without an end mark.
     """
 
     chosen: Candidate
@@ -107,3 +108,4 @@ class Explanation:
     exclusions: tuple[Exclusion, ...]
     profiles: tuple[Profile, ...] = ()
     links: tuple[MeasuredLink, ...] = ()
+    notices: tuple[str, ...] = ()

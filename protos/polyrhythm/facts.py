@@ -62,6 +62,8 @@ class ModelFacts:
         latent_bytes_per_token: bytes of the fp32 latent of one token.
         weights_bytes: of all parts that are loaded.
         square_only: whether width and height must be the same.
+        full_rate_samplers: those of the samplers that take stride 1 only, such as ones that draw noise at every step.
+        notices: what a user should know of how the model is run, such as a scheduler that another one stands in for.
     """
 
     model: str
@@ -82,6 +84,8 @@ class ModelFacts:
     latent_bytes_per_token: int
     weights_bytes: int
     square_only: bool = False
+    full_rate_samplers: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     def row_count(self, height_px: int) -> int:
         """Row units of an image of this height; the last one may be short."""

@@ -24,10 +24,15 @@ SEED_MAX = 2**63 - 1
 
 
 class Sampler(StrEnum):
-    """Deterministic samplers whose update is pointwise, so that a patch may jump between any two grid points."""
+    """Samplers whose update is pointwise: a patch may jump between any two grid points, unless it draws noise."""
 
     DDIM = "ddim"
     DPM_SOLVER_PP_2M = "dpmpp-2m"
+    EULER = "euler"
+    EULER_ANCESTRAL = "euler-ancestral"
+    """Draws fresh noise at every step, so that it makes every step on every device."""
+    FLOW_EULER = "flow-euler"
+    """For models of flow matching, and only for those."""
 
 
 class Quality(StrEnum):
@@ -256,13 +261,22 @@ def _count_violations(count: int, seed: int) -> list[FieldViolation]:
 def _plan_violations(plan: Plan | None, image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
     if plan is None:
         return []
+    found = _stride_violations(plan, image, facts)
     pairs = (
         ("begins at step", plan.begin_step, "a whole picture at", 0),
         ("has steps:", plan.steps, "the picture", image.steps),
         ("has rows:", plan.row_count, "the picture", facts.row_count(image.height_px)),
     )
-    return [
+    found += [
         FieldViolation(field="plan", description=f"{what} {has}, {against} {wanted}")
         for what, has, against, wanted in pairs
         if has != wanted
     ]
+    return found
+
+
+def _stride_violations(plan: Plan, image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+    stride = max(assignment.stride for segment in plan.segments for assignment in segment.assignments)
+    if stride == 1 or image.sampler not in facts.full_rate_samplers:
+        return []
+    return [FieldViolation(field="plan", description=f"has stride {stride}, {image.sampler} takes stride 1 only")]

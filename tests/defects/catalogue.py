@@ -78,7 +78,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="noise of its own for every agent",
-        file=f"{AGENT}/denoiser/guided_run.py",
+        file=f"{AGENT}/denoiser/noise.py",
         original="manual_seed(self._seed)",
         planted="manual_seed(self._seed + id(self))",
         test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-ddim-dtype0]",
@@ -91,6 +91,40 @@ DENOISER_DEFECTS = (
         planted="1.0",
         test_id="tests/unit/denoiser/test_sampling.py::test_ddim_is_diffusers[stable diffusion-24]",
         why="models whose schedule ends at the first trained level get a last step that they were not trained for",
+    ),
+    PlantedDefect(
+        name="euler begins with noise of size one",
+        file=f"{AGENT}/denoiser/grid.py",
+        original='initial_scale=_initial_scale(scheduler.config["timestep_spacing"], sigmas[0]),',
+        planted="initial_scale=1.0,",
+        test_id=f"{FAMILY_EQUALITY}::test_euler_in_all_its_forms[karras-dtype0]",
+        why="a little too much noise at the start: other colours than diffusers paints with the same seed",
+    ),
+    PlantedDefect(
+        name="dynamic shift by the tokens of a patch",
+        file=f"{AGENT}/denoiser/token_transformer.py",
+        original="image_tokens=geometry.row_count * geometry.layers[0].columns,",
+        planted="image_tokens=geometry.row_count // 2 * geometry.layers[0].columns,",
+        test_id=f"{FAMILY_EQUALITY}::test_euler_in_all_its_forms[flow by size-dtype0]",
+        why="every split has noise levels of its own, and none has the model's",
+    ),
+    PlantedDefect(
+        name="ancestral noise of the topmost rows for every patch",
+        file=f"{AGENT}/denoiser/guided_run.py",
+        original="own_BCHW = self._noise.of_step(step)[:, :, self.geometry.latent_slice(rows)]",
+        planted=(
+            "own_BCHW = self._noise.of_step(step)[:, :, self.geometry.latent_slice(RowRange(begin=0, end=rows.count))]"
+        ),
+        test_id=f"{FAMILY_EQUALITY}::test_ancestral_noise_is_cut_from_that_of_the_whole_picture[counts1]",
+        why="another picture on every split, with the same grain in each strip",
+    ),
+    PlantedDefect(
+        name="the first ancestral step adds the initial noise again",
+        file=f"{AGENT}/denoiser/noise.py",
+        original="return self._draw(1 + step)",
+        planted="return self._draw(step)",
+        test_id="tests/unit/denoiser/test_euler.py::test_ancestral_noise_is_bit_by_bit_what_diffusers_draws",
+        why="noise that is not independent of the picture: washed out at the start, and never diffusers' picture",
     ),
     PlantedDefect(
         name="solver's lambda is one step older than its picture",
@@ -251,6 +285,14 @@ LOOP_DEFECTS = (
 )
 
 PLANNER_DEFECTS = (
+    PlantedDefect(
+        name="strides for a sampler that draws noise",
+        file=f"{SCHEDULING}/search.py",
+        original="return at_full_rate(policy) if request.image.sampler in request.facts.full_rate_samplers else policy",
+        planted="return policy",
+        test_id=f"{SEARCH_TESTS}::test_a_sampler_that_makes_every_step_gets_no_strides_in_any_candidate[balanced]",
+        why="the slower device cannot make the picture: its first strided step ends the epoch, again and again",
+    ),
     PlantedDefect(
         name="strides cost nothing less",
         file=f"{SCHEDULING}/cost.py",

@@ -62,7 +62,7 @@ class DropOneExchange:
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCES))
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", [Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dropping_any_one_exchange_is_seen(folder: Path, family: str, sampler: Sampler, dtype: torch.dtype) -> None:
     spec = FAMILIES[family].image(sampler=sampler, steps=STEPS)

@@ -12,17 +12,27 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 
 from polyrhythm.image import ImageSpec, Sampler
-from polyrhythm.rows import RowRange
+from polyrhythm.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.denoiser.scheduler_config import OWN_SAMPLER_BY_CLASS
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.ports import Denoiser, DenoiserRun
 from tests.families import FAMILIES
 from tests.gang import solo_latent
 from tests.models import BETA_END, tiny_pixart_folder
 from tests.reference import SplitGuidance, plain_latent, plain_pipeline, relative_difference
+
+JUMPING_SAMPLERS = [Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M]
+"""What every family's pipeline runs with; DiT's knows nothing of the scaling that Euler's schedulers ask for."""
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 Record = Callable[[str, object], None]
@@ -43,7 +53,7 @@ def assert_same_picture(folder: Path, spec: ImageSpec, dtype: torch.dtype, recor
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", JUMPING_SAMPLERS)
 @pytest.mark.parametrize(("rows", "steps"), [(16, 20), (24, 20), (16, 33)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_device_is_diffusers(
@@ -53,7 +63,7 @@ def test_one_device_is_diffusers(
     assert_same_picture(folder, spec, dtype, record_property)
 
 
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", JUMPING_SAMPLERS)
 @pytest.mark.parametrize("rows", [16, 24])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_floor_of_one_device(
@@ -70,7 +80,7 @@ def test_noise_floor_of_one_device(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", JUMPING_SAMPLERS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_schedule_that_models_are_trained_with(
     tmp_path: Path, family: str, dtype: torch.dtype, sampler: Sampler, record_property: Record
@@ -80,7 +90,7 @@ def test_the_schedule_that_models_are_trained_with(
     assert_same_picture(folder, FAMILIES[family].image(sampler=sampler), dtype, record_property)
 
 
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", JUMPING_SAMPLERS)
 @pytest.mark.parametrize(
     "scheduler",
     [
@@ -96,6 +106,42 @@ def test_other_schedulers_configs(
     scheduler.register_to_config(clip_sample=False)
     folder = FAMILIES[family].make(tmp_path / "m", scheduler=scheduler)
     assert_same_picture(folder, FAMILIES[family].image(sampler=sampler), torch.float64, record_property)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        EulerDiscreteScheduler(beta_end=BETA_END, timestep_spacing="leading", steps_offset=1),
+        EulerDiscreteScheduler(beta_end=BETA_END, timestep_spacing="trailing", prediction_type="v_prediction"),
+        EulerDiscreteScheduler(beta_end=BETA_END, use_karras_sigmas=True),
+        EulerAncestralDiscreteScheduler(beta_end=BETA_END, timestep_spacing="leading", prediction_type="v_prediction"),
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_image_seq_len=16, max_image_seq_len=512),
+    ],
+    ids=["leading", "trailing velocity", "karras", "ancestral velocity", "flow", "flow by size"],
+)
+def test_euler_in_all_its_forms(tmp_path: Path, dtype: torch.dtype, scheduler: Any, record_property: Record) -> None:
+    folder = tiny_pixart_folder(tmp_path / "m", scheduler=scheduler)
+    own = OWN_SAMPLER_BY_CLASS[type(scheduler).__name__]
+    assert_same_picture(folder, FAMILIES["pixart"].image(sampler=own, rows=24), dtype, record_property)
+
+
+@pytest.mark.parametrize("counts", [(24,), (7, 17), (1, 12, 4, 7)])
+def test_ancestral_noise_is_cut_from_that_of_the_whole_picture(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    folder = tiny_pixart_folder(tmp_path / "m")
+    spec = FAMILIES["pixart"].image(sampler=Sampler.EULER_ANCESTRAL, rows=24)
+    run = started(load_denoiser(folder, model="tiny", dtype=torch.float64), spec)
+    x_BCHW = run.initial_noise()
+    whole = RowRange(begin=0, end=24)
+    for step in (0, 1, 7):
+        expected_BCHW, _ = run.advance(x_BCHW, 0.1 * x_BCHW, step, step + 1, x_BCHW, [-1] * 24, rows=whole)
+        for rows in ranges_from_counts(counts):
+            own = run.geometry.latent_slice(rows)
+            patch_BCHW = x_BCHW[:, :, own]
+            history = [-1] * rows.count
+            own_BCHW, _ = run.advance(patch_BCHW, 0.1 * patch_BCHW, step, step + 1, patch_BCHW, history, rows=rows)
+            assert torch.equal(own_BCHW, expected_BCHW[:, :, own])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
@@ -19,11 +21,14 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports import Denoiser
 from tests.families import FAMILIES
 from tests.gang import MemberRun, load_members, run_gang
+from tests.models import BETA_END, tiny_pixart_folder
 from tests.plans import agent_ids, exact_plan, plan, segment
 from tests.reference import plain_latent, plain_pipeline, relative_difference
 from tests.simulator import PlanSimulator
 
 STEPS = 20
+JUMPING_SAMPLERS = [Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M]
+"""One without a history and one with; the others' updates are held against diffusers' where they run alone."""
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 DISPLACED = Exchange.DISPLACED
 
@@ -45,7 +50,7 @@ EXACT_COUNTS = {16: ((16,), (11, 5), (9, 1, 6), (4, 7, 2, 3)), 24: ((24,), (5, 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", JUMPING_SAMPLERS)
 @pytest.mark.parametrize("rows", [16, 24])
 @pytest.mark.parametrize("members", [1, 2, 3, 4])
 @pytest.mark.parametrize("family", FAMILIES)
@@ -103,7 +108,7 @@ def moving_plans() -> dict[str, Plan]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", JUMPING_SAMPLERS)
 @pytest.mark.parametrize("name", list(moving_plans()))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_plan_is_the_simulators_picture_at_every_boundary(
@@ -120,6 +125,38 @@ def test_any_plan_is_the_simulators_picture_at_every_boundary(
         for step, state in run.states.items():
             assert relative_difference(state.x_BCHW, simulated[step].x_BCHW) <= TOLERANCES[dtype], f"x at {step}"
             assert relative_difference(state.x0_BCHW, simulated[step].x0_BCHW) <= TOLERANCES[dtype], f"x0 at {step}"
+
+
+EULER_SCHEDULERS: dict[Sampler, Any] = {
+    Sampler.EULER: EulerDiscreteScheduler(beta_end=BETA_END),
+    Sampler.EULER_ANCESTRAL: EulerAncestralDiscreteScheduler(beta_end=BETA_END),
+    Sampler.FLOW_EULER: FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_image_seq_len=16),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sampler", list(EULER_SCHEDULERS))
+def test_a_gang_paints_eulers_picture(tmp_path: Path, dtype: torch.dtype, sampler: Sampler) -> None:
+    folder = tiny_pixart_folder(tmp_path / "m", scheduler=EULER_SCHEDULERS[sampler])
+    spec = FAMILIES["pixart"].image(sampler=sampler, rows=24, steps=STEPS)
+    denoisers = load_members(folder, agent_ids(3), dtype)
+    final_BCHW = assert_all_members_agree(run_gang(exact_plan(STEPS, (13, 4, 7)), denoisers, spec), STEPS)
+    reference_BCHW = plain_latent(plain_pipeline(folder, sampler, dtype), spec, final_BCHW)
+    assert relative_difference(final_BCHW, reference_BCHW) <= TOLERANCES[dtype]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name"),
+    [(Sampler.EULER, "three agents"), (Sampler.EULER_ANCESTRAL, "high"), (Sampler.FLOW_EULER, "three agents")],
+)
+def test_eulers_picture_by_any_plan_is_the_simulators(tmp_path: Path, sampler: Sampler, name: str) -> None:
+    folder = tiny_pixart_folder(tmp_path / "m", scheduler=EULER_SCHEDULERS[sampler])
+    spec, followed = FAMILIES["pixart"].image(sampler=sampler, steps=STEPS), moving_plans()[name]
+    runs = run_gang(followed, load_members(folder, followed.agents, torch.float64), spec)
+    final_BCHW = assert_all_members_agree(runs, STEPS)
+    denoiser = load_denoiser(folder, model="tiny", dtype=torch.float64)
+    simulated = PlanSimulator(denoiser.start(spec, denoiser.encode(spec))).simulate(followed)
+    assert relative_difference(final_BCHW, simulated[STEPS].x_BCHW) <= TOLERANCES[torch.float64]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -113,6 +113,7 @@ explanations = st.builds(
     ),
     profiles=tuples(profiles, 2),
     links=tuples(st.builds(explanation.MeasuredLink, sender=agents, receiver=agents, link=measured_costs), 2),
+    notices=tuples(texts),
 )
 devices = st.builds(
     facts.DeviceFacts,
@@ -154,6 +155,8 @@ models = st.builds(
     latent_bytes_per_token=positive_int64s,
     weights_bytes=positive_int64s,
     square_only=st.booleans(),
+    full_rate_samplers=tuples(texts),
+    notices=tuples(texts),
 )
 agent_views = st.builds(
     fleet.AgentView,

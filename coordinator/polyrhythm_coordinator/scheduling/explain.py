@@ -12,6 +12,7 @@ from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, Measur
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
+from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
 SOLO_KIND = "solo"
@@ -76,6 +77,14 @@ def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
         MeasuredLink(sender=sender, receiver=receiver, link=request.links[sender, receiver])
         for sender, receiver in sorted(request.links)
     )
+
+
+def notices(request: PlanRequest) -> tuple[str, ...]:
+    """What a user should know of how the picture is made: of the model, and where the sampler forbids strides."""
+    sampler = request.image.sampler
+    if sampler not in request.facts.full_rate_samplers or max(policy_of(request.image.quality).strides) == 1:
+        return request.facts.notices
+    return (*request.facts.notices, f"{sampler} makes every step on every device, so no plan has strides above 1")
 
 
 def _kind(plan: Plan) -> str:

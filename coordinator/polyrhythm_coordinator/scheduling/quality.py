@@ -5,7 +5,7 @@ Owns which steps are synchronous and which may run at a reduced rate. Knows neit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import assert_never
 
@@ -74,6 +74,11 @@ def policy_of(quality: Quality) -> Policy:
             return Policy(displaced=True, warmup_steps=2, strides=(1, 2), reduced_share_max=FAST_REDUCED_SHARE)
         case _:
             assert_never(quality)
+
+
+def at_full_rate(policy: Policy) -> Policy:
+    """The same policy for a sampler that takes stride 1 only."""
+    return replace(policy, strides=(1,), reduced_share_max=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.build import GangPlans
 from polyrhythm_coordinator.scheduling.explain import Option, candidate_of, exclusions, measured_links, runners_up
-from polyrhythm_coordinator.scheduling.quality import Policy, phases, policy_of
+from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments
 
@@ -57,7 +57,7 @@ def search_plan(request: PlanRequest) -> Explanation:
 
 
 def _options(request: PlanRequest) -> Iterator[Option]:
-    policy = policy_of(request.image.quality)
+    policy = _policy(request)
     for agents in _gangs(request):
         plans = GangPlans(request, agents, policy=policy)
         whole_image_s = [request.profile(agent).forward_s(request.row_count) for agent in agents]
@@ -66,6 +66,11 @@ def _options(request: PlanRequest) -> Iterator[Option]:
                 plan = plans.plan(strides)
                 if _all_work(plan):
                     yield Option(plan=plan, total_s=plans.cost.total_s(plan))
+
+
+def _policy(request: PlanRequest) -> Policy:
+    policy = policy_of(request.image.quality)
+    return at_full_rate(policy) if request.image.sampler in request.facts.full_rate_samplers else policy
 
 
 def _has_reduced_phase(request: PlanRequest, policy: Policy, interval_steps: int) -> bool:

@@ -7,18 +7,29 @@ any two points, and must not touch a latent.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Sampler
 
+ROUNDING = 1e-12
+"""Of a lambda: two ways to write one noise level may differ by so much."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseLevel:
-    """x = alpha * x0 + sigma * noise, with alpha^2 + sigma^2 = 1.
+    """x = alpha * x0 + sigma * noise, with alpha^2 + sigma^2 = 1, or alpha + sigma = 1 in flow matching.
 
     Attributes:
         alpha: share of the clean picture.
@@ -45,14 +56,18 @@ class Grid:
     Each depends on the point alone, hence a jump over several points is as well defined as a single step.
 
     Attributes:
-        timesteps: what the model is told at each point but the last, descending.
+        timesteps: what the model is told at each point but the last, descending; integers wherever all of them are
+            whole, since a model may look them up in a table.
         departures: noise level that belongs to each of these timesteps.
         arrivals: noise level of x on arrival at each point ``0 .. steps``; that of point 0 is the initial noise.
+        initial_scale: of the unit noise that x begins with. Pure noise at level 0 would be its sigma; some samplers
+            of diffusers begin with a little more.
     """
 
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     departures: tuple[NoiseLevel, ...]
     arrivals: tuple[NoiseLevel, ...]
+    initial_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not len(self.timesteps) == len(self.departures) == len(self.arrivals) - 1 > 0:
@@ -61,7 +76,7 @@ class Grid:
                 f"and {len(self.arrivals)} arrivals"
             )
         for levels in (self.departures, self.arrivals):
-            if any(before.half_log_snr > after.half_log_snr for before, after in pairwise(levels)):
+            if any(before.half_log_snr > after.half_log_snr + ROUNDING for before, after in pairwise(levels)):
                 raise ValueError(f"noise rises: lambda = {[level.half_log_snr for level in levels]}")
 
     @property
@@ -76,7 +91,7 @@ def ddim_grid(scheduler: DDIMScheduler, steps: int) -> Grid:
     Raises:
         InvalidArgumentError: the schedule has not so many points.
     """
-    timesteps = _timesteps(scheduler, steps, Sampler.DDIM)
+    timesteps = _whole_timesteps(scheduler, steps)
     cumulative = [float(value) for value in scheduler.alphas_cumprod.double()]
     stride = scheduler.config["num_train_timesteps"] // steps
     before = [t - stride for t in timesteps]
@@ -95,7 +110,7 @@ def dpm_solver_grid(scheduler: DPMSolverMultistepScheduler, steps: int) -> Grid:
     Raises:
         InvalidArgumentError: the schedule has not so many points, or two of them at one noise level.
     """
-    timesteps = _timesteps(scheduler, steps, Sampler.DPM_SOLVER_PP_2M)
+    timesteps = _whole_timesteps(scheduler, steps)
     sigmas = [float(value) for value in scheduler.sigmas.double()]
     levels = [_level_from_ratio(value) for value in (*sigmas[:steps], sigmas[-1])]
     # The solver divides by differences of lambda.
@@ -106,15 +121,97 @@ def dpm_solver_grid(scheduler: DPMSolverMultistepScheduler, steps: int) -> Grid:
     return Grid(timesteps=tuple(timesteps), departures=tuple(levels[:-1]), arrivals=tuple(levels))
 
 
-def _timesteps(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, steps: int, sampler: Sampler) -> list[int]:
+def euler_grid(scheduler: EulerDiscreteScheduler | EulerAncestralDiscreteScheduler, steps: int) -> Grid:
+    """The points that an Euler scheduler of diffusers visits in so many steps (Karras et al. 2022, algorithm 1).
+
+    Diffusers keeps x0 + s * noise; here it is divided by sqrt(1 + s^2), as it is for the model. The last point alone
+    stays as diffusers leaves it, which matters only where the config ends above no noise.
+
+    Raises:
+        InvalidArgumentError: the schedule has not so many points, or its noise does not fall from each to the next.
+    """
+    timesteps, sigmas = _set_timesteps(scheduler, steps)
+    # "log_linear" sigmas have one more than there are steps, besides the final one, which is then never reached.
+    last = sigmas[len(timesteps)]
+    # With "trailing" spacing diffusers sometimes appends a point at -1, by a rounding error of its range.
+    timesteps, sigmas = timesteps[:steps], sigmas[:steps]
+    _check_falling(sigmas, steps)
+    _check_trained(timesteps, steps, scheduler)
+    levels = [_level_from_ratio(value) for value in sigmas]
+    return Grid(
+        timesteps=_whole_if_all_are(timesteps),
+        departures=tuple(levels),
+        arrivals=(*levels, NoiseLevel(alpha=1.0, sigma=last)),
+        initial_scale=_initial_scale(scheduler.config["timestep_spacing"], sigmas[0]),
+    )
+
+
+def _initial_scale(spacing: str, sigma: float) -> float:
+    """``init_noise_sigma`` of diffusers' Euler schedulers, over sqrt(1 + s^2); in fp64, where diffusers has fp32.
+
+    With "leading" spacing they begin as if the picture were nothing but as large as the noise.
+    """
+    return 1.0 if spacing == "leading" else sigma / math.sqrt(1.0 + sigma**2)
+
+
+def flow_grid(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, image_tokens: int | None = None) -> Grid:
+    """The points that the flow-matching Euler of diffusers visits in so many steps (Esser et al. 2024).
+
+    Args:
+        scheduler: whose shift, dynamic shift and spacing count.
+        steps: fine steps.
+        image_tokens: of the whole picture, whoever computes which rows of it; only a dynamic shift asks for it.
+
+    Raises:
+        InvalidArgumentError: the schedule has not so many points, or its noise does not fall from each to the next.
+        ValueError: the shift is dynamic and there is no number of tokens.
+    """
+    timesteps, sigmas = _set_timesteps(scheduler, steps, mu=_dynamic_shift(scheduler, image_tokens))
+    _check_falling(sigmas, steps)
+    levels = [NoiseLevel(alpha=1.0 - value, sigma=value) for value in sigmas]
+    return Grid(timesteps=_whole_if_all_are(timesteps), departures=tuple(levels[:-1]), arrivals=tuple(levels))
+
+
+def _dynamic_shift(scheduler: FlowMatchEulerDiscreteScheduler, image_tokens: int | None) -> float | None:
+    """The mu of a dynamic shift: linear in the picture's tokens, through the two points that the config names."""
+    config = scheduler.config
+    if not config["use_dynamic_shifting"]:
+        return None
+    if image_tokens is None:
+        raise ValueError("a dynamic shift needs the number of tokens of the whole picture")
+    few, many = config["base_image_seq_len"], config["max_image_seq_len"]
+    slope = (config["max_shift"] - config["base_shift"]) / (many - few)
+    return slope * image_tokens + (config["base_shift"] - slope * few)
+
+
+def _set_timesteps(scheduler: Any, steps: int, **options: Any) -> tuple[list[float], list[float]]:
+    """The scheduler's own timesteps and sigmas; of DDIM, which has no sigmas, none."""
     trained = scheduler.config["num_train_timesteps"]
     if steps > trained:
         raise InvalidArgumentError.of("steps", f"the model's schedule has {trained} timesteps, got {steps} steps")
-    scheduler.set_timesteps(steps)
-    # With "trailing" spacing diffusers sometimes appends a point at -1, by a rounding error of its range.
-    timesteps = [int(t) for t in scheduler.timesteps[:steps]]
+    scheduler.set_timesteps(steps, **options)
+    return [float(t) for t in scheduler.timesteps], [float(value) for value in getattr(scheduler, "sigmas", ())]
+
+
+def _check_trained(timesteps: Sequence[float], steps: int, scheduler: Any) -> None:
+    trained = scheduler.config["num_train_timesteps"]
     if not 0 <= timesteps[-1] <= timesteps[0] < trained:
-        raise InvalidArgumentError.of("steps", f"{steps} steps of {sampler} leave the model's {trained} timesteps")
+        raise InvalidArgumentError.of("steps", f"{steps} steps leave the model's {trained} timesteps")
+
+
+def _check_falling(sigmas: Sequence[float], steps: int) -> None:
+    if not (all(map(math.isfinite, sigmas)) and all(before > after for before, after in pairwise(sigmas))):
+        raise InvalidArgumentError.of("steps", f"the model's schedule has not {steps} different noise levels")
+
+
+def _whole_if_all_are(timesteps: Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(int, timesteps)) if all(t.is_integer() for t in timesteps) else tuple(timesteps)
+
+
+def _whole_timesteps(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, steps: int) -> list[int]:
+    # With "trailing" spacing diffusers sometimes appends a point at -1, by a rounding error of its range.
+    timesteps = [int(t) for t in _set_timesteps(scheduler, steps)[0][:steps]]
+    _check_trained(timesteps, steps, scheduler)
     return timesteps
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from polyrhythm.image import ImageSpec
+from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.noise import PictureNoise
 from polyrhythm_agent.denoiser.sampling import PictureSampling
 from polyrhythm_agent.ports import Geometry
 
@@ -48,7 +50,7 @@ class GuidedRun:
         compute_dtype: torch.dtype,
     ) -> None:
         self.geometry = geometry
-        self._seed = image.seed
+        self._noise = PictureNoise(seed=image.seed, geometry=geometry)
         self._guidance = image.guidance
         self._sampling = sampling
         self._device = device
@@ -57,12 +59,8 @@ class GuidedRun:
 
     def initial_noise(self) -> Tensor:
         """``(1, C, H, W)``; drawn in fp32 on the CPU whatever the device and the state dtype are."""
-        size = self.geometry
-        generator = torch.Generator("cpu").manual_seed(self._seed)
-        noise_BCHW = torch.randn(
-            (1, size.latent_channels, size.latent_height, size.latent_width), generator=generator, dtype=torch.float32
-        )
-        return noise_BCHW.to(self._device, self._state_dtype)
+        noise_BCHW = self._noise.initial().to(self._device, self._state_dtype)
+        return self._sampling.grid.initial_scale * noise_BCHW
 
     @torch.inference_mode()
     def advance(
@@ -73,9 +71,18 @@ class GuidedRun:
         next_step: int,
         history_x0_BCHW: Tensor,
         history_steps: Sequence[int],
+        *,
+        rows: RowRange,
     ) -> tuple[Tensor, Tensor]:
         """One sampler update of a patch; arguments and result as in ``DenoiserRun.advance``."""
-        return self._sampling.advance(x_BCHW, prediction_BCHW, step, next_step, history_x0_BCHW, history_steps)
+        fresh_noise_BCHW = self._fresh_noise(step, rows) if self._sampling.draws_noise else None
+        return self._sampling.advance(
+            x_BCHW, prediction_BCHW, step, next_step, history_x0_BCHW, history_steps, fresh_noise_BCHW
+        )
+
+    def _fresh_noise(self, step: int, rows: RowRange) -> Tensor:
+        own_BCHW = self._noise.of_step(step)[:, :, self.geometry.latent_slice(rows)]
+        return own_BCHW.to(self._device, self._state_dtype)
 
     def _timestep(self, step: int) -> Tensor:
         """``(B,)``: what the model is told at a point of the grid."""

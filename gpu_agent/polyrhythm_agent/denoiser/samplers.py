@@ -1,7 +1,8 @@
-"""Sampler updates as pure functions of tensors: DDIM and DPM-Solver++ 2M between any two noise levels.
+"""Sampler updates as pure functions of tensors: DDIM, DPM-Solver++ 2M, ancestral Euler between any two noise levels.
 
-Every update is pointwise, so rows may jump differently. Coefficients are float64 numbers, applied in the dtype of the
-state. Must not know a grid, a model or a scheduler.
+Euler's method on the probability flow is DDIM in other words: x moves along the line through x0 and the noise, whether
+alpha^2 + sigma^2 = 1 or alpha + sigma = 1. Every update is pointwise, so rows may jump differently. Coefficients are
+float64 numbers, applied in the dtype of the state. Must not know a grid, a model or a scheduler.
 
 Shape letters: B C H W as in the ports; U row units.
 """
@@ -25,6 +26,8 @@ class PredictionKind(StrEnum):
     EPSILON = "epsilon"
     VELOCITY = "v_prediction"
     CLEAN = "sample"
+    FLOW = "flow_prediction"
+    """noise - x0, where alpha + sigma = 1 (flow matching)."""
 
 
 class SecondOrder(StrEnum):
@@ -43,6 +46,8 @@ def clean_picture(kind: PredictionKind, x_BCHW: Tensor, prediction_BCHW: Tensor,
             return level.alpha * x_BCHW - level.sigma * prediction_BCHW
         case PredictionKind.CLEAN:
             return prediction_BCHW
+        case PredictionKind.FLOW:
+            return x_BCHW - level.sigma * prediction_BCHW
         case _:
             assert_never(kind)
 
@@ -56,6 +61,8 @@ def noise(kind: PredictionKind, x_BCHW: Tensor, prediction_BCHW: Tensor, level: 
             return level.alpha * prediction_BCHW + level.sigma * x_BCHW
         case PredictionKind.CLEAN:
             return (x_BCHW - level.alpha * prediction_BCHW) / level.sigma
+        case PredictionKind.FLOW:
+            return x_BCHW + level.alpha * prediction_BCHW
         case _:
             assert_never(kind)
 
@@ -63,6 +70,25 @@ def noise(kind: PredictionKind, x_BCHW: Tensor, prediction_BCHW: Tensor, level: 
 def ddim(x0_BCHW: Tensor, noise_BCHW: Tensor, target: NoiseLevel) -> Tensor:
     """Deterministic DDIM (Song et al. 2021, equation 12 with sigma = 0)."""
     return target.alpha * x0_BCHW + target.sigma * noise_BCHW
+
+
+def euler_ancestral(
+    x0_BCHW: Tensor, noise_BCHW: Tensor, source: NoiseLevel, target: NoiseLevel, fresh_noise_BCHW: Tensor
+) -> Tensor:
+    """Ancestral Euler (Karras et al. 2022, as in k-diffusion): some of the noise is replaced by fresh noise.
+
+    In units of alpha, the noise falls to ``down`` and is brought back up to the target's by ``up``.
+
+    Args:
+        x0_BCHW: clean picture predicted at the source.
+        noise_BCHW: noise predicted there.
+        source: where x is.
+        target: where it goes.
+        fresh_noise_BCHW: unit noise for the own rows.
+    """
+    ratio = target.sigma * source.alpha / (target.alpha * source.sigma)
+    down, up = target.sigma * ratio, target.sigma * math.sqrt(1.0 - ratio**2)
+    return target.alpha * x0_BCHW + down * noise_BCHW + up * fresh_noise_BCHW
 
 
 def dpm_solver_pp_2m(

@@ -1,31 +1,33 @@
 """How a model may be sampled: its scheduler config, read once and checked, and the updates of one picture.
 
-Owns the reading of diffusers' scheduler configs. What a config asks for is done exactly or refused; nothing is ignored.
+Owns the choice of grid and update for a sampler. What a config allows is ``scheduler_config``'s to say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, assert_never
 
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 from torch import Tensor
 
 from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser import samplers
-from polyrhythm_agent.denoiser.grid import Grid, ddim_grid, dpm_solver_grid
+from polyrhythm_agent.denoiser.grid import Grid, ddim_grid, dpm_solver_grid, euler_grid, flow_grid
 from polyrhythm_agent.denoiser.samplers import PredictionKind, SecondOrder
-from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.denoiser.scheduler_config import CLIPPING_CLASSES, read_offer
 
-OWN_SAMPLER_BY_CLASS = {
-    "DPMSolverMultistepScheduler": Sampler.DPM_SOLVER_PP_2M,
-    "DDIMScheduler": Sampler.DDIM,
-    "DDPMScheduler": Sampler.DDIM,  # its schedule with the deterministic update; DDPM's own draws noise each step
-}
-"""The sampler that is the model's default, by the scheduler class that its folder names."""
+FULL_RATE_SAMPLERS = frozenset({Sampler.EULER_ANCESTRAL})
+"""Those that take every step of the grid: two half steps of an update with noise are not one whole step."""
 
-RESPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas")
 FEW_STEPS = 15
 """Below so many steps ``lower_order_final`` means something, as in diffusers."""
 
@@ -38,19 +40,24 @@ class PictureSampling:
         sampler: update rule.
         grid: of the picture.
         prediction: what the model predicts.
+        latent_rows_per_unit: latent rows of one row unit.
         clip: bound of predicted clean latents, or None.
         second_order: weight of the difference in DPM-Solver++ 2M.
-        first_order_last: whether the jump to the clean picture is first order.
-        latent_rows_per_unit: latent rows of one row unit.
+        first_order_last: whether the jump of DPM-Solver++ 2M to the clean picture is first order.
     """
 
     sampler: Sampler
     grid: Grid
     prediction: PredictionKind
-    clip: float | None
-    second_order: SecondOrder
-    first_order_last: bool
     latent_rows_per_unit: int
+    clip: float | None = None
+    second_order: SecondOrder = SecondOrder.MIDPOINT
+    first_order_last: bool = False
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether every update takes fresh noise."""
+        return self.sampler in FULL_RATE_SAMPLERS
 
     def advance(
         self,
@@ -60,36 +67,52 @@ class PictureSampling:
         next_step: int,
         history_x0_BCHW: Tensor,
         history_steps: Sequence[int],
+        fresh_noise_BCHW: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One update; arguments and result as in ``DenoiserRun.advance``."""
-        if not 0 <= step < next_step <= self.grid.steps or any(k >= step for k in history_steps):
-            raise ValueError(f"no update from {step} to {next_step} of {self.grid.steps} with history {history_steps}")
+        """One update; arguments and result as in ``DenoiserRun.advance``.
+
+        ``fresh_noise_BCHW`` is this step's unit noise for the own rows, where the sampler ``draws_noise``.
+        """
+        self._check(step, next_step, history_steps)
         source, target = self.grid.departures[step], self.grid.arrivals[next_step]
         x0_BCHW = samplers.clean_picture(self.prediction, x_BCHW, prediction_BCHW, source)
         if self.clip is not None:
             x0_BCHW = x0_BCHW.clamp(-self.clip, self.clip)
         match self.sampler:
-            case Sampler.DDIM:
+            case Sampler.DDIM | Sampler.EULER | Sampler.FLOW_EULER:
                 noise_BCHW = samplers.noise(self.prediction, x_BCHW, prediction_BCHW, source)
-                return samplers.ddim(x0_BCHW, noise_BCHW, target), x0_BCHW
+                next_BCHW = samplers.ddim(x0_BCHW, noise_BCHW, target)
+            case Sampler.EULER_ANCESTRAL:
+                if fresh_noise_BCHW is None:
+                    raise ValueError(f"{self.sampler} needs fresh noise for step {step}")
+                noise_BCHW = samplers.noise(self.prediction, x_BCHW, prediction_BCHW, source)
+                next_BCHW = samplers.euler_ancestral(x0_BCHW, noise_BCHW, source, target, fresh_noise_BCHW)
             case Sampler.DPM_SOLVER_PP_2M:
-                first_order = self.first_order_last and next_step == self.grid.steps
-                lambda_U = [
-                    None if first_order or k < 0 else self.grid.departures[k].half_log_snr for k in history_steps
-                ]
                 next_BCHW = samplers.dpm_solver_pp_2m(
                     x_BCHW,
                     x0_BCHW,
                     source,
                     target,
                     history_x0_BCHW,
-                    lambda_U,
+                    self._history_lambdas(next_step, history_steps),
                     latent_rows_per_unit=self.latent_rows_per_unit,
                     second_order=self.second_order,
                 )
-                return next_BCHW, x0_BCHW
             case _:
                 assert_never(self.sampler)
+        return next_BCHW, x0_BCHW
+
+    def _check(self, step: int, next_step: int, history_steps: Sequence[int]) -> None:
+        longest = 1 if self.sampler in FULL_RATE_SAMPLERS else self.grid.steps
+        if not 0 <= step < next_step <= min(self.grid.steps, step + longest) or any(k >= step for k in history_steps):
+            raise ValueError(
+                f"no update of {self.sampler} from {step} to {next_step} of {self.grid.steps} with history "
+                f"{history_steps}"
+            )
+
+    def _history_lambdas(self, next_step: int, history_steps: Sequence[int]) -> list[float | None]:
+        first_order = self.first_order_last and next_step == self.grid.steps
+        return [None if first_order or k < 0 else self.grid.departures[k].half_log_snr for k in history_steps]
 
 
 class ModelSampling:
@@ -100,54 +123,68 @@ class ModelSampling:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        name = config.get("_class_name", "")
-        own = OWN_SAMPLER_BY_CLASS.get(name)
-        if own is None:
-            raise ModelFolderError(f"scheduler: {name!r} is not one of {', '.join(sorted(OWN_SAMPLER_BY_CLASS))}")
-        self._config = {key: value for key, value in config.items() if key != "_use_default_values"}
-        objections = {sampler: _objections(sampler, self._config) for sampler in Sampler}
-        if objections[own]:
-            raise ModelFolderError(f"scheduler: {name} with {', '.join(objections[own])} is not supported")
-        self.samplers: tuple[Sampler, ...] = (own, *(s for s in Sampler if s is not own and not objections[s]))
-        """What may be asked for, the model's own first."""
+        offer = read_offer(config)
+        self._config = offer.config
+        self.samplers = offer.samplers
+        """What may be asked for, the default first."""
+        self.full_rate_samplers = tuple(sampler for sampler in offer.samplers if sampler in FULL_RATE_SAMPLERS)
+        """Those of them that take stride 1 only."""
+        self.notices = offer.notices
+        """What the user should know of the choice."""
 
-    def start(self, sampler: Sampler, steps: int, latent_rows_per_unit: int) -> PictureSampling:
+    def start(
+        self, sampler: Sampler, steps: int, latent_rows_per_unit: int, image_tokens: int | None = None
+    ) -> PictureSampling:
         """The sampler of one picture.
+
+        Args:
+            sampler: one of ``samplers``.
+            steps: fine steps.
+            latent_rows_per_unit: latent rows of one row unit.
+            image_tokens: of the whole picture, never of a patch; a schedule with a dynamic shift depends on it.
 
         Raises:
             InvalidArgumentError: the schedule has not so many steps.
         """
-        clip: float | None = None
-        first_order_last = False
-        second_order = SecondOrder.MIDPOINT
+        begun = partial(PictureSampling, sampler=sampler, latent_rows_per_unit=latent_rows_per_unit)
         match sampler:
             case Sampler.DDIM:
                 ddim = _ddim_scheduler(self._config)
-                grid = ddim_grid(ddim, steps)
-                clip = ddim.config["clip_sample_range"] if ddim.config["clip_sample"] else None
-                prediction = PredictionKind(ddim.config["prediction_type"])
+                return begun(
+                    grid=ddim_grid(ddim, steps),
+                    prediction=PredictionKind(ddim.config["prediction_type"]),
+                    clip=ddim.config["clip_sample_range"] if ddim.config["clip_sample"] else None,
+                )
             case Sampler.DPM_SOLVER_PP_2M:
                 solver = DPMSolverMultistepScheduler.from_config(self._config)
-                grid = dpm_solver_grid(solver, steps)
-                second_order = SecondOrder(solver.config["solver_type"])
-                first_order_last = _is_first_order_last(solver.config, steps)
-                prediction = PredictionKind(solver.config["prediction_type"])
+                return begun(
+                    grid=dpm_solver_grid(solver, steps),
+                    prediction=PredictionKind(solver.config["prediction_type"]),
+                    second_order=SecondOrder(solver.config["solver_type"]),
+                    first_order_last=_is_first_order_last(solver.config, steps),
+                )
+            case Sampler.EULER | Sampler.EULER_ANCESTRAL:
+                euler = _euler_scheduler(sampler, self._config)
+                prediction = PredictionKind(euler.config["prediction_type"])
+                return begun(grid=euler_grid(euler, steps), prediction=prediction)
+            case Sampler.FLOW_EULER:
+                flow: Any = FlowMatchEulerDiscreteScheduler.from_config(self._config)
+                return begun(grid=flow_grid(flow, steps, image_tokens), prediction=PredictionKind.FLOW)
             case _:
                 assert_never(sampler)
-        return PictureSampling(
-            sampler=sampler,
-            grid=grid,
-            prediction=prediction,
-            clip=clip,
-            second_order=second_order,
-            first_order_last=first_order_last,
-            latent_rows_per_unit=latent_rows_per_unit,
-        )
+
+
+def _euler_scheduler(
+    sampler: Sampler, config: dict[str, Any]
+) -> EulerDiscreteScheduler | EulerAncestralDiscreteScheduler:
+    kind = EulerAncestralDiscreteScheduler if sampler is Sampler.EULER_ANCESTRAL else EulerDiscreteScheduler
+    scheduler: Any = kind.from_config(config)
+    return scheduler
 
 
 def _ddim_scheduler(config: dict[str, Any]) -> DDIMScheduler:
     # DDIM clips to [-1, 1] unless told otherwise, which is meant for pixels; a solver's config never asks for it.
-    unclipped = OWN_SAMPLER_BY_CLASS[config["_class_name"]] is not Sampler.DDIM and "clip_sample" not in config
+    unclipped = config["_class_name"] not in CLIPPING_CLASSES and "clip_sample" not in config
     scheduler: Any = DDIMScheduler.from_config(config, **({"clip_sample": False} if unclipped else {}))
     return scheduler
 
@@ -156,29 +193,3 @@ def _is_first_order_last(config: Mapping[str, Any], steps: int) -> bool:
     """Whether diffusers takes the last step of DPM-Solver++ at first order."""
     few = config["lower_order_final"] and steps < FEW_STEPS
     return bool(config["euler_at_final"] or few or config["final_sigmas_type"] == "zero")
-
-
-def _objections(sampler: Sampler, config: Mapping[str, Any]) -> list[str]:
-    """Options of a config that this sampler cannot follow, as ``key=value``."""
-    allowed: dict[str, tuple[Any, ...]] = {
-        "prediction_type": tuple(PredictionKind),
-        "thresholding": (False,),  # a quantile over the whole picture, so not pointwise
-    }
-    match sampler:
-        case Sampler.DDIM:
-            allowed |= dict.fromkeys(RESPACED, (False,))
-            allowed["lambda_min_clipped"] = (-float("inf"),)
-            if config.get("prediction_type", PredictionKind.EPSILON) == PredictionKind.EPSILON:
-                allowed["rescale_betas_zero_snr"] = (False,)  # noise says nothing of a picture with no signal
-        case Sampler.DPM_SOLVER_PP_2M:
-            allowed |= {
-                "algorithm_type": ("dpmsolver++",),
-                "solver_order": (2,),
-                "solver_type": tuple(SecondOrder),
-                "use_flow_sigmas": (False,),
-                "use_dynamic_shifting": (False,),
-                "variance_type": (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"),
-            }
-        case _:
-            assert_never(sampler)
-    return [f"{key}={config[key]!r}" for key, values in allowed.items() if key in config and config[key] not in values]

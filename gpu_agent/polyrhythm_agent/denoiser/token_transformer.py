@@ -144,7 +144,12 @@ class TokenRun(GuidedRun):
         super().__init__(
             image=image,
             geometry=geometry,
-            sampling=parts.sampling.start(image.sampler, image.steps, geometry.latent_rows_per_unit),
+            sampling=parts.sampling.start(
+                image.sampler,
+                image.steps,
+                geometry.latent_rows_per_unit,
+                image_tokens=geometry.row_count * geometry.layers[0].columns,
+            ),
             device=transformer.device,
             compute_dtype=transformer.dtype,
         )
@@ -247,6 +252,8 @@ def token_facts(
         latent_bytes_per_token=channels * patch**2 * torch.float32.itemsize,
         weights_bytes=sum(t.nbytes for m in modules for t in (*m.parameters(), *m.buffers())),
         square_only=square_only,
+        full_rate_samplers=tuple(sampler.value for sampler in parts.sampling.full_rate_samplers),
+        notices=parts.sampling.notices,
     )
 
 

@@ -71,7 +71,7 @@ class UNetDenoiser:
             vae=parts.vae,
             modules=(parts.unet, parts.vae, *(part.encoder for part in parts.text.encoders)),
             layers=self._layers,
-            samplers=parts.sampling.samplers,
+            sampling=parts.sampling,
             token_limit=parts.text.token_limit,
             fingerprint=parts.fingerprint,
         )

@@ -13,9 +13,9 @@ from torch import nn
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
-from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser.decoding import latent_scale
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
+from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.unet_layers import UNetLayer, UNetLayers
 
 PIXELS_MAX_OF_TRAINED = 16
@@ -45,7 +45,7 @@ def unet_facts(
     vae: AutoencoderKL,
     modules: Sequence[nn.Module],
     layers: UNetLayers,
-    samplers: Sequence[Sampler],
+    sampling: ModelSampling,
     token_limit: int,
     fingerprint: str,
 ) -> ModelFacts:
@@ -58,7 +58,7 @@ def unet_facts(
         vae: the autoencoder.
         modules: all that is loaded.
         layers: what the UNet exchanges.
-        samplers: that may be asked for, the default first.
+        sampling: what the scheduler config allows.
         token_limit: longest prompt in tokens, marks at both ends included.
         fingerprint: of the folder.
     """
@@ -69,7 +69,7 @@ def unet_facts(
         family=family.name,
         fingerprint=fingerprint,
         dtype=str(unet.dtype).removeprefix("torch."),
-        samplers=tuple(sampler.value for sampler in samplers),
+        samplers=tuple(sampler.value for sampler in sampling.samplers),
         default_width_px=side_px,
         default_height_px=side_px,
         default_steps=family.default_steps,
@@ -82,6 +82,8 @@ def unet_facts(
         token_px=scale,
         latent_bytes_per_token=unet.config["in_channels"] * torch.float32.itemsize,
         weights_bytes=sum(t.nbytes for module in modules for t in (*module.parameters(), *module.buffers())),
+        full_rate_samplers=tuple(sampler.value for sampler in sampling.full_rate_samplers),
+        notices=sampling.notices,
     )
 
 

@@ -97,6 +97,8 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         latent_bytes_per_token=model.latent_bytes_per_token,
         weights_bytes=model.weights_bytes,
         square_only=model.square_only,
+        full_rate_samplers=model.full_rate_samplers,
+        notices=model.notices,
     )
 
 
@@ -131,6 +133,8 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         latent_bytes_per_token=_positive(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token"),
         weights_bytes=_positive(proto.weights_bytes, f"{path}.weights_bytes"),
         square_only=proto.square_only,
+        full_rate_samplers=tuple(proto.full_rate_samplers),
+        notices=tuple(proto.notices),
     )
 
 

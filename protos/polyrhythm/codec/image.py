@@ -19,6 +19,9 @@ SAMPLERS = EnumTable(
     {
         Sampler.DDIM: image_pb2.SAMPLER_DDIM,
         Sampler.DPM_SOLVER_PP_2M: image_pb2.SAMPLER_DPM_SOLVER_PP_2M,
+        Sampler.EULER: image_pb2.SAMPLER_EULER,
+        Sampler.EULER_ANCESTRAL: image_pb2.SAMPLER_EULER_ANCESTRAL,
+        Sampler.FLOW_EULER: image_pb2.SAMPLER_FLOW_EULER,
     },
 )
 QUALITIES = EnumTable(

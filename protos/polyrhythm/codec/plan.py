@@ -276,6 +276,7 @@ def explanation_to_proto(explanation: Explanation) -> plan_pb2.Explanation:
         ],
         profiles=[profile_to_proto(profile) for profile in explanation.profiles],
         links=[link_to_proto(measured) for measured in explanation.links],
+        notices=explanation.notices,
     )
 
 
@@ -303,4 +304,5 @@ def explanation_from_proto(proto: plan_pb2.Explanation, path: str = "explanation
             profile_from_proto(profile, f"{path}.profiles[{index}]") for index, profile in enumerate(proto.profiles)
         ),
         links=tuple(link_from_proto(link, f"{path}.links[{index}]") for index, link in enumerate(proto.links)),
+        notices=tuple(proto.notices),
     )

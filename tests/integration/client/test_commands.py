@@ -213,7 +213,7 @@ BAD_INPUT = {
     "seed": (("generate", "p", "--seed", "-1"), "seed"),
     "count": (("generate", "p", "--count", "0"), "count"),
     "preview": (("generate", "p", "--preview-every", "-1"), "preview_every_steps"),
-    "sampler": (("generate", "p", "--sampler", "euler"), "--sampler"),
+    "sampler": (("generate", "p", "--sampler", "heun"), "--sampler"),
     "quality": (("generate", "p", "--quality", "best"), "--quality"),
     "steps that are no number": (("generate", "p", "--steps", "many"), "--steps"),
     "output folder": (("generate", "p", "-o", "none/a.png"), "output"),

@@ -84,7 +84,10 @@ class FakeRun:
         next_step: int,
         history_x0_BCHW: Tensor,
         history_steps: Sequence[int],
+        *,
+        rows: RowRange,
     ) -> tuple[Tensor, Tensor]:
+        del rows
         self.histories[step] = tuple(history_steps)
         return x_BCHW + (next_step - step), x_BCHW.clone()
 

@@ -93,6 +93,6 @@ def test_pictures_of_others_and_missing_files_are_refused(tmp_path: Path) -> Non
 
 def test_settings_that_mean_nothing_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     texts = recipe_texts(recipe)
-    texts[REQUEST_KEY] = texts[REQUEST_KEY].replace("dpmpp-2m", "euler")
+    texts[REQUEST_KEY] = texts[REQUEST_KEY].replace("dpmpp-2m", "heun")
     assert refused(write(tmp_path / "a.png", add_texts(PNG, texts)))[0] == "request"
     assert PLAN_KEY in texts

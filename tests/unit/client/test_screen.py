@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import AgentFailed
+from polyrhythm.job_events import AgentFailed, Planned
 from polyrhythm_client.screen import JobProgress
+from polyrhythm_client.tables import print_explanation
+from tests.fake_coordinator import explanation
+
+NOTED = replace(explanation(), notices=("scheduler [x] is not offered", "no plan has strides"))
 
 
 @pytest.mark.parametrize(
@@ -21,3 +26,18 @@ def test_a_member_whose_run_failed_is_not_called_lost(reason: str, told: str) ->
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         progress.show(AgentFailed(agent=AgentId("a"), reason=reason))
     assert said.get() == told
+
+
+def test_notices_of_a_plan_are_said_once_however_many_pictures_follow_it() -> None:
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    with JobProgress(console, quiet=True) as progress, console.capture() as said:
+        for index in range(3):
+            progress.show(Planned(image_index=index, explanation=NOTED))
+    assert said.get() == "note: scheduler [x] is not offered\nnote: no plan has strides\n"
+
+
+def test_notices_stand_under_an_explained_plan() -> None:
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    with console.capture() as said:
+        print_explanation(console, NOTED, ())
+    assert "note: scheduler [x] is not offered\nnote: no plan has strides\n" in said.get()

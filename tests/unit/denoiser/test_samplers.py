@@ -15,6 +15,7 @@ from polyrhythm_agent.denoiser.samplers import (
     clean_picture,
     ddim,
     dpm_solver_pp_2m,
+    euler_ancestral,
     noise,
 )
 
@@ -35,12 +36,14 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("kind", list(PredictionKind))
 def test_every_prediction_kind_names_the_same_picture_and_noise(kind: PredictionKind) -> None:
-    here, x0, eps = level(1.1), random_BCHW(1), random_BCHW(2)
+    here = NoiseLevel(alpha=0.3, sigma=0.7) if kind is PredictionKind.FLOW else level(1.1)
+    x0, eps = random_BCHW(1), random_BCHW(2)
     x = here.alpha * x0 + here.sigma * eps
     prediction = {
         PredictionKind.EPSILON: eps,
         PredictionKind.CLEAN: x0,
         PredictionKind.VELOCITY: here.alpha * eps - here.sigma * x0,
+        PredictionKind.FLOW: eps - x0,
     }[kind]
     assert_close(clean_picture(kind, x, prediction, here), x0)
     assert_close(noise(kind, x, prediction, here), eps)
@@ -57,6 +60,16 @@ def test_ddim_over_two_points_is_the_direct_formula_and_composes() -> None:
     halfway = ddim(x0, eps, there)
     halfway_x0 = clean_picture(PredictionKind.EPSILON, halfway, eps, there)
     assert_close(ddim(halfway_x0, eps, beyond), direct)
+
+
+def test_ancestral_euler_keeps_the_amount_of_noise_and_the_picture() -> None:
+    here, there, x0 = level(1.3), level(0.9), random_BCHW(1)
+    nothing, one = torch.zeros_like(x0), torch.ones_like(x0)
+    kept = euler_ancestral(nothing, one, here, there, nothing)
+    fresh = euler_ancestral(nothing, nothing, here, there, one)
+    assert_close(kept**2 + fresh**2, torch.full_like(x0, there.sigma**2))
+    assert_close(euler_ancestral(x0, nothing, here, there, nothing), there.alpha * x0)
+    assert_close(euler_ancestral(x0, one, here, CLEAN_LEVEL, one), x0)
 
 
 def second_order(x: Tensor, x0: Tensor, history: Tensor, lambdas: list[float | None], target: NoiseLevel) -> Tensor:

@@ -6,7 +6,24 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    HeunDiscreteScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+    SASolverScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
 from polyrhythm.image import Sampler
@@ -24,13 +41,14 @@ def as_saved(scheduler: Any) -> dict[str, Any]:
     }
 
 
-def model(x: Tensor, timestep: int) -> Tensor:
+def model(x: Tensor, timestep: float) -> Tensor:
     """Some prediction that depends on all that a prediction may depend on."""
     return torch.tanh(1.3 * x + timestep / 700) + 0.1 * x
 
 
 def ours(config: dict[str, Any], sampler: Sampler, steps: int, x: Tensor) -> Tensor:
     sampling = ModelSampling(config).start(sampler, steps, latent_rows_per_unit=2)
+    x = sampling.grid.initial_scale * x
     x0, history = torch.full_like(x, float("nan")), [-1] * ROWS
     for step, timestep in enumerate(sampling.grid.timesteps):
         x, x0 = sampling.advance(x, model(x, timestep), step, step + 1, x0, history)
@@ -41,8 +59,10 @@ def ours(config: dict[str, Any], sampler: Sampler, steps: int, x: Tensor) -> Ten
 def diffusers_own(config: dict[str, Any], sampler: Sampler, steps: int, x: Tensor, **changes: Any) -> Tensor:
     scheduler = SCHEDULERS[sampler][torch.float64].from_config(config, **changes)
     scheduler.set_timesteps(steps)
+    x = x * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
-        x = scheduler.step(model(x, int(timestep)), timestep, x, return_dict=False)[0]
+        prediction = model(scheduler.scale_model_input(x, timestep), float(timestep))
+        x = scheduler.step(prediction, timestep, x, return_dict=False)[0]
     return x
 
 
@@ -112,26 +132,129 @@ def test_ddim_of_a_solvers_config_does_not_clip() -> None:
     assert relative_difference(ours(config, Sampler.DDIM, 20, initial()), expected) <= 1e-12
 
 
-def test_the_models_own_sampler_is_the_default() -> None:
-    assert ModelSampling(as_saved(DPMSolverMultistepScheduler())).samplers == (Sampler.DPM_SOLVER_PP_2M, Sampler.DDIM)
-    assert ModelSampling(as_saved(DDIMScheduler())).samplers == (Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M)
-    assert ModelSampling(as_saved(DDPMScheduler())).samplers == (Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M)
+EVERY_DIFFUSION_SAMPLER = {Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M, Sampler.EULER, Sampler.EULER_ANCESTRAL}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "own"),
+    [
+        (DPMSolverMultistepScheduler(), Sampler.DPM_SOLVER_PP_2M),
+        (DDIMScheduler(), Sampler.DDIM),
+        (EulerDiscreteScheduler(), Sampler.EULER),
+        (EulerAncestralDiscreteScheduler(), Sampler.EULER_ANCESTRAL),
+    ],
+)
+def test_the_models_own_sampler_is_the_default(scheduler: Any, own: Sampler) -> None:
+    sampling = ModelSampling(as_saved(scheduler))
+    assert sampling.samplers[0] is own
+    assert set(sampling.samplers) == EVERY_DIFFUSION_SAMPLER
+    assert sampling.full_rate_samplers == (Sampler.EULER_ANCESTRAL,)
+    assert sampling.notices == ()
+
+
+def test_flow_matching_has_a_sampler_of_its_own() -> None:
+    sampling = ModelSampling(as_saved(FlowMatchEulerDiscreteScheduler(shift=3.0)))
+    assert sampling.samplers == (Sampler.FLOW_EULER,)
+    assert sampling.full_rate_samplers == sampling.notices == ()
 
 
 def test_a_sampler_that_cannot_follow_the_config_is_not_offered() -> None:
     karras = ModelSampling(as_saved(DPMSolverMultistepScheduler(use_karras_sigmas=True)))
-    assert karras.samplers == (Sampler.DPM_SOLVER_PP_2M,)
+    assert karras.samplers == (Sampler.DPM_SOLVER_PP_2M, Sampler.EULER)
+    lu = ModelSampling(as_saved(DPMSolverMultistepScheduler(use_lu_lambdas=True)))
+    assert lu.samplers == (Sampler.DPM_SOLVER_PP_2M,)
     learned = ModelSampling(as_saved(DDPMScheduler(variance_type="learned_range")))
-    assert learned.samplers == (Sampler.DDIM,)
+    assert set(learned.samplers) == EVERY_DIFFUSION_SAMPLER - {Sampler.DPM_SOLVER_PP_2M}
+    log_linear = ModelSampling(as_saved(EulerDiscreteScheduler(interpolation_type="log_linear")))
+    assert log_linear.samplers == (Sampler.EULER,)
+
+
+STAND_INS: tuple[tuple[Any, Sampler, str], ...] = (
+    (DDPMScheduler(), Sampler.DDIM, "it draws noise at every step"),
+    (PNDMScheduler(skip_prk_steps=True), Sampler.DDIM, "it looks back over steps of equal rate"),
+    (DEISMultistepScheduler(), Sampler.DPM_SOLVER_PP_2M, "it looks back over steps of equal rate"),
+    (UniPCMultistepScheduler(), Sampler.DPM_SOLVER_PP_2M, "it looks back over steps of equal rate"),
+    (DPMSolverSinglestepScheduler(), Sampler.DPM_SOLVER_PP_2M, "it asks the model twice a step"),
+    (SASolverScheduler(), Sampler.DPM_SOLVER_PP_2M, "it draws noise at every step"),
+    (HeunDiscreteScheduler(), Sampler.EULER, "it asks the model twice a step"),
+    (KDPM2DiscreteScheduler(), Sampler.EULER, "it asks the model twice a step"),
+    (KDPM2AncestralDiscreteScheduler(), Sampler.EULER, "it draws noise at every step"),
+    (LMSDiscreteScheduler(), Sampler.EULER, "it looks back over steps of equal rate"),
+    (FlowMatchHeunDiscreteScheduler(shift=3.0), Sampler.FLOW_EULER, "it asks the model twice a step"),
+)
+
+
+@pytest.mark.parametrize(("scheduler", "sampler", "reason"), STAND_INS, ids=lambda part: type(part).__name__)
+def test_a_scheduler_that_cannot_stride_gets_a_stand_in_and_the_user_is_told(
+    scheduler: Any, sampler: Sampler, reason: str
+) -> None:
+    config = as_saved(scheduler)
+    sampling = ModelSampling(config)
+    name = type(scheduler).__name__
+    assert sampling.samplers[0] is sampler
+    assert sampling.notices == (f"scheduler {name} is not offered, since {reason}; {sampler} is the default instead",)
+    unclipped = {"clip_sample": False} if sampler is Sampler.DDIM and "clip_sample" not in config else {}
+    # A stand-in has its own update: of the other one's, nothing may be left.
+    foreign = ("algorithm_type", "solver_order", "solver_type")
+    schedule = {key: value for key, value in config.items() if key not in foreign}
+    expected = diffusers_own(schedule, sampler, 20, initial(), **unclipped)
+    assert relative_difference(ours(config, sampler, 20, initial()), expected) <= 1e-11
+
+
+@pytest.mark.parametrize("name", ["HeunDiscreteScheduler", "DPMSolverSDEScheduler"])
+def test_a_stand_in_follows_the_betas_that_the_class_would_have_taken(name: str) -> None:
+    named = as_saved(HeunDiscreteScheduler())  # both classes take the same
+    unnamed = {"_class_name": name}
+    one, other = (ModelSampling(config).start(Sampler.EULER, 20, 2) for config in (named, unnamed))
+    assert one.grid == other.grid
+
+
+def test_the_preferred_stand_in_gives_way_to_one_that_can_follow() -> None:
+    clipping = ModelSampling(as_saved(HeunDiscreteScheduler(clip_sample=True)))
+    assert clipping.samplers == (Sampler.DDIM,)
+    assert clipping.notices[0].endswith("; ddim is the default instead")
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "named"),
+    [
+        (UniPCMultistepScheduler(thresholding=True), "thresholding=True"),
+        (UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True), "use_flow_sigmas=True"),
+        (HeunDiscreteScheduler(beta_schedule="exp"), "beta_schedule='exp'"),
+        (DDPMScheduler(beta_schedule="sigmoid"), "beta_schedule='sigmoid'"),
+    ],
+)
+def test_a_schedule_that_no_stand_in_can_follow_is_refused_by_name(scheduler: Any, named: str) -> None:
+    with pytest.raises(ModelFolderError, match=f"scheduler: {type(scheduler).__name__} with .*{named}"):
+        ModelSampling(as_saved(scheduler))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"algorithm_type": "sde-dpmsolver++"}, "algorithm_type='sde-dpmsolver++'"),
+        ({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}, "algorithm_type='dpmsolver'"),
+        ({"solver_order": 3}, "solver_order=3"),
+    ],
+)
+def test_another_update_of_the_solver_is_replaced_and_the_user_is_told(options: dict[str, Any], named: str) -> None:
+    config = as_saved(DPMSolverMultistepScheduler()) | options
+    sampling = ModelSampling(config)
+    assert sampling.samplers[0] is Sampler.DPM_SOLVER_PP_2M
+    (notice,) = sampling.notices
+    assert notice.startswith(
+        f"scheduler DPMSolverMultistepScheduler with {named} is not offered, since its update does"
+    )
+    assert notice.endswith("; dpmpp-2m is the default instead")
+    plain = {key: value for key, value in config.items() if key not in {"algorithm_type", "solver_order"}}
+    expected = diffusers_own(plain, Sampler.DPM_SOLVER_PP_2M, 20, initial())
+    assert relative_difference(ours(config, Sampler.DPM_SOLVER_PP_2M, 20, initial()), expected) <= 1e-12
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         ({"thresholding": True}, "thresholding=True"),
-        ({"algorithm_type": "sde-dpmsolver++"}, "algorithm_type='sde-dpmsolver\\+\\+'"),
-        ({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}, "algorithm_type='dpmsolver'"),
-        ({"solver_order": 3}, "solver_order=3"),
         ({"prediction_type": "flow_prediction", "use_flow_sigmas": True}, "prediction_type='flow_prediction'"),
         ({"variance_type": "learned"}, "variance_type='learned'"),
         ({"use_dynamic_shifting": True}, "use_dynamic_shifting=True"),
@@ -147,7 +270,7 @@ def test_noise_prediction_without_signal_is_refused() -> None:
         ModelSampling(as_saved(DDIMScheduler(rescale_betas_zero_snr=True)))
 
 
-@pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", ""])
+@pytest.mark.parametrize("name", ["LCMScheduler", "EDMEulerScheduler", ""])
 def test_other_schedulers_are_refused(name: str) -> None:
     with pytest.raises(ModelFolderError, match=f"scheduler: '{name}' is not one of DDIMScheduler"):
         ModelSampling({"_class_name": name})

@@ -105,6 +105,26 @@ def test_a_fixed_plan_sets_the_steps() -> None:
     assert resolve(ImageRequest(prompt="apple", plan=plan(6, 12)), FACTS, seed=7).steps == 6
 
 
+def test_a_fixed_plan_with_strides_is_refused_for_a_sampler_that_makes_every_step() -> None:
+    whole = plan(8, 12)
+    (segment,) = whole.segments
+    halves = tuple(
+        Assignment(agent=AgentId(name), rows=RowRange(begin=begin, end=begin + 6), stride=stride)
+        for name, begin, stride in (("a", 0, 1), ("b", 6, 2))
+    )
+    warm = replace(segment, end_step=4, assignments=tuple(replace(half, stride=1) for half in halves))
+    body = replace(segment, begin_step=4, beat_steps=2, exchange=Exchange.DISPLACED, assignments=halves)
+    strided = replace(whole, segments=(warm, body))
+    facts = replace(FACTS, samplers=("euler-ancestral", "ddim"), full_rate_samplers=("euler-ancestral",))
+    with pytest.raises(InvalidArgumentError) as caught:
+        resolve(ImageRequest(prompt="apple", plan=strided), facts, seed=7)
+    (violation,) = caught.value.violations
+    assert violation.field == "plan"
+    assert violation.description == "has stride 2, euler-ancestral takes stride 1 only"
+    assert resolve(ImageRequest(prompt="apple", plan=whole), facts, seed=7).sampler is Sampler.EULER_ANCESTRAL
+    assert resolve(ImageRequest(prompt="apple", plan=strided, sampler=Sampler.DDIM), facts, seed=7).steps == 8
+
+
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [

@@ -12,6 +12,7 @@ from polyrhythm.plan import Exchange
 from polyrhythm.profile import Link
 from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.explain import RUNNERS_UP_MAX
+from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
 from tests.unit.scheduling.planning import FACTS, LOOPBACK, image, plan_request, profile
 
@@ -31,6 +32,25 @@ def test_candidates_are_of_different_kinds_in_order_of_time() -> None:
     assert labels([1.0, 0.5]) == ["2 agents, strides 1 and 2", "2 agents, rows only", "solo gpu-0"]
     assert labels([1.0, 0.5], quality=Quality.HIGH) == ["2 agents, rows only", "solo gpu-0"]
     assert labels([1.0, 0.5], quality=Quality.EXACT) == ["2 agents, synchronous", "solo gpu-0"]
+
+
+@pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
+def test_a_sampler_that_makes_every_step_gets_no_strides_in_any_candidate(quality: Quality) -> None:
+    strided = plan_request([1.0, 0.5, 0.3], quality=quality)
+    full_rate = replace(strided, facts=replace(FACTS, full_rate_samplers=(strided.image.sampler.value,)))
+    assert 2 in _strides(strided)
+    assert _strides(full_rate) == {1}
+    assert len(search_plan(full_rate).chosen.plan.agents) > 1
+
+
+def _strides(request: PlanRequest) -> set[int]:
+    explanation = search_plan(request)
+    return {
+        assignment.stride
+        for candidate in (explanation.chosen, *explanation.runners_up)
+        for segment in candidate.plan.segments
+        for assignment in segment.assignments
+    }
 
 
 def test_the_fastest_device_alone_is_always_shown() -> None:

@@ -1,0 +1,32 @@
+"""The answer to a plan task: what the search says, and what a user should know besides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from polyrhythm.facts import ModelFacts
+from polyrhythm.image import Quality
+from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.scheduling.effects import PlanTask
+from polyrhythm_coordinator.scheduling.search import search_plan
+from tests.unit.scheduling.planning import FACTS, plan_request
+
+STAND_IN = "scheduler PNDMScheduler is not offered, since it looks back; ddim is the default instead"
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_notices_of_the_model_and_of_a_sampler_without_strides_reach_the_user(fixed: bool) -> None:
+    request = plan_request([1.0, 0.5])
+    facts = replace(FACTS, full_rate_samplers=(request.image.sampler.value,), notices=(STAND_IN,))
+    plan = search_plan(request).chosen.plan if fixed else None
+
+    def told(facts_told: ModelFacts, quality: Quality = Quality.BALANCED) -> tuple[str, ...]:
+        asked = replace(request, facts=facts_told, image=replace(request.image, quality=quality))
+        return explanation_of(PlanTask(request=asked, exclusions=(), fixed_plan=plan)).notices
+
+    assert told(FACTS) == ()
+    assert told(replace(FACTS, notices=(STAND_IN,))) == (STAND_IN,)
+    assert told(facts) == (STAND_IN, "ddim makes every step on every device, so no plan has strides above 1")
+    assert told(facts, Quality.EXACT) == (STAND_IN,)  # which has no strides in any case
