@@ -99,7 +99,14 @@ def tiny_sdxl_folder(path: Path, *, seed: int = 0, scheduler: object | None = No
 
 
 def _scheduler() -> DDIMScheduler:
-    return DDIMScheduler(beta_end=BETA_END, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False)
+    """With the options of Stable Diffusion's own: without the offset the last step would go nowhere."""
+    return DDIMScheduler(
+        beta_end=BETA_END,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
 
 
 def _autoencoder() -> AutoencoderKL:

@@ -147,7 +147,12 @@ class UNetDenoiser:
             slot=self._slot,
             image=image,
             geometry=geometry,
-            sampling=self._parts.sampling.start(image.sampler, image.steps, geometry.latent_rows_per_unit),
+            sampling=self._parts.sampling.start(
+                image.sampler,
+                image.steps,
+                geometry.latent_rows_per_unit,
+                image_tokens=geometry.latent_height * geometry.latent_width,
+            ),
             text_BLT=text_BLT,
             text=[project_text(attn, text_BLT, None) for attn in self._layers.cross_attentions],
             pooled_BQ=condition["pooled_BQ"].to(self.compute_dtype),
