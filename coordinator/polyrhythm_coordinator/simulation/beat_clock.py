@@ -21,7 +21,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Exchange
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import versions_sent
-from polyrhythm_coordinator.simulation.speed import SpeedCourse
+from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Pace:
         overhead_s: seconds an active step, beside what the profile says; at speed 1.
     """
 
-    course: SpeedCourse = SpeedCourse()
+    course: SpeedCourse = OWN_SPEED
     overhead_s: float = 0.0
 
 
@@ -208,7 +208,7 @@ class BeatClock:
         self._left_s[agent, step] = left_s_L
 
     def _boundary_s(self) -> float:
-        """x and x0 follow the versions over the same wires; then the control records go round the ring."""
+        """The latent and x0 follow the versions over the same wires; then the control records go round the ring."""
         end_s = max(self._time_s.values())
         if len(self._agents) == 1:
             return end_s

@@ -10,7 +10,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.measured import workload_of
-from polyrhythm_coordinator.simulation.speed import SpeedCourse
+from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class DeviceDescription:
     step_overhead_s: float = 0.0
     memory_bytes: int = 16 << 30
     kind: DeviceKind = DeviceKind.CUDA
-    course: SpeedCourse = SpeedCourse()
+    course: SpeedCourse = OWN_SPEED
     joins_at_s: float = 0.0
     dies_silently: bool = False
     drained_at_s: float | None = None

@@ -1,7 +1,7 @@
 """One epoch in virtual time: its members form the gang, run beat after beat, and decode, as workers do.
 
-Follows docs/architecture.md: the current and the following beat are known before a beat runs, what the members hold at a
-boundary decides the beat after that one, a cancel takes effect at a boundary, an abort at the next layer.
+Follows docs/architecture.md: the current and the following beat are known before a beat runs, what the members hold at
+a boundary decides the beat after that one, a cancel takes effect at a boundary, an abort at the next layer.
 """
 
 from __future__ import annotations

@@ -46,3 +46,7 @@ class SpeedCourse:
             left_s -= (until_s - now_s) * speed
             now_s = until_s
         return now_s if now_s <= self.ends_s else inf
+
+
+OWN_SPEED = SpeedCourse()
+"""Never anything but its own speed, and for ever."""
