@@ -100,6 +100,8 @@ class GangRun:
         self._truth = world.truth(command.image)
         self._formed_new = False
         self._broken = False
+        self._vanished = ""
+        """Whose connections the peers saw close."""
         self._version = command.plan_version
         self._agreed = command.plan_version
         self._beat: Beat | None = None
@@ -123,8 +125,8 @@ class GangRun:
         pages = PlanPages()
         pages.add(command.plan_version, command.segments, complete=command.complete)
         self._members[agent] = _Member(pages=pages, memory=memory, arrived_s=self._now_s)
-        if self._broken:
-            self.leave(agent, EpochOutcome.FAILED, "a peer is gone already")
+        if self._vanished:
+            self.leave(agent, EpochOutcome.FAILED, f"peer {self._vanished} vanished")
         elif len(self._members) == len(self.members):
             self._form()
 
@@ -155,10 +157,12 @@ class GangRun:
 
     def lose(self, agent: AgentId, *, noticed: bool) -> None:
         """A member dies; its peers see the connection close where it is noticed."""
-        if agent in self._members:
+        self._broken = True
+        if agent in self._members and not self._members[agent].gone:
             self._members[agent].gone = True
             self._world.timeline.cut(self._now_s, agent)
         if noticed:
+            self._vanished = agent
             for peer in self.members:
                 if peer != agent:
                     self.leave(peer, EpochOutcome.FAILED, f"peer {agent} vanished")

@@ -92,8 +92,9 @@ class Timeline:
             self._spans.append(span)
 
     def mark(self, mark: Mark) -> None:
-        """Notes a moment."""
-        self._marks.append(mark)
+        """Notes a moment, once: a loss is told to the fleet and to the client."""
+        if mark not in self._marks:
+            self._marks.append(mark)
 
     def cut(self, at_s: float, agent: AgentId | None = None) -> None:
         """Nothing of an agent, or of anybody, lasts beyond a moment."""
