@@ -72,7 +72,11 @@ def fit_fleet(report: RunReport) -> Fit:
         default_link=_typical(tuple(links.values())),
         links=links,
     )
-    fleet = replace(fleet, devices=tuple(_with_overhead(device, fleet, report) for device in fleet.devices))
+    without = {usage.agent: usage.busy_s for usage in simulate(fleet, _request(report)).reports[0].agents}
+    rest = {name: _rest_s(agent, report, without[AgentId(name)]) for name, agent in agents.items() if agent.steps}
+    fleet = replace(
+        fleet, devices=tuple(replace(device, step_overhead_s=rest.get(device.agent, 0.0)) for device in devices)
+    )
     simulated_s = simulate(fleet, _request(report)).reports[0].denoise_s
     return Fit(fleet=fleet, measured_s=report.seconds.denoise, simulated_s=simulated_s, notices=tuple(notices))
 
@@ -100,16 +104,10 @@ def _predicted_busy_s(profile: Profile, report: RunReport) -> float:
     return sum(steps * profile.forward_s(rows) for steps, rows in shares)
 
 
-def _with_overhead(device: DeviceDescription, fleet: FleetDescription, report: RunReport) -> DeviceDescription:
-    """The rest of the run's time, a step; handling messages, which the simulator counts itself, taken off."""
-    agent = next((agent for agent in report.agents if agent.agent == device.agent), None)
-    if agent is None or not agent.steps:
-        return device
-    without = simulate(fleet, _request(report)).reports[0]
-    simulated_busy_s = next(usage.busy_s for usage in without.agents if usage.agent == device.agent)
+def _rest_s(agent: RunAgent, report: RunReport, simulated_busy_s: float) -> float:
+    """What an active step took beside computing and waiting; handling messages, which the simulator adds, taken off."""
     handling_s = max(0.0, simulated_busy_s - agent.busy_s)
-    rest_s = report.seconds.denoise - agent.busy_s - agent.wait_s - handling_s
-    return replace(device, step_overhead_s=max(0.0, rest_s / agent.steps))
+    return max(0.0, (report.seconds.denoise - agent.busy_s - agent.wait_s - handling_s) / agent.steps)
 
 
 def _request(report: RunReport) -> ImageRequest:
