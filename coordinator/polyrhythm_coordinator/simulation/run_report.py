@@ -72,6 +72,15 @@ def read_report(path: Path) -> RunReport:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidArgumentError.of("fit", f"{path} cannot be read: {error}") from error
+    return parse_report(document)
+
+
+def parse_report(document: object) -> RunReport:
+    """Understands a report, or the last one of several pictures.
+
+    Raises:
+        InvalidArgumentError: names every field that is missing or wrong.
+    """
     if isinstance(document, dict) and document.get("images"):
         document = document["images"][-1]
     try:
