@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from enum import StrEnum
 
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link, Workload
@@ -31,8 +32,7 @@ FACTS = ModelFacts(
     row_unit_px=16,
     pixels_max=1 << 24,
     token_limit=120,
-    layers=28,
-    exchange_bytes_per_token=2 * 28 * 1152 * 2,
+    exchanged=(LayerGroup(kind=LayerKind.TOKENS, layers=28, cell_px=16, cell_bytes=2 * 1152 * 2),),
     token_px=16,
     latent_bytes_per_token=64,
     weights_bytes=1_200_000_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import permutations
 from math import inf
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link
@@ -28,7 +30,7 @@ links = st.builds(Link, latency_s=st.floats(0, 0.5e-3), bytes_per_s=st.floats(1e
 gangs = st.lists(st.floats(0.2, 1.0), min_size=2, max_size=4)
 
 
-def run(plan: Plan, request: PlanRequest, paces: dict[str, Pace] | None = None) -> list[BeatTime]:
+def run(plan: Plan, request: PlanRequest, paces: Mapping[AgentId, Pace] | None = None) -> list[BeatTime]:
     """All beats of a plan, one after the other."""
     beats, now_s, times = tuple(plan.beats()), 0.0, list[BeatTime]()
     for beat, following in zip(beats, (*beats[1:], None), strict=True):

@@ -4,8 +4,9 @@ In every layer of an active step a member hands over its keys and values, one re
 and waits for the versions that the step reads (docs/architecture.md, "Which version a step reads"). After the last step
 x and x0 follow over the same wires, and the control record goes round the ring; there everybody meets.
 
-Own to this model: receivers do not share a wire, and computing that is lost to messages (``Link.handling_s``) spreads
-evenly over a displaced step, while a synchronous one waits for those messages anyway, as in the cost model.
+Own to this model: all layers send alike, receivers do not share a wire, and computing that is lost to messages
+(``Link.handling_s``) spreads evenly over a displaced step, while a synchronous one waits for those messages anyway, as
+in the cost model.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ class BeatClock:
         self._paces = paces
         self._begin_s = begin_s
         self._layers = request.facts.layers
+        self._messages = request.messages(max(1, len(beat.segment.agents) - 1))
         self._agents = beat.segment.agents
         self._active = {agent: beat.active_steps(agent) for agent in self._agents}
         self._wires = {agent: self._wires_of(agent, following) for agent in self._agents}
@@ -194,8 +196,8 @@ class BeatClock:
             arrived_s_L = np.maximum(arrived_s_L, left_s_L + self._latency_s(sender, agent))
             if versions[-1] >= before:
                 link = self._request.link(agent, sender)
-                size_bytes = self._wires[sender][versions[-1]].size_bytes
-                taken_in_s += self._layers * link.handling_s + size_bytes * link.handling_s_per_byte
+                size_bytes = self._version_bytes(sender, agent)
+                taken_in_s += self._messages * link.handling_s + size_bytes * link.handling_s_per_byte
         return arrived_s_L, taken_in_s
 
     def _send(self, agent: AgentId, step: int, wire: _Wire, published_s_L: NDArray[np.float64]) -> None:
@@ -232,25 +234,30 @@ class BeatClock:
             if receiver != agent:
                 for version in versions_sent(self._beat, following, agent, receiver):
                     receivers[version].add(receiver)
-        size_bytes = self._request.version_bytes(self._beat.segment.of(agent).rows)
-        wires: dict[int, _Wire] = {}
-        for step, receiving in receivers.items():
-            links = [self._request.link(agent, receiver) for receiver in self._agents if receiver in receiving]
-            wires[step] = _Wire(
-                receivers=frozenset(receiving),
-                layer_s=sum(size_bytes / self._layers / link.bytes_per_s for link in links),
-                handling_s=sum(
-                    self._layers * link.handling_s + size_bytes * link.handling_s_per_byte for link in links
-                ),
-                size_bytes=size_bytes,
-            )
-        return wires
+        return {step: self._wire(agent, receiving) for step, receiving in receivers.items()}
+
+    def _wire(self, agent: AgentId, receiving: set[AgentId]) -> _Wire:
+        sizes_bytes = {
+            receiver: self._version_bytes(agent, receiver) for receiver in self._agents if receiver in receiving
+        }
+        links = [(self._request.link(agent, receiver), size_bytes) for receiver, size_bytes in sizes_bytes.items()]
+        return _Wire(
+            receivers=frozenset(receiving),
+            layer_s=sum(size_bytes / self._layers / link.bytes_per_s for link, size_bytes in links),
+            handling_s=sum(
+                self._messages * link.handling_s + size_bytes * link.handling_s_per_byte for link, size_bytes in links
+            ),
+            size_bytes=sum(sizes_bytes.values()),
+        )
+
+    def _version_bytes(self, sender: AgentId, receiver: AgentId) -> int:
+        segment = self._beat.segment
+        return self._request.version_bytes(segment.of(sender).rows, segment.of(receiver).rows)
 
     def _sent_bytes(self, agent: AgentId) -> int:
         rows = self._beat.segment.of(agent).rows
-        versions = sum(len(wire.receivers) for wire in self._wires[agent].values())
-        boundary_bytes = self._request.boundary_bytes(rows) * (len(self._agents) - 1)
-        return versions * self._request.version_bytes(rows) + boundary_bytes
+        versions_bytes = sum(wire.size_bytes for wire in self._wires[agent].values())
+        return versions_bytes + self._request.boundary_bytes(rows) * (len(self._agents) - 1)
 
     def _work_s(self, agent: AgentId, *, handling_s: float) -> float:
         forward_s = self._request.profile(agent).forward_s(self._beat.segment.of(agent).rows.count)

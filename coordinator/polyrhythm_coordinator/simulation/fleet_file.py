@@ -174,7 +174,7 @@ def _contradictions(tables: FleetTables) -> list[tuple[tuple[int | str, ...], st
 
 def _description(tables: FleetTables) -> FleetDescription:
     base = tables.base
-    facts = ModelFacts(**tables.model.model_dump())
+    facts = ModelFacts(**{each.name: getattr(tables.model, each.name) for each in fields(ModelFacts)})
     links: dict[tuple[AgentId, AgentId], Link] = {}
     for table in tables.link:
         one, other = (AgentId(name) for name in table.between)

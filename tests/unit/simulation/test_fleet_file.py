@@ -50,7 +50,7 @@ def test_the_example_is_understood() -> None:
         ),
         ("dies_at_s = 1.2", "dies_at_s = 1.2\njoins_at_s = 2.0", "device[2].dies_at_s", line_of("[[device]]", 2)),
         ("dies_at_s = 1.2", "dies_silently = true", "device[2].dies_silently", line_of("[[device]]", 2)),
-        ("layers = 6", "layers = 'six'", "model.layers", line_of("[model]")),
+        ("layers = 6", "layers = 'six'", "model.exchanged[0].layers", line_of("[model]")),
         ("fixed_s = 0.012", "fixed_s = nan", "base.fixed_s", line_of("[base]")),
     ],
 )
