@@ -26,6 +26,8 @@ class FleetResult:
         agents: devices.
         plan_s: median wall seconds of the first plan's search.
         replan_s: the same for the rest of the picture from its middle on, with the members of the first plan.
+        plan_cpu_s: CPU seconds of the first, which other processes on the machine hardly change.
+        replan_cpu_s: CPU seconds of the second.
         members: of the chosen plan.
         denoise_s: simulated.
         predicted_s: of the cost model.
@@ -38,6 +40,8 @@ class FleetResult:
     agents: int
     plan_s: float
     replan_s: float
+    plan_cpu_s: float
+    replan_cpu_s: float
     members: int
     denoise_s: float
     predicted_s: float
@@ -72,11 +76,15 @@ def measure(fleet: FleetDescription, interconnect: Interconnect, *, repetitions:
     (report,) = outcome.reports
     members = outcome.explanations[0].chosen.plan.agents
     solo = replace(fleet, devices=fleet.devices[:1], links={})
+    plan_s, plan_cpu_s = _search_s(planner.task, repetitions)
+    replan_s, replan_cpu_s = _search_s(_second_half(planner.task, frozenset(members)), repetitions)
     return FleetResult(
         interconnect=interconnect,
         agents=len(fleet.devices),
-        plan_s=_search_s(planner.task, repetitions),
-        replan_s=_search_s(_second_half(planner.task, frozenset(members)), repetitions),
+        plan_s=plan_s,
+        replan_s=replan_s,
+        plan_cpu_s=plan_cpu_s,
+        replan_cpu_s=replan_cpu_s,
         members=len(members),
         denoise_s=report.denoise_s,
         predicted_s=report.predicted_denoise_s,
@@ -94,10 +102,13 @@ def _second_half(task: PlanTask, members: frozenset[str]) -> PlanTask:
     return replace(task, request=replace(request, profiles=profiles, begin_step=begin_step, version=2))
 
 
-def _search_s(task: PlanTask, repetitions: int) -> float:
-    times_s: list[float] = []
+def _search_s(task: PlanTask, repetitions: int) -> tuple[float, float]:
+    """Median wall and CPU seconds of a search."""
+    wall_s: list[float] = []
+    cpu_s: list[float] = []
     for _ in range(repetitions):
-        begin_s = time.perf_counter()
+        begin_s, cpu_begin_s = time.perf_counter(), time.process_time()
         explanation_of(task)
-        times_s.append(time.perf_counter() - begin_s)
-    return median(times_s)
+        wall_s.append(time.perf_counter() - begin_s)
+        cpu_s.append(time.process_time() - cpu_begin_s)
+    return median(wall_s), median(cpu_s)

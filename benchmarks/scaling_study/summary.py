@@ -25,6 +25,8 @@ class SizeSummary:
     plan_worst_s: float
     replan_s: float
     replan_worst_s: float
+    plan_cpu_s: float
+    replan_cpu_s: float
     members: float
     denoise_s: float
     of_solo: float
@@ -44,10 +46,11 @@ def summarise(results: Sequence[FleetResult]) -> tuple[SizeSummary, ...]:
 
 def lines(summary: Sequence[SizeSummary]) -> Iterator[str]:
     """The table for people, then the aims."""
-    yield "links   agents  plan ms  re-plan ms  members  denoise s  / solo  predicted  busy"
+    yield "links   agents  plan ms  (CPU)  re-plan ms  (CPU)  members  denoise s  / solo  predicted  busy"
     for row in summary:
         yield (
-            f"{row.interconnect:<7} {row.agents:>6}  {row.plan_s * 1e3:>7.1f}  {row.replan_s * 1e3:>10.1f}  "
+            f"{row.interconnect:<7} {row.agents:>6}  {row.plan_s * 1e3:>7.1f} {row.plan_cpu_s * 1e3:>6.0f}  "
+            f"{row.replan_s * 1e3:>10.1f} {row.replan_cpu_s * 1e3:>6.0f}  "
             f"{row.members:>7.0f}  {row.denoise_s:>9.2f}  {row.of_solo:>6.3f}  {row.prediction_error:>+9.1%}  "
             f"{row.utilisation:>4.0%}"
         )
@@ -71,6 +74,8 @@ def _row(interconnect: Interconnect, agents: int, held: Sequence[FleetResult]) -
         plan_worst_s=max(result.plan_s for result in held),
         replan_s=median(result.replan_s for result in held),
         replan_worst_s=max(result.replan_s for result in held),
+        plan_cpu_s=median(result.plan_cpu_s for result in held),
+        replan_cpu_s=median(result.replan_cpu_s for result in held),
         members=median(result.members for result in held),
         denoise_s=median(result.denoise_s for result in held),
         of_solo=median(of_solo),
