@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +113,18 @@ def test_the_module_runs_without_the_client(capsys: pytest.CaptureFixture[str]) 
     assert main(["--devices", str(EXAMPLE), "--steps", "8"]) == 0
     assert json.loads(capsys.readouterr().out)["picture"]["steps"] == 8
     assert main(["--devices", "nowhere.toml"]) == 2
+
+
+def test_without_matplotlib_the_chart_is_refused_and_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from polyrhythm_coordinator.simulation.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "--devices", str(EXAMPLE), "--steps", "4"]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+    chart = subprocess.run(
+        [*command, "--gantt", str(tmp_path / "x.png")], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert chart.returncode == 1
+    assert "pip install 'polyrhythm[simulate]'" in chart.stderr
