@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import permutations
 from math import inf
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Plan
@@ -66,6 +68,21 @@ def test_no_plan_deadlocks_and_every_byte_is_counted(data: st.DataObject, plan: 
     assert times[-1].boundary_s == pytest.approx(layer_clock.denoise_s(plan, request), rel=1e-9)
     sent = {agent: sum(time.sent_bytes[agent] for time in times) for agent in plan.agents}
     assert sent == sent_bytes(plan, request)
+
+
+@settings(max_examples=40)
+@given(plans(agents_min=2), links)
+def test_halos_and_moments_are_counted_for_each_reader(plan: Plan, link: Link) -> None:
+    request = request_for(plan, [1.0, 0.5, 0.7, 0.3], link)
+    groups = (
+        LayerGroup(kind=LayerKind.TOKENS, layers=2, cell_px=16, cell_bytes=64),
+        LayerGroup(kind=LayerKind.HALO, layers=5, cell_px=8, cell_bytes=32, rows_above=1, rows_below=1),
+        LayerGroup(kind=LayerKind.MOMENTS, layers=3, cell_px=8, cell_bytes=256, guided=False),
+    )
+    request = replace(request, facts=replace(request.facts, exchanged=groups))
+    times = run(plan, request)
+    assert times[-1].boundary_s < inf
+    assert {a: sum(time.sent_bytes[a] for time in times) for a in plan.agents} == sent_bytes(plan, request)
 
 
 @given(st.floats(0.1, 2.0), st.integers(1, 60), st.floats(0, 0.3), st.floats(0, 0.01))
