@@ -6,14 +6,11 @@ a boundary decides the beat after that one, a cancel takes effect at a boundary,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Protocol
 
-from polyrhythm.ids import AgentId, GangId, JobId
-from polyrhythm.image import ImageSpec
+from polyrhythm.ids import AgentId, JobId
 from polyrhythm.messages import (
     AgentEvent,
     BeatDone,
@@ -29,49 +26,10 @@ from polyrhythm.plan import Beat
 from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
 from polyrhythm.rows import RowRange
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.simulation.agenda import Agenda
-from polyrhythm_coordinator.simulation.beat_clock import BeatClock, BeatTime, Pace, StepTime
+from polyrhythm_coordinator.simulation.beat_clock import BeatClock, BeatTime, StepTime
 from polyrhythm_coordinator.simulation.plan_pages import MISSING, PlanPages
-from polyrhythm_coordinator.simulation.timeline import Activity, Mark, Occasion, Span, Timeline
-
-HELD_BOUNDARIES = 2
-
-
-class Surroundings(Protocol):
-    """What an epoch needs of the simulated world."""
-
-    agenda: Agenda
-    timeline: Timeline
-
-    def say(self, agent: AgentId, event: AgentEvent) -> None:
-        """A worker tells the coordinator something."""
-        ...
-
-    def truth(self, image: ImageSpec) -> PlanRequest:
-        """What a picture costs every device at speed 1, and the links as they are."""
-        ...
-
-    def paces(self) -> Mapping[AgentId, Pace]:
-        """Speeds over time."""
-        ...
-
-    def form_gang_s(self, gang: GangId, agents: tuple[AgentId, ...]) -> float:
-        """Seconds to form a gang; 0 where it stands already."""
-        ...
-
-
-@dataclass(slots=True)
-class Memory:
-    """What one worker keeps of a job: the embeddings, and the boundaries that it holds."""
-
-    encoded: bool = False
-    boundaries: tuple[int, ...] = ()
-
-    def keep(self, step: int) -> None:
-        """Keeps a boundary; of older ones only the last."""
-        before = tuple(other for other in self.boundaries if other < step)
-        self.boundaries = (*before, step)[-HELD_BOUNDARIES:]
+from polyrhythm_coordinator.simulation.surroundings import Memory, Surroundings
+from polyrhythm_coordinator.simulation.timeline import Activity, Mark, Occasion, Span
 
 
 @dataclass(slots=True)

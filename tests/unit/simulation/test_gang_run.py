@@ -23,8 +23,9 @@ from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.simulation.agenda import Agenda
 from polyrhythm_coordinator.simulation.beat_clock import Pace
-from polyrhythm_coordinator.simulation.gang_run import GangRun, Memory
+from polyrhythm_coordinator.simulation.gang_run import GangRun
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
+from polyrhythm_coordinator.simulation.surroundings import Memory
 from polyrhythm_coordinator.simulation.timeline import Occasion, Timeline
 from tests.plans import plan, segment
 from tests.unit.scheduling.planning import plan_request
