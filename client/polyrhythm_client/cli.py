@@ -10,6 +10,7 @@ from polyrhythm import __version__
 from polyrhythm_client.commands.agents import agents
 from polyrhythm_client.commands.generate import generate
 from polyrhythm_client.commands.plan import plan
+from polyrhythm_client.commands.simulate import simulate
 from polyrhythm_client.commands.up import up
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command()(generate)
 app.command()(plan)
 app.command()(agents)
 app.command()(up)
+app.command()(simulate)
 
 
 def _show_version(wanted: bool) -> None:

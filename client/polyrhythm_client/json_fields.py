@@ -63,6 +63,15 @@ class JsonFields:
         items = self._typed(name, list)
         return tuple(JsonFields(item, f"{self.path}.{name}[{index}]") for index, item in enumerate(items))
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts."""
+        items = self._typed(name, list)
+        return tuple(JsonFields({"text": item}, f"{self.path}.{name}").text("text") for item in items)
+
+    def as_dict(self) -> dict[str, object]:
+        """As it was parsed."""
+        return {str(name): value for name, value in self._value.items()}
+
     def _typed(self, name: str, kind: type[T] | tuple[type[T], ...]) -> T:
         value = self._value.get(name)
         # JSON's true is Python's 1.

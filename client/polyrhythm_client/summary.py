@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageSpec
 from polyrhythm.plan import Plan, Segment
 from polyrhythm.reports import AgentUsage, JobReport
@@ -50,6 +51,27 @@ def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str,
         "segments": [asdict(segment) for segment in followed_segments(report.plans)],
         "agents": [_agent(usage) for usage in report.agents],
         "versions": dict(report.versions),
+    }
+
+
+def measured_fleet(picture: Picture, agents: tuple[AgentView, ...]) -> dict[str, Any]:
+    """What the plan rested on: the model, each device's cost and the links as measured by then.
+
+    ``polyrhythm simulate --fit`` describes a fleet from it.
+
+    Args:
+        picture: as it came.
+        agents: of the fleet.
+    """
+    members = {usage.agent for usage in picture.report.agents}
+    fingerprints = {value for name, value in picture.report.versions if name.startswith("model ")}
+    offered = [model for view in agents if view.agent in members for model in view.models]
+    facts = next((model for model in offered if model.fingerprint in fingerprints), None)
+    explanation = picture.explanation
+    return {
+        "model": None if facts is None else asdict(facts),
+        "profiles": [] if explanation is None else [asdict(profile) for profile in explanation.profiles],
+        "links": [] if explanation is None else [asdict(link) for link in explanation.links],
     }
 
 

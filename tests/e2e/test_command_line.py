@@ -90,6 +90,14 @@ def test_a_picture_from_a_fleet_of_its_own_and_the_same_again(shell: Shell) -> N
     again = shell("generate", "--plan", "a.png", "-o", "b.png")
     assert again.returncode == 0, again.stderr
     assert (shell.folder / "a.png").read_bytes() == (shell.folder / "b.png").read_bytes()
+    # The run's account describes the fleet, which the simulator then follows without any device.
+    (shell.folder / "run.json").write_text(made.stdout, encoding="utf-8")
+    fitted = shell("simulate", "--fit", "run.json", "-o", "fleet.toml")
+    assert fitted.returncode == 0, fitted.stderr
+    assert "no measured link" in fitted.stderr
+    simulated = json.loads(shell("simulate", "--devices", "fleet.toml", "--json").stdout)
+    assert [device["agent"] for device in simulated["devices"]] == ["local-0", "local-1"]
+    assert simulated["error"] is None
 
 
 def test_a_fleet_in_the_foreground(shell: Shell) -> None:

@@ -26,7 +26,7 @@ from polyrhythm_client.recipe import Recipe, recipe_of, recipe_texts
 from polyrhythm_client.recipe_file import read_recipe
 from polyrhythm_client.replay import changed_software, check_weights
 from polyrhythm_client.screen import JobProgress, show_changes
-from polyrhythm_client.summary import picture_line, picture_summary
+from polyrhythm_client.summary import measured_fleet, picture_line, picture_summary
 
 if TYPE_CHECKING:
     from polyrhythm_client.client import Client
@@ -187,4 +187,4 @@ def _finish(
     write_whole(path, add_texts(picture.png, texts))
     if not given.as_json:
         typer.echo(picture_line(picture, image, path))
-    return picture_summary(picture, image, path)
+    return {**picture_summary(picture, image, path), "measured": measured_fleet(picture, agents)}

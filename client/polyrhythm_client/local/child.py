@@ -22,10 +22,12 @@ class ChildEndedError(PolyrhythmError):
 
     Attributes:
         exit_code: of the child; negative for a signal.
+        last_words: the end of what it wrote to standard error.
     """
 
     def __init__(self, name: str, exit_code: int, last_words: str) -> None:
         self.exit_code = exit_code
+        self.last_words = last_words
         # What a child refuses was handed on from our own command line, so it is the user's input here, too.
         if exit_code == EXIT_BAD_INPUT:
             self.code = ErrorCode.INVALID_ARGUMENT

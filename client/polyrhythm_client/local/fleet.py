@@ -37,6 +37,7 @@ class Executables:
 
     coordinator: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_coordinator.server")
     agent: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_agent.daemon")
+    simulator: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_coordinator.simulation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

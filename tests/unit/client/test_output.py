@@ -16,8 +16,8 @@ from polyrhythm_client.address import check_address
 from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_size, parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
-from polyrhythm_client.summary import followed_segments, picture_summary
-from tests.fake_coordinator import FACTS, PNG, explanation, picture_events, plan, report
+from polyrhythm_client.summary import followed_segments, measured_fleet, picture_summary
+from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, picture_events, plan, report
 
 
 @pytest.mark.parametrize("text", ["12", "x", "0x8", "8x0", "-8x8", "8x8x8", "8.5x8", "", "9999999x8"])
@@ -132,6 +132,17 @@ def test_the_account_of_a_picture() -> None:
         *("local-1", 6, 1.0, 0.2, 4096, True),
     )
     assert slow["rows"][1] == {"begin_step": 4, "end_step": 8, "begin": 8, "end": 16, "stride": 2}
+
+
+def test_what_the_plan_rested_on_is_told() -> None:
+    told = explanation()
+    picture = Picture(png=PNG, report=report(plan(), 9), explanation=told)
+    found = json.loads(json.dumps(measured_fleet(picture, AGENTS)))
+    assert found["model"]["fingerprint"] == FACTS.fingerprint
+    assert [profile["agent"] for profile in found["profiles"]] == [profile.agent for profile in told.profiles]
+    assert len(found["links"]) == len(told.links)
+    bare = measured_fleet(replace(picture, explanation=None), ())
+    assert bare == {"model": None, "profiles": [], "links": []}
 
 
 def test_segments_of_a_plan_end_where_the_next_plan_began() -> None:

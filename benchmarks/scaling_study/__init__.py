@@ -1,0 +1,1 @@
+"""Parts of ``scaling.py``: random fleets, their measurement, and what is shown of it."""

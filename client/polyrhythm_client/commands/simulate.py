@@ -1,0 +1,147 @@
+"""``polyrhythm simulate``: pictures on a described fleet, in virtual time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.image import Quality, Sampler
+from polyrhythm_client import options
+from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.parsing import parse_size
+from polyrhythm_client.simulation_tables import print_simulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateOptions:
+    """The options of the command, as written."""
+
+    devices: Path | None
+    fit: Path | None
+    size: str | None
+    steps: int | None
+    guidance: float | None
+    sampler: Sampler | None
+    quality: Quality | None
+    count: int | None
+    gantt: Path | None
+    output: Path | None
+    as_json: bool
+
+
+def simulate(
+    devices: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The described fleet, a TOML file.", rich_help_panel=options.FLEET),
+    ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT",
+            help="Describe a fleet from what `polyrhythm generate --json` printed, instead of simulating one.",
+            rich_help_panel=options.FLEET,
+        ),
+    ] = None,
+    size: options.Size = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    sampler: options.SamplerChoice = None,
+    quality: options.QualityChoice = None,
+    count: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Pictures to make, one after the other.", rich_help_panel=options.PICTURE),
+    ] = None,
+    gantt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also draw who did what when into this PNG file.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="With --fit: the TOML file to write.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Simulates pictures on a described fleet: no device is needed, and no time passes.
+
+    The plans are made, followed and changed by the very scheduling core of the coordinator; the devices of the file
+    take the time that it says, under load that comes and goes, and may join, leave or die. docs/simulate.md explains
+    the file.
+
+    For example:
+
+    ```
+    polyrhythm simulate --devices examples/fleet.toml --gantt fleet.png
+    polyrhythm generate "red apple" --speeds 1,0.5 --count 2 --json > run.json
+    polyrhythm simulate --fit run.json -o fleet.toml
+    ```
+    """
+    given = SimulateOptions(
+        devices=devices,
+        fit=fit,
+        size=size,
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        quality=quality,
+        count=count,
+        gantt=gantt,
+        output=output,
+        as_json=as_json,
+    )
+    run_command(lambda console: _simulate(given, console))
+
+
+async def _simulate(given: SimulateOptions, console: Console) -> None:
+    from polyrhythm_client.local.simulator import SimulatorError, run_simulator
+
+    account = await run_simulator(_arguments(given))
+    if given.fit is not None:
+        for notice in account.texts("notices"):
+            console.print(f"[yellow]note:[/yellow] {notice}", markup=True)
+        typer.echo(json.dumps(account.as_dict()) if given.as_json else f"{given.output}: {account.text('summary')}")
+        return
+    if given.as_json:
+        typer.echo(json.dumps(account.as_dict(), ensure_ascii=False))
+    else:
+        print_simulation(Console(), account)
+        if given.gantt is not None:
+            typer.echo(f"chart: {given.gantt}")
+    if "error" in account:
+        raise SimulatorError(f"the simulated job failed: {account.text('error')}")
+
+
+def _arguments(given: SimulateOptions) -> tuple[str, ...]:
+    """Options of the simulator.
+
+    Raises:
+        InvalidArgumentError: the options do not go together.
+    """
+    if (given.devices is None) == (given.fit is None):
+        raise InvalidArgumentError.of("devices", "name either a fleet to simulate, or with --fit a report to describe")
+    if (given.fit is None) != (given.output is None):
+        raise InvalidArgumentError.of("output", "goes with --fit, which needs it")
+    width_px, height_px = (None, None) if given.size is None else parse_size(given.size)
+    held = {
+        "--devices": given.devices,
+        "--fit": given.fit,
+        "--output": given.output,
+        "--width": width_px,
+        "--height": height_px,
+        "--steps": given.steps,
+        "--guidance": given.guidance,
+        "--sampler": given.sampler,
+        "--quality": given.quality,
+        "--count": given.count,
+        "--gantt": given.gantt,
+    }
+    return tuple(f"{option}={value}" for option, value in held.items() if value is not None)

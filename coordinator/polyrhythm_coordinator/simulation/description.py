@@ -1,0 +1,118 @@
+"""A fleet in words and numbers: devices, links, what happens to them and when. Pure; ``fleet_file`` reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec
+from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm_coordinator.scheduling.measured import workload_of
+from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceDescription:
+    """One device.
+
+    Attributes:
+        agent: its name.
+        fixed_s: seconds of a forward that do not depend on the rows, for the fleet's base workload.
+        per_row_s: seconds that one row unit adds.
+        encode_s: seconds to encode the prompt.
+        decode_s: seconds to decode the picture.
+        step_overhead_s: seconds an active step that no profile counts: launching, waking, bookkeeping.
+        memory_bytes: of the device, all of them free.
+        kind: CPU or CUDA.
+        course: its speed over time, until it dies.
+        joins_at_s: when it connects; 0 where it is there from the start.
+        dies_silently: nobody sees a connection close: it is missed when its heartbeats are.
+        drained_at_s: when it is asked to leave in good order; None where it is not.
+    """
+
+    agent: AgentId
+    fixed_s: float
+    per_row_s: float
+    encode_s: float
+    decode_s: float
+    step_overhead_s: float = 0.0
+    memory_bytes: int = 16 << 30
+    kind: DeviceKind = DeviceKind.CUDA
+    course: SpeedCourse = OWN_SPEED
+    joins_at_s: float = 0.0
+    dies_silently: bool = False
+    drained_at_s: float | None = None
+
+    @property
+    def facts(self) -> DeviceFacts:
+        """As its agent introduces it."""
+        return DeviceFacts(
+            uuid=f"simulated-{self.agent}",
+            name=f"simulated {self.agent}",
+            kind=self.kind,
+            memory_total_bytes=self.memory_bytes,
+            memory_free_bytes=self.memory_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlCosts:
+    """What coordination takes in virtual time.
+
+    Attributes:
+        message_s: of a message between coordinator and agent, either way.
+        plan_s: of a plan search.
+        form_gang_s: to connect the members of a new gang and to measure their links.
+        profile_s: of measuring a new size.
+    """
+
+    message_s: float = 0.001
+    plan_s: float = 0.005
+    form_gang_s: float = 0.1
+    profile_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetDescription:
+    """One fleet.
+
+    Attributes:
+        facts: of the model that all devices hold.
+        workload: for which the costs of the devices are given.
+        devices: at least one.
+        default_link: between any two devices without one of their own.
+        links: of pairs as ``(sender, receiver)``.
+        control: what coordination takes.
+    """
+
+    facts: ModelFacts
+    workload: Workload
+    devices: tuple[DeviceDescription, ...]
+    default_link: Link
+    links: Mapping[tuple[AgentId, AgentId], Link] = field(default_factory=dict[tuple[AgentId, AgentId], Link])
+    control: ControlCosts = ControlCosts()
+
+    def link(self, sender: AgentId, receiver: AgentId) -> Link:
+        """What messages from one device to another cost."""
+        return self.links.get((sender, receiver), self.default_link)
+
+    def profile(self, device: DeviceDescription, image: ImageSpec) -> Profile:
+        """What a forward of a picture costs a device at speed 1.
+
+        Of another size than the base workload, a row costs in proportion to its tokens and the batch, and decoding in
+        proportion to the pixels. Attention grows faster than that: describe large pictures by their own costs.
+        """
+        wanted, base = workload_of(image), self.workload
+        row_scale = wanted.width_px / base.width_px * wanted.batch / base.batch
+        decode_scale = wanted.width_px * wanted.height_px / (base.width_px * base.height_px)
+        return Profile(
+            agent=device.agent,
+            workload=wanted,
+            fixed_s=device.fixed_s,
+            per_row_s=device.per_row_s * row_scale,
+            encode_s=device.encode_s,
+            decode_s=device.decode_s * decode_scale,
+            samples=1,
+        )

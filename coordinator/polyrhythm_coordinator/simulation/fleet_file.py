@@ -1,0 +1,245 @@
+"""``fleet.toml``: its tables, and what is told about one that is wrong. The schema is explained in docs/simulate.md."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.facts import DeviceKind, ModelFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.profile import Link, Workload
+from polyrhythm_coordinator.simulation.description import ControlCosts, DeviceDescription, FleetDescription
+from polyrhythm_coordinator.simulation.speed import SpeedCourse
+
+_TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[A-Za-z_]+)\s*\]{1,2}")
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BaseTable(_Table):
+    """``[base]``: what a device of speed 1 takes, and for which picture."""
+
+    width_px: int = Field(gt=0)
+    height_px: int = Field(gt=0)
+    batch: int = Field(default=2, ge=1, le=2)
+    fixed_s: Seconds
+    per_row_s: Positive
+    encode_s: Seconds = 0.0
+    decode_s: Seconds = 0.0
+    step_overhead_s: Seconds = 0.0
+
+
+class LoadEntry(_Table):
+    """From ``at_s`` on, this share of the device's speed is left to the picture."""
+
+    at_s: Seconds
+    speed: Positive
+
+
+class DeviceTable(_Table):
+    """``[[device]]``: one device; costs that it does not name are the base's over its speed."""
+
+    name: str = Field(min_length=1, max_length=64)
+    speed: Positive = 1.0
+    fixed_s: Seconds | None = None
+    per_row_s: Positive | None = None
+    encode_s: Seconds | None = None
+    decode_s: Seconds | None = None
+    step_overhead_s: Seconds | None = None
+    memory_bytes: int = Field(default=16 << 30, gt=0)
+    kind: DeviceKind = DeviceKind.CUDA
+    load: tuple[LoadEntry, ...] = ()
+    joins_at_s: Seconds = 0.0
+    drained_at_s: Seconds | None = None
+    dies_at_s: Seconds | None = None
+    dies_silently: bool = False
+
+
+class LinkCosts(_Table):
+    """``[default_link]``."""
+
+    latency_s: Seconds
+    bytes_per_s: Positive
+    handling_s: Seconds = 0.0
+    handling_s_per_byte: Seconds = 0.0
+
+
+class LinkTable(LinkCosts):
+    """``[[link]]``: of one pair, both ways; from the first to the second only where ``one_way``."""
+
+    between: tuple[str, str]
+    one_way: bool = False
+
+
+class ControlTable(_Table):
+    """``[control]``: what coordination takes."""
+
+    message_s: Seconds = ControlCosts().message_s
+    plan_s: Seconds = ControlCosts().plan_s
+    form_gang_s: Seconds = ControlCosts().form_gang_s
+    profile_s: Seconds = ControlCosts().profile_s
+
+
+def _model_table() -> type[BaseModel]:
+    """``[model]`` holds exactly what an agent reports of its model."""
+    hints = get_type_hints(ModelFacts)
+    held: dict[str, Any] = {
+        each.name: (hints[each.name], ... if each.default is MISSING else each.default) for each in fields(ModelFacts)
+    }
+    return create_model("ModelTable", __base__=_Table, **held)
+
+
+class FleetTables(_Table):
+    """The whole file."""
+
+    model: _model_table()  # pyright: ignore[reportInvalidTypeForm] - made from the dataclass, so that they never differ
+    base: BaseTable
+    default_link: LinkCosts
+    device: tuple[DeviceTable, ...] = Field(min_length=1)
+    link: tuple[LinkTable, ...] = ()
+    control: ControlTable = ControlTable()
+
+
+def read_fleet(path: Path) -> FleetDescription:
+    """Reads a described fleet.
+
+    Raises:
+        InvalidArgumentError: the file cannot be read; or names every field that is wrong, and the line of its table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError.of("devices", f"{path} cannot be read: {error}") from error
+    return parse_fleet(text)
+
+
+def parse_fleet(text: str) -> FleetDescription:
+    """Understands the text of a fleet file.
+
+    Raises:
+        InvalidArgumentError: names every field that is wrong, and the line of its table.
+    """
+    try:
+        tables = FleetTables.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgumentError.of("devices", f"is no TOML: {error}") from error
+    except ValidationError as error:
+        raise InvalidArgumentError(
+            *(_violation(fault["loc"], str(fault["msg"]), text) for fault in error.errors())
+        ) from (error)
+    found = [_violation(location, told, text) for location, told in _contradictions(tables)]
+    if found:
+        raise InvalidArgumentError(*found)
+    return _description(tables)
+
+
+def _contradictions(tables: FleetTables) -> list[tuple[tuple[int | str, ...], str]]:
+    """What is wrong between fields that are each right."""
+    found: list[tuple[tuple[int | str, ...], str]] = []
+    names = [device.name for device in tables.device]
+    for index, device in enumerate(tables.device):
+        if device.name in names[:index]:
+            found.append((("device", index, "name"), f"{device.name!r} is taken by another device"))
+        times = [entry.at_s for entry in device.load]
+        if times != sorted(set(times)):
+            found.append((("device", index, "load"), f"must come in ascending order of at_s, got {times}"))
+        for name in ("dies_at_s", "drained_at_s"):
+            at_s = getattr(device, name)
+            if at_s is not None and at_s <= device.joins_at_s:
+                found.append((("device", index, name), f"{at_s:g} is not after joins_at_s, {device.joins_at_s:g}"))
+        if device.dies_silently and device.dies_at_s is None:
+            found.append((("device", index, "dies_silently"), "says how, and dies_at_s, which says when, is missing"))
+    for index, link in enumerate(tables.link):
+        unknown = [name for name in link.between if name not in names]
+        if unknown or link.between[0] == link.between[1]:
+            told = f"must name two devices of {', '.join(names)}, got {', '.join(link.between)}"
+            found.append((("link", index, "between"), told))
+    if all(device.joins_at_s > 0 for device in tables.device):
+        found.append((("device", 0, "joins_at_s"), "at least one device must be there from the start"))
+    return found
+
+
+def _description(tables: FleetTables) -> FleetDescription:
+    base = tables.base
+    facts = ModelFacts(**{each.name: getattr(tables.model, each.name) for each in fields(ModelFacts)})
+    links: dict[tuple[AgentId, AgentId], Link] = {}
+    for table in tables.link:
+        one, other = (AgentId(name) for name in table.between)
+        links[one, other] = _link(table)
+        if not table.one_way:
+            links[other, one] = _link(table)
+    return FleetDescription(
+        facts=facts,
+        workload=Workload(model=facts.model, width_px=base.width_px, height_px=base.height_px, batch=base.batch),
+        devices=tuple(_device(device, base) for device in tables.device),
+        default_link=_link(tables.default_link),
+        links=links,
+        control=ControlCosts(**tables.control.model_dump()),
+    )
+
+
+def _device(table: DeviceTable, base: BaseTable) -> DeviceDescription:
+    def cost_s(name: str) -> float:
+        own = getattr(table, name)
+        return getattr(base, name) / table.speed if own is None else own
+
+    return DeviceDescription(
+        agent=AgentId(table.name),
+        fixed_s=cost_s("fixed_s"),
+        per_row_s=cost_s("per_row_s"),
+        encode_s=cost_s("encode_s"),
+        decode_s=cost_s("decode_s"),
+        step_overhead_s=cost_s("step_overhead_s"),
+        memory_bytes=table.memory_bytes,
+        kind=table.kind,
+        course=SpeedCourse(
+            changes=tuple((entry.at_s, entry.speed) for entry in table.load),
+            ends_s=inf if table.dies_at_s is None else table.dies_at_s,
+        ),
+        joins_at_s=table.joins_at_s,
+        dies_silently=table.dies_silently,
+        drained_at_s=table.drained_at_s,
+    )
+
+
+def _link(table: LinkCosts) -> Link:
+    return Link(
+        latency_s=table.latency_s,
+        bytes_per_s=table.bytes_per_s,
+        handling_s=table.handling_s,
+        handling_s_per_byte=table.handling_s_per_byte,
+    )
+
+
+def _violation(location: Sequence[int | str], told: str, text: str) -> FieldViolation:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    line = _line_of_table(location, text)
+    where = "" if line is None else f" (table at line {line})"
+    return FieldViolation(field=f"devices: {path}{where}", description=told)
+
+
+def _line_of_table(location: Sequence[int | str], text: str) -> int | None:
+    """Line on which the table begins that holds a field; None where it is missing or written in line."""
+    if not location:
+        return None
+    index = location[1] if len(location) > 1 and isinstance(location[1], int) else 0
+    lines = [number for number, line in enumerate(text.splitlines(), start=1) if _name_on(line) == location[0]]
+    return lines[index] if index < len(lines) else None
+
+
+def _name_on(line: str) -> str | None:
+    found = _TABLE.match(line)
+    return found["name"] if found else None

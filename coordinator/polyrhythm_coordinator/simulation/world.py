@@ -1,0 +1,240 @@
+"""The scheduling core among virtual agents: carries out its effects, feeds it events, moves the virtual clock.
+
+What the interpreter does with sockets and time, this does with an agenda. Decides nothing about pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import permutations
+from typing import assert_never
+
+from polyrhythm.errors import InternalError, PolyrhythmError
+from polyrhythm.explanation import Explanation
+from polyrhythm.ids import AgentId, EpochId, GangId, JobId
+from polyrhythm.image import ImageRequest, ImageSpec
+from polyrhythm.job_events import AgentFailed, ImageCompleted, JobEvent, Planned, Replanned
+from polyrhythm.messages import AgentEvent, StartEpoch
+from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.scheduling.effects import (
+    ComputePlan,
+    DisconnectAgent,
+    Effect,
+    EndJob,
+    FailJob,
+    PlanTask,
+    ReadinessChanged,
+    SendCommand,
+    Tell,
+)
+from polyrhythm_coordinator.scheduling.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentEventReceived,
+    Event,
+    JobSubmitted,
+    PlanComputed,
+    PlanFailed,
+    SessionId,
+    Tick,
+)
+from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.transitions import transition
+from polyrhythm_coordinator.simulation.agenda import Agenda
+from polyrhythm_coordinator.simulation.beat_clock import Pace
+from polyrhythm_coordinator.simulation.description import FleetDescription
+from polyrhythm_coordinator.simulation.gang_run import GangRun
+from polyrhythm_coordinator.simulation.timeline import Mark, Occasion, Timeline
+from polyrhythm_coordinator.simulation.virtual_agent import VirtualAgent
+
+SEED = 0
+"""Of a picture that nobody sees."""
+ENDLESS_S = 1e7
+"""Virtual seconds after which a job that has not ended never will: months, far beyond all patience of the core."""
+
+
+class World:
+    """One simulation.
+
+    Args:
+        fleet: as described.
+        planner: answers plan tasks.
+        limits: patience of the core.
+    """
+
+    def __init__(
+        self,
+        fleet: FleetDescription,
+        *,
+        planner: Callable[[PlanTask], Explanation] = explanation_of,
+        limits: Limits | None = None,
+    ) -> None:
+        self.fleet = fleet
+        self.agenda = Agenda()
+        self.timeline = Timeline()
+        self.told: list[tuple[float, JobEvent]] = []
+        self.error: PolyrhythmError | None = None
+        self.ended_s: float | None = None
+        # Links are known from earlier pictures; where they are measured anew, the same comes out.
+        links = {
+            (f"simulated-{one}", f"simulated-{other}"): fleet.link(one, other)
+            for one, other in permutations((device.agent for device in fleet.devices), 2)
+        }
+        self._state = State(incarnation=0, limits=limits or Limits(), links=links)
+        self._planner = planner
+        self._sessions = 0
+        self._runs: dict[EpochId, GangRun] = {}
+        self._gangs: set[GangId] = set()
+        self._truths: dict[ImageSpec, PlanRequest] = {}
+        self._agents = {device.agent: VirtualAgent(device, self) for device in fleet.devices}
+        self._paces = {
+            device.agent: Pace(course=device.course, overhead_s=device.step_overhead_s) for device in fleet.devices
+        }
+
+    def run(self, request: ImageRequest) -> None:
+        """Asks for pictures of a fleet that is ready and idle, and follows it until they are made or fail.
+
+        Raises:
+            InternalError: the core has come to no end; a bug.
+        """
+        for agent in self._agents.values():
+            agent.begin()
+        self.timeline.mark(Mark(at_s=self.agenda.now_s, occasion=Occasion.SUBMIT, text="the pictures are asked for"))
+        job = self._state.next_job
+        self.agenda.after(self._state.limits.tick_interval_s, self._tick)
+        self.feed(JobSubmitted(job=job, request=request, drawn_seed=SEED, explain_only=False))
+        while self.ended_s is None:
+            if not self.agenda.step() or self.agenda.now_s > ENDLESS_S:
+                raise InternalError(f"the simulated job has come to no end after {self.agenda.now_s:g} s")
+        self.timeline.cut(self.ended_s)
+
+    def feed(self, event: Event) -> None:
+        """One event; what follows from it is carried out."""
+        self._state, effects = transition(self._state, event, self.agenda.now_s)
+        for effect in effects:
+            self._carry_out(effect)
+
+    # --- what agents ask of it ------------------------------------------------------------------------------------
+
+    def connect(self, agent: VirtualAgent) -> SessionId:
+        """Opens an agent's stream."""
+        self._sessions += 1
+        session = SessionId(self._sessions)
+        self.feed(AgentConnected(session=session, register=agent.register()))
+        return session
+
+    def say(self, agent: AgentId, event: AgentEvent) -> None:
+        """A worker says something to its daemon, which passes it on."""
+        self._agents[agent].say(event)
+
+    def deliver(self, agent: AgentId, session: SessionId, event: AgentEvent) -> None:
+        """A message is on its way to the coordinator."""
+        received = AgentEventReceived(agent=agent, session=session, event=event)
+        self.agenda.after(self.fleet.control.message_s, partial(self.feed, received))
+
+    def hang_up(self, agent: AgentId, session: SessionId, reason: str) -> None:
+        """An agent's stream breaks."""
+        broken = AgentDisconnected(agent=agent, session=session, reason=reason)
+        self.agenda.after(self.fleet.control.message_s, partial(self.feed, broken))
+
+    def run_of(self, epoch: EpochId) -> GangRun | None:
+        """An epoch that has been started."""
+        return self._runs.get(epoch)
+
+    def open_run(self, command: StartEpoch) -> GangRun:
+        """An epoch; its first member opens it."""
+        return self._runs.setdefault(command.epoch, GangRun(command, self))
+
+    def lose_member(self, agent: AgentId, *, noticed: bool) -> None:
+        """A worker dies: whatever it took part in breaks."""
+        for run in self._runs.values():
+            if agent in run.members:
+                run.lose(agent, noticed=noticed)
+
+    # --- Surroundings of an epoch ---------------------------------------------------------------------------------
+
+    def truth(self, image: ImageSpec) -> PlanRequest:
+        """What a picture costs every device at speed 1, and the links as they are."""
+        if image not in self._truths:
+            self._truths[image] = PlanRequest(
+                image=image,
+                facts=self.fleet.facts,
+                profiles=tuple(self.fleet.profile(device, image) for device in self.fleet.devices),
+                links={
+                    (one, other): self.fleet.link(one, other)
+                    for one, other in permutations((device.agent for device in self.fleet.devices), 2)
+                },
+            )
+        return self._truths[image]
+
+    def paces(self) -> Mapping[AgentId, Pace]:
+        """Speeds over time."""
+        return self._paces
+
+    def form_gang_s(self, gang: GangId, agents: tuple[AgentId, ...]) -> float:
+        """Seconds to form a gang; 0 where it stands already, or is of one."""
+        if gang in self._gangs or len(agents) == 1:
+            return 0.0
+        self._gangs.add(gang)
+        return self.fleet.control.form_gang_s
+
+    # --- effects ---------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case SendCommand(agent=agent, session=session, command=command):
+                receive = partial(self._agents[agent].receive, session, command)
+                self.agenda.after(self.fleet.control.message_s, receive)
+            case DisconnectAgent(agent=agent, session=session, error=error):
+                mark = Mark(at_s=self.agenda.now_s, occasion=Occasion.LOSS, text=str(error), agent=agent)
+                self.timeline.mark(mark)
+                self._agents[agent].cut_off(session)
+            case Tell(event=event):
+                self._note(event)
+            case EndJob(job=job):
+                self._end(job, None)
+            case FailJob(job=job, error=error):
+                self._end(job, error)
+            case ComputePlan():
+                self.agenda.after(self.fleet.control.plan_s, partial(self._plan, effect))
+            case ReadinessChanged():
+                pass
+            case _:
+                assert_never(effect)
+
+    def _plan(self, effect: ComputePlan) -> None:
+        try:
+            explanation = self._planner(effect.task)
+        except PolyrhythmError as error:
+            self.feed(PlanFailed(job=effect.job, number=effect.number, error=error))
+        else:
+            self.feed(PlanComputed(job=effect.job, number=effect.number, explanation=explanation))
+
+    def _note(self, event: JobEvent) -> None:
+        now_s = self.agenda.now_s
+        self.told.append((now_s, event))
+        match event:
+            case Planned(explanation=explanation):
+                self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.EPOCH, text=f"plan: {explanation.chosen.label}"))
+            case Replanned(reason=reason, begin_step=step):
+                told = f"re-plan from step {step}: {reason.replace('_', ' ')}"
+                self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.REPLAN, text=told))
+            case AgentFailed(agent=agent, reason=reason):
+                self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.LOSS, text=reason, agent=agent))
+            case ImageCompleted(report=report):
+                told = f"picture {report.image_index} is done"
+                self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.PICTURE, text=told))
+            case _:
+                pass
+
+    def _end(self, job: JobId, error: PolyrhythmError | None) -> None:
+        self.error, self.ended_s = error, self.agenda.now_s
+        text = f"{job} is done" if error is None else f"{job} failed: {error}"
+        self.timeline.mark(Mark(at_s=self.agenda.now_s, occasion=Occasion.END, text=text))
+
+    def _tick(self) -> None:
+        self.feed(Tick())
+        self.agenda.after(self._state.limits.tick_interval_s, self._tick)

@@ -1,0 +1,114 @@
+"""A fleet described from a run: of a simulated run, whose truth is known, the truth comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.explanation import MeasuredLink
+from polyrhythm.image import ImageRequest
+from polyrhythm.profile import Link
+from polyrhythm_coordinator.simulation.description import FleetDescription
+from polyrhythm_coordinator.simulation.fit import fit_fleet
+from polyrhythm_coordinator.simulation.outcome import simulate
+from polyrhythm_coordinator.simulation.run_report import read_report
+from tests.simulated_fleets import device, fleet
+
+LINK = Link(latency_s=2e-4, bytes_per_s=5e8, handling_s=1e-4, handling_s_per_byte=1e-10)
+REQUEST = ImageRequest(prompt="simulated")
+
+
+def report_of(described: FleetDescription, folder: Path, *, profile_error: float = 1.0, links: bool = True) -> Path:
+    """What ``generate --json`` would have printed about a simulated run."""
+    outcome = simulate(described, REQUEST)
+    (run,) = outcome.reports
+    explanation = outcome.explanations[0]
+    image = outcome.image
+    profiles = [
+        replace(held, fixed_s=held.fixed_s * profile_error, per_row_s=held.per_row_s * profile_error)
+        for held in explanation.profiles
+    ]
+    names = [held.agent for held in described.devices]
+    measured = [
+        MeasuredLink(sender=one, receiver=other, link=described.link(one, other))
+        for one in names
+        for other in names
+        if one != other and links
+    ]
+    document: dict[str, Any] = {
+        "width_px": image.width_px,
+        "height_px": image.height_px,
+        "steps": image.steps,
+        "guidance": image.guidance,
+        "sampler": image.sampler,
+        "quality": image.quality,
+        "seconds": {"encode": run.encode_s, "denoise": run.denoise_s, "decode": run.decode_s},
+        "segments": [asdict(segment) for plan in run.plans for segment in plan.segments],
+        "agents": [asdict(usage) for usage in run.agents],
+        "measured": {
+            "model": asdict(described.facts),
+            "profiles": [asdict(held) for held in profiles],
+            "links": [asdict(held) for held in measured],
+        },
+    }
+    path = folder / "run.json"
+    path.write_text(json.dumps({"images": [document]}), encoding="utf-8")
+    return path
+
+
+def test_the_truth_of_a_run_comes_out(tmp_path: Path) -> None:
+    true = fleet(
+        device("a", overhead_s=0.004), device("b", speed=0.5, overhead_s=0.002), link=replace(LINK, handling_s=0)
+    )
+    fit = fit_fleet(read_report(report_of(true, tmp_path, profile_error=1.3)))
+    for found, wanted in zip(fit.fleet.devices, true.devices, strict=True):
+        assert found.per_row_s == pytest.approx(wanted.per_row_s, rel=0.02)
+        assert found.step_overhead_s == pytest.approx(wanted.step_overhead_s, abs=5e-4)
+    assert fit.simulated_s == pytest.approx(fit.measured_s, rel=0.01)
+    assert fit.notices == ()
+    assert fit.fleet.link(true.devices[0].agent, true.devices[1].agent).bytes_per_s == LINK.bytes_per_s
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.4, 0.8, 1.0])
+def test_other_speeds_are_predicted_from_one_run(tmp_path: Path, speed: float) -> None:
+    fit = fit_fleet(
+        read_report(report_of(fleet(device("a", overhead_s=0.004), device("b", speed=0.5), link=LINK), tmp_path))
+    )
+    true = fleet(device("a", overhead_s=0.004), device("b", speed=speed), link=LINK)
+    first, second = fit.fleet.devices
+    asked = replace(
+        fit.fleet,
+        devices=(
+            first,
+            replace(second, fixed_s=second.fixed_s * 0.5 / speed, per_row_s=second.per_row_s * 0.5 / speed),
+        ),
+    )
+    found_s = simulate(asked, REQUEST).reports[0].denoise_s
+    assert found_s == pytest.approx(simulate(true, REQUEST).reports[0].denoise_s, rel=0.05)
+
+
+def test_a_run_without_links_is_fitted_with_an_assumed_one_and_says_so(tmp_path: Path) -> None:
+    fit = fit_fleet(read_report(report_of(fleet(device("a"), device("b"), link=LINK), tmp_path, links=False)))
+    assert any("--count 2" in notice for notice in fit.notices)
+
+
+def test_a_device_that_took_no_part_is_named(tmp_path: Path) -> None:
+    fit = fit_fleet(read_report(report_of(fleet(device("a"), device("b", speed=0.01)), tmp_path)))
+    assert any("b took no part" in notice for notice in fit.notices)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("nonsense", "cannot be read"), ("{}", "measured"), ('{"images": [{"steps": 3}]}', "width_px"), ("[]", "report")],
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidArgumentError, match=told) as caught:
+        read_report(path)
+    assert {violation.field for violation in caught.value.violations} == {"fit"}

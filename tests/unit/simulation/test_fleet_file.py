@@ -1,0 +1,109 @@
+"""``fleet.toml``: read, refused with field and line, written and read again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.profile import Link
+from polyrhythm_coordinator.simulation.description import ControlCosts, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_file import parse_fleet, read_fleet
+from polyrhythm_coordinator.simulation.fleet_text import fleet_text
+from tests.simulated_fleets import EXAMPLE, device, fleet
+
+TEXT = EXAMPLE.read_text(encoding="utf-8")
+
+
+def line_of(header: str, nth: int = 0) -> int:
+    return [number for number, line in enumerate(TEXT.splitlines(), start=1) if line.startswith(header)][nth]
+
+
+def test_the_example_is_understood() -> None:
+    described = read_fleet(EXAMPLE)
+    big, middle, small, tiny = described.devices
+    assert (big.per_row_s, middle.per_row_s) == (0.0077, pytest.approx(0.0077 / 0.6))
+    assert middle.course.changes == ((0.5, 0.4),)
+    assert (small.course.ends_s, small.memory_bytes, tiny.course.ends_s) == (1.2, 8_000_000_000, inf)
+    assert described.link(big.agent, small.agent) == described.link(small.agent, big.agent)
+    assert described.link(big.agent, middle.agent) == described.default_link
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "line"),
+    [
+        ("speed = 0.6", "speed = -1", "device[1].speed", line_of("[[device]]", 1)),
+        ("decode_s", "decodes_s", "base.decodes_s", line_of("[base]")),
+        ("latency_s = 0.0008", "", "link[0].latency_s", line_of("[[link]]")),
+        ('name = "small"', 'name = "middle"', "device[2].name", line_of("[[device]]", 2)),
+        ('"big", "small"]', '"big", "nobody"]', "link[0].between", line_of("[[link]]")),
+        ("at_s = 0.5, speed = 0.4", "at_s = 0.5, speed = 0", "device[1].load[0].speed", line_of("[[device]]", 1)),
+        (
+            "[{ at_s = 0.5, speed = 0.4 }]",
+            "[{ at_s = 2, speed = 0.4 }, { at_s = 1, speed = 1 }]",
+            "device[1].load",
+            line_of("[[device]]", 1),
+        ),
+        ("dies_at_s = 1.2", "dies_at_s = 1.2\njoins_at_s = 2.0", "device[2].dies_at_s", line_of("[[device]]", 2)),
+        ("dies_at_s = 1.2", "dies_silently = true", "device[2].dies_silently", line_of("[[device]]", 2)),
+        ("layers = 6", "layers = 'six'", "model.exchanged[0].layers", line_of("[model]")),
+        ("fixed_s = 0.012", "fixed_s = nan", "base.fixed_s", line_of("[base]")),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(before: str, after: str, field: str, line: int) -> None:
+    assert before in TEXT
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_fleet(TEXT.replace(before, after))
+    assert f"{field} (table at line {line})" in [
+        violation.field.removeprefix("devices: ") for violation in caught.value.violations
+    ]
+
+
+def test_a_missing_table_is_named() -> None:
+    with pytest.raises(InvalidArgumentError, match="default_link"):
+        parse_fleet(TEXT.replace("[default_link]", "[control]").replace("latency_s = 0.0002\nbytes_per_s = 1.0e9", ""))
+
+
+def test_text_that_is_no_toml_is_refused_with_its_place() -> None:
+    with pytest.raises(InvalidArgumentError, match="line 2"):
+        parse_fleet("[model]\na = = 1\n")
+
+
+seconds = st.floats(0, 10)
+positive = st.floats(1e-6, 1e6)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> FleetDescription:
+    devices = tuple(
+        replace(
+            device(
+                f"gpu {index}",
+                speed=draw(st.floats(0.1, 2)),
+                load=tuple((at_s, draw(positive)) for at_s in sorted(draw(st.sets(seconds, max_size=3)))),
+                dies_at_s=draw(st.sampled_from([inf, 99.5])),
+                joins_at_s=0.0 if index == 0 else draw(seconds),
+                drained_at_s=draw(st.sampled_from([None, 50.0])),
+            ),
+            step_overhead_s=draw(seconds),
+            memory_bytes=draw(st.integers(1, 1 << 40)),
+        )
+        for index in range(draw(st.integers(1, 4)))
+    )
+    links = st.builds(Link, latency_s=seconds, bytes_per_s=positive, handling_s=seconds, handling_s_per_byte=seconds)
+    names = [held.agent for held in devices]
+    pairs = [(one, other) for one in names for other in names if one != other]
+    held = {pair: draw(links) for pair in (draw(st.sets(st.sampled_from(pairs))) if pairs else set())}
+    control = ControlCosts(
+        message_s=draw(seconds), plan_s=draw(seconds), form_gang_s=draw(seconds), profile_s=draw(seconds)
+    )
+    return replace(fleet(*devices, link=draw(links), control=control), links=held)
+
+
+@given(fleets())
+def test_what_is_written_is_read_again(described: FleetDescription) -> None:
+    assert parse_fleet(fleet_text(described, origin="a test")) == described
