@@ -144,6 +144,7 @@ class FakeWorker:
         encode_s: what it measures for encoding.
         decode_s: what it measures for decoding.
         fail_at: its epoch fails at this step.
+        rows_max: its memory runs out at a step for which it holds more rows; None for never.
         seen: all commands, in order.
         pictures: how many it has decoded.
     """
@@ -166,6 +167,7 @@ class FakeWorker:
         self.encode_s = 0.01
         self.decode_s = 0.02
         self.fail_at: int | None = None
+        self.rows_max: int | None = None
         self.seen: list[AgentCommand] = []
         self.pictures = 0
         self._fabric = fabric
@@ -263,11 +265,18 @@ class FakeWorker:
         if self.fail_at is not None and run.step >= self.fail_at:
             meeting.broken = f"{self.agent} failed"
             return [self._end(run, EpochOutcome.FAILED, "not a number")]
+        if self._is_short(run):
+            meeting.broken = f"{self.agent} failed"
+            return [self._end(run, EpochOutcome.FAILED, "OutOfMemoryError: too many rows", out_of_memory=True)]
         if self.pause_at is not None and run.step >= self.pause_at and not run.cancelled:
             return []
         if run.step == run.command.image.steps:
             return self._finish(run)
         return self._compute(run, meeting)
+
+    def _is_short(self, run: _Run) -> bool:
+        beat = run.beat(run.step)
+        return beat is not None and self.rows_max is not None and beat.segment.of(self.agent).rows.count > self.rows_max
 
     def _join(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
         if self.agent not in meeting.joined:
@@ -337,7 +346,7 @@ class FakeWorker:
                 )
         return [*events, self._end(run, EpochOutcome.FINISHED, "")]
 
-    def _end(self, run: _Run, outcome: EpochOutcome, detail: str) -> EpochEnded:
+    def _end(self, run: _Run, outcome: EpochOutcome, detail: str, *, out_of_memory: bool = False) -> EpochEnded:
         self.moves += 1
         self._tasks.popleft()
         del self._runs[run.command.epoch]
@@ -347,6 +356,7 @@ class FakeWorker:
             held_boundaries=tuple(self._held.get(run.command.job, ())),
             detail=detail,
             gang_intact=outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED},
+            out_of_memory=out_of_memory,
         )
 
     def _remember(self, job: JobId, step: int) -> None:

@@ -122,8 +122,10 @@ class JobProgress:
                 # Lost, or still there after an epoch that failed: the reason says which.
                 told = reason or "its run broke off"
                 self._note(f"[yellow]agent {escape(agent)}[/yellow]: {escape(told)}")
-            case Replanned(begin_step=step, plan=plan):
-                self._note(f"[yellow]a new plan from step {step} on[/yellow]: {escape(', '.join(plan.agents))}")
+            case Replanned(begin_step=step, plan=plan, reason=reason):
+                why = reason.replace("_", " ")
+                agents = escape(", ".join(plan.agents))
+                self._note(f"[yellow]a new plan from step {step} on[/yellow] ({why}): {agents}")
             case ImageChunk() | ImageCompleted():
                 self._update("receiving")
             case _:

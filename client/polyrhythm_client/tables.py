@@ -10,6 +10,7 @@ from polyrhythm.explanation import Candidate, Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.plan import Assignment, Segment
 
+_MIB = 1024**2
 _GIB = 1024**3
 
 
@@ -23,7 +24,7 @@ def agents_table(agents: tuple[AgentView, ...]) -> Table:
             escape(view.agent),
             view.state,
             escape(f"{view.device.kind}: {view.device.name}"),
-            f"{view.device.memory_total_bytes / _GIB:.1f} GiB",
+            _memory(view),
             _speed(view),
             escape(", ".join(f"{model.model} ({model.family}, {model.dtype})" for model in view.models)),
         )
@@ -73,11 +74,15 @@ def _share(segment: Segment, assignment: Assignment) -> str:
 def _shares_table(chosen: Candidate, *, emulated: bool) -> Table:
     table = Table(title="Predicted work while denoising" + (" (emulated speeds)" if emulated else ""))
     table.add_column("agent")
-    for heading in ("busy s", "wait s", "sent MB"):
+    for heading in ("busy s", "wait s", "sent MB", "memory MiB"):
         table.add_column(heading, justify="right")
     for share in chosen.prediction.agents:
         table.add_row(
-            escape(share.agent), f"{share.busy_s:.3f}", f"{share.wait_s:.3f}", f"{share.sent_bytes / 1e6:.2f}"
+            escape(share.agent),
+            f"{share.busy_s:.3f}",
+            f"{share.wait_s:.3f}",
+            f"{share.sent_bytes / 1e6:.2f}",
+            f"{share.memory_bytes / _MIB:.1f}",
         )
     return table
 
@@ -94,6 +99,11 @@ def _candidates_table(explanation: Explanation) -> Table:
         against = "chosen" if candidate is explanation.chosen else f"{prediction.total_s / chosen_s - 1.0:+.1%}"
         table.add_row(escape(candidate.label), *(f"{time_s:.3f}" for time_s in times_s), against)
     return table
+
+
+def _memory(view: AgentView) -> str:
+    total, limit_bytes = f"{view.device.memory_total_bytes / _GIB:.1f} GiB", view.device.memory_limit_bytes
+    return total if limit_bytes is None else f"{total}, limited to {limit_bytes / _MIB:.0f} MiB"
 
 
 def _speed(view: AgentView) -> str:

@@ -103,6 +103,13 @@ def _parser() -> argparse.ArgumentParser:
         "figures of this agent are then called emulated (default: run freely)",
     )  # fmt: skip
 
+    memory = parser.add_argument_group("memory")
+    add(
+        memory, "memory_limit_bytes", "SIZE",
+        "use no more memory than this for model and pictures, such as 300MiB or 8GiB; pictures are planned for it, and "
+        "work that would not fit is refused (default: all that is free)",
+    )  # fmt: skip
+
     other = parser.add_argument_group("other")
     add(other, "lifeline_fd", "FD", "end when this inherited pipe ends; for programs that start agents as children")
     other.add_argument("--list-devices", action="store_true", help="print one JSON object a CUDA device, and end")

@@ -22,6 +22,7 @@ from polyrhythm.messages import (
     ExtendPlan,
     ForgetJob,
     MeasureProfile,
+    MemoryRead,
     ProfileMeasured,
     RequestFailed,
     StartEpoch,
@@ -47,6 +48,7 @@ class CommandLoop:
         measure: Callable[[Workload], Profile],
         tell: Callable[[AgentEvent], None],
     ) -> None:
+        self._busy = False
         self._workshop = workshop
         self._rendezvous = rendezvous
         self._measure = measure
@@ -88,7 +90,9 @@ class CommandLoop:
 
     def compute_next(self) -> None:
         """Waits for one task and carries it out; holds on to nothing of it afterwards."""
-        match task := self._tasks.get():
+        task = self._tasks.get()
+        self._busy = True
+        match task:
             case EpochRun():
                 task.run()
                 self._epochs.pop(task.epoch, None)
@@ -96,6 +100,11 @@ class CommandLoop:
                 self._tell(self._measure_profile(task))
             case ForgetJob():
                 self._workshop.memory.forget(task.job)
+        self._busy = False
+
+    def read_memory(self) -> MemoryRead | None:
+        """How much memory there is while nothing is computed; None otherwise, since work in hand says nothing of it."""
+        return None if self._busy else self._workshop.device_memory.read()
 
     def _measure_profile(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
         try:

@@ -182,7 +182,7 @@ def list_devices(nvml: Nvml, cuda_visible_devices: str | None, torch_obstacle: s
 
 
 def _device_line(name: str, device: DeviceFacts) -> str:
-    facts = {key: value for key, value in asdict(device).items() if key != "emulated_speed"}
+    facts = {key: value for key, value in asdict(device).items() if key not in {"emulated_speed", "memory_limit_bytes"}}
     return json.dumps({"device": name, **facts})
 
 

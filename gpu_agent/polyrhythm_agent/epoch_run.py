@@ -27,6 +27,7 @@ from polyrhythm.messages import (
 )
 from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState, JobMemory
 from polyrhythm_agent.busy import BusyClock
+from polyrhythm_agent.device_memory import DeviceMemory, is_out_of_memory
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, forget_frames
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
@@ -47,6 +48,7 @@ class Workshop:
         busy_clock: of this device.
         gangs: formed process groups.
         memory: what is kept between epochs of a job.
+        device_memory: what this worker computes in.
         open_exchange: the data plane of an epoch on a formed gang.
         open_rendezvous: lets store operations block again; called before a gang is formed.
         abort_rendezvous: wakes whoever is blocked on the rendezvous store.
@@ -60,6 +62,7 @@ class Workshop:
     busy_clock: BusyClock
     gangs: GangCache
     memory: JobMemory
+    device_memory: DeviceMemory
     open_exchange: Callable[[Gang, Geometry], AbstractContextManager[Exchange]]
     open_rendezvous: Callable[[], None]
     abort_rendezvous: Callable[[str], None]
@@ -102,7 +105,7 @@ class EpochRun:
 
     def run(self) -> None:
         """Runs to the end and tells how it ended; raises nothing that belongs to the epoch."""
-        outcome, detail = EpochOutcome.FINISHED, ""
+        outcome, detail, out_of_memory = EpochOutcome.FINISHED, "", False
         try:
             final = self._denoise()
             if self._command.decoder == self._workshop.agent:
@@ -110,7 +113,10 @@ class EpochRun:
         except EpochCancelledError as error:
             outcome, detail = EpochOutcome.CANCELLED, str(error)
             forget_frames(error)
-        except (PolyrhythmError, torch.OutOfMemoryError) as error:
+        except (PolyrhythmError, RuntimeError) as error:
+            out_of_memory = is_out_of_memory(error)
+            if not out_of_memory and not isinstance(error, PolyrhythmError):
+                raise  # a bug: the daemon sees the worker end
             aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
             outcome = EpochOutcome.ABORTED if aborted else EpochOutcome.FAILED
             detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"
@@ -118,6 +124,10 @@ class EpochRun:
         intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED} and not self._transport_aborted
         if not intact:
             self._workshop.gangs.drop(self._command.gang)
+        if out_of_memory:
+            self._workshop.device_memory.give_back()
+        # Before the end is told, since the next job may be planned as soon as it is.
+        self._workshop.tell(self._workshop.device_memory.read())
         self._workshop.tell(
             EpochEnded(
                 epoch=self.epoch,
@@ -125,6 +135,7 @@ class EpochRun:
                 held_boundaries=self._workshop.memory.held_boundaries(self._command.job),
                 detail=detail,
                 gang_intact=intact,
+                out_of_memory=out_of_memory,
             )
         )
 
@@ -144,6 +155,7 @@ class EpochRun:
     def _denoise_on_gang(self) -> BoundaryState:
         self._stop.check_abort()
         workshop, command = self._workshop, self._command
+        workshop.device_memory.check(command.memory_need_bytes)
         workshop.open_rendezvous()
         self._stop.check_abort()  # an abort between the two lines above would have been undone by the first
         gang, links = workshop.gangs.enter(command.gang, command.members, self._hold)

@@ -49,5 +49,9 @@ class DeviceError(PolyrhythmError):
     """A device cannot be used or asked: the driver is missing, the device is gone, the call failed."""
 
 
+class OutOfMemoryError(PolyrhythmError):
+    """The device's memory does not suffice, or the part of it that this worker may use."""
+
+
 class RegistrationRefusedError(PolyrhythmError):
     """The coordinator does not take this agent: its name is in use, or it speaks another protocol."""

@@ -73,10 +73,11 @@ def check_machine(
         threads=threads,
         pin_core=settings.pin_core,
         emulate_speed=emulated_speed,
+        memory_limit_bytes=settings.memory_limit_bytes,
         bind_address=find_bind_address(settings.bind_address),
     )
     return Preflight(
-        device=replace(device, emulated_speed=emulated_speed),
+        device=replace(device, emulated_speed=emulated_speed, memory_limit_bytes=settings.memory_limit_bytes),
         worker=worker,
         worker_environment=_worker_environment(threads, device.uuid if on_cuda else ""),
     )

@@ -6,7 +6,8 @@ Forwards run exactly as in a job (sampler update and emulated speed included), b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil
 from statistics import median
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.profile import PeakMemory, Profile, Workload
 from polyrhythm.rows import RowRange
+from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.exchange.shapes import message_shape
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Part
 
@@ -101,7 +103,11 @@ def measure_profile(
     """Measures one workload on this device.
 
     Returns:
-        Least-squares line through the medians of the row counts; a negative intercept becomes zero.
+        Least-squares line through the medians of the row counts; a negative intercept becomes zero. On CUDA also the
+        peak of memory.
+
+    Raises:
+        OutOfMemoryError: not even a quarter of the picture fits.
 
     Interleaving and the common measuring time are this project's own; the affine form is in ``polyrhythm.profile``.
     """
@@ -112,8 +118,13 @@ def measure_profile(
     seam.end_layer("encode", next(iter(condition.values())))
     encode_s = time.perf_counter() - begin_s
     run = denoiser.start(image, condition)
+    x_BCHW = run.initial_noise()
     steps = [_PatchStep(run, rows, seam, around_exchange) for rows in row_counts(run.geometry.row_count)]
-    steps[0].time_s()  # the first forward warms up caches and allocators
+    # The first forwards warm up caches and allocators; what does not fit cannot be planned either.
+    steps = [step for step in steps if _fits(step)]
+    if not steps:
+        raise OutOfMemoryError(f"no forward of {image.width_px}x{image.height_px} pixels fits")
+    forward_peaks = [(step.rows.count, peak_bytes(step.time_s, x_BCHW)) for step in steps]
     rounds: list[list[float]] = []
     begin_s = time.perf_counter()
     while not rounds or time.perf_counter() - begin_s < MEASURE_S:
@@ -126,7 +137,7 @@ def measure_profile(
     )
     begin_s = time.perf_counter()
     seam.begin_layer("decode")
-    seam.end_layer("decode", denoiser.decode(run.initial_noise()))
+    decode_peak = peak_bytes(lambda: seam.end_layer("decode", denoiser.decode(x_BCHW)), x_BCHW)
     return Profile(
         agent=agent,
         workload=workload,
@@ -135,7 +146,43 @@ def measure_profile(
         encode_s=encode_s,
         decode_s=time.perf_counter() - begin_s,
         samples=len(steps) * len(rounds),
+        memory=_peak_memory(forward_peaks, decode_peak),
     )
+
+
+def _fits(step: _PatchStep) -> bool:
+    try:
+        step.time_s()
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def peak_bytes(work: Callable[[], object], x_BCHW: Tensor) -> int | None:
+    """Does some work; most bytes that it held beyond what was held before, None where the device cannot tell.
+
+    Args:
+        work: what to do.
+        x_BCHW: lives on the device.
+    """
+    if not x_BCHW.is_cuda:
+        work()
+        return None
+    before_bytes = torch.cuda.memory_allocated(x_BCHW.device)
+    torch.cuda.reset_peak_memory_stats(x_BCHW.device)
+    work()
+    return torch.cuda.max_memory_allocated(x_BCHW.device) - before_bytes
+
+
+def _peak_memory(forward_peaks: Sequence[tuple[int, int | None]], decode_peak: int | None) -> PeakMemory | None:
+    """A line above all measured peaks: the slope of the least squares, moved up."""
+    told = [(rows, peak) for rows, peak in forward_peaks if peak is not None]
+    if not told or decode_peak is None:
+        return None
+    _, row_bytes = fit_line([(rows, float(max(1, peak))) for rows, peak in told])
+    slope_bytes = ceil(row_bytes)
+    fixed_bytes = max(0, *(peak - slope_bytes * rows for rows, peak in told))
+    return PeakMemory(forward_fixed_bytes=fixed_bytes, forward_row_bytes=slope_bytes, decode_bytes=decode_peak)
 
 
 def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
@@ -17,6 +17,8 @@ from polyrhythm.errors import FieldViolation, InvalidArgumentError
 ENVIRONMENT_PREFIX = "POLYRHYTHM_AGENT_"
 DEMO_MODEL = "demo"
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?) ?(?P<unit>MiB|GiB)")
+_UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 _DEVICE = re.compile(r"cpu|cuda:[0-9]{1,3}")
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
@@ -55,6 +57,20 @@ def check_device_name(text: str) -> str:
     return text
 
 
+def parse_size(value: object) -> object:
+    """Bytes of a size as it is written, such as ``300MiB``; anything but text is left as it is.
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("must be a size such as 300MiB or 8GiB")
+    return int(float(found["number"]) * _UNITS[found["unit"]])
+
+
 class AgentSettings(BaseSettings):
     """What one daemon is told. The options of the same names explain each.
 
@@ -66,6 +82,7 @@ class AgentSettings(BaseSettings):
         threads: compute threads of a CPU worker; None for all cores that this process may use, or 1 when pinned.
         pin_core: core that the worker is bound to; None for any.
         emulate_speed: share of the true speed to run at, on a CPU only; None for all of it.
+        memory_limit_bytes: what the worker may use at most, weights included; None for all that is free.
         dtype: arithmetic of the denoiser.
         bind_address: local address that carries activations between workers.
         load_timeout_s: how long the worker may load its model.
@@ -82,6 +99,7 @@ class AgentSettings(BaseSettings):
     threads: int | None = Field(default=None, ge=1)
     pin_core: int | None = Field(default=None, ge=0)
     emulate_speed: float | None = Field(default=None, gt=0.0, le=1.0)
+    memory_limit_bytes: Annotated[int | None, BeforeValidator(parse_size)] = Field(default=None, ge=1)
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     bind_address: str = Field(default="127.0.0.1", min_length=1)
     load_timeout_s: float = Field(default=120.0, gt=0.0)
@@ -98,8 +116,10 @@ class AgentSettings(BaseSettings):
         return speed
 
 
-OPTIONS = {name: f"--{name.removesuffix('_s').replace('_', '-')}" for name in AgentSettings.model_fields}
-"""How the command line spells each setting; seconds are the unit of every duration, so options leave it out."""
+OPTIONS = {
+    name: f"--{name.removesuffix('_s').removesuffix('_bytes').replace('_', '-')}" for name in AgentSettings.model_fields
+}
+"""How the command line spells each setting; options leave out the unit: seconds, and sizes are written with theirs."""
 
 
 def read_settings(options: Mapping[str, object]) -> AgentSettings:

@@ -25,6 +25,7 @@ from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
+from polyrhythm_agent.device_memory import is_out_of_memory, memory_of
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
 from polyrhythm_agent.exchange.in_process import InProcessNetwork
@@ -130,6 +131,9 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
         busy_clock=pace.busy_clock,
         gangs=GangCache(agent=agent, form=make_former(settings, relay), handling_share=pace.handling_share),
         memory=JobMemory(),
+        device_memory=memory_of(
+            device, weights_bytes=denoiser.facts.weights_bytes, limit_bytes=settings.memory_limit_bytes
+        ),
         open_exchange=make_exchange_opener(device, denoiser),
         open_rendezvous=relay.open,
         abort_rendezvous=relay.abort,
@@ -161,13 +165,18 @@ def main() -> None:
             dtype=DTYPES[settings.dtype],
             device=torch.device(settings.device),
         )
-    except PolyrhythmError as error:
+    except (PolyrhythmError, RuntimeError) as error:
+        if not isinstance(error, PolyrhythmError) and not is_out_of_memory(error):
+            raise
         log.error("model cannot be loaded", reason=str(error))
         channel.send(WorkerLost(reason=str(error)))
         sys.exit(EXIT_CANNOT_LOAD)
     loop = make_command_loop(settings, channel, denoiser)
     channel.listen(loop.accept, end_process)
+    channel.tell_with_heartbeats(loop.read_memory)
     channel.send(WorkerReady(models=(denoiser.facts,)))
+    if (memory := loop.read_memory()) is not None:
+        channel.send(memory)
     loop.compute_forever()
 
 

@@ -49,6 +49,11 @@ class WorkerChannel:
         self._heartbeat_interval_s = heartbeat_interval_s
         self._closed = threading.Event()
         self._beating: threading.Thread | None = None
+        self._state: Callable[[], AgentEvent | None] = lambda: None
+
+    def tell_with_heartbeats(self, state: Callable[[], AgentEvent | None]) -> None:
+        """Has something told in place of heartbeats: what this returns, unless it is None; called on their thread."""
+        self._state = state
 
     def send(self, event: AgentEvent) -> None:
         """Sends one event whole, and what waits before it; WorkerReady also starts the heartbeat.
@@ -111,8 +116,9 @@ class WorkerChannel:
         while not self._closed.wait(self._heartbeat_interval_s):
             sequence += 1
             try:
+                state = self._state()
                 with self._sending:
-                    self._write(self._batch.take() or (Heartbeat(sequence=sequence),))
+                    self._write(self._batch.take() or (state or Heartbeat(sequence=sequence),))
             except ChannelClosedError:
                 return
 

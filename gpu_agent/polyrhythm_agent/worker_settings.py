@@ -19,6 +19,7 @@ class WorkerSettings:
         threads: compute threads on a CPU.
         pin_core: core that the whole worker is bound to; None for all.
         emulate_speed: share of the true speed to run at; None for all of it.
+        memory_limit_bytes: what the worker may use at most, weights included; None for all that is free.
         bind_address: address of the interface that carries activations.
     """
 
@@ -30,6 +31,7 @@ class WorkerSettings:
     threads: int = 1
     pin_core: int | None = None
     emulate_speed: float | None = None
+    memory_limit_bytes: int | None = None
     bind_address: str = "127.0.0.1"
 
     def to_json(self) -> str:

@@ -19,12 +19,14 @@ class AgentPrediction:
         busy_s: predicted seconds of computing while denoising.
         wait_s: predicted seconds idle while denoising.
         sent_bytes: payload that the plan makes the agent send.
+        memory_bytes: most memory that the plan makes the agent hold at one time, weights included.
     """
 
     agent: AgentId
     busy_s: float
     wait_s: float
     sent_bytes: int
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class ExclusionReason(StrEnum):
     TOO_SLOW = "too_slow"
     NOT_READY = "not_ready"
     WRONG_MODEL = "wrong_model"
+    TOO_LITTLE_MEMORY = "too_little_memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

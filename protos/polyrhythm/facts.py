@@ -28,6 +28,7 @@ class DeviceFacts:
         driver: version of the driver; empty for a CPU.
         emulated_speed: share of its true speed at which the device runs on purpose; None when it runs freely.
             Every figure of an agent with a value here is called emulated.
+        memory_limit_bytes: what the agent uses at most on purpose; None where it may use all that is free.
     """
 
     uuid: str
@@ -37,6 +38,50 @@ class DeviceFacts:
     memory_free_bytes: int
     driver: str = ""
     emulated_speed: float | None = None
+    memory_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMemory:
+    """What a model's parts take on a device. Weights are counted; the rest follows from the widths of its layers.
+
+    Working memory is what a forward or a decoding allocates and frees again, at its peak. A device that can tell
+    measures it for each size (``polyrhythm.profile.PeakMemory``), and then the formulas here are not used.
+
+    Attributes:
+        denoiser_bytes: weights and buffers of the denoiser.
+        text_encoder_bytes: of all text encoders; 0 without one.
+        autoencoder_bytes: of the autoencoder; 0 without one.
+        condition_bytes: embeddings of a prompt and what every layer keeps of them for a picture, one batch element.
+        own_token_bytes: working memory of a forward, a token of the agent's own rows and a batch element: computed.
+        image_token_bytes: the same, a token of the whole picture: keys and values of one layer, put together. Computed.
+        decode_pixel_bytes: working memory of decoding, a pixel that is decoded at one time: computed.
+        tiled_above_pixels: larger pictures are decoded tile by tile; 0 where none are.
+        tile_pixels: of one tile.
+        tiled_pixel_bytes: what a picture that is decoded in tiles takes beside them, a pixel: computed.
+    """
+
+    denoiser_bytes: int
+    text_encoder_bytes: int
+    autoencoder_bytes: int
+    condition_bytes: int
+    own_token_bytes: int
+    image_token_bytes: int
+    decode_pixel_bytes: int
+    tiled_above_pixels: int = 0
+    tile_pixels: int = 0
+    tiled_pixel_bytes: int = 0
+
+    def decode_bytes(self, pixels: int) -> int:
+        """Working memory of decoding a picture of so many pixels."""
+        if self.tiled_above_pixels and pixels > self.tiled_above_pixels:
+            return self.decode_pixel_bytes * min(pixels, self.tile_pixels) + self.tiled_pixel_bytes * pixels
+        return self.decode_pixel_bytes * pixels
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +109,8 @@ class ModelFacts:
         square_only: whether width and height must be the same.
         full_rate_samplers: those of the samplers that take stride 1 only, such as ones that draw noise at every step.
         notices: what a user should know of how the model is run, such as a scheduler that another one stands in for.
+        memory: what its parts take; None where the family cannot say, so that nothing but weights, exchanged
+            activations and latents is counted.
     """
 
     model: str
@@ -86,6 +133,7 @@ class ModelFacts:
     square_only: bool = False
     full_rate_samplers: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    memory: ModelMemory | None = None
 
     def row_count(self, height_px: int) -> int:
         """Row units of an image of this height; the last one may be short."""

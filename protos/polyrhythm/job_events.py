@@ -85,6 +85,7 @@ class ReplanReason(StrEnum):
     AGENT_JOINED = "agent_joined"
     AGENT_DRAINED = "agent_drained"
     SPEED_CHANGED = "speed_changed"
+    OUT_OF_MEMORY = "out_of_memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,7 @@ class StartEpoch:
         step_timeout_s: an active step that takes longer is a hang.
         uninterruptible_s: longest predicted time in which a member does not look for an abort: a step, the encoding
             of the prompt or the decoding of the picture.
+        memory_need_bytes: what the member that gets this command is predicted to hold at most, weights included.
     """
 
     epoch: EpochId
@@ -99,6 +100,7 @@ class StartEpoch:
     complete: bool
     step_timeout_s: float
     uninterruptible_s: float
+    memory_need_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +199,19 @@ class Heartbeat:
     """The sender is alive; also worker -> daemon."""
 
     sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRead:
+    """How much memory an idle worker may use, as read just now; said again and again while it is idle.
+
+    Attributes:
+        usable_bytes: in all, what it holds already (weights above all) included.
+        free_bytes: of these not in use.
+    """
+
+    usable_bytes: int
+    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +322,7 @@ class EpochEnded:
         held_boundaries: fine steps whose boundary state this member holds, ascending, at most two.
         detail: what went wrong, for FAILED.
         gang_intact: whether the gang may be used again by this member.
+        out_of_memory: whether this member's memory ran out, or would have.
     """
 
     epoch: EpochId
@@ -314,6 +330,7 @@ class EpochEnded:
     held_boundaries: tuple[int, ...]
     detail: str
     gang_intact: bool
+    out_of_memory: bool = False
 
 
 class StoreOperation(StrEnum):
@@ -363,4 +380,5 @@ AgentEvent: TypeAlias = (
     | ImageMade
     | EpochEnded
     | StoreRequest
+    | MemoryRead
 )

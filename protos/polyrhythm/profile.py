@@ -25,6 +25,29 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeakMemory:
+    """Most memory that a device's allocator handed out beyond what was held before. CUDA tells; a CPU does not.
+
+    Attributes:
+        forward_fixed_bytes: of a forward, whatever the rows.
+        forward_row_bytes: that one row unit adds.
+        decode_bytes: of decoding the whole latent.
+    """
+
+    forward_fixed_bytes: int
+    forward_row_bytes: int
+    decode_bytes: int
+
+    def __post_init__(self) -> None:
+        if min(self.forward_fixed_bytes, self.forward_row_bytes, self.decode_bytes) < 0:
+            raise ValueError(f"a peak of memory is negative: {self}")
+
+    def forward_bytes(self, rows: int) -> int:
+        """Of one forward over so many row units; none for no rows."""
+        return self.forward_fixed_bytes + self.forward_row_bytes * rows if rows else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """Measured seconds of one agent for one workload.
 
@@ -36,6 +59,7 @@ class Profile:
         encode_s: seconds to encode the prompt.
         decode_s: seconds to decode the whole latent.
         samples: forwards measured.
+        memory: peak of memory; None where the device cannot tell, and the model's formulas have to do.
     """
 
     agent: AgentId
@@ -45,6 +69,7 @@ class Profile:
     encode_s: float
     decode_s: float
     samples: int
+    memory: PeakMemory | None = None
 
     def __post_init__(self) -> None:
         if self.fixed_s < 0 or self.per_row_s <= 0 or self.encode_s < 0 or self.decode_s < 0:

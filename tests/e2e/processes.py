@@ -8,9 +8,10 @@ import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import psutil
@@ -28,13 +29,17 @@ class HurtableFleet:
     Args:
         speeds: one agent each, ``local-0``, ``local-1``, ...; pinned to a core each.
         log: standard error of all processes.
+        memory_limits: of some agents, as their option takes it.
     """
 
-    def __init__(self, speeds: tuple[float, ...], log: Path) -> None:
+    def __init__(
+        self, speeds: tuple[float, ...], log: Path, *, memory_limits: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.address = ""
         self.agents = tuple(f"local-{index}" for index in range(len(speeds)))
         self._speeds = dict(zip(self.agents, speeds, strict=True))
         self._log = log
+        self._memory_limits = memory_limits
         self._coordinator: Process | None = None
         self._daemons: dict[str, Process] = {}
         self._started: set[psutil.Process] = set()
@@ -69,6 +74,7 @@ class HurtableFleet:
             "polyrhythm_agent.daemon",
             *("--coordinator", self.address, "--name", agent, "--threads", "1"),
             *("--pin-core", str(cores[index % len(cores)]), "--emulate-speed", str(self._speeds[agent])),
+            *(("--memory-limit", self._memory_limits[agent]) if agent in self._memory_limits else ()),
         )
 
     def daemon(self, agent: str) -> psutil.Process:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageSpec, Quality, Sampler
@@ -24,6 +26,7 @@ from polyrhythm.messages import (
     EpochJoined,
     EpochOutcome,
     ImageMade,
+    MemoryRead,
     RequestFailed,
     StartEpoch,
     TokensCounted,
@@ -33,6 +36,7 @@ from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import CpuBusyClock
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.device_memory import DeviceMemory, HostMemory, LimitedMemory
 from polyrhythm_agent.emulation import EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
 from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
@@ -60,10 +64,41 @@ class Unprobed(InProcessTransport):
         return ()
 
 
+class ShortDenoiser:
+    """A denoiser on a device that fails after some forwards."""
+
+    def __init__(self, denoiser: Denoiser, error: RuntimeError, *, forwards: int) -> None:
+        self._denoiser = denoiser
+        self._error = error
+        self._left = forwards
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._denoiser, name)
+
+    def start(self, image: ImageSpec, condition: Mapping[str, Tensor]) -> Any:
+        run: Any = self._denoiser.start(image, condition)
+        whole = run.predict
+
+        def predict(*arguments: Any, **named: Any) -> Tensor:
+            if not self._left:
+                raise self._error
+            self._left -= 1
+            return whole(*arguments, **named)
+
+        run.predict = predict
+        return run
+
+
 class Bench:
     """A command loop without a process: commands in, tasks carried out on this thread, events collected."""
 
-    def __init__(self, denoiser: Denoiser, on_event: Callable[[AgentEvent], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        on_event: Callable[[AgentEvent], None] = lambda _: None,
+        *,
+        device_memory: DeviceMemory | None = None,
+    ) -> None:
         self.events: list[AgentEvent] = []
         self.transports: list = []
         self.memory = JobMemory()
@@ -96,6 +131,7 @@ class Bench:
             busy_clock=CpuBusyClock(speed=speed),
             gangs=GangCache(agent=ME, form=form, handling_share=1.0),
             memory=self.memory,
+            device_memory=device_memory or HostMemory(weights_bytes=0),
             open_exchange=open_exchange,
             open_rendezvous=relay.open,
             abort_rendezvous=relay.abort,
@@ -193,6 +229,60 @@ def test_an_abort_in_mid_epoch_ends_the_gang(denoiser: Denoiser) -> None:
     assert not end.gang_intact
     assert end.held_boundaries == (2,)
     assert not picture(bench)
+
+
+def test_work_beyond_the_memory_limit_is_refused_before_it_begins(denoiser: Denoiser) -> None:
+    bench = Bench(denoiser, device_memory=LimitedMemory(HostMemory(weights_bytes=0), 1 << 20))
+    bench.loop.accept(replace(start(), memory_need_bytes=2 << 20))
+    bench.loop.compute_next()
+    (end,) = bench.of(EpochEnded)
+    assert (end.outcome, end.out_of_memory, end.held_boundaries) == (EpochOutcome.FAILED, True, ())
+    assert end.detail == "OutOfMemoryError: the work needs 2.0 MiB, the limit is 1.0 MiB"
+    assert not bench.of(EpochJoined)
+    bench.loop.accept(replace(start(2), memory_need_bytes=1 << 20))
+    bench.loop.compute_next()
+    assert bench.of(EpochEnded)[1].outcome is EpochOutcome.FINISHED
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_memory_that_runs_out_in_mid_epoch_is_told_and_the_boundary_is_held(
+    denoiser: Denoiser, error: RuntimeError
+) -> None:
+    short: Any = ShortDenoiser(denoiser, error, forwards=3)
+    bench = Bench(short)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    (end,) = bench.of(EpochEnded)
+    assert (end.outcome, end.out_of_memory, end.gang_intact) == (EpochOutcome.FAILED, True, False)
+    assert end.held_boundaries == (2,)
+    assert str(error) in end.detail
+
+
+def test_a_failure_of_another_kind_ends_the_worker(denoiser: Denoiser) -> None:
+    short: Any = ShortDenoiser(denoiser, RuntimeError("a bug"), forwards=3)
+    bench = Bench(short)
+    bench.loop.accept(start())
+    with pytest.raises(RuntimeError, match="a bug"):
+        bench.loop.compute_next()
+
+
+def test_memory_is_read_again_before_the_end_of_an_epoch_is_told(denoiser: Denoiser) -> None:
+    bench = Bench(denoiser)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    assert [type(event) for event in bench.events[-2:]] == [MemoryRead, EpochEnded]
+
+
+def test_memory_is_read_while_nothing_is_computed(denoiser: Denoiser) -> None:
+    seen: list[object] = []
+    bench = Bench(denoiser, lambda _: seen.append(bench.loop.read_memory()))
+    assert isinstance(bench.loop.read_memory(), MemoryRead)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    assert set(seen) == {None}
+    assert isinstance(bench.loop.read_memory(), MemoryRead)
 
 
 def test_a_cancel_stops_at_a_boundary_and_skips_the_decode(denoiser: Denoiser) -> None:

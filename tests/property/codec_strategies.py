@@ -81,11 +81,19 @@ predictions = st.builds(
     denoise_s=seconds,
     decode_s=seconds,
     agents=tuples(
-        st.builds(explanation.AgentPrediction, agent=agents, busy_s=seconds, wait_s=seconds, sent_bytes=int64s)
+        st.builds(
+            explanation.AgentPrediction,
+            agent=agents,
+            busy_s=seconds,
+            wait_s=seconds,
+            sent_bytes=int64s,
+            memory_bytes=int64s,
+        )
     ),
 )
 candidates = st.builds(explanation.Candidate, label=texts, plan=plans(), prediction=predictions)
 workloads = st.builds(profile.Workload, model=names, width_px=int32s, height_px=int32s, batch=int32s)
+peak_memories = st.builds(profile.PeakMemory, forward_fixed_bytes=int64s, forward_row_bytes=int64s, decode_bytes=int64s)
 profiles = st.builds(
     profile.Profile,
     agent=agents,
@@ -95,6 +103,7 @@ profiles = st.builds(
     encode_s=seconds,
     decode_s=seconds,
     samples=int32s,
+    memory=st.none() | peak_memories,
 )
 measured_costs = st.builds(
     profile.Link, latency_s=seconds, bytes_per_s=seconds, handling_s=seconds, handling_s_per_byte=seconds
@@ -124,6 +133,20 @@ devices = st.builds(
     memory_free_bytes=int64s,
     driver=texts,
     emulated_speed=st.none() | st.floats(0, 1),
+    memory_limit_bytes=st.none() | int64s,
+)
+model_memories = st.builds(
+    facts.ModelMemory,
+    denoiser_bytes=int64s,
+    text_encoder_bytes=int64s,
+    autoencoder_bytes=int64s,
+    condition_bytes=int64s,
+    own_token_bytes=int64s,
+    image_token_bytes=int64s,
+    decode_pixel_bytes=int64s,
+    tiled_above_pixels=int64s,
+    tile_pixels=int64s,
+    tiled_pixel_bytes=int64s,
 )
 layer_groups = st.builds(
     exchanged_layers.LayerGroup,
@@ -157,6 +180,7 @@ models = st.builds(
     square_only=st.booleans(),
     full_rate_samplers=tuples(texts),
     notices=tuples(texts),
+    memory=st.none() | model_memories,
 )
 agent_views = st.builds(
     fleet.AgentView,
@@ -269,6 +293,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         complete=st.booleans(),
         step_timeout_s=seconds,
         uninterruptible_s=seconds,
+        memory_need_bytes=int64s,
     ),
     st.builds(
         messages.ExtendPlan,
@@ -325,6 +350,7 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
         held_boundaries=tuples(int32s, 2),
         detail=texts,
         gang_intact=st.booleans(),
+        out_of_memory=st.booleans(),
     ),
     st.builds(
         messages.StoreRequest,
@@ -335,4 +361,5 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
         value=blobs,
         amount=int64s,
     ),
+    st.builds(messages.MemoryRead, usable_bytes=int64s, free_bytes=int64s),
 )

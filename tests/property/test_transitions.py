@@ -19,7 +19,16 @@ from tests.fleet_world import World
 
 AGENTS = ("a", "b", "c")
 PAUSES = ("pause", "go_on")
-FAULTS = ("kill_worker", "kill_worker_unnoticed", "kill_daemon", "stop_daemon", "hang_worker", "mute", "fail")
+FAULTS = (
+    "kill_worker",
+    "kill_worker_unnoticed",
+    "kill_daemon",
+    "stop_daemon",
+    "hang_worker",
+    "mute",
+    "fail",
+    "short",
+)
 REPAIRS = ("connect", "load", "continue_daemon")
 CLIENTS = ("submit", "submit_two", "explain", "cancel")
 PROGRESS = ("down", "up", "work", "plan", "tick", "settle")
@@ -92,6 +101,8 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
             daemon.worker.mute = True
         case "fail":
             daemon.worker.fail_at = number
+        case "short":
+            daemon.worker.rows_max = number
         case "submit":
             submitted.append(world.submit())
         case "submit_two":

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from polyrhythm.errors import AgentsLostError, AlreadyInUseError, InvalidArgumentError, PolyrhythmError, WireError
+from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import (
     PROTOCOL_VERSION,
@@ -15,6 +16,7 @@ from polyrhythm.messages import (
     EpochJoined,
     Heartbeat,
     ImageMade,
+    MemoryRead,
     PreviewMade,
     ProfileMeasured,
     Register,
@@ -53,10 +55,17 @@ def connect(turn: Turn, event: AgentConnected) -> None:
             device=register.device,
             software=register.software,
             last_heard_s=turn.now_s,
+            usable_bytes=usable_at_first(register.device),
         )
     )
     welcome = Welcome(incarnation=turn.state.incarnation, heartbeat_interval_s=turn.limits.heartbeat_interval_s)
     turn.send(register.agent, welcome)
+
+
+def usable_at_first(device: DeviceFacts) -> int:
+    """What an agent may use, as far as it has said when it registers: its worker holds nothing yet."""
+    limit_bytes = device.memory_limit_bytes
+    return device.memory_free_bytes if limit_bytes is None else min(limit_bytes, device.memory_free_bytes)
 
 
 def receive(turn: Turn, event: AgentEventReceived) -> None:
@@ -128,6 +137,8 @@ def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:
             take_end(turn, name, event)
         case StoreRequest():
             _operate_store(turn, name, event)
+        case MemoryRead(usable_bytes=usable_bytes):
+            turn.put_agent(replace(turn.state.agents[name], usable_bytes=usable_bytes))
         case Register():
             raise WireError(f"register: {name} has already introduced itself")
         case _:
@@ -158,7 +169,7 @@ def _lose_worker(turn: Turn, name: AgentId, reason: str) -> None:
     state = turn.state
     agent = state.agents.get(name)
     if agent is not None:
-        turn.put_agent(replace(agent, worker_ready=False, models=(), measuring=None, epoch=None))
+        turn.put_agent(replace(agent, worker_ready=False, models=(), ceilings_bytes={}, measuring=None, epoch=None))
     for members in [members for members in state.gangs if name in members]:
         turn.drop_gang(members)
     turn.state = replace(

@@ -5,6 +5,7 @@ The search builds its candidates here, and benchmarks build the plans they compa
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from math import inf, lcm
 from typing import assert_never
@@ -14,6 +15,7 @@ from polyrhythm.image import Quality
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange, ranges_from_counts
 from polyrhythm_coordinator.scheduling.cost import GangCost
+from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.partition import equal_rows, fastest_coupled_rows, fastest_rows
 from polyrhythm_coordinator.scheduling.quality import Phase, Policy, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
@@ -26,6 +28,10 @@ Against it stands the cost of a boundary: a latency or two and a small gather, u
 """
 
 
+class DoesNotFitError(ValueError):
+    """The members of a gang cannot hold the picture together."""
+
+
 class RowRule(StrEnum):
     """How a plan's rows are chosen."""
 
@@ -36,7 +42,10 @@ class RowRule(StrEnum):
 
 
 class GangPlans:
-    """The plans of one gang under one policy. Rows that several of them share are computed once."""
+    """The plans of one gang under one policy. Rows that several of them share are computed once.
+
+    With rows by predicted time, nobody gets more rows of a segment than fit into its memory.
+    """
 
     def __init__(
         self,
@@ -45,7 +54,9 @@ class GangPlans:
         *,
         policy: Policy,
         row_rule: RowRule = RowRule.FASTEST,
+        fit: MemoryFit | None = None,
     ) -> None:
+        self._fit = fit or MemoryFit(request=request)
         self._cost = GangCost(request=request, agents=agents)
         self._policy = policy if len(agents) > 1 else Policy(displaced=False)
         self._row_rule = row_rule
@@ -63,6 +74,7 @@ class GangPlans:
             strides: a member each, not checked against the policy; 1 everywhere if None.
 
         Raises:
+            DoesNotFitError: the members cannot hold all rows of a segment.
             ValueError: all members have strides above 1 though the policy caps the rows at a reduced rate.
         """
         request, agents = self._cost.request, self._cost.agents
@@ -80,8 +92,21 @@ class GangPlans:
             steps=request.image.steps,
             segments=tuple(self._segment(phase, strides if phase.reduced else full_rate) for phase in cuts),
             encoder=min(agents, key=lambda agent: request.profile(agent).encode_s),
-            decoder=min(agents, key=lambda agent: request.profile(agent).decode_s),
+            decoder=self._decoder({phase.exchange for phase in cuts}),
         )
+
+    def _decoder(self, exchanges: AbstractSet[Exchange]) -> AgentId:
+        """The fastest of those on which decoding fits."""
+        request, agents = self._cost.request, self._cost.agents
+        in_gang = len(agents) > 1
+        able = [
+            agent
+            for agent in agents
+            if all(self._fit.can_decode(agent, exchange=exchange, in_gang=in_gang) for exchange in exchanges)
+        ]
+        if not able:
+            raise DoesNotFitError(f"none of {', '.join(agents)} has the memory to decode the picture")
+        return min(able, key=lambda agent: request.profile(agent).decode_s)
 
     def _segment(self, phase: Phase, strides: tuple[int, ...]) -> Segment:
         key = (phase.exchange, strides)
@@ -119,10 +144,15 @@ class GangPlans:
                 break  # so few cannot be faster, even without messages and with fractions of rows
             working = tuple(agent for agent in agents if agent in by_speed[:size])
             held = self._counts_of(working, exchange, tuple(stride_of[agent] for agent in working))
+            if any(rows > self._rows_max(agent, exchange) for agent, rows in held.items()):
+                continue  # together they cannot hold the picture
             counts = tuple(held.get(agent, 0) for agent in agents)
             step_s = self._cost.step_s(counts, strides, exchange)
             if step_s < best_s:
                 best_s, best_counts = step_s, counts
+        limited = any(self._rows_max(agent, exchange) < request.row_count for agent in agents)
+        if limited and not any(best_counts):
+            raise DoesNotFitError(f"{', '.join(agents)} cannot hold {request.row_count} rows among them")
         return best_counts
 
     def _counts_of(
@@ -132,7 +162,7 @@ class GangPlans:
         request = self._cost.request
         everybody = working == self._cost.agents
         cost = self._cost if everybody else GangCost(request=request, agents=working)
-        costs = cost.step_costs(strides)
+        costs = cost.step_costs(strides).capped([self._rows_max(agent, exchange) for agent in working])
         match exchange:
             case Exchange.SYNCHRONOUS:
                 counts = fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR)
@@ -146,6 +176,9 @@ class GangPlans:
             case _:
                 assert_never(exchange)
         return dict(zip(working, counts, strict=True))
+
+    def _rows_max(self, agent: AgentId, exchange: Exchange) -> int:
+        return self._fit.rows(agent, exchange=exchange, in_gang=len(self._cost.agents) > 1)
 
 
 def solo_plan(request: PlanRequest, agent: AgentId) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
@@ -62,6 +62,7 @@ class Epoch:
         segments_sent: how many of the plan's segments the members hold.
         members: in rank order.
         stage: what is being done with it.
+        needs_bytes: memory that each member is predicted to hold at most, weights included.
         deadline_s: when the stage has taken too long; moves on with every sign of progress while it forms and runs.
         cause: why it is being aborted.
         parts: of the PNG file, as far as they have come.
@@ -77,6 +78,7 @@ class Epoch:
     members: Mapping[AgentId, MemberRun]
     stage: EpochStage
     deadline_s: float
+    needs_bytes: Mapping[AgentId, int] = field(default_factory=dict[AgentId, int])
     cause: str = ""
     parts: tuple[bytes, ...] = ()
     picture_made: bool = False

@@ -44,6 +44,7 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
         members={agent: MemberRun(step=plan.begin_step, boundary=plan.begin_step) for agent in plan.agents},
         stage=EpochStage.FORMING,
         deadline_s=turn.now_s + turn.limits.forming_timeout_s + turn.limits.slack * course.encode_s,
+        needs_bytes={share.agent: share.memory_bytes for share in prediction.agents},
     )
     for agent in plan.agents:
         turn.put_agent(replace(turn.state.agents[agent], epoch=epoch.epoch))
@@ -61,7 +62,7 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
         turn.tell(name, replanned)
     command = _start_command(turn.limits, epoch, job)
     for agent in plan.agents:
-        turn.send(agent, command)
+        turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
     tell_progress(turn, epoch)
 
 

@@ -12,6 +12,7 @@ from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, Measur
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
+from polyrhythm_coordinator.scheduling.memory import MemoryFit, smallest_need
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
@@ -64,11 +65,37 @@ def runners_up(options: Sequence[Option], chosen: Option) -> tuple[Option, ...]:
 
 def exclusions(options: Sequence[Option], chosen: Option, request: PlanRequest) -> tuple[Exclusion, ...]:
     """Why each candidate outside the chosen plan takes no part, with both times."""
-    return tuple(
-        Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, detail=_why_too_slow(agent, options, chosen, request))
-        for agent in request.agents
-        if agent not in chosen.plan.agents
+    left_out = [agent for agent in request.agents if agent not in chosen.plan.agents]
+    return tuple(misfit(agent, request) or _too_slow(agent, options, chosen, request) for agent in left_out)
+
+
+def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
+    """Why no share of the picture fits on an agent, with needed and free bytes; None where one does."""
+    usable_bytes = request.usable_bytes.get(agent)
+    displaced = policy_of(request.image.quality).displaced
+    need = smallest_need(request, agent, exchange=Exchange.DISPLACED if displaced else Exchange.SYNCHRONOUS)
+    if usable_bytes is None or need.total_bytes <= usable_bytes:
+        return None
+    detail = (
+        f"{agent} does not fit: the smallest share of this picture needs {_mib(need.total_bytes)} "
+        f"(weights {_mib(need.weights_bytes)}), free to it are {_mib(usable_bytes)}"
     )
+    return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=detail)
+
+
+def shortage(agent: AgentId, request: PlanRequest) -> str | None:
+    """What of the whole picture does not fit on an agent, in words and numbers; None where all of it does."""
+    excluded = misfit(agent, request)
+    if excluded is not None:
+        return excluded.detail
+    fit, rows_all = MemoryFit(request=request), request.row_count
+    rows = fit.rows(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False)
+    told = f"of {_mib(request.usable_bytes.get(agent, 0))} that are free to {agent}"
+    if rows < rows_all:
+        return f"{rows} of {rows_all} rows take all {told}"
+    if not fit.can_decode(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False):
+        return f"decoding takes more than all {told}"
+    return None
 
 
 def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
@@ -89,6 +116,15 @@ def notices(request: PlanRequest) -> tuple[str, ...]:
 
 def _kind(plan: Plan) -> str:
     return SOLO_KIND if len(plan.agents) == 1 else label_of(plan)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.1f} MiB"
+
+
+def _too_slow(agent: AgentId, options: Sequence[Option], chosen: Option, request: PlanRequest) -> Exclusion:
+    detail = _why_too_slow(agent, options, chosen, request)
+    return Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, detail=detail)
 
 
 def _why_too_slow(agent: AgentId, options: Sequence[Option], chosen: Option, request: PlanRequest) -> str:

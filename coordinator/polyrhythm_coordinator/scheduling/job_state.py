@@ -111,6 +111,7 @@ class Picture:
         plans: followed ones, each with the step up to which it was followed.
         lost: agents that were lost on this picture, with the reason. They take no further part in it, so that a picture
             that kills workers ends.
+        short_of_memory: agents whose memory ran out on this picture.
         reached: boundaries of this picture that an agent's present worker holds or held.
         failures: epochs that failed in a row at ``begin_step`` while nobody was lost.
         usage: by agent.
@@ -130,6 +131,7 @@ class Picture:
     replan: ReplanReason | None = None
     plans: tuple[tuple[Plan, int], ...] = ()
     lost: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
+    short_of_memory: frozenset[AgentId] = frozenset()
     reached: Mapping[AgentId, frozenset[int]] = field(default_factory=dict[AgentId, frozenset[int]])
     failures: int = 0
     usage: Mapping[AgentId, Usage] = field(default_factory=dict[AgentId, Usage])

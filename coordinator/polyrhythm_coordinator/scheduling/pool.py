@@ -125,11 +125,14 @@ def pool_of(state: State, job: Job, phase: Preparing, now_s: float) -> Pool:
 
 
 def fixed_plan_of(job: Job) -> Plan | None:
-    """The client's plan as long as it can be followed: from the first step on, with all of its agents."""
-    plan = job.fixed_plan
-    if plan is None or job.picture.begin_step or any(agent in job.picture.lost for agent in plan.agents):
+    """The client's plan as long as it can be followed: from the first step on, with all of its agents.
+
+    One that is predicted not to fit is tried all the same, since a prediction may be too high; the devices decide.
+    """
+    plan, picture = job.fixed_plan, job.picture
+    if plan is None or picture.begin_step or any(agent in picture.lost for agent in plan.agents):
         return None
-    return plan
+    return None if picture.short_of_memory.intersection(plan.agents) else plan
 
 
 def key_of(agent: Agent, job: Job) -> ProfileKey:

@@ -81,6 +81,9 @@ def _compute_plan(turn: Turn, job: Job, decision: Go) -> None:
             turn.state.profiles[key_of(turn.state.agents[name], job)].for_agent(name) for name in decision.agents
         ),
         links=_links(turn.state, decision.agents),
+        usable_bytes={
+            name: turn.state.agents[name].usable_bytes_for(workload_of(picture.image)) for name in decision.agents
+        },
         begin_step=picture.begin_step,
         version=len(picture.plans) + 1,
     )

@@ -15,6 +15,7 @@ from polyrhythm.messages import AbortEpoch, CancelEpoch, EpochEnded, EpochOutcom
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, EndJob
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
 from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Preparing
+from polyrhythm_coordinator.scheduling.out_of_memory import shrink
 from polyrhythm_coordinator.scheduling.reporting import job_report
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
@@ -176,10 +177,17 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
     }
     begin_step = resume_step(held.values(), picture.image.steps)
     failures, reason = 0, ReplanReason.AGENT_LOST
-    if not any(run.lost is not None for run in epoch.members.values()):
+    short = shrink(turn, job, epoch)
+    if any(run.lost is not None for run in epoch.members.values()):
+        pass
+    elif short:
+        # Not counted as a failure: every further plan gives these agents less, until it gives them nothing.
+        reason = ReplanReason.OUT_OF_MEMORY
+        _tell_failure(turn, job.job, epoch, short)
+    else:
         reason = ReplanReason.EPOCH_FAILED
         failures = 1 if begin_step > epoch.plan.begin_step else picture.failures + 1
-        _tell_failure(turn, job.job, epoch)
+        _tell_failure(turn, job.job, epoch, epoch.members)
     if failures >= turn.limits.failures_max:
         told = f"the picture failed {failures} times in a row at step {begin_step}: {epoch.cause}"
         turn.fail_job(job.job, InternalError(told))
@@ -190,13 +198,15 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
         reached=held,
         failures=failures,
         replan=reason,
+        short_of_memory=picture.short_of_memory.union(short),
     )
     turn.put_job(replace(job, picture=picture, phase=Preparing(since_s=turn.now_s)))
 
 
-def _tell_failure(turn: Turn, job: JobId, epoch: Epoch) -> None:
+def _tell_failure(turn: Turn, job: JobId, epoch: Epoch, agents: Iterable[AgentId]) -> None:
     """Nobody is lost, and yet the epoch failed: its client sees that, and who said so, before it is tried again."""
-    for agent, run in epoch.members.items():
+    for agent in agents:
+        run = epoch.members[agent]
         if run.ended is not None and run.ended.outcome is EpochOutcome.FAILED:
             turn.tell(job, AgentFailed(agent=agent, reason=run.ended.detail))
 

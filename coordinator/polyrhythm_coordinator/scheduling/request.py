@@ -39,6 +39,8 @@ class PlanRequest:
             order of ranks and of rows, top of the image first.
         links: measured links as ``(sender, receiver)``. Where only the other direction was measured, that one
             counts; where none was, ``UNMEASURED_LINK``.
+        usable_bytes: memory that each candidate may use for this picture, what it holds already included; of one that
+            is absent it is not known, and everything fits.
         begin_step: 0, or the boundary at which an epoch resumes.
         version: of the plan to make; counts the re-plans of a job, from 1.
     """
@@ -49,6 +51,7 @@ class PlanRequest:
     links: Mapping[tuple[AgentId, AgentId], Link] = field(
         default_factory=lambda: MappingProxyType(dict[tuple[AgentId, AgentId], Link]())
     )
+    usable_bytes: Mapping[AgentId, int] = field(default_factory=lambda: MappingProxyType(dict[AgentId, int]()))
     begin_step: int = 0
     version: int = 1
 

@@ -13,8 +13,16 @@ from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.build import GangPlans
-from polyrhythm_coordinator.scheduling.explain import Option, candidate_of, exclusions, measured_links, runners_up
+from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans
+from polyrhythm_coordinator.scheduling.explain import (
+    Option,
+    candidate_of,
+    exclusions,
+    measured_links,
+    runners_up,
+    shortage,
+)
+from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments
@@ -34,10 +42,13 @@ def search_plan(request: PlanRequest) -> Explanation:
         The chosen plan, the best ones of other kinds and the candidates left out.
 
     Raises:
-        NoAgentsError: no candidate can make the picture in any time that has a number.
+        NoAgentsError: no candidate can make the picture in any time that has a number, or it fits on none.
     """
     options = tuple(_options(request))
     if not options:
+        shortages = [told for told in (shortage(agent, request) for agent in request.agents) if told]
+        if shortages:
+            raise NoAgentsError(f"the picture fits on no agents: {'; '.join(shortages)}")
         slowest = ", ".join(
             f"{profile.agent} {profile.forward_s(request.row_count):.3g} s" for profile in request.profiles
         )
@@ -58,12 +69,16 @@ def search_plan(request: PlanRequest) -> Explanation:
 
 def _options(request: PlanRequest) -> Iterator[Option]:
     policy = _policy(request)
+    fit = MemoryFit(request=request)
     for agents in _gangs(request):
-        plans = GangPlans(request, agents, policy=policy)
+        plans = GangPlans(request, agents, policy=policy, fit=fit)
         whole_image_s = [request.profile(agent).forward_s(request.row_count) for agent in agents]
         for strides in stride_assignments(whole_image_s, policy.strides):
             if max(strides) == 1 or _has_reduced_phase(request, policy, lcm(*strides)):
-                plan = plans.plan(strides)
+                try:
+                    plan = plans.plan(strides)
+                except DoesNotFitError:
+                    continue  # misfits are told by ``explain``
                 if _all_work(plan):
                     yield Option(plan=plan, total_s=plans.cost.total_s(plan))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.profile import Link
+from polyrhythm.profile import Link, Workload
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
 from polyrhythm_coordinator.scheduling.events import SessionId
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job
@@ -33,6 +33,9 @@ class Agent:
         last_heard_s: when the last message came.
         worker_ready: whether its worker takes commands; False while it loads.
         models: what the worker holds; empty while it loads.
+        usable_bytes: memory that its worker may use, what it holds already included: as last read while it was idle,
+            or as registered until then.
+        ceilings_bytes: less than that, for workloads on which its memory ran out.
         measuring: number of an unanswered MeasureProfile.
         epoch: what its worker runs, until that has ended.
     """
@@ -42,6 +45,8 @@ class Agent:
     device: DeviceFacts
     software: tuple[tuple[str, str], ...]
     last_heard_s: float
+    usable_bytes: int
+    ceilings_bytes: Mapping[Workload, int] = field(default_factory=dict[Workload, int])
     worker_ready: bool = False
     models: tuple[ModelFacts, ...] = ()
     measuring: int | None = None
@@ -60,6 +65,10 @@ class Agent:
             m.model == facts.model and m.fingerprint == facts.fingerprint and m.dtype == facts.dtype
             for m in self.models
         )
+
+    def usable_bytes_for(self, workload: Workload) -> int:
+        """What a picture of this size may take of its memory."""
+        return min(self.usable_bytes, self.ceilings_bytes.get(workload, self.usable_bytes))
 
     def view(self) -> AgentView:
         """For listing."""

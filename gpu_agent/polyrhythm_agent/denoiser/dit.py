@@ -64,6 +64,7 @@ class DiTDenoiser(TokenDenoiser[DiTParts]):
                 default_steps=DEFAULT_STEPS,
                 default_guidance=DEFAULT_GUIDANCE,
                 token_limit=1,
+                condition_bytes=0,
                 square_only=True,
             ),
         )

@@ -20,6 +20,7 @@ from torch import Tensor
 from polyrhythm.image import ImageSpec, check_image
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text, set_patch_processors
 from polyrhythm_agent.denoiser.guided_run import batch_of
+from polyrhythm_agent.denoiser.memory import text_condition_bytes
 from polyrhythm_agent.denoiser.text import T5Text
 from polyrhythm_agent.denoiser.token_transformer import TokenDenoiser, TokenParts, TokenRun, token_facts
 from polyrhythm_agent.errors import ModelFolderError
@@ -63,6 +64,7 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
                 default_steps=DEFAULT_STEPS,
                 default_guidance=DEFAULT_GUIDANCE,
                 token_limit=parts.text.token_limit,
+                condition_bytes=text_condition_bytes(parts.transformer, parts.text),
                 other_modules=(parts.text.encoder,),
             ),
         )

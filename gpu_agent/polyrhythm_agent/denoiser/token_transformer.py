@@ -25,6 +25,7 @@ from polyrhythm.image import ImageSpec
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
+from polyrhythm_agent.denoiser.memory import module_bytes, token_memory
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import ActivationExchange, ExchangedLayer, Geometry, LayerSeam
@@ -124,6 +125,7 @@ class TokenDenoiser(Generic[PartsT]):
 
         Raises:
             PictureNotFiniteError: the picture is none.
+            PictureBlackError: it is black all over.
         """
         return decode_latent(self._parts.vae, latent_BCHW)
 
@@ -207,6 +209,7 @@ def token_facts(
     default_steps: int,
     default_guidance: float,
     token_limit: int,
+    condition_bytes: int,
     square_only: bool = False,
     other_modules: Sequence[nn.Module] = (),
 ) -> ModelFacts:
@@ -219,13 +222,13 @@ def token_facts(
         default_steps: steps when the user names none.
         default_guidance: guidance when the user names none.
         token_limit: longest prompt in tokens, end mark included.
+        condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
         square_only: whether width and height must agree.
-        other_modules: loaded beside transformer and autoencoder.
+        other_modules: loaded beside transformer and autoencoder: text encoders.
     """
     transformer, scale = parts.transformer, latent_scale(parts.vae)
     patch, channels = transformer.config["patch_size"], transformer.config["in_channels"]
     side_px = transformer.config["sample_size"] * scale
-    modules = (transformer, parts.vae, *other_modules)
     return ModelFacts(
         model=model,
         family=family,
@@ -250,7 +253,8 @@ def token_facts(
         ),
         token_px=patch * scale,
         latent_bytes_per_token=channels * patch**2 * torch.float32.itemsize,
-        weights_bytes=sum(t.nbytes for m in modules for t in (*m.parameters(), *m.buffers())),
+        weights_bytes=module_bytes(transformer, parts.vae, *other_modules),
+        memory=token_memory(transformer, parts.vae, other_modules, condition_bytes=condition_bytes),
         square_only=square_only,
         full_rate_samplers=tuple(sampler.value for sampler in parts.sampling.full_rate_samplers),
         notices=parts.sampling.notices,

@@ -14,6 +14,7 @@ from polyrhythm.messages import (
     EpochOutcome,
     Heartbeat,
     ImageMade,
+    MemoryRead,
     PreviewMade,
     ProfileMeasured,
     Register,
@@ -69,6 +70,8 @@ def _hear_ready(  # noqa: PLR0911 - one return an event
             return _progress(state, event, report.epoch, now_s)
         case EpochEnded():
             return _end_run(state, event, now_s)
+        case MemoryRead():
+            return state, _up(state, event) if state.announced else ()
         case _:
             assert_never(event)
 

@@ -35,6 +35,7 @@ from polyrhythm.messages import (
     EpochOutcome,
     Heartbeat,
     ImageMade,
+    MemoryRead,
     PreviewMade,
     ProfileMeasured,
     Register,
@@ -102,6 +103,8 @@ def event_to_proto(event: AgentEvent) -> session_pb2.AgentEvent:  # noqa: C901, 
             return encoded(epoch_ended=_ended_to_proto(event))
         case StoreRequest():
             return encoded(store_request=_store_to_proto(event))
+        case MemoryRead(usable_bytes=usable_bytes, free_bytes=free_bytes):
+            return encoded(memory_read=session_pb2.MemoryRead(usable_bytes=usable_bytes, free_bytes=free_bytes))
         case _:
             assert_never(event)
 
@@ -248,6 +251,7 @@ def _ended_to_proto(event: EpochEnded) -> session_pb2.EpochEnded:
         held_boundaries=event.held_boundaries,
         detail=event.detail,
         gang_intact=event.gang_intact,
+        out_of_memory=event.out_of_memory,
     )
 
 
@@ -259,6 +263,7 @@ def _ended_from_proto(event: session_pb2.AgentEvent) -> EpochEnded:
         held_boundaries=tuple(proto.held_boundaries),
         detail=proto.detail,
         gang_intact=proto.gang_intact,
+        out_of_memory=proto.out_of_memory,
     )
 
 
@@ -283,6 +288,14 @@ def _store_from_proto(event: session_pb2.AgentEvent) -> StoreRequest:
         value=proto.value,
         amount=proto.amount,
     )
+
+
+def _memory_from_proto(event: session_pb2.AgentEvent) -> MemoryRead:
+    proto = event.memory_read
+    for field in ("usable_bytes", "free_bytes"):
+        if getattr(proto, field) < 0:
+            raise FieldError(f"memory_read.{field}", f"must not be negative, got {getattr(proto, field)}")
+    return MemoryRead(usable_bytes=proto.usable_bytes, free_bytes=proto.free_bytes)
 
 
 def _epoch(
@@ -311,4 +324,5 @@ _DECODERS: dict[str, Callable[[session_pb2.AgentEvent], AgentEvent]] = {
     "image_made": _image_from_proto,
     "epoch_ended": _ended_from_proto,
     "store_request": _store_from_proto,
+    "memory_read": _memory_from_proto,
 }

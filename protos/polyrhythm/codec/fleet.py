@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
+from polyrhythm.codec.fields import EnumTable, FieldError, finite, invariants, name, part
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
 from polyrhythm.v1 import fleet_pb2
@@ -53,6 +53,7 @@ def device_facts_to_proto(device: DeviceFacts) -> fleet_pb2.Device:
         memory_free_bytes=device.memory_free_bytes,
         driver=device.driver,
         emulated_speed=device.emulated_speed,
+        memory_limit_bytes=device.memory_limit_bytes,
     )
 
 
@@ -73,7 +74,45 @@ def device_facts_from_proto(proto: fleet_pb2.Device, path: str = "device") -> De
         memory_free_bytes=proto.memory_free_bytes,
         driver=proto.driver,
         emulated_speed=emulated_speed,
+        memory_limit_bytes=proto.memory_limit_bytes if proto.HasField("memory_limit_bytes") else None,
     )
+
+
+def model_memory_to_proto(memory: ModelMemory) -> fleet_pb2.ModelMemory:
+    """Encodes what a model's parts take."""
+    return fleet_pb2.ModelMemory(
+        denoiser_bytes=memory.denoiser_bytes,
+        text_encoder_bytes=memory.text_encoder_bytes,
+        autoencoder_bytes=memory.autoencoder_bytes,
+        condition_bytes=memory.condition_bytes,
+        own_token_bytes=memory.own_token_bytes,
+        image_token_bytes=memory.image_token_bytes,
+        decode_pixel_bytes=memory.decode_pixel_bytes,
+        tiled_above_pixels=memory.tiled_above_pixels,
+        tile_pixels=memory.tile_pixels,
+        tiled_pixel_bytes=memory.tiled_pixel_bytes,
+    )
+
+
+def model_memory_from_proto(proto: fleet_pb2.ModelMemory, path: str = "memory") -> ModelMemory:
+    """Decodes what a model's parts take.
+
+    Raises:
+        WireError: a number is negative.
+    """
+    with invariants(path):
+        return ModelMemory(
+            denoiser_bytes=proto.denoiser_bytes,
+            text_encoder_bytes=proto.text_encoder_bytes,
+            autoencoder_bytes=proto.autoencoder_bytes,
+            condition_bytes=proto.condition_bytes,
+            own_token_bytes=proto.own_token_bytes,
+            image_token_bytes=proto.image_token_bytes,
+            decode_pixel_bytes=proto.decode_pixel_bytes,
+            tiled_above_pixels=proto.tiled_above_pixels,
+            tile_pixels=proto.tile_pixels,
+            tiled_pixel_bytes=proto.tiled_pixel_bytes,
+        )
 
 
 def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
@@ -99,6 +138,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         square_only=model.square_only,
         full_rate_samplers=model.full_rate_samplers,
         notices=model.notices,
+        memory=None if model.memory is None else model_memory_to_proto(model.memory),
     )
 
 
@@ -135,6 +175,7 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         square_only=proto.square_only,
         full_rate_samplers=tuple(proto.full_rate_samplers),
         notices=tuple(proto.notices),
+        memory=model_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
     )
 
 

@@ -40,6 +40,7 @@ REPLAN_REASONS = EnumTable(
         ReplanReason.AGENT_DRAINED: image_pb2.REPLAN_REASON_AGENT_DRAINED,
         ReplanReason.SPEED_CHANGED: image_pb2.REPLAN_REASON_SPEED_CHANGED,
         ReplanReason.EPOCH_FAILED: image_pb2.REPLAN_REASON_EPOCH_FAILED,
+        ReplanReason.OUT_OF_MEMORY: image_pb2.REPLAN_REASON_OUT_OF_MEMORY,
     },
 )
 

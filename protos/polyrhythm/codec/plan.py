@@ -14,7 +14,7 @@ from polyrhythm.explanation import (
 )
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.profile import Link, PeakMemory, Profile, Workload
 from polyrhythm.rows import RowRange
 from polyrhythm.v1 import plan_pb2
 
@@ -31,6 +31,7 @@ EXCLUSION_REASONS = EnumTable(
         ExclusionReason.TOO_SLOW: plan_pb2.EXCLUSION_REASON_TOO_SLOW,
         ExclusionReason.NOT_READY: plan_pb2.EXCLUSION_REASON_NOT_READY,
         ExclusionReason.WRONG_MODEL: plan_pb2.EXCLUSION_REASON_WRONG_MODEL,
+        ExclusionReason.TOO_LITTLE_MEMORY: plan_pb2.EXCLUSION_REASON_TOO_LITTLE_MEMORY,
     },
 )
 
@@ -139,7 +140,11 @@ def prediction_to_proto(prediction: Prediction) -> plan_pb2.Prediction:
         decode_s=prediction.decode_s,
         agents=[
             plan_pb2.AgentPrediction(
-                agent=share.agent, busy_s=share.busy_s, wait_s=share.wait_s, sent_bytes=share.sent_bytes
+                agent=share.agent,
+                busy_s=share.busy_s,
+                wait_s=share.wait_s,
+                sent_bytes=share.sent_bytes,
+                memory_bytes=share.memory_bytes,
             )
             for share in prediction.agents
         ],
@@ -162,6 +167,7 @@ def prediction_from_proto(proto: plan_pb2.Prediction, path: str = "prediction") 
                 busy_s=finite(share.busy_s, f"{path}.agents[{index}].busy_s"),
                 wait_s=finite(share.wait_s, f"{path}.agents[{index}].wait_s"),
                 sent_bytes=share.sent_bytes,
+                memory_bytes=share.memory_bytes,
             )
             for index, share in enumerate(proto.agents)
         ),
@@ -190,6 +196,29 @@ def candidate_from_proto(proto: plan_pb2.Candidate, path: str = "candidate") -> 
     )
 
 
+def peak_memory_to_proto(memory: PeakMemory) -> plan_pb2.PeakMemory:
+    """Encodes measured memory."""
+    return plan_pb2.PeakMemory(
+        forward_fixed_bytes=memory.forward_fixed_bytes,
+        forward_row_bytes=memory.forward_row_bytes,
+        decode_bytes=memory.decode_bytes,
+    )
+
+
+def peak_memory_from_proto(proto: plan_pb2.PeakMemory, path: str = "memory") -> PeakMemory:
+    """Decodes measured memory.
+
+    Raises:
+        WireError: a number is negative.
+    """
+    with invariants(path):
+        return PeakMemory(
+            forward_fixed_bytes=proto.forward_fixed_bytes,
+            forward_row_bytes=proto.forward_row_bytes,
+            decode_bytes=proto.decode_bytes,
+        )
+
+
 def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
     """Encodes a measured cost as users see it."""
     return plan_pb2.Profile(
@@ -203,6 +232,7 @@ def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
         encode_s=profile.encode_s,
         decode_s=profile.decode_s,
         samples=profile.samples,
+        memory=None if profile.memory is None else peak_memory_to_proto(profile.memory),
     )
 
 
@@ -228,6 +258,7 @@ def profile_from_proto(proto: plan_pb2.Profile, path: str = "profile") -> Profil
             encode_s=finite(proto.encode_s, f"{path}.encode_s"),
             decode_s=finite(proto.decode_s, f"{path}.decode_s"),
             samples=proto.samples,
+            memory=peak_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
         )
 
 

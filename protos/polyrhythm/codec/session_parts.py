@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
+from polyrhythm.codec.plan import peak_memory_from_proto, peak_memory_to_proto
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.reports import BeatReport, Correction, CorrectionKind
@@ -64,6 +65,7 @@ def profile_to_proto(profile: Profile) -> session_pb2.Profile:
         encode_s=profile.encode_s,
         decode_s=profile.decode_s,
         samples=profile.samples,
+        memory=None if profile.memory is None else peak_memory_to_proto(profile.memory),
     )
 
 
@@ -84,6 +86,7 @@ def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Pro
             encode_s=finite(proto.encode_s, f"{path}.encode_s"),
             decode_s=finite(proto.decode_s, f"{path}.decode_s"),
             samples=proto.samples,
+            memory=peak_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
         )
 
 

@@ -20,6 +20,7 @@ from polyrhythm.messages import (
     ExtendPlan,
     ForgetJob,
     Heartbeat,
+    MemoryRead,
     Register,
     RequestFailed,
     StartEpoch,
@@ -295,6 +296,14 @@ def test_a_worker_that_breaks_the_protocol_is_killed(script: Script) -> None:
     device = DeviceFacts(uuid="u", name="n", kind=DeviceKind.CPU, memory_total_bytes=1, memory_free_bytes=1)
     script.say(Register(agent=AGENT, protocol_version=1, software=(), device=device))
     assert script.take()[0] == KillWorker()
+
+
+def test_news_of_memory_are_relayed_once_the_worker_is_announced(script: Script) -> None:
+    news = MemoryRead(usable_bytes=2, free_bytes=1)
+    assert script.say(news).take() == [up(news)]
+    assert script.feed(CoordinatorLost()).say(news).take() == []
+    assert script.feed(CoordinatorConnected()).take() == [up(READY)]
+    assert script.say(news).take() == [up(news)]
 
 
 # --- hang --------------------------------------------------------------------------------------------------------

@@ -47,6 +47,9 @@ def test_the_defaults_are_a_cpu_agent_with_the_demo_model() -> None:
         ("--pin-core", "pin_core", "-1"),
         ("--connect-timeout", "connect_timeout_s", "0"),
         ("--load-timeout", "load_timeout_s", "-1"),
+        ("--memory-limit", "memory_limit_bytes", "300"),
+        ("--memory-limit", "memory_limit_bytes", "300MB"),
+        ("--memory-limit", "memory_limit_bytes", "-1MiB"),
     ],
 )
 def test_a_wrong_value_names_its_option(option: str, name: str, value: str) -> None:
@@ -62,6 +65,13 @@ def test_the_speed_of_a_cuda_device_cannot_be_emulated() -> None:
     assert fields_of(caught.value) == ["--emulate-speed"]
     assert "must be left out with --device cuda:1" in str(caught.value)
     assert read_settings({**GOOD, "device": "cuda:1", "emulate_speed": "1"}).emulate_speed == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("300MiB", 300 << 20), ("8GiB", 8 << 30), ("1.5 GiB", 3 << 29), ("0.5MiB", 1 << 19)]
+)
+def test_sizes_are_written_with_their_unit(text: str, size_bytes: int) -> None:
+    assert read_settings({**GOOD, "memory_limit_bytes": text}).memory_limit_bytes == size_bytes
 
 
 @pytest.mark.parametrize("address", ["localhost:1", "10.0.0.1:65535", "[::1]:50051", "my-box.lan:50051"])
@@ -92,7 +102,7 @@ def test_every_setting_has_an_option() -> None:
     arguments = [
         *("--coordinator", "h:1", "--name", "n", "--model", "m", "--device", "cpu", "--dtype", "float64"),
         *("--threads", "2", "--pin-core", "0", "--emulate-speed", "0.5", "--bind-address", "::1"),
-        *("--load-timeout", "1", "--connect-timeout", "2", "--lifeline-fd", "3"),
+        *("--load-timeout", "1", "--connect-timeout", "2", "--lifeline-fd", "3", "--memory-limit", "1GiB"),
     ]
     assert set(parse_command_line(arguments).options) == set(AgentSettings.model_fields)
 

@@ -18,6 +18,7 @@ from polyrhythm.messages import (
     EpochJoined,
     ForgetJob,
     Heartbeat,
+    MemoryRead,
     StepDone,
     WorkerReady,
 )
@@ -142,6 +143,18 @@ def test_reports_of_progress_take_the_place_of_a_heartbeat(
     assert [next(events), next(events)] == [WorkerReady(models=()), Heartbeat(sequence=1)]
     channel.send(StepDone(epoch=EPOCH, step=1))
     assert [next(events), next(events)] == [StepDone(epoch=EPOCH, step=1), Heartbeat(sequence=3)]
+
+
+def test_news_of_an_idle_worker_take_the_place_of_heartbeats(
+    daemon_and_channel: tuple[socket.socket, WorkerChannel],
+) -> None:
+    daemon, channel = daemon_and_channel
+    news = iter([MemoryRead(usable_bytes=2, free_bytes=1)])
+    channel.tell_with_heartbeats(lambda: next(news, None))
+    channel.send(WorkerReady(models=()))
+    events = read_events(daemon)
+    next(events)
+    assert [next(events), next(events)] == [MemoryRead(usable_bytes=2, free_bytes=1), Heartbeat(sequence=2)]
 
 
 def test_threads_do_not_tear_each_others_messages(daemon_and_channel: tuple[socket.socket, WorkerChannel]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 
-from polyrhythm.facts import ModelFacts
+from polyrhythm.facts import ModelFacts, ModelMemory
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import Link, Profile, Workload
@@ -14,6 +14,17 @@ from tests.layers import token_groups
 
 NO_COST = Link(latency_s=0.0, bytes_per_s=1e18)
 LOOPBACK = Link(latency_s=0.2e-3, bytes_per_s=1.5e9)
+
+MEMORY = ModelMemory(
+    denoiser_bytes=6000,
+    text_encoder_bytes=3000,
+    autoencoder_bytes=1000,
+    condition_bytes=500,
+    own_token_bytes=10_000,
+    image_token_bytes=2_000,
+    decode_pixel_bytes=300,
+)
+"""Of a model whose working memory matters more than its weights."""
 
 FACTS = ModelFacts(
     model="tiny",
@@ -87,6 +98,8 @@ def plan_request(
     fixed_share: float = 0.0,
     fixed_shares: Sequence[float] | None = None,
     link: Link = NO_COST,
+    facts: ModelFacts = FACTS,
+    usable_bytes: Mapping[AgentId, int] | None = None,
 ) -> PlanRequest:
     """Agents gpu-0, gpu-1, ... that need ``whole_s / speed`` for a forward over the whole picture."""
     picture = image(quality=quality, steps=steps, rows=rows)
@@ -97,8 +110,9 @@ def plan_request(
     )
     return PlanRequest(
         image=picture,
-        facts=FACTS,
+        facts=facts,
         profiles=profiles,
         links=dict.fromkeys(permutations((p.agent for p in profiles), 2), link),
         begin_step=begin_step,
+        usable_bytes=usable_bytes or {},
     )

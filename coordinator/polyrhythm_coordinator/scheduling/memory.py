@@ -1,0 +1,202 @@
+"""What a plan makes a device hold at most, and how many rows fit on it. Pure: counts bytes, chooses nothing.
+
+A device holds, all the time: weights, the condition (embeddings, and what every layer keeps of them) and latents. On
+top of these it holds, at different times:
+
+* while it denoises: the working memory of a forward over its rows, and **exchanged activations**. In a synchronous
+  step that is one version of the whole picture: what the others send, and the own part until it is delivered. In a
+  displaced step it is two: the version that is read, and the one that comes in for the next step (docs/architecture.md,
+  "Which version a step reads"; with strides that divide each other never more, and where rows move the older version
+  is simply cut elsewhere). A test compares this with the schedule by which the agents really exchange.
+* while it decodes: the working memory of that; beside the activations only where previews are asked for.
+
+Working memory is what the device measured for this size, where it can tell, and otherwise a formula on the model's
+widths (``polyrhythm.facts.ModelMemory``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import assert_never
+
+from polyrhythm.ids import AgentId
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm.rows import RowRange
+from polyrhythm_coordinator.scheduling.request import STATE_TENSORS, PlanRequest
+
+LATENTS_HELD = 8
+"""x and the last x0 of the whole picture: at work, in the two boundaries that are kept, and in the next one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryNeed:
+    """What one agent holds at most.
+
+    Attributes:
+        weights_bytes: of the model's parts that it holds.
+        condition_bytes: of the prompt.
+        state_bytes: of latents.
+        exchange_bytes: of exchanged activations, when most is held while denoising.
+        forward_bytes: working memory of a forward, at that time.
+        decode_bytes: working memory of decoding; 0 where it does not decode.
+        previews: whether it decodes while activations are held.
+    """
+
+    weights_bytes: int
+    condition_bytes: int
+    state_bytes: int
+    exchange_bytes: int
+    forward_bytes: int
+    decode_bytes: int
+    previews: bool
+
+    @property
+    def lasting_bytes(self) -> int:
+        """Held all the time."""
+        return self.weights_bytes + self.condition_bytes + self.state_bytes
+
+    @property
+    def denoising_bytes(self) -> int:
+        """At the worst moment of denoising."""
+        return self.lasting_bytes + self.exchange_bytes + self.forward_bytes
+
+    @property
+    def decoding_bytes(self) -> int:
+        """At the worst moment of decoding."""
+        return self.lasting_bytes + self.decode_bytes + (self.exchange_bytes if self.previews else 0)
+
+    @property
+    def total_bytes(self) -> int:
+        """At the worst moment of all."""
+        return max(self.denoising_bytes, self.decoding_bytes if self.decode_bytes else 0)
+
+
+def memory_need(plan: Plan, agent: AgentId, request: PlanRequest) -> MemoryNeed:
+    """What a plan makes one of its members hold at most.
+
+    Raises:
+        KeyError: it is no member, or no candidate.
+    """
+    in_gang = len(plan.agents) > 1
+    shares = {(segment.exchange, segment.of(agent).rows.count) for segment in plan.segments}
+    needs = (
+        share_need(request, agent, rows=rows, exchange=exchange, in_gang=in_gang, decodes=plan.decoder == agent)
+        for exchange, rows in shares
+    )
+    return max(needs, key=lambda need: need.total_bytes)
+
+
+def share_need(
+    request: PlanRequest, agent: AgentId, *, rows: int, exchange: Exchange, in_gang: bool, decodes: bool
+) -> MemoryNeed:
+    """What one agent holds at most with some rows in a segment.
+
+    Args:
+        request: the picture and the candidates.
+        agent: one of them.
+        rows: row units that it holds; without rows it exchanges nothing.
+        exchange: of the segment.
+        in_gang: whether others take part.
+        decodes: whether it decodes the picture.
+    """
+    memory = request.facts.memory
+    everything = RowRange(begin=0, end=request.row_count)
+    exchanged_bytes = _versions_held(exchange) * _version_bytes(request) if in_gang and rows else 0
+    return MemoryNeed(
+        weights_bytes=request.facts.weights_bytes,
+        condition_bytes=memory.condition_bytes * request.batch if memory else 0,
+        state_bytes=LATENTS_HELD // STATE_TENSORS * request.boundary_bytes(everything),
+        exchange_bytes=exchanged_bytes,
+        forward_bytes=_forward_bytes(request, agent, rows),
+        decode_bytes=_decode_bytes(request, agent) if decodes else 0,
+        previews=request.image.preview_every_steps > 0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots: answers are kept, since many gangs ask for the same ones
+class MemoryFit:
+    """How much of a picture fits on each candidate. Where a candidate's memory is not known, everything fits."""
+
+    request: PlanRequest
+
+    @cached_property
+    def _rows(self) -> dict[tuple[AgentId, Exchange, bool], int]:
+        return {}
+
+    def rows(self, agent: AgentId, *, exchange: Exchange, in_gang: bool) -> int:
+        """Most row units of a segment that fit, what decoding takes left aside."""
+        if agent not in self.request.usable_bytes:
+            return self.request.row_count
+        key = (agent, exchange, in_gang)
+        if key not in self._rows:
+            self._rows[key] = self._rows_that_fit(agent, exchange, in_gang=in_gang)
+        return self._rows[key]
+
+    def can_decode(self, agent: AgentId, *, exchange: Exchange, in_gang: bool) -> bool:
+        """Whether the picture can be decoded there, and previews while a segment of this exchange runs."""
+        usable_bytes = self.request.usable_bytes.get(agent)
+        if usable_bytes is None:
+            return True
+        need = share_need(self.request, agent, rows=1, exchange=exchange, in_gang=in_gang, decodes=True)
+        return need.decoding_bytes <= usable_bytes
+
+    def _rows_that_fit(self, agent: AgentId, exchange: Exchange, *, in_gang: bool) -> int:
+        def free_bytes(rows: int) -> int:
+            need = share_need(self.request, agent, rows=rows, exchange=exchange, in_gang=in_gang, decodes=False)
+            return self.request.usable_bytes[agent] - need.denoising_bytes
+
+        row_count = self.request.row_count
+        if free_bytes(row_count) >= 0:
+            return row_count
+        if free_bytes(1) < 0:
+            return 0
+        # Working memory is affine in the rows, and all of them need more than one: the division is exact.
+        row_bytes = (free_bytes(1) - free_bytes(row_count)) // (row_count - 1)
+        return 1 + free_bytes(1) // row_bytes
+
+
+def smallest_need(request: PlanRequest, agent: AgentId, *, exchange: Exchange) -> MemoryNeed:
+    """The least that an agent could be given: one row in a gang, or the whole picture alone if that takes less."""
+    in_gang = share_need(request, agent, rows=1, exchange=exchange, in_gang=True, decodes=False)
+    alone = share_need(
+        request, agent, rows=request.row_count, exchange=Exchange.SYNCHRONOUS, in_gang=False, decodes=True
+    )
+    return min(in_gang, alone, key=lambda need: need.total_bytes)
+
+
+def _version_bytes(request: PlanRequest) -> int:
+    """Of one version of the whole picture: keys and values of all rows, rims to and from both sides, all moments."""
+    everything = RowRange(begin=0, end=request.row_count)
+    rims_bytes, moments_bytes = 2 * request.rims_bytes, len(request.agents) * request.moments_bytes
+    return request.version_bytes(everything, everything) - request.moments_bytes + rims_bytes + moments_bytes
+
+
+def _versions_held(exchange: Exchange) -> int:
+    match exchange:
+        case Exchange.SYNCHRONOUS:
+            return 1
+        case Exchange.DISPLACED:
+            return 2
+        case _:
+            assert_never(exchange)
+
+
+def _forward_bytes(request: PlanRequest, agent: AgentId, rows: int) -> int:
+    measured, memory = request.profile(agent).memory, request.facts.memory
+    if not rows:
+        return 0
+    if measured is not None:
+        return measured.forward_bytes(rows)
+    if memory is None:
+        return 0
+    image_tokens = request.tokens(RowRange(begin=0, end=request.row_count))
+    own_tokens = rows * request.facts.tokens_per_row(request.image.width_px)
+    return request.batch * (memory.image_token_bytes * image_tokens + memory.own_token_bytes * own_tokens)
+
+
+def _decode_bytes(request: PlanRequest, agent: AgentId) -> int:
+    measured, memory = request.profile(agent).memory, request.facts.memory
+    if measured is not None:
+        return measured.decode_bytes
+    return memory.decode_bytes(request.image.width_px * request.image.height_px) if memory else 0

@@ -1,0 +1,84 @@
+"""What the parts of a model take in memory: weights counted, working memory from the widths of their layers.
+
+Owns the formulas behind ``polyrhythm.facts.ModelMemory``. They count the tensors that inference holds at one time, at
+the widest place of a part, and leave out what a library needs inside an operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from diffusers import AutoencoderKL, DiTTransformer2DModel, PixArtTransformer2DModel
+from torch import nn
+
+from polyrhythm.facts import ModelMemory
+from polyrhythm_agent.denoiser.decoding import TILING
+from polyrhythm_agent.denoiser.text import T5Text
+
+FEED_FORWARD_WIDTHS = 10
+"""Widths that a token holds inside a block's feed-forward: residual, its norm, and four times the width twice, before
+and after the activation function. Its attention holds six: residual, norm, query, own key and value, and the result."""
+
+DECODER_WIDTHS = 4
+"""Widths that a pixel holds where an autoencoder's last block begins: its input, the norm of it, the activation, and
+what the first convolution makes of that."""
+
+
+TILED_NUMBERS = 12
+"""Numbers kept a pixel while a picture is decoded in tiles: three colours in the tiles, which overlap by a quarter on
+each side, in the rows that are put together from them, and in the picture."""
+
+
+def module_bytes(*modules: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
+
+
+def decode_pixel_bytes(vae: AutoencoderKL) -> int:
+    """Working memory of decoding, a pixel of the picture.
+
+    The last block begins at full size with the channels of the block before it.
+    """
+    channels: tuple[int, ...] = tuple(vae.config["block_out_channels"])
+    return DECODER_WIDTHS * channels[min(1, len(channels) - 1)] * vae.dtype.itemsize
+
+
+def token_memory(
+    transformer: PixArtTransformer2DModel | DiTTransformer2DModel,
+    vae: AutoencoderKL,
+    text_encoders: Iterable[nn.Module],
+    *,
+    condition_bytes: int,
+) -> ModelMemory:
+    """What a transformer over tokens takes.
+
+    Args:
+        transformer: the denoiser.
+        vae: the autoencoder.
+        text_encoders: all of them.
+        condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
+    """
+    width, itemsize = transformer.inner_dim, transformer.dtype.itemsize
+    return ModelMemory(
+        denoiser_bytes=module_bytes(transformer),
+        text_encoder_bytes=module_bytes(*text_encoders),
+        autoencoder_bytes=module_bytes(vae),
+        condition_bytes=condition_bytes,
+        own_token_bytes=FEED_FORWARD_WIDTHS * width * itemsize,
+        # Keys and values of one layer put together, and the position embedding, which is always fp32 at least.
+        image_token_bytes=2 * width * itemsize + width * max(torch.float32.itemsize, itemsize),
+        decode_pixel_bytes=decode_pixel_bytes(vae),
+        tiled_above_pixels=TILING.above_pixels,
+        tile_pixels=TILING.side_px**2,
+        tiled_pixel_bytes=TILED_NUMBERS * vae.dtype.itemsize,
+    )
+
+
+def text_condition_bytes(transformer: PixArtTransformer2DModel, text: T5Text) -> int:
+    """Embeddings of one prompt, and the keys, the values and a bias for each head that every layer keeps of them."""
+    itemsize = transformer.dtype.itemsize
+    kept = 2 * transformer.inner_dim + transformer.config["num_attention_heads"]
+    layers = len(transformer.transformer_blocks)
+    # Embeddings travel in the state dtype, which is fp32 at least.
+    return text.token_limit * (text.width * max(torch.float32.itemsize, itemsize) + layers * kept * itemsize)

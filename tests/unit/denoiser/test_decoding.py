@@ -1,0 +1,52 @@
+"""Pictures that are none: not finite, or black all over; and those that only look empty."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from polyrhythm_agent.denoiser.decoding import PictureBlackError, PictureNotFiniteError, decode_latent
+
+LATENT_BCHW = torch.zeros(1, 4, 2, 2)
+
+
+def decoded(pixels_CHW: Tensor) -> Tensor:
+    """What is made of what an autoencoder returns, -1 for black and 1 for white."""
+    vae: Any = SimpleNamespace(
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        config={"scaling_factor": 1.0, "block_out_channels": (1, 1, 1)},
+        decode=lambda latent_BCHW, return_dict: (pixels_CHW[None],),
+    )
+    return decode_latent(vae, LATENT_BCHW)
+
+
+def picture(level: float) -> Tensor:
+    """One grey all over, as a share of white."""
+    return torch.full((3, 8, 8), 2.0 * level - 1.0)
+
+
+@pytest.mark.parametrize("level", [0.0, -3.0, 1.2 / 255])
+def test_a_black_picture_is_an_error(level: float) -> None:
+    with pytest.raises(PictureBlackError, match=r"picture: black all over, the brightest of its values is [01] of 255"):
+        decoded(picture(level))
+
+
+@pytest.mark.parametrize("level", [2 / 255, 0.5, 1.0])
+def test_any_other_colour_all_over_is_a_picture(level: float) -> None:
+    assert set(decoded(picture(level)).flatten().tolist()) == {round(level * 255)}
+
+
+def test_black_with_one_bright_pixel_is_a_picture() -> None:
+    pixels_CHW = picture(0.0)
+    pixels_CHW[1, 3, 4] = 1.0
+    assert int(decoded(pixels_CHW).max()) == 255
+
+
+def test_a_picture_that_is_not_finite_is_told_as_such_though_it_would_come_out_black() -> None:
+    with pytest.raises(PictureNotFiniteError):
+        decoded(torch.full((3, 8, 8), float("nan")))
