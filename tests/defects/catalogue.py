@@ -6,7 +6,8 @@ if the only sign of it is a number that nobody looks at. What no test notices is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.defects.patch_defects import PATCH_DEFECTS
+from tests.defects.planted import PlantedDefect
 
 AGENT = "gpu_agent/polyrhythm_agent"
 SCHEDULING = "coordinator/polyrhythm_coordinator/scheduling"
@@ -20,27 +21,6 @@ SEARCH_TESTS = "tests/unit/scheduling/test_search.py"
 QUEUE_TESTS = "tests/unit/coordinator/test_queue.py"
 RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlantedDefect:
-    """One fault.
-
-    Attributes:
-        name: short, unique.
-        file: in which it is planted, from the root of the project.
-        original: text that occurs exactly once in the file.
-        planted: what stands there instead.
-        test_id: the one test that must fail.
-        why: what a user would suffer.
-    """
-
-    name: str
-    file: str
-    original: str
-    planted: str
-    test_id: str
-    why: str
 
 
 DENOISER_DEFECTS = (
@@ -442,6 +422,7 @@ WIRE_DEFECTS = (
 
 DEFECTS = (
     *DENOISER_DEFECTS,
+    *PATCH_DEFECTS,
     *BOUNDARY_DEFECTS,
     *EXCHANGE_DEFECTS,
     *LOOP_DEFECTS,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.defects.catalogue import PlantedDefect
+from tests.defects.planted import PlantedDefect
 
 PROJECT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("protos", "coordinator", "gpu_agent", "client")

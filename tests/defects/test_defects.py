@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.defects.catalogue import DEFECTS, PlantedDefect
+from tests.defects.catalogue import DEFECTS
+from tests.defects.planted import PlantedDefect
 from tests.defects.planting import PROJECT, Verdict, copy_project, package_files, plant, run_tests, with_defect
 
 PROCESSES = 2
