@@ -64,9 +64,9 @@ class PlanBook:
     def beat_at(self, step: int, *, version: int, current_version: int) -> tuple[Beat | None, int]:
         """The beat that begins at a boundary.
 
-        Follows ``version`` if its first beat begins there, else goes on with ``current_version``: a newer plan takes over
-        at its first step, whose synchronous segment lets rows move, or never. Every member that holds the same versions
-        gets the same answer.
+        Follows ``version`` if its first beat begins there, else goes on with ``current_version``: a newer plan takes
+        over at its first step, whose synchronous segment lets rows move, or never. Every member that holds the same
+        versions gets the same answer.
 
         Returns:
             The beat and the version it belongs to; None after the last step.

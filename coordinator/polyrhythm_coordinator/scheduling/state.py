@@ -49,7 +49,7 @@ class Agent:
 
     @property
     def state(self) -> AgentState:
-        """As it is listed."""
+        """As it is listed, drained or not."""
         if not self.worker_ready:
             return AgentState.LOADING
         return AgentState.READY if self.epoch is None else AgentState.WORKING
@@ -61,11 +61,12 @@ class Agent:
             for m in self.models
         )
 
-    def view(self) -> AgentView:
-        """For listing."""
-        return AgentView(
-            agent=self.agent, state=self.state, device=self.device, models=self.models, software=self.software
-        )
+    def view(self, *, drained: bool) -> AgentView:
+        """For listing; a drained agent is draining as long as it is in an epoch."""
+        state = self.state
+        if drained:
+            state = AgentState.DRAINED if self.epoch is None else AgentState.DRAINING
+        return AgentView(agent=self.agent, state=state, device=self.device, models=self.models, software=self.software)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ class State:
             under which agents still hold something.
         limits: patience.
         agents: connected ones, by name.
+        drained: names that take no work until they are put back, connected or not.
         applicants: requests that are being checked, in order of arrival.
         jobs: accepted and not ended.
         queue: jobs that need the fleet, first come first; the first one may be running.
@@ -95,6 +97,7 @@ class State:
     incarnation: int
     limits: Limits
     agents: Mapping[AgentId, Agent] = field(default_factory=dict[AgentId, Agent])
+    drained: frozenset[AgentId] = frozenset()
     applicants: Mapping[JobId, Applicant] = field(default_factory=dict[JobId, Applicant])
     jobs: Mapping[JobId, Job] = field(default_factory=dict[JobId, Job])
     queue: tuple[JobId, ...] = ()
@@ -114,6 +117,11 @@ class State:
         """The name that the next submitted job gets."""
         return JobId(f"job-{self.incarnation}-{self.next_number}")
 
+    @property
+    def open_agents(self) -> tuple[Agent, ...]:
+        """Connected ones that are not drained."""
+        return tuple(agent for agent in self.agents.values() if agent.agent not in self.drained)
+
     def views(self) -> tuple[AgentView, ...]:
         """All connected agents, sorted by name."""
-        return tuple(self.agents[name].view() for name in sorted(self.agents))
+        return tuple(self.agents[name].view(drained=name in self.drained) for name in sorted(self.agents))
