@@ -101,14 +101,26 @@ class _Meeting:
 
 
 class FakeFabric:
-    """The data plane between fake workers."""
+    """The data plane between fake workers.
+
+    Attributes:
+        meetings: by epoch.
+        followed: beats that a picture, by job and seed, is made of, in order; made again after a loss, they count once.
+    """
 
     def __init__(self) -> None:
         self.meetings: dict[EpochId, _Meeting] = {}
+        self.followed: dict[tuple[JobId, int], list[Beat]] = {}
 
     def meeting(self, command: StartEpoch) -> _Meeting:
         """The meeting of an epoch; its first member opens it."""
         return self.meetings.setdefault(command.epoch, _Meeting(members=command.members))
+
+    def follow(self, command: StartEpoch, beat: Beat) -> None:
+        """A member has reached the end of a beat together with all others."""
+        picture = command.job, command.image.seed
+        before = [other for other in self.followed.get(picture, []) if other.begin_step < beat.begin_step]
+        self.followed[picture] = [*before, beat]
 
     def break_off(self, agent: AgentId) -> None:
         """A member's process has died: its peers see a closed connection."""
@@ -335,6 +347,8 @@ class FakeWorker:
         assert run.beat is not None
         self.moves += 1
         run.arrived = False
+        if self.agent == meeting.members[0]:
+            self._fabric.follow(run.command, run.beat)
         self._remember(run.command.job, run.step)
         active = len(run.beat.active_steps(self.agent))
         busy_s = active * self._per_row_s * run.beat.segment.of(self.agent).rows.count
