@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.messages import BeatDone
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from tests.gang import GangOptions, MemberRun, load_members, run_gang
 from tests.models import tiny_pixart_folder
@@ -123,3 +125,28 @@ def test_two_newer_plans_in_one_picture(folder: Path) -> None:
     newer = {agent: {4: second, 10: third} for agent in (FIRST, SECOND)}
     runs = run(folder, newer, list(Sampler)[-1], first)
     assert_followed(folder, runs, (first, second, third), list(Sampler)[-1])
+
+
+@pytest.mark.parametrize("sampler", list(Sampler))
+def test_plans_that_took_over_from_one_another_amount_to_one(folder: Path, sampler: Sampler) -> None:
+    """What a picture's file says; another gang may have gone on with it too, and steps may have been made twice."""
+    first, second = before(), AFTER["rows move to the second"]
+    alone = Segment(
+        begin_step=16,
+        end_step=STEPS,
+        beat_steps=4,
+        exchange=Exchange.SYNCHRONOUS,
+        assignments=(Assignment(agent=AgentId("newcomer"), rows=RowRange(begin=0, end=16)),),
+    )
+    third = plan(alone, begin_step=16, version=3)
+    plans = (first, second, third)
+    denoiser = load_denoiser(folder, model="tiny", dtype=torch.float64)
+    spec = image(sampler)
+    with torch.inference_mode():
+        condition = denoiser.encode(spec)
+        followed = PlanSimulator(denoiser.start(spec, condition)).follow(plans)[STEPS]
+        one = spliced(plans)
+        repeated = PlanSimulator(denoiser.start(spec, condition)).simulate(one)[STEPS]
+    assert one.agents == (FIRST, SECOND, "newcomer")
+    assert one.decoder == "newcomer"
+    assert torch.equal(followed.x_BCHW, repeated.x_BCHW)

@@ -25,7 +25,7 @@ from polyrhythm_coordinator.scheduling.recovery import cancel_epoch
 from polyrhythm_coordinator.scheduling.replanning import consider, take_answer
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.turn import Turn, without
-from polyrhythm_coordinator.scheduling.widening import widened
+from polyrhythm_coordinator.scheduling.widening import widened_plan
 
 
 def cancel(turn: Turn, event: JobCancelled) -> None:
@@ -111,7 +111,7 @@ def _led(state: State, job: Job, explanation: Explanation) -> Explanation:
     profiles = (*phase.task.request.profiles, profile_of(state, job, root))
     known = {profile.agent: profile for profile in profiles}
     request = plan_request(state, job, tuple(known[name] for name in sorted(known)), plan.begin_step)
-    wide = widened(plan, tuple(sorted((*plan.agents, root))), plan.decoder)
+    wide = widened_plan(plan, tuple(sorted((*plan.agents, root))), plan.decoder)
     chosen = replace(explanation.chosen, plan=wide, prediction=predict(wide, request))
     return replace(explanation, chosen=chosen, profiles=request.profiles)
 

@@ -31,7 +31,7 @@ from polyrhythm_coordinator.scheduling.replan_rule import scaled, worth_switchin
 from polyrhythm_coordinator.scheduling.revision import Study, Takeover
 from polyrhythm_coordinator.scheduling.takeover import send_takeover
 from polyrhythm_coordinator.scheduling.turn import Turn
-from polyrhythm_coordinator.scheduling.widening import rest_of, widened
+from polyrhythm_coordinator.scheduling.widening import rest_of, widened_plan
 
 
 def consider(turn: Turn, name: EpochId) -> None:
@@ -139,7 +139,7 @@ def _weigh_joining(turn: Turn, epoch: Epoch, study: Study, explanation: Explanat
 
 def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explanation) -> None:
     gang, request = epoch.plan.agents, study.request
-    plan = widened(explanation.chosen.plan, gang, epoch.plan.decoder)
+    plan = widened_plan(explanation.chosen.plan, gang, epoch.plan.decoder)
     prediction = predict(plan, request)
     new_s = prediction.denoise_s + prediction.decode_s
     must = study.reason is ReplanReason.AGENT_DRAINED
