@@ -101,6 +101,14 @@ class HurtableFleet:
                     return views
                 await asyncio.sleep(0.05)
 
+    async def until_lost(self, agent: str) -> None:
+        """Waits until the coordinator has lost an agent."""
+        async with asyncio.timeout(READY_TIMEOUT_S), Client(self.address) as client:
+            while True:
+                if agent not in {view.agent for view in await client.agents()}:
+                    return
+                await asyncio.sleep(0.05)
+
     def orphans(self) -> list[int]:
         """Workers that this fleet ever had and that no daemon of it has now."""
         current = {child.pid for daemon in self._daemons.values() for child in _children(daemon.pid)}

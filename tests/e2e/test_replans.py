@@ -147,8 +147,7 @@ async def test_an_agent_that_becomes_ready_joins_the_picture(fleet: HurtableFlee
     asked, job = request(80), Job()
     fleet.daemon(FAST).send_signal(signal.SIGSTOP)
     async with Client(fleet.address) as client:
-        while FAST in {view.agent for view in await client.agents()}:
-            await asyncio.sleep(0.05)  # the API has no watch
+        await fleet.until_lost(FAST)
         under_way = job.seen(is_at(4))
         making = asyncio.create_task(client.picture(asked, job.note))
         await under_way.wait()
