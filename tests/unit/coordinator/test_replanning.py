@@ -14,6 +14,7 @@ from polyrhythm.messages import AbortEpoch, BeatDone, ExtendPlan, StartEpoch
 from polyrhythm.plan import Exchange
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.epochs import takeover_step
+from polyrhythm_coordinator.scheduling.events import AgentEventReceived
 from tests.fleet_world import World
 from tests.plans import exact_plan
 
@@ -250,6 +251,6 @@ def test_the_boundary_of_a_takeover_allows_for_the_age_of_reports() -> None:
 
 def report_of(world: World, boundary: int, *, version: int) -> BeatDone:
     """Another report of the first agent."""
-    reports = [event.event for _, event, _ in world.log if isinstance(getattr(event, "event", None), BeatDone)]
-    known = reports[0].report
+    said = [event.event for _, event, _ in world.log if isinstance(event, AgentEventReceived)]
+    known = next(event.report for event in said if isinstance(event, BeatDone))
     return BeatDone(report=replace(known, boundary_step=boundary, plan_version=version))
