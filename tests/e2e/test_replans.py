@@ -167,13 +167,16 @@ async def test_a_member_that_something_else_slows_down_gives_rows_away(
     fleet: HurtableFleet, denoiser: Denoiser
 ) -> None:
     await fleet.until_ready()
-    steps, job = 100, Job()
+    steps, job = 72, Job()
     async with Client(fleet.address) as client:
-        under_way = job.seen(is_at(16))
+        under_way, changed = job.seen(is_at(12)), job.seen(lambda event: isinstance(event, Replanned))
         making = asyncio.create_task(client.picture(request(steps), job.note))
         await under_way.wait()
         async with throttled(fleet.worker(FAST), share=0.25):
-            picture = await making
+            noticed = asyncio.create_task(changed.wait())
+            await asyncio.wait({making, noticed}, return_when=asyncio.FIRST_COMPLETED)
+            noticed.cancel()
+        picture = await making
     replans = job.replans(ReplanReason.SPEED_CHANGED)
     assert replans
     assert min(last_rows(event.plan, FAST) for event in replans) < last_rows(job.first_plan, FAST)
