@@ -24,6 +24,7 @@ from tests.models import tiny_pixart_folder
 from tests.plans import agent_ids, plan, segment
 from tests.reference import relative_difference
 from tests.simulator import PlanSimulator
+from tests.unet_models import tiny_sd_folder
 
 STEPS = 20
 TOLERANCE = 1e-9
@@ -150,3 +151,26 @@ def test_plans_that_took_over_from_one_another_amount_to_one(folder: Path, sampl
     assert one.agents == (FIRST, SECOND, "newcomer")
     assert one.decoder == "newcomer"
     assert torch.equal(followed.x_BCHW, repeated.x_BCHW)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_rows_move_in_a_family_whose_layers_need_their_neighbours(tmp_path: Path, *, late: bool) -> None:
+    """Halos and moments of the old rows say nothing of the new ones: the synchronous step makes them good."""
+    spec = replace(image(Sampler.DDIM), width_px=64, height_px=512)
+    unet = tiny_sd_folder(tmp_path)
+    first = plan(segment(0, 4, (4, 4)), segment(4, 20, (4, 4), exchange=DISPLACED, strides=(1, 2), beat_steps=4))
+    second = plan(
+        segment(12, 13, (3, 5), beat_steps=1),
+        segment(13, 20, (3, 5), exchange=DISPLACED, beat_steps=4),
+        begin_step=12,
+        version=2,
+    )
+    members = load_members(unet, (FIRST, SECOND), torch.float64)
+    newer = {FIRST: {4: second}, SECOND: {12 if late else 8: second}}
+    runs = run_gang(first, members, spec, GangOptions(newer=newer))
+    with torch.inference_mode():
+        run = members[FIRST].start(spec, members[FIRST].encode(spec))
+        simulated = PlanSimulator(run).follow((first,) if late else (first, second))
+    for member in runs.values():
+        for step, state in member.states.items():
+            assert relative_difference(state.x_BCHW, simulated[step].x_BCHW) <= TOLERANCE, f"x at {step}"
