@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import grpc.aio
@@ -189,6 +189,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
         agents_at_work: connected to it from the next job on.
         error: every call ends with it.
         stall: a job stops after its first event until its client leaves.
+        drained_earlier: an agent that is drained and not connected.
         requests: that were asked for, in order.
         cancelled: set when a client leaves a stalled job.
     """
@@ -197,6 +198,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
     agents_at_work: tuple[AgentView, ...] | None = None
     error: PolyrhythmError | None = None
     stall: bool = False
+    drained_earlier: str = ""
     requests: list[ImageRequest] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -226,6 +228,17 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
         self, request: fleet_pb2.ListAgentsRequest, context: grpc.aio.ServicerContext
     ) -> fleet_pb2.ListAgentsResponse:
         return fleet_pb2.ListAgentsResponse(agents=[agent_view_to_proto(view) for view in self.agents])
+
+    async def DrainAgent(
+        self, request: fleet_pb2.DrainAgentRequest, context: grpc.aio.ServicerContext
+    ) -> fleet_pb2.DrainAgentResponse:
+        names = tuple(view.agent for view in self.agents)
+        if request.agent not in (*names, self.drained_earlier):
+            await refuse(context, NotFoundError("agent", request.agent, names))
+        state = AgentState.READY if request.undo else AgentState.DRAINED
+        self.agents = tuple(replace(view, state=state) if view.agent == request.agent else view for view in self.agents)
+        found = [agent_view_to_proto(view) for view in self.agents if view.agent == request.agent]
+        return fleet_pb2.DrainAgentResponse(agent=found[0] if found else None)
 
     async def _decode(self, proto: image_pb2.ImageRequest, context: grpc.aio.ServicerContext) -> ImageRequest:
         try:

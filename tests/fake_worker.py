@@ -96,18 +96,31 @@ class _Meeting:
     joined: set[AgentId] = field(default_factory=set[AgentId])
     arrived: dict[AgentId, int] = field(default_factory=dict[AgentId, int])
     cancels: dict[tuple[AgentId, int], bool] = field(default_factory=dict[tuple[AgentId, int], bool])
+    newest: dict[tuple[AgentId, int], int] = field(default_factory=dict[tuple[AgentId, int], int])
     broken: str | None = None
 
 
 class FakeFabric:
-    """The data plane between fake workers."""
+    """The data plane between fake workers.
+
+    Attributes:
+        meetings: by epoch.
+        followed: beats that a picture, by job and seed, is made of, in order; made again after a loss, they count once.
+    """
 
     def __init__(self) -> None:
         self.meetings: dict[EpochId, _Meeting] = {}
+        self.followed: dict[tuple[JobId, int], list[Beat]] = {}
 
     def meeting(self, command: StartEpoch) -> _Meeting:
         """The meeting of an epoch; its first member opens it."""
         return self.meetings.setdefault(command.epoch, _Meeting(members=command.members))
+
+    def follow(self, command: StartEpoch, beat: Beat) -> None:
+        """A member has reached the end of a beat together with all others."""
+        picture = command.job, command.image.seed
+        before = [other for other in self.followed.get(picture, []) if other.begin_step < beat.begin_step]
+        self.followed[picture] = [*before, beat]
 
     def break_off(self, agent: AgentId) -> None:
         """A member's process has died: its peers see a closed connection."""
@@ -117,19 +130,40 @@ class FakeFabric:
 
 
 @dataclass(slots=True)
-class _Run:
-    command: StartEpoch
+class _Version:
     segments: list[Segment]
     complete: bool
+
+    def beat(self, step: int) -> Beat | None:
+        """The beat that begins at a step; None if it is not known."""
+        return next((beat for segment in self.segments for beat in segment.beats() if beat.begin_step == step), None)
+
+
+@dataclass(slots=True)
+class _Run:
+    command: StartEpoch
+    versions: dict[int, _Version]
+    version: int
+    agreed: int
     step: int
+    beat: Beat | None = None
+    following_version: int = 0
     joined: bool = False
     arrived: bool = False
     cancelled: bool = False
     aborted: str | None = None
 
-    def beat(self, step: int) -> Beat | None:
-        """The beat that begins at a step; None if it is not known."""
-        return next((beat for segment in self.segments for beat in segment.beats() if beat.begin_step == step), None)
+    def extend(self, command: ExtendPlan) -> None:
+        """Takes further segments of a version, or the first ones of a newer one."""
+        held = self.versions.setdefault(command.plan_version, _Version([], complete=False))
+        assert not held.segments or command.segments[0].begin_step == held.segments[-1].end_step
+        held.segments.extend(command.segments)
+        held.complete = held.complete or command.complete
+
+    def version_at(self, step: int) -> int:
+        """Which version a beat that begins at a step belongs to: a newer one takes over at its first step or never."""
+        newer = self.agreed != self.version and self.versions[self.agreed].segments[0].begin_step == step
+        return self.agreed if newer else self.version
 
 
 class FakeWorker:
@@ -145,6 +179,7 @@ class FakeWorker:
         decode_s: what it measures for decoding.
         fail_at: its epoch fails at this step.
         rows_max: its memory runs out at a step for which it holds more rows; None for never.
+        slowdown: how many times as long as measured a step takes it now.
         seen: all commands, in order.
         pictures: how many it has decoded.
     """
@@ -168,6 +203,7 @@ class FakeWorker:
         self.decode_s = 0.02
         self.fail_at: int | None = None
         self.rows_max: int | None = None
+        self.slowdown = 1.0
         self.seen: list[AgentCommand] = []
         self.pictures = 0
         self._fabric = fabric
@@ -185,14 +221,15 @@ class FakeWorker:
         self.seen.append(command)
         match command:
             case StartEpoch():
-                run = _Run(command, list(command.segments), command.complete, command.begin_step)
+                first = _Version(list(command.segments), command.complete)
+                version = command.plan_version
+                run = _Run(command, {version: first}, version, version, command.begin_step)
                 self._runs[command.epoch] = run
                 self._tasks.append(run)
                 self._fabric.meeting(command)
             case ExtendPlan():
                 if (run := self._runs.get(command.epoch)) is not None:
-                    run.segments.extend(command.segments)
-                    run.complete = command.complete
+                    run.extend(command)
             case CancelEpoch():
                 if (run := self._runs.get(command.epoch)) is not None:
                     run.cancelled = True
@@ -275,7 +312,7 @@ class FakeWorker:
         return self._compute(run, meeting)
 
     def _is_short(self, run: _Run) -> bool:
-        beat = run.beat(run.step)
+        beat = run.versions[run.version].beat(run.step)
         return beat is not None and self.rows_max is not None and beat.segment.of(self.agent).rows.count > self.rows_max
 
     def _join(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
@@ -294,17 +331,20 @@ class FakeWorker:
         return [EpochJoined(epoch=run.command.epoch, encode_s=encode_s, links=links)]
 
     def _compute(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
-        """One beat, up to its boundary."""
-        beat = run.beat(run.step)
+        """One beat, up to its boundary; the one after it must be known, since it decides what is sent in this one."""
+        beat = run.versions[run.version].beat(run.step)
         last = beat is not None and beat.end_step == run.command.image.steps
-        if beat is None or not (last or run.beat(beat.end_step)):
+        run.following_version = run.version_at(beat.end_step) if beat is not None else run.version
+        if beat is None or not (last or run.versions[run.following_version].beat(beat.end_step)):
             self.stalls += 1
             return []
         self.moves += 1
+        run.beat = beat
         run.step = beat.end_step
         run.arrived = True
         meeting.arrived[self.agent] = beat.end_step
         meeting.cancels[self.agent, beat.end_step] = run.cancelled
+        meeting.newest[self.agent, beat.end_step] = max(run.versions)
         active = beat.active_steps(self.agent)
         stride = beat.segment.of(self.agent).stride
         return [StepDone(epoch=run.command.epoch, step=step + stride) for step in active[:-1]]
@@ -313,22 +353,27 @@ class FakeWorker:
         """The boundary: passed once all are there."""
         if any(meeting.arrived.get(member, 0) < run.step for member in meeting.members):
             return []
+        assert run.beat is not None
         self.moves += 1
         run.arrived = False
+        if self.agent == meeting.members[0]:
+            self._fabric.follow(run.command, run.beat)
         self._remember(run.command.job, run.step)
-        beat = next(b for segment in run.segments for b in segment.beats() if b.end_step == run.step)
-        active = len(beat.active_steps(self.agent))
+        active = len(run.beat.active_steps(self.agent))
+        busy_s = active * self._per_row_s * run.beat.segment.of(self.agent).rows.count
         report = BeatReport(
             epoch=run.command.epoch,
             boundary_step=run.step,
-            plan_version=run.command.plan_version,
+            plan_version=run.version,
             active_steps=active,
-            busy_s=active * self._per_row_s * beat.segment.of(self.agent).rows.count,
+            busy_s=busy_s,
             wait_s=0.001,
             sent_bytes=100,
-            wall_s=0.1,
+            wall_s=busy_s * self.slowdown + 0.001,
             last=run.step == run.command.image.steps,
         )
+        run.agreed = max(run.agreed, min(meeting.newest[member, run.step] for member in meeting.members))
+        run.version = run.following_version
         events: list[AgentEvent] = [BeatDone(report=report)]
         if any(meeting.cancels[member, run.step] for member in meeting.members):
             events.append(self._end(run, EpochOutcome.CANCELLED, ""))

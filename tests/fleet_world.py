@@ -32,6 +32,7 @@ from polyrhythm_coordinator.scheduling.effects import (
 from polyrhythm_coordinator.scheduling.events import (
     AgentConnected,
     AgentDisconnected,
+    AgentDrained,
     AgentEventReceived,
     Event,
     JobCancelled,
@@ -135,6 +136,10 @@ class World:
     def cancel(self, job: JobId, error: PolyrhythmError) -> None:
         """A client hangs up."""
         self.feed(JobCancelled(job=job, error=error))
+
+    def drain(self, agent: str, *, undo: bool = False) -> None:
+        """Somebody takes an agent out of service, or puts it back."""
+        self.feed(AgentDrained(agent=AgentId(agent), undo=undo))
 
     def kill_worker(self, agent: str, *, noticed: bool = True) -> None:
         """A worker dies; its daemon says so and starts another."""

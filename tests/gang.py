@@ -68,6 +68,7 @@ class GangOptions:
         start: the state to begin with in place of noise.
         start_order_seed: of the order in which members start.
         stops: by agent, where a test asks it to stop.
+        newer: plans that each member gets in mid-image, with the boundary at which they reach it.
     """
 
     transports: tuple[Transport, ...] | None = None
@@ -76,6 +77,7 @@ class GangOptions:
     start: BoundaryState | None = None
     start_order_seed: int = 0
     stops: Mapping[AgentId, StopRequest] = field(default_factory=dict)
+    newer: Mapping[AgentId, Mapping[int, Plan]] = field(default_factory=dict)
 
 
 def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
@@ -174,18 +176,26 @@ def _denoise(
     member.predicted_bytes = sum(
         gang_exchange.predicted_bytes(beat, following) for beat, following in pairwise(beats) if beat is not None
     )
+    book = PlanBook(version=plan.version, segments=plan.segments, complete=True)
+    newer = options.newer.get(agent, {})
+
+    def tell(event: AgentEvent) -> None:
+        member.events.append(event)
+        if isinstance(event, BeatDone) and (later := newer.get(event.report.boundary_step)) is not None:
+            book.extend(version=later.version, segments=later.segments, complete=True)
+
     with gang_exchange:
         StepLoop(
             identity=LoopIdentity(agent=agent, epoch=EPOCH),
             run=run,
             exchange=options.wrap(agent, gang_exchange),
-            book=PlanBook(version=plan.version, segments=plan.segments, complete=True),
+            book=book,
             plan_version=plan.version,
             state=state,
             seam=options.seam(agent),
             around_exchange=lambda inner: inner,
             busy_clock=CpuBusyClock(speed=EmulatedSpeed(speed=1.0)),
             stop=options.stops.get(agent, StopRequest()),
-            tell=member.events.append,
+            tell=tell,
             keep=lambda kept: member.states.__setitem__(kept.step, kept),
         ).denoise()

@@ -8,6 +8,7 @@ import typer
 
 from polyrhythm import __version__
 from polyrhythm_client.commands.agents import agents
+from polyrhythm_client.commands.drain import drain
 from polyrhythm_client.commands.generate import generate
 from polyrhythm_client.commands.plan import plan
 from polyrhythm_client.commands.simulate import simulate
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(plan)
 app.command()(agents)
+app.command()(drain)
 app.command()(up)
 app.command()(simulate)
 

@@ -123,6 +123,24 @@ class Client:
         """
         return await self._link().agents(self._query_deadline_s)
 
+    async def drain(self, agent: str, *, undo: bool = False) -> AgentView | None:
+        """Takes an agent out of service: it starts no work, and gives up its rows of a picture that is running.
+
+        It stays so, however often it reconnects, until it is put back or the coordinator ends.
+
+        Args:
+            agent: its name.
+            undo: put it back instead.
+
+        Returns:
+            How it stands now; None if it is not connected.
+
+        Raises:
+            NotFoundError: no agent of that name is connected or drained.
+            PolyrhythmError: the coordinator cannot be reached.
+        """
+        return await self._link().drain(agent, self._query_deadline_s, undo=undo)
+
     async def close(self) -> None:
         """Closes the connection; jobs under way are cancelled."""
         if self._open_link is not None:

@@ -34,6 +34,7 @@ _RETRIES = {
         {
             "name": [
                 {"service": "polyrhythm.v1.FleetService", "method": "ListAgents"},
+                {"service": "polyrhythm.v1.FleetService", "method": "DrainAgent"},
                 {"service": "polyrhythm.v1.ImageService", "method": "ExplainPlan"},
             ],
             "retryPolicy": {
@@ -107,6 +108,16 @@ class Link:
         call = self._fleet.ListAgents(fleet_pb2.ListAgentsRequest(), timeout=deadline_s)
         response: fleet_pb2.ListAgentsResponse = await self._answer(call, call)
         return tuple(agent_view_from_proto(agent, f"agents[{index}]") for index, agent in enumerate(response.agents))
+
+    async def drain(self, agent: str, deadline_s: float, *, undo: bool) -> AgentView | None:
+        """Takes an agent out of service, or puts it back; None if it is not connected.
+
+        Raises:
+            PolyrhythmError: what the coordinator said, or why it cannot be heard.
+        """
+        call = self._fleet.DrainAgent(fleet_pb2.DrainAgentRequest(agent=agent, undo=undo), timeout=deadline_s)
+        response: fleet_pb2.DrainAgentResponse = await self._answer(call, call)
+        return agent_view_from_proto(response.agent) if response.HasField("agent") else None
 
     async def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from polyrhythm import __version__
 from polyrhythm.facts import DeviceKind
 from polyrhythm.fleet import AgentView
+from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.plan import Plan
@@ -57,13 +58,13 @@ class Recipe:
 
     Attributes:
         request: every setting, with the plan that was followed.
-        plans: every plan that was followed; several if agents were lost or the fleet was re-planned.
+        plan: that makes it; where several took over from one another, the one plan that they amount to.
         agents: what computed it; empty where the file is a bare plan.
         versions: software and models that computed it.
     """
 
     request: ImageRequest
-    plans: tuple[Plan, ...]
+    plan: Plan
     agents: tuple[AgentRecord, ...]
     versions: tuple[tuple[str, str], ...]
 
@@ -91,8 +92,7 @@ def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]
     )
     return Recipe(
         request=request,
-        # Numbered anew: how many plans came before, of which no step is left, does not decide the picture.
-        plans=tuple(replace(plan, version=index + 1) for index, plan in enumerate(report.plans)),
+        plan=spliced(report.plans),
         agents=tuple(_record_of(view) for view in agents if view.agent in members),
         versions=report.versions,
     )
@@ -104,13 +104,12 @@ def recipe_texts(recipe: Recipe) -> dict[str, str]:
     # One picture, made without onlookers: neither belongs to what decides it.
     for name in ("plan", "count", "preview_every_steps"):
         del settings[name]
-    plans = [asdict(plan) for plan in recipe.plans]
     return {
         PROMPT_KEY: recipe.request.prompt,
         SOFTWARE_KEY: f"polyrhythm {__version__}",
         SEED_KEY: str(recipe.request.seed),
         REQUEST_KEY: _to_json(settings),
-        PLAN_KEY: _to_json(plans[0] if len(plans) == 1 else plans),
+        PLAN_KEY: _to_json(asdict(recipe.plan)),
         AGENTS_KEY: _to_json([asdict(agent) for agent in recipe.agents]),
         VERSIONS_KEY: _to_json(dict(recipe.versions)),
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
+from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
@@ -36,7 +37,7 @@ def read_recipe(path: Path) -> Recipe:
     if isinstance(written, dict) and "chosen" in written:
         written = JsonFields(written, "plan").object("chosen").value("plan")
     plan = plan_from_json(written, "plan")
-    return Recipe(request=ImageRequest(prompt="", plan=plan), plans=(plan,), agents=(), versions=())
+    return Recipe(request=ImageRequest(prompt="", plan=plan), plan=plan, agents=(), versions=())
 
 
 def plan_from_json(value: object, path: str) -> Plan:
@@ -84,19 +85,18 @@ def _recipe_from_png(content: bytes, path: Path) -> Recipe:
     if not {REQUEST_KEY, PLAN_KEY} <= texts.keys():
         raise InvalidArgumentError.of("plan", f"{path} does not say how it was made: not by polyrhythm, or saved anew")
     written = _parse(texts[PLAN_KEY], "plan")
-    if isinstance(written, list):
+    if isinstance(written, list):  # files of earlier versions list the plans that took over from one another
         plans = tuple(plan_from_json(plan, f"plan[{index}]") for index, plan in enumerate(written))
+        with meaning("plan"):
+            plan = spliced(plans)
     else:
-        plans = (plan_from_json(written, "plan"),)
-    if len(plans) != 1:
-        changed = f"{path} followed {len(plans)} plans, because the fleet changed while it was made"
-        raise InvalidArgumentError.of("plan", f"{changed}; a single plan cannot repeat that")
+        plan = plan_from_json(written, "plan")
     settings = JsonFields(_parse(texts[REQUEST_KEY], "request"), "request")
     agents = JsonFields({"agents": _parse(texts.get(AGENTS_KEY, "[]"), "agents")}, "plan").objects("agents")
     versions = JsonFields(_parse(texts.get(VERSIONS_KEY, "{}"), "versions"), "versions")
     return Recipe(
-        request=_request(settings, plans[0]),
-        plans=plans,
+        request=_request(settings, plan),
+        plan=plan,
         agents=tuple(_agent(agent) for agent in agents),
         versions=tuple((name, versions.text(name)) for name in versions.names()),
     )

@@ -67,8 +67,7 @@ def changed_software(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[str
 
 
 def _members(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[AgentView, ...]:
-    members = {agent for plan in recipe.plans for agent in plan.agents}
-    return tuple(view for view in agents if view.agent in members)
+    return tuple(view for view in agents if view.agent in recipe.plan.agents)
 
 
 def _recorded_for(agent: AgentId, recorded: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
+from polyrhythm.ids import AgentId
 from polyrhythm.job_events import (
     Accepted,
     AgentFailed,
@@ -28,6 +29,7 @@ from polyrhythm.job_events import (
     Queued,
     Replanned,
 )
+from polyrhythm.plan import Plan
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -122,10 +124,9 @@ class JobProgress:
                 # Lost, or still there after an epoch that failed: the reason says which.
                 told = reason or "its run broke off"
                 self._note(f"[yellow]agent {escape(agent)}[/yellow]: {escape(told)}")
-            case Replanned(begin_step=step, plan=plan, reason=reason):
-                why = reason.replace("_", " ")
-                agents = escape(", ".join(plan.agents))
-                self._note(f"[yellow]a new plan from step {step} on[/yellow] ({why}): {agents}")
+            case Replanned(reason=reason, begin_step=step, plan=plan):
+                told = f"a new plan from step {step} on ({reason.replace('_', ' ')})"
+                self._note(f"[yellow]{told}[/yellow]: {escape(', '.join(_at_work(plan)))}")
             case ImageChunk() | ImageCompleted():
                 self._update("receiving")
             case _:
@@ -148,3 +149,8 @@ class JobProgress:
 
     def _note(self, text: str) -> None:
         self._console.print(text)
+
+
+def _at_work(plan: Plan) -> tuple[AgentId, ...]:
+    """Members that hold rows; others stay in the gang and wait."""
+    return tuple(agent for agent in plan.agents if any(segment.of(agent).rows.count for segment in plan.segments))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from polyrhythm.fleet import AgentView
+from polyrhythm.gang_plan import followed_segments
 from polyrhythm.image import ImageSpec
-from polyrhythm.plan import Plan, Segment
 from polyrhythm.reports import AgentUsage, JobReport
 from polyrhythm_client.pictures import Picture
 
@@ -90,20 +90,6 @@ def picture_line(picture: Picture, image: ImageSpec, path: Path) -> str:
 def is_emulated(report: JobReport) -> bool:
     """Whether any agent that took part ran at an emulated speed."""
     return any(usage.emulated for usage in report.agents)
-
-
-def followed_segments(plans: tuple[Plan, ...]) -> tuple[Segment, ...]:
-    """What was really run: each plan up to the earliest step at which a later one took over."""
-    followed: list[Segment] = []
-    for index, plan in enumerate(plans):
-        end_step = min((later.begin_step for later in plans[index + 1 :]), default=plan.steps)
-        # A takeover in mid-segment happens at a boundary, so what is left of the segment is whole beats.
-        followed += [
-            replace(segment, end_step=min(segment.end_step, end_step))
-            for segment in plan.segments
-            if segment.begin_step < end_step
-        ]
-    return tuple(followed)
 
 
 def _agent(usage: AgentUsage) -> dict[str, Any]:

@@ -116,6 +116,14 @@ class SyncClient:
         """
         return self._run(self._client.agents())
 
+    def drain(self, agent: str, *, undo: bool = False) -> AgentView | None:
+        """Takes an agent out of service, or puts it back.
+
+        Raises:
+            PolyrhythmError: as ``Client.drain``.
+        """
+        return self._run(self._client.drain(agent, undo=undo))
+
     async def _client_events(self, request: ImageRequest) -> AsyncGenerator[JobEvent]:
         # The channel is opened by the first step, which runs on the client's thread.
         async with aclosing(self._client.generate(request)) as events:

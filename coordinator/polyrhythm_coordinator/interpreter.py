@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias, assert_never
 
-from polyrhythm.errors import InternalError, PolyrhythmError
+from polyrhythm.errors import InternalError, NotFoundError, PolyrhythmError
 from polyrhythm.explanation import Explanation
+from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
@@ -33,6 +34,7 @@ from polyrhythm_coordinator.scheduling.effects import (
 from polyrhythm_coordinator.scheduling.events import (
     AgentConnected,
     AgentDisconnected,
+    AgentDrained,
     AgentEventReceived,
     Event,
     JobCancelled,
@@ -114,6 +116,21 @@ class Interpreter:
         """Ends a job if it has not ended yet."""
         if job in self._jobs:
             self.feed(JobCancelled(job=job, error=error))
+
+    def drain(self, agent: AgentId, *, undo: bool) -> AgentView | None:
+        """Takes an agent out of service, or puts it back.
+
+        Returns:
+            How it stands now; None if it is not connected.
+
+        Raises:
+            NotFoundError: it is neither connected nor drained.
+        """
+        state = self._state
+        if agent not in state.agents and agent not in state.drained:
+            raise NotFoundError("agent", agent, tuple(sorted(state.agents.keys() | state.drained)))
+        self.feed(AgentDrained(agent=agent, undo=undo))
+        return next((view for view in self._state.views() if view.agent == agent), None)
 
     def open_session(self, register: Register) -> tuple[SessionId, Outbox[AgentCommand]]:
         """Introduces an agent; its outbox ends with the session, at once if it is refused."""

@@ -7,7 +7,13 @@ import structlog
 from polyrhythm.job_events import Accepted, AgentFailed, ImageCompleted, Planned, Replanned
 from polyrhythm.messages import WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
-from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentDisconnected, AgentEventReceived, Event
+from polyrhythm_coordinator.scheduling.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentDrained,
+    AgentEventReceived,
+    Event,
+)
 
 log = structlog.get_logger("polyrhythm.coordinator")
 
@@ -25,6 +31,8 @@ def _log_event(event: Event) -> None:
             log.info("agent connected", agent=register.agent, session=session, device=register.device.name)
         case AgentDisconnected(agent=agent, session=session, reason=reason):
             log.info("agent disconnected", agent=agent, session=session, reason=reason)
+        case AgentDrained(agent=agent, undo=undo):
+            log.info("agent put back" if undo else "agent drained", agent=agent)
         case AgentEventReceived(agent=agent, event=WorkerReady(models=models)):
             log.info("agent ready", agent=agent, models=[facts.model for facts in models])
         case AgentEventReceived(agent=agent, event=WorkerLost(reason=reason)):

@@ -64,8 +64,9 @@ class PlanBook:
     def beat_at(self, step: int, *, version: int, current_version: int) -> tuple[Beat | None, int]:
         """The beat that begins at a boundary.
 
-        Follows ``version`` if one of its beats begins there, else goes on with ``current_version`` (a newer plan takes
-        over at the first boundary that both have). Every member that holds the same versions gets the same answer.
+        Follows ``version`` if its first beat begins there, else goes on with ``current_version``: a newer plan takes
+        over at its first step, whose synchronous segment lets rows move, or never. Every member that holds the same
+        versions gets the same answer.
 
         Returns:
             The beat and the version it belongs to; None after the last step.
@@ -73,10 +74,8 @@ class PlanBook:
         Raises:
             EpochAbortedError: the epoch ended while waiting for a segment.
         """
-        if version != current_version:
-            beat = self._find(step, version)
-            if beat is not None:
-                return beat, version
+        if version != current_version and self._begins_at(step, version):
+            return self._find(step, version), version
         beat = self._find(step, current_version)
         if beat is None and not self._ends_at(step, current_version):
             raise ValueError(f"plan {current_version} has no boundary at step {step}")
@@ -100,6 +99,10 @@ class PlanBook:
                 if segment.begin_step <= step < segment.end_step:
                     return next((beat for beat in segment.beats() if beat.begin_step == step), None)
             return None
+
+    def _begins_at(self, step: int, version: int) -> bool:
+        with self._changed:
+            return self._versions[version].begin_step == step
 
     def _ends_at(self, step: int, version: int) -> bool:
         with self._changed:

@@ -6,7 +6,10 @@ from polyrhythm.messages import AgentEvent, BeatDone, StepDone
 
 
 def can_wait(event: AgentEvent) -> bool:
-    """Whether nobody acts on an event at once: reports of progress, but for the last one, which dates the picture."""
+    """Whether an event may wait for a heartbeat: reports of progress, but for the last one, which dates the picture.
+
+    The coordinator re-plans by them, and allows for their age where it chooses the boundary.
+    """
     match event:
         case StepDone():
             return True

@@ -166,7 +166,7 @@ class StepLoop:
         self._history = history_after(beat, self._history)
         self._step = beat.end_step
         state = self._state()
-        self._keep(state)
+        kept_s = self._keep_s(state)
         counted, before = self._counters(), self._reported
         self._reported = counted
         self._tell(
@@ -179,12 +179,18 @@ class StepLoop:
                     busy_s=busy_s,
                     wait_s=counted.wait_s - before.wait_s,
                     sent_bytes=counted.sent_bytes - before.sent_bytes,
-                    wall_s=counted.wall_s - before.wall_s,
+                    wall_s=counted.wall_s - before.wall_s - kept_s,
                     last=last,
                 )
             )
         )
         return state
+
+    def _keep_s(self, state: BoundaryState) -> float:
+        """Keeps a boundary, which may show a preview of it: no part of the beat; returns how long it took."""
+        begin_s = time.perf_counter()
+        self._keep(state)
+        return time.perf_counter() - begin_s
 
     def _counters(self) -> _Counters:
         return _Counters(wait_s=self._exchange.wait_s, sent_bytes=self._exchange.sent_bytes, wall_s=time.perf_counter())

@@ -15,6 +15,10 @@ class AgentState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     WORKING = "working"
+    DRAINING = "draining"
+    """Drained, and still a member of a gang; it holds no rows as soon as a plan without it has taken over."""
+    DRAINED = "drained"
+    """It takes no work until it is put back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,13 +107,24 @@ class StartEpoch:
 class ExtendPlan:
     """Further segments of a plan version that is being followed, or the first ones of a newer version.
 
-    A newer version takes over at the boundary after the one at which all members agree to hold it.
+    A newer version takes over at its first step, if that is a boundary of the version before and all members agreed one
+    boundary earlier that they hold it; else it is never followed.
+
+    Attributes:
+        epoch: the run.
+        plan_version: whose segments.
+        segments: in order, without gaps.
+        complete: whether they reach the last step.
+        step_timeout_s: as in StartEpoch, for this version.
+        uninterruptible_s: as in StartEpoch, for this version.
     """
 
     epoch: EpochId
     plan_version: int
     segments: tuple[Segment, ...]
     complete: bool
+    step_timeout_s: float
+    uninterruptible_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

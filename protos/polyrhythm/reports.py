@@ -49,7 +49,7 @@ class BeatReport:
         busy_s: seconds of computing; CPU time over emulated speed, or device time. Exchange excluded.
         wait_s: seconds blocked in the mailbox, the gather or the control record.
         sent_bytes: payload handed to the data plane.
-        wall_s: seconds since the report before, or since the start of the first step.
+        wall_s: seconds since the report before, or since the start of the first step; a preview is left out.
         last: whether no beat follows: the picture is denoised.
         corrections: reported by the checksum monitor, in order; empty where none runs.
     """

@@ -19,6 +19,8 @@ EXCHANGE_SCHEDULE_TESTS = "tests/unit/test_exchange_schedule.py"
 EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
 SEARCH_TESTS = "tests/unit/scheduling/test_search.py"
 QUEUE_TESTS = "tests/unit/coordinator/test_queue.py"
+PLAN_BOOK_TESTS = "tests/unit/agent_loop/test_plan_book.py"
+REPLANNING_TESTS = "tests/unit/coordinator/test_replanning.py"
 RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
 
@@ -401,6 +403,41 @@ FAILURE_DEFECTS = (
     ),
 )
 
+REPLAN_DEFECTS = (
+    PlantedDefect(
+        name="a newer plan takes over in its middle",
+        file=f"{AGENT}/plan_book.py",
+        original="self._versions[version].begin_step == step",
+        planted="self._versions[version].begin_step <= step",
+        test_id=f"{PLAN_BOOK_TESTS}::test_newer_version_takes_over_at_its_first_step_or_never",
+        why="rows move without a synchronous step, and the report tells of plans that nobody followed",
+    ),
+    PlantedDefect(
+        name="one slow beat is a change of speed",
+        file=f"{SCHEDULING}/replan_rule.py",
+        original="if len(self.last) < BEATS:",
+        planted="if not self.last:",
+        test_id=f"{REPLANNING_TESTS}::test_one_slow_beat_is_no_reason",
+        why="every hiccup of a machine costs two plans: one away from it and one back",
+    ),
+    PlantedDefect(
+        name="speed by CPU time",
+        file=f"{SCHEDULING}/takeover.py",
+        original="seen(report.wall_s - report.wait_s, assumed_s)",
+        planted="seen(report.busy_s, assumed_s)",
+        test_id=f"{REPLANNING_TESTS}::test_a_member_at_half_its_speed_gives_rows_away",
+        why="another process on the core slows the picture down and nobody sees it",
+    ),
+    PlantedDefect(
+        name="a takeover one boundary too early",
+        file=f"{SCHEDULING}/epochs.py",
+        original="course.beats_within(boundary, unseen_s) - 1",
+        planted="course.beats_within(boundary, unseen_s) - 2",
+        test_id=f"{REPLANNING_TESTS}::test_the_boundary_of_a_takeover_allows_for_the_age_of_reports",
+        why="plans come too late for the members to agree on them: the fleet is re-planned and never changes",
+    ),
+)
+
 WIRE_DEFECTS = (
     PlantedDefect(
         name="a field is not encoded",
@@ -429,5 +466,6 @@ DEFECTS = (
     *PLANNER_DEFECTS,
     *QUEUE_DEFECTS,
     *FAILURE_DEFECTS,
+    *REPLAN_DEFECTS,
     *WIRE_DEFECTS,
 )

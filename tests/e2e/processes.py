@@ -8,8 +8,8 @@ import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -20,6 +20,8 @@ from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm_client import Client
 
 READY_TIMEOUT_S = 60.0
+TURN_S = 0.06
+"""Long against a tick of the scheduler, short against a step."""
 _READY_LINE = re.compile(rb"polyrhythm-coordinator ready on (\S+)")
 
 
@@ -104,6 +106,14 @@ class HurtableFleet:
                     return views
                 await asyncio.sleep(0.05)
 
+    async def until_lost(self, agent: str) -> None:
+        """Waits until the coordinator has lost an agent."""
+        async with asyncio.timeout(READY_TIMEOUT_S), Client(self.address) as client:
+            while True:
+                if agent not in {view.agent for view in await client.agents()}:
+                    return
+                await asyncio.sleep(0.05)
+
     def orphans(self) -> list[int]:
         """Workers that this fleet ever had and that no daemon of it has now."""
         current = {child.pid for daemon in self._daemons.values() for child in _children(daemon.pid)}
@@ -129,6 +139,32 @@ class HurtableFleet:
                 process.send_signal(signal.SIGTERM)
         for process in processes:
             await asyncio.wait_for(process.wait(), 10)
+
+
+@asynccontextmanager
+async def throttled(process: psutil.Process, share: float) -> AsyncGenerator[None]:
+    """Lets a process run for a share of the time only, as another one that takes turns on its core would.
+
+    A busy process beside it would take a share that depends on what else the machine does; this one is known.
+    """
+
+    async def take_turns() -> None:
+        try:
+            while True:
+                process.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(TURN_S * (1.0 - share))
+                process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(TURN_S * share)
+        finally:
+            if _alive(process):
+                process.send_signal(signal.SIGCONT)
+
+    turns = asyncio.create_task(take_turns())
+    try:
+        yield
+    finally:
+        turns.cancel()
+        await asyncio.gather(turns, return_exceptions=True)
 
 
 def _children(pid: int) -> list[psutil.Process]:

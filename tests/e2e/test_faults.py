@@ -8,7 +8,6 @@ picture. The number of moments a kind is ``POLYRHYTHM_FAULT_MOMENTS`` (one in an
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import random
@@ -18,11 +17,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pytest
 import pytest_asyncio
 import torch
-from PIL import Image
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
@@ -32,15 +29,13 @@ from polyrhythm_agent.model_folder import find_model
 from polyrhythm_agent.ports import Denoiser
 from polyrhythm_client import Client, Picture
 from tests.e2e.processes import HurtableFleet
-from tests.simulator import PlanSimulator
+from tests.e2e.simulated import right_pixels
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.asyncio(loop_scope="module")]
 
 MOMENTS = int(os.environ.get("POLYRHYTHM_FAULT_MOMENTS", "1"))
 SEED = int(os.environ.get("POLYRHYTHM_FAULT_SEED", "20"))
 STEPS = 24
-PIXEL_LEVELS = 1
-"""An fp32 picture of another arithmetic order may round a pixel the other way."""
 PATIENCE = 1.0 if MOMENTS > 1 else 10.0
 """The bound is a claim about a quiet machine; an ordinary test run, on a shared one, looks for hangs."""
 GRACE_S = 2.0
@@ -92,17 +87,6 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Hurt
             await client.picture(request(Quality.EXACT))  # measures the size once
         yield hurt
     assert hurt.survivors() == []
-
-
-def right_pixels(denoiser: Denoiser, picture: Picture, quality: Quality) -> bool:
-    """Whether a picture is what its own plans say, by the simulator."""
-    image = spec(quality)
-    with torch.inference_mode():
-        run = denoiser.start(image, denoiser.encode(image))
-        states = PlanSimulator(run).follow(picture.report.plans)
-        expected_HWC = denoiser.decode(states[STEPS].x_BCHW).permute(1, 2, 0).numpy().astype(int)
-    made_HWC = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
-    return bool(np.abs(made_HWC - expected_HWC).max() <= PIXEL_LEVELS)
 
 
 @dataclass(slots=True)
@@ -175,9 +159,9 @@ async def hurt_once(fleet: HurtableFleet, denoiser: Denoiser, kind: str, chance:
         watched = await asyncio.wait_for(job, 60)
         # The next job, while the hurt agent is still away.
         following = await client.picture(request(Quality.EXACT))
-    assert await asyncio.to_thread(right_pixels, denoiser, following, Quality.EXACT)
+    assert await asyncio.to_thread(right_pixels, denoiser, following, spec(Quality.EXACT))
     if watched.picture is not None:
-        assert await asyncio.to_thread(right_pixels, denoiser, watched.picture, quality)
+        assert await asyncio.to_thread(right_pixels, denoiser, watched.picture, spec(quality))
     if kind == "daemon-stop":
         fleet.daemon(agent).send_signal(signal.SIGCONT)
     elif kind == "daemon-kill":
@@ -236,5 +220,5 @@ async def test_a_client_that_leaves_stops_the_work(fleet: HurtableFleet, denoise
             step_s = max(p.forward_s(explanation.chosen.plan.row_count) for p in explanation.profiles)
             beyond_s = time.monotonic() - left_at_s - explanation.chosen.prediction.total_s
         assert beyond_s <= PATIENCE * (GRACE_S + GRACE_STEPS * step_s)
-        assert await asyncio.to_thread(right_pixels, denoiser, following, Quality.EXACT)
+        assert await asyncio.to_thread(right_pixels, denoiser, following, spec(Quality.EXACT))
         assert fleet.orphans() == []

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 from polyrhythm.errors import CancelledError, PolyrhythmError
@@ -14,7 +14,7 @@ from polyrhythm.explanation import Candidate, Explanation, Prediction
 from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import EpochId
 from polyrhythm.image import ImageRequest, ImageSpec, Quality
-from polyrhythm.messages import Heartbeat, StartEpoch
+from polyrhythm.messages import ExtendPlan, Heartbeat, StartEpoch
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.profile import Link, Profile
 from polyrhythm.reports import JobReport
@@ -25,14 +25,28 @@ from tests.fleet_world import World
 
 TRACES = Path(__file__).parent / "coordinator_traces"
 HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=16)
+LONG = replace(HIGH, steps=24)
 
 
 def even_plan(task: PlanTask) -> Explanation:
     """A plan that does not change when the planner does: equal rows, two synchronous beats, then displaced ones."""
+    share, rest = divmod(task.request.row_count, len(task.request.agents))
+    return plan_of(task, [share + (index < rest) for index in range(len(task.request.agents))])
+
+
+def leaning_plan(task: PlanTask) -> Explanation:
+    """Equal rows at first, and all but two on the last agent once the picture runs."""
+    agents, rows = len(task.request.agents), task.request.row_count
+    if task.request.begin_step == 0 or agents == 1:
+        return even_plan(task)
+    return plan_of(task, [*([2 // (agents - 1)] * (agents - 1)), rows - 2 // (agents - 1) * (agents - 1)])
+
+
+def plan_of(task: PlanTask, counts: list[int]) -> Explanation:
+    """A plan with these rows throughout."""
     request = task.request
     agents, begin, steps = request.agents, request.begin_step, request.image.steps
-    share, rest = divmod(request.row_count, len(agents))
-    rows = ranges_from_counts([share + (index < rest) for index in range(len(agents))])
+    rows = ranges_from_counts(counts)
     assignments = tuple(Assignment(agent=agent, rows=held) for agent, held in zip(agents, rows, strict=True))
     cuts = ((begin, begin + 4, Exchange.SYNCHRONOUS), (begin + 4, steps, Exchange.DISPLACED))
     segments = tuple(
@@ -100,9 +114,45 @@ def cancelled_while_the_next_one_waits() -> World:
     return world
 
 
+def a_member_slows_down() -> World:
+    """A newer plan for the same gang takes over at a boundary ahead."""
+    world = World("a", "b", planner=leaning_plan)
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 4
+    world.daemons["a"].worker.slowdown = 3.0
+    job = world.submit(LONG)
+    world.settle()
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = None
+    world.run(job)
+    return world
+
+
+def the_decoder_is_drained() -> World:
+    """The epoch ends at a boundary, and the others go on as a new gang."""
+    world = World("a", "b", planner=even_plan)
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 4
+    job = world.submit(LONG)
+    world.settle()
+    world.drain("b")
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = None
+    world.run(job)
+    world.drain("b", undo=True)
+    return world
+
+
 SCRIPTS: dict[str, Callable[[], World]] = {
     script.__name__: script
-    for script in (one_picture, a_worker_dies, a_daemon_falls_silent, cancelled_while_the_next_one_waits)
+    for script in (
+        one_picture,
+        a_worker_dies,
+        a_daemon_falls_silent,
+        cancelled_while_the_next_one_waits,
+        a_member_slows_down,
+        the_decoder_is_drained,
+    )
 }
 
 
@@ -132,6 +182,9 @@ def _effect(effect: Effect) -> str:
         case SendCommand(agent=agent, command=StartEpoch() as start):
             held = f"root {start.root}, {len(start.segments)} segments, complete={start.complete}"
             return f"-> {agent}: StartEpoch({start.epoch} of {start.gang} from {start.begin_step}, {held})"
+        case SendCommand(agent=agent, command=ExtendPlan() as more):
+            held = f"{', '.join(map(_brief, more.segments))}, complete={more.complete}"
+            return f"-> {agent}: ExtendPlan({more.epoch} by v{more.plan_version}: {held})"
         case SendCommand(agent=agent, command=command):
             return f"-> {agent}: {_brief(command)}"
         case Tell(job=job, event=event):

@@ -28,6 +28,7 @@ from polyrhythm.errors import (
     NotFoundError,
     PolyrhythmError,
     UnreachableError,
+    WireError,
 )
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
@@ -41,8 +42,9 @@ from polyrhythm.job_events import (
     Progressed,
     Queued,
     Replanned,
+    ReplanReason,
 )
-from polyrhythm.messages import CancelEpoch, ForgetJob
+from polyrhythm.messages import CancelEpoch, ExtendPlan, ForgetJob
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.server import IMAGE_SERVICE, Coordinator, coordinator, serve
@@ -227,6 +229,42 @@ async def test_agents_are_listed(site: Site) -> None:
     while (found := await listed())[0][1] is not AgentState.READY:
         pass
     assert found == [("a", AgentState.READY), ("b", AgentState.LOADING)]
+
+
+async def test_an_agent_is_drained_in_mid_image_and_put_back(site: Site) -> None:
+    await site.fleet.add("a")
+    await site.fleet.add("b")
+    stub = fleet_pb2_grpc.FleetServiceStub(site.channel)
+
+    async def drain(agent: str, *, undo: bool = False) -> AgentState:
+        response = await stub.DrainAgent(fleet_pb2.DrainAgentRequest(agent=agent, undo=undo))
+        return agent_view_from_proto(response.agent).state
+
+    site.fleet.pause_at(8)
+    call = site.generate()
+    events = await read_until(call, is_at(8))
+    plan = next(event for event in events if isinstance(event, Planned)).explanation.chosen.plan
+    (leaving,) = set(plan.agents) - {plan.decoder}
+    assert await drain(leaving) is AgentState.DRAINING
+    await site.fleet.agents[leaving].has_seen(ExtendPlan)
+    site.fleet.pause_at(None)
+    events = await events_of(call)
+    (replanned,) = [event for event in events if isinstance(event, Replanned)]
+    assert replanned.reason is ReplanReason.AGENT_DRAINED
+    assert not any(segment.of(leaving).rows.count for segment in replanned.plan.segments)
+    assert isinstance(events[-1], ImageCompleted)
+    assert await drain(leaving) is AgentState.DRAINED
+    assert await drain(leaving, undo=True) is AgentState.READY
+
+
+@pytest.mark.parametrize(("agent", "error"), [("nobody", NotFoundError), ("", WireError)])
+async def test_an_agent_that_does_not_exist_cannot_be_drained(
+    site: Site, agent: str, error: type[PolyrhythmError]
+) -> None:
+    stub = fleet_pb2_grpc.FleetServiceStub(site.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.DrainAgent(fleet_pb2.DrainAgentRequest(agent=agent))
+    assert error_of(caught.value).code is error.code
 
 
 async def test_live_is_not_ready(site: Site) -> None:

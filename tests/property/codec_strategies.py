@@ -301,6 +301,8 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         plan_version=int32s,
         segments=tuples(segments(), 2),
         complete=st.booleans(),
+        step_timeout_s=seconds,
+        uninterruptible_s=seconds,
     ),
     st.builds(messages.CancelEpoch, epoch=epochs),
     st.builds(messages.AbortEpoch, epoch=epochs, reason=texts),

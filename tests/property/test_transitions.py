@@ -19,6 +19,7 @@ from tests.fleet_world import World
 
 AGENTS = ("a", "b", "c")
 PAUSES = ("pause", "go_on")
+CHANGES = ("slow_down", "speed_up", "drain", "undrain")
 FAULTS = (
     "kill_worker",
     "kill_worker_unnoticed",
@@ -30,12 +31,14 @@ FAULTS = (
     "short",
 )
 REPAIRS = ("connect", "load", "continue_daemon")
-CLIENTS = ("submit", "submit_two", "explain", "cancel")
+CLIENTS = ("submit", "submit_two", "submit_long", "explain", "cancel")
 PROGRESS = ("down", "up", "work", "plan", "tick", "settle")
 ACTIONS = st.tuples(
-    st.sampled_from(PROGRESS * 5 + PAUSES * 2 + REPAIRS * 2 + CLIENTS * 2 + FAULTS),
+    st.sampled_from(PROGRESS * 5 + PAUSES * 2 + REPAIRS * 2 + CLIENTS * 2 + CHANGES * 2 + FAULTS),
     st.integers(min_value=0, max_value=11),
 )
+LONG = ImageRequest(prompt="long", seed=1, quality=Quality.BALANCED, steps=60)
+"""Beats enough for plans that take over in mid-image."""
 FAIR_S = 600.0
 """Longer than every patience of the core in a row."""
 
@@ -52,6 +55,7 @@ def test_every_job_ends_exactly_once(actions: list[tuple[str, int]]) -> None:
     world.run_until(lambda: not world.state.epochs, limit_s=FAIR_S)
     for job in submitted:
         check_story(world, job)
+        check_reports(world, job)
     check_order(world, submitted)
     last = world.submit()
     world.run(last)
@@ -91,10 +95,18 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
             daemon.silent = False
         case "pause":
             for other in world.daemons.values():
-                other.worker.pause_at = number
+                other.worker.pause_at = 3 * number
         case "go_on":
             for other in world.daemons.values():
                 other.worker.pause_at = None
+        case "slow_down":
+            daemon.worker.slowdown = 1.5 + number
+        case "speed_up":
+            daemon.worker.slowdown = 1.0 / (1 + number)
+        case "drain":
+            world.drain(agent)
+        case "undrain":
+            world.drain(agent, undo=True)
         case "hang_worker":
             daemon.worker.hung = True
         case "mute":
@@ -107,6 +119,8 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
             submitted.append(world.submit())
         case "submit_two":
             submitted.append(world.submit(ImageRequest(prompt="two", seed=1, count=2, quality=Quality.HIGH, steps=6)))
+        case "submit_long":
+            submitted.append(world.submit(LONG))
         case "explain":
             submitted.append(world.submit(explain_only=True))
         case "cancel" if submitted:
@@ -116,8 +130,9 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
 
 
 def repair(world: World) -> None:
-    """No more faults: whoever is gone comes back, with a worker that works."""
+    """No more faults: whoever is gone comes back, with a worker that works, and is in service."""
     for agent in AGENTS:
+        world.drain(agent, undo=True)
         world.daemons[agent].silent = False
         world.kill_daemon(agent)
         world.connect(agent)
@@ -140,6 +155,23 @@ def check_story(world: World, job: JobId) -> None:
     for index in pictures:
         chunks = [event for event in told if isinstance(event, ImageChunk) and event.image_index == index]
         assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+def check_reports(world: World, job: JobId) -> None:
+    """Each report names the plans that were really followed, with the boundaries at which one gave way to the next."""
+    for event in world.told[job]:
+        if isinstance(event, ImageCompleted):
+            plans = event.report.plans
+            ends = [*(plan.begin_step for plan in plans[1:]), plans[-1].steps]
+            told = [
+                beat
+                for plan, end_step in zip(plans, ends, strict=True)
+                for beat in plan.beats()
+                if beat.begin_step < end_step
+            ]
+            followed = world.fabric.followed[job, event.report.seed]
+            assert [(b.begin_step, b.end_step) for b in told] == [(b.begin_step, b.end_step) for b in followed]
+            assert [b.segment.assignments for b in told] == [b.segment.assignments for b in followed]
 
 
 def check_order(world: World, submitted: list[JobId]) -> None:

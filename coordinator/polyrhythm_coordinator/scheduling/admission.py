@@ -113,7 +113,7 @@ def choose_model(state: State, name: str) -> ModelFacts:
         NotFoundError: no agent holds it.
         InvalidArgumentError: none is named, and the fleet holds several.
     """
-    held = [facts for agent in state.agents.values() for facts in agent.models]
+    held = [facts for agent in state.open_agents for facts in agent.models]
     names = sorted({facts.model for facts in held})
     if not name:
         if len(names) > 1:
@@ -145,23 +145,28 @@ def _review(turn: Turn, applicant: Applicant) -> None:
 
 def _model_or_wait(turn: Turn, applicant: Applicant) -> ModelFacts | None:
     """The model, or None while agents that may hold it are still loading."""
-    agents = turn.state.agents.values()
+    agents = turn.state.open_agents
     patient = turn.now_s < applicant.submitted_s + turn.limits.loading_grace_s
     loading = any(not agent.worker_ready for agent in agents)
     if not any(agent.worker_ready for agent in agents):
         if loading and patient:
             return None
-        raise NoAgentsError(
-            f"none of {len(turn.state.agents)} connected agents is ready"
-            if turn.state.agents
-            else "no agent is connected; start one with polyrhythm-agent"
-        )
+        raise NoAgentsError(_why_nobody(turn.state))
     try:
         return choose_model(turn.state, applicant.request.model)
     except NotFoundError:
         if loading and patient:
             return None
         raise
+
+
+def _why_nobody(state: State) -> str:
+    if not state.agents:
+        return "no agent is connected; start one with polyrhythm-agent"
+    if not state.open_agents:
+        names = ", ".join(sorted(state.agents))
+        return f"all connected agents are drained: {names}; `polyrhythm drain --undo` puts one back"
+    return f"none of {len(state.open_agents)} connected agents is ready"
 
 
 def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> None:
@@ -176,7 +181,7 @@ def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: i
 
 def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
     """Asks the first able agent, an idle one where there is one."""
-    able = [agent for agent in turn.state.agents.values() if agent.holds(facts) and agent.agent not in applicant.silent]
+    able = [agent for agent in turn.state.open_agents if agent.holds(facts) and agent.agent not in applicant.silent]
     if not able:
         raise NoAgentsError(f"no agent could count the prompt's tokens; asked: {', '.join(applicant.silent)}")
     chosen = min(able, key=lambda agent: (agent.epoch is not None or agent.measuring is not None, agent.agent))

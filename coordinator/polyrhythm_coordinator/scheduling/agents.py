@@ -96,6 +96,16 @@ def lose(turn: Turn, name: AgentId, session: SessionId, reason: str) -> None:
     _lose_worker(turn, name, reason)
 
 
+def drain(turn: Turn, name: AgentId, *, undo: bool) -> None:
+    """Takes an agent out of service until it is put back, however often it reconnects; ``advance`` does the rest."""
+    drained = turn.state.drained
+    turn.state = replace(turn.state, drained=drained - {name} if undo else drained | {name})
+    for epoch in turn.state.epochs.values():
+        # Once it is put back it is somebody new: plans were searched without it.
+        weighed = epoch.revision.weighed - {name}
+        turn.put_epoch(replace(epoch, revision=replace(epoch.revision, weighed=weighed)))
+
+
 def check_heartbeats(turn: Turn) -> None:
     """Loses every agent that has said nothing for too long."""
     for agent in tuple(turn.state.agents.values()):

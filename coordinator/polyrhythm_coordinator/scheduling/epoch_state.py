@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
+from polyrhythm.job_events import ReplanReason
 from polyrhythm.messages import EpochEnded
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.forecast import Forecast
+from polyrhythm_coordinator.scheduling.revision import Revision
 
 
 class EpochStage(StrEnum):
@@ -19,6 +21,8 @@ class EpochStage(StrEnum):
     """Members form the gang and share the condition."""
     RUNNING = "running"
     """Members denoise and decode."""
+    HANDING_OVER = "handing_over"
+    """Members were asked to stop at a boundary, from which another gang goes on."""
     CANCELLING = "cancelling"
     """Members were asked to stop at a boundary."""
     ABORTING = "aborting"
@@ -57,14 +61,19 @@ class Epoch:
         epoch: its name.
         gang: process group in use.
         job: whose picture.
-        plan: what is followed.
+        plan: what is followed, as far as is known.
         forecast: what the plan should cost, moment by moment.
+        begin_step: where the first of its plans began.
+        versions: every plan that members followed or follow, by version: their reports may be of an earlier one.
+        revision: about another plan for the rest.
+        reported_s: when the newest boundary was reported, or the members had joined.
         segments_sent: how many of the plan's segments the members hold.
         members: in rank order.
         stage: what is being done with it.
         needs_bytes: memory that each member is predicted to hold at most, weights included.
         deadline_s: when the stage has taken too long; moves on with every sign of progress while it forms and runs.
         cause: why it is being aborted.
+        handover: why it is being handed over, once it is.
         parts: of the PNG file, as far as they have come.
         picture_made: whether the whole file has come.
     """
@@ -74,12 +83,17 @@ class Epoch:
     job: JobId
     plan: Plan
     forecast: Forecast
+    begin_step: int
+    versions: Mapping[int, Plan]
+    revision: Revision
+    reported_s: float
     segments_sent: int
     members: Mapping[AgentId, MemberRun]
     stage: EpochStage
     deadline_s: float
     needs_bytes: Mapping[AgentId, int] = field(default_factory=dict[AgentId, int])
     cause: str = ""
+    handover: ReplanReason | None = None
     parts: tuple[bytes, ...] = ()
     picture_made: bool = False
 
@@ -87,3 +101,8 @@ class Epoch:
     def step(self) -> int:
         """Fine steps behind all members."""
         return min(run.step for run in self.members.values())
+
+    @property
+    def boundary(self) -> int:
+        """Newest boundary that a member has reported."""
+        return max(run.boundary for run in self.members.values())

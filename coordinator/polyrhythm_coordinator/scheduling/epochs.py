@@ -17,6 +17,7 @@ from polyrhythm_coordinator.scheduling.forecast import Forecast, forecast
 from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Planning, Running, Usage
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
+from polyrhythm_coordinator.scheduling.revision import Revision
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 BEATS_AHEAD = 2
@@ -33,13 +34,22 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
     job = turn.state.jobs[name]
     assert isinstance(job.phase, Planning), f"{name} is {job.phase}"
     plan, prediction = explanation.chosen.plan, explanation.chosen.prediction
-    course = forecast(plan, prediction, {profile.agent: profile for profile in job.phase.task.request.profiles})
+    assumed = {profile.agent: profile for profile in explanation.profiles}
+    course = forecast(plan, prediction, assumed)
     epoch = Epoch(
         epoch=turn.new_epoch_name(),
         gang=_gang(turn, plan.agents),
         job=name,
         plan=plan,
         forecast=course,
+        begin_step=plan.begin_step,
+        versions={plan.version: plan},
+        revision=Revision(
+            assumed={agent: assumed[agent] for agent in plan.agents},
+            weighed=frozenset(assumed),
+            lead_s=turn.limits.replan_lead_s,
+        ),
+        reported_s=turn.now_s,
         segments_sent=segments_due(plan, plan.begin_step, beats_ahead(turn.limits, course, plan.begin_step)),
         members={agent: MemberRun(step=plan.begin_step, boundary=plan.begin_step) for agent in plan.agents},
         stage=EpochStage.FORMING,
@@ -64,6 +74,26 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
     for agent in plan.agents:
         turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
     tell_progress(turn, epoch)
+
+
+def takeover_step(limits: Limits, epoch: Epoch, now_s: float, lead_s: float) -> int | None:
+    """The first boundary at which a plan may take over that is sent within a time; None if it is too late for one.
+
+    Members may be further than they have reported: by a heartbeat's interval, by what has passed since, and by the
+    time that the plan takes to be made and to reach the last of them. They agree on it one boundary before it takes
+    over, and it must not be the last boundary, after which there is nothing left to plan.
+
+    Args:
+        limits: patience.
+        epoch: that is running.
+        now_s: the present.
+        lead_s: from now until the last member holds the plan.
+    """
+    boundary, course = epoch.boundary, epoch.forecast
+    unseen_s = limits.heartbeat_interval_s + now_s - epoch.reported_s + lead_s
+    later = [step for step, _ in course.course if step > boundary]
+    index = BEATS_AHEAD + course.beats_within(boundary, unseen_s) - 1
+    return later[index] if index < len(later) - 1 else None
 
 
 def segments_due(plan: Plan, boundary: int, beats_ahead: int) -> int:
@@ -156,6 +186,7 @@ def _with_plan(turn: Turn, job: Job, plan: Plan, predicted_denoise_s: float) -> 
     return replace(
         picture,
         plans=(*picture.plans, (plan, plan.begin_step)),
+        last_version=plan.version,
         usage={**usage, **picture.usage},
         versions={**picture.versions, **{agent.agent: (*agent.software, fingerprint) for agent in members}},
         predicted_denoise_s=picture.predicted_denoise_s if picture.plans else predicted_denoise_s,

@@ -76,6 +76,19 @@ class JobCancelled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDrained:
+    """Somebody takes an agent out of service, or puts it back.
+
+    Attributes:
+        agent: which; connected, or drained earlier.
+        undo: it takes work again.
+    """
+
+    agent: AgentId
+    undo: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanComputed:
     """Answer to ``ComputePlan`` of the same number."""
 
@@ -107,6 +120,7 @@ Event: TypeAlias = (
     AgentConnected
     | AgentEventReceived
     | AgentDisconnected
+    | AgentDrained
     | JobSubmitted
     | JobCancelled
     | PlanComputed

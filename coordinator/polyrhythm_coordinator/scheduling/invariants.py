@@ -57,7 +57,7 @@ def _of_agents(state: State) -> Iterator[str]:
             yield f"{name} runs {agent.epoch}, which is not its own"
         if not agent.worker_ready and (agent.models or agent.measuring is not None or agent.epoch is not None):
             yield f"{name} is loading and yet does something"
-    if state.ready != any(agent.worker_ready for agent in state.agents.values()):
+    if state.ready != any(agent.worker_ready for agent in state.open_agents):
         yield f"readiness was told wrongly: {state.ready}"
 
 

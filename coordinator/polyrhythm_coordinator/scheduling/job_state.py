@@ -109,6 +109,7 @@ class Picture:
         begin_step: where the next epoch begins.
         replan: why the next plan is not the first one; None for the first.
         plans: followed ones, each with the step up to which it was followed.
+        last_version: highest version given to a plan, whether it was followed or not.
         lost: agents that were lost on this picture, with the reason. They take no further part in it, so that a picture
             that kills workers ends.
         short_of_memory: agents whose memory ran out on this picture.
@@ -130,6 +131,7 @@ class Picture:
     begin_step: int = 0
     replan: ReplanReason | None = None
     plans: tuple[tuple[Plan, int], ...] = ()
+    last_version: int = 0
     lost: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
     short_of_memory: frozenset[AgentId] = frozenset()
     reached: Mapping[AgentId, frozenset[int]] = field(default_factory=dict[AgentId, frozenset[int]])

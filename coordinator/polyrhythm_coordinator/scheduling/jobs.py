@@ -9,18 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.explanation import Explanation
+from polyrhythm.ids import AgentId
 from polyrhythm.job_events import Planned, Queued
 from polyrhythm.messages import ForgetJob
+from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.admission import refuse, review_all
+from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.effects import EndJob, ReadinessChanged
 from polyrhythm_coordinator.scheduling.epochs import start
 from polyrhythm_coordinator.scheduling.events import JobCancelled, PlanComputed, PlanFailed
 from polyrhythm_coordinator.scheduling.job_state import Job, Planning, Preparing, Running, Waiting
-from polyrhythm_coordinator.scheduling.pool import Go, decide
-from polyrhythm_coordinator.scheduling.preparing import prepare
+from polyrhythm_coordinator.scheduling.pool import Go, decide, key_of
+from polyrhythm_coordinator.scheduling.preparing import plan_request, prepare, profile_of
 from polyrhythm_coordinator.scheduling.recovery import cancel_epoch
+from polyrhythm_coordinator.scheduling.replanning import consider, take_answer
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.turn import Turn, without
+from polyrhythm_coordinator.scheduling.widening import widened_plan
 
 
 def cancel(turn: Turn, event: JobCancelled) -> None:
@@ -40,15 +45,17 @@ def take_plan(turn: Turn, event: PlanComputed) -> None:
     """Starts what was planned, unless the fleet has changed under it."""
     job = _planning(turn.state, event)
     if job is None:
+        take_answer(turn, event)
         return
     if job.explain_only:
         turn.tell(job.job, Planned(image_index=job.picture.index, explanation=event.explanation))
         turn.end_job(job.job, EndJob(job=job.job))
         return
-    plan, picture = event.explanation.chosen.plan, job.picture
+    explanation = _led(turn.state, job, event.explanation)
+    plan, picture = explanation.chosen.plan, job.picture
     led = not plan.begin_step or any(agent in picture.holders for agent in plan.agents)
-    if led and all(_can_start(turn.state, job, event.explanation, index) for index in range(len(plan.agents))):
-        start(turn, job.job, event.explanation)
+    if led and all(_can_start(turn.state, job, explanation, index) for index in range(len(plan.agents))):
+        start(turn, job.job, explanation)
         return
     # Somebody must hold the state from which the picture goes on; if the best plan needs none of them, they work alone.
     turn.put_job(replace(job, phase=Preparing(since_s=turn.now_s, holders_only=not led)))
@@ -59,6 +66,8 @@ def take_plan_failure(turn: Turn, event: PlanFailed) -> None:
     job = _planning(turn.state, event)
     if job is not None:
         turn.fail_job(job.job, event.error)
+    else:
+        take_answer(turn, event)
 
 
 def advance(turn: Turn) -> None:
@@ -74,6 +83,8 @@ def advance(turn: Turn) -> None:
             if isinstance(job.phase, Preparing):
                 _restart_without_holders(turn, job, job.phase)
                 prepare(turn, job.job)
+        for epoch in tuple(turn.state.epochs):
+            consider(turn, epoch)
     _forget_ended(turn)
     _tell_readiness(turn)
 
@@ -86,6 +97,25 @@ def _planning(state: State, event: PlanComputed | PlanFailed) -> Job | None:
     return job
 
 
+def _led(state: State, job: Job, explanation: Explanation) -> Explanation:
+    """A plan with somebody who holds the state to go on from: if it needs none of them, one joins without rows."""
+    plan, phase, picture = explanation.chosen.plan, job.phase, job.picture
+    assert isinstance(phase, Planning), f"{job.job} is {phase}"
+    if not plan.begin_step or any(agent in picture.holders for agent in plan.agents):
+        return explanation
+    holders = [name for name in picture.holders if name in state.agents and name not in picture.lost]
+    measured = [name for name in holders if key_of(state.agents[name], job) in state.profiles]
+    if not measured:
+        return explanation
+    root = min(measured, key=lambda name: (name in state.drained, name))
+    profiles = (*phase.task.request.profiles, profile_of(state, job, root))
+    known = {profile.agent: profile for profile in profiles}
+    request = plan_request(state, job, tuple(known[name] for name in sorted(known)), plan.begin_step)
+    wide = widened_plan(plan, tuple(sorted((*plan.agents, root))), plan.decoder)
+    chosen = replace(explanation.chosen, plan=wide, prediction=predict(wide, request))
+    return replace(explanation, chosen=chosen, profiles=request.profiles)
+
+
 def _can_start(state: State, job: Job, explanation: Explanation, index: int) -> bool:
     name = explanation.chosen.plan.agents[index]
     agent = state.agents.get(name)
@@ -96,7 +126,12 @@ def _can_start(state: State, job: Job, explanation: Explanation, index: int) -> 
         and agent.measuring is None
         and agent.holds(job.facts)
         and name not in job.picture.lost
+        and (name not in state.drained or _is_idle(explanation.chosen.plan, name))
     )
+
+
+def _is_idle(plan: Plan, name: AgentId) -> bool:
+    return not any(segment.of(name).rows.count for segment in plan.segments)
 
 
 def _start_next(turn: Turn) -> None:
@@ -152,7 +187,7 @@ def _forget_ended(turn: Turn) -> None:
 
 
 def _tell_readiness(turn: Turn) -> None:
-    ready = any(agent.worker_ready for agent in turn.state.agents.values())
+    ready = any(agent.worker_ready for agent in turn.state.open_agents)
     if ready != turn.state.ready:
         turn.state = replace(turn.state, ready=ready)
         turn.emit(ReadinessChanged(ready=ready))

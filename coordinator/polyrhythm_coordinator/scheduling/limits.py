@@ -26,6 +26,11 @@ class Limits:
             picture is still being decoded.
         slack: how many times its prediction anything may take. Devices that are shared with other programs slow down
             by a small factor; a hang is for ever.
+        replan_lead_s: from a decision to re-plan until all members hold the plan, at first; that reports may be a
+            heartbeat's interval older than they look comes on top.
+        switch_s: what a newer plan costs a running epoch beside its own prediction.
+        forming_s: what it costs to end an epoch at a boundary and to form another gang.
+        join_left_s: a newcomer is asked to measure only if so much of the picture is left; measuring takes seconds.
         failures_max: epochs that may fail in a row at one boundary while no agent is lost.
         progress_interval_s: between two reports of progress to a client.
     """
@@ -43,5 +48,9 @@ class Limits:
     abort_slack: float = 2.0
     cancel_timeout_s: float = 1.0
     slack: float = 4.0
+    replan_lead_s: float = 0.1
+    switch_s: float = 0.02
+    forming_s: float = 0.5
+    join_left_s: float = 4.0
     failures_max: int = 3
     progress_interval_s: float = 0.2

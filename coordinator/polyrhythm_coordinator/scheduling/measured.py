@@ -41,7 +41,7 @@ class MeasuredProfile:
     Attributes:
         measured: as the agent measured it.
         beats: how many of them there were.
-        average: moving average of measured over predicted busy time.
+        average: moving average of measured over predicted time.
         scale: that average as plans see it.
     """
 
@@ -50,21 +50,26 @@ class MeasuredProfile:
     average: float = 1.0
     scale: float = 1.0
 
-    def refined(self, rows: int, active_steps: int, busy_s: float) -> MeasuredProfile:
+    def refined(self, rows: int, active_steps: int, own_s: float) -> MeasuredProfile:
         """Takes one beat into account.
 
         Args:
             rows: row units that the agent held.
             active_steps: forwards that it ran.
-            busy_s: seconds that it computed.
+            own_s: seconds that it took for them: wall seconds less those that it waited for others. The profile was
+                measured in wall seconds too; CPU time would not show what else runs on the device.
         """
         predicted_s = active_steps * self.measured.forward_s(rows)
-        if predicted_s <= 0 or not RATIO_MIN <= busy_s / predicted_s <= RATIO_MAX:
+        if predicted_s <= 0 or not RATIO_MIN <= own_s / predicted_s <= RATIO_MAX:
             return self
         weight = max(SMOOTHING, 1 / (PROFILE_BEATS + self.beats + 1))
-        average = (1 - weight) * self.average + weight * busy_s / predicted_s
+        average = (1 - weight) * self.average + weight * own_s / predicted_s
         scale = average if abs(average / self.scale - 1) > HYSTERESIS else self.scale
         return replace(self, beats=self.beats + 1, average=average, scale=scale)
+
+    def moved_to(self, scale: float) -> MeasuredProfile:
+        """The same for a device that has changed its speed in a moment: later beats go on from there."""
+        return replace(self, average=scale, scale=scale)
 
     def for_agent(self, agent: AgentId) -> Profile:
         """The profile as plans see it, under the agent's present name."""

@@ -12,12 +12,13 @@ from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import ImageChunk, Previewed
 from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PreviewMade, StepDone
-from polyrhythm.plan import Plan
+from polyrhythm.plan import Beat
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due, step_timeout_s, tell_progress
 from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Usage
 from polyrhythm_coordinator.scheduling.pool import key_of
+from polyrhythm_coordinator.scheduling.takeover import follow, watched
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 Report: TypeAlias = EpochJoined | StepDone | BeatDone | PreviewMade | ImageMade
@@ -62,25 +63,28 @@ def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> 
     all_joined = all(run.joined for run in epoch.members.values())
     job = turn.state.jobs.get(epoch.job)
     if job is not None:
-        picture = _with_reached(job.picture, agent, epoch.plan.begin_step)
+        picture = _with_reached(job.picture, agent, epoch.begin_step)
         picture = replace(picture, encode_s=max(picture.encode_s, event.encode_s))
         if all_joined and picture.first_step_s is None:
             picture = replace(picture, first_step_s=turn.now_s)
         turn.put_job(replace(job, picture=picture))
-    return replace(epoch, stage=EpochStage.RUNNING) if all_joined and epoch.stage is EpochStage.FORMING else epoch
+    if all_joined and epoch.stage is EpochStage.FORMING:
+        return replace(epoch, stage=EpochStage.RUNNING, reported_s=turn.now_s)
+    return epoch
 
 
 def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
     run = epoch.members[agent]
-    if not epoch.plan.begin_step < step <= epoch.plan.steps:
-        raise WireError(f"step_done.step: {step} is not in ({epoch.plan.begin_step}, {epoch.plan.steps}]")
+    if not epoch.begin_step < step <= epoch.plan.steps:
+        raise WireError(f"step_done.step: {step} is not in ({epoch.begin_step}, {epoch.plan.steps}]")
     return _with_run(epoch, agent, replace(run, step=max(run.step, step)))
 
 
 def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
-    epoch = _take_step(epoch, agent, report.boundary_step)
-    if not epoch.forecast.is_boundary(report.boundary_step):
-        raise WireError(f"beat_done.boundary_step: {report.boundary_step} is no boundary of the plan")
+    epoch = follow(turn, _take_step(epoch, agent, report.boundary_step), report)
+    beat = _beat_of(epoch, report)
+    if report.boundary_step > epoch.boundary:
+        epoch = replace(epoch, reported_s=turn.now_s)
     epoch = _with_run(epoch, agent, replace(epoch.members[agent], boundary=report.boundary_step))
     job = turn.state.jobs.get(epoch.job)
     if job is not None:
@@ -89,8 +93,23 @@ def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> 
         if report.boundary_step == epoch.plan.steps:
             picture = replace(picture, last_step_s=turn.now_s)
         turn.put_job(replace(job, picture=picture))
-        _refine(turn, job, epoch.plan, agent, report)
-    return _extended(turn, epoch)
+        _refine(turn, job, beat, agent, report)
+    return _extended(turn, watched(epoch, beat, agent, report))
+
+
+def _beat_of(epoch: Epoch, report: BeatReport) -> Beat:
+    """The beat that a report is about.
+
+    Raises:
+        WireError: there is none.
+    """
+    plan = epoch.versions.get(report.plan_version)
+    if plan is None:
+        raise WireError(f"beat_done.plan_version: {report.plan_version} is not followed by {epoch.epoch}")
+    for beat in plan.beats():
+        if beat.end_step == report.boundary_step:
+            return beat
+    raise WireError(f"beat_done.boundary_step: {report.boundary_step} is no boundary of the plan")
 
 
 def _added(usage: Usage, report: BeatReport) -> Usage:
@@ -104,13 +123,13 @@ def _added(usage: Usage, report: BeatReport) -> Usage:
     )
 
 
-def _refine(turn: Turn, job: Job, plan: Plan, agent: AgentId, report: BeatReport) -> None:
+def _refine(turn: Turn, job: Job, beat: Beat, agent: AgentId, report: BeatReport) -> None:
     """Lets the agent's profile follow its measured speed."""
     key = key_of(turn.state.agents[agent], job)
     known = turn.state.profiles.get(key)
-    segment = next(s for s in plan.segments if s.begin_step < report.boundary_step <= s.end_step)
     if known is not None:
-        refined = known.refined(segment.of(agent).rows.count, report.active_steps, report.busy_s)
+        rows = beat.segment.of(agent).rows.count
+        refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s)
         turn.state = replace(turn.state, profiles={**turn.state.profiles, key: refined})
 
 
@@ -118,7 +137,7 @@ def _extended(turn: Turn, epoch: Epoch) -> Epoch:
     """Sends the segments that are due and have not been sent."""
     if epoch.segments_sent == len(epoch.plan.segments):
         return epoch
-    boundary = max(run.boundary for run in epoch.members.values())
+    boundary = epoch.boundary
     due = segments_due(epoch.plan, boundary, beats_ahead(turn.limits, epoch.forecast, boundary))
     if due <= epoch.segments_sent or epoch.stage is EpochStage.ABORTING:
         return epoch
@@ -127,6 +146,8 @@ def _extended(turn: Turn, epoch: Epoch) -> Epoch:
         plan_version=epoch.plan.version,
         segments=epoch.plan.segments[epoch.segments_sent : due],
         complete=due == len(epoch.plan.segments),
+        step_timeout_s=step_timeout_s(turn.limits, epoch.forecast, previews=True),
+        uninterruptible_s=epoch.forecast.uninterruptible_s,
     )
     for agent, run in epoch.members.items():
         if not run.gone:
@@ -163,8 +184,10 @@ def _next_deadline_s(turn: Turn, epoch: Epoch) -> float:
         case EpochStage.RUNNING if any(run.boundary == epoch.plan.steps for run in epoch.members.values()):
             return turn.now_s + limits.decode_timeout_s + limits.slack * course.decode_s
         case EpochStage.RUNNING:
-            return turn.now_s + 2 * step_timeout_s(limits, course, previews=True)
-        case EpochStage.FORMING | EpochStage.CANCELLING | EpochStage.ABORTING:
+            coming = epoch.revision.takeover
+            courses = (course,) if coming is None else (course, coming.forecast)
+            return turn.now_s + 2 * max(step_timeout_s(limits, each, previews=True) for each in courses)
+        case EpochStage.FORMING | EpochStage.HANDING_OVER | EpochStage.CANCELLING | EpochStage.ABORTING:
             return epoch.deadline_s
 
 

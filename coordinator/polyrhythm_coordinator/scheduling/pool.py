@@ -59,6 +59,7 @@ class Pool:
         measuring: busy with a measurement, for this job or another one.
         excluded: take no part, with the reason.
         loading: excluded for now because their worker is loading.
+        drained: excluded until somebody puts them back.
     """
 
     profiled: tuple[AgentId, ...]
@@ -66,6 +67,7 @@ class Pool:
     measuring: tuple[AgentId, ...]
     excluded: Mapping[AgentId, Exclusion]
     loading: tuple[AgentId, ...]
+    drained: tuple[AgentId, ...]
 
 
 def decide(state: State, job: Job, phase: Preparing, now_s: float) -> Decision:
@@ -91,7 +93,10 @@ def decide(state: State, job: Job, phase: Preparing, now_s: float) -> Decision:
         return Go(agents=profiled, exclusions=_in_order(exclusions), fixed_plan=fixed)
     if unmeasured:
         return Ask(agents=unmeasured)
-    if measuring or (pool.loading and may_load and not job.picture.lost):
+    loads = pool.loading and may_load and not job.picture.lost
+    # A job that was accepted outlasts the drain of the last agent.
+    drained = pool.drained and not job.explain_only
+    if measuring or loads or drained:
         return KeepWaiting()
     return GiveUp(error=_nobody(job, pool))
 
@@ -105,7 +110,7 @@ def pool_of(state: State, job: Job, phase: Preparing, now_s: float) -> Pool:
     excluded: dict[AgentId, Exclusion] = {}
     for name in sorted(state.agents):
         agent = state.agents[name]
-        exclusion = phase.excluded.get(name) or _exclusion(agent, job, phase)
+        exclusion = phase.excluded.get(name) or _exclusion(state, agent, job, phase)
         if exclusion is None and agent.measuring is None and key_of(agent, job) in state.profiles:
             profiled.append(name)
         elif exclusion is None and overdue:
@@ -120,7 +125,8 @@ def pool_of(state: State, job: Job, phase: Preparing, now_s: float) -> Pool:
         unmeasured=tuple(unmeasured),
         measuring=tuple(measuring),
         excluded=excluded,
-        loading=tuple(name for name in sorted(state.agents) if not state.agents[name].worker_ready),
+        loading=tuple(sorted(agent.agent for agent in state.open_agents if not agent.worker_ready)),
+        drained=tuple(name for name in sorted(state.agents) if name in state.drained and name not in job.picture.lost),
     )
 
 
@@ -140,8 +146,10 @@ def key_of(agent: Agent, job: Job) -> ProfileKey:
     return profile_key(agent.device, agent.software, job.facts, workload_of(job.picture.image))
 
 
-def _exclusion(agent: Agent, job: Job, phase: Preparing) -> Exclusion | None:
+def _exclusion(state: State, agent: Agent, job: Job, phase: Preparing) -> Exclusion | None:
     name = agent.agent
+    if name in state.drained:
+        return _not_ready(name, "it is drained; `polyrhythm drain --undo` puts it back")
     if (reason := job.picture.lost.get(name)) is not None:
         return _not_ready(name, f"lost earlier on this picture: {reason}")
     if not agent.worker_ready:

@@ -9,7 +9,7 @@ from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job_events import Profiling
 from polyrhythm.messages import MeasureProfile, ProfileMeasured
-from polyrhythm.profile import Link
+from polyrhythm.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.effects import ComputePlan, PlanTask
 from polyrhythm_coordinator.scheduling.job_state import Job, Planning, Preparing
 from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, profile_key, workload_of
@@ -73,24 +73,44 @@ def _ask(turn: Turn, job: Job, agents: tuple[AgentId, ...]) -> None:
 
 
 def _compute_plan(turn: Turn, job: Job, decision: Go) -> None:
-    picture = job.picture
-    request = PlanRequest(
-        image=picture.image,
-        facts=job.facts,
-        profiles=tuple(
-            turn.state.profiles[key_of(turn.state.agents[name], job)].for_agent(name) for name in decision.agents
-        ),
-        links=_links(turn.state, decision.agents),
-        usable_bytes={
-            name: turn.state.agents[name].usable_bytes_for(workload_of(picture.image)) for name in decision.agents
-        },
-        begin_step=picture.begin_step,
-        version=len(picture.plans) + 1,
-    )
+    profiles = tuple(profile_of(turn.state, job, name) for name in decision.agents)
+    request = plan_request(turn.state, job, profiles, job.picture.begin_step)
     task = PlanTask(request=request, exclusions=decision.exclusions, fixed_plan=decision.fixed_plan)
     number = turn.number()
     turn.put_job(replace(job, phase=Planning(number=number, task=task)))
     turn.emit(ComputePlan(job=job.job, number=number, task=task))
+
+
+def profile_of(state: State, job: Job, name: AgentId) -> Profile:
+    """What is known of an agent's speed.
+
+    Raises:
+        KeyError: nothing.
+    """
+    return state.profiles[key_of(state.agents[name], job)].for_agent(name)
+
+
+def plan_request(state: State, job: Job, profiles: tuple[Profile, ...], begin_step: int) -> PlanRequest:
+    """What a search is given.
+
+    Args:
+        state: links and memory are taken from it.
+        job: whose picture.
+        profiles: of the candidates, in rank order.
+        begin_step: where the plan is to begin.
+    """
+    return PlanRequest(
+        image=job.picture.image,
+        facts=job.facts,
+        profiles=profiles,
+        links=_links(state, tuple(profile.agent for profile in profiles)),
+        usable_bytes={
+            profile.agent: state.agents[profile.agent].usable_bytes_for(workload_of(job.picture.image))
+            for profile in profiles
+        },
+        begin_step=begin_step,
+        version=job.picture.last_version + 1,
+    )
 
 
 def _links(state: State, agents: tuple[AgentId, ...]) -> dict[tuple[AgentId, AgentId], Link]:

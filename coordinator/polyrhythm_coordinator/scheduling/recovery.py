@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import assert_never
 
 from polyrhythm.errors import AgentsLostError, InternalError
 from polyrhythm.ids import AgentId, EpochId, JobId
@@ -26,13 +27,32 @@ def cancel_epoch(turn: Turn, name: EpochId) -> None:
     After the last boundary there is none to stop at, and the decoding of the picture is let end.
     """
     epoch = turn.state.epochs[name]
-    if epoch.stage in {EpochStage.CANCELLING, EpochStage.ABORTING}:
-        return
+    match epoch.stage:
+        case EpochStage.FORMING | EpochStage.RUNNING:
+            _stop_at_boundary(turn, epoch, EpochStage.CANCELLING)
+        case EpochStage.HANDING_OVER:  # they were asked already
+            turn.put_epoch(replace(epoch, stage=EpochStage.CANCELLING))
+        case EpochStage.CANCELLING | EpochStage.ABORTING:
+            pass
+        case _:
+            assert_never(epoch.stage)
+
+
+def hand_over_epoch(turn: Turn, name: EpochId, reason: ReplanReason) -> None:
+    """Asks all members to stop at the next boundary, from which another gang goes on; the gang stays intact.
+
+    After the last boundary nothing is left to hand over: the picture is made as planned.
+    """
+    epoch = replace(turn.state.epochs[name], handover=reason)
+    _stop_at_boundary(turn, epoch, EpochStage.HANDING_OVER)
+
+
+def _stop_at_boundary(turn: Turn, epoch: Epoch, stage: EpochStage) -> None:
     deadline_s = turn.now_s + 2 * epoch.forecast.beat_s + turn.limits.cancel_timeout_s
-    turn.put_epoch(replace(epoch, stage=EpochStage.CANCELLING, deadline_s=deadline_s))
+    turn.put_epoch(replace(epoch, stage=stage, deadline_s=deadline_s))
     for agent, run in epoch.members.items():
         if not run.gone:
-            turn.send(agent, CancelEpoch(epoch=name))
+            turn.send(agent, CancelEpoch(epoch=epoch.epoch))
 
 
 def abort_epoch(turn: Turn, name: EpochId, cause: str) -> None:
@@ -56,7 +76,8 @@ def take_end(turn: Turn, agent: AgentId, event: EpochEnded) -> None:
         return
     run = replace(epoch.members[agent], ended=event)
     turn.put_epoch(replace(epoch, members={**epoch.members, agent: run}))
-    asked = event.outcome is EpochOutcome.CANCELLED and epoch.stage is EpochStage.CANCELLING
+    asking = {EpochStage.CANCELLING, EpochStage.HANDING_OVER}
+    asked = event.outcome is EpochOutcome.CANCELLED and epoch.stage in asking
     if event.outcome is not EpochOutcome.FINISHED and not asked:
         abort_epoch(turn, epoch.epoch, f"{agent}: {event.detail or event.outcome}")
     _settle_if_over(turn, epoch.epoch)
@@ -92,7 +113,7 @@ def overdue(turn: Turn) -> tuple[DisconnectAgent, ...]:
                 abort_epoch(turn, epoch.epoch, "the gang was not formed in time")
             case EpochStage.RUNNING:
                 abort_epoch(turn, epoch.epoch, f"no progress after step {epoch.step}")
-            case EpochStage.CANCELLING:
+            case EpochStage.CANCELLING | EpochStage.HANDING_OVER:
                 if turn.now_s >= epoch.deadline_s + _decoding_s(turn, epoch):
                     abort_epoch(turn, epoch.epoch, "no boundary came in time to cancel at")
             case EpochStage.ABORTING:
@@ -178,7 +199,9 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
     begin_step = resume_step(held.values(), picture.image.steps)
     failures, reason = 0, ReplanReason.AGENT_LOST
     short = shrink(turn, job, epoch)
-    if any(run.lost is not None for run in epoch.members.values()):
+    if epoch.stage is EpochStage.HANDING_OVER and epoch.handover is not None:
+        reason = epoch.handover
+    elif any(run.lost is not None for run in epoch.members.values()):
         pass
     elif short:
         # Not counted as a failure: every further plan gives these agents less, until it gives them nothing.
@@ -186,7 +209,7 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
         _tell_failure(turn, job.job, epoch, short)
     else:
         reason = ReplanReason.EPOCH_FAILED
-        failures = 1 if begin_step > epoch.plan.begin_step else picture.failures + 1
+        failures = 1 if begin_step > epoch.begin_step else picture.failures + 1
         _tell_failure(turn, job.job, epoch, epoch.members)
     if failures >= turn.limits.failures_max:
         told = f"the picture failed {failures} times in a row at step {begin_step}: {epoch.cause}"

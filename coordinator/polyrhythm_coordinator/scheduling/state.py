@@ -54,7 +54,7 @@ class Agent:
 
     @property
     def state(self) -> AgentState:
-        """As it is listed."""
+        """As it is listed, drained or not."""
         if not self.worker_ready:
             return AgentState.LOADING
         return AgentState.READY if self.epoch is None else AgentState.WORKING
@@ -70,11 +70,12 @@ class Agent:
         """What a picture of this size may take of its memory."""
         return min(self.usable_bytes, self.ceilings_bytes.get(workload, self.usable_bytes))
 
-    def view(self) -> AgentView:
-        """For listing."""
-        return AgentView(
-            agent=self.agent, state=self.state, device=self.device, models=self.models, software=self.software
-        )
+    def view(self, *, drained: bool) -> AgentView:
+        """For listing; a drained agent is draining as long as it is in an epoch."""
+        state = self.state
+        if drained:
+            state = AgentState.DRAINED if self.epoch is None else AgentState.DRAINING
+        return AgentView(agent=self.agent, state=state, device=self.device, models=self.models, software=self.software)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,7 @@ class State:
             under which agents still hold something.
         limits: patience.
         agents: connected ones, by name.
+        drained: names that take no work until they are put back, connected or not.
         applicants: requests that are being checked, in order of arrival.
         jobs: accepted and not ended.
         queue: jobs that need the fleet, first come first; the first one may be running.
@@ -104,6 +106,7 @@ class State:
     incarnation: int
     limits: Limits
     agents: Mapping[AgentId, Agent] = field(default_factory=dict[AgentId, Agent])
+    drained: frozenset[AgentId] = frozenset()
     applicants: Mapping[JobId, Applicant] = field(default_factory=dict[JobId, Applicant])
     jobs: Mapping[JobId, Job] = field(default_factory=dict[JobId, Job])
     queue: tuple[JobId, ...] = ()
@@ -123,6 +126,11 @@ class State:
         """The name that the next submitted job gets."""
         return JobId(f"job-{self.incarnation}-{self.next_number}")
 
+    @property
+    def open_agents(self) -> tuple[Agent, ...]:
+        """Connected ones that are not drained."""
+        return tuple(agent for agent in self.agents.values() if agent.agent not in self.drained)
+
     def views(self) -> tuple[AgentView, ...]:
         """All connected agents, sorted by name."""
-        return tuple(self.agents[name].view() for name in sorted(self.agents))
+        return tuple(self.agents[name].view(drained=name in self.drained) for name in sorted(self.agents))

@@ -10,12 +10,13 @@ from typing import assert_never
 
 from polyrhythm.errors import UnreachableError
 from polyrhythm_coordinator.scheduling.admission import refuse, submit
-from polyrhythm_coordinator.scheduling.agents import check_heartbeats, connect, disconnect, lose, receive
+from polyrhythm_coordinator.scheduling.agents import check_heartbeats, connect, disconnect, drain, lose, receive
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect
 from polyrhythm_coordinator.scheduling.epochs import tell_progress
 from polyrhythm_coordinator.scheduling.events import (
     AgentConnected,
     AgentDisconnected,
+    AgentDrained,
     AgentEventReceived,
     Event,
     JobCancelled,
@@ -57,6 +58,8 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
             receive(turn, event)
         case AgentDisconnected(agent=agent, session=session, reason=reason):
             lose(turn, agent, session, reason)
+        case AgentDrained(agent=agent, undo=undo):
+            drain(turn, agent, undo=undo)
         case JobSubmitted():
             submit(turn, event)
         case JobCancelled():

@@ -1,12 +1,16 @@
-"""FleetService: what is connected."""
+"""FleetService: what is connected, and what is taken out of service."""
 
 from __future__ import annotations
 
 import grpc.aio
 
+from polyrhythm.codec.fields import name
 from polyrhythm.codec.fleet import agent_view_to_proto
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.ids import AgentId
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.servicers.abort import abort_with
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
@@ -22,3 +26,15 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
     ) -> fleet_pb2.ListAgentsResponse:
         """All connected agents."""
         return fleet_pb2.ListAgentsResponse(agents=map(agent_view_to_proto, self._interpreter.state.views()))
+
+    async def DrainAgent(
+        self,
+        request: fleet_pb2.DrainAgentRequest,
+        context: grpc.aio.ServicerContext[fleet_pb2.DrainAgentRequest, fleet_pb2.DrainAgentResponse],
+    ) -> fleet_pb2.DrainAgentResponse:
+        """Takes an agent out of service, or puts it back."""
+        try:
+            view = self._interpreter.drain(AgentId(name(request.agent, "agent")), undo=request.undo)
+            return fleet_pb2.DrainAgentResponse(agent=None if view is None else agent_view_to_proto(view))
+        except PolyrhythmError as error:
+            await abort_with(context, error)

@@ -63,10 +63,8 @@ class PlanPages:
         Raises:
             ValueError: the current plan has no boundary there: a bug of the core.
         """
-        if version != current_version:
-            beat = self._find(step, version)
-            if beat is not None:
-                return beat, version
+        if version != current_version and self._versions[version].segments[0].begin_step == step:
+            return self._find(step, version), version
         beat = self._find(step, current_version)
         held = self._versions[current_version]
         if beat is None and not (held.complete and step == held.segments[-1].end_step):

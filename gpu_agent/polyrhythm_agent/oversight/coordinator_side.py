@@ -115,8 +115,15 @@ def _ask(state: Oversight, command: MeasureProfile | CountTokens, now_s: float) 
 def _extend_plan(state: Oversight, command: ExtendPlan) -> Outcome:
     run = state.run
     if run is not None and run.epoch == command.epoch:
-        limit_s = max(run.step_limit_s, _step_limit_s(run.step_timeout_s, command.segments, state.agent))
-        state = replace(state, run=replace(run, step_limit_s=limit_s))
+        # The longest of all versions: which of them the worker follows is agreed without the daemon.
+        step_timeout_s = max(run.step_timeout_s, command.step_timeout_s)
+        run = replace(
+            run,
+            step_timeout_s=step_timeout_s,
+            uninterruptible_s=max(run.uninterruptible_s, command.uninterruptible_s),
+            step_limit_s=max(run.step_limit_s, _step_limit_s(step_timeout_s, command.segments, state.agent)),
+        )
+        state = replace(state, run=run)
     return _pass_to_run(state, command, command.epoch)
 
 

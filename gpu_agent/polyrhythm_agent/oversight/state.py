@@ -101,8 +101,8 @@ class Run:
     Attributes:
         epoch: which.
         stage: what it is at.
-        step_timeout_s: of the command.
-        uninterruptible_s: of the command.
+        step_timeout_s: longest of all plan versions.
+        uninterruptible_s: longest of all plan versions.
         step_limit_s: longest time between two signs of progress while stepping.
         progress_s: when the last one came.
         leave_by_s: when the worker must have left, once it was told to; None before.

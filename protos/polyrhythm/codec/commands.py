@@ -139,6 +139,8 @@ def _extend_to_proto(command: ExtendPlan) -> session_pb2.ExtendPlan:
         plan_version=command.plan_version,
         segments=[segment_to_proto(segment) for segment in command.segments],
         complete=command.complete,
+        step_timeout_s=command.step_timeout_s,
+        uninterruptible_s=command.uninterruptible_s,
     )
 
 
@@ -149,6 +151,8 @@ def _extend_from_proto(proto: session_pb2.ExtendPlan) -> ExtendPlan:
         plan_version=proto.plan_version,
         segments=_segments_from_proto(proto.segments, path),
         complete=proto.complete,
+        step_timeout_s=finite(proto.step_timeout_s, f"{path}.step_timeout_s"),
+        uninterruptible_s=finite(proto.uninterruptible_s, f"{path}.uninterruptible_s"),
     )
 
 

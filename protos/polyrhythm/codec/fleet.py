@@ -29,6 +29,8 @@ AGENT_STATES = EnumTable(
         AgentState.LOADING: fleet_pb2.AGENT_STATE_LOADING,
         AgentState.READY: fleet_pb2.AGENT_STATE_READY,
         AgentState.WORKING: fleet_pb2.AGENT_STATE_WORKING,
+        AgentState.DRAINING: fleet_pb2.AGENT_STATE_DRAINING,
+        AgentState.DRAINED: fleet_pb2.AGENT_STATE_DRAINED,
     },
 )
 

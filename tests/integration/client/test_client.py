@@ -18,6 +18,7 @@ from polyrhythm.errors import (
     PolyrhythmError,
     UnreachableError,
 )
+from polyrhythm.fleet import AgentState
 from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm_client import Client, SyncClient
@@ -74,6 +75,19 @@ async def test_several_pictures(client: Client) -> None:
 async def test_questions(client: Client) -> None:
     assert await client.agents() == AGENTS
     assert await client.explain(REQUEST) == explanation()
+
+
+async def test_an_agent_is_drained_and_put_back(client: Client, fake: FakeCoordinator) -> None:
+    drained = await client.drain("local-1")
+    assert drained is not None
+    assert (drained.agent, drained.state) == ("local-1", AgentState.DRAINED)
+    assert [view.state for view in await client.agents()] == [AgentState.READY, AgentState.DRAINED]
+    await client.drain("local-1", undo=True)
+    assert await client.agents() == AGENTS
+    fake.drained_earlier = "away"
+    assert await client.drain("away") is None
+    with pytest.raises(NotFoundError, match="agent 'nobody' does not exist; known: local-0, local-1"):
+        await client.drain("nobody")
 
 
 async def test_bad_input_names_every_field(client: Client) -> None:
@@ -148,6 +162,7 @@ def test_blocking_calls() -> None:
     with serving(FakeCoordinator()) as address, SyncClient(address) as client:
         assert client.picture(REQUEST).png == PNG
         assert client.agents() == AGENTS
+        assert client.drain("local-1", undo=True) == AGENTS[1]
         assert client.explain(REQUEST) == explanation()
         assert list(client.generate(REQUEST)) == picture_events(REQUEST)
         with pytest.raises(InvalidArgumentError):

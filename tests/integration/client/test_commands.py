@@ -203,6 +203,17 @@ def test_agents_are_listed(shell: Shell, fake: FakeCoordinator) -> None:
     assert "no agent is connected" in shell("agents").out
 
 
+def test_an_agent_is_drained_and_put_back(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("drain", "local-1").out == "local-1: drained\n"
+    assert "drained" in shell("agents").out
+    assert json.loads(shell("drain", "local-1", "--undo", "--json").out)["agent"]["state"] == "ready"
+    fake.drained_earlier = "away"
+    assert shell("drain", "away").out == "away: not connected; stays drained when it is\n"
+    unknown = shell("drain", "nobody")
+    assert unknown.code == 2
+    assert "agent 'nobody' does not exist; known: local-0, local-1" in unknown.err
+
+
 BAD_INPUT = {
     "empty prompt": (("generate", " "), "prompt"),
     "no prompt": (("generate",), "prompt"),

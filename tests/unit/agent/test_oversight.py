@@ -134,6 +134,13 @@ def start_epoch(epoch: EpochId = EPOCH, own_rows: int = 8) -> StartEpoch:
     )  # fmt: skip
 
 
+def extend_plan(*segments: Segment, version: int = 1, step_timeout_s: float = STEP_TIMEOUT_S) -> ExtendPlan:
+    return ExtendPlan(
+        epoch=EPOCH, plan_version=version, segments=segments, complete=True, step_timeout_s=step_timeout_s,
+        uninterruptible_s=UNINTERRUPTIBLE_S,
+    )  # fmt: skip
+
+
 def beat_done(boundary_step: int) -> BeatDone:
     return BeatDone(
         report=BeatReport(
@@ -193,7 +200,7 @@ def test_a_worker_that_never_gets_ready_is_killed() -> None:
 
 
 def test_an_epoch_is_relayed_both_ways(script: Script) -> None:
-    commands = [start_epoch(), ExtendPlan(epoch=EPOCH, plan_version=1, segments=(segment(8),), complete=True)]
+    commands = [start_epoch(), extend_plan(segment(8))]
     assert script.command(*commands).take() == [down(command) for command in commands]
     request = StoreRequest(gang=GangId("g"), request_id=1, operation=StoreOperation.GET, key="k", value=b"", amount=0)
     reply = StoreReply(request_id=1, value=b"v", found=True)
@@ -361,6 +368,13 @@ def test_a_drained_member_may_wait_for_a_whole_beat(script: Script) -> None:
     script.take()
     assert script.wait(4 * STEP_TIMEOUT_S - 0.1).take() == []
     assert script.wait(0.3).take() != []
+
+
+def test_a_newer_plan_with_longer_steps_is_waited_for(running: Script) -> None:
+    running.say(EpochJoined(epoch=EPOCH, encode_s=0.1, links=())).take()
+    running.command(extend_plan(segment(8), version=2, step_timeout_s=2 * STEP_TIMEOUT_S)).take()
+    assert running.wait(2 * STEP_TIMEOUT_S - 0.1).take() == []
+    assert down(AbortEpoch(epoch=EPOCH, reason="a saw no progress for 6 s while stepping")) in running.wait(0.3).take()
 
 
 def test_joining_and_decoding_have_limits_of_their_own(script: Script) -> None:

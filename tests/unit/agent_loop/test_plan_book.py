@@ -32,14 +32,14 @@ def test_beats_follow_one_another_to_the_end() -> None:
     assert begins == [(0, 2), (2, 3), (3, 5)]
 
 
-def test_newer_version_takes_over_at_a_boundary_that_both_have() -> None:
+def test_newer_version_takes_over_at_its_first_step_or_never() -> None:
     book = PlanBook(version=1, segments=(segment(0, 8, 2),), complete=True)
-    book.extend(version=2, segments=(segment(4, 8, 4),), complete=True)
+    book.extend(version=2, segments=(segment(4, 8, 2),), complete=True)
     assert book.newest_version == 2
     assert book.beat_at(2, version=2, current_version=1)[1] == 1
     beat, version = book.beat_at(4, version=2, current_version=1)
     assert beat is not None
-    assert (beat.end_step, version) == (8, 2)
+    assert (beat.end_step, version) == (6, 2)
     beat, version = book.beat_at(6, version=2, current_version=1)
     assert beat is not None
     assert (beat.begin_step, version) == (6, 1)

@@ -176,15 +176,15 @@ class Scene:
         reports = [event.report for event in self.events if isinstance(event, BeatDone)]
         return [(report.boundary_step, report.plan_version) for report in reports]
 
-    def replan(self) -> None:
-        """A second version arrives: from step 2 on, one step a beat."""
-        self.book.extend(version=2, segments=(segment(2, STEPS, (2, 2), beat_steps=1),), complete=True)
+    def replan(self, begin_step: int) -> None:
+        """A second version arrives: from a step on, one step a beat."""
+        self.book.extend(version=2, segments=(segment(begin_step, STEPS, (2, 2), beat_steps=1),), complete=True)
 
 
-def replanned_at_step_1(peer_says: Callable[[Record], Record]) -> Scene:
+def replanned_at_step_1(peer_says: Callable[[Record], Record], begin_step: int = 4) -> Scene:
     """The second version arrives in the middle of the first beat."""
     scene = Scene(exchange=FakeExchange(peer_says=peer_says))
-    scene.exchange.at_step = lambda step: scene.replan() if step == 1 else None
+    scene.exchange.at_step = lambda step: scene.replan(begin_step) if step == 1 else None
     return scene
 
 
@@ -195,10 +195,30 @@ def test_a_version_that_all_hold_takes_over_one_boundary_after_they_agreed() -> 
     assert scene.followed == [(2, 1), (4, 1), (5, 2), (6, 2), (7, 2), (8, 2)]
 
 
-def test_a_version_that_one_member_lacks_waits_for_it() -> None:
+def test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed() -> None:
     scene = replanned_at_step_1(lambda record: (record[0], 1 if record[0] < 4 else 2, 0))
     scene.denoise()
+    assert scene.followed == [(2, 1), (4, 1), (6, 1), (8, 1)]
+
+
+def test_a_version_for_later_waits_for_its_first_step() -> None:
+    scene = replanned_at_step_1(lambda record: (record[0], 1 if record[0] < 4 else 2, 0), begin_step=6)
+    scene.denoise()
     assert scene.followed == [(2, 1), (4, 1), (6, 1), (7, 2), (8, 2)]
+
+
+def test_the_version_after_one_that_came_too_late_is_followed() -> None:
+    scene = replanned_at_step_1(lambda record: record, begin_step=2)
+    first = scene.exchange.at_step
+
+    def at_step(step: int) -> None:
+        first(step)
+        if step == 2:
+            scene.book.extend(version=3, segments=(segment(6, STEPS, (1, 3), beat_steps=1),), complete=True)
+
+    scene.exchange.at_step = at_step
+    scene.denoise()
+    assert scene.followed == [(2, 1), (4, 1), (6, 1), (7, 3), (8, 3)]
 
 
 def test_a_version_that_only_others_hold_is_not_asked_for() -> None:

@@ -38,7 +38,7 @@ def refused(path: Path) -> tuple[str, str]:
 def test_a_picture_brings_its_recipe_along(recipe: Recipe, tmp_path: Path) -> None:
     back = read_recipe(write(tmp_path / "a.png", add_texts(PNG, recipe_texts(recipe))))
     assert back.request == replace(recipe.request, plan=plan())
-    assert (back.plans, back.agents, back.versions) == (recipe.plans, recipe.agents, recipe.versions)
+    assert (back.plan, back.agents, back.versions) == (recipe.plan, recipe.agents, recipe.versions)
     assert [(agent.emulated_speed, agent.threads) for agent in back.agents] == [(None, 1), (0.5, 1)]
 
 
@@ -60,12 +60,18 @@ def test_a_plan_in_json_is_a_recipe(document: dict, tmp_path: Path) -> None:
     assert back.agents == ()
 
 
-def test_a_picture_of_two_plans_cannot_be_repeated(tmp_path: Path) -> None:
-    lost = replace(report(plan(), 9), plans=(plan(), plan(("local-0",))))
+def test_a_picture_of_several_plans_is_made_again_by_the_one_that_they_amount_to(tmp_path: Path) -> None:
+    first, rest = plan(), plan(("local-0",))
+    rest = replace(rest, begin_step=4, version=2, segments=(replace(rest.segments[0], begin_step=4, end_step=8),))
+    lost = replace(report(first, 9), plans=(first, rest))
     texts = recipe_texts(recipe_of(resolve(REQUEST, FACTS, 0), lost, AGENTS))
-    field, description = refused(write(tmp_path / "a.png", add_texts(PNG, texts)))
-    assert field == "plan"
-    assert "followed 2 plans" in description
+    back = read_recipe(write(tmp_path / "a.png", add_texts(PNG, texts)))
+    assert back.plan.agents == ("local-0", "local-1")
+    assert [segment.begin_step for segment in back.plan.segments] == [0, 4]
+    assert [share.rows.count for share in back.plan.segments[1].assignments] == [16, 0]
+    assert back.request.plan == back.plan
+    texts[PLAN_KEY] = json.dumps([asdict(first), asdict(rest)])
+    assert read_recipe(write(tmp_path / "old.png", add_texts(PNG, texts))).plan == back.plan
 
 
 @pytest.mark.parametrize(

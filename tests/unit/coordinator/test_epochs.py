@@ -187,7 +187,7 @@ def beat_report(epoch: EpochId, boundary: int, busy_s: float = 0.1) -> BeatRepor
         busy_s=busy_s,
         wait_s=0.0,
         sent_bytes=0,
-        wall_s=0.0,
+        wall_s=busy_s,
         last=False,
     )
 

@@ -33,7 +33,7 @@ def profile(agent: str, *, per_row_s: float, fixed_s: float = 0.0) -> Profile:
 def test_small_deviations_change_no_plan() -> None:
     known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
     for _ in range(100):
-        known = known.refined(rows=4, active_steps=2, busy_s=2 * 4 * 0.01 * 1.04)
+        known = known.refined(rows=4, active_steps=2, own_s=2 * 4 * 0.01 * 1.04)
     assert known.scale == 1.0
     assert known.average == pytest.approx(1.04, abs=0.001)
     assert known.for_agent(AgentId("a")) == known.measured
@@ -42,7 +42,7 @@ def test_small_deviations_change_no_plan() -> None:
 def test_a_lasting_deviation_is_followed() -> None:
     known = MeasuredProfile(measured=profile("a", per_row_s=0.01, fixed_s=0.02))
     for _ in range(100):
-        known = known.refined(rows=4, active_steps=1, busy_s=0.06 * 2)
+        known = known.refined(rows=4, active_steps=1, own_s=0.06 * 2)
     seen = known.for_agent(AgentId("renamed"))
     assert seen.agent == "renamed"
     assert seen.forward_s(4) == pytest.approx(0.12, rel=0.06)
@@ -53,15 +53,15 @@ def test_the_first_beats_weigh_most() -> None:
     known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
     averages: list[float] = []
     for _ in range(4):
-        known = known.refined(rows=4, active_steps=1, busy_s=0.04 * 1.6)
+        known = known.refined(rows=4, active_steps=1, own_s=0.04 * 1.6)
         averages.append(known.average)
     assert averages == pytest.approx([1.2, 1.3, 1.36, 1.4])
 
 
-@pytest.mark.parametrize(("rows", "active_steps", "busy_s"), [(0, 0, 0.0), (4, 1, 4.0), (4, 1, 0.0)])
-def test_beats_that_say_nothing_are_left_out(rows: int, active_steps: int, busy_s: float) -> None:
+@pytest.mark.parametrize(("rows", "active_steps", "own_s"), [(0, 0, 0.0), (4, 1, 4.0), (4, 1, 0.0)])
+def test_beats_that_say_nothing_are_left_out(rows: int, active_steps: int, own_s: float) -> None:
     known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
-    assert known.refined(rows=rows, active_steps=active_steps, busy_s=busy_s) is known
+    assert known.refined(rows=rows, active_steps=active_steps, own_s=own_s) is known
 
 
 def test_a_forecast_spreads_the_prediction_over_the_beats() -> None:

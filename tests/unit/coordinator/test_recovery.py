@@ -310,7 +310,7 @@ def test_boundaries_of_another_picture_are_never_resumed_from() -> None:
     assert (replanned.image_index, replanned.begin_step) == (1, 0)
 
 
-def test_if_no_member_of_the_best_plan_holds_the_state_its_holders_go_on_alone() -> None:
+def test_if_no_member_of_the_best_plan_holds_the_state_a_holder_joins_it_without_rows() -> None:
     world = World("a", "b", "fast", per_row_s={"fast": 1e-5})
     measured = world.submit(HIGH, explain_only=True)
     world.run(measured)
@@ -325,10 +325,10 @@ def test_if_no_member_of_the_best_plan_holds_the_state_its_holders_go_on_alone()
     world.kill_worker("b")
     go_on(world)
     world.run(job)
-    assert [(plan.begin_step, plan.agents) for plan in report_of(world, job).report.plans] == [
-        (0, ("a", "b")),
-        (12, ("a",)),
-    ]
+    plans = report_of(world, job).report.plans
+    assert [(plan.begin_step, plan.agents) for plan in plans] == [(0, ("a", "b")), (12, ("a", "fast"))]
+    assert not any(segment.of(AgentId("a")).rows.count for segment in plans[1].segments)
+    assert world.sent("fast", StartEpoch)[-1].root == "a"
 
 
 def test_a_newcomer_that_would_encode_gets_the_state_from_a_survivor() -> None:

@@ -107,7 +107,12 @@ class Stage:
 
 def newer(segments: slice = slice(None)) -> ExtendPlan:
     return ExtendPlan(
-        epoch=EpochId(incarnation=0, counter=1), plan_version=2, segments=NEWER.segments[segments], complete=True
+        epoch=EpochId(incarnation=0, counter=1),
+        plan_version=2,
+        segments=NEWER.segments[segments],
+        complete=True,
+        step_timeout_s=1.0,
+        uninterruptible_s=1.0,
     )
 
 
@@ -123,18 +128,10 @@ def test_an_epoch_goes_from_joining_to_the_picture() -> None:
     assert {ended.held_boundaries for _, ended in stage.ends().values()} == {(10, 12)}
 
 
-@pytest.mark.parametrize(
-    ("arrives_s", "takes_over"),
-    [
-        # Held by all at boundary 2, agreed there; the beat from there to 4 was fixed already: from 4 on.
-        (0.7 * STEP_S, 4),
-        # After boundary 2 was passed: agreed at 4, and the beat from 4 to 6 goes on as it was; 2 has no boundary at 6.
-        (2.5 * STEP_S, 7),
-    ],
-)
-def test_a_newer_plan_takes_over_one_boundary_after_it_was_agreed(arrives_s: float, takes_over: int) -> None:
-    stage = Stage(first=FIRST if takes_over == 4 else plan(segment(0, 4, (8, 8)), segment(4, 12, (8, 8), beat_steps=3)))
-    stage.at(arrives_s, lambda agent: stage.run.extend(agent, newer()))
+def test_a_newer_plan_takes_over_one_boundary_after_it_was_agreed() -> None:
+    takes_over = 4  # held by all at boundary 2, agreed there; the beat from there to 4 was fixed already
+    stage = Stage()
+    stage.at(0.7 * STEP_S, lambda agent: stage.run.extend(agent, newer()))
     stage.play()
     for agent in FIRST.agents:
         followed = stage.beats(agent)
@@ -143,6 +140,13 @@ def test_a_newer_plan_takes_over_one_boundary_after_it_was_agreed(arrives_s: flo
         assert max(boundary for boundary, version in followed if version == 1) == takes_over
         assert followed[-1][0] == 12
     assert [mark.occasion for mark in stage.timeline.marks] == [Occasion.TAKEOVER]
+
+
+def test_a_plan_that_is_agreed_after_its_first_step_was_fixed_is_not_followed() -> None:
+    stage = Stage()
+    stage.at(2.5 * STEP_S, lambda agent: stage.run.extend(agent, newer()))
+    stage.play()
+    assert {version for agent in FIRST.agents for _, version in stage.beats(agent)} == {1}
 
 
 def test_a_plan_that_one_member_lacks_is_not_followed() -> None:
@@ -156,7 +160,12 @@ def test_a_beat_waits_for_its_segment() -> None:
     two = plan(segment(0, 4, (8, 8)), segment(4, 12, (8, 8)))
     stage = Stage(two, segments=1)
     later = ExtendPlan(
-        epoch=EpochId(incarnation=0, counter=1), plan_version=1, segments=two.segments[1:], complete=True
+        epoch=EpochId(incarnation=0, counter=1),
+        plan_version=1,
+        segments=two.segments[1:],
+        complete=True,
+        step_timeout_s=1.0,
+        uninterruptible_s=1.0,
     )
     stage.at(10.0, lambda agent: stage.run.extend(agent, later))
     stage.play()

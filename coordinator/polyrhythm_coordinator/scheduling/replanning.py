@@ -1,0 +1,206 @@
+"""Another plan for the rest of a running picture: when one is searched, and what becomes of the answer.
+
+Three causes: a member is drained, somebody may join, a member has changed its speed (``replan_rule``). As long as the
+gang stays the same, the epoch goes on and a newer plan version takes over at a boundary ahead; whoever is left out of
+it stays in the gang without rows. For another gang, or another decoder, the epoch is ended at a boundary and a new one
+goes on there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polyrhythm.explanation import Explanation
+from polyrhythm.ids import AgentId, EpochId
+from polyrhythm.job_events import Profiling, ReplanReason
+from polyrhythm.messages import MeasureProfile
+from polyrhythm.profile import Profile
+from polyrhythm_coordinator.scheduling.cost import GangCost, predict
+from polyrhythm_coordinator.scheduling.effects import ComputePlan, PlanTask
+from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
+from polyrhythm_coordinator.scheduling.epochs import takeover_step
+from polyrhythm_coordinator.scheduling.events import PlanComputed, PlanFailed
+from polyrhythm_coordinator.scheduling.forecast import forecast
+from polyrhythm_coordinator.scheduling.job_state import Job
+from polyrhythm_coordinator.scheduling.measured import workload_of
+from polyrhythm_coordinator.scheduling.newcomers import available, unmeasured
+from polyrhythm_coordinator.scheduling.pool import fixed_plan_of, key_of
+from polyrhythm_coordinator.scheduling.preparing import plan_request, profile_of
+from polyrhythm_coordinator.scheduling.recovery import hand_over_epoch
+from polyrhythm_coordinator.scheduling.replan_rule import scaled, worth_switching
+from polyrhythm_coordinator.scheduling.revision import Study, Takeover
+from polyrhythm_coordinator.scheduling.takeover import send_takeover
+from polyrhythm_coordinator.scheduling.turn import Turn
+from polyrhythm_coordinator.scheduling.widening import rest_of, widened_plan
+
+
+def consider(turn: Turn, name: EpochId) -> None:
+    """Starts a search if there is a cause and time enough for its answer."""
+    epoch = turn.state.epochs[name]
+    job = turn.state.jobs.get(epoch.job)
+    revision = epoch.revision
+    if epoch.stage is not EpochStage.RUNNING or job is None or revision.study or revision.takeover:
+        return
+    if not _stirs(turn, epoch):
+        return
+    begin_step = takeover_step(turn.limits, epoch, turn.now_s, revision.lead_s)
+    if begin_step is None:
+        return
+    if fixed_plan_of(job) is None:
+        _ask_newcomers(turn, job, epoch)
+    if _drain_decoder(turn, job, epoch):
+        return
+    reason, agents = _cause(turn, job, turn.state.epochs[name], begin_step)
+    if reason is not None:
+        _search(turn, job, turn.state.epochs[name], reason, agents, begin_step)
+
+
+def _stirs(turn: Turn, epoch: Epoch) -> bool:
+    """Whether there may be a cause; a quick look, since it is taken after every event."""
+    revision, drained = epoch.revision, turn.state.drained
+    return (
+        any(agent in drained for agent in epoch.members)
+        or any(agent not in revision.weighed for agent in turn.state.agents)
+        or any(watch.departed for watch in revision.watches.values())
+    )
+
+
+def take_answer(turn: Turn, event: PlanComputed | PlanFailed) -> None:
+    """Sends the plan that was searched for an epoch if it is worth it and comes in time; ignores other answers."""
+    epoch = next((e for e in turn.state.epochs.values() if e.revision.study and e.job == event.job), None)
+    if epoch is None or epoch.revision.study is None or epoch.revision.study.number != event.number:
+        return
+    study = epoch.revision.study
+    epoch = replace(epoch, revision=replace(epoch.revision, study=None))
+    turn.put_epoch(epoch)
+    job = turn.state.jobs.get(epoch.job)
+    if epoch.stage is not EpochStage.RUNNING or job is None:
+        return
+    _keep_speeds(turn, job, epoch)
+    if isinstance(event, PlanFailed):
+        _leave_as_is(turn, epoch)
+        return
+    chosen = event.explanation.chosen.plan
+    if any(agent not in epoch.members for agent in chosen.agents):
+        _weigh_joining(turn, epoch, study, event.explanation)
+    else:
+        _weigh_takeover(turn, epoch, study, event.explanation)
+
+
+def _cause(turn: Turn, job: Job, epoch: Epoch, begin_step: int) -> tuple[ReplanReason | None, tuple[AgentId, ...]]:
+    """Why a plan is searched now, and with whom."""
+    drained, revision = turn.state.drained, epoch.revision
+    staying = tuple(agent for agent in epoch.plan.agents if agent not in drained)
+    holding = {
+        share.agent for segment in rest_of(epoch.plan, begin_step) for share in segment.assignments if share.rows.count
+    }
+    if staying and holding & drained:
+        return ReplanReason.AGENT_DRAINED, staying
+    if fixed_plan_of(job) is not None:
+        return None, ()  # the client wants this plan and no other
+    newcomers = tuple(agent for agent in available(turn.state, job) if agent not in epoch.members)
+    if any(agent not in revision.weighed for agent in (*staying, *newcomers)):
+        return ReplanReason.AGENT_JOINED, tuple(sorted((*staying, *newcomers)))
+    if any(revision.watch(agent).departed for agent in staying):
+        return ReplanReason.SPEED_CHANGED, staying
+    return None, ()
+
+
+def _search(
+    turn: Turn, job: Job, epoch: Epoch, reason: ReplanReason, agents: tuple[AgentId, ...], begin_step: int
+) -> None:
+    revision = epoch.revision
+    everybody = sorted({*epoch.plan.agents, *agents})
+    profiles = tuple(_profile_now(turn, job, epoch, agent) for agent in everybody)
+    request = plan_request(turn.state, job, profiles, begin_step)
+    number = turn.number()
+    study = Study(number=number, reason=reason, request=request)
+    weighed = revision.weighed.union(agents)
+    turn.put_epoch(replace(epoch, revision=replace(revision, study=study, weighed=weighed)))
+    candidates = tuple(profile for profile in profiles if profile.agent in agents)
+    task = PlanTask(request=replace(request, profiles=candidates), exclusions=(), fixed_plan=None)
+    turn.emit(ComputePlan(job=job.job, number=number, task=task))
+
+
+def _profile_now(turn: Turn, job: Job, epoch: Epoch, agent: AgentId) -> Profile:
+    """What its last beats say of a member, what was measured of anybody else."""
+    if agent not in epoch.members:
+        return profile_of(turn.state, job, agent)
+    return scaled(epoch.revision.assumed[agent], epoch.revision.watch(agent).ratio)
+
+
+def _weigh_joining(turn: Turn, epoch: Epoch, study: Study, explanation: Explanation) -> None:
+    """Ends the epoch at a boundary if the gang with the newcomers finishes sooner, forming included."""
+    chosen = explanation.chosen
+    new_s = chosen.prediction.denoise_s + chosen.prediction.decode_s
+    if worth_switching(_rest_s(epoch, study), new_s, turn.limits.forming_s):
+        hand_over_epoch(turn, epoch.epoch, study.reason)
+
+
+def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explanation) -> None:
+    gang, request = epoch.plan.agents, study.request
+    plan = widened_plan(explanation.chosen.plan, gang, epoch.plan.decoder)
+    prediction = predict(plan, request)
+    new_s = prediction.denoise_s + prediction.decode_s
+    must = study.reason is ReplanReason.AGENT_DRAINED
+    if not must and not worth_switching(_rest_s(epoch, study), new_s, turn.limits.switch_s):
+        _leave_as_is(turn, epoch)
+        return
+    earliest = takeover_step(turn.limits, epoch, turn.now_s, turn.limits.heartbeat_interval_s / 2)
+    if earliest is None or plan.begin_step < earliest:
+        turn.put_epoch(replace(epoch, revision=epoch.revision.late(study.reason)))
+        return
+    assumed = {agent: request.profile(agent) for agent in gang}
+    takeover = Takeover(plan=plan, forecast=forecast(plan, prediction, assumed), assumed=assumed, reason=study.reason)
+    send_takeover(turn, epoch, takeover)
+
+
+def _rest_s(epoch: Epoch, study: Study) -> float:
+    """Predicted seconds of the rest, decoding included, by the plan in force at the speeds as they are now."""
+    cost = GangCost(request=study.request, agents=epoch.plan.agents)
+    steps_s = sum(cost.segment_s(segment) for segment in rest_of(epoch.plan, study.request.begin_step))
+    return steps_s + study.request.profile(epoch.plan.decoder).decode_s
+
+
+def _keep_speeds(turn: Turn, job: Job, epoch: Epoch) -> None:
+    """Later pictures are planned with the speeds that members have changed to."""
+    revision, profiles = epoch.revision, dict(turn.state.profiles)
+    for agent, watch in revision.watches.items():
+        member = turn.state.agents.get(agent)
+        if member is None or not watch.departed:
+            continue
+        key = key_of(member, job)
+        known = profiles.get(key)
+        if known is not None:
+            profiles[key] = known.moved_to(revision.assumed[agent].per_row_s * watch.ratio / known.measured.per_row_s)
+    turn.state = replace(turn.state, profiles=profiles)
+
+
+def _leave_as_is(turn: Turn, epoch: Epoch) -> None:
+    """No other plan is worth it at the speeds that were weighed: they are the known ones."""
+    watches = {agent: watch.weighed() for agent, watch in epoch.revision.watches.items()}
+    turn.put_epoch(replace(epoch, revision=replace(epoch.revision, watches=watches)))
+
+
+def _drain_decoder(turn: Turn, job: Job, epoch: Epoch) -> bool:
+    """The decoder of an epoch never changes: if it is drained, another gang goes on, as long as there is one."""
+    if epoch.plan.decoder not in turn.state.drained or not available(turn.state, job):
+        return False
+    hand_over_epoch(turn, epoch.epoch, ReplanReason.AGENT_DRAINED)
+    return True
+
+
+def _ask_newcomers(turn: Turn, job: Job, epoch: Epoch) -> None:
+    """Lets agents that came while the picture runs measure its size, once, if enough of it is left."""
+    revision = epoch.revision
+    if epoch.forecast.left_s(epoch.step) < turn.limits.join_left_s:
+        return
+    agents = tuple(agent for agent in unmeasured(turn.state, job) if agent not in revision.asked)
+    if not agents:
+        return
+    for agent in agents:
+        number = turn.number()
+        turn.put_agent(replace(turn.state.agents[agent], measuring=number))
+        turn.send(agent, MeasureProfile(request_id=number, workload=workload_of(job.picture.image)))
+    turn.put_epoch(replace(epoch, revision=replace(revision, asked=revision.asked.union(agents))))
+    turn.tell(job.job, Profiling(agents=agents))

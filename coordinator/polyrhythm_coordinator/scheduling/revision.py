@@ -1,0 +1,78 @@
+"""What is known and under way about another plan for an epoch that runs, frozen. Owns no decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from polyrhythm.ids import AgentId
+from polyrhythm.job_events import ReplanReason
+from polyrhythm.plan import Plan
+from polyrhythm.profile import Profile
+from polyrhythm_coordinator.scheduling.forecast import Forecast
+from polyrhythm_coordinator.scheduling.replan_rule import SpeedWatch
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A plan for the rest is being computed.
+
+    Attributes:
+        number: of the ComputePlan.
+        reason: why.
+        request: all members, those without rows included, and who else may join; with the speeds as measured now.
+    """
+
+    number: int
+    reason: ReplanReason
+    request: PlanRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Takeover:
+    """A newer version that all members were sent and that none is known to follow yet.
+
+    Attributes:
+        plan: the version, from the boundary on at which it takes over.
+        forecast: of it.
+        assumed: speeds that it rests on.
+        reason: why.
+    """
+
+    plan: Plan
+    forecast: Forecast
+    assumed: Mapping[AgentId, Profile]
+    reason: ReplanReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An epoch's standing with regard to another plan.
+
+    Attributes:
+        assumed: speeds that the plan in force rests on, a member each.
+        watches: how members have kept to them.
+        weighed: agents with which a plan was searched, members included: others are newcomers.
+        asked: newcomers that were asked to measure.
+        study: the search under way.
+        takeover: the version on its way.
+        lead_s: time that a version is given to be made and to reach all members; doubled when it was too short.
+    """
+
+    assumed: Mapping[AgentId, Profile]
+    watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
+    weighed: frozenset[AgentId] = frozenset()
+    asked: frozenset[AgentId] = frozenset()
+    study: Study | None = None
+    takeover: Takeover | None = None
+    lead_s: float
+
+    def late(self, reason: ReplanReason) -> Revision:
+        """The same once a plan came too late: what caused it is still there, and the next one is given more time."""
+        weighed = frozenset[AgentId]() if reason is ReplanReason.AGENT_JOINED else self.weighed
+        return replace(self, takeover=None, weighed=weighed, lead_s=2 * self.lead_s)
+
+    def watch(self, agent: AgentId) -> SpeedWatch:
+        """A member's watch."""
+        return self.watches.get(agent, SpeedWatch())

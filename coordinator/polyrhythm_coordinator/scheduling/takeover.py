@@ -1,0 +1,83 @@
+"""A newer plan on its way into a running epoch: sent to all members, then seen to be followed, or seen to be too late.
+
+What the members follow is agreed among themselves; the core learns it from the version in their reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polyrhythm.ids import AgentId
+from polyrhythm.job_events import Replanned
+from polyrhythm.messages import ExtendPlan
+from polyrhythm.plan import Beat
+from polyrhythm.reports import BeatReport
+from polyrhythm_coordinator.scheduling.epoch_state import Epoch
+from polyrhythm_coordinator.scheduling.epochs import step_timeout_s
+from polyrhythm_coordinator.scheduling.revision import Revision, Takeover
+from polyrhythm_coordinator.scheduling.turn import Turn
+
+
+def send_takeover(turn: Turn, epoch: Epoch, takeover: Takeover) -> None:
+    """Sends a newer version to all members, whole: none of them ever waits for a part of it."""
+    plan = takeover.plan
+    turn.put_epoch(replace(epoch, revision=replace(epoch.revision, study=None, takeover=takeover)))
+    job = turn.state.jobs[epoch.job]
+    turn.put_job(replace(job, picture=replace(job.picture, last_version=plan.version)))
+    command = ExtendPlan(
+        epoch=epoch.epoch,
+        plan_version=plan.version,
+        segments=plan.segments,
+        complete=True,
+        step_timeout_s=step_timeout_s(turn.limits, takeover.forecast, previews=True),
+        uninterruptible_s=takeover.forecast.uninterruptible_s,
+    )
+    for agent, run in epoch.members.items():
+        if not run.gone:
+            turn.send(agent, command)
+
+
+def follow(turn: Turn, epoch: Epoch, report: BeatReport) -> Epoch:
+    """What a report says about the version on its way."""
+    takeover = epoch.revision.takeover
+    if takeover is None:
+        return epoch
+    if report.plan_version == takeover.plan.version:
+        return _taken_over(turn, epoch, takeover)
+    if report.boundary_step > takeover.plan.begin_step:
+        return replace(
+            epoch, revision=epoch.revision.late(takeover.reason)
+        )  # not all held it in time: nobody follows it
+    return epoch
+
+
+def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epoch:
+    """Holds a beat against what the plan in force assumed; beats of an earlier plan were held against that one."""
+    revision = epoch.revision
+    if report.plan_version != epoch.plan.version:
+        return epoch
+    assumed_s = report.active_steps * revision.assumed[agent].forward_s(beat.segment.of(agent).rows.count)
+    watch = revision.watch(agent).seen(report.wall_s - report.wait_s, assumed_s)
+    return replace(epoch, revision=replace(revision, watches={**revision.watches, agent: watch}))
+
+
+def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
+    plan = takeover.plan
+    job = turn.state.jobs.get(epoch.job)
+    if job is not None:
+        (before, _), earlier = job.picture.plans[-1], job.picture.plans[:-1]
+        plans = (*earlier, (before, plan.begin_step), (plan, plan.begin_step))
+        turn.put_job(replace(job, picture=replace(job.picture, plans=plans)))
+        told = Replanned(image_index=job.picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan)
+        turn.tell(epoch.job, told)
+    revision = epoch.revision
+    return replace(
+        epoch,
+        plan=plan,
+        forecast=takeover.forecast,
+        versions={**epoch.versions, plan.version: plan},
+        segments_sent=len(plan.segments),
+        revision=Revision(
+            assumed=takeover.assumed, weighed=revision.weighed, asked=revision.asked, lead_s=revision.lead_s
+        ),
+    )

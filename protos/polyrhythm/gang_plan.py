@@ -1,0 +1,68 @@
+"""Plans seen from a larger gang, and the one plan that several in a row amount to. Pure; knows no cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from polyrhythm.ids import AgentId
+from polyrhythm.plan import Assignment, Plan, Segment
+from polyrhythm.rows import RowRange
+
+
+def widened(segment: Segment, gang: tuple[AgentId, ...]) -> Segment:
+    """The same rows, strides and beats in a larger gang: the others hold no rows.
+
+    Args:
+        segment: its members are in the gang.
+        gang: in rank order.
+    """
+    held = {assignment.agent: assignment for assignment in segment.assignments}
+    none = RowRange(begin=0, end=0)
+    return replace(
+        segment,
+        assignments=tuple(held.get(agent) or Assignment(agent=agent, rows=none) for agent in gang),
+    )
+
+
+def followed_segments(plans: Sequence[Plan]) -> tuple[Segment, ...]:
+    """What was really run: each plan up to the earliest step at which a later one took over."""
+    followed: list[Segment] = []
+    for index, plan in enumerate(plans):
+        end_step = min((later.begin_step for later in plans[index + 1 :]), default=plan.steps)
+        # A takeover in mid-segment happens at a boundary, so what is left of the segment is whole beats.
+        followed += [
+            replace(segment, end_step=min(segment.end_step, end_step))
+            for segment in plan.segments
+            if segment.begin_step < end_step
+        ]
+    return tuple(followed)
+
+
+def spliced(plans: Sequence[Plan]) -> Plan:
+    """The one plan that makes the same picture as several that took over from one another.
+
+    Whoever took part in any of them is a member throughout, without rows where it took none. It is the same picture
+    because a plan that takes over begins with a synchronous step: nothing that a member of another gang computed before
+    is read after it but the state at the boundary.
+
+    Args:
+        plans: in order; the first one begins at step 0.
+
+    Raises:
+        ValueError: there is none, or they do not follow on one another.
+    """
+    segments = followed_segments(plans)
+    if not segments:
+        raise ValueError("no plan was followed")
+    later = (agent for segment in segments[1:] for agent in segment.agents)
+    gang = tuple(dict.fromkeys((*segments[0].agents, *later)))
+    first = next(plan for plan in plans if plan.segments[0].agents == segments[0].agents)
+    return Plan(
+        version=1,
+        begin_step=segments[0].begin_step,
+        steps=plans[-1].steps,
+        segments=tuple(widened(segment, gang) for segment in segments),
+        encoder=first.encoder,
+        decoder=plans[-1].decoder,
+    )

@@ -1,0 +1,184 @@
+"""A fleet that changes under a running picture: it is planned anew and is the picture of the plans it followed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+import torch
+
+from polyrhythm.fleet import AgentState
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned, ReplanReason
+from polyrhythm.plan import Plan
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.ports import Denoiser
+from polyrhythm_client import Client
+from tests.e2e.processes import HurtableFleet, throttled
+from tests.e2e.simulated import right_pixels
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+
+PROMPT = "red apple on a blue background"
+SPEEDS = (0.4, 0.8)
+SLOW, FAST = AgentId("local-0"), AgentId("local-1")
+
+
+def request(steps: int) -> ImageRequest:
+    return ImageRequest(
+        prompt=PROMPT, steps=steps, seed=5, sampler=Sampler.DDIM, guidance=4.0, quality=Quality.BALANCED
+    )
+
+
+def spec(steps: int) -> ImageSpec:
+    return ImageSpec(
+        model="demo",
+        prompt=PROMPT,
+        width_px=128,
+        height_px=128,
+        steps=steps,
+        seed=5,
+        guidance=4.0,
+        sampler=Sampler.DDIM,
+        quality=Quality.BALANCED,
+    )
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    torch.set_num_threads(1)
+    return load_denoiser(find_model("demo").path, model="demo", dtype=torch.float32)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
+    async with HurtableFleet(SPEEDS, tmp_path_factory.mktemp("fleet") / "stderr.log") as hurt:
+        async with Client(hurt.address) as client:
+            await client.picture(request(4))  # measures the size once
+        yield hurt
+    assert hurt.survivors() == []
+
+
+Condition = Callable[[JobEvent], bool]
+
+
+@dataclass(slots=True)
+class Job:
+    """A picture under way, as its client sees it."""
+
+    events: list[JobEvent] = field(default_factory=list)
+    awaited: list[tuple[Condition, asyncio.Event]] = field(default_factory=list)
+
+    def note(self, event: JobEvent) -> None:
+        self.events.append(event)
+        for condition, seen in self.awaited:
+            if condition(event):
+                seen.set()
+
+    def seen(self, condition: Condition) -> asyncio.Event:
+        """Set once the client has been told something from now on."""
+        seen = asyncio.Event()
+        self.awaited.append((condition, seen))
+        return seen
+
+    @property
+    def first_plan(self) -> Plan:
+        return next(event for event in self.events if isinstance(event, Planned)).explanation.chosen.plan
+
+    def replans(self, reason: ReplanReason) -> list[Replanned]:
+        return [event for event in self.events if isinstance(event, Replanned) and event.reason is reason]
+
+
+def is_at(step: int) -> Condition:
+    return lambda event: isinstance(event, Progressed) and event.step >= step
+
+
+def last_rows(plan: Plan, agent: AgentId) -> int:
+    return plan.segments[-1].of(agent).rows.count if agent in plan.agents else 0
+
+
+async def state_of(client: Client, agent: AgentId) -> AgentState:
+    return next(view.state for view in await client.agents() if view.agent == agent)
+
+
+async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableFleet, denoiser: Denoiser) -> None:
+    steps, job = 48, Job()
+    async with Client(fleet.address) as client:
+        under_way = job.seen(is_at(8))
+        making = asyncio.create_task(client.picture(request(steps), job.note))
+        await under_way.wait()
+        assert set(job.first_plan.agents) == {SLOW, FAST}
+        (leaving,) = set(job.first_plan.agents) - {job.first_plan.decoder}
+        view = await client.drain(leaving)
+        assert view is not None
+        assert view.state is AgentState.DRAINING
+        picture = await making
+        assert await state_of(client, leaving) is AgentState.DRAINED
+        await client.drain(leaving, undo=True)
+        assert await state_of(client, leaving) is AgentState.READY
+    (replanned,) = job.replans(ReplanReason.AGENT_DRAINED)
+    assert replanned.plan.agents == job.first_plan.agents
+    assert not any(segment.of(leaving).rows.count for segment in replanned.plan.segments)
+    assert picture.report.plans[-1].begin_step >= replanned.begin_step
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
+
+
+async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser: Denoiser) -> None:
+    steps, job = 40, Job()
+    async with Client(fleet.address) as client:
+        under_way = job.seen(is_at(8))
+        making = asyncio.create_task(client.picture(request(steps), job.note))
+        await under_way.wait()
+        leaving = job.first_plan.decoder
+        await client.drain(leaving)
+        picture = await making
+        await client.drain(leaving, undo=True)
+    (replanned,) = job.replans(ReplanReason.AGENT_DRAINED)
+    assert leaving not in replanned.plan.agents
+    assert 8 <= replanned.begin_step == picture.report.plans[-1].begin_step
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
+
+
+async def test_an_agent_that_becomes_ready_joins_the_picture(fleet: HurtableFleet, denoiser: Denoiser) -> None:
+    steps, job = 80, Job()
+    fleet.daemon(FAST).send_signal(signal.SIGSTOP)
+    async with Client(fleet.address) as client:
+        await fleet.until_lost(FAST)
+        under_way = job.seen(is_at(4))
+        making = asyncio.create_task(client.picture(request(steps), job.note))
+        await under_way.wait()
+        assert job.first_plan.agents == (SLOW,)
+        fleet.daemon(FAST).send_signal(signal.SIGCONT)  # it connects again, with its worker loaded
+        picture = await making
+    replanned, *_ = job.replans(ReplanReason.AGENT_JOINED)
+    assert set(replanned.plan.agents) == {SLOW, FAST}
+    assert last_rows(replanned.plan, FAST) > 0
+    assert picture.report.plans[0].agents == (SLOW,)
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
+
+
+async def test_a_member_that_something_else_slows_down_gives_rows_away(
+    fleet: HurtableFleet, denoiser: Denoiser
+) -> None:
+    await fleet.until_ready()
+    steps, job = 72, Job()
+    async with Client(fleet.address) as client:
+        under_way, changed = job.seen(is_at(12)), job.seen(lambda event: isinstance(event, Replanned))
+        making = asyncio.create_task(client.picture(request(steps), job.note))
+        await under_way.wait()
+        async with throttled(fleet.worker(FAST), share=0.25):
+            noticed = asyncio.create_task(changed.wait())
+            await asyncio.wait({making, noticed}, return_when=asyncio.FIRST_COMPLETED)
+            noticed.cancel()
+        picture = await making
+    replans = job.replans(ReplanReason.SPEED_CHANGED)
+    assert replans
+    assert min(last_rows(event.plan, FAST) for event in replans) < last_rows(job.first_plan, FAST)
+    assert [plan.begin_step for plan in picture.report.plans] == [0, *(event.begin_step for event in replans)]
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
