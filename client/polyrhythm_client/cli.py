@@ -8,6 +8,7 @@ import typer
 
 from polyrhythm import __version__
 from polyrhythm_client.commands.agents import agents
+from polyrhythm_client.commands.calibrate import calibrate
 from polyrhythm_client.commands.generate import generate
 from polyrhythm_client.commands.plan import plan
 from polyrhythm_client.commands.simulate import simulate
@@ -25,6 +26,7 @@ app.command()(plan)
 app.command()(agents)
 app.command()(up)
 app.command()(simulate)
+app.command()(calibrate)
 
 
 def _show_version(wanted: bool) -> None:
