@@ -7,9 +7,9 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler, check_request, resolve
+from polyrhythm.image import ImageRequest, ImageSpec, Overrides, Quality, Sampler, check_request, resolve
 from polyrhythm.reports import JobReport
-from polyrhythm_client.parsing import parse_size
+from polyrhythm_client.parsing import parse_devices, parse_size
 from polyrhythm_client.recipe import Recipe
 
 
@@ -28,6 +28,10 @@ class ImageOptions:
     quality: Quality | None = None
     count: int | None = None
     preview_every: int | None = None
+    max_stride: int | None = None
+    warmup: int | None = None
+    tail: int | None = None
+    devices: str | None = None
 
 
 def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
@@ -52,6 +56,14 @@ def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
         "count": options.count,
         "preview_every_steps": options.preview_every,
     }
+    overrides = Overrides(
+        max_stride=options.max_stride,
+        warmup_steps=options.warmup,
+        tail_steps=options.tail,
+        devices=() if options.devices is None else parse_devices(options.devices),
+    )
+    if overrides != Overrides():
+        given["overrides"] = overrides
     if options.size is not None:
         given["width_px"], given["height_px"] = parse_size(options.size)
     base = ImageRequest(prompt="") if recipe is None else recipe.request

@@ -8,6 +8,7 @@ import typer
 
 from polyrhythm import __version__
 from polyrhythm_client.commands.agents import agents
+from polyrhythm_client.commands.calibrate import calibrate
 from polyrhythm_client.commands.drain import drain
 from polyrhythm_client.commands.generate import generate
 from polyrhythm_client.commands.plan import plan
@@ -27,6 +28,7 @@ app.command()(agents)
 app.command()(drain)
 app.command()(up)
 app.command()(simulate)
+app.command()(calibrate)
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ from polyrhythm.image import Quality, Sampler
 PICTURE = "The picture"
 FLEET = "The fleet"
 OUTPUT = "Output"
+EXPERT = "Instead of the planner"
 
 Prompt: TypeAlias = Annotated[
     str | None,
@@ -65,6 +66,28 @@ QualityChoice: TypeAlias = Annotated[
         "fast let slower devices skip steps.",
         rich_help_panel=PICTURE,
     ),
+]
+MaxStride: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="1|2|4",
+        help="Largest number of steps that a device may take in one; 1 skips none.",
+        rich_help_panel=EXPERT,
+    ),
+]
+Warmup: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Steps at the start in which all devices wait for each other.", rich_help_panel=EXPERT
+    ),
+]
+Tail: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Last steps, at least, that no device skips.", rich_help_panel=EXPERT),
+]
+Devices: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Agents that may take part; default: all.", rich_help_panel=EXPERT),
 ]
 PlanFile: TypeAlias = Annotated[
     Path | None,

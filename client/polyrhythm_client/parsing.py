@@ -6,6 +6,7 @@ import re
 from math import isfinite
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.ids import AgentId
 
 _SIZE = re.compile(r"(?P<width>[0-9]{1,6})[xX×](?P<height>[0-9]{1,6})")
 
@@ -40,3 +41,15 @@ def parse_speeds(text: str) -> tuple[float, ...]:
             )
         speeds.append(speed)
     return tuple(speeds)
+
+
+def parse_devices(text: str) -> tuple[AgentId, ...]:
+    """Names of agents from ``local-0,local-1``.
+
+    Raises:
+        InvalidArgumentError: one is empty.
+    """
+    names = tuple(AgentId(part.strip()) for part in text.split(","))
+    if not all(names):
+        raise InvalidArgumentError.of("devices", f"must be names of agents, such as local-0,local-1, got {text!r}")
+    return names

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from polyrhythm.explanation import Candidate, Explanation
+from polyrhythm.calibration import IDENTICAL_PSNR_DB
+from polyrhythm.explanation import Candidate, Explanation, Prediction
 from polyrhythm.fleet import AgentView
 from polyrhythm.plan import Assignment, Segment
 
@@ -90,20 +91,31 @@ def _shares_table(chosen: Candidate, *, emulated: bool) -> Table:
 def _candidates_table(explanation: Explanation) -> Table:
     table = Table(title="Chosen plan and the best others")
     table.add_column("plan")
-    for heading in ("encode s", "denoise s", "decode s", "total s", "against chosen"):
+    for heading in ("encode s", "denoise s", "decode s", "total s", "against chosen", "PSNR dB"):
         table.add_column(heading, justify="right")
     chosen_s = explanation.chosen.prediction.total_s
     for candidate in (explanation.chosen, *explanation.runners_up):
         prediction = candidate.prediction
         times_s = (prediction.encode_s, prediction.denoise_s, prediction.decode_s, prediction.total_s)
         against = "chosen" if candidate is explanation.chosen else f"{prediction.total_s / chosen_s - 1.0:+.1%}"
-        table.add_row(escape(candidate.label), *(f"{time_s:.3f}" for time_s in times_s), against)
+        table.add_row(escape(candidate.label), *(f"{time_s:.3f}" for time_s in times_s), against, _psnr(prediction))
+    table.caption = (
+        "PSNR: predicted, of the final latent against the one of a single device"
+        if explanation.chosen.prediction.psnr_db is not None
+        else "quality not predicted: this model and sampler are not calibrated"
+    )
     return table
 
 
 def _memory(view: AgentView) -> str:
     total, limit_bytes = f"{view.device.memory_total_bytes / _GIB:.1f} GiB", view.device.memory_limit_bytes
     return total if limit_bytes is None else f"{total}, limited to {limit_bytes / _MIB:.0f} MiB"
+
+
+def _psnr(prediction: Prediction) -> str:
+    if prediction.psnr_db is None:
+        return "not calibrated"
+    return "same" if prediction.psnr_db >= IDENTICAL_PSNR_DB else f"{prediction.psnr_db:.1f}"
 
 
 def _speed(view: AgentView) -> str:

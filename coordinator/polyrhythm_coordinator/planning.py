@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from polyrhythm.explanation import Candidate, Explanation
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.explain import measured_links, notices
+from polyrhythm_coordinator.scheduling.explain import measured_links, notices, predicted
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
 
@@ -32,7 +31,7 @@ def explanation_of(task: PlanTask) -> Explanation:
 def _given(plan: Plan, request: PlanRequest) -> Explanation:
     """A plan that the client gave, with its prediction."""
     plan = replace(plan, version=request.version)
-    chosen = Candidate(label="given plan", plan=plan, prediction=predict(plan, request))
+    chosen = Candidate(label="given plan", plan=plan, prediction=predicted(plan, request))
     return Explanation(
         chosen=chosen, runners_up=(), exclusions=(), profiles=request.profiles, links=measured_links(request)
     )

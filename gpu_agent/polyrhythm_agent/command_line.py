@@ -28,6 +28,9 @@ examples:
     polyrhythm-agent --coordinator 10.0.0.5:50051 --name rtx4090 --device cuda:0 \\
         --model /models/PixArt-XL-2-512x512 --dtype float16 --bind-address 10.0.0.7
 
+  measure what stale activations and skipped steps cost on a model, once for all devices (see its own --help)
+    polyrhythm-agent calibrate --model /models/PixArt-XL-2-512x512
+
 environment:
   Each option may be set as {ENVIRONMENT_PREFIX}<OPTION> instead, such as {ENVIRONMENT_PREFIX}EMULATE_SPEED=0.5
   (durations end in _S: {ENVIRONMENT_PREFIX}CONNECT_TIMEOUT_S=10). An option wins over the environment.

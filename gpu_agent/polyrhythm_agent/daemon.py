@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import NoReturn
 
 import structlog
 
@@ -38,6 +39,7 @@ log = structlog.get_logger()
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+CALIBRATE = "calibrate"
 _WORKER_LEAVES_S = 1.0
 
 
@@ -202,13 +204,21 @@ def _run(arguments: Sequence[str] | None) -> int:
     return 0
 
 
+def _become_calibration(arguments: Sequence[str]) -> NoReturn:
+    """Goes on as the program that measures a model: it needs torch, which no daemon loads."""
+    os.execv(sys.executable, [sys.executable, "-m", "polyrhythm_agent.calibration", *arguments])  # noqa: S606
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command ``polyrhythm-agent``; returns its exit code.
 
     Args:
         arguments: without the program's name; those of this process if None.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if arguments and arguments[0] == CALIBRATE:
+            _become_calibration(arguments[1:])
         return _run(arguments)
     except PolyrhythmError as error:
         sys.stderr.write(f"polyrhythm-agent: {error}\n")

@@ -23,6 +23,7 @@ from polyrhythm.messages import StoreOperation, WorkerLost, WorkerReady
 from polyrhythm.profile import Profile, Workload
 from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
+from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.device_memory import is_out_of_memory, memory_of
@@ -174,7 +175,7 @@ def main() -> None:
     loop = make_command_loop(settings, channel, denoiser)
     channel.listen(loop.accept, end_process)
     channel.tell_with_heartbeats(loop.read_memory)
-    channel.send(WorkerReady(models=(denoiser.facts,)))
+    channel.send(WorkerReady(models=(with_calibration(denoiser.facts, Path(settings.model_path)),)))
     if (memory := loop.read_memory()) is not None:
         channel.send(memory)
     loop.compute_forever()

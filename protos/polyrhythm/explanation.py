@@ -38,12 +38,15 @@ class Prediction:
         denoise_s: predicted wall seconds of all steps.
         decode_s: predicted seconds to decode.
         agents: in gang order.
+        psnr_db: predicted PSNR of the final latent against that of a single device, at most ``IDENTICAL_PSNR_DB``; None
+            where the model or the sampler is not calibrated.
     """
 
     encode_s: float
     denoise_s: float
     decode_s: float
     agents: tuple[AgentPrediction, ...]
+    psnr_db: float | None = None
 
     @property
     def total_s(self) -> float:
@@ -73,6 +76,7 @@ class ExclusionReason(StrEnum):
     NOT_READY = "not_ready"
     WRONG_MODEL = "wrong_model"
     TOO_LITTLE_MEMORY = "too_little_memory"
+    NOT_NAMED = "not_named"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

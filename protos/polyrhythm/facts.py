@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from polyrhythm.calibration import Calibration
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 
 
@@ -111,6 +112,7 @@ class ModelFacts:
         notices: what a user should know of how the model is run, such as a scheduler that another one stands in for.
         memory: what its parts take; None where the family cannot say, so that nothing but weights, exchanged
             activations and latents is counted.
+        calibration: what stale activations and merged steps cost on it; None where nobody has measured.
     """
 
     model: str
@@ -134,6 +136,7 @@ class ModelFacts:
     full_rate_samplers: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     memory: ModelMemory | None = None
+    calibration: Calibration | None = None
 
     def row_count(self, height_px: int) -> int:
         """Row units of an image of this height; the last one may be short."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import ModelFacts
+from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
 
 STEPS_MIN = 1
@@ -43,9 +44,31 @@ class Quality(StrEnum):
     HIGH = "high"
     """Four warm-up steps, then displaced at stride 1."""
     BALANCED = "balanced"
-    """Strides 1 and 2 between four warm-up and four tail steps."""
+    """On a calibrated model the fastest plan within 1 dB of plain displaced parallelism; else strides 1 and 2 between
+    four warm-up and four tail steps."""
     FAST = "fast"
     """Strides 1 and 2 after two warm-up steps, no tail."""
+
+
+STRIDES = (1, 2, 4)
+"""Fine steps that one active step may advance: each divides the next, so that all members meet soon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What an expert decides instead of the planner; None and empty leave it to the quality's policy.
+
+    Attributes:
+        max_stride: largest stride of any agent.
+        warmup_steps: synchronous steps at the start.
+        tail_steps: last steps at full rate, at least.
+        devices: agents that may take part.
+    """
+
+    max_stride: int | None = None
+    warmup_steps: int | None = None
+    tail_steps: int | None = None
+    devices: tuple[AgentId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +87,7 @@ class ImageSpec:
         sampler: update rule.
         quality: policy of the planner.
         preview_every_steps: send a preview at boundaries at least so many steps apart; 0 for none.
+        overrides: of the planner's decisions.
     """
 
     model: str
@@ -77,6 +101,7 @@ class ImageSpec:
     sampler: Sampler
     quality: Quality
     preview_every_steps: int = 0
+    overrides: Overrides = Overrides()
 
     def with_seed(self, seed: int) -> ImageSpec:
         """The same picture from other noise."""
@@ -101,6 +126,7 @@ class ImageRequest:
         count: pictures to make, with seeds counting up.
         preview_every_steps: send a preview at boundaries at least so many steps apart; 0 for none.
         plan: follow this plan instead of searching one.
+        overrides: of the planner's decisions.
     """
 
     prompt: str
@@ -116,6 +142,7 @@ class ImageRequest:
     count: int = 1
     preview_every_steps: int = 0
     plan: Plan | None = None
+    overrides: Overrides = Overrides()
 
 
 def check_request(request: ImageRequest) -> None:
@@ -128,6 +155,7 @@ def check_request(request: ImageRequest) -> None:
         *_text_violations(request.prompt, request.negative_prompt),
         *_value_violations(request.steps, request.seed, request.guidance, request.preview_every_steps),
         *_count_violations(request.count, request.seed or 0),
+        *_override_violations(request),
     ]
     if found:
         raise InvalidArgumentError(*found)
@@ -175,8 +203,13 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         sampler=_default_sampler(facts) if request.sampler is None else request.sampler,
         quality=Quality.BALANCED if request.quality is None else request.quality,
         preview_every_steps=request.preview_every_steps,
+        overrides=request.overrides,
     )
-    found = [*_count_violations(request.count, image.seed), *_plan_violations(request.plan, image, facts)]
+    found = [
+        *_count_violations(request.count, image.seed),
+        *_plan_violations(request.plan, image, facts),
+        *_override_violations(request),
+    ]
     try:
         check_image(image, facts)
     except InvalidArgumentError as error:
@@ -280,3 +313,48 @@ def _stride_violations(plan: Plan, image: ImageSpec, facts: ModelFacts) -> list[
     if stride == 1 or image.sampler not in facts.full_rate_samplers:
         return []
     return [FieldViolation(field="plan", description=f"has stride {stride}, {image.sampler} takes stride 1 only")]
+
+
+def _override_violations(request: ImageRequest) -> list[FieldViolation]:
+    overrides = request.overrides
+    given = {
+        "max_stride": overrides.max_stride,
+        "warmup": overrides.warmup_steps,
+        "tail": overrides.tail_steps,
+        "devices": overrides.devices or None,
+    }
+    if request.plan is not None:
+        return [
+            FieldViolation(field=field, description="cannot be given with a plan, which says it already")
+            for field, value in given.items()
+            if value is not None
+        ]
+    unmoved = request.quality in {Quality.EXACT, Quality.HIGH}
+    rules = (
+        (
+            overrides.max_stride is None or overrides.max_stride in STRIDES,
+            "max_stride",
+            f"must be one of {', '.join(map(str, STRIDES))}, got {overrides.max_stride}",
+        ),
+        (
+            not (unmoved and (overrides.max_stride or 1) > 1),
+            "max_stride",
+            f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
+        ),
+        (
+            overrides.warmup_steps is None or 1 <= overrides.warmup_steps <= STEPS_MAX,
+            "warmup",
+            f"must be 1..{STEPS_MAX}, got {overrides.warmup_steps}",
+        ),
+        (
+            overrides.tail_steps is None or 0 <= overrides.tail_steps <= STEPS_MAX,
+            "tail",
+            f"must be 0..{STEPS_MAX}, got {overrides.tail_steps}",
+        ),
+        (
+            len(set(overrides.devices)) == len(overrides.devices) and all(overrides.devices),
+            "devices",
+            f"must name each agent once, got {', '.join(overrides.devices)}",
+        ),
+    )
+    return [FieldViolation(field=field, description=description) for holds, field, description in rules if not holds]

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from polyrhythm import exchanged_layers, explanation, facts, fleet, image, job_events, messages, plan, profile, reports
+from polyrhythm import (
+    calibration,
+    exchanged_layers,
+    explanation,
+    facts,
+    fleet,
+    image,
+    job_events,
+    messages,
+    plan,
+    profile,
+    reports,
+)
 from polyrhythm.errors import FieldViolation
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.rows import RowRange, ranges_from_counts
@@ -90,6 +102,7 @@ predictions = st.builds(
             memory_bytes=int64s,
         )
     ),
+    psnr_db=st.none() | st.floats(-20, 100),
 )
 candidates = st.builds(explanation.Candidate, label=texts, plan=plans(), prediction=predictions)
 workloads = st.builds(profile.Workload, model=names, width_px=int32s, height_px=int32s, batch=int32s)
@@ -158,6 +171,28 @@ layer_groups = st.builds(
     rows_below=st.integers(0, 8),
     guided=st.booleans(),
 )
+
+
+@st.composite
+def calibrations(draw: st.DrawFn) -> calibration.Calibration:
+    steps = draw(st.integers(2, 60))
+    stale = sorted(draw(st.sets(st.integers(0, steps - 1), min_size=1, max_size=4)))
+    merges = sorted(draw(st.sets(st.integers(0, steps - 2), min_size=1, max_size=4)))
+    size = (len(stale) + len(merges)) ** 2
+    return calibration.Calibration(
+        sampler=draw(names),
+        steps=steps,
+        latent_range=draw(st.floats(1e-3, 1e3)),
+        stale_begin_steps=tuple(stale),
+        merge_steps=tuple(merges),
+        products=tuple(draw(st.lists(st.floats(-1e3, 1e3), min_size=size, max_size=size))),
+        row_weights=tuple(draw(st.lists(st.floats(1e-3, 10), min_size=1, max_size=4))),
+        saturation_mse=draw(st.floats(1e-6, 1e3)),
+        following_merge=draw(st.floats(1, 3)),
+        pictures=draw(positive_int32s),
+    )
+
+
 models = st.builds(
     facts.ModelFacts,
     model=names,
@@ -181,6 +216,7 @@ models = st.builds(
     full_rate_samplers=tuples(texts),
     notices=tuples(texts),
     memory=st.none() | model_memories,
+    calibration=st.none() | calibrations(),
 )
 agent_views = st.builds(
     fleet.AgentView,
@@ -189,6 +225,13 @@ agent_views = st.builds(
     device=devices,
     models=tuples(models),
     software=software,
+)
+overrides = st.builds(
+    image.Overrides,
+    max_stride=st.none() | int32s,
+    warmup_steps=st.none() | int32s,
+    tail_steps=st.none() | int32s,
+    devices=tuples(agents),
 )
 image_requests = st.builds(
     image.ImageRequest,
@@ -205,6 +248,7 @@ image_requests = st.builds(
     count=int32s,
     preview_every_steps=int32s,
     plan=st.none() | plans(),
+    overrides=overrides,
 )
 image_specs = st.builds(
     image.ImageSpec,
@@ -219,6 +263,7 @@ image_specs = st.builds(
     sampler=st.sampled_from(image.Sampler),
     quality=st.sampled_from(image.Quality),
     preview_every_steps=int32s,
+    overrides=overrides,
 )
 rows_held = st.builds(
     lambda begin_step, count, rows, stride: (begin_step, begin_step + count, rows.begin, rows.end, stride),

@@ -171,12 +171,21 @@ def _why_nobody(state: State) -> str:
 
 def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> None:
     resolve(request, facts, drawn_seed)
+    _check_devices(state, request.overrides.devices)
     if request.plan is not None:
         absent = [name for name in request.plan.agents if name not in state.agents]
         if absent:
             raise InvalidArgumentError.of(
                 "plan", f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
             )
+
+
+def _check_devices(state: State, devices: tuple[AgentId, ...]) -> None:
+    absent = [name for name in devices if name not in state.agents]
+    if absent:
+        raise InvalidArgumentError.of(
+            "devices", f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
+        )
 
 
 def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:

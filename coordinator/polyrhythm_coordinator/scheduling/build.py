@@ -5,7 +5,9 @@ The search builds its candidates here, and benchmarks build the plans they compa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf, lcm
 from typing import assert_never
@@ -17,7 +19,7 @@ from polyrhythm.rows import RowRange, ranges_from_counts
 from polyrhythm_coordinator.scheduling.cost import GangCost
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.partition import equal_rows, fastest_coupled_rows, fastest_rows
-from polyrhythm_coordinator.scheduling.quality import Phase, Policy, phases, policy_of
+from polyrhythm_coordinator.scheduling.quality import Policy, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
 BEAT_STEPS = 4
@@ -32,6 +34,30 @@ class DoesNotFitError(ValueError):
     """The members of a gang cannot hold the picture together."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Consecutive fine steps of one exchange and one set of strides; the builder gives it rows and beats.
+
+    Attributes:
+        begin_step: first fine step.
+        end_step: last fine step, exclusive.
+        exchange: how other agents' rows are seen.
+        strides: a member each.
+    """
+
+    begin_step: int
+    end_step: int
+    exchange: Exchange
+    strides: tuple[int, ...]
+
+
+LADDER_FROM = 8
+LADDER_STEP = 1.4
+"""Group sizes are tried one by one up to the first, then each so many times the one before."""
+HURRIED_SIZES = 2
+"""Of them, from the largest down, while a picture waits for its new plan."""
+
+
 class RowRule(StrEnum):
     """How a plan's rows are chosen."""
 
@@ -39,6 +65,19 @@ class RowRule(StrEnum):
     """Each segment's rows by predicted time."""
     EQUAL = "equal"
     """The same rows for everybody."""
+
+
+def ladder(count: int) -> tuple[int, ...]:
+    """Sizes of groups to compare, ascending, the largest included: all small ones, then ever wider steps.
+
+    The cost of a plan changes little from one size to the next where there are many, and each costs time to look at.
+    """
+    sizes: list[int] = []
+    size = 1
+    while size < count:
+        sizes.append(size)
+        size = max(size + 1, int(size * LADDER_STEP)) if size >= LADDER_FROM else size + 1
+    return (*sizes, count)
 
 
 class GangPlans:
@@ -54,13 +93,32 @@ class GangPlans:
         *,
         policy: Policy,
         row_rule: RowRule = RowRule.FASTEST,
+        resync_after_move: bool = False,
+        cost: GangCost | None = None,
         fit: MemoryFit | None = None,
     ) -> None:
+        """Prepares what all plans of the gang share.
+
+        Args:
+            request: picture, profiles and links.
+            agents: the gang in rank order.
+            policy: which steps may be displaced or reduced, and how much of the picture.
+            row_rule: how rows are chosen.
+            resync_after_move: whether the first step after rows have moved has to be synchronous.
+            cost: of the gang, where it is known already.
+            fit: how many rows fit on each candidate, where it is known already.
+        """
+        self._resync_after_move = resync_after_move
         self._fit = fit or MemoryFit(request=request)
-        self._cost = GangCost(request=request, agents=agents)
+        self._cost = cost or GangCost(request=request, agents=agents)
         self._policy = policy if len(agents) > 1 else Policy(displaced=False)
         self._row_rule = row_rule
         self._rows: dict[tuple[Exchange, tuple[int, ...]], tuple[RowRange, ...]] = {}
+        self._costs: dict[tuple[AgentId, ...], GangCost] = {agents: self._cost}
+        profiles = dict(zip(agents, self._cost.profiles, strict=True))
+        self._per_row_s = {agent: profile.per_row_s for agent, profile in profiles.items()}
+        self._by_speed = sorted(agents, key=lambda agent: profiles[agent].forward_s(request.row_count))
+        self._encoder = min(agents, key=lambda agent: profiles[agent].encode_s)
 
     @property
     def cost(self) -> GangCost:
@@ -80,19 +138,43 @@ class GangPlans:
         request, agents = self._cost.request, self._cost.agents
         full_rate = (1,) * len(agents)
         strides = strides or full_rate
-        cuts = phases(
+        if min(strides) > 1 and self._policy.reduced_share_max < 1:
+            raise ValueError(f"all agents are reduced: {strides}")
+        found = phases(
             self._policy,
             begin_step=request.begin_step,
             steps=request.image.steps,
             interval_steps=lcm(*strides),
         )
+        return self.compose(
+            [
+                Cut(
+                    begin_step=phase.begin_step,
+                    end_step=phase.end_step,
+                    exchange=phase.exchange,
+                    strides=strides if phase.reduced else full_rate,
+                )
+                for phase in found
+            ]
+        )
+
+    def compose(self, cuts: Sequence[Cut]) -> Plan:
+        """The plan of these cuts, each with its own rows.
+
+        Args:
+            cuts: in order, without gaps, over all remaining steps. The first one is synchronous in a gang.
+        """
+        request = self._cost.request
+        segments = [self._segment(cut) for cut in cuts]
+        if self._resync_after_move:
+            segments = resynchronised(segments)
         return Plan(
             version=request.version,
             begin_step=request.begin_step,
             steps=request.image.steps,
-            segments=tuple(self._segment(phase, strides if phase.reduced else full_rate) for phase in cuts),
-            encoder=min(agents, key=lambda agent: request.profile(agent).encode_s),
-            decoder=self._decoder({phase.exchange for phase in cuts}),
+            segments=tuple(segments),
+            encoder=self._encoder,
+            decoder=self._decoder({cut.exchange for cut in cuts}),
         )
 
     def _decoder(self, exchanges: AbstractSet[Exchange]) -> AgentId:
@@ -108,18 +190,39 @@ class GangPlans:
             raise DoesNotFitError(f"none of {', '.join(agents)} has the memory to decode the picture")
         return min(able, key=lambda agent: request.profile(agent).decode_s)
 
-    def _segment(self, phase: Phase, strides: tuple[int, ...]) -> Segment:
-        key = (phase.exchange, strides)
+    def rows(self, exchange: Exchange, strides: tuple[int, ...]) -> tuple[RowRange, ...]:
+        """Rows of each member under some strides."""
+        if len(set(strides)) == 1:
+            strides = (1,) * len(strides)  # every cost is divided by the common stride, so the best rows are the same
+        key = (exchange, strides)
         if key not in self._rows:
-            self._rows[key] = ranges_from_counts(self._row_counts(phase.exchange, strides))
+            self._rows[key] = ranges_from_counts(self._row_counts(exchange, strides))
+        return self._rows[key]
+
+    @property
+    def resync_after_move(self) -> bool:
+        """Whether the first step after rows have moved has to be synchronous."""
+        return self._resync_after_move
+
+    def boundary_s(self, rows: tuple[RowRange, ...]) -> float:
+        """Seconds of a boundary when the members hold these rows."""
+        assignments = tuple(Assignment(agent=a, rows=r) for a, r in zip(self._cost.agents, rows, strict=True))
+        return self._cost.boundary_s(
+            Segment(begin_step=0, end_step=1, beat_steps=1, exchange=Exchange.SYNCHRONOUS, assignments=assignments)
+        )
+
+    def _segment(self, cut: Cut) -> Segment:
+        interval = lcm(*cut.strides)
         return Segment(
-            begin_step=phase.begin_step,
-            end_step=phase.end_step,
-            beat_steps=-(-BEAT_STEPS // lcm(*strides)) * lcm(*strides),
-            exchange=phase.exchange,
+            begin_step=cut.begin_step,
+            end_step=cut.end_step,
+            beat_steps=-(-BEAT_STEPS // interval) * interval,
+            exchange=cut.exchange,
             assignments=tuple(
                 Assignment(agent=agent, rows=rows, stride=stride)
-                for agent, rows, stride in zip(self._cost.agents, self._rows[key], strides, strict=True)
+                for agent, rows, stride in zip(
+                    self._cost.agents, self.rows(cut.exchange, cut.strides), cut.strides, strict=True
+                )
             ),
         )
 
@@ -134,15 +237,18 @@ class GangPlans:
 
     def _fastest_counts(self, exchange: Exchange, strides: tuple[int, ...]) -> tuple[int, ...]:
         """Rows on all members, or on the fastest few where the messages of more cost more than they save."""
-        request, agents = self._cost.request, self._cost.agents
+        agents, row_count = self._cost.agents, self._cost.request.row_count
         stride_of = dict(zip(agents, strides, strict=True))
-        by_speed = sorted(agents, key=lambda agent: request.profile(agent).forward_s(request.row_count))
         best_s, best_counts = inf, (0,) * len(agents)
-        for size in range(len(agents), 0, -1):
-            rows_per_s = sum(stride_of[agent] / request.profile(agent).per_row_s for agent in by_speed[:size])
-            if request.row_count / rows_per_s >= best_s:
+        sizes = ladder(len(agents))[::-1]
+        for index, size in enumerate(sizes):
+            if index >= HURRIED_SIZES and best_s < inf and self._cost.request.running is not None:
+                break
+            fastest = set(self._by_speed[:size])
+            rows_per_s = sum(stride_of[agent] / self._per_row_s[agent] for agent in fastest)
+            if row_count / rows_per_s >= best_s:
                 break  # so few cannot be faster, even without messages and with fractions of rows
-            working = tuple(agent for agent in agents if agent in by_speed[:size])
+            working = tuple(agent for agent in agents if agent in fastest)
             held = self._counts_of(working, exchange, tuple(stride_of[agent] for agent in working))
             if any(rows > self._rows_max(agent, exchange) for agent, rows in held.items()):
                 continue  # together they cannot hold the picture
@@ -150,9 +256,9 @@ class GangPlans:
             step_s = self._cost.step_s(counts, strides, exchange)
             if step_s < best_s:
                 best_s, best_counts = step_s, counts
-        limited = any(self._rows_max(agent, exchange) < request.row_count for agent in agents)
+        limited = any(self._rows_max(agent, exchange) < row_count for agent in agents)
         if limited and not any(best_counts):
-            raise DoesNotFitError(f"{', '.join(agents)} cannot hold {request.row_count} rows among them")
+            raise DoesNotFitError(f"{', '.join(agents)} cannot hold {row_count} rows among them")
         return best_counts
 
     def _counts_of(
@@ -160,9 +266,10 @@ class GangPlans:
     ) -> dict[AgentId, int]:
         """Optimal rows of some members when the others hold none."""
         request = self._cost.request
-        everybody = working == self._cost.agents
-        cost = self._cost if everybody else GangCost(request=request, agents=working)
-        costs = cost.step_costs(strides).capped([self._rows_max(agent, exchange) for agent in working])
+        if working not in self._costs:
+            self._costs[working] = self._cost.restricted(working)
+        costs = self._costs[working].step_costs(strides)
+        costs = costs.capped([self._rows_max(agent, exchange) for agent in working])
         match exchange:
             case Exchange.SYNCHRONOUS:
                 counts = fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR)
@@ -179,6 +286,47 @@ class GangPlans:
 
     def _rows_max(self, agent: AgentId, exchange: Exchange) -> int:
         return self._fit.rows(agent, exchange=exchange, in_gang=len(self._cost.agents) > 1)
+
+
+def resynchronised(segments: Sequence[Segment]) -> list[Segment]:
+    """The same steps, with a synchronous step on the new rows wherever displaced steps would follow a move of rows.
+
+    Families with halos or group norms keep activations that belong to a patch's place, so what was sent before a move
+    is of no use after it. The step is taken from the segment before the move, or from the one after it where the one
+    before cannot be shortened by one step.
+    """
+    done: list[Segment] = []
+    for segment in segments:
+        before = done[-1] if done else None
+        if before is None or segment.exchange is Exchange.SYNCHRONOUS or _rows_of(before) == _rows_of(segment):
+            done.append(segment)
+        elif before.interval_steps == 1:
+            done.pop()
+            if before.step_count > 1:
+                done.append(replace(before, end_step=before.end_step - 1))
+            done += [_synchronous(segment, before.end_step - 1, before.end_step), segment]
+        else:
+            meeting = segment.begin_step + segment.interval_steps
+            done.append(_synchronous(segment, segment.begin_step, meeting))
+            if meeting < segment.end_step:
+                done.append(replace(segment, begin_step=meeting))
+    return done
+
+
+def _synchronous(segment: Segment, begin: int, end: int) -> Segment:
+    """Synchronous steps on the rows of a segment."""
+    full_rate = tuple(replace(assignment, stride=1) for assignment in segment.assignments)
+    return Segment(
+        begin_step=begin,
+        end_step=end,
+        beat_steps=BEAT_STEPS,
+        exchange=Exchange.SYNCHRONOUS,
+        assignments=full_rate,
+    )
+
+
+def _rows_of(segment: Segment) -> tuple[RowRange, ...]:
+    return tuple(assignment.rows for assignment in segment.assignments)
 
 
 def solo_plan(request: PlanRequest, agent: AgentId) -> Plan:

@@ -34,7 +34,7 @@ from polyrhythm.errors import InvalidArgumentError, NotFoundError
 from polyrhythm.explanation import AgentPrediction, Prediction
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan, Segment
-from polyrhythm.profile import Profile
+from polyrhythm.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.memory import memory_need
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
@@ -82,7 +82,8 @@ class GangCost:
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:
         """Profiles in rank order."""
-        return tuple(self.request.profile(agent) for agent in self.agents)
+        of_agent = {profile.agent: profile for profile in self.request.profiles}
+        return tuple(of_agent[agent] for agent in self.agents)
 
     @cached_property
     def _affine_s_A(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -91,27 +92,53 @@ class GangCost:
         return np.array([p.fixed_s for p in profiles]), np.array([p.per_row_s for p in profiles])
 
     @cached_property
+    def _links_AA(self) -> list[list[Link | None]]:
+        """From each member (row) to each member (column); None on the diagonal."""
+        return [[None if i == j else self.request.link(i, j) for j in self.agents] for i in self.agents]
+
+    def restricted(self, agents: tuple[AgentId, ...]) -> GangCost:
+        """The cost of some of the members as a gang of their own: what was looked up for all is not looked up again.
+
+        Args:
+            agents: in rank order.
+        """
+        if agents == self.agents:
+            return self
+        index_of = {agent: index for index, agent in enumerate(self.agents)}
+        chosen = [index_of[agent] for agent in agents]
+        square = np.ix_(chosen, chosen)
+        message_s_AA, byte_s_AA = self._handling_s_AA
+        part = GangCost(request=self.request, agents=agents)
+        part.__dict__.update(
+            profiles=tuple(self.profiles[index] for index in chosen),
+            seconds_per_byte_AA=self.seconds_per_byte_AA[square],
+            _handling_s_AA=(message_s_AA[square], byte_s_AA[square]),
+            _latency_s_AA=self._latency_s_AA[square],
+        )
+        return part
+
+    @cached_property
     def seconds_per_byte_AA(self) -> NDArray[np.float64]:
         """From each member (row) to each member (column); 0 on the diagonal."""
-        return np.array(
-            [[0.0 if i == j else 1.0 / self.request.link(i, j).bytes_per_s for j in self.agents] for i in self.agents]
-        )
+        return np.array([[0.0 if link is None else 1.0 / link.bytes_per_s for link in row] for row in self._links_AA])
 
     @cached_property
     def _handling_s_AA(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Computing that each member (row) loses to a message with each other one, and to a byte of it."""
-        links = [[None if i == j else self.request.link(i, j) for j in self.agents] for i in self.agents]
         return (
-            np.array([[link.handling_s if link else 0.0 for link in row] for row in links]),
-            np.array([[link.handling_s_per_byte if link else 0.0 for link in row] for row in links]),
+            np.array([[link.handling_s if link else 0.0 for link in row] for row in self._links_AA]),
+            np.array([[link.handling_s_per_byte if link else 0.0 for link in row] for row in self._links_AA]),
         )
+
+    @cached_property
+    def _latency_s_AA(self) -> NDArray[np.float64]:
+        """From each member (row) to each member (column); 0 on the diagonal."""
+        return np.array([[link.latency_s if link else 0.0 for link in row] for row in self._links_AA])
 
     @cached_property
     def latencies_s_A(self) -> NDArray[np.float64]:
         """Longest latency from each member to any other; 0 for one alone."""
-        return np.array(
-            [max((self.request.link(i, j).latency_s for j in self.agents if j != i), default=0.0) for i in self.agents]
-        )
+        return self._latency_s_AA.max(axis=1)
 
     def compute_s_AK(self, rows_AK: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.float64]:
         """Seconds a fine step that each member computes for some rows."""
@@ -228,8 +255,13 @@ class GangCost:
         return self.encode_s(plan) + self.denoise_s(plan) + self.decode_s(plan)
 
 
-def predict(plan: Plan, request: PlanRequest) -> Prediction:
+def predict(plan: Plan, request: PlanRequest, cost: GangCost | None = None) -> Prediction:
     """Predicts any plan for a request's picture, whoever made it.
+
+    Args:
+        plan: to predict.
+        request: picture, profiles and links.
+        cost: of the plan's agents, where it is known already.
 
     Raises:
         NotFoundError: the plan names an agent without a profile.
@@ -244,7 +276,7 @@ def predict(plan: Plan, request: PlanRequest) -> Prediction:
     ):
         if planned != wanted:
             raise InvalidArgumentError.of("plan", f"is for {planned} {name}, the image has {wanted}")
-    cost = GangCost(request=request, agents=plan.agents)
+    cost = cost or GangCost(request=request, agents=plan.agents)
     wall_s = cost.denoise_s(plan)
     bytes_by_agent = sent_bytes(plan, request)
     busy_s = {agent: cost.busy_s(index, plan) for index, agent in enumerate(plan.agents)}

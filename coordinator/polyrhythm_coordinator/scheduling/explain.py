@@ -6,12 +6,13 @@ Owns words and selection for display. Decides nothing about the chosen plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink
+from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink, Prediction
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
+from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.memory import MemoryFit, smallest_need
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
@@ -24,29 +25,44 @@ RUNNERS_UP_MAX = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A plan of the search with its predicted seconds from encoding to picture."""
+    """A plan of the search with its predicted seconds from encoding to picture, and what these rest on."""
 
     plan: Plan
     total_s: float
+    cost: GangCost
 
 
 def label_of(plan: Plan) -> str:
     """What a person calls a plan."""
+    merged = ", merged steps" if any(min(segment.strides) > 1 for segment in plan.segments) else ""
     if len(plan.agents) == 1:
-        return f"solo {plan.agents[0]}"
-    strides = sorted({assignment.stride for segment in plan.segments for assignment in segment.assignments})
-    if len(strides) > 1:
-        rule = "strides " + " and ".join(str(stride) for stride in strides)
+        return f"solo {plan.agents[0]}{merged}"
+    mixed = [segment.strides for segment in plan.segments if len(set(segment.strides)) > 1]
+    if mixed:
+        rule = "strides " + " and ".join(str(stride) for stride in sorted({s for strides in mixed for s in strides}))
     elif all(segment.exchange is Exchange.SYNCHRONOUS for segment in plan.segments):
         rule = "synchronous"
     else:
         rule = "rows only"
-    return f"{len(plan.agents)} agents, {rule}"
+    return f"{len(plan.agents)} agents, {rule}{merged}"
 
 
 def candidate_of(option: Option, request: PlanRequest) -> Candidate:
     """An option with its label and full prediction."""
-    return Candidate(label=label_of(option.plan), plan=option.plan, prediction=predict(option.plan, request))
+    return Candidate(
+        label=label_of(option.plan), plan=option.plan, prediction=predicted(option.plan, request, option.cost)
+    )
+
+
+def predicted(plan: Plan, request: PlanRequest, cost: GangCost | None = None) -> Prediction:
+    """What a plan costs, and the quality of its picture where the model is calibrated.
+
+    Raises:
+        NotFoundError: the plan names an agent without a profile.
+        InvalidArgumentError: the plan is for another picture height or number of steps.
+    """
+    found, seconds = distortion_of(request), predict(plan, request, cost)
+    return seconds if found is None else replace(seconds, psnr_db=found.plan_psnr_db(plan))
 
 
 def runners_up(options: Sequence[Option], chosen: Option) -> tuple[Option, ...]:
@@ -65,8 +81,18 @@ def runners_up(options: Sequence[Option], chosen: Option) -> tuple[Option, ...]:
 
 def exclusions(options: Sequence[Option], chosen: Option, request: PlanRequest) -> tuple[Exclusion, ...]:
     """Why each candidate outside the chosen plan takes no part, with both times."""
-    left_out = [agent for agent in request.agents if agent not in chosen.plan.agents]
-    return tuple(misfit(agent, request) or _too_slow(agent, options, chosen, request) for agent in left_out)
+    taking_part = set(chosen.plan.agents)
+    fastest_with: dict[AgentId, float] = {}
+    for option in sorted(options, key=lambda option: option.total_s):
+        agents = option.plan.agents
+        if len(agents) > 1:
+            for agent in agents:
+                fastest_with.setdefault(agent, option.total_s)
+    return tuple(
+        misfit(agent, request) or _too_slow(agent, fastest_with.get(agent), chosen, request)
+        for agent in request.agents
+        if agent not in taking_part
+    )
 
 
 def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
@@ -122,18 +148,15 @@ def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.1f} MiB"
 
 
-def _too_slow(agent: AgentId, options: Sequence[Option], chosen: Option, request: PlanRequest) -> Exclusion:
-    detail = _why_too_slow(agent, options, chosen, request)
+def _too_slow(agent: AgentId, with_it_s: float | None, chosen: Option, request: PlanRequest) -> Exclusion:
+    detail = _why_too_slow(agent, with_it_s, chosen, request)
     return Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, detail=detail)
 
 
-def _why_too_slow(agent: AgentId, options: Sequence[Option], chosen: Option, request: PlanRequest) -> str:
-    gangs = [option for option in options if agent in option.plan.agents and len(option.plan.agents) > 1]
-    if gangs:
-        with_it_s = min(option.total_s for option in gangs)
+def _why_too_slow(agent: AgentId, with_it_s: float | None, chosen: Option, request: PlanRequest) -> str:
+    if with_it_s is not None:
         return f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it {chosen.total_s:.3f} s"
-    cost = GangCost(request=request, agents=chosen.plan.agents)
-    step_s = cost.denoise_s(chosen.plan) / (chosen.plan.steps - chosen.plan.begin_step)
+    step_s = chosen.cost.denoise_s(chosen.plan) / (chosen.plan.steps - chosen.plan.begin_step)
     row_s = request.profile(agent).forward_s(1)
     return (
         f"no gang gives it rows: a forward of one row takes it {row_s:.3f} s, a step of the chosen plan {step_s:.3f} s"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import assert_never
 
-from polyrhythm.image import Quality
+from polyrhythm.image import STRIDES, ImageSpec, Quality
 from polyrhythm.plan import Exchange
 
 RESUME_WARMUP_STEPS = 1
@@ -79,6 +79,22 @@ def policy_of(quality: Quality) -> Policy:
 def at_full_rate(policy: Policy) -> Policy:
     """The same policy for a sampler that takes stride 1 only."""
     return replace(policy, strides=(1,), reduced_share_max=0.0)
+
+
+def policy_for(image: ImageSpec) -> Policy:
+    """The policy of a picture: that of its quality, with what the user overrides."""
+    policy, overrides = policy_of(image.quality), image.overrides
+    if not policy.displaced:
+        return policy
+    strides = policy.strides
+    if overrides.max_stride is not None:
+        strides = tuple(stride for stride in STRIDES if stride <= overrides.max_stride)
+    return replace(
+        policy,
+        warmup_steps=policy.warmup_steps if overrides.warmup_steps is None else overrides.warmup_steps,
+        tail_steps=policy.tail_steps if overrides.tail_steps is None else overrides.tail_steps,
+        strides=strides,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
+from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile
 from polyrhythm.rows import RowRange
 
@@ -43,6 +44,8 @@ class PlanRequest:
             is absent it is not known, and everything fits.
         begin_step: 0, or the boundary at which an epoch resumes.
         version: of the plan to make; counts the re-plans of a job, from 1.
+        running: the plan that is being followed, where the rest of a picture is planned anew in a hurry: only plans
+            like it are compared, on the same agents. None for a search over all.
     """
 
     image: ImageSpec
@@ -54,6 +57,7 @@ class PlanRequest:
     usable_bytes: Mapping[AgentId, int] = field(default_factory=lambda: MappingProxyType(dict[AgentId, int]()))
     begin_step: int = 0
     version: int = 1
+    running: Plan | None = None
 
     def __post_init__(self) -> None:
         if not self.profiles:

@@ -5,15 +5,20 @@ Owns which plans are compared and which one is chosen. The rows of each are opti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from math import lcm
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.explanation import Explanation
+from polyrhythm.explanation import Exclusion, ExclusionReason, Explanation
 from polyrhythm.ids import AgentId
+from polyrhythm.image import Quality
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans
+from polyrhythm_coordinator.scheduling.budget import Budget, budgeted_options
+from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans, ladder
+from polyrhythm_coordinator.scheduling.cost import GangCost
+from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.explain import (
     Option,
     candidate_of,
@@ -23,9 +28,9 @@ from polyrhythm_coordinator.scheduling.explain import (
     shortage,
 )
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
-from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_of
+from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_for
 from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments
+from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments, strides_like
 
 INDIFFERENCE = 0.005
 """Plans within this share of the fastest count as equally fast, and the simplest of them is chosen: no prediction is
@@ -44,7 +49,8 @@ def search_plan(request: PlanRequest) -> Explanation:
     Raises:
         NoAgentsError: no candidate can make the picture in any time that has a number, or it fits on none.
     """
-    options = tuple(_options(request))
+    wanted = _wanted(request)
+    options = tuple(_options(wanted))
     if not options:
         shortages = [told for told in (shortage(agent, request) for agent in request.agents) if told]
         if shortages:
@@ -60,31 +66,82 @@ def search_plan(request: PlanRequest) -> Explanation:
     )
     return Explanation(
         chosen=candidate_of(chosen, request),
-        runners_up=tuple(candidate_of(option, request) for option in runners_up(options, chosen)),
-        exclusions=exclusions(options, chosen, request),
+        runners_up=tuple(candidate_of(option, request) for option in _shown(options, chosen, request)),
+        exclusions=(*exclusions(options, chosen, wanted), *_unwanted(request)),
         profiles=request.profiles,
-        links=measured_links(request),
+        links=measured_links(request) if request.running is None else (),
     )
 
 
-def _options(request: PlanRequest) -> Iterator[Option]:
+def _shown(options: Sequence[Option], chosen: Option, request: PlanRequest) -> Sequence[Option]:
+    """The other plans that a user sees; predicting one in full takes time that a running picture does not have."""
+    others = runners_up(options, chosen)
+    return others if request.running is None else others[:1]
+
+
+def _wanted(request: PlanRequest) -> PlanRequest:
+    """The request with the devices that the user named, where any are named.
+
+    Raises:
+        NoAgentsError: none of them is a candidate.
+    """
+    devices = request.image.overrides.devices
+    profiles = tuple(profile for profile in request.profiles if not devices or profile.agent in devices)
+    if not profiles:
+        raise NoAgentsError(f"none of the devices asked for is ready: {', '.join(devices)}")
+    return replace(request, profiles=profiles)
+
+
+def _unwanted(request: PlanRequest) -> tuple[Exclusion, ...]:
+    devices = request.image.overrides.devices
+    detail = f"the request names {', '.join(devices)}"
+    return tuple(
+        Exclusion(agent=agent, reason=ExclusionReason.NOT_NAMED, detail=detail)
+        for agent in request.agents
+        if devices and agent not in devices
+    )
+
+
+def _options(request: PlanRequest) -> Iterable[Option]:
     policy = _policy(request)
-    fit = MemoryFit(request=request)
-    for agents in _gangs(request):
-        plans = GangPlans(request, agents, policy=policy, fit=fit)
-        whole_image_s = [request.profile(agent).forward_s(request.row_count) for agent in agents]
-        for strides in stride_assignments(whole_image_s, policy.strides):
+    predicted = distortion_of(request)
+    if request.image.quality is not Quality.BALANCED or predicted is None:
+        return _policy_options(request, policy)
+    # The budget decides how much may be reduced, and where; only what the user asks for is kept as it is.
+    policy = replace(policy, reduced_share_max=1.0, tail_steps=request.image.overrides.tail_steps or 0)
+    budget = Budget(request=request, distortion=predicted, policy=policy)
+    return budgeted_options(budget, _gang_plans(request, policy), lambda plans: _stride_choices(plans, policy))
+
+
+def _policy_options(request: PlanRequest, policy: Policy) -> Iterator[Option]:
+    for plans in _gang_plans(request, policy):
+        for strides in _stride_choices(plans, policy):
             if max(strides) == 1 or _has_reduced_phase(request, policy, lcm(*strides)):
                 try:
                     plan = plans.plan(strides)
                 except DoesNotFitError:
                     continue  # misfits are told by ``explain``
                 if _all_work(plan):
-                    yield Option(plan=plan, total_s=plans.cost.total_s(plan))
+                    yield Option(plan=plan, total_s=plans.cost.total_s(plan), cost=plans.cost)
+
+
+def _gang_plans(request: PlanRequest, policy: Policy) -> Iterator[GangPlans]:
+    everybody = GangCost(request=request, agents=request.agents)
+    fit = MemoryFit(request=request)
+    for agents in _gangs(request):
+        yield GangPlans(request, agents, policy=policy, cost=everybody.restricted(agents), fit=fit)
+
+
+def _stride_choices(plans: GangPlans, policy: Policy) -> Iterable[tuple[int, ...]]:
+    request, agents = plans.cost.request, plans.cost.agents
+    whole_image_s = [profile.forward_s(request.row_count) for profile in plans.cost.profiles]
+    if request.running is not None and set(agents) == set(request.running.agents):
+        return strides_like(request.running, agents, whole_image_s)
+    return stride_assignments(whole_image_s, policy.strides)
 
 
 def _policy(request: PlanRequest) -> Policy:
-    policy = policy_of(request.image.quality)
+    policy = policy_for(request.image)
     return at_full_rate(policy) if request.image.sampler in request.facts.full_rate_samplers else policy
 
 
@@ -110,13 +167,22 @@ def _reduced_row_steps(plan: Plan) -> int:
 
 
 def _gangs(request: PlanRequest) -> Iterator[tuple[AgentId, ...]]:
-    """Gangs to compare: all subsets of few candidates; of many, the fastest one, two, three and so on."""
+    """Gangs to compare: all subsets of few candidates; of many, the fastest one, two, three and so on.
+
+    In a hurry only the gang that runs, if it is all there, and its fastest member alone.
+    """
     agents = request.agents
+    if request.running is not None and set(request.running.agents) <= set(agents):
+        running = tuple(agent for agent in agents if agent in request.running.agents)
+        yield running
+        if len(running) > 1:
+            yield (min(running, key=lambda agent: request.profile(agent).forward_s(request.row_count)),)
+        return
     if len(agents) <= EXHAUSTIVE_AGENTS_MAX:
         for size in range(1, len(agents) + 1):
             yield from combinations(agents, size)
         return
     by_speed = sorted(agents, key=lambda agent: request.profile(agent).forward_s(request.row_count))
-    for size in range(1, len(agents) + 1):
+    for size in ladder(len(agents)):
         fastest = set(by_speed[:size])
         yield tuple(agent for agent in agents if agent in fastest)

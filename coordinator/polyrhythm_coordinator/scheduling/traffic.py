@@ -5,8 +5,14 @@ Owns counting only. The agents decide what they send by their own code from the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Exchange, Plan
+from polyrhythm.rows import RowRange
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
 
@@ -34,16 +40,63 @@ def sent_bytes(plan: Plan, request: PlanRequest) -> dict[AgentId, int]:
     The condition and a resumed state, sent once by the root when an epoch starts, are no part of it.
     """
     beats = tuple(plan.beats())
-    total = dict.fromkeys(plan.agents, 0)
+    total_A = np.zeros(len(plan.agents), dtype=np.int64)
+    # Beats of one length between the same two segments send alike, and a plan has few kinds of them.
+    known: dict[tuple[int, int, int], NDArray[np.int64]] = {}
     for beat, following in zip(beats, (*beats[1:], None), strict=True):
-        for sender in plan.agents:
-            rows = beat.segment.of(sender).rows
-            for receiver in plan.agents:
-                if receiver != sender and rows.count:
-                    versions = len(versions_sent(beat, following, sender, receiver))
-                    version_bytes = request.version_bytes(rows, beat.segment.of(receiver).rows)
-                    total[sender] += versions * version_bytes + request.boundary_bytes(rows)
-    return total
+        kind = (id(beat.segment), 0 if following is None else id(following.segment), beat.end_step - beat.begin_step)
+        if kind not in known:
+            known[kind] = _beat_bytes_A(beat, following, request)
+        total_A += known[kind]
+    return {agent: int(sent) for agent, sent in zip(plan.agents, total_A, strict=True)}
+
+
+def _beat_bytes_A(beat: Beat, following: Beat | None, request: PlanRequest) -> NDArray[np.int64]:
+    """Bytes that each member sends in a beat: ``versions_sent`` for all pairs at once. Shape letter: A members."""
+    shares = beat.segment.assignments
+    rows_A = np.array([share.rows.count for share in shares])
+    strides_A = np.array([share.stride for share in shares])
+    counts_AA = np.zeros((len(shares), len(shares)), dtype=np.int64)
+    last_is_read_AA = np.zeros_like(counts_AA, dtype=np.bool_)
+    for sends in set(strides_A.tolist()):
+        for reads in set(strides_A.tolist()):
+            pairs_AA = np.outer((strides_A == sends) & (rows_A > 0), (strides_A == reads) & (rows_A > 0))
+            read = _versions_read(beat, sends, reads)
+            counts_AA[pairs_AA] = len(read)
+            last_is_read_AA[pairs_AA] = range(beat.begin_step, beat.end_step, sends)[-1] in read
+    if following is not None and following.segment.exchange is Exchange.DISPLACED:
+        later = following.segment.assignments
+        begin_A, end_A = np.array([(share.rows.begin, share.rows.end) for share in shares]).T
+        later_begin_A, later_end_A = np.array([(share.rows.begin, share.rows.end) for share in later]).T
+        kept_AA = np.minimum(end_A[:, None], later_end_A) - np.maximum(begin_A[:, None], later_begin_A)
+        reads_on_AA = np.clip(kept_AA, 0, None) < rows_A[:, None]
+        counts_AA += reads_on_AA & (later_end_A > later_begin_A) & ~last_is_read_AA & (rows_A > 0)[:, None]
+    np.fill_diagonal(counts_AA, 0)
+    version_AA = _version_bytes_AA([share.rows for share in shares], request)
+    boundary_A = np.array([request.boundary_bytes(share.rows) * (len(shares) - 1) for share in shares])
+    return ((counts_AA * version_AA).sum(axis=1) + boundary_A) * (rows_A > 0)
+
+
+def _version_bytes_AA(rows: Sequence[RowRange], request: PlanRequest) -> NDArray[np.int64]:
+    """Bytes of a version of each member's rows to each other one; only to neighbours do they depend on the reader."""
+    nobody = RowRange(begin=0, end=0)
+    bytes_AA = np.tile(np.array([[request.version_bytes(own, nobody)] for own in rows]), (1, len(rows)))
+    at = {held.begin: index for index, held in enumerate(rows) if held.count}
+    for upper, held in enumerate(rows):
+        lower = at.get(held.end)
+        if held.count and lower is not None:
+            bytes_AA[upper, lower] = request.version_bytes(held, rows[lower])
+            bytes_AA[lower, upper] = request.version_bytes(rows[lower], held)
+    return bytes_AA
+
+
+def _versions_read(beat: Beat, sender_stride: int, receiver_stride: int) -> set[int]:
+    """Versions of a sender with rows that a receiver with rows reads in the beat itself."""
+    computed = range(beat.begin_step, beat.end_step, sender_stride)
+    if beat.segment.exchange is Exchange.SYNCHRONOUS:
+        return set(computed)
+    reading = range(beat.begin_step, beat.end_step, receiver_stride)
+    return {max(k for k in computed if k < step) for step in reading if step > beat.begin_step}
 
 
 def _reads_from_before(following: Beat, beat: Beat, sender: AgentId, receiver: AgentId) -> bool:

@@ -18,6 +18,9 @@ INDEX_FILE = "model_index.json"
 DECISIVE_SUFFIXES = frozenset({".safetensors", ".json", ".model", ".txt"})
 """Files that decide a picture: weights, configs, vocabularies. A model card and its pictures do not."""
 
+INDECISIVE_FILES = frozenset({"calibration.json"})
+"""At the top of the folder: says what plans cost, so it decides plans and no picture."""
+
 CHUNK_BYTES = 1 << 22
 
 
@@ -89,6 +92,8 @@ class ModelFolder:
             for path in self.path.rglob("*")
             if path.is_file() and path.suffix in DECISIVE_SUFFIXES
         }
+        for name in INDECISIVE_FILES:
+            files.pop(name, None)
         for name, path in sorted(files.items()):
             content = hashlib.sha256()
             with path.open("rb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from polyrhythm.calibration import Calibration
 from polyrhythm.codec.fields import EnumTable, FieldError, finite, invariants, name, part
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory
@@ -141,6 +142,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         full_rate_samplers=model.full_rate_samplers,
         notices=model.notices,
         memory=None if model.memory is None else model_memory_to_proto(model.memory),
+        calibration=None if model.calibration is None else calibration_to_proto(model.calibration),
     )
 
 
@@ -178,6 +180,9 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         full_rate_samplers=tuple(proto.full_rate_samplers),
         notices=tuple(proto.notices),
         memory=model_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
+        calibration=(
+            calibration_from_proto(proto.calibration, f"{path}.calibration") if proto.HasField("calibration") else None
+        ),
     )
 
 
@@ -209,6 +214,43 @@ def layer_group_from_proto(proto: fleet_pb2.LayerGroup, path: str) -> LayerGroup
         rows_below=_not_negative(proto.rows_below, f"{path}.rows_below"),
         guided=proto.guided,
     )
+
+
+def calibration_to_proto(calibration: Calibration) -> fleet_pb2.Calibration:
+    """Encodes what disturbances cost on a model."""
+    return fleet_pb2.Calibration(
+        sampler=calibration.sampler,
+        steps=calibration.steps,
+        latent_range=calibration.latent_range,
+        stale_begin_steps=calibration.stale_begin_steps,
+        merge_steps=calibration.merge_steps,
+        products=calibration.products,
+        row_weights=calibration.row_weights,
+        saturation_mse=calibration.saturation_mse,
+        following_merge=calibration.following_merge,
+        pictures=calibration.pictures,
+    )
+
+
+def calibration_from_proto(proto: fleet_pb2.Calibration, path: str = "calibration") -> Calibration:
+    """Decodes what disturbances cost on a model.
+
+    Raises:
+        WireError: the numbers do not belong together.
+    """
+    with invariants(path):
+        return Calibration(
+            sampler=proto.sampler,
+            steps=proto.steps,
+            latent_range=proto.latent_range,
+            stale_begin_steps=tuple(proto.stale_begin_steps),
+            merge_steps=tuple(proto.merge_steps),
+            products=tuple(proto.products),
+            row_weights=tuple(proto.row_weights),
+            saturation_mse=proto.saturation_mse,
+            following_merge=proto.following_merge,
+            pictures=proto.pictures,
+        )
 
 
 def agent_view_to_proto(view: AgentView) -> fleet_pb2.Agent:

@@ -11,7 +11,8 @@ from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.fields import EnumTable, FieldError, finite, name
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageRequest, ImageSpec, Overrides, Quality, Sampler
 from polyrhythm.v1 import image_pb2
 
 SAMPLERS = EnumTable(
@@ -33,7 +34,16 @@ QUALITIES = EnumTable(
         Quality.FAST: image_pb2.QUALITY_FAST,
     },
 )
-_BITS = {"size": 32, "steps": 32, "seed": 64, "count": 32, "preview_every_steps": 32}
+_BITS = {
+    "size": 32,
+    "steps": 32,
+    "seed": 64,
+    "count": 32,
+    "preview_every_steps": 32,
+    "max_stride": 32,
+    "warmup": 32,
+    "tail": 32,
+}
 
 
 def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
@@ -57,6 +67,7 @@ def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
         count=request.count,
         preview_every_steps=request.preview_every_steps,
         plan=None if request.plan is None else plan_to_proto(request.plan),
+        overrides=overrides_to_proto(request.overrides),
     )
 
 
@@ -86,6 +97,7 @@ def image_spec_to_proto(image: ImageSpec) -> session_pb2.ImageSpec:
         sampler=SAMPLERS.to_proto(image.sampler),
         quality=QUALITIES.to_proto(image.quality),
         preview_every_steps=image.preview_every_steps,
+        overrides=overrides_to_proto(image.overrides),
     )
 
 
@@ -107,6 +119,29 @@ def image_spec_from_proto(proto: session_pb2.ImageSpec, path: str = "image") -> 
         sampler=SAMPLERS.from_proto(proto.sampler, f"{path}.sampler"),
         quality=QUALITIES.from_proto(proto.quality, f"{path}.quality"),
         preview_every_steps=proto.preview_every_steps,
+        overrides=overrides_from_proto(proto.overrides),
+    )
+
+
+def overrides_to_proto(overrides: Overrides) -> image_pb2.PlanOverrides | None:
+    """Encodes what an expert decides; nothing where that is nothing."""
+    if overrides == Overrides():
+        return None
+    return image_pb2.PlanOverrides(
+        max_stride=overrides.max_stride,
+        warmup_steps=overrides.warmup_steps,
+        tail_steps=overrides.tail_steps,
+        devices=overrides.devices,
+    )
+
+
+def overrides_from_proto(proto: image_pb2.PlanOverrides) -> Overrides:
+    """Decodes what an expert decides; its values are checked with the request."""
+    return Overrides(
+        max_stride=proto.max_stride if proto.HasField("max_stride") else None,
+        warmup_steps=proto.warmup_steps if proto.HasField("warmup_steps") else None,
+        tail_steps=proto.tail_steps if proto.HasField("tail_steps") else None,
+        devices=tuple(AgentId(device) for device in proto.devices),
     )
 
 
@@ -128,6 +163,7 @@ def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
         count=proto.count if proto.HasField("count") else 1,
         preview_every_steps=proto.preview_every_steps,
         plan=plan_from_proto(proto.plan, "plan") if proto.HasField("plan") else None,
+        overrides=overrides_from_proto(proto.overrides),
     )
 
 
@@ -139,8 +175,16 @@ def _check_fits(request: ImageRequest) -> None:
         ("seed", request.seed),
         ("count", request.count),
         ("preview_every_steps", request.preview_every_steps),
+        ("max_stride", request.overrides.max_stride),
+        ("warmup", request.overrides.warmup_steps),
+        ("tail", request.overrides.tail_steps),
     )
-    texts = (("model", request.model), ("prompt", request.prompt), ("negative", request.negative_prompt))
+    texts = (
+        ("model", request.model),
+        ("prompt", request.prompt),
+        ("negative", request.negative_prompt),
+        *(("devices", device) for device in request.overrides.devices),
+    )
     found = [
         # Half of a surrogate pair, or bytes of a terminal that were no UTF-8.
         FieldViolation(field=field, description="must be text that UTF-8 can carry")

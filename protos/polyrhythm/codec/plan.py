@@ -32,6 +32,7 @@ EXCLUSION_REASONS = EnumTable(
         ExclusionReason.NOT_READY: plan_pb2.EXCLUSION_REASON_NOT_READY,
         ExclusionReason.WRONG_MODEL: plan_pb2.EXCLUSION_REASON_WRONG_MODEL,
         ExclusionReason.TOO_LITTLE_MEMORY: plan_pb2.EXCLUSION_REASON_TOO_LITTLE_MEMORY,
+        ExclusionReason.NOT_NAMED: plan_pb2.EXCLUSION_REASON_NOT_NAMED,
     },
 )
 
@@ -148,6 +149,7 @@ def prediction_to_proto(prediction: Prediction) -> plan_pb2.Prediction:
             )
             for share in prediction.agents
         ],
+        psnr_db=prediction.psnr_db,
     )
 
 
@@ -171,6 +173,7 @@ def prediction_from_proto(proto: plan_pb2.Prediction, path: str = "prediction") 
             )
             for index, share in enumerate(proto.agents)
         ),
+        psnr_db=finite(proto.psnr_db, f"{path}.psnr_db") if proto.HasField("psnr_db") else None,
     )
 
 

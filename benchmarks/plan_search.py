@@ -1,0 +1,194 @@
+"""How long a plan takes to find, and how far it is from the best one: random fleets, no process is started.
+
+METHODOLOGY.md says how each number is made. Writes plan_search.json.
+
+    python benchmarks/plan_search.py
+    python benchmarks/plan_search.py --fleets 2 --gap-fleets 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations, groupby, permutations, product
+from pathlib import Path
+from statistics import median
+
+from machine import read_machine
+
+from polyrhythm.facts import ModelFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm_agent.calibration.file import with_calibration
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.model_folder import find_model
+from polyrhythm_coordinator.scheduling.budget import BUDGET_DB
+from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
+from polyrhythm_coordinator.scheduling.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.quality import policy_of
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.search import search_plan
+
+RESULT = Path(__file__).parent / "results" / "plan_search.json"
+AGENTS = (1, 2, 3, 4, 5, 6, 7, 9, 13, 16, 21, 32, 47, 64)
+GAP_AGENTS = (2, 3, 4, 5, 6)
+WARMUP = 4
+
+
+def random_request(draw: random.Random, facts: ModelFacts, agents: int, *, steps: int, rows: int) -> PlanRequest:
+    """Speeds 1 : 0.2 at most, a fixed share of 2 to 15 %, links of 10 GbE to PCIe."""
+    image = ImageSpec(
+        model=facts.model,
+        prompt="a red apple",
+        width_px=facts.default_width_px,
+        height_px=rows * facts.row_unit_px,
+        steps=steps,
+        seed=0,
+        guidance=facts.default_guidance,
+        sampler=Sampler(facts.samplers[0]),
+        quality=Quality.BALANCED,
+    )
+    work = Workload(model=facts.model, width_px=image.width_px, height_px=image.height_px, batch=2)
+    profiles: list[Profile] = []
+    for index in range(agents):
+        whole_s, fixed = 0.1 / draw.uniform(0.2, 1.0), draw.uniform(0.02, 0.15)
+        profiles.append(
+            Profile(
+                agent=AgentId(f"gpu-{index}"),
+                workload=work,
+                fixed_s=whole_s * fixed,
+                per_row_s=whole_s * (1 - fixed) / rows,
+                encode_s=0.01,
+                decode_s=0.05,
+                samples=1,
+            )
+        )
+    links = {
+        pair: Link(latency_s=draw.uniform(1e-5, 3e-4), bytes_per_s=10 ** draw.uniform(9, 10.5))
+        for pair in permutations((p.agent for p in profiles), 2)
+    }
+    return PlanRequest(image=image, facts=facts, profiles=tuple(profiles), links=links)
+
+
+def timed_ms(request: PlanRequest) -> tuple[float, Plan]:
+    """CPU milliseconds of one search: other programs on the machine do not count."""
+    begin_s = time.process_time()
+    plan = search_plan(request).chosen.plan
+    return (time.process_time() - begin_s) * 1e3, plan
+
+
+def plan_times(draw: random.Random, facts: ModelFacts, fleets: int) -> list[dict[str, object]]:
+    """First plans and re-plans in mid-image, by the number of agents."""
+    found: list[dict[str, object]] = []
+    for agents in AGENTS:
+        first_ms: list[float] = []
+        again_ms: list[float] = []
+        for _ in range(fleets):
+            request = random_request(draw, facts, agents, steps=50, rows=128)
+            taken_ms, plan = timed_ms(request)
+            first_ms.append(taken_ms)
+            slower = (replace(request.profiles[0], per_row_s=2 * request.profiles[0].per_row_s), *request.profiles[1:])
+            again = replace(request, profiles=slower, begin_step=20, version=2, running=plan)
+            again_ms.append(timed_ms(again)[0])
+        found.append(
+            {
+                "agents": agents,
+                "first_median_ms": round(median(first_ms), 1),
+                "first_largest_ms": round(max(first_ms), 1),
+                "replan_median_ms": round(median(again_ms), 1),
+                "replan_largest_ms": round(max(again_ms), 1),
+            }
+        )
+        print(found[-1], flush=True)
+    return found
+
+
+def gaps(draw: random.Random, facts: ModelFacts, fleets: int) -> list[dict[str, object]]:
+    """Chosen over best, of plans of few steps: all gangs, strides and placements, within the same budget."""
+    found: list[dict[str, object]] = []
+    for agents in GAP_AGENTS:
+        cells = 5 if agents <= 3 else 4 if agents == 4 else 3
+        shares: list[float] = []
+        for _ in range(fleets):
+            request = random_request(draw, facts, agents, steps=WARMUP + 2 * cells, rows=16)
+            chosen_s = search_plan(request).chosen.prediction.total_s
+            shares.append(chosen_s / brute_force_s(request) - 1)
+        found.append(
+            {
+                "agents": agents,
+                "fleets": fleets,
+                "gap_mean_percent": round(100 * sum(shares) / len(shares), 3),
+                "gap_largest_percent": round(100 * max(shares), 3),
+            }
+        )
+        print(found[-1], flush=True)
+    return found
+
+
+def brute_force_s(request: PlanRequest) -> float:
+    """Seconds of the fastest plan within the budget; rows are optimal by the builder."""
+    distortion = distortion_of(request)
+    assert distortion is not None, "the model is calibrated"
+    least_db = distortion.plan_psnr_db(equal_patches_plan(request)) - BUDGET_DB
+    policy = replace(policy_of(Quality.BALANCED), reduced_share_max=1.0)
+    best_s = float("inf")
+    for size in range(1, len(request.agents) + 1):
+        for gang in combinations(request.agents, size):
+            plans = GangPlans(request, gang, policy=policy)
+            for plan in _all_plans(request, plans, size):
+                seconds = plans.cost.total_s(plan)
+                if seconds < best_s and distortion.plan_psnr_db(plan) >= least_db - 1e-9:
+                    best_s = seconds
+    return best_s
+
+
+def _all_plans(request: PlanRequest, plans: GangPlans, size: int) -> Iterator[Plan]:
+    begin = 0 if size == 1 else WARMUP
+    cells = (request.image.steps - begin) // 2
+    whole_s = [profile.forward_s(request.row_count) for profile in plans.cost.profiles]
+    fastest = whole_s.index(min(whole_s))
+    full_rate = (1,) * size
+    warmup = [Cut(begin_step=0, end_step=WARMUP, exchange=Exchange.SYNCHRONOUS, strides=full_rate)] if begin else []
+    for strides in product((1, 2), repeat=size):
+        if strides[fastest] == 1:
+            for placed in product(sorted({full_rate, strides, (2,) * size}), repeat=cells):
+                yield plans.compose([*warmup, *_runs(begin, placed)])
+
+
+def _runs(begin: int, placed: tuple[tuple[int, ...], ...]) -> Iterator[Cut]:
+    for strides, run in groupby(placed):
+        end = begin + 2 * len(list(run))
+        exchange = Exchange.SYNCHRONOUS if strides == (1,) else Exchange.DISPLACED
+        yield Cut(begin_step=begin, end_step=end, exchange=exchange, strides=strides)
+        begin = end
+
+
+def main() -> None:
+    """Runs and writes the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fleets", type=int, default=5, metavar="N", help="random fleets a number of agents")
+    parser.add_argument("--gap-fleets", type=int, default=5, metavar="N", help="the same for the gap")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=RESULT, metavar="FILE")
+    options = parser.parse_args()
+    folder = find_model("demo")
+    facts = with_calibration(load_denoiser(folder.path, model=folder.name).facts, folder.path)
+    draw = random.Random(options.seed)
+    result = {
+        "question": "how long does a plan take to find, and how far is it from the best one?",
+        "calibrated": plan_times(draw, facts, options.fleets),
+        "not_calibrated": plan_times(draw, replace(facts, calibration=None), options.fleets),
+        "gap_to_brute_force": gaps(draw, facts, options.gap_fleets),
+        "machine": read_machine().as_json(),
+    }
+    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

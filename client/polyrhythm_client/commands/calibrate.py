@@ -1,0 +1,68 @@
+"""``polyrhythm calibrate``: measures what a plan may cost in quality, once a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from polyrhythm_client import options
+from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
+from polyrhythm_client.local.fleet import Executables
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="demo, or a folder in diffusers format.")],
+    device: Annotated[
+        str | None, typer.Option(metavar="cpu|cuda:N", help="What to compute on; default: the CPU.")
+    ] = None,
+    pictures: Annotated[
+        int | None, typer.Option(metavar="N", help="Pictures to measure: more predict better; default: 16.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps of the grid to measure; default: the model's.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One prompt a line; default: plain objects.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measures what stale activations and merged steps cost on a model.
+
+    The result is calibration.json in the model's folder. Every agent that holds the folder reports it from its next
+    start on; quality **balanced** then means the fastest plan whose predicted picture is at most 1 dB worse than plain
+    displaced parallelism makes it, and `polyrhythm plan` shows the prediction.
+
+    Takes minutes: about 350 forwards of the denoiser a picture. Other weights need a calibration of their own.
+
+    For example:
+
+    ```
+    polyrhythm calibrate demo
+    polyrhythm calibrate /models/PixArt-XL-2-512x512 --device cuda:0
+    ```
+    """
+    wish = CalibrationWish(model=model, device=device, pictures=pictures, steps=steps, prompts=prompts)
+    run_command(lambda console: _calibrate(wish, console, as_json=as_json))
+
+
+async def _calibrate(wish: CalibrationWish, console: Console, *, as_json: bool) -> None:
+    columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=as_json) as progress:
+        bar = progress.add_task("measuring", total=None)
+        calibrated = await run_calibration(
+            wish, Executables().agent, lambda done, total: progress.update(bar, completed=done, total=total)
+        )
+    if as_json:
+        typer.echo(json.dumps({**asdict(calibrated), "path": str(calibrated.path)}))
+    else:
+        typer.echo(
+            f"{calibrated.path}: {calibrated.pictures} pictures, {calibrated.steps} steps of {calibrated.sampler}; "
+            "agents report it from their next start on"
+        )

@@ -1,0 +1,103 @@
+"""Runs the agent's own program that measures a model, as a child that never outlives this process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyrhythm.errors import InternalError
+from polyrhythm_client.json_fields import JsonFields
+from polyrhythm_client.local.child import Child
+from polyrhythm_client.local.lifeline import Lifeline
+
+GRACE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationWish:
+    """What to measure, as written; None leaves it to the program.
+
+    Attributes:
+        model: ``demo`` or a folder.
+        device: ``cpu`` or ``cuda:N``.
+        pictures: how many to measure.
+        steps: of the grid.
+        prompts: file with one prompt a line.
+    """
+
+    model: str
+    device: str | None = None
+    pictures: int | None = None
+    steps: int | None = None
+    prompts: Path | None = None
+
+    def arguments(self) -> tuple[str, ...]:
+        """Options of the program."""
+        options = {
+            "--model": self.model,
+            "--device": self.device,
+            "--pictures": self.pictures,
+            "--steps": self.steps,
+            "--prompts": self.prompts,
+        }
+        return tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """What was measured.
+
+    Attributes:
+        path: the file that was written.
+        pictures: measured.
+        steps: of the grid.
+        sampler: that was measured.
+    """
+
+    path: Path
+    pictures: int
+    steps: int
+    sampler: str
+
+
+async def run_calibration(
+    wish: CalibrationWish, agent_command: Sequence[str], on_progress: Callable[[int, int], None]
+) -> Calibrated:
+    """Measures a model.
+
+    Args:
+        wish: what to measure.
+        agent_command: program and arguments that start an agent daemon.
+        on_progress: told how many of how many runs are done.
+
+    Raises:
+        ChildEndedError: the program ended without a result; says what it said.
+        InternalError: it says something that means nothing.
+    """
+    with Lifeline() as lifeline:
+        fd = lifeline.child_fd
+        command = (*agent_command, "calibrate", *wish.arguments(), "--lifeline-fd", str(fd))
+        child = await Child.start("calibration", command, environment=os.environ, lifeline_fd=fd)
+        try:
+            while True:
+                said = _fields(await child.next_line())
+                if "written" in said:
+                    return Calibrated(
+                        path=Path(said.text("written")),
+                        pictures=said.integer("pictures"),
+                        steps=said.integer("steps"),
+                        sampler=said.text("sampler"),
+                    )
+                on_progress(said.integer("done"), said.integer("total"))
+        finally:
+            await child.stop(GRACE_S)
+
+
+def _fields(line: str) -> JsonFields:
+    try:
+        return JsonFields(json.loads(line), "calibration")
+    except ValueError as error:
+        raise InternalError(f"the calibration said {line!r}: {error}") from error

@@ -1,0 +1,273 @@
+"""Plans within a quality budget: every gang, every kind of reduced steps, placed where they cost least.
+
+Owns the budget of ``balanced`` on a calibrated model and the plans that compete under it. The budget is what plain
+displaced parallelism would give on the same devices (equal rows on all candidates, at least two, stride 1, after the
+policy's warm-up), less ``BUDGET_DB``; for a resumed picture, the same of the steps that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from math import lcm
+
+from polyrhythm.ids import AgentId
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_coordinator.scheduling.build import BEAT_STEPS, Cut, DoesNotFitError, GangPlans
+from polyrhythm_coordinator.scheduling.distortion import Distortion
+from polyrhythm_coordinator.scheduling.explain import Option
+from polyrhythm_coordinator.scheduling.placement import Kind, Placement, Placements, within
+from polyrhythm_coordinator.scheduling.quality import RESUME_WARMUP_STEPS, Policy
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+
+BUDGET_DB = 1.0
+"""How far below plain displaced parallelism a plan's predicted PSNR may lie."""
+
+COMBINATIONS_FEW = 40
+BLOCKS_OF_FEW, BLOCKS_OF_MANY = 8, 5
+"""Blocks of cells that are searched exhaustively, by how many gangs and strides there are to compare."""
+CELLS_MAX = 32
+"""Cells of a longer grid are several intervals long."""
+REFINED_MAX = 12
+"""Placements that are improved cell by cell: the fastest so many."""
+HURRIED_MAX = 2
+"""The same while a picture waits for its new plan."""
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots: what follows from the request is computed once and kept
+class Budget:
+    """The budget of one request.
+
+    Attributes:
+        request: the picture and its candidates.
+        distortion: predicts errors.
+        policy: warm-up, tail and strides.
+    """
+
+    request: PlanRequest
+    distortion: Distortion
+    policy: Policy
+
+    @property
+    def warm_end(self) -> int:
+        """Where the steps that may be displaced begin, in a gang."""
+        begin, steps = self.request.begin_step, self.request.image.steps
+        return min(steps, max(self.policy.warmup_steps, begin + RESUME_WARMUP_STEPS))
+
+    @cached_property
+    def sum_mse(self) -> float:
+        """Largest mean square of summed error vectors."""
+        reference = self.distortion.displaced_sum_mse(len(self.request.agents), self.warm_end)
+        if reference == 0.0:
+            return 0.0
+        target_db = self.distortion.psnr_db(reference) - BUDGET_DB
+        # Twice the square is 3 dB where nothing saturates, and saturation takes less than all but a third of that.
+        low, high = reference, 4 * reference
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.distortion.psnr_db(middle) >= target_db else (low, middle)
+        return low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A placement and what it takes, as far as it is known without building the plan."""
+
+    plans: GangPlans
+    placements: Placements
+    placement: Placement
+    strides: tuple[int, ...]
+    seconds: float
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Placements of one shape are of one kind to a reader: so many agents, such strides."""
+        used = {self.placements.kinds[index].strides for index in set(self.placement)}
+        mixed = any(len(set(strides)) > 1 for strides in used)
+        merged = any(min(strides) > 1 for strides in used)
+        return len(self.plans.cost.agents), mixed, merged
+
+
+StrideChoices = Callable[[GangPlans], Iterable[tuple[int, ...]]]
+"""Which strides of a gang are compared."""
+
+
+def budgeted_options(budget: Budget, gangs: Iterable[GangPlans], stride_choices: StrideChoices) -> list[Option]:
+    """The best plans within the budget: of each shape, and of each agent that could take part.
+
+    Args:
+        budget: of the request.
+        gangs: to compare.
+        stride_choices: of each.
+    """
+    combinations = [(plans, strides) for plans in gangs for strides in stride_choices(plans)]
+    hurried = budget.request.running is not None
+    few = len(combinations) <= COMBINATIONS_FEW and not hurried
+    blocks_max = BLOCKS_OF_FEW if few else BLOCKS_OF_MANY
+    found = [
+        option for plans, strides in combinations if (option := _placed(budget, plans, strides, blocks_max)) is not None
+    ]
+    found.sort(key=lambda option: option.seconds)
+    refined = [_refined(budget, option) for option in found[: HURRIED_MAX if hurried else REFINED_MAX]]
+    others: list[Found] = []
+    if not hurried:
+        rows_only = (_rows_only(budget, option) for option in _first_of_each_gang(found))
+        others = [*_best_of_each(found), *(option for option in rows_only if option is not None)]
+    shown = _distinct([*refined, *others])
+    built = [(option.plans.cost, _plan_that_fits(option)) for option in shown]
+    return [Option(plan=plan, total_s=cost.total_s(plan), cost=cost) for cost, plan in built if plan is not None]
+
+
+def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_max: int) -> Found | None:
+    """The fastest placement of one gang and its strides beside full rate and merged steps."""
+    try:
+        kinds = _kinds(budget, plans, strides)
+    except DoesNotFitError:
+        return None  # misfits are told by ``explain``
+    request, members = budget.request, len(strides)
+    if any(not any(kind.counts[index] for kind in kinds) for index in range(members)):
+        return None  # without this member it is the same plan for less
+    interval = lcm(*(stride for kind in kinds for stride in kind.strides))
+    begin = request.begin_step if members == 1 else budget.warm_end
+    end = request.image.steps - budget.policy.tail_steps
+    cell_steps = interval * max(1, -(-max(0, end - begin) // (interval * CELLS_MAX)))
+    cells = max(0, end - begin) // cell_steps
+    placements = Placements(
+        distortion=budget.distortion,
+        kinds=tuple(kinds),
+        cell_begins=tuple(begin + cell_steps * index for index in range(cells)),
+        cell_steps=cell_steps,
+        rest_steps=request.image.steps - begin - cells * cell_steps,
+        beat_steps=-(-BEAT_STEPS // interval) * interval,
+        move_s=_move_s(plans, kinds) if plans.resync_after_move else 0.0,
+    )
+    placement = placements.fastest(budget.sum_mse, blocks_max=blocks_max)
+    if placement is None:
+        return None
+    return _found(plans, placements, placement, strides, budget)
+
+
+def _kinds(budget: Budget, plans: GangPlans, strides: tuple[int, ...]) -> list[Kind]:
+    """Full rate, the strides, and merged steps for everybody."""
+    members = len(strides)
+    plans.rows(Exchange.SYNCHRONOUS, (1,) * members)  # the warm-up has to fit as well
+    kinds = [_kind(plans, (1,) * members)]
+    if max(strides) > 1:
+        kinds.append(_kind(plans, strides))
+    if max(budget.policy.strides) > 1:
+        kinds.append(_kind(plans, (2,) * members))
+    return kinds
+
+
+def _plan_that_fits(option: Found) -> Plan | None:
+    try:
+        return _plan(option)
+    except DoesNotFitError:
+        return None  # no member can decode
+
+
+def _move_s(plans: GangPlans, kinds: list[Kind]) -> float:
+    """What one synchronous step in place of a displaced one costs, at most."""
+    full_rate = (1,) * len(kinds[0].strides)
+    return max(
+        plans.cost.step_s(kind.counts, full_rate, Exchange.SYNCHRONOUS)
+        - plans.cost.step_s(kind.counts, full_rate, Exchange.DISPLACED)
+        for kind in kinds
+    )
+
+
+def _found(
+    plans: GangPlans, placements: Placements, placement: Placement, strides: tuple[int, ...], budget: Budget
+) -> Found:
+    request, cost = budget.request, plans.cost
+    seconds = placements.seconds(placement)
+    warm = () if len(strides) == 1 else ((1,) * len(strides),)
+    for full_rate in warm:
+        rows = [rows.count for rows in plans.rows(Exchange.SYNCHRONOUS, full_rate)]
+        seconds += (budget.warm_end - request.begin_step) * cost.step_s(rows, full_rate, Exchange.SYNCHRONOUS)
+    agents = cost.profiles
+    seconds += min(p.decode_s for p in agents) + (0.0 if request.begin_step else min(p.encode_s for p in agents))
+    return Found(plans=plans, placements=placements, placement=placement, strides=strides, seconds=seconds)
+
+
+def _kind(plans: GangPlans, strides: tuple[int, ...]) -> Kind:
+    alone = len(strides) == 1
+    rows = plans.rows(Exchange.SYNCHRONOUS if alone else Exchange.DISPLACED, strides)
+    counts = tuple(held.count for held in rows)
+    return Kind(
+        strides=strides,
+        counts=counts,
+        step_s=plans.cost.step_s(counts, strides, Exchange.DISPLACED),
+        boundary_s=plans.boundary_s(rows),
+        displaced=not alone,
+    )
+
+
+def _refined(budget: Budget, option: Found) -> Found:
+    placement = option.placements.refined(option.placement, budget.sum_mse)
+    return _found(option.plans, option.placements, placement, option.strides, budget)
+
+
+def _rows_only(budget: Budget, option: Found) -> Found | None:
+    """The same gang without reduced steps, where that keeps the budget."""
+    placement = (0,) * len(option.placement)
+    if not within(option.placements, placement, budget.sum_mse):
+        return None
+    return _found(option.plans, option.placements, placement, option.strides, budget)
+
+
+def _first_of_each_gang(found: list[Found]) -> list[Found]:
+    """The fastest gangs, up to as many as are refined."""
+    first: dict[tuple[AgentId, ...], Found] = {}
+    for option in found:
+        first.setdefault(option.plans.cost.agents, option)
+    return list(first.values())[:REFINED_MAX]
+
+
+def _best_of_each(found: list[Found]) -> list[Found]:
+    """The fastest of each shape, and of the gangs with each agent."""
+    best: dict[object, Found] = {}
+    for option in found:
+        best.setdefault(option.shape, option)
+        if len(option.strides) > 1:
+            for agent in option.plans.cost.agents:
+                best.setdefault(agent, option)
+    return list(best.values())
+
+
+def _distinct(options: list[Found]) -> list[Found]:
+    kept: dict[object, Found] = {}
+    for option in options:
+        used = tuple(option.placements.kinds[index].strides for index in option.placement)
+        kept.setdefault((option.plans.cost.agents, used), option)
+    return list(kept.values())
+
+
+def _plan(option: Found) -> Plan:
+    """The plan of a placement: warm-up, runs of cells of one kind, the rest."""
+    plans, placements, request = option.plans, option.placements, option.plans.cost.request
+    members = len(option.strides)
+    full_rate = (1,) * members
+    begin = placements.cell_begins[0] if placements.cell_begins else request.image.steps - placements.rest_steps
+    cuts = [_cut(request.begin_step, begin, full_rate, warm=True)] if begin > request.begin_step else []
+    for index, first in enumerate(placements.cell_begins):
+        strides = placements.kinds[option.placement[index]].strides
+        _append(cuts, _cut(first, first + placements.cell_steps, strides))
+    if placements.rest_steps:
+        end = request.image.steps
+        _append(cuts, _cut(end - placements.rest_steps, end, full_rate))
+    return plans.compose(cuts)
+
+
+def _cut(begin: int, end: int, strides: tuple[int, ...], *, warm: bool = False) -> Cut:
+    alone = len(strides) == 1 and max(strides) == 1
+    exchange = Exchange.SYNCHRONOUS if warm or alone else Exchange.DISPLACED
+    return Cut(begin_step=begin, end_step=end, exchange=exchange, strides=strides)
+
+
+def _append(cuts: list[Cut], cut: Cut) -> None:
+    """Adds a cut, as a part of the last one where it goes on in the same way."""
+    if cuts and (cuts[-1].exchange, cuts[-1].strides) == (cut.exchange, cut.strides):
+        cut = Cut(begin_step=cuts.pop().begin_step, end_step=cut.end_step, exchange=cut.exchange, strides=cut.strides)
+    cuts.append(cut)

@@ -1,0 +1,158 @@
+"""``polyrhythm-agent calibrate``: measures a model and writes the file beside it. Command line and composition root.
+
+Prints one JSON object a line: progress, and at the end what was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm.facts import ModelFacts
+from polyrhythm_agent.calibration.file import write_calibration
+from polyrhythm_agent.calibration.gang import InProcessGang
+from polyrhythm_agent.calibration.measure import PictureErrors, measure_picture, picture_of, probe_count, sum_up
+from polyrhythm_agent.calibration.probes import MEMBERS, STEPS_MIN, Grid, grid_of
+from polyrhythm_agent.calibration.prompts import read_prompts
+from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
+from polyrhythm_agent.log_setup import configure_log
+from polyrhythm_agent.model_folder import ModelFolder, find_model
+from polyrhythm_agent.software import software_versions
+
+FIRST_SEED = 40_000
+"""Of the first picture; the others count up. Nothing else in this project measures with these."""
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="polyrhythm-agent calibrate",
+        description="Measures what stale activations and merged steps cost on a model, and writes calibration.json "
+        "into its folder.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", default="demo", metavar="demo|PATH", help="what to measure (default: demo)")
+    parser.add_argument("--device", default="cpu", metavar="cpu|cuda:N", help="what to compute on (default: cpu)")
+    parser.add_argument("--dtype", default="float32", choices=tuple(DTYPES), help="arithmetic (default: float32)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="compute threads of each of the two members (default: half of the cores)",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of the grid (default: the model's)")
+    parser.add_argument("--pictures", type=int, default=16, metavar="N", help="pictures to measure (default: 16)")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line (default: plain objects)")
+    parser.add_argument("--lifeline-fd", type=int, metavar="FD", help="end when this inherited pipe ends")
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name, value, least in (
+        ("--threads", arguments.threads, 1),
+        ("--steps", arguments.steps, STEPS_MIN),
+        ("--pictures", arguments.pictures, 1),
+    ):
+        if value is not None and value < least:
+            raise InvalidArgumentError.of(name, f"must be at least {least}, got {value}")
+
+
+def _say(**fields: object) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+def _end_with(lifeline_fd: int) -> None:
+    """Ends this process when the pipe does, wherever it is."""
+
+    def watch() -> None:
+        while os.read(lifeline_fd, 1):
+            pass
+        os._exit(EXIT_FAILED)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def _measure(
+    gang: InProcessGang, grid: Grid, prompts: Sequence[str], pictures: int, facts: ModelFacts
+) -> list[PictureErrors]:
+    done, total = 0, pictures * probe_count(grid)
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        _say(done=done, total=total)
+
+    _say(done=done, total=total)
+    return [
+        measure_picture(
+            gang, picture_of(facts, prompts[index % len(prompts)], FIRST_SEED + index, grid.steps), grid, count
+        )
+        for index in range(pictures)
+    ]
+
+
+def _made(arguments: argparse.Namespace, facts: ModelFacts, prompts: Sequence[str], grid: Grid) -> dict[str, object]:
+    """How it was measured, for people who read the file."""
+    return {
+        "command": "polyrhythm calibrate",
+        "size": f"{facts.default_width_px}x{facts.default_height_px}",
+        "guidance": facts.default_guidance,
+        "dtype": arguments.dtype,
+        "device": arguments.device,
+        "windows": [list(grid.window(index)) for index in range(len(grid.stale_begin_steps))],
+        "first_seed": FIRST_SEED,
+        "prompts": list(prompts[: arguments.pictures]),
+        "software": dict(software_versions()),
+    }
+
+
+def calibrate(arguments: argparse.Namespace) -> None:
+    """Measures and writes.
+
+    Raises:
+        PolyrhythmError: an option is wrong, or the model cannot be loaded or makes no such picture.
+    """
+    _check(arguments)
+    folder: ModelFolder = find_model(arguments.model)
+    prompts = read_prompts(arguments.prompts)
+    torch.set_num_threads(arguments.threads or max(1, len(os.sched_getaffinity(0)) // len(MEMBERS)))
+    device, dtype = torch.device(arguments.device), DTYPES[arguments.dtype]
+    gang = InProcessGang([load_denoiser(folder.path, model=folder.name, dtype=dtype, device=device) for _ in MEMBERS])
+    facts = gang.denoiser.facts
+    grid = grid_of(arguments.steps or facts.default_steps)
+    measured = _measure(gang, grid, prompts, arguments.pictures, facts)
+    calibration = sum_up(measured, grid, facts.samplers[0])
+    path = write_calibration(folder.path, facts, calibration, _made(arguments, facts, prompts, grid))
+    _say(written=str(path), pictures=arguments.pictures, steps=grid.steps, sampler=facts.samplers[0])
+
+
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    arguments = _parser().parse_args()
+    configure_log("calibrate")
+    if arguments.lifeline_fd is not None:
+        _end_with(arguments.lifeline_fd)
+    try:
+        calibrate(arguments)
+    except PolyrhythmError as error:
+        sys.stderr.write(f"polyrhythm-agent calibrate: {error}\n")
+        return EXIT_BAD_INPUT if isinstance(error, InvalidArgumentError) else EXIT_FAILED
+    except OSError as error:
+        sys.stderr.write(f"polyrhythm-agent calibrate: the file cannot be written: {error}\n")
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

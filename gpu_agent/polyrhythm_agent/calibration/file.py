@@ -1,0 +1,86 @@
+"""The calibration file of a model folder. No torch.
+
+Owns the name and form of the file, and the rule that numbers of other weights count for nothing. The file decides plans
+and no picture, so the folder's fingerprint leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from polyrhythm.calibration import Calibration
+from polyrhythm.facts import ModelFacts
+
+CALIBRATION_FILE = "calibration.json"
+FORMAT = 1
+
+log = structlog.get_logger()
+
+
+def write_calibration(folder: Path, facts: ModelFacts, calibration: Calibration, made: Mapping[str, Any]) -> Path:
+    """Writes the file, whole or not at all.
+
+    Args:
+        folder: of the model.
+        facts: of the model that was measured.
+        calibration: the numbers.
+        made: how they were measured, for people.
+
+    Returns:
+        The file.
+    """
+    content = {
+        "format": FORMAT,
+        "fingerprint": facts.fingerprint,
+        "family": facts.family,
+        "calibration": asdict(calibration),
+        "made": dict(made),
+    }
+    path = folder / CALIBRATION_FILE
+    scratch = path.with_name(f"{path.name}.new")
+    scratch.write_text(_to_json(content), encoding="utf-8")
+    scratch.replace(path)
+    return path
+
+
+def with_calibration(facts: ModelFacts, folder: Path) -> ModelFacts:
+    """A model's facts with what its folder says of its calibration.
+
+    A file that cannot be used is told of and otherwise passed over: the model works without.
+    """
+    path = folder / CALIBRATION_FILE
+    if not path.is_file():
+        return facts
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        calibration = _read(content["calibration"])
+        fingerprint, written = content["fingerprint"], content["format"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return _without(facts, path, f"it cannot be read: {error!r}")
+    if written != FORMAT or fingerprint != facts.fingerprint:
+        return _without(facts, path, "it was made for other weights or by another version; run polyrhythm calibrate")
+    return replace(facts, calibration=calibration)
+
+
+def _without(facts: ModelFacts, path: Path, reason: str) -> ModelFacts:
+    """The facts with a notice, which reaches the user with every plan."""
+    log.warning("calibration is not used", file=str(path), reason=reason)
+    return replace(facts, notices=(*facts.notices, f"{path.name} of model {facts.model} is not used: {reason}"))
+
+
+def _read(fields: Mapping[str, Any]) -> Calibration:
+    """Lists become tuples again; everything else is checked by the type itself."""
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return Calibration(**values)
+
+
+def _to_json(content: Mapping[str, Any]) -> str:
+    """Numbers with as many digits as they are worth."""
+    text = json.dumps(json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.6g}")), indent=1)
+    return text + "\n"

@@ -1,0 +1,51 @@
+"""What a calibration paints: plain objects that most text-to-image models know, the demo model included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from polyrhythm.errors import InvalidArgumentError
+
+PROMPTS = (
+    "red apple on a yellow background",
+    "owl on a green background",
+    "guitar on a blue background",
+    "rabbit face on a brown background",
+    "sunflower on a teal background",
+    "key on a white background",
+    "octopus on a red background",
+    "umbrella on a pink background",
+    "bicycle on an orange background",
+    "penguin on a purple background",
+    "mushroom on a grey background",
+    "rocket on a black background",
+    "cactus on a yellow background",
+    "elephant on a green background",
+    "teacup without handle on a blue background",
+    "fox face on a brown background",
+    "pineapple on a teal background",
+    "camera on a white background",
+    "turtle on a red background",
+    "house building on a pink background",
+    "violin on an orange background",
+    "tulip on a purple background",
+    "hamburger on a grey background",
+    "crescent moon on a black background",
+)
+
+
+def read_prompts(file: Path | None) -> tuple[str, ...]:
+    """The prompts of a file, one a line, or the ones above.
+
+    Raises:
+        InvalidArgumentError: the file cannot be read or holds none.
+    """
+    if file is None:
+        return PROMPTS
+    try:
+        prompts = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError.of("--prompts", f"{file} cannot be read: {error}") from error
+    if not prompts:
+        raise InvalidArgumentError.of("--prompts", f"{file} holds no prompt")
+    return prompts

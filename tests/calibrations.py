@@ -1,0 +1,46 @@
+"""Calibrations for tests: errors of made-up disturbances, dearest in the middle of the grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from polyrhythm.calibration import Calibration
+
+
+def calibration(
+    *,
+    sampler: str = "ddim",
+    steps: int = 50,
+    width: int = 5,
+    together: float = 0.4,
+    scale: float = 1.0,
+    following: float = 1.0,
+) -> Calibration:
+    """A calibration whose error vectors point partly the same way.
+
+    Args:
+        sampler: that counts as measured.
+        steps: of the grid.
+        width: of a window, and between places.
+        together: how alike the vectors are.
+        scale: of all vectors.
+        following: cost of a merged step after a merged step.
+    """
+    stale = (1, *range(4, steps - 1, width))
+    merges = tuple(range(0, steps - 1, width))
+    time_D = np.array([*stale, *merges]) / steps
+    length_D = scale * (0.03 * np.exp(-(((time_D - 0.35) / 0.3) ** 2)) + 0.004)
+    vectors_DL = np.random.default_rng(0).normal(size=(len(time_D), 40)) + together
+    vectors_DL *= (length_D / np.linalg.norm(vectors_DL, axis=1))[:, None]
+    return Calibration(
+        sampler=sampler,
+        steps=steps,
+        latent_range=7.0,
+        stale_begin_steps=stale,
+        merge_steps=merges,
+        products=tuple((vectors_DL @ vectors_DL.T).ravel().tolist()),
+        row_weights=(0.2, 0.6, 1.2, 2.0, 2.0, 1.2, 0.6, 0.2),
+        saturation_mse=0.01,
+        following_merge=following,
+        pictures=8,
+    )

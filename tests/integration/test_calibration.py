@@ -1,0 +1,127 @@
+"""A calibration from the command to the plan: real step loop and exchange, a model of a few thousand parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from polyrhythm.errors import ErrorCode
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan import Exchange
+from polyrhythm_agent.calibration.file import with_calibration
+from polyrhythm_agent.calibration.gang import InProcessGang
+from polyrhythm_agent.calibration.measure import measure_picture
+from polyrhythm_agent.calibration.probes import grid_of, joint_probes, reference_plan, single_probes
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
+from polyrhythm_client.local.child import ChildEndedError
+from tests.models import tiny_pixart_folder
+from tests.plans import plan, segment
+from tests.simulator import PlanSimulator
+
+AGENT = (sys.executable, "-m", "polyrhythm_agent.daemon")
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def picture(*, steps: int = STEPS) -> ImageSpec:
+    return ImageSpec(
+        model="tiny",
+        prompt="a red apple",
+        width_px=64,
+        height_px=64,
+        steps=steps,
+        seed=3,
+        guidance=4.0,
+        sampler=Sampler.DPM_SOLVER_PP_2M,
+        quality=Quality.EXACT,
+    )
+
+
+@pytest.fixture(scope="module")
+def gang(folder: Path) -> InProcessGang:
+    return InProcessGang([load_denoiser(folder, model="tiny", dtype=torch.float64) for _ in range(2)])
+
+
+def test_the_gang_makes_the_picture_that_a_plan_means(gang: InProcessGang) -> None:
+    displaced = plan(
+        segment(0, 2, (5, 3)), segment(2, 8, (5, 3), exchange=Exchange.DISPLACED, strides=(1, 2), beat_steps=2)
+    )
+    merged = plan(segment(0, 4, (8,), exchange=Exchange.DISPLACED, strides=(2,)), segment(4, 8, (8,)))
+    condition = gang.denoiser.encode(picture())
+    for each in (displaced, merged):
+        made = gang.denoise(each, picture(), condition)[STEPS].x_BCHW
+        meant = PlanSimulator(gang.denoiser.start(picture(), condition)).simulate(each)[STEPS].x_BCHW
+        assert float((made - meant).abs().max()) <= 1e-9 * max(1.0, float(meant.abs().max()))
+
+
+def test_a_probe_goes_on_from_the_reference(gang: InProcessGang) -> None:
+    condition = gang.denoiser.encode(picture())
+    reference = gang.denoise(reference_plan(STEPS, 8), picture(), condition)
+    alone = plan(segment(5, 8, (5, 3), beat_steps=1), begin_step=5)
+    resumed = gang.denoise(alone, picture(), condition, reference[5])[STEPS].x_BCHW
+    assert float((resumed - reference[STEPS].x_BCHW).abs().max()) <= 1e-9 * float(resumed.abs().max())
+
+
+def test_a_member_that_fails_ends_the_others(gang: InProcessGang) -> None:
+    two = plan(segment(0, 8, (4, 4)))
+    with pytest.raises(KeyError, match="text_BLT"):
+        gang.denoise(two, picture(), {})
+
+
+def test_every_disturbance_leaves_an_error(gang: InProcessGang) -> None:
+    grid, runs = grid_of(STEPS), []
+    found = measure_picture(gang, picture(), grid, lambda: runs.append(1))
+    assert len(runs) == len(single_probes(grid, 8)) + len(joint_probes(grid, 8))
+    assert (found.products_DD.diagonal() > 1e-12).all()
+    assert (found.joint_mse_J > 1e-12).all()
+    assert found.products_DD == pytest.approx(found.products_DD.T)
+
+
+async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    calibrated = await run_calibration(
+        CalibrationWish(model=str(folder), pictures=1, steps=STEPS),
+        AGENT,
+        lambda done, total: seen.append((done, total)),
+    )
+    assert calibrated.path == folder / "calibration.json"
+    assert seen[0][0] == 0
+    assert seen[-1][0] == seen[-1][1] == len(seen) - 1
+    facts = load_denoiser(folder, model="tiny").facts
+    reported = with_calibration(facts, folder).calibration
+    assert reported is not None
+    assert (reported.sampler, reported.steps, reported.pictures) == (facts.samplers[0], STEPS, 1)
+    made = json.loads(calibrated.path.read_text())["made"]
+    assert made["size"] == f"{facts.default_width_px}x{facts.default_height_px}"
+
+
+async def test_bad_input_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(ChildEndedError, match="--steps: must be at least 8, got 3") as caught:
+        await run_calibration(CalibrationWish(model="demo", steps=3), AGENT, lambda *_: None)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    with pytest.raises(ChildEndedError, match="--prompts"):
+        await run_calibration(CalibrationWish(model="demo", prompts=tmp_path / "none"), AGENT, lambda *_: None)
+
+
+async def test_a_calibration_that_is_given_up_leaves_no_process(folder: Path) -> None:
+    begun = asyncio.Event()
+    wish = CalibrationWish(model=str(folder), pictures=1000, steps=STEPS)
+    task = asyncio.create_task(run_calibration(wish, AGENT, lambda *_: begun.set()))
+    await asyncio.wait_for(begun.wait(), 100)
+    running = [child for child in psutil.Process().children() if "polyrhythm_agent.calibration" in child.cmdline()]
+    assert len(running) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not running[0].is_running()

@@ -1,0 +1,160 @@
+"""``balanced`` on a calibrated model: the fastest plan whose predicted picture is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from polyrhythm.errors import NoAgentsError
+from polyrhythm.explanation import ExclusionReason
+from polyrhythm.ids import AgentId
+from polyrhythm.image import Overrides, Quality
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_coordinator.scheduling.budget import BUDGET_DB
+from polyrhythm_coordinator.scheduling.build import GangPlans, equal_patches_plan, resynchronised
+from polyrhythm_coordinator.scheduling.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.quality import policy_of
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.search import search_plan
+from tests.calibrations import calibration
+from tests.plans import segment
+from tests.unit.scheduling.planning import LOOPBACK, plan_request
+
+
+def calibrated(speeds: Sequence[float], *, overrides: Overrides | None = None, **given: object) -> PlanRequest:
+    request = plan_request(speeds, **given)  # type: ignore[arg-type]
+    image = replace(request.image, overrides=overrides or Overrides())
+    return replace(request, image=image, facts=replace(request.facts, calibration=calibration()))
+
+
+def psnr_db(request: PlanRequest, plan: Plan) -> float:
+    found = distortion_of(request)
+    assert found is not None
+    return found.plan_psnr_db(plan)
+
+
+@pytest.mark.parametrize("speeds", [[1.0, 1.0], [1.0, 0.5], [1.0, 0.8, 0.3], [1.0, 0.9, 0.6, 0.4, 0.3, 0.2, 0.1]])
+def test_the_plan_is_as_good_as_plain_displaced_parallelism_less_one_decibel(speeds: list[float]) -> None:
+    request = calibrated(speeds, link=LOOPBACK)
+    chosen = search_plan(request).chosen
+    assert chosen.prediction.psnr_db == pytest.approx(psnr_db(request, chosen.plan))
+    assert psnr_db(request, chosen.plan) >= psnr_db(request, equal_patches_plan(request)) - BUDGET_DB - 1e-6
+
+
+def test_steps_are_merged_for_everybody_where_that_is_cheapest() -> None:
+    explanation = search_plan(calibrated([1.0, 1.0]))
+    assert explanation.chosen.label == "2 agents, rows only, merged steps"
+    merged = [s for s in explanation.chosen.plan.segments if min(s.strides) == 2]
+    assert merged
+    assert all(s.begin_step >= 25 for s in merged)  # the made-up errors are largest at 0.35 of the grid
+    labels = [candidate.label for candidate in explanation.runners_up]
+    assert "2 agents, rows only" in labels
+    assert all(candidate.prediction.psnr_db is not None for candidate in explanation.runners_up)
+
+
+def test_one_device_alone_merges_steps_as_well() -> None:
+    chosen = search_plan(calibrated([1.0])).chosen
+    assert chosen.label == "solo gpu-0, merged steps"
+    assert chosen.prediction.denoise_s < 50
+    assert {s.exchange for s in chosen.plan.segments} == {Exchange.SYNCHRONOUS, Exchange.DISPLACED}
+
+
+@pytest.mark.parametrize("quality", [Quality.EXACT, Quality.HIGH, Quality.FAST])
+def test_other_qualities_keep_their_rule(quality: Quality) -> None:
+    with_numbers = search_plan(calibrated([1.0, 0.5], quality=quality)).chosen
+    without = search_plan(plan_request([1.0, 0.5], quality=quality)).chosen
+    assert with_numbers.plan == without.plan
+    assert (with_numbers.prediction.psnr_db is None, without.prediction.psnr_db) == (False, None)
+
+
+def test_a_model_that_forgives_nothing_is_left_at_full_rate() -> None:
+    request = calibrated([1.0, 0.5])
+    products = (1e-9, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    touchy = replace(calibration(), merge_steps=(0, 48), stale_begin_steps=(1,), products=products)
+    chosen = search_plan(replace(request, facts=replace(request.facts, calibration=touchy))).chosen
+    assert chosen.label == "2 agents, rows only"
+
+
+def test_overrides_are_kept() -> None:
+    plan = search_plan(calibrated([1.0, 0.5], overrides=Overrides(max_stride=1))).chosen.plan
+    assert {stride for s in plan.segments for stride in s.strides} == {1}
+    plan = search_plan(calibrated([1.0, 0.5], overrides=Overrides(warmup_steps=9, tail_steps=7))).chosen.plan
+    assert (plan.segments[0].exchange, plan.segments[0].end_step) == (Exchange.SYNCHRONOUS, 9)
+    assert all(max(s.strides) == 1 for s in plan.segments if s.end_step > 43)
+    uncalibrated = plan_request([1.0, 0.5])
+    image = replace(uncalibrated.image, overrides=Overrides(max_stride=1, warmup_steps=6))
+    plan = search_plan(replace(uncalibrated, image=image)).chosen.plan
+    assert [(s.begin_step, s.end_step, s.strides) for s in plan.segments] == [(0, 6, (1, 1)), (6, 50, (1, 1))]
+
+
+def test_only_named_devices_take_part() -> None:
+    overrides = Overrides(devices=(AgentId("gpu-1"), AgentId("gpu-2")))
+    explanation = search_plan(calibrated([1.0, 0.9, 0.8], overrides=overrides))
+    assert explanation.chosen.plan.agents == ("gpu-1", "gpu-2")
+    (left_out,) = explanation.exclusions
+    assert (left_out.agent, left_out.reason) == ("gpu-0", ExclusionReason.NOT_NAMED)
+    with pytest.raises(NoAgentsError, match="gpu-9"):
+        search_plan(calibrated([1.0], overrides=Overrides(devices=(AgentId("gpu-9"),))))
+
+
+@pytest.mark.parametrize("with_numbers", [True, False])
+def test_a_plan_in_a_hurry_is_like_the_running_one(with_numbers: bool) -> None:
+    make = calibrated if with_numbers else plan_request
+    request = make([1.0, 0.8, 0.5, 0.4], link=LOOPBACK)
+    running = search_plan(request).chosen.plan
+    slower = replace(request, begin_step=21, version=2, running=running)
+    explanation = search_plan(slower)
+    plan = explanation.chosen.plan
+    assert (plan.version, plan.begin_step) == (2, 21)
+    assert set(plan.agents) in ({*running.agents}, {"gpu-0"})
+    full = search_plan(replace(slower, running=None)).chosen.prediction.total_s
+    assert explanation.chosen.prediction.total_s <= full * 1.05
+
+
+def test_a_running_plan_whose_agent_is_gone_is_no_guide() -> None:
+    running = search_plan(calibrated([1.0, 0.9, 0.8])).chosen.plan
+    request = replace(calibrated([1.0, 0.9]), begin_step=10, running=running)
+    assert search_plan(request).chosen.plan.agents == ("gpu-0", "gpu-1")
+
+
+def test_a_step_is_synchronous_where_rows_have_moved() -> None:
+    moved = [
+        segment(0, 4, (11, 5)),
+        segment(4, 44, (9, 7), exchange=Exchange.DISPLACED, strides=(1, 2)),
+        segment(44, 50, (10, 6), exchange=Exchange.DISPLACED),
+    ]
+    found = [(s.begin_step, s.end_step, s.exchange, s.assignments[0].rows.count) for s in resynchronised(moved)]
+    assert found == [
+        (0, 3, Exchange.SYNCHRONOUS, 11),
+        (3, 4, Exchange.SYNCHRONOUS, 9),
+        (4, 44, Exchange.DISPLACED, 9),
+        (44, 45, Exchange.SYNCHRONOUS, 10),
+        (45, 50, Exchange.DISPLACED, 10),
+    ]
+
+
+def test_the_builder_synchronises_where_it_is_told_to_and_costs_it() -> None:
+    request = plan_request([1.0, 0.4], link=LOOPBACK)
+    balanced = policy_of(Quality.BALANCED)
+    plain, careful = (
+        GangPlans(request, request.agents, policy=balanced, resync_after_move=flag) for flag in (False, True)
+    )
+    plan = careful.plan((1, 2))
+    for before, after in zip(plan.segments, plan.segments[1:], strict=False):
+        moved = [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
+        assert not (moved and after.exchange is Exchange.DISPLACED)
+    assert careful.cost.total_s(plan) > plain.cost.total_s(plain.plan((1, 2)))
+    assert (plan.begin_step, plan.steps) == (0, 50)
+
+
+def test_plans_within_the_budget_fit_into_memory() -> None:
+    request = calibrated([1.0, 0.9])
+    tight = replace(request, usable_bytes=dict.fromkeys(request.agents, 1))
+    with pytest.raises(NoAgentsError, match="fits on no agents"):
+        search_plan(tight)
+    one_is_tight = replace(request, usable_bytes={AgentId("gpu-0"): 1})
+    explanation = search_plan(one_is_tight)
+    assert explanation.chosen.plan.agents == ("gpu-1",)
+    assert explanation.exclusions[0].reason is ExclusionReason.TOO_LITTLE_MEMORY

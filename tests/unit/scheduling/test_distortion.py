@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from polyrhythm.calibration import IDENTICAL_PSNR_DB, saturated
+from polyrhythm.image import Sampler
+from polyrhythm.plan import Exchange
+from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of, mean_age
+from tests.calibrations import calibration
+from tests.plans import plan, segment
+from tests.unit.scheduling.planning import plan_request
+
+DISPLACED = Exchange.DISPLACED
+CALIBRATION = calibration(steps=20, width=2)
+DISTORTION = Distortion(calibration=CALIBRATION, steps=20, row_count=16)
+WINDOWS = len(CALIBRATION.stale_begin_steps)
+
+
+@pytest.mark.parametrize(
+    ("reader", "owner", "age"), [(1, 1, 1.0), (1, 2, 1.5), (2, 1, 1.0), (2, 2, 2.0), (1, 4, 2.5), (4, 1, 1.0)]
+)
+def test_ages_follow_from_the_last_active_step_before(reader: int, owner: int, age: float) -> None:
+    assert mean_age(reader, owner) == age
+
+
+def test_the_measured_disturbances_predict_themselves() -> None:
+    for index in range(WINDOWS):
+        begin = CALIBRATION.stale_begin_steps[index]
+        end = (*CALIBRATION.stale_begin_steps[1:], 20)[index]
+        halves = [segment(0, begin, (8, 8)), segment(begin, end, (8, 8), exchange=DISPLACED, beat_steps=1)]
+        rest = [segment(end, 20, (8, 8))] if end < 20 else []
+        predicted = DISTORTION.plan_sum_mse(plan(*halves, *rest))
+        # The first window also stands for the steps before it, so that it is not as dense there as it was measured.
+        assert predicted == pytest.approx(DISTORTION.products_DD[index, index])
+    for index, place in enumerate(CALIBRATION.merge_steps):
+        parts = [segment(place, place + 2, (16,), exchange=DISPLACED, strides=(2,))]
+        parts = [segment(0, place, (16,), beat_steps=1), *parts] if place else parts
+        parts = [*parts, segment(place + 2, 20, (16,), beat_steps=1)] if place + 2 < 20 else parts
+        at = WINDOWS + index
+        assert DISTORTION.plan_sum_mse(plan(*parts)) == pytest.approx(DISTORTION.products_DD[at, at])
+
+
+def test_errors_add_as_vectors() -> None:
+    displaced = plan(segment(0, 4, (8, 8)), segment(4, 20, (8, 8), exchange=DISPLACED, beat_steps=4))
+    chosen = slice(1, WINDOWS)
+    assert DISTORTION.plan_sum_mse(displaced) == pytest.approx(DISTORTION.products_DD[chosen, chosen].sum())
+
+
+def test_what_is_synchronous_or_alone_at_full_rate_is_the_same_picture() -> None:
+    assert DISTORTION.plan_psnr_db(plan(segment(0, 20, (10, 6)))) == IDENTICAL_PSNR_DB
+    alone = plan(segment(0, 20, (16,), exchange=DISPLACED))
+    assert DISTORTION.plan_psnr_db(alone) == IDENTICAL_PSNR_DB
+
+
+def test_less_is_stale_where_one_device_holds_more() -> None:
+    def psnr_db(*counts: int) -> float:
+        parts = segment(0, 4, counts), segment(4, 20, counts, exchange=DISPLACED, beat_steps=4)
+        return DISTORTION.plan_psnr_db(plan(*parts))
+
+    assert psnr_db(15, 1) > psnr_db(12, 4) > psnr_db(8, 8) > psnr_db(4, 4, 4, 4)
+    assert psnr_db(16, 0) == IDENTICAL_PSNR_DB
+
+
+def test_rows_may_lie_in_any_order() -> None:
+    one = segment(4, 20, (12, 4), exchange=DISPLACED, strides=(1, 2), beat_steps=4)
+    upper, lower = one.assignments
+    swapped = replace(one, assignments=(replace(lower, agent=upper.agent), replace(upper, agent=lower.agent)))
+    assert DISTORTION.sum_mse(DISTORTION.exposures_RD(one)) == pytest.approx(
+        DISTORTION.sum_mse(DISTORTION.exposures_RD(swapped))
+    )
+
+
+def test_a_longer_grid_is_disturbed_less_by_the_same_plan() -> None:
+    def psnr_db(steps: int) -> float:
+        longer = Distortion(calibration=CALIBRATION, steps=steps, row_count=16)
+        displaced = plan(segment(0, 4, (8, 8)), segment(4, steps, (8, 8), exchange=DISPLACED))
+        return longer.plan_psnr_db(displaced)
+
+    assert psnr_db(20) < psnr_db(30) < psnr_db(50)
+
+
+def test_row_weights_keep_their_shape_at_another_height() -> None:
+    taller = Distortion(calibration=CALIBRATION, steps=20, row_count=24)
+    assert taller.weights_R.mean() == pytest.approx(1.0)
+    np.testing.assert_allclose(taller.weights_R.reshape(8, 3).mean(axis=1), CALIBRATION.row_weights, rtol=1e-9)
+
+
+def test_large_errors_stay_behind_their_sum() -> None:
+    assert saturated(1e-6, 1e-2) == pytest.approx(1e-6, rel=1e-3)
+    assert saturated(1.0, 1e-2) < 0.1
+    assert saturated(2.0, 1e-2) > saturated(1.0, 1e-2)
+
+
+def test_another_sampler_is_not_calibrated() -> None:
+    request = plan_request([1.0])
+    assert distortion_of(request) is None
+    facts = replace(request.facts, calibration=CALIBRATION)
+    assert distortion_of(replace(request, facts=facts)) is not None
+    image = replace(request.image, sampler=Sampler.DPM_SOLVER_PP_2M)
+    assert distortion_of(replace(request, facts=facts, image=image)) is None
