@@ -90,8 +90,8 @@ def _shares_table(chosen: Candidate, *, emulated: bool) -> Table:
 
 def _candidates_table(explanation: Explanation) -> Table:
     table = Table(title="Chosen plan and the best others")
-    table.add_column("plan")
-    for heading in ("encode s", "denoise s", "decode s", "total s", "against chosen", "PSNR dB"):
+    table.add_column("plan", min_width=20)
+    for heading in ("encode s", "denoise s", "decode s", "total s", "against chosen", "PSNR"):
         table.add_column(heading, justify="right")
     chosen_s = explanation.chosen.prediction.total_s
     for candidate in (explanation.chosen, *explanation.runners_up):
@@ -100,7 +100,7 @@ def _candidates_table(explanation: Explanation) -> Table:
         against = "chosen" if candidate is explanation.chosen else f"{prediction.total_s / chosen_s - 1.0:+.1%}"
         table.add_row(escape(candidate.label), *(f"{time_s:.3f}" for time_s in times_s), against, _psnr(prediction))
     table.caption = (
-        "PSNR: predicted, of the final latent against the one of a single device"
+        "PSNR in dB: predicted, of the final latent against the one of a single device"
         if explanation.chosen.prediction.psnr_db is not None
         else "quality not predicted: this model and sampler are not calibrated"
     )
@@ -114,7 +114,7 @@ def _memory(view: AgentView) -> str:
 
 def _psnr(prediction: Prediction) -> str:
     if prediction.psnr_db is None:
-        return "not calibrated"
+        return "-"
     return "same" if prediction.psnr_db >= IDENTICAL_PSNR_DB else f"{prediction.psnr_db:.1f}"
 
 

@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
-from polyrhythm_client.local.fleet import Executables
 
 
 def calibrate(
@@ -53,6 +52,9 @@ def calibrate(
 
 
 async def _calibrate(wish: CalibrationWish, console: Console, *, as_json: bool) -> None:
+    # Its module imports gRPC, and --help must answer at once.
+    from polyrhythm_client.local.fleet import Executables
+
     columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=as_json) as progress:
         bar = progress.add_task("measuring", total=None)

@@ -93,7 +93,7 @@ class GangPlans:
         *,
         policy: Policy,
         row_rule: RowRule = RowRule.FASTEST,
-        resync_after_move: bool = False,
+        resync_after_move: bool | None = None,
         cost: GangCost | None = None,
         fit: MemoryFit | None = None,
     ) -> None:
@@ -104,11 +104,12 @@ class GangPlans:
             agents: the gang in rank order.
             policy: which steps may be displaced or reduced, and how much of the picture.
             row_rule: how rows are chosen.
-            resync_after_move: whether the first step after rows have moved has to be synchronous.
+            resync_after_move: whether the first step after rows have moved has to be synchronous; as the model's family
+                needs it if None.
             cost: of the gang, where it is known already.
             fit: how many rows fit on each candidate, where it is known already.
         """
-        self._resync_after_move = resync_after_move
+        self._resync_after_move = request.facts.resync_after_move if resync_after_move is None else resync_after_move
         self._fit = fit or MemoryFit(request=request)
         self._cost = cost or GangCost(request=request, agents=agents)
         self._policy = policy if len(agents) > 1 else Policy(displaced=False)

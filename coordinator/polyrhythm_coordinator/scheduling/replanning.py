@@ -118,7 +118,9 @@ def _search(
     weighed = revision.weighed.union(agents)
     turn.put_epoch(replace(epoch, revision=replace(revision, study=study, weighed=weighed)))
     candidates = tuple(profile for profile in profiles if profile.agent in agents)
-    task = PlanTask(request=replace(request, profiles=candidates), exclusions=(), fixed_plan=None)
+    # Nobody waits for a newcomer's plan; one for the members is wanted before they have gone on too far.
+    running = None if reason is ReplanReason.AGENT_JOINED else epoch.plan
+    task = PlanTask(request=replace(request, profiles=candidates, running=running), exclusions=(), fixed_plan=None)
     turn.emit(ComputePlan(job=job.job, number=number, task=task))
 
 

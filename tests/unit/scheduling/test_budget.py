@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from polyrhythm.errors import NoAgentsError
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
@@ -158,3 +160,16 @@ def test_plans_within_the_budget_fit_into_memory() -> None:
     explanation = search_plan(one_is_tight)
     assert explanation.chosen.plan.agents == ("gpu-1",)
     assert explanation.exclusions[0].reason is ExclusionReason.TOO_LITTLE_MEMORY
+
+
+@pytest.mark.parametrize("with_numbers", [True, False])
+def test_a_family_whose_activations_belong_to_a_place_gets_its_synchronous_steps(with_numbers: bool) -> None:
+    request = (calibrated if with_numbers else plan_request)([1.0, 0.4], link=LOOPBACK)
+    halo = LayerGroup(kind=LayerKind.HALO, layers=4, cell_px=8, cell_bytes=64, rows_above=1, rows_below=1)
+    facts = replace(request.facts, exchanged=(*request.facts.exchanged, halo))
+    assert facts.resync_after_move
+    explanation = search_plan(replace(request, facts=facts))
+    for candidate in (explanation.chosen, *explanation.runners_up):
+        for before, after in pairwise(candidate.plan.segments):
+            moved = [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
+            assert not (moved and after.exchange is Exchange.DISPLACED)
