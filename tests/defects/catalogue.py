@@ -237,7 +237,7 @@ LOOP_DEFECTS = (
         file=f"{AGENT}/step_loop.py",
         original="self._book.beat_at(current.end_step, version=agreed, current_version=version)",
         planted="self._book.beat_at(current.end_step, version=self._book.newest_version, current_version=version)",
-        test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacks_waits_for_it",
+        test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed",
         why="members follow different plans for a beat: wrong versions, or a hang",
     ),
     PlantedDefect(
@@ -253,7 +253,7 @@ LOOP_DEFECTS = (
         file=f"{AGENT}/step_loop.py",
         original="return min(record[1] for record in records)",
         planted="return max(record[1] for record in records)",
-        test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacks_waits_for_it",
+        test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed",
         why="a member is asked for a plan that it does not hold",
     ),
     PlantedDefect(
