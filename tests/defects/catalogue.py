@@ -286,8 +286,8 @@ PLANNER_DEFECTS = (
     PlantedDefect(
         name="predicted bytes count every version",
         file=f"{SCHEDULING}/traffic.py",
-        original="read = {max(k for k in computed if k < step) for step in reading if step > beat.begin_step}",
-        planted="read = set(computed) if reading else set[int]()",
+        original="return {max(k for k in computed if k < step) for step in reading if step > beat.begin_step}",
+        planted="return set(computed) if reading else set[int]()",
         test_id="tests/unit/scheduling/test_traffic.py::test_bytes_count_versions_and_boundaries",
         why="plans with strides look as expensive on the wire as plans without",
     ),

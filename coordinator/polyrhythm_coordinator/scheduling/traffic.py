@@ -24,11 +24,9 @@ def versions_sent(beat: Beat, following: Beat | None, sender: AgentId, receiver:
     computed = beat.active_steps(sender)
     if not computed:
         return ()
-    reading = beat.active_steps(receiver)
-    if beat.segment.exchange is Exchange.SYNCHRONOUS:
-        read = set(computed) if reading else set[int]()
-    else:
-        read = {max(k for k in computed if k < step) for step in reading if step > beat.begin_step}
+    reads = beat.active_steps(receiver)
+    strides = (beat.segment.of(agent).stride for agent in (sender, receiver))
+    read = _versions_read(beat, *strides) if reads else set[int]()
     if following is not None and _reads_from_before(following, beat, sender, receiver):
         read.add(computed[-1])
     return tuple(sorted(read))
