@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import ModelFacts
@@ -69,6 +70,15 @@ class Overrides:
     warmup_steps: int | None = None
     tail_steps: int | None = None
     devices: tuple[AgentId, ...] = ()
+
+    def allows(self, agent: AgentId) -> bool:
+        """Whether an agent may take part."""
+        return not self.devices or agent in self.devices
+
+    @property
+    def told(self) -> str:
+        """Why others may not take part, in words."""
+        return f"the request names {', '.join(self.devices)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +304,7 @@ def _count_violations(count: int, seed: int) -> list[FieldViolation]:
 def _plan_violations(plan: Plan | None, image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
     if plan is None:
         return []
-    found = _stride_violations(plan, image, facts)
+    found = [*_stride_violations(plan, image, facts), *_move_violations(plan, facts)]
     pairs = (
         ("begins at step", plan.begin_step, "a whole picture at", 0),
         ("has steps:", plan.steps, "the picture", image.steps),
@@ -313,6 +323,18 @@ def _stride_violations(plan: Plan, image: ImageSpec, facts: ModelFacts) -> list[
     if stride == 1 or image.sampler not in facts.full_rate_samplers:
         return []
     return [FieldViolation(field="plan", description=f"has stride {stride}, {image.sampler} takes stride 1 only")]
+
+
+def _move_violations(plan: Plan, facts: ModelFacts) -> list[FieldViolation]:
+    if not facts.resync_after_move:
+        return []
+    return [
+        FieldViolation(
+            field="plan", description=f"moves rows at step {after.begin_step}, which must be synchronous for this model"
+        )
+        for before, after in pairwise(plan.segments)
+        if after.reads_stale and [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
+    ]
 
 
 def _override_violations(request: ImageRequest) -> list[FieldViolation]:

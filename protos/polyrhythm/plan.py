@@ -99,6 +99,11 @@ class Segment:
         return lcm(*(a.stride for a in self.assignments))
 
     @property
+    def reads_stale(self) -> bool:
+        """Whether steps read what other members computed before: not where one of them holds all rows."""
+        return self.exchange is Exchange.DISPLACED and sum(a.rows.count > 0 for a in self.assignments) > 1
+
+    @property
     def agents(self) -> tuple[AgentId, ...]:
         """Members in gang order."""
         return tuple(a.agent for a in self.assignments)
@@ -144,7 +149,7 @@ class Plan:
         version: counts re-plans of one job, from 1.
         begin_step: first fine step of this plan: 0, or the boundary at which an epoch resumes.
         steps: fine steps of the whole image; the plan ends there.
-        segments: in order, without gaps. The first one is synchronous if the gang has several members, because
+        segments: in order, without gaps. The first one is synchronous if several members hold its rows, because
             no stale activations exist at the start of an epoch.
         encoder: the member that encodes the prompt.
         decoder: the member that decodes the latent.
@@ -173,7 +178,7 @@ class Plan:
             step = segment.end_step
         if step != self.steps:
             raise ValueError(f"plan ends at step {step}, the image has {self.steps}")
-        if len(self.agents) > 1 and self.segments[0].exchange is not Exchange.SYNCHRONOUS:
+        if self.segments[0].reads_stale:
             raise ValueError("the first segment of a plan for several agents must be synchronous")
         for role, agent in (("encoder", self.encoder), ("decoder", self.decoder)):
             if agent not in self.agents:

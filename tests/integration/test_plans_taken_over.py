@@ -29,6 +29,8 @@ from tests.unet_models import tiny_sd_folder
 STEPS = 20
 TOLERANCE = 1e-9
 DISPLACED = Exchange.DISPLACED
+STRIDED = (Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M, Sampler.EULER)
+"""What the tiny model offers and what takes strides."""
 FIRST, SECOND = agent_ids(2)
 
 
@@ -66,6 +68,9 @@ AFTER = {
     ),
     "the first is drained": plan(segment(12, 20, (0, 16), beat_steps=4), begin_step=12, version=2),
     "the second is drained": plan(segment(12, 20, (16, 0), beat_steps=4), begin_step=12, version=2),
+    "the first is drained, steps are merged": plan(
+        segment(12, 20, (0, 16), exchange=DISPLACED, strides=(1, 2), beat_steps=4), begin_step=12, version=2
+    ),
     "strides change sides": plan(
         segment(12, 14, (6, 10), beat_steps=2),
         segment(14, 20, (6, 10), exchange=DISPLACED, strides=(2, 1), beat_steps=2),
@@ -105,7 +110,7 @@ def assert_followed(folder: Path, runs: Mapping[AgentId, MemberRun], plans: tupl
             assert relative_difference(state.x0_BCHW, simulated[step].x0_BCHW) <= TOLERANCE, f"x0 at {step}"
 
 
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", STRIDED)
 @pytest.mark.parametrize("name", list(AFTER))
 def test_a_newer_plan_takes_over_and_the_picture_is_the_simulators(folder: Path, name: str, sampler: Sampler) -> None:
     after = AFTER[name]
@@ -124,11 +129,11 @@ def test_two_newer_plans_in_one_picture(folder: Path) -> None:
     second = plan(segment(8, 10, (0, 16)), segment(10, 20, (0, 16), exchange=DISPLACED), begin_step=8, version=2)
     third = plan(segment(14, 16, (9, 7)), segment(16, 20, (9, 7), exchange=DISPLACED), begin_step=14, version=3)
     newer = {agent: {4: second, 10: third} for agent in (FIRST, SECOND)}
-    runs = run(folder, newer, list(Sampler)[-1], first)
-    assert_followed(folder, runs, (first, second, third), list(Sampler)[-1])
+    runs = run(folder, newer, Sampler.DPM_SOLVER_PP_2M, first)
+    assert_followed(folder, runs, (first, second, third), Sampler.DPM_SOLVER_PP_2M)
 
 
-@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("sampler", STRIDED)
 def test_plans_that_took_over_from_one_another_amount_to_one(folder: Path, sampler: Sampler) -> None:
     """What a picture's file says; another gang may have gone on with it too, and steps may have been made twice."""
     first, second = before(), AFTER["rows move to the second"]
@@ -171,6 +176,27 @@ def test_rows_move_in_a_family_whose_layers_need_their_neighbours(tmp_path: Path
     with torch.inference_mode():
         run = members[FIRST].start(spec, members[FIRST].encode(spec))
         simulated = PlanSimulator(run).follow((first,) if late else (first, second))
+    for member in runs.values():
+        for step, state in member.states.items():
+            assert relative_difference(state.x_BCHW, simulated[step].x_BCHW) <= TOLERANCE, f"x at {step}"
+
+
+def test_one_member_goes_on_with_merged_steps_in_a_family_whose_layers_need_their_neighbours(tmp_path: Path) -> None:
+    """It has no neighbours any more, so nothing has to be made good; where it gets some again, something has."""
+    spec = replace(image(Sampler.DDIM), width_px=64, height_px=512)
+    first = plan(segment(0, 4, (4, 4)), segment(4, 20, (4, 4), exchange=DISPLACED, strides=(1, 2), beat_steps=4))
+    second = plan(
+        segment(12, 16, (0, 8), exchange=DISPLACED, strides=(1, 2)),
+        segment(16, 17, (4, 4)),
+        segment(17, 20, (4, 4), exchange=DISPLACED),
+        begin_step=12,
+        version=2,
+    )
+    members = load_members(tiny_sd_folder(tmp_path), (FIRST, SECOND), torch.float64)
+    runs = run_gang(first, members, spec, GangOptions(newer={FIRST: {4: second}, SECOND: {8: second}}))
+    with torch.inference_mode():
+        run = members[FIRST].start(spec, members[FIRST].encode(spec))
+        simulated = PlanSimulator(run).simulate(spliced((first, second)))
     for member in runs.values():
         for step, state in member.states.items():
             assert relative_difference(state.x_BCHW, simulated[step].x_BCHW) <= TOLERANCE, f"x at {step}"

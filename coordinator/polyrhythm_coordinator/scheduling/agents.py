@@ -102,8 +102,8 @@ def drain(turn: Turn, name: AgentId, *, undo: bool) -> None:
     turn.state = replace(turn.state, drained=drained - {name} if undo else drained | {name})
     for epoch in turn.state.epochs.values():
         # Once it is put back it is somebody new: plans were searched without it.
-        weighed = epoch.revision.weighed - {name}
-        turn.put_epoch(replace(epoch, revision=replace(epoch.revision, weighed=weighed)))
+        weighed, kept = epoch.revision.weighed - {name}, epoch.revision.kept - {name}
+        turn.put_epoch(replace(epoch, revision=replace(epoch.revision, weighed=weighed, kept=kept)))
 
 
 def check_heartbeats(turn: Turn) -> None:

@@ -126,8 +126,8 @@ def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_m
     except DoesNotFitError:
         return None  # misfits are told by ``explain``
     request, members = budget.request, len(strides)
-    if any(not any(kind.counts[index] for kind in kinds) for index in range(members)):
-        return None  # without this member it is the same plan for less
+    if request.running is None and any(not any(kind.counts[index] for kind in kinds) for index in range(members)):
+        return None  # without this member it is the same plan for less; in a hurry that plan is not compared
     interval = lcm(*(stride for kind in kinds for stride in kind.strides))
     begin = request.begin_step if members == 1 else budget.warm_end
     end = request.image.steps - budget.policy.tail_steps

@@ -299,7 +299,7 @@ def resynchronised(segments: Sequence[Segment]) -> list[Segment]:
     done: list[Segment] = []
     for segment in segments:
         before = done[-1] if done else None
-        if before is None or segment.exchange is Exchange.SYNCHRONOUS or _rows_of(before) == _rows_of(segment):
+        if before is None or not segment.reads_stale or _rows_of(before) == _rows_of(segment):
             done.append(segment)
         elif before.interval_steps == 1:
             done.pop()

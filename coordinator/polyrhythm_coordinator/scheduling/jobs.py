@@ -14,10 +14,10 @@ from polyrhythm.job_events import Planned, Queued
 from polyrhythm.messages import ForgetJob
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.admission import refuse, review_all
-from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.effects import EndJob, ReadinessChanged
 from polyrhythm_coordinator.scheduling.epochs import start
 from polyrhythm_coordinator.scheduling.events import JobCancelled, PlanComputed, PlanFailed
+from polyrhythm_coordinator.scheduling.explain import predicted
 from polyrhythm_coordinator.scheduling.job_state import Job, Planning, Preparing, Running, Waiting
 from polyrhythm_coordinator.scheduling.pool import Go, decide, key_of
 from polyrhythm_coordinator.scheduling.preparing import plan_request, prepare, profile_of
@@ -112,7 +112,7 @@ def _led(state: State, job: Job, explanation: Explanation) -> Explanation:
     known = {profile.agent: profile for profile in profiles}
     request = plan_request(state, job, tuple(known[name] for name in sorted(known)), plan.begin_step)
     wide = widened_plan(plan, tuple(sorted((*plan.agents, root))), plan.decoder)
-    chosen = replace(explanation.chosen, plan=wide, prediction=predict(wide, request))
+    chosen = replace(explanation.chosen, plan=wide, prediction=predicted(wide, request))
     return replace(explanation, chosen=chosen, profiles=request.profiles)
 
 

@@ -31,4 +31,5 @@ def _is_able(state: State, job: Job, agent: Agent) -> bool:
         and (here or agent.epoch is None)
         and agent.agent not in state.drained
         and agent.agent not in job.picture.lost
+        and job.picture.image.overrides.allows(agent.agent)
     )

@@ -120,13 +120,14 @@ def pool_of(state: State, job: Job, phase: Preparing, now_s: float) -> Pool:
             (unmeasured if agent.measuring is None else measuring).append(name)
         else:
             excluded[name] = exclusion
+    allowed = tuple(name for name in sorted(state.agents) if job.picture.image.overrides.allows(name))
     return Pool(
         profiled=tuple(profiled),
         unmeasured=tuple(unmeasured),
         measuring=tuple(measuring),
         excluded=excluded,
-        loading=tuple(sorted(agent.agent for agent in state.open_agents if not agent.worker_ready)),
-        drained=tuple(name for name in sorted(state.agents) if name in state.drained and name not in job.picture.lost),
+        loading=tuple(name for name in allowed if name not in state.drained and not state.agents[name].worker_ready),
+        drained=tuple(name for name in allowed if name in state.drained and name not in job.picture.lost),
     )
 
 
@@ -146,8 +147,12 @@ def key_of(agent: Agent, job: Job) -> ProfileKey:
     return profile_key(agent.device, agent.software, job.facts, workload_of(job.picture.image))
 
 
-def _exclusion(state: State, agent: Agent, job: Job, phase: Preparing) -> Exclusion | None:
-    name = agent.agent
+def _exclusion(  # noqa: PLR0911 - one return a reason
+    state: State, agent: Agent, job: Job, phase: Preparing
+) -> Exclusion | None:
+    name, overrides = agent.agent, job.picture.image.overrides
+    if not overrides.allows(name):
+        return Exclusion(agent=name, reason=ExclusionReason.NOT_NAMED, detail=overrides.told)
     if name in state.drained:
         return _not_ready(name, "it is drained; `polyrhythm drain --undo` puts it back")
     if (reason := job.picture.lost.get(name)) is not None:

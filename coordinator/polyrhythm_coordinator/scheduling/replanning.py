@@ -14,6 +14,7 @@ from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job_events import Profiling, ReplanReason
 from polyrhythm.messages import MeasureProfile
+from polyrhythm.plan import Plan
 from polyrhythm.profile import Profile
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.effects import ComputePlan, PlanTask
@@ -48,7 +49,7 @@ def consider(turn: Turn, name: EpochId) -> None:
         return
     if fixed_plan_of(job) is None:
         _ask_newcomers(turn, job, epoch)
-    if _drain_decoder(turn, job, epoch):
+    if _drain_decoder(turn, job, turn.state.epochs[name], begin_step):
         return
     reason, agents = _cause(turn, job, turn.state.epochs[name], begin_step)
     if reason is not None:
@@ -78,10 +79,15 @@ def take_answer(turn: Turn, event: PlanComputed | PlanFailed) -> None:
         return
     _keep_speeds(turn, job, epoch)
     if isinstance(event, PlanFailed):
+        if study.reason is ReplanReason.AGENT_DRAINED:  # the others cannot make it alone: asked once is enough
+            kept = turn.state.drained.intersection(epoch.members)
+            epoch = replace(epoch, revision=replace(epoch.revision, kept=kept))
         _leave_as_is(turn, epoch)
         return
     chosen = event.explanation.chosen.plan
-    if any(agent not in epoch.members for agent in chosen.agents):
+    if _replaces_decoder(turn, epoch, study, chosen):
+        hand_over_epoch(turn, epoch.epoch, study.reason)
+    elif any(agent not in epoch.members for agent in chosen.agents):
         _weigh_joining(turn, epoch, study, event.explanation)
     else:
         _weigh_takeover(turn, epoch, study, event.explanation)
@@ -94,7 +100,7 @@ def _cause(turn: Turn, job: Job, epoch: Epoch, begin_step: int) -> tuple[ReplanR
     holding = {
         share.agent for segment in rest_of(epoch.plan, begin_step) for share in segment.assignments if share.rows.count
     }
-    if staying and holding & drained:
+    if staying and holding & drained - revision.kept:
         return ReplanReason.AGENT_DRAINED, staying
     if fixed_plan_of(job) is not None:
         return None, ()  # the client wants this plan and no other
@@ -184,12 +190,19 @@ def _leave_as_is(turn: Turn, epoch: Epoch) -> None:
     turn.put_epoch(replace(epoch, revision=replace(epoch.revision, watches=watches)))
 
 
-def _drain_decoder(turn: Turn, job: Job, epoch: Epoch) -> bool:
-    """The decoder of an epoch never changes: if it is drained, another gang goes on, as long as there is one."""
-    if epoch.plan.decoder not in turn.state.drained or not available(turn.state, job):
+def _drain_decoder(turn: Turn, job: Job, epoch: Epoch, begin_step: int) -> bool:
+    """The decoder of an epoch never changes: if it is drained, another gang goes on, if there is a plan for one."""
+    others = available(turn.state, job)
+    if epoch.plan.decoder not in turn.state.drained - epoch.revision.kept or not others:
         return False
-    hand_over_epoch(turn, epoch.epoch, ReplanReason.AGENT_DRAINED)
+    _search(turn, job, epoch, ReplanReason.AGENT_DRAINED, others, begin_step)
     return True
+
+
+def _replaces_decoder(turn: Turn, epoch: Epoch, study: Study, chosen: Plan) -> bool:
+    drained = turn.state.drained
+    decoder_leaves = study.reason is ReplanReason.AGENT_DRAINED and epoch.plan.decoder in drained
+    return decoder_leaves and drained.isdisjoint(chosen.agents)
 
 
 def _ask_newcomers(turn: Turn, job: Job, epoch: Epoch) -> None:

@@ -55,6 +55,7 @@ class Revision:
         watches: how members have kept to them.
         weighed: agents with which a plan was searched, members included: others are newcomers.
         asked: newcomers that were asked to measure.
+        kept: members that hold rows, and without which there is no plan, though they are drained.
         study: the search under way.
         takeover: the version on its way.
         lead_s: time that a version is given to be made and to reach all members; doubled when it was too short.
@@ -64,6 +65,7 @@ class Revision:
     watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
     weighed: frozenset[AgentId] = frozenset()
     asked: frozenset[AgentId] = frozenset()
+    kept: frozenset[AgentId] = frozenset()
     study: Study | None = None
     takeover: Takeover | None = None
     lead_s: float

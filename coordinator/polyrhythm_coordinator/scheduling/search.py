@@ -85,20 +85,19 @@ def _wanted(request: PlanRequest) -> PlanRequest:
     Raises:
         NoAgentsError: none of them is a candidate.
     """
-    devices = request.image.overrides.devices
-    profiles = tuple(profile for profile in request.profiles if not devices or profile.agent in devices)
+    overrides = request.image.overrides
+    profiles = tuple(profile for profile in request.profiles if overrides.allows(profile.agent))
     if not profiles:
-        raise NoAgentsError(f"none of the devices asked for is ready: {', '.join(devices)}")
+        raise NoAgentsError(f"none of the devices asked for is ready: {', '.join(overrides.devices)}")
     return replace(request, profiles=profiles)
 
 
 def _unwanted(request: PlanRequest) -> tuple[Exclusion, ...]:
-    devices = request.image.overrides.devices
-    detail = f"the request names {', '.join(devices)}"
+    overrides = request.image.overrides
     return tuple(
-        Exclusion(agent=agent, reason=ExclusionReason.NOT_NAMED, detail=detail)
+        Exclusion(agent=agent, reason=ExclusionReason.NOT_NAMED, detail=overrides.told)
         for agent in request.agents
-        if devices and agent not in devices
+        if not overrides.allows(agent)
     )
 
 
@@ -121,7 +120,7 @@ def _policy_options(request: PlanRequest, policy: Policy) -> Iterator[Option]:
                     plan = plans.plan(strides)
                 except DoesNotFitError:
                     continue  # misfits are told by ``explain``
-                if _all_work(plan):
+                if request.running is not None or _all_work(plan):
                     yield Option(plan=plan, total_s=plans.cost.total_s(plan), cost=plans.cost)
 
 
@@ -152,7 +151,10 @@ def _has_reduced_phase(request: PlanRequest, policy: Policy, interval_steps: int
 
 
 def _all_work(plan: Plan) -> bool:
-    """Whether every member has rows in some segment; without them the smaller gang is the same plan for less."""
+    """Whether every member has rows in some segment; without them the smaller gang is the same plan for less.
+
+    In a hurry the smaller gang is not compared, and the one that runs stays as it is: a member may be left without.
+    """
     return all(any(segment.of(agent).rows.count for segment in plan.segments) for agent in plan.agents)
 
 

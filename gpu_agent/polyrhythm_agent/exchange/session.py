@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Exchange
+from polyrhythm.plan import Beat
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
 from polyrhythm_agent.exchange.schedule import BeatTraffic, beat_bytes, beat_traffic
 from polyrhythm_agent.exchange.shapes import MessageSizes, message_shape
@@ -228,7 +228,7 @@ class GangExchange:
         return self._beat, self._traffic
 
     def _check_move(self, previous: Beat | None, current: Beat) -> None:
-        if previous is None or current.segment.exchange is Exchange.SYNCHRONOUS:
+        if previous is None or not current.segment.reads_stale:
             return
         moved = [a.rows for a in current.segment.assignments] != [a.rows for a in previous.segment.assignments]
         if moved and self._geometry.resync_after_move:

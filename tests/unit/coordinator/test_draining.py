@@ -7,12 +7,17 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError, NoAgentsError
+from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentState
+from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import ImageCompleted, Planned, Replanned, ReplanReason
 from polyrhythm.messages import AbortEpoch, CancelEpoch, StartEpoch
 from polyrhythm.reports import JobReport
+from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.scheduling.effects import PlanTask
+from tests.calibrations import calibration
 from tests.fleet_world import World
 from tests.plans import exact_plan
 
@@ -222,3 +227,59 @@ def test_a_drained_member_without_rows_may_die() -> None:
     report = finished(world, job)
     assert len(report.plans[-1].agents) == 1
     assert report.plans[-1].begin_step >= 28
+
+
+@pytest.mark.parametrize("decodes", [False, True])
+def test_a_drain_that_no_other_plan_can_answer_is_looked_at_once(*, decodes: bool) -> None:
+    searches: list[PlanTask] = []
+
+    def planner(task: PlanTask) -> Explanation:
+        if task.request.begin_step:
+            searches.append(task)
+            raise NoAgentsError("the picture fits on no agents")
+        return explanation_of(task)
+
+    world = World("a", "b", planner=planner)
+    pause(world, 8)
+    job = world.submit(HIGH)
+    world.settle()
+    decoder, other = decoder_and_other(world, job)
+    world.drain(decoder if decodes else other)
+    assert len(finished(world, job).plans) == 1
+    assert len(searches) == 1
+
+
+def test_a_picture_stays_on_the_devices_that_were_asked_for() -> None:
+    world = World("a", "b")
+    world.run(world.submit(replace(HIGH, quality=Quality.EXACT)))  # both are measured
+    pause(world, 8)
+    job = world.submit(replace(HIGH, overrides=Overrides(devices=(AgentId("a"),))))
+    world.settle()
+    following = world.submit(replace(HIGH, overrides=Overrides(devices=(AgentId("a"),))))
+    world.drain("a")
+    assert [plan.agents for plan in finished(world, job).plans] == [("a",)]
+    for _ in range(100):
+        world.tick()
+        world.settle()
+    assert following not in world.ended  # accepted jobs outlast the drain of all that may take part
+    world.drain("a", undo=True)
+    assert [plan.agents for plan in finished(world, following).plans] == [("a",)]
+
+
+@pytest.mark.parametrize("step", [4, 40, 60, 70])
+def test_whoever_is_left_may_go_on_with_merged_steps(step: int) -> None:
+    world = World()
+    for agent in ("a", "b"):
+        daemon = world.connect(agent)
+        daemon.worker.facts = tuple(replace(facts, calibration=calibration(steps=100)) for facts in daemon.worker.facts)
+        world.load(agent)
+    pause(world, step)
+    job = world.submit(replace(HIGH, quality=Quality.BALANCED, steps=100))
+    world.settle()
+    _, leaving = decoder_and_other(world, job)
+    world.drain(leaving)
+    report = finished(world, job)
+    alone = report.plans[-1].segments
+    assert not any(segment.of(leaving).rows.count for segment in alone)
+    assert any(min(a.stride for a in segment.assignments if a.rows.count) > 1 for segment in alone)
+    assert spliced(report.plans).steps == 100

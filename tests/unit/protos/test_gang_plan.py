@@ -51,3 +51,13 @@ def test_steps_that_were_made_twice_count_once() -> None:
 def test_no_plan_amounts_to_none() -> None:
     with pytest.raises(ValueError, match="no plan was followed"):
         spliced(())
+
+
+def test_one_agent_begins_with_merged_steps_and_others_join_it() -> None:
+    """Where one member holds all rows nothing is stale, so its steps may be merged from the first one on."""
+    alone = plan(segment(0, 20, (8,), exchange=Exchange.DISPLACED, strides=(2,), beat_steps=4))
+    joined = plan(segment(8, 20, (4, 4)), begin_step=8, version=2)
+    one = spliced((alone, joined))
+    assert one.agents == agent_ids(2)
+    assert one.segments[0] == widened(replace(alone.segments[0], end_step=8), one.agents)
+    assert [part.reads_stale for part in one.segments] == [False, False]

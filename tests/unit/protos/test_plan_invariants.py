@@ -87,6 +87,7 @@ def test_segments_of_a_plan_meet_and_have_the_same_members_and_rows() -> None:
         plan(warm_up, segment(2, 4, (4, 5)))
     with pytest.raises(ValueError, match="must be synchronous"):
         plan(segment(0, 2, (4, 4), exchange=DISPLACED))
+    plan(segment(0, 2, (0, 8), exchange=DISPLACED, strides=(1, 2)))  # nobody reads what another one computed
 
 
 def test_a_plan_ends_with_its_image_and_names_members() -> None:

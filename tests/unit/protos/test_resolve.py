@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import (
@@ -123,6 +124,25 @@ def test_a_fixed_plan_with_strides_is_refused_for_a_sampler_that_makes_every_ste
     assert violation.description == "has stride 2, euler-ancestral takes stride 1 only"
     assert resolve(ImageRequest(prompt="apple", plan=whole), facts, seed=7).sampler is Sampler.EULER_ANCESTRAL
     assert resolve(ImageRequest(prompt="apple", plan=strided, sampler=Sampler.DDIM), facts, seed=7).steps == 8
+
+
+def test_a_fixed_plan_that_moves_rows_without_a_synchronous_step_is_refused_where_a_model_needs_one() -> None:
+    def part(begin: int, end: int, exchange: Exchange, above: int) -> Segment:
+        names = ((AgentId("a"), 0, above), (AgentId("b"), above, 12))
+        held = tuple(Assignment(agent=agent, rows=RowRange(begin=top, end=bottom)) for agent, top, bottom in names)
+        return Segment(begin_step=begin, end_step=end, beat_steps=2, exchange=exchange, assignments=held)
+
+    stale, moved = part(4, 8, Exchange.DISPLACED, 4), part(0, 4, Exchange.SYNCHRONOUS, 6)
+    rims = LayerGroup(kind=LayerKind.HALO, layers=1, cell_px=8, cell_bytes=4, rows_above=1, rows_below=1)
+    facts = replace(FACTS, exchanged=(*FACTS.exchanged, rims))
+    request = ImageRequest(prompt="apple", plan=replace(plan(8, 12), segments=(moved, stale)))
+    with pytest.raises(InvalidArgumentError) as caught:
+        resolve(request, facts, seed=7)
+    (violation,) = caught.value.violations
+    assert violation.description == "moves rows at step 4, which must be synchronous for this model"
+    assert resolve(request, FACTS, seed=7).steps == 8
+    alone = part(4, 8, Exchange.DISPLACED, 12)  # nobody else's activations are read
+    assert resolve(replace(request, plan=replace(plan(8, 12), segments=(moved, alone))), facts, seed=7).steps == 8
 
 
 @pytest.mark.parametrize(

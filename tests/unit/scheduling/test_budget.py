@@ -115,6 +115,22 @@ def test_a_plan_in_a_hurry_is_like_the_running_one(with_numbers: bool) -> None:
     assert explanation.chosen.prediction.total_s <= full * 1.05
 
 
+@pytest.mark.parametrize("quality", [Quality.HIGH, Quality.BALANCED])
+@pytest.mark.parametrize("with_numbers", [True, False])
+def test_a_plan_in_a_hurry_leaves_a_member_that_stands_almost_still_without_rows(
+    quality: Quality, with_numbers: bool
+) -> None:
+    make = calibrated if with_numbers else plan_request
+    request = make([1.0, 0.9, 0.8], link=LOOPBACK, fixed_share=0.1, quality=quality)
+    running = search_plan(request).chosen.plan
+    first, second, third = request.profiles
+    slow = replace(third, fixed_s=40 * third.fixed_s, per_row_s=40 * third.per_row_s)
+    now = replace(request, profiles=(first, second, slow), begin_step=16, version=2)
+    hurried = search_plan(replace(now, running=running)).chosen
+    assert not any(part.of(slow.agent).rows.count for part in hurried.plan.segments)
+    assert hurried.prediction.total_s <= search_plan(now).chosen.prediction.total_s * 1.1
+
+
 def test_a_running_plan_whose_agent_is_gone_is_no_guide() -> None:
     running = search_plan(calibrated([1.0, 0.9, 0.8])).chosen.plan
     request = replace(calibrated([1.0, 0.9]), begin_step=10, running=running)
