@@ -159,7 +159,13 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
         turn.put_epoch(replace(epoch, revision=epoch.revision.late(study.reason)))
         return
     assumed = {agent: request.profile(agent) for agent in gang}
-    takeover = Takeover(plan=plan, forecast=forecast(plan, prediction, assumed), assumed=assumed, reason=study.reason)
+    takeover = Takeover(
+        plan=plan,
+        forecast=forecast(plan, prediction, assumed),
+        assumed=assumed,
+        needs_bytes={share.agent: share.memory_bytes for share in prediction.agents},
+        reason=study.reason,
+    )
     send_takeover(turn, epoch, takeover)
 
 

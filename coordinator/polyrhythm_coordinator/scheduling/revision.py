@@ -37,11 +37,13 @@ class Takeover:
         plan: the version, from the boundary on at which it takes over.
         forecast: of it.
         assumed: speeds that it rests on.
+        needs_bytes: memory that it is predicted to make each member hold at most.
         reason: why.
     """
 
     plan: Plan
     forecast: Forecast
+    needs_bytes: Mapping[AgentId, int]
     assumed: Mapping[AgentId, Profile]
     reason: ReplanReason
 

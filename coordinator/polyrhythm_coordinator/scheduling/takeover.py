@@ -21,7 +21,10 @@ from polyrhythm_coordinator.scheduling.turn import Turn
 def send_takeover(turn: Turn, epoch: Epoch, takeover: Takeover) -> None:
     """Sends a newer version to all members, whole: none of them ever waits for a part of it."""
     plan = takeover.plan
-    turn.put_epoch(replace(epoch, revision=replace(epoch.revision, study=None, takeover=takeover)))
+    # Until somebody reports a beat of it, memory may run out under either plan.
+    needs_bytes = {agent: max(need, epoch.needs_bytes.get(agent, 0)) for agent, need in takeover.needs_bytes.items()}
+    revision = replace(epoch.revision, study=None, takeover=takeover)
+    turn.put_epoch(replace(epoch, revision=revision, needs_bytes=needs_bytes))
     job = turn.state.jobs[epoch.job]
     turn.put_job(replace(job, picture=replace(job.picture, last_version=plan.version)))
     command = ExtendPlan(
@@ -75,6 +78,7 @@ def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
         epoch,
         plan=plan,
         forecast=takeover.forecast,
+        needs_bytes=takeover.needs_bytes,
         versions={**epoch.versions, plan.version: plan},
         segments_sent=len(plan.segments),
         revision=Revision(

@@ -12,7 +12,7 @@ from polyrhythm.facts import ModelMemory
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Replanned, ReplanReason
-from polyrhythm.messages import MemoryRead, StartEpoch, WorkerLost
+from polyrhythm.messages import ExtendPlan, MemoryRead, StartEpoch, WorkerLost
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.out_of_memory import lowered
 from tests.fake_worker import FACTS
@@ -127,6 +127,21 @@ def test_an_agent_whose_memory_runs_out_gets_less_and_the_picture_goes_on_from_t
     assert 0 < rows_of(replanned.plan, "b") <= 2
     (completed,) = world.told_of(job, ImageCompleted)
     assert [plan.begin_step for plan in completed.report.plans] == [0, 12]
+
+
+def test_what_was_too_much_is_what_the_plan_in_force_needed() -> None:
+    world = world_of("a", "b")
+    world.daemons["a"].worker.slowdown = 5.0
+    world.daemons["b"].worker.rows_max = 5
+    job = world.submit(HIGH)
+    world.run(job)
+    assert world.ended[job] is None
+    assert rows_of(planned(world, job).explanation.chosen.plan, "b") == 4
+    (newer,) = (command for command in world.sent("b", ExtendPlan) if command.plan_version == 2)
+    assert max(segment.of(AgentId("b")).rows.count for segment in newer.segments) == 7
+    # It runs out in the first step of the newer plan, before anybody reports that one: half of 7 is left, not of 4.
+    (replanned,) = world.told_of(job, Replanned)
+    assert (replanned.reason, rows_of(replanned.plan, "b")) == (ReplanReason.OUT_OF_MEMORY, 3)
 
 
 def test_it_gets_less_each_time_until_it_gets_nothing() -> None:
