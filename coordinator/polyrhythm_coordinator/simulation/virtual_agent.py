@@ -174,6 +174,8 @@ class VirtualAgent:
         self._alive = False
         self._memories.clear()
         self._world.lose_member(self._device.agent, noticed=noticed)
+        # What it was computing when its run broke, a moment ago, does not go on without it.
+        self._world.timeline.cut(self._world.agenda.now_s, self._device.agent)
         if noticed and self._session is not None:
             self._world.hang_up(self._device.agent, self._session, reason)
 
