@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from demo_model.evaluate import load
 from demo_model.export import LIMIT_BYTES, ExportError, export_pipeline
 from demo_model.families import FAMILIES, family_of
 from demo_model.restart import restart_from
+from demo_model.text import all_captions
 from diffusers import StableDiffusionPipeline
+from transformers import CLIPTokenizer
 
 FAMILY = FAMILIES["unet"]
 RECIPE = Recipe(
@@ -54,6 +57,15 @@ def test_no_path_of_the_machine_is_left_in_the_folder(folder: Path) -> None:
         assert "_name_or_path" not in text, path
         assert str(folder.parent) not in text, path
     assert not list(folder.rglob("*.bin"))
+
+
+def test_the_vocabulary_is_there_in_both_forms_of_clip(folder: Path, tmp_path: Path) -> None:
+    vocabulary = json.loads((folder / "tokenizer" / "vocab.json").read_text())
+    merges = (folder / "tokenizer" / "merges.txt").read_text().splitlines()[1:]
+    classic = CLIPTokenizer(vocab=vocabulary, merges=[tuple(line.split(" ")) for line in merges])
+    loaded = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    expected = FAMILY.new_tokenizer()(all_captions()).input_ids
+    assert classic(all_captions()).input_ids == loaded(all_captions()).input_ids == expected
 
 
 def test_weights_can_be_read_by_everybody(folder: Path) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from transformers import CLIPTokenizer
 
 LIMIT_BYTES = 20 * 10**6
 
@@ -31,6 +33,10 @@ def export_pipeline(pipeline: DiffusionPipeline, folder: Path) -> int:
             config = json.loads(path.read_text())
             config.pop("_name_or_path", None)  # where it was trained is nobody's business
             path.write_text(json.dumps(config, indent=2) + "\n")
+    tokenizer: Any = pipeline.components["tokenizer"]
+    if isinstance(tokenizer, CLIPTokenizer):
+        # vocab.json and merges.txt beside tokenizer.json: what readers of published CLIP folders look for.
+        tokenizer.backend_tokenizer.model.save(str(folder / "tokenizer"))
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes for its owner alone; agents may run as somebody else
     size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

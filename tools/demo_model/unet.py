@@ -62,7 +62,7 @@ class UnetFamily:
     """The UNet: see ``Family`` for what each member is for."""
 
     component = "unet"
-    schedule = Schedule(small_batch=64, large_batch=32, small_steps=2500, steps=6000, decay_steps=1200, peak_rate=2e-3)
+    schedule = Schedule(small_batch=64, large_batch=32, small_steps=1000, steps=3200, decay_steps=480, peak_rate=2e-3)
     card_template = Path(__file__).with_name("card_unet.md")
     pipeline_class = StableDiffusionPipeline
 
