@@ -44,6 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     action.add_argument("--export", type=Path, metavar="FOLDER", help="write the newest checkpoint as a model folder")
     action.add_argument("--evaluate", type=Path, metavar="FOLDER", help="measure a model folder and draw its grids")
     action.add_argument("--init-from", type=Path, metavar="FOLDER", help="fill an empty work folder from an export")
+    parser.add_argument("--prompts", type=int, default=64, help="how many of each list --evaluate draws; all are 64")
     parser.add_argument("--init-step", type=int, default=0, help="step of the recipe at which --init-from begins")
     parser.add_argument("--autoencoder-from", type=Path, metavar="FOLDER", help="model whose autoencoder is taken over")
     parser.add_argument("--autoencoder-steps", type=int, default=2600)
@@ -77,10 +78,10 @@ def recipe_of(arguments: argparse.Namespace, family: Family) -> Recipe:
     )
 
 
-def evaluate_folder(folder: Path) -> None:
+def evaluate_folder(folder: Path, prompts: int) -> None:
     """Measure the model in ``folder``; write its numbers, its pictures and its card there."""
     family = family_of(folder)
-    numbers = evaluate(family, folder)
+    numbers = evaluate(family, folder, prompts=prompts)
     (folder / "evaluation.json").write_text(json.dumps(numbers, indent=2) + "\n")
     write_card(family, folder, numbers)
     print(json.dumps(numbers, indent=2))
@@ -111,7 +112,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     family = FAMILIES[arguments.family]
     if arguments.evaluate is not None:
-        evaluate_folder(arguments.evaluate)
+        evaluate_folder(arguments.evaluate, arguments.prompts)
     elif arguments.init_from is not None:
         recipe = recipe_of(arguments, family)
         restart_from(family, arguments.init_from, arguments.work_dir, step=arguments.init_step, recipe=recipe)

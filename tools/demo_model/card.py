@@ -31,6 +31,7 @@ def write_card(family: Family, folder: Path, numbers: dict[str, Any]) -> None:
         names=len(NAMES),
         colours=len(COLOURS),
         steps=numbers["steps"],
+        prompts=listed["prompts"],
         guidance=numbers["guidance"],
         first_seed=FIRST_SEED,
         right_name=_share(listed["right_name"]),

@@ -224,14 +224,14 @@ def grid(samples: Samples, *, columns: int, tile_px: int) -> Image.Image:
     return Image.fromarray(sheet_HWC.numpy()).quantize(256)
 
 
-def evaluate(family: Family, folder: Path) -> dict[str, Any]:
-    """Measure the model in ``folder`` and write ``samples.png`` beside its card; returns the numbers."""
+def evaluate(family: Family, folder: Path, *, prompts: int) -> dict[str, Any]:
+    """Measure the model in ``folder`` on the first ``prompts`` pairs of each list and draw them; returns numbers."""
     pipeline = load(family, folder)
     originals = Originals(pipeline.vae)
-    seeds = [FIRST_SEED + i for i in range(len(listed_pairs()))]
-    listed = sample(family, pipeline, listed_pairs(), seeds)
+    seeds = [FIRST_SEED + i for i in range(prompts)]
+    listed = sample(family, pipeline, listed_pairs()[:prompts], seeds)
     grid(listed, columns=8, tile_px=80).save(folder / "samples.png", optimize=True)
-    held_out = sample(family, pipeline, held_out_pairs(), seeds)
+    held_out = sample(family, pipeline, held_out_pairs()[:prompts], seeds)
     grid(held_out, columns=8, tile_px=80).save(folder / "samples-held-out.png", optimize=True)
     diversity: dict[str, float] = {}
     for pair in DIVERSITY_PROMPTS:
