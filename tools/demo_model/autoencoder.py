@@ -9,6 +9,7 @@ averaged 2 x 2 against pictures averaged alike: latents whose scale means the pi
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ CROP_PX = 64
 BATCH = 16
 PEAK_RATE = 1.5e-3
 WARM_UP_STEPS = 100
+CALIBRATION_SEED = 99
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -145,3 +147,19 @@ def measure(vae: AutoencoderKL, *, seed: int, count: int = 64) -> dict[str, floa
         "latent_std": float(latent_BCHW.std()),
         "psnr_db": float((10 * torch.log10(4 / error_B)).mean()),
     }
+
+
+def ready_autoencoder(work_dir: Path, *, taken_from: Path | None, steps: int, seed: int) -> AutoencoderKL:
+    """The autoencoder in ``work_dir``, frozen; taken over from another model or trained first if need be."""
+    folder = work_dir / "vae"
+    if not folder.is_dir() and taken_from is not None:
+        taken = AutoencoderKL.from_pretrained(taken_from / "vae", local_files_only=True, torch_dtype=torch.float32)
+        taken.save_pretrained(folder)
+    elif not folder.is_dir():
+        trained = train_autoencoder(work_dir, steps=steps, seed=seed, save_every_s=90)
+        centre_and_scale(trained, seed=CALIBRATION_SEED)
+        print("autoencoder", json.dumps(measure(trained, seed=CALIBRATION_SEED + 1)), flush=True)
+        trained.save_pretrained(folder)
+    vae = AutoencoderKL.from_pretrained(folder, local_files_only=True).eval()
+    vae.requires_grad_(requires_grad=False)
+    return vae

@@ -1,7 +1,7 @@
 """Writes the demo model's card from what was measured.
 
-The words are in ``card.md``. Every number that depends on the trained weights comes from the evaluation, none is typed
-there.
+The words are in the family's ``card*.md``. Every number that depends on the trained weights comes from the
+evaluation, none is typed there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 
 from demo_model.data import COLOURS, NAMES, caption
 from demo_model.evaluate import DIVERSITY_SEEDS, FIRST_SEED, held_out_pairs, listed_pairs
-
-TEMPLATE_PATH = Path(__file__).with_name("card.md")
+from demo_model.family import Family
 
 
 def _share(value: float) -> str:
@@ -24,13 +23,15 @@ def _bullets(lines: list[str]) -> str:
     return "; ".join(lines) if lines else "none"
 
 
-def write_card(folder: Path, numbers: dict[str, Any], *, small_batch: int, large_batch: int) -> None:
+def write_card(family: Family, folder: Path, numbers: dict[str, Any]) -> None:
     """Write ``README.md`` into the model's folder."""
     listed, held_out, diversity = numbers["listed"], numbers["held_out"], numbers["mean_pairwise_psnr_db"]
-    text = TEMPLATE_PATH.read_text().format(
+    schedule = family.schedule
+    text = family.card_template.read_text().format(
         names=len(NAMES),
         colours=len(COLOURS),
         steps=numbers["steps"],
+        prompts=listed["prompts"],
         guidance=numbers["guidance"],
         first_seed=FIRST_SEED,
         right_name=_share(listed["right_name"]),
@@ -50,7 +51,11 @@ def write_card(folder: Path, numbers: dict[str, Any], *, small_batch: int, large
         colour_list=", ".join(COLOURS),
         prompt_list=_bullets([caption(*pair) for pair in listed_pairs()]),
         held_out_list=_bullets([caption(*pair) for pair in held_out_pairs()]),
-        small_batch=small_batch,
-        large_batch=large_batch,
+        small_batch=schedule.small_batch,
+        large_batch=schedule.large_batch,
+        small_steps=schedule.small_steps,
+        large_steps=schedule.steps - schedule.small_steps,
+        decay_steps=schedule.decay_steps,
+        peak_rate=schedule.peak_rate,
     )
     (folder / "README.md").write_text(text)

@@ -1,15 +1,10 @@
-"""The demo model's denoiser: its shape and its training.
+"""The training of a demo model's denoiser.
 
-Owns the loss, the optimizers, the moving average and the stages. Takes latents from an autoencoder and captions from a
-text encoder that are both ready and stay as they are.
+Owns the optimizers' course, the moving average and the stages. Takes latents from an autoencoder and captions from a
+text encoder that are both ready and stay as they are; ``noise`` owns the loss.
 
-The denoiser predicts the noise; a step's loss is weighted by clamp(SNR, 0.1, 5) / SNR, at most 100. The upper bound of
-the SNR is that of Hang et al. 2023, "Efficient diffusion training via min-SNR weighting strategy", section 3.4. The
-lower bound is ours: where there is almost only noise, the name decides almost everything, and an error of the predicted
-noise hardly shows it.
-
-Pictures of 64 px first, of 128 px then: the position embedding of PixArt spans the same range for both, so the second
-stage starts from what the first has learned at a quarter of its cost.
+Pictures of 64 px first, of 128 px then: the second stage starts from what the first has learned at a quarter of its
+cost.
 
 Shape legend: B pictures, C latent channels, H, W latent pixels, L tokens, D text channels.
 """
@@ -19,26 +14,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel
 
-from demo_model.attention import MatrixProductAttention
 from demo_model.checkpoint import load_checkpoint, save_checkpoint
 from demo_model.cores import FreeCores
 from demo_model.data import Painter
-from demo_model.text import WIDTH as TEXT_WIDTH
+from demo_model.family import Family
+from demo_model.noise import noise_errors, signal_shares
+from demo_model.optimizers import new_optimizers
 from demo_model.text import CaptionTable
 
 CAPTION_DROP_SHARE = 0.1
-MIN_SNR_GAMMA = 5.0
-SNR_FLOOR = 0.1
-MOST_WEIGHT = 100.0
 EMA_DECAY = 0.998
 WARM_UP_STEPS = 100
 POOL_SIZE = 8192
@@ -79,63 +72,6 @@ class Recipe:
         return self.stages[-1].end_step
 
 
-def new_transformer() -> PixArtTransformer2DModel:
-    """An untrained denoiser: 6 blocks of width 256, 7 M parameters, 16 x 16 tokens for a 128 px picture.
-
-    Eight output channels as in the published PixArt weights; samplers ignore the last four, and here they stay zero.
-    """
-    transformer = PixArtTransformer2DModel(
-        num_attention_heads=4,
-        attention_head_dim=64,
-        in_channels=4,
-        out_channels=8,
-        num_layers=6,
-        cross_attention_dim=256,
-        sample_size=32,
-        patch_size=2,
-        caption_channels=TEXT_WIDTH,
-        norm_type="ada_norm_single",
-        use_additional_conditions=False,
-    )
-    _start_as_identity(transformer)
-    return transformer
-
-
-@torch.no_grad()
-def _start_as_identity(transformer: PixArtTransformer2DModel) -> None:
-    """Initialise as DiT does (Peebles and Xie 2023, section 3.2): every residual branch starts at zero."""
-    for module in transformer.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-    for block in transformer.transformer_blocks:
-        block.scale_shift_table.zero_()
-        block.attn2.to_out[0].weight.zero_()
-    for layer in (transformer.adaln_single.linear, transformer.proj_out):
-        layer.weight.zero_()
-        layer.bias.zero_()
-    for layer in (
-        transformer.adaln_single.emb.timestep_embedder.linear_1,
-        transformer.adaln_single.emb.timestep_embedder.linear_2,
-    ):
-        nn.init.normal_(layer.weight, std=0.02)
-
-
-def predict_noise(
-    transformer: nn.Module, noisy_BCHW: Tensor, timestep_B: Tensor, text_BLD: Tensor, mask_BL: Tensor
-) -> Tensor:
-    """The noise that the denoiser sees in ``noisy_BCHW``, given the captions' text states."""
-    output_BCHW = transformer(
-        noisy_BCHW,
-        encoder_hidden_states=text_BLD,
-        encoder_attention_mask=mask_BL,
-        timestep=timestep_B,
-        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
-        return_dict=False,
-    )[0]
-    return output_BCHW[:, : noisy_BCHW.shape[1]]
-
-
 class LatentPool:
     """Latents of freshly drawn pictures, each handed out about eight times before a newer one takes its place."""
 
@@ -171,57 +107,6 @@ class LatentPool:
         self._drawn += count
 
 
-def new_scheduler() -> DPMSolverMultistepScheduler:
-    """The noise schedule of PixArt: linear betas from 1e-4 to 2e-2 over 1000 steps."""
-    return DPMSolverMultistepScheduler(beta_start=1e-4, beta_end=2e-2, beta_schedule="linear", num_train_timesteps=1000)
-
-
-def noise_errors(
-    transformer: nn.Module,
-    latent_BCHW: Tensor,
-    text_BLD: Tensor,
-    mask_BL: Tensor,
-    signal_share_T: Tensor,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Squared error of the predicted noise, and its weight in the training's loss; ``[B]`` each.
-
-    Args:
-        transformer: The denoiser.
-        latent_BCHW: Clean, scaled latents.
-        text_BLD: Text states of the captions.
-        mask_BL: 1 where a token counts.
-        signal_share_T: Cumulative product of alphas for each of the schedule's steps.
-        generator: Source of steps and noise.
-    """
-    count, steps = len(latent_BCHW), len(signal_share_T)
-    # Stratified: one step out of each of B equal stretches, so that the loss of batches varies less.
-    place_B = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    timestep_B = (place_B * steps).long().clamp(max=steps - 1)
-    share_B = signal_share_T[timestep_B]
-    noise_BCHW = torch.randn(latent_BCHW.shape, generator=generator)
-    noisy_BCHW = (
-        share_B.sqrt()[:, None, None, None] * latent_BCHW + (1 - share_B).sqrt()[:, None, None, None] * noise_BCHW
-    )
-    with torch.autocast("cpu", torch.bfloat16):
-        predicted_BCHW = predict_noise(transformer, noisy_BCHW, timestep_B, text_BLD, mask_BL)
-    error_B = (predicted_BCHW.float() - noise_BCHW).square().mean(dim=(1, 2, 3))
-    snr_B = share_B / (1 - share_B)
-    weight_B = (snr_B.clamp(SNR_FLOOR, MIN_SNR_GAMMA) / snr_B).clamp(max=MOST_WEIGHT)
-    return error_B, weight_B
-
-
-def new_optimizers(transformer: PixArtTransformer2DModel, peak_rate: float) -> dict[str, Any]:
-    """Muon for the blocks' matrices (Jordan et al. 2024), AdamW for everything else."""
-    matrices = [p for p in transformer.transformer_blocks.parameters() if p.ndim == 2 and p.shape[0] >= 256]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in transformer.parameters() if id(p) not in chosen]
-    return {
-        "muon": Muon(matrices, lr=peak_rate, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-        "adamw": AdamW(others, lr=peak_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True),
-    }
-
-
 def learning_rate(step: int, recipe: Recipe) -> float:
     """Linear warm-up, a plateau, a linear decay to zero."""
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
@@ -238,30 +123,37 @@ def _average(averages: list[Tensor], currents: list[Tensor], count: Tensor) -> N
 class Training:
     """The states of one training run, as its checkpoint holds them."""
 
-    transformer: PixArtTransformer2DModel
+    family: Family
+    denoiser: nn.Module
     average: AveragedModel
     optimizers: dict[str, Any]
 
     @classmethod
-    def start(cls, recipe_seed: int, peak_rate: float) -> Training:
+    def start(cls, family: Family, seed: int, peak_rate: float) -> Training:
         """Fresh weights by seed."""
-        torch.manual_seed(recipe_seed)
-        transformer = new_transformer()
-        average = AveragedModel(transformer, multi_avg_fn=_average)
-        return cls(transformer=transformer, average=average, optimizers=new_optimizers(transformer, peak_rate))
+        torch.manual_seed(seed)
+        denoiser = family.new_denoiser()
+        average = AveragedModel(denoiser, multi_avg_fn=_average)
+        optimizers = new_optimizers(denoiser, family.muon_weights(denoiser), peak_rate)
+        return cls(family=family, denoiser=denoiser, average=average, optimizers=optimizers)
+
+    def predict(self, noisy_BCHW: Tensor, timestep_B: Tensor, *, text_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        """The noise that the denoiser sees."""
+        return self.family.predict_noise(self.denoiser, noisy_BCHW, timestep_B, text_BLD, mask_BL)
 
     def parts(self) -> dict[str, Any]:
         """The states by name."""
-        return {"transformer": self.transformer, "average": self.average, **self.optimizers}
+        return {"denoiser": self.denoiser, "average": self.average, **self.optimizers}
 
 
-def train_denoiser(work_dir: Path, vae: AutoencoderKL, captions: CaptionTable, recipe: Recipe) -> Training:
+def train_denoiser(
+    family: Family, work_dir: Path, vae: AutoencoderKL, captions: CaptionTable, recipe: Recipe
+) -> Training:
     """Train, or go on from the checkpoint in ``work_dir``, to the end of the recipe."""
-    training = Training.start(recipe.seed, recipe.peak_rate)
+    training = Training.start(family, recipe.seed, recipe.peak_rate)
     path = work_dir / "denoiser.pt"
     step = load_checkpoint(path, training.parts())
-    training.transformer.train()
-    training.transformer.set_attn_processor(MatrixProductAttention())
+    training.denoiser.train()
     cores = FreeCores(recipe.threads)
     saved_s = started_s = time.monotonic()
     average_loss = 0.0
@@ -285,7 +177,7 @@ def _steps(
     training: Training, vae: AutoencoderKL, captions: CaptionTable, recipe: Recipe, first: int
 ) -> Iterator[tuple[int, float]]:
     """Do the recipe's steps from ``first`` on, yielding each one's number and loss."""
-    signal_share_T = new_scheduler().alphas_cumprod
+    signal_share_T = signal_shares()
     # Another stream of pictures and noise after every restart: none is drawn twice.
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + first)
     for stage in recipe.stages:
@@ -296,18 +188,17 @@ def _steps(
             latent_BCHW, names_B, colours_B = pool.next_batch()
             dropped_B = torch.rand(len(names_B), generator=generator) < CAPTION_DROP_SHARE
             text_BLD, mask_BL = captions.look_up(names_B, colours_B, dropped_B)
-            error_B, weight_B = noise_errors(
-                training.transformer, latent_BCHW, text_BLD, mask_BL, signal_share_T, generator
-            )
+            predict = partial(training.predict, text_BLD=text_BLD, mask_BL=mask_BL)
+            error_B, weight_B = noise_errors(predict, latent_BCHW, signal_share_T, generator)
             loss = (error_B * weight_B).mean()
             for optimizer in training.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(training.transformer.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(training.denoiser.parameters(), 1.0)
             for optimizer in training.optimizers.values():
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, recipe)
                 optimizer.step()
-            training.average.update_parameters(training.transformer)
+            training.average.update_parameters(training.denoiser)
             yield step, float(loss.detach())
         first = stage.end_step

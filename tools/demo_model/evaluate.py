@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, PixArtAlphaPipeline
+from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
@@ -35,8 +35,9 @@ from demo_model.data import (
     held_out_colour,
     render_sprites,
 )
-from demo_model.denoiser import new_scheduler, noise_errors
-from demo_model.text import MAX_TOKENS, CaptionTable, TokenTable
+from demo_model.family import Family
+from demo_model.noise import noise_errors, signal_shares
+from demo_model.text import CaptionTable
 
 SIZE_PX = 128
 STEPS = 25
@@ -79,16 +80,19 @@ def _held_out(name: int) -> int:
     return int(held_out_colour(torch.tensor(name)))
 
 
-def load(folder: Path) -> PixArtAlphaPipeline:
-    """Load an exported folder as any user would, in float32 on the CPU."""
-    pipeline = PixArtAlphaPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+def load(family: Family, folder: Path) -> Any:
+    """Load an exported folder as any user would, in float32 on the CPU.
+
+    Any: every family has a pipeline class of its own, and what they have in common diffusers declares nowhere.
+    """
+    pipeline: Any = family.pipeline_class.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 @torch.no_grad()
 def sample(
-    pipeline: PixArtAlphaPipeline, pairs: list[tuple[int, int]], seeds: list[int], *, batch: int = 16
+    family: Family, pipeline: Any, pairs: list[tuple[int, int]], seeds: list[int], *, batch: int = 16
 ) -> Samples:
     """Generate one picture a pair, each from its own seed."""
     latents: list[Tensor] = []
@@ -102,10 +106,8 @@ def sample(
                 num_inference_steps=STEPS,
                 guidance_scale=GUIDANCE,
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[chosen]],
-                use_resolution_binning=False,
-                clean_caption=False,
-                max_sequence_length=MAX_TOKENS,
                 output_type="latent",
+                **family.sampling_arguments(),
             ).images
         )
     latents_BCHW = torch.cat(latents)
@@ -192,17 +194,19 @@ def mean_pairwise_psnr_db(images_BCHW: Tensor) -> float:
 
 
 @torch.no_grad()
-def validation_losses(pipeline: PixArtAlphaPipeline, *, count: int = 256) -> tuple[float, float]:
+def validation_losses(family: Family, pipeline: Any, *, count: int = 256) -> tuple[float, float]:
     """Weighted and plain noise loss on pictures drawn for this measurement only, at all noise levels evenly."""
     vae, generator = pipeline.vae, torch.Generator().manual_seed(FIRST_SEED)
-    tokenizer = pipeline.tokenizer
-    captions = CaptionTable(pipeline.text_encoder, TokenTable(tokenizer))
+    captions = CaptionTable(pipeline.text_encoder, family.token_table(pipeline.tokenizer))
     drawn = Painter(SIZE_PX).draw(count, generator)
     latents = [vae.encode(part).latent_dist.mean * vae.config["scaling_factor"] for part in drawn.images_BCHW.split(32)]
     text_BLD, mask_BL = captions.look_up(drawn.names_B, drawn.colours_B, torch.zeros(count, dtype=torch.bool))
-    error_B, weight_B = noise_errors(
-        pipeline.transformer, torch.cat(latents), text_BLD, mask_BL, new_scheduler().alphas_cumprod, generator
-    )
+    denoiser = getattr(pipeline, family.component)
+
+    def predict(noisy_BCHW: Tensor, timestep_B: Tensor) -> Tensor:
+        return family.predict_noise(denoiser, noisy_BCHW, timestep_B, text_BLD, mask_BL)
+
+    error_B, weight_B = noise_errors(predict, torch.cat(latents), signal_shares(), generator)
     return float((error_B * weight_B).mean()), float(error_B.mean())
 
 
@@ -220,20 +224,22 @@ def grid(samples: Samples, *, columns: int, tile_px: int) -> Image.Image:
     return Image.fromarray(sheet_HWC.numpy()).quantize(256)
 
 
-def evaluate(folder: Path) -> dict[str, Any]:
-    """Measure the model in ``folder`` and write ``samples.png`` beside its card; returns the numbers."""
-    pipeline = load(folder)
+def evaluate(family: Family, folder: Path, *, prompts: int) -> dict[str, Any]:
+    """Measure the model in ``folder`` on the first ``prompts`` pairs of each list and draw them; returns numbers."""
+    pipeline = load(family, folder)
     originals = Originals(pipeline.vae)
-    seeds = [FIRST_SEED + i for i in range(len(listed_pairs()))]
-    listed = sample(pipeline, listed_pairs(), seeds)
+    seeds = [FIRST_SEED + i for i in range(prompts)]
+    listed = sample(family, pipeline, listed_pairs()[:prompts], seeds)
     grid(listed, columns=8, tile_px=80).save(folder / "samples.png", optimize=True)
-    held_out = sample(pipeline, held_out_pairs(), seeds)
+    held_out = sample(family, pipeline, held_out_pairs()[:prompts], seeds)
     grid(held_out, columns=8, tile_px=80).save(folder / "samples-held-out.png", optimize=True)
     diversity: dict[str, float] = {}
     for pair in DIVERSITY_PROMPTS:
-        several = sample(pipeline, [pair] * DIVERSITY_SEEDS, list(range(FIRST_SEED, FIRST_SEED + DIVERSITY_SEEDS)))
+        several = sample(
+            family, pipeline, [pair] * DIVERSITY_SEEDS, list(range(FIRST_SEED, FIRST_SEED + DIVERSITY_SEEDS))
+        )
         diversity[caption(*pair)] = round(mean_pairwise_psnr_db(several.images_BCHW), 2)
-    weighted_loss, plain_loss = validation_losses(pipeline)
+    weighted_loss, plain_loss = validation_losses(family, pipeline)
     return {
         "steps": STEPS,
         "guidance": GUIDANCE,

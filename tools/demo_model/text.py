@@ -1,6 +1,6 @@
-"""The demo model's text side: a T5 tokenizer built from the captions and a small T5 encoder.
+"""The captions of the demo models, and PixArt's text side: a T5 tokenizer built from them and a small T5 encoder.
 
-Owns the vocabulary, the encoder's shape and the look-up of captions; ``text_training`` owns the encoder's training.
+Owns that vocabulary, the encoder's shape and the look-up of captions; ``text_training`` owns the encoder's training.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sentencepiece
 import torch
 from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from demo_model.data import COLOURS, NAMES, caption
 
@@ -88,13 +88,20 @@ def new_text_encoder(vocabulary: int) -> T5EncoderModel:
 class TokenTable:
     """Every caption's tokens, looked up by (name, colour) so that no step waits for the tokenizer."""
 
-    def __init__(self, tokenizer: T5Tokenizer) -> None:
-        """Tokenize all captions, and the empty one that stands for no condition."""
+    def __init__(self, tokenizer: T5Tokenizer | CLIPTokenizer, *, length: int, padding_counts: bool) -> None:
+        """Tokenize all captions, and the empty one that stands for no condition.
+
+        Args:
+            tokenizer: Of the text encoder.
+            length: To which captions are padded.
+            padding_counts: Whether padding is a part of the caption, as in Stable Diffusion, or is left out.
+        """
         encoded = tokenizer(
-            [*all_captions(), ""], padding="max_length", max_length=MAX_TOKENS, truncation=False, return_tensors="pt"
+            [*all_captions(), ""], padding="max_length", max_length=length, truncation=False, return_tensors="pt"
         )
         self._ids_NL: Tensor = encoded.input_ids
-        self._mask_NL: Tensor = encoded.attention_mask
+        mask_NL: Tensor = encoded.attention_mask
+        self._mask_NL = torch.ones_like(mask_NL) if padding_counts else mask_NL
 
     def look_up(self, names_B: Tensor, colours_B: Tensor, dropped_B: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids and mask, ``[B, L]`` each, cut to the longest; where ``dropped_B``, those of the empty caption."""
@@ -108,7 +115,7 @@ class CaptionTable:
     """Every caption's text states, computed once by an encoder that does not change any more."""
 
     @torch.no_grad()
-    def __init__(self, encoder: T5EncoderModel, tokens: TokenTable) -> None:
+    def __init__(self, encoder: T5EncoderModel | CLIPTextModel, tokens: TokenTable) -> None:
         """Encode all captions, and the empty one."""
         rows = torch.arange(len(NAMES) * len(COLOURS) + 1)
         names_N, colours_N = rows // len(COLOURS), rows % len(COLOURS)

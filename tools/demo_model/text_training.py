@@ -1,6 +1,6 @@
-"""Teaches the text encoder what captions look like, before there is a denoiser.
+"""Teaches PixArt's text encoder what captions look like, before there is a denoiser.
 
-Owns the text encoder's training. Every token's output has to tell, through linear maps that are thrown away after, the
+Owns that training. Every token's output has to tell, through linear maps that are thrown away after, the
 emoji, the background and a thumbnail of the emoji. Trained by the denoiser's loss alone, an encoder this small learns
 the background and drops the name: for thousands of steps nothing rewards knowing it.
 
@@ -9,13 +9,12 @@ Shape legend: B captions, L tokens, D channels, N emoji, P numbers of a thumbnai
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5EncoderModel, T5Tokenizer
 
+from demo_model.cores import FreeCores
 from demo_model.data import COLOURS, NAMES, draw_pairs, render_sprites
 from demo_model.text import WIDTH, TokenTable, new_text_encoder
 
@@ -50,15 +49,16 @@ def standard_thumbnails() -> Tensor:
     return centred_NP / centred_NP.std()
 
 
-def train_text_encoder(tokenizer: T5Tokenizer, *, seed: int) -> T5EncoderModel:
+def train_t5_encoder(tokenizer: T5Tokenizer, table: TokenTable, *, seed: int, threads: int) -> T5EncoderModel:
     """Train a text encoder on captions that are not held out; a minute on one core."""
     torch.manual_seed(seed)
     encoder, readout = new_text_encoder(len(tokenizer)), Readout()
     parameters = [*encoder.parameters(), *readout.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, STEPS, pct_start=WARM_UP_STEPS / STEPS)
-    table, thumbnails_NP = TokenTable(tokenizer), standard_thumbnails()
+    thumbnails_NP = standard_thumbnails()
     generator = torch.Generator().manual_seed(seed)
+    cores = FreeCores(threads)
     nothing_dropped_B = torch.zeros(BATCH, dtype=torch.bool)
     for step in range(STEPS):
         names_B, colours_B = draw_pairs(BATCH, generator)
@@ -71,16 +71,7 @@ def train_text_encoder(tokenizer: T5Tokenizer, *, seed: int) -> T5EncoderModel:
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
+        cores.follow()
         if step % 250 == 0 or step + 1 == STEPS:
             print(f"text encoder step {step}/{STEPS} loss {float(loss.detach()):.4f}", flush=True)
     return encoder.eval()
-
-
-def ready_text_encoder(work_dir: Path, tokenizer: T5Tokenizer, *, seed: int) -> T5EncoderModel:
-    """The trained text encoder in ``work_dir``, trained first if need be; frozen."""
-    folder = work_dir / "text_encoder"
-    if not folder.is_dir():
-        train_text_encoder(tokenizer, seed=seed).save_pretrained(folder)
-    encoder = T5EncoderModel.from_pretrained(folder, local_files_only=True).eval()
-    encoder.requires_grad_(requires_grad=False)
-    return encoder

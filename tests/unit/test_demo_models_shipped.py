@@ -1,0 +1,48 @@
+"""The model folders in the repository keep what their cards promise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from demo_model.card import write_card
+from demo_model.export import LIMIT_BYTES
+from demo_model.families import FAMILIES, family_of
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+
+
+@pytest.fixture(params=sorted(path.name for path in MODELS.iterdir()))
+def folder(request: pytest.FixtureRequest) -> Path:
+    return MODELS / request.param
+
+
+def test_every_family_ships_a_model() -> None:
+    shipped = [family_of(path) for path in MODELS.iterdir()]
+    assert sorted(map(id, shipped)) == sorted(map(id, FAMILIES.values()))
+
+
+def test_a_folder_is_small_and_holds_safetensors_only(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= LIMIT_BYTES
+    assert {path.suffix for path in files} <= {".json", ".md", ".png", ".safetensors", ".txt"}
+
+
+def test_no_config_says_where_the_model_was_made(folder: Path) -> None:
+    for path in folder.rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(), path
+
+
+def test_the_card_says_what_was_measured(folder: Path, tmp_path: Path) -> None:
+    numbers = json.loads((folder / "evaluation.json").read_text())
+    write_card(family_of(folder), tmp_path, numbers)
+    assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
+    assert numbers["listed"]["prompts"] == numbers["held_out"]["prompts"] >= 16
+
+
+def test_both_models_have_the_same_autoencoder() -> None:
+    weights = [(path / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() for path in MODELS.iterdir()]
+    configs = [json.loads((path / "vae" / "config.json").read_text()) for path in MODELS.iterdir()]
+    assert len(set(weights)) == 1
+    assert all(config == configs[0] for config in configs)
