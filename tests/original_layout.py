@@ -46,8 +46,11 @@ OPEN_CLIP_TOP = {
 }
 
 
-def original_checkpoint(folder: Path) -> dict[str, Tensor]:
-    """Every weight of a Stable Diffusion 1 or XL folder under its original name and in its original shape."""
+def original_checkpoint(folder: Path, *, open_clip: bool = False) -> dict[str, Tensor]:
+    """Every weight of a Stable Diffusion 1 or XL folder under its original name and in its original shape.
+
+    With ``open_clip``, the one text encoder of a folder that has one is written as in Stable Diffusion 2.
+    """
     weights = {f"model.diffusion_model.{name}": value for name, value in _unet(folder).items()}
     weights |= {f"first_stage_model.{name}": value for name, value in _autoencoder(folder).items()}
     text = _unwrapped(folder / "text_encoder")
@@ -55,6 +58,10 @@ def original_checkpoint(folder: Path) -> dict[str, Tensor]:
         weights |= {f"conditioner.embedders.0.transformer.text_model.{name}": value for name, value in text.items()}
         second = _open_clip(_unwrapped(folder / "text_encoder_2"))
         weights |= {f"conditioner.embedders.1.model.{name}": value for name, value in second.items()}
+    elif open_clip:
+        weights |= {f"cond_stage_model.model.{name}": value for name, value in _open_clip(text).items()}
+        weights["cond_stage_model.model.text_projection"] = torch.zeros(text["final_layer_norm.weight"].numel(), 16)
+        weights["cond_stage_model.model.logit_scale"] = torch.tensor(4.6)
     else:
         weights |= {f"cond_stage_model.transformer.text_model.{name}": value for name, value in text.items()}
     # As in real files: a buffer that no module has any more, and noise levels that nobody reads.
@@ -62,9 +69,9 @@ def original_checkpoint(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def write_checkpoint(folder: Path, file: Path, **changes: Tensor | None) -> Path:
+def write_checkpoint(folder: Path, file: Path, *, open_clip: bool = False, **changes: Tensor | None) -> Path:
     """Writes a folder as one file, and returns that; a change replaces a weight, or takes it away."""
-    weights = original_checkpoint(folder) | changes
+    weights = original_checkpoint(folder, open_clip=open_clip) | changes
     save_file({name: value.contiguous() for name, value in weights.items() if value is not None}, file)
     return file
 

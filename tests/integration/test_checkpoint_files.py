@@ -64,9 +64,9 @@ def test_the_picture_is_that_of_the_folder(folders: dict[str, Path], tmp_path: P
     assert torch.equal(picture(converted), picture(folders[family]))
 
 
-@pytest.mark.parametrize("family", list(MAKERS))
-def test_every_weight_arrives(folders: dict[str, Path], tmp_path: Path, family: str) -> None:
-    checkpoint = write_checkpoint(folders[family], tmp_path / "tiny.safetensors")
+@pytest.mark.parametrize(("family", "open_clip"), [("sd", False), ("sd", True), ("sdxl", False)])
+def test_every_weight_arrives(folders: dict[str, Path], tmp_path: Path, family: str, open_clip: bool) -> None:
+    checkpoint = write_checkpoint(folders[family], tmp_path / "tiny.safetensors", open_clip=open_clip)
     converted = diffusers_folder(checkpoint, folders[family], cache=tmp_path / "cache")
     parts = {path.parent.name for path in converted.glob("*/*.safetensors")}
     assert parts == {path.parent.name for path in folders[family].glob("*/*.safetensors")}
