@@ -21,8 +21,9 @@ FetchSnapshot = Callable[[HubId], Path]
 FETCHED = ("*/*.safetensors", "*.json", "*.txt", "*.model")
 """Never a pickle. Weights lie in the parts' folders; a single file beside them holds the same once more."""
 
-SECOND_COPIES = ("*.fp16.*", "*.bf16.*", "*.fp8*", "*.non_ema.*", "*.ema.*", "flax_*", "*onnx*", "openvino_*")
+SAME_ONCE_MORE = ("*.fp16[.-]*", "*.bf16[.-]*", "*.non_ema[.-]*", "*/flax_*")
 UNUSED_PARTS = ("safety_checker/*", "feature_extractor/*", "image_encoder/*")
+LEFT_OUT = (*SAME_ONCE_MORE, *UNUSED_PARTS)
 
 log = structlog.get_logger()
 
@@ -50,7 +51,7 @@ def fetch_snapshot(model: HubId) -> Path:
             model.repository,
             revision=model.revision,
             allow_patterns=list(FETCHED),
-            ignore_patterns=[*SECOND_COPIES, *UNUSED_PARTS],
+            ignore_patterns=list(LEFT_OUT),
         )
     except LocalEntryNotFoundError as error:
         raise ModelUnavailableError(

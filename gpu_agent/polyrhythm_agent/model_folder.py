@@ -64,7 +64,7 @@ def find_model(
     """
     if model == DEMO_MODEL:
         found = _demo(demo_folders)
-    elif (path := Path(model).expanduser()).exists() or (hub_id := read_hub_id(model)) is None:
+    elif (path := _path(model)).exists() or (hub_id := read_hub_id(model)) is None:
         found = _at_path(path, configs)
     else:
         found = ModelFolder(name=model, path=_fetched(hub_id, fetch))
@@ -88,6 +88,16 @@ def _demo(places: tuple[Path, ...]) -> ModelFolder:
     if path is None:
         raise _error("the demo model is not part of this installation; name a model folder instead")
     return ModelFolder(name=DEMO_MODEL, path=path)
+
+
+def _path(text: str) -> Path:
+    """A path as it is written, which can be looked at."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # may not be looked into; no such user; a NUL in it
+        raise _error(f"{text} is no path that can be read: {error}") from error
+    return path
 
 
 def _at_path(path: Path, configs: str | None) -> ModelFolder:

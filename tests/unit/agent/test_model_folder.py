@@ -239,6 +239,11 @@ def test_what_can_be_a_path_only_is_never_fetched(tmp_path: Path, monkeypatch: p
     assert not hub.asked
 
 
+def test_a_home_of_nobody_is_no_path() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^--model: ~nobody-of-this-name/m is no path that can be read"):
+        find_model("~nobody-of-this-name/m", fetch=FakeHub().fetch)
+
+
 def test_a_model_that_cannot_be_fetched_names_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidArgumentError) as caught:
