@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
 from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.devices import CudaDevices, find_cuda_devices
@@ -152,17 +153,26 @@ def describe_layout(agents: tuple[AgentLayout, ...], why: str) -> str:
 
 
 def local_model(wish: FleetWish) -> str:
-    """The model that agents of a fleet of the command's own load: the demo model, or a folder.
+    """The model that agents of a fleet of the command's own load: the demo model, a path, or a model of the hub.
+
+    Only agents can say whether there is a model at the path, or on the hub.
 
     Raises:
-        InvalidArgumentError: it is neither.
+        InvalidArgumentError: it is none of these.
     """
     model = wish.model or (wish.recipe.request.model if wish.recipe is not None else "") or DEMO_MODEL
-    if model == DEMO_MODEL or Path(model).expanduser().is_dir():
+    path = Path(model).expanduser()
+    if model == DEMO_MODEL or path.is_dir() or (path.suffix == WEIGHTS_SUFFIX and path.is_file()):
+        return model
+    if read_hub_id(model) is not None:
         return model
     if wish.model is None:
         raise InvalidArgumentError.of("model", f"the plan's picture was made with {model!r}: give its folder")
-    raise InvalidArgumentError.of("model", f"{model!r} is neither {DEMO_MODEL!r} nor a folder on this machine")
+    raise InvalidArgumentError.of(
+        "model",
+        f"{model!r} is neither {DEMO_MODEL!r} nor a folder or a {WEIGHTS_SUFFIX} checkpoint on this machine, "
+        "nor ORG/NAME of the Hugging Face hub",
+    )
 
 
 def _devices_found(cuda: CudaDevices) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyrhythm_agent import __version__
+from polyrhythm_agent.model_folder import CACHE_VARIABLE
 from polyrhythm_agent.settings import ENVIRONMENT_PREFIX, OPTIONS
 
 _DESCRIPTION = """\
@@ -28,12 +29,18 @@ examples:
     polyrhythm-agent --coordinator 10.0.0.5:50051 --name rtx4090 --device cuda:0 \\
         --model /models/PixArt-XL-2-512x512 --dtype float16 --bind-address 10.0.0.7
 
+  a checkpoint file, whose configs and tokenizers lie in /models/sdxl-configs; it is converted once
+    polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 --device cuda:0 --dtype float16 \\
+        --model /models/sd_xl_base_1.0.safetensors --model-config /models/sdxl-configs --load-timeout 900
+
   measure what stale activations and skipped steps cost on a model, once for all devices (see its own --help)
     polyrhythm-agent calibrate --model /models/PixArt-XL-2-512x512
 
 environment:
   Each option may be set as {ENVIRONMENT_PREFIX}<OPTION> instead, such as {ENVIRONMENT_PREFIX}EMULATE_SPEED=0.5
   (durations end in _S: {ENVIRONMENT_PREFIX}CONNECT_TIMEOUT_S=10). An option wins over the environment.
+  {CACHE_VARIABLE} is the folder that converted checkpoints are kept in (default: polyrhythm in the user's cache);
+  HF_HOME and HF_HUB_OFFLINE mean for models of the hub what they mean everywhere.
 
 exit codes:
   0  ended by a signal or by its lifeline
@@ -92,7 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     add(fleet, "connect_timeout_s", "SECONDS", "give up if no coordinator answers in time (default: try for ever)")
 
     work = parser.add_argument_group("the work")
-    add(work, "model", "demo|PATH", "'demo', or a local folder in diffusers format with safetensors (default: demo)")
+    add(
+        work, "model", "MODEL",
+        "'demo', a local folder in diffusers format, a .safetensors checkpoint of Stable Diffusion 1, 2 or XL, or "
+        "ORG/NAME[@REVISION] of the Hugging Face hub (default: demo)",
+    )  # fmt: skip
+    add(
+        work, "model_config_folder", "FOLDER",
+        "configs and tokenizers that go with a checkpoint file: a folder in diffusers format, weights not needed "
+        "(default: the folder beside it that has its name without the suffix, or its name with .config)",
+    )  # fmt: skip
     add(work, "device", "cpu|cuda:N", "what to compute on; N counts in PCI bus order (default: cpu)")
     add(work, "dtype", "TYPE", "arithmetic: float32, float64, bfloat16 or float16 (default: float32)")
     add(work, "load_timeout_s", "SECONDS", "how long the worker may load the model (default: 120)")

@@ -37,6 +37,10 @@ class ModelFolderError(PolyrhythmError, ValueError):
     """A model folder cannot be loaded: missing, no safetensors, or an unknown pipeline."""
 
 
+class ModelUnavailableError(PolyrhythmError):
+    """A model of the hub cannot be had: unknown, not for this user, or neither network nor copy."""
+
+
 class ChannelClosedError(PolyrhythmError):
     """The daemon is gone; the worker is about to end."""
 

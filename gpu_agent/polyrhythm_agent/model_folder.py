@@ -4,76 +4,157 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm.hub_id import WEIGHTS_SUFFIX, HubId, read_hub_id
+from polyrhythm_agent.checkpoint_file import TEXT_PREFIXES, CheckpointHeader, places_of_configs
+from polyrhythm_agent.errors import ModelFolderError, ModelUnavailableError
 from polyrhythm_agent.families import known_families
+from polyrhythm_agent.hub import FetchSnapshot, fetch_snapshot
 from polyrhythm_agent.settings import DEMO_MODEL
 
 _PACKAGE = Path(__file__).parent
 DEMO_FOLDERS = (_PACKAGE / "models" / DEMO_MODEL, _PACKAGE.parents[1] / "models" / DEMO_MODEL)
 """Inside an installed wheel; in a checkout."""
 
+CACHE_VARIABLE = "POLYRHYTHM_CACHE"
+OPTION, CONFIG_OPTION = "--model", "--model-config"
 _INDEX = "model_index.json"
+_PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFolder:
-    """A folder that looks like a model.
+    """A folder, or a checkpoint with a folder of configs, that looks like a model.
 
     Attributes:
         name: under which requests ask for it.
-        path: absolute.
+        path: absolute; a folder in diffusers format, or a checkpoint file.
+        configs: folder of a checkpoint's configs and tokenizers; None where ``path`` is a folder.
     """
 
     name: str
     path: Path
+    configs: Path | None = None
 
 
-def find_model(model: str, demo_folders: tuple[Path, ...] = DEMO_FOLDERS) -> ModelFolder:
-    """The folder of ``demo`` or of a path, checked cheaply.
+def find_model(
+    model: str,
+    demo_folders: tuple[Path, ...] = DEMO_FOLDERS,
+    *,
+    configs: str | None = None,
+    fetch: FetchSnapshot = fetch_snapshot,
+) -> ModelFolder:
+    """The model that an option names, checked cheaply; one of the hub is fetched first.
+
+    An existing path goes before a model of the hub.
 
     Args:
-        model: ``demo`` or a path.
+        model: ``demo``, a path, or ``org/name`` with or without ``@revision``.
         demo_folders: where the demo model may lie, first match wins.
+        configs: folder of a checkpoint's configs and tokenizers; None to look beside the checkpoint.
+        fetch: brings models of the hub.
 
     Raises:
-        InvalidArgumentError: there is no such folder, or no diffusers model of a known pipeline with safetensors in it.
+        InvalidArgumentError: there is no such model, or it is no diffusers model of a known pipeline with safetensors,
+            and no checkpoint of one with configs.
     """
     if model == DEMO_MODEL:
-        path = next((folder for folder in demo_folders if folder.is_dir()), None)
-        if path is None:
-            raise _error("the demo model is not part of this installation; name a model folder instead")
-        name = DEMO_MODEL
+        found = _demo(demo_folders)
+    elif (path := _path(model)).exists() or (hub_id := read_hub_id(model)) is None:
+        found = _at_path(path, configs)
     else:
-        path = Path(model).expanduser().resolve()
-        name = path.name
-    _check_folder(path)
-    return ModelFolder(name=name, path=path)
+        found = ModelFolder(name=model, path=_fetched(hub_id, fetch))
+    if found.configs is None:
+        if configs is not None:
+            raise InvalidArgumentError.of(CONFIG_OPTION, f"goes with a checkpoint file only, and {model} is none")
+        _check_folder(found.path)
+    return found
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where converted checkpoints are kept: ``POLYRHYTHM_CACHE``, or ``polyrhythm`` in the user's cache."""
+    if named := environment.get(CACHE_VARIABLE):
+        return Path(named).expanduser().absolute()
+    users = environment.get("XDG_CACHE_HOME", "")
+    return (Path(users) if users.startswith("/") else Path.home() / ".cache") / "polyrhythm"
+
+
+def _demo(places: tuple[Path, ...]) -> ModelFolder:
+    path = next((folder for folder in places if folder.is_dir()), None)
+    if path is None:
+        raise _error("the demo model is not part of this installation; name a model folder instead")
+    return ModelFolder(name=DEMO_MODEL, path=path)
+
+
+def _path(text: str) -> Path:
+    """A path as it is written, which can be looked at."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # may not be looked into; no such user; a NUL in it
+        raise _error(f"{text} is no path that can be read: {error}") from error
+    return path
+
+
+def _at_path(path: Path, configs: str | None) -> ModelFolder:
+    if not path.is_file():
+        path = path.resolve()
+        return ModelFolder(name=path.name, path=path)
+    path = path.absolute()  # a link may lead to a file of another name, with other folders beside it
+    if path.suffix in _PICKLES:
+        raise _error(f"{path} is a pickle, which can run code; only {WEIGHTS_SUFFIX} checkpoints are loaded")
+    if path.suffix != WEIGHTS_SUFFIX:
+        raise _error(f"{path} is neither a folder nor a {WEIGHTS_SUFFIX} checkpoint")
+    return ModelFolder(name=path.stem, path=path, configs=_check_checkpoint(path, configs))
+
+
+def _fetched(hub_id: HubId, fetch: FetchSnapshot) -> Path:
+    try:
+        return fetch(hub_id)
+    except ModelUnavailableError as error:
+        raise _error(f"{str(hub_id)!r} is no path here, and as a model of the hub: {error}") from error
+
+
+def _check_checkpoint(path: Path, given: str | None) -> Path:
+    """The folder of the checkpoint's configs, which fit it."""
+    try:
+        pipeline = CheckpointHeader.read(path).pipeline_class()
+    except ModelFolderError as error:
+        raise _error(f"{path} cannot be loaded: {error}") from error
+    if given is not None:
+        configs = Path(given).expanduser().resolve()
+    else:
+        places = places_of_configs(path)
+        configs = next((place for place in places if place.is_dir()), None)
+        if configs is None:
+            listed = " or ".join(map(str, places))
+            raise _error(
+                f"{path.name} holds weights only; its configs and tokenizers, such as those of the diffusers folder "
+                f"that it was made from, must be in {listed}, or in a folder given as {CONFIG_OPTION}"
+            )
+    option = OPTION if given is None else CONFIG_OPTION
+    described = _pipeline_of(configs, option)
+    if described != pipeline:
+        raise _error(f"{path.name} holds a {pipeline}, but {configs} describes a {described}", option)
+    for part in ("unet", "vae", *(f"text_encoder{suffix}" for suffix in ("", "_2")[: len(TEXT_PREFIXES[pipeline])])):
+        if not (configs / part / "config.json").is_file():
+            raise _error(f"{configs} has no {part}/config.json", option)
+    return configs
 
 
 def _check_folder(path: Path) -> None:
-    if not path.is_dir():
-        raise _error(f"{path} is not a folder" if path.exists() else f"{path} does not exist")
-    index = path / _INDEX
-    try:
-        described = json.loads(index.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _error(f"{path} is no model in diffusers format: {_INDEX} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise _error(f"{path} is no model in diffusers format: {_INDEX} is no JSON ({error})") from error
-    pipeline = described.get("_class_name") if isinstance(described, dict) else None
-    if not isinstance(pipeline, str):
-        raise _error(f"{path} is no model in diffusers format: {_INDEX} names no pipeline")
+    pipeline = _pipeline_of(path)
     try:
         known = known_families()
     except ModelFolderError as error:
         raise _error(str(error)) from error
     if pipeline not in known:
         raise _error(f"{path} is a {pipeline!r}, which no worker can load; known are: {', '.join(sorted(known))}")
-    weights = sorted(path.glob("*/*.safetensors"))
+    weights = sorted(path.glob(f"*/*{WEIGHTS_SUFFIX}"))
     if not weights:
         raise _error(f"{path} holds no safetensors weights; other formats are not loaded, since they can run code")
     for file in weights:
@@ -81,5 +162,22 @@ def _check_folder(path: Path) -> None:
             raise _error(f"{file} may not be read by this user")
 
 
-def _error(description: str) -> InvalidArgumentError:
-    return InvalidArgumentError.of("--model", description)
+def _pipeline_of(path: Path, option: str = OPTION) -> str:
+    """The pipeline class that a folder's index names."""
+    if not path.is_dir():
+        raise _error(f"{path} is not a folder" if path.exists() else f"{path} does not exist", option)
+    index, what = path / _INDEX, f"{path} is no model in diffusers format"
+    try:
+        described = json.loads(index.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _error(f"{what}: {_INDEX} cannot be read ({error.strerror})", option) from error
+    except ValueError as error:
+        raise _error(f"{what}: {_INDEX} is no JSON ({error})", option) from error
+    pipeline = described.get("_class_name") if isinstance(described, dict) else None
+    if not isinstance(pipeline, str):
+        raise _error(f"{what}: {_INDEX} names no pipeline", option)
+    return pipeline
+
+
+def _error(description: str, option: str = OPTION) -> InvalidArgumentError:
+    return InvalidArgumentError.of(option, description)

@@ -1,6 +1,7 @@
 """Turns settings into facts of this machine before anything is started: model, device, threads, address.
 
-What is wrong here is the user's input, so every error names the option. Starts nothing and changes nothing.
+What is wrong here is the user's input, so every error names the option. Starts nothing and changes nothing, but for a
+model of the hub, which is fetched.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
 from polyrhythm_agent.device import Nvml, cpu_device, cuda_device, read_host, visible_devices
 from polyrhythm_agent.errors import DeviceError
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_folder import cache_folder, find_model
 from polyrhythm_agent.settings import AgentSettings
 from polyrhythm_agent.worker_settings import WorkerSettings
 
@@ -57,7 +58,7 @@ def check_machine(
     Raises:
         InvalidArgumentError: names the option that does not fit this machine.
     """
-    model = find_model(settings.model)
+    model = find_model(settings.model, configs=settings.model_config_folder)
     device = _find_device(settings, nvml, environment.get("CUDA_VISIBLE_DEVICES"), torch_obstacle)
     on_cuda = settings.device != "cpu"
     threads = _threads(settings)
@@ -67,6 +68,8 @@ def check_machine(
         agent=settings.name,
         model=model.name,
         model_path=str(model.path),
+        model_configs_path=None if model.configs is None else str(model.configs),
+        cache_path=str(cache_folder(environment)),
         # The worker sees its own device only, so there it is the first one.
         device="cuda:0" if on_cuda else "cpu",
         dtype=settings.dtype,

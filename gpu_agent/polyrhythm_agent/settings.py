@@ -77,7 +77,8 @@ class AgentSettings(BaseSettings):
     Attributes:
         coordinator: ``HOST:PORT`` to dial.
         name: of the agent, unique in its fleet.
-        model: ``demo`` or a local folder.
+        model: ``demo``, a local folder, a checkpoint file, or a model of the hub.
+        model_config_folder: configs and tokenizers of a checkpoint file; None to look beside it.
         device: ``cpu`` or ``cuda:N``.
         threads: compute threads of a CPU worker; None for all cores that this process may use, or 1 when pinned.
         pin_core: core that the worker is bound to; None for any.
@@ -95,6 +96,7 @@ class AgentSettings(BaseSettings):
     coordinator: Annotated[str, AfterValidator(check_host_port)]
     name: Annotated[str, AfterValidator(check_agent_name)]
     model: str = Field(default=DEMO_MODEL, min_length=1)
+    model_config_folder: str | None = Field(default=None, min_length=1)
     device: Annotated[str, AfterValidator(check_device_name)] = "cpu"
     threads: int | None = Field(default=None, ge=1)
     pin_core: int | None = Field(default=None, ge=0)
@@ -116,10 +118,9 @@ class AgentSettings(BaseSettings):
         return speed
 
 
-OPTIONS = {
-    name: f"--{name.removesuffix('_s').removesuffix('_bytes').replace('_', '-')}" for name in AgentSettings.model_fields
-}
-"""How the command line spells each setting; options leave out the unit: seconds, and sizes are written with theirs."""
+_UNSAID = re.compile("_(s|bytes|folder)$")
+OPTIONS = {name: f"--{_UNSAID.sub('', name).replace('_', '-')}" for name in AgentSettings.model_fields}
+"""How the command line spells each setting; options leave out what a value is: seconds, a size, a folder."""
 
 
 def read_settings(options: Mapping[str, object]) -> AgentSettings:

@@ -25,6 +25,7 @@ from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.command_loop import CommandLoop
+from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.device_memory import is_out_of_memory, memory_of
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
@@ -160,8 +161,13 @@ def main() -> None:
     torch.set_num_threads(settings.threads)
     channel = WorkerChannel(arguments.channel_fd)
     try:
-        denoiser = load_denoiser(
+        folder = diffusers_folder(
             Path(settings.model_path),
+            None if settings.model_configs_path is None else Path(settings.model_configs_path),
+            cache=Path(settings.cache_path),
+        )
+        denoiser = load_denoiser(
+            folder,
             model=settings.model,
             dtype=DTYPES[settings.dtype],
             device=torch.device(settings.device),
@@ -175,7 +181,7 @@ def main() -> None:
     loop = make_command_loop(settings, channel, denoiser)
     channel.listen(loop.accept, end_process)
     channel.tell_with_heartbeats(loop.read_memory)
-    channel.send(WorkerReady(models=(with_calibration(denoiser.facts, Path(settings.model_path)),)))
+    channel.send(WorkerReady(models=(with_calibration(denoiser.facts, folder),)))
     if (memory := loop.read_memory()) is not None:
         channel.send(memory)
     loop.compute_forever()

@@ -13,7 +13,9 @@ class WorkerSettings:
     Attributes:
         agent: name of the agent, also its name in plans.
         model: name under which requests ask for the model.
-        model_path: local folder, in diffusers format.
+        model_path: local folder in diffusers format, or checkpoint file.
+        model_configs_path: folder of a checkpoint's configs and tokenizers; None where ``model_path`` is a folder.
+        cache_path: folder that converted checkpoints are kept in; used for a checkpoint only.
         device: torch device, such as ``cpu`` or ``cuda:0``.
         dtype: arithmetic of the denoiser.
         threads: compute threads on a CPU.
@@ -26,6 +28,8 @@ class WorkerSettings:
     agent: str
     model: str
     model_path: str
+    model_configs_path: str | None = None
+    cache_path: str = ""
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 1

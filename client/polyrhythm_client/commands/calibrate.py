@@ -17,7 +17,7 @@ from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="demo, or a folder in diffusers format.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="demo, a folder, a checkpoint or ORG/NAME of the hub.")],
     device: Annotated[
         str | None, typer.Option(metavar="cpu|cuda:N", help="What to compute on; default: the CPU.")
     ] = None,

@@ -21,7 +21,7 @@ class CalibrationWish:
     """What to measure, as written; None leaves it to the program.
 
     Attributes:
-        model: ``demo`` or a folder.
+        model: ``demo``, a path, or a model of the hub.
         device: ``cpu`` or ``cuda:N``.
         pictures: how many to measure.
         steps: of the grid.

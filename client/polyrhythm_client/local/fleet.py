@@ -46,7 +46,7 @@ class FleetLayout:
 
     Attributes:
         agents: at least one.
-        model: ``demo`` or a folder.
+        model: ``demo``, a path, or a model of the hub.
         port: of the coordinator; 0 for any that is free.
     """
 

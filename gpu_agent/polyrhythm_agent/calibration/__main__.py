@@ -22,9 +22,10 @@ from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import PictureErrors, measure_picture, picture_of, probe_count, sum_up
 from polyrhythm_agent.calibration.probes import MEMBERS, STEPS_MIN, Grid, grid_of
 from polyrhythm_agent.calibration.prompts import read_prompts
+from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.log_setup import configure_log
-from polyrhythm_agent.model_folder import ModelFolder, find_model
+from polyrhythm_agent.model_folder import ModelFolder, cache_folder, find_model
 from polyrhythm_agent.software import software_versions
 
 FIRST_SEED = 40_000
@@ -36,10 +37,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="polyrhythm-agent calibrate",
         description="Measures what stale activations and merged steps cost on a model, and writes calibration.json "
-        "into its folder.",
+        "into its folder (that of a checkpoint file lies in the cache).",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", default="demo", metavar="demo|PATH", help="what to measure (default: demo)")
+    parser.add_argument(
+        "--model",
+        default="demo",
+        metavar="MODEL",
+        help="what to measure: demo, a folder, a checkpoint file or ORG/NAME of the hub (default: demo)",
+    )
+    parser.add_argument("--model-config", metavar="FOLDER", help="configs and tokenizers of a checkpoint file")
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda:N", help="what to compute on (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=tuple(DTYPES), help="arithmetic (default: float32)")
     parser.add_argument(
@@ -122,16 +129,17 @@ def calibrate(arguments: argparse.Namespace) -> None:
         PolyrhythmError: an option is wrong, or the model cannot be loaded or makes no such picture.
     """
     _check(arguments)
-    folder: ModelFolder = find_model(arguments.model)
+    model: ModelFolder = find_model(arguments.model, configs=arguments.model_config)
     prompts = read_prompts(arguments.prompts)
     torch.set_num_threads(arguments.threads or max(1, len(os.sched_getaffinity(0)) // len(MEMBERS)))
     device, dtype = torch.device(arguments.device), DTYPES[arguments.dtype]
-    gang = InProcessGang([load_denoiser(folder.path, model=folder.name, dtype=dtype, device=device) for _ in MEMBERS])
+    folder = diffusers_folder(model.path, model.configs, cache=cache_folder(os.environ))
+    gang = InProcessGang([load_denoiser(folder, model=model.name, dtype=dtype, device=device) for _ in MEMBERS])
     facts = gang.denoiser.facts
     grid = grid_of(arguments.steps or facts.default_steps)
     measured = _measure(gang, grid, prompts, arguments.pictures, facts)
     calibration = sum_up(measured, grid, facts.samplers[0])
-    path = write_calibration(folder.path, facts, calibration, _made(arguments, facts, prompts, grid))
+    path = write_calibration(folder, facts, calibration, _made(arguments, facts, prompts, grid))
     _say(written=str(path), pictures=arguments.pictures, steps=grid.steps, sampler=facts.samplers[0])
 
 

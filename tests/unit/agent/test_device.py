@@ -166,6 +166,24 @@ def with_options(settings: AgentSettings, **changes: object) -> AgentSettings:
     return settings.model_copy(update=changes)
 
 
+def test_a_worker_is_told_where_a_checkpoints_configs_and_their_cache_are(
+    settings: AgentSettings, tmp_path: Path
+) -> None:
+    names = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.a")
+    header = json.dumps({name: {"dtype": "F32"} for name in names}).encode()
+    (tmp_path / "sd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    configs = tmp_path / "configs"
+    for part in ("unet", "vae", "text_encoder"):
+        (configs / part).mkdir(parents=True)
+        (configs / part / "config.json").write_text("{}")
+    (configs / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    given = with_options(settings, model=str(tmp_path / "sd.safetensors"), model_config_folder=str(configs))
+    worker = check_machine(given, MissingNvml(), {"POLYRHYTHM_CACHE": str(tmp_path / "cache")}, "").worker
+    assert (worker.model, worker.model_path) == ("sd", str(tmp_path / "sd.safetensors"))
+    assert (worker.model_configs_path, worker.cache_path) == (str(configs), str(tmp_path / "cache"))
+    assert check_machine(settings, MissingNvml(), {}, "").worker.model_configs_path is None
+
+
 def test_a_cuda_worker_sees_its_own_device_only(settings: AgentSettings) -> None:
     found = check_machine(
         with_options(settings, device="cuda:1"), FakeNvml(*DEVICES), {"CUDA_VISIBLE_DEVICES": "2,1"}, ""

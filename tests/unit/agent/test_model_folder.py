@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm.hub_id import HubId
+from polyrhythm_agent.errors import ModelUnavailableError
+from polyrhythm_agent.model_folder import cache_folder, find_model
 
 INDEX = '{"_class_name": "PixArtAlphaPipeline"}'
 
@@ -78,7 +81,186 @@ def test_weights_that_may_not_be_read_are_named(tmp_path: Path) -> None:
         find_model(str(folder))
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "model.ckpt").write_bytes(b"")
-    with pytest.raises(InvalidArgumentError, match="is not a folder"):
-        find_model(str(tmp_path / "model.ckpt"))
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model.ckpt", "is a pickle, which can run code"),
+        ("model.bin", "is a pickle, which can run code"),
+        ("model.zip", "is neither a folder nor a .safetensors checkpoint"),
+        ("model", "is neither a folder nor a .safetensors checkpoint"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, name: str, expected: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InvalidArgumentError, match=expected):
+        find_model(str(tmp_path / name))
+
+
+SD = ("model.diffusion_model.out.2.bias", "first_stage_model.quant_conv.bias", "cond_stage_model.transformer.a")
+SDXL = (*SD[:2], "conditioner.embedders.0.transformer.a", "conditioner.embedders.1.model.a")
+
+
+def make_checkpoint(file: Path, names: tuple[str, ...] = SD, dtype: str = "F16") -> Path:
+    """A file with a header and nothing else: more is not looked at."""
+    header = json.dumps({"__metadata__": {"format": "pt"}} | {name: {"dtype": dtype} for name in names}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    return file
+
+
+def make_configs(folder: Path, pipeline: str = "StableDiffusionPipeline", missing: str = "") -> Path:
+    for part in {"unet", "vae", "text_encoder", "text_encoder_2"} - {missing}:
+        (folder / part).mkdir(parents=True)
+        (folder / part / "config.json").write_text("{}")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    return folder
+
+
+@pytest.mark.parametrize("beside", ["sd-1.5", "sd-1.5.safetensors.config"])
+def test_a_checkpoint_finds_its_configs_beside_it(tmp_path: Path, beside: str) -> None:
+    checkpoint = make_checkpoint(tmp_path / "sd-1.5.safetensors")
+    configs = make_configs(tmp_path / beside)
+    found = find_model(str(checkpoint))
+    assert (found.name, found.path, found.configs) == ("sd-1.5", checkpoint, configs)
+
+
+def test_a_link_to_a_checkpoint_is_looked_beside_itself(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    make_checkpoint(tmp_path / "blobs" / "0123")
+    (tmp_path / "xl.safetensors").symlink_to(tmp_path / "blobs" / "0123")
+    configs = make_configs(tmp_path / "xl")
+    assert find_model(str(tmp_path / "xl.safetensors")).configs == configs
+
+
+def test_configs_may_be_named(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors", SDXL)
+    configs = make_configs(tmp_path / "far" / "away", "StableDiffusionXLPipeline")
+    assert find_model(str(checkpoint), configs=str(configs)).configs == configs
+
+
+def test_a_checkpoint_without_configs_says_how_to_give_them(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors")
+    with pytest.raises(InvalidArgumentError) as caught:
+        find_model(str(checkpoint))
+    message = str(caught.value)
+    assert message.startswith("--model: m.safetensors holds weights only; its configs and tokenizers")
+    assert f"{tmp_path / 'm'} or {tmp_path / 'm.safetensors.config'}" in message
+    assert "--model-config" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (SD[1:], "holds no model.diffusion_model"),
+        (SD[:2], "holds no text encoder"),
+        (SDXL[:3], "holds no text encoder"),
+        ((SD[0], SD[2]), "holds no autoencoder"),
+        (("transformer_blocks.0.a",), "is no Stable Diffusion checkpoint"),
+        ((), "is no Stable Diffusion checkpoint"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors", names)
+    make_configs(tmp_path / "m")
+    with pytest.raises(InvalidArgumentError, match=rf"^--model: .*m\.safetensors cannot be loaded: .*{expected}"):
+        find_model(str(checkpoint))
+
+
+def test_scaled_types_are_refused(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors", dtype="F8_E4M3")
+    with pytest.raises(InvalidArgumentError, match="its weights are F8_E4M3"):
+        find_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 32, b"\x02" + b"\0" * 7 + b"[]", b"\x09" + b"\0" * 7 + b'{"a": {}'])
+def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.safetensors").write_bytes(content)
+    with pytest.raises(InvalidArgumentError, match="is no safetensors file"):
+        find_model(str(tmp_path / "m.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "missing", "expected"),
+    [
+        ("StableDiffusionXLPipeline", "", "holds a StableDiffusionPipeline, but .* describes a StableDiffusionXLPipel"),
+        ("StableDiffusionPipeline", "vae", "has no vae/config.json"),
+    ],
+)
+def test_configs_that_do_not_fit_are_refused(tmp_path: Path, pipeline: str, missing: str, expected: str) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors")
+    configs = make_configs(tmp_path / "c", pipeline, missing)
+    with pytest.raises(InvalidArgumentError, match=rf"^--model-config: .*{expected}"):
+        find_model(str(checkpoint), configs=str(configs))
+
+
+def test_a_folder_takes_no_configs(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^--model-config: goes with a checkpoint file only"):
+        find_model(str(make_model(tmp_path / "m")), configs=str(make_configs(tmp_path / "c")))
+
+
+class FakeHub:
+    """Has one model, in a folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.asked: list[str] = []
+
+    def fetch(self, model: HubId) -> Path:
+        self.asked.append(str(model))
+        if self.folder is None:
+            raise ModelUnavailableError("the hub cannot be reached")
+        return self.folder
+
+
+@pytest.mark.parametrize("text", ["org/tiny", "org/tiny@v1.0", "org/tiny@refs/pr/3"])
+def test_a_model_of_the_hub_is_fetched_and_named_by_its_id(tmp_path: Path, text: str) -> None:
+    hub = FakeHub(make_model(tmp_path / "snapshots" / "0123"))
+    found = find_model(text, fetch=hub.fetch)
+    assert (found.name, found.path, hub.asked) == (text, tmp_path / "snapshots" / "0123", [text])
+
+
+def test_an_existing_path_goes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(tmp_path / "org" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    hub = FakeHub()
+    assert find_model("org/tiny", fetch=hub.fetch).path == tmp_path / "org" / "tiny"
+    assert not hub.asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["./org/tiny", "/org/tiny", "~/tiny", ".org/tiny", "org/.tiny", "org/tiny/", "a/b/c", "tiny", "org/m.safetensors"],
+)
+def test_what_can_be_a_path_only_is_never_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub = FakeHub()
+    with pytest.raises(InvalidArgumentError, match=r"^--model: .* does not exist$"):
+        find_model(text, fetch=hub.fetch)
+    assert not hub.asked
+
+
+def test_a_home_of_nobody_is_no_path() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^--model: ~nobody-of-this-name/m is no path that can be read"):
+        find_model("~nobody-of-this-name/m", fetch=FakeHub().fetch)
+
+
+def test_a_model_that_cannot_be_fetched_names_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError) as caught:
+        find_model("org/tiny", fetch=FakeHub().fetch)
+    assert str(caught.value) == (
+        "--model: 'org/tiny' is no path here, and as a model of the hub: the hub cannot be reached"
+    )
+
+
+def test_a_fetched_model_is_checked_like_any_folder(tmp_path: Path) -> None:
+    hub = FakeHub(make_model(tmp_path / "m", weights=None))
+    with pytest.raises(InvalidArgumentError, match="holds no safetensors weights"):
+        find_model("org/tiny", fetch=hub.fetch)
+
+
+def test_the_cache_is_the_users_unless_it_is_named(tmp_path: Path) -> None:
+    assert cache_folder({"POLYRHYTHM_CACHE": str(tmp_path), "XDG_CACHE_HOME": "/x"}) == tmp_path
+    assert cache_folder({"XDG_CACHE_HOME": "/x"}) == Path("/x/polyrhythm")
+    assert cache_folder({"XDG_CACHE_HOME": "relative, so to be ignored"}) == Path.home() / ".cache" / "polyrhythm"
+    assert cache_folder({}) == Path.home() / ".cache" / "polyrhythm"

@@ -1,0 +1,84 @@
+"""A single-file checkpoint in the layout of Stable Diffusion's own code, seen from its header. No torch.
+
+Owns what such a file holds, and where its configs and tokenizers lie, which are not in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polyrhythm_agent.errors import ModelFolderError
+
+HEADER_BYTES_MAX = 100_000_000
+"""As in safetensors itself: a length beyond it is no header."""
+
+DENOISER_PREFIX = "model.diffusion_model."
+AUTOENCODER_PREFIX = "first_stage_model."
+TEXT_PREFIXES = {
+    "StableDiffusionPipeline": ("cond_stage_model.",),
+    "StableDiffusionXLPipeline": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+}
+"""Text encoders of each pipeline that a checkpoint can be read as; with the denoiser, they tell pipelines apart."""
+
+PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
+"""Others are scaled by rules that no file states."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointHeader:
+    """Names and types of a file's tensors.
+
+    Attributes:
+        tensors: type by name.
+    """
+
+    tensors: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> CheckpointHeader:
+        """Reads the header of a safetensors file: eight bytes of length, little endian, and so much JSON.
+
+        Raises:
+            ModelFolderError: it cannot be read, or is no safetensors file.
+        """
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                text = file.read(length) if length <= HEADER_BYTES_MAX else b""
+        except OSError as error:
+            raise ModelFolderError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            described: Any = json.loads(text)
+            return cls(tensors={name: str(each["dtype"]) for name, each in described.items() if name != "__metadata__"})
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise ModelFolderError(f"{path} is no safetensors file: it has no header, or a torn one") from error
+
+    def pipeline_class(self) -> str:
+        """The pipeline whose weights these are.
+
+        Raises:
+            ModelFolderError: it is none that can be read, or a part is not in the file.
+        """
+        if not self._has(DENOISER_PREFIX):
+            raise ModelFolderError(f"it holds no {DENOISER_PREFIX}* and so is no Stable Diffusion checkpoint")
+        found = [name for name, prefixes in TEXT_PREFIXES.items() if all(map(self._has, prefixes))]
+        if not found:
+            raise ModelFolderError("it holds no text encoder of Stable Diffusion 1, 2 or XL; no part may be missing")
+        if not self._has(AUTOENCODER_PREFIX):
+            raise ModelFolderError(f"it holds no autoencoder ({AUTOENCODER_PREFIX}*)")
+        odd = sorted({each for name, each in self.tensors.items() if name.startswith(DENOISER_PREFIX)} - PLAIN_TYPES)
+        if odd:
+            raise ModelFolderError(f"its weights are {', '.join(odd)}; read are {', '.join(sorted(PLAIN_TYPES))}")
+        return found[0]
+
+    def _has(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self.tensors)
+
+
+def places_of_configs(checkpoint: Path) -> tuple[Path, ...]:
+    """Where configs and tokenizers of a checkpoint are looked for when nobody says: beside it, first match wins."""
+    return checkpoint.with_suffix(""), checkpoint.with_name(f"{checkpoint.name}.config")

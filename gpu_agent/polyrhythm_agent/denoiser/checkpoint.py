@@ -1,0 +1,127 @@
+"""A single-file checkpoint to a folder in diffusers format, once: every later load reads the folder.
+
+Owns the cache of such folders. Weights are renamed by diffusers' own conversion, in the types that they have;
+configs and tokenizers are copied as they are. So the same files make the same folder everywhere, and the same
+fingerprint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import diffusers
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from polyrhythm_agent.checkpoint_file import CheckpointHeader
+from polyrhythm_agent.denoiser.checkpoint_parts import PIPELINE_PARTS, CheckpointPart, convert_part
+from polyrhythm_agent.denoiser.folder import INDEX_FILE, ModelFolder
+from polyrhythm_agent.errors import ModelFolderError
+
+LAYOUT = 1
+"""Counts changes of what a conversion writes; older folders are then left alone and never read."""
+
+COPIED_SUFFIXES = frozenset({".json", ".txt", ".model"})
+
+
+def diffusers_folder(path: Path, configs: Path | None, *, cache: Path) -> Path:
+    """The folder to load a model from: itself, or the one that its checkpoint is converted to.
+
+    Several processes may ask at once: one converts, the others wait for it.
+
+    Args:
+        path: folder in diffusers format, or checkpoint file.
+        configs: folder of a checkpoint's configs and tokenizers; None where ``path`` is a folder.
+        cache: where converted folders are kept; it may be emptied at any time while no agent loads.
+
+    Raises:
+        ModelFolderError: the checkpoint does not fit its configs, or the cache cannot be written.
+    """
+    if configs is None:
+        return path
+    folder = ModelFolder.open(configs)
+    parts = PIPELINE_PARTS[CheckpointHeader.read(path).pipeline_class()]
+    copied = _files_to_copy(folder, parts)
+    try:
+        target = cache / "checkpoints" / f"{path.stem}-{_key(path, copied)}"
+        with _only_one(target.with_name(f"{target.name}.lock")):
+            if not target.is_dir():
+                _convert(path, folder, parts, copied, target)
+    except OSError as error:
+        raise ModelFolderError(
+            f"model: {path} cannot be converted into {cache} (set POLYRHYTHM_CACHE to use another folder): {error}"
+        ) from error
+    return target
+
+
+def _convert(
+    checkpoint: Path,
+    configs: ModelFolder,
+    parts: tuple[CheckpointPart, ...],
+    copied: Mapping[str, Path],
+    target: Path,
+) -> None:
+    """Writes the folder beside its place first, so that a conversion that is cut off leaves none."""
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: the lock is ours
+    try:
+        for name, source in copied.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, partial / name)
+        weights = _read(checkpoint)
+        for part in parts:
+            converted = convert_part(part, weights, configs)
+            save_file(converted, partial / part.name / part.weights_file, metadata={"format": "pt"})
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read(checkpoint: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(checkpoint)
+    except SafetensorError as error:
+        raise ModelFolderError(f"model: {checkpoint} cannot be read: {error}") from error
+
+
+def _files_to_copy(configs: ModelFolder, parts: tuple[CheckpointPart, ...]) -> dict[str, Path]:
+    """Configs and vocabularies by their names in the folder, in order; no weights, and no index of their shards."""
+    folders = ["scheduler"]
+    for part in parts:
+        folders.append(part.name)
+        if part.tokenizer is not None:
+            folders.append(part.tokenizer)
+    found = {INDEX_FILE: configs.path / INDEX_FILE}
+    for folder in sorted(folders):
+        for path in sorted((configs.path / folder).glob("*")):
+            if path.is_file() and path.suffix in COPIED_SUFFIXES and not path.name.endswith(".index.json"):
+                found[f"{folder}/{path.name}"] = path
+    return found
+
+
+def _key(checkpoint: Path, copied: Mapping[str, Path]) -> str:
+    """Of contents alone: a moved file is not converted again, a changed one is."""
+    total = hashlib.sha256(f"{LAYOUT} {diffusers.__version__}\n".encode())
+    for name, path in {"": checkpoint, **copied}.items():
+        with path.open("rb") as file:
+            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+@contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Held by one process at a time; the kernel lets go of it when its holder dies."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

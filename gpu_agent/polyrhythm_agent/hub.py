@@ -1,0 +1,74 @@
+"""Models of the Hugging Face hub, through its own client and its own cache. No torch: the daemon fetches.
+
+Owns which files of a repository are fetched, and the translation of what the client raises. Where the cache lies,
+whether the network may be used and who the user is, are the client's own settings (``HF_HOME``, ``HF_HUB_OFFLINE``, a
+stored login).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from polyrhythm.hub_id import HubId
+from polyrhythm_agent.errors import ModelUnavailableError
+
+FetchSnapshot = Callable[[HubId], Path]
+"""The folder of a model of the hub, complete; raises ``ModelUnavailableError``."""
+
+FETCHED = ("*/*.safetensors", "*.json", "*.txt", "*.model")
+"""Never a pickle. Weights lie in the parts' folders; a single file beside them holds the same once more."""
+
+SAME_ONCE_MORE = ("*.fp16[.-]*", "*.bf16[.-]*", "*.non_ema[.-]*", "*/flax_*")
+UNUSED_PARTS = ("safety_checker/*", "feature_extractor/*", "image_encoder/*")
+LEFT_OUT = (*SAME_ONCE_MORE, *UNUSED_PARTS)
+
+log = structlog.get_logger()
+
+
+def fetch_snapshot(model: HubId) -> Path:
+    """Fetches what is not in the client's cache yet; without a network, what is there is used.
+
+    Raises:
+        ModelUnavailableError: there is no such model or revision, it may not be read, or no network and no copy.
+    """
+    # Half a second that only a model of the hub is worth.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,  # of the HTTP library that this version of the client uses
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    log.info("looking for a model of the hub", model=str(model))
+    try:
+        folder = snapshot_download(
+            model.repository,
+            revision=model.revision,
+            allow_patterns=list(FETCHED),
+            ignore_patterns=list(LEFT_OUT),
+        )
+    except LocalEntryNotFoundError as error:
+        raise ModelUnavailableError(
+            f"the hub cannot be reached, and there is no whole copy in its cache ({_first_line(error)})"
+        ) from error
+    except GatedRepoError as error:
+        raise ModelUnavailableError(
+            "the hub lets only users read it who accepted its terms; log in with `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelUnavailableError("the hub has no such model, or not for this user") from error
+    except RevisionNotFoundError as error:
+        raise ModelUnavailableError(f"the model has no revision {model.revision!r} on the hub") from error
+    except (HFValidationError, HTTPError, OSError) as error:
+        raise ModelUnavailableError(f"it cannot be fetched: {_first_line(error)}") from error
+    return Path(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

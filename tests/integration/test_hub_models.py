@@ -1,0 +1,102 @@
+"""Models of the hub, from the hub client's own cache: what was fetched once loads without a network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unet_models import tiny_sd_folder
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+UNREACHED = "is no path here, and as a model of the hub: the hub cannot be reached"
+
+LOAD = """
+import sys
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.log_setup import configure_log
+from polyrhythm_agent.model_folder import find_model
+configure_log("test")
+found = find_model(sys.argv[1])
+print(found.name, found.path, load_denoiser(found.path, model=found.name).facts.fingerprint)
+"""
+
+FIND = """
+import sys
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm_agent.log_setup import configure_log
+from polyrhythm_agent.model_folder import find_model
+configure_log("test")
+try:
+    found = find_model(sys.argv[1])
+except InvalidArgumentError as error:
+    print(error)
+print("torch" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hub cache that holds one model, as the client leaves it: blobs, links to them, and a branch."""
+    home = tmp_path_factory.mktemp("home")
+    repository = home / "hub" / "models--org--tiny"
+    made = tiny_sd_folder(tmp_path_factory.mktemp("tiny"))
+    (repository / "blobs").mkdir(parents=True)
+    for number, file in enumerate(sorted(path for path in made.rglob("*") if path.is_file())):
+        blob = file.rename(repository / "blobs" / f"{number:040x}")
+        link = repository / "snapshots" / COMMIT / file.relative_to(made)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "refs" / "v1").write_text(COMMIT)
+    return home
+
+
+def run_with(home: Path, code: str, *arguments: str, offline: bool = True, **environment: str) -> str:
+    """What a program says on standard output."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=inherited | {"HF_HOME": str(home)} | ({"HF_HUB_OFFLINE": "1"} if offline else {}) | environment,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("revision", ["", "@main", "@v1", f"@{COMMIT}"])
+def test_a_cached_model_is_found_without_a_network(home: Path, revision: str) -> None:
+    assert run_with(home, FIND, f"org/tiny{revision}") == "False"
+
+
+def test_a_cached_model_loads(home: Path) -> None:
+    name, path, fingerprint = run_with(home, LOAD, "org/tiny").split()
+    assert (name, path) == ("org/tiny", str(home / "hub" / "models--org--tiny" / "snapshots" / COMMIT))
+    assert len(fingerprint) == 64
+
+
+@pytest.mark.parametrize("wanted", ["org/other", "org/tiny@v2"])
+def test_without_network_and_copy_the_option_is_named(home: Path, wanted: str) -> None:
+    message, torch_loaded = run_with(home, FIND, wanted).splitlines()
+    assert message.startswith(
+        f"--model: '{wanted}' is no path here, and as a model of the hub: the hub cannot be reached"
+    )
+    assert torch_loaded == "False"
+
+
+def test_a_hub_that_does_not_answer_is_as_good_as_none(home: Path) -> None:
+    # Nothing listens on port 1; the client finds out at once.
+    unreachable = {"HF_ENDPOINT": "http://127.0.0.1:1", "NO_PROXY": "*", "no_proxy": "*"}
+    assert run_with(home, FIND, "org/tiny", offline=False, **unreachable) == "False"
+    message = run_with(home, FIND, "org/other", offline=False, **unreachable).splitlines()[0]
+    assert message.startswith(
+        "--model: 'org/other' is no path here, and as a model of the hub: the hub cannot be reached"
+    )
