@@ -160,6 +160,6 @@ def _gathered_numbers(layers: UNetLayers) -> float:
 def _condition_bytes(unet: UNet2DConditionModel, layers: UNetLayers, text: ClipText) -> int:
     """Embeddings of one prompt, which travel in the state dtype, and the keys and values that every layer keeps."""
     state_bytes = state_dtype_of(unet.dtype).itemsize
-    kept = sum(attn.to_k.out_features + attn.to_v.out_features for attn in layers.cross_attentions if attn.to_k)
+    kept = sum(2 * attn.inner_kv_dim for attn in layers.cross_attentions)
     embedded_bytes = (text.token_limit * text.width + text.pooled_width) * state_bytes
     return embedded_bytes + text.token_limit * kept * unet.dtype.itemsize
