@@ -23,7 +23,7 @@ from polyrhythm.plan import Plan
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState
 from polyrhythm_agent.busy import CpuBusyClock
-from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.emulation import EmulatedSpeed
 from polyrhythm_agent.exchange.in_process import InProcessNetwork
@@ -69,6 +69,7 @@ class GangOptions:
         start_order_seed: of the order in which members start.
         stops: by agent, where a test asks it to stop.
         newer: plans that each member gets in mid-image, with the boundary at which they reach it.
+        exchange_dtype: in which activations travel; each member's own if None.
     """
 
     transports: tuple[Transport, ...] | None = None
@@ -78,6 +79,7 @@ class GangOptions:
     start_order_seed: int = 0
     stops: Mapping[AgentId, StopRequest] = field(default_factory=dict)
     newer: Mapping[AgentId, Mapping[int, Plan]] = field(default_factory=dict)
+    exchange_dtype: str | None = None
 
 
 def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
@@ -169,7 +171,7 @@ def _denoise(
         members=plan.agents,
         geometry=run.geometry,
         device=noise_BCHW.device,
-        activation_dtype=denoiser.compute_dtype,
+        activation_dtype=exchange_dtype_of(options.exchange_dtype or denoiser.facts.dtype, denoiser),
         state_dtype=denoiser.state_dtype,
     )
     beats = (*plan.beats(), None)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts
+from polyrhythm.facts import ModelFacts, ModelMemory
 from polyrhythm.image import ImageSpec, check_image
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
@@ -179,7 +179,11 @@ class MosaicRun(GuidedRun):
         own_KBND = torch.stack((network.key(tokens_BND), network.value(tokens_BND)))
         # The one place where other agents come in: own rows are handed over, those of all rows come back.
         key_BAD, value_BAD = exchange.gather(0, own_KBND)
-        return F.scaled_dot_product_attention(network.query(tokens_BND), key_BAD, value_BAD)
+        # With a dimension for heads, even if there is one: without, scores of all pairs of tokens are held at once.
+        query_B1ND, key_B1AD, value_B1AD = (
+            features.unsqueeze(1) for features in (network.query(tokens_BND), key_BAD, value_BAD)
+        )
+        return F.scaled_dot_product_attention(query_B1ND, key_B1AD, value_B1AD).squeeze(1)
 
 
 def load_mosaic(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> Denoiser:
@@ -209,6 +213,7 @@ def load_mosaic(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
 def _facts(model: str, network: MosaicTransformer, sampling: ModelSampling, fingerprint: str) -> ModelFacts:
     """All that the coordinator ever knows of the model: it checks requests and plans with these."""
     itemsize = network.embed.weight.dtype.itemsize
+    weights_bytes = sum(weight.nbytes for weight in network.parameters())
     return ModelFacts(
         model=model,
         family="mosaic",
@@ -226,5 +231,22 @@ def _facts(model: str, network: MosaicTransformer, sampling: ModelSampling, fing
         exchanged=(LayerGroup(kind=LayerKind.TOKENS, layers=1, cell_px=TILE, cell_bytes=2 * network.width * itemsize),),
         token_px=TILE,
         latent_bytes_per_token=CHANNELS * TILE**2 * torch.float32.itemsize,
-        weights_bytes=sum(weight.nbytes for weight in network.parameters()),
+        weights_bytes=weights_bytes,
+        memory=_memory(network, weights_bytes),
+    )
+
+
+def _memory(network: MosaicTransformer, weights_bytes: int) -> ModelMemory:
+    """What a forward holds at its widest place, so that the planner gives no device more rows than fit on it."""
+    itemsize, pixels = network.embed.weight.dtype.itemsize, CHANNELS * TILE**2
+    in_attention = 7 * network.width  # tokens, keys and values, these stacked, query, result
+    in_head = network.width + 2 * pixels  # tokens, tiles, and these as an image
+    return ModelMemory(
+        denoiser_bytes=weights_bytes,
+        text_encoder_bytes=0,
+        autoencoder_bytes=0,
+        condition_bytes=torch.int64.itemsize,
+        own_token_bytes=max(in_attention, in_head) * itemsize,
+        image_token_bytes=2 * network.width * itemsize,  # keys and values of the whole picture
+        decode_pixel_bytes=3 * CHANNELS * torch.float32.itemsize,
     )

@@ -49,7 +49,7 @@ class Workshop:
         gangs: formed process groups.
         memory: what is kept between epochs of a job.
         device_memory: what this worker computes in.
-        open_exchange: the data plane of an epoch on a formed gang.
+        open_exchange: the data plane of an epoch on a formed gang, given the name of its exchange dtype.
         open_rendezvous: lets store operations block again; called before a gang is formed.
         abort_rendezvous: wakes whoever is blocked on the rendezvous store.
         tell: sends an event to the daemon.
@@ -63,7 +63,7 @@ class Workshop:
     gangs: GangCache
     memory: JobMemory
     device_memory: DeviceMemory
-    open_exchange: Callable[[Gang, Geometry], AbstractContextManager[Exchange]]
+    open_exchange: Callable[[Gang, Geometry, str], AbstractContextManager[Exchange]]
     open_rendezvous: Callable[[], None]
     abort_rendezvous: Callable[[str], None]
     tell: Callable[[AgentEvent], None]
@@ -160,7 +160,7 @@ class EpochRun:
         self._stop.check_abort()  # an abort between the two lines above would have been undone by the first
         gang, links = workshop.gangs.enter(command.gang, command.members, self._hold)
         geometry = workshop.denoiser.geometry(command.image)
-        with workshop.open_exchange(gang, geometry) as exchange:
+        with workshop.open_exchange(gang, geometry, command.exchange_dtype) as exchange:
             with self._stopping:
                 self._exchange = exchange
             self._stop.check_abort()

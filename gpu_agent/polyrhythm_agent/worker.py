@@ -26,7 +26,7 @@ from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, Unti
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
-from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
+from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of, load_denoiser
 from polyrhythm_agent.device_memory import is_out_of_memory, memory_of
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
@@ -103,16 +103,16 @@ def make_former(settings: WorkerSettings, relay: RendezvousRelay) -> FormTranspo
 
 def make_exchange_opener(
     device: torch.device, denoiser: Denoiser
-) -> Callable[[Gang, Geometry], AbstractContextManager[Exchange]]:
+) -> Callable[[Gang, Geometry, str], AbstractContextManager[Exchange]]:
     """Opens the data plane of an epoch on a formed gang."""
 
-    def open_exchange(gang: Gang, geometry: Geometry) -> AbstractContextManager[Exchange]:
+    def open_exchange(gang: Gang, geometry: Geometry, exchange_dtype: str) -> AbstractContextManager[Exchange]:
         return GangExchange(
             transport=gang.transport,
             members=gang.members,
             geometry=geometry,
             device=device,
-            activation_dtype=denoiser.compute_dtype,
+            activation_dtype=exchange_dtype_of(exchange_dtype, denoiser),
             state_dtype=denoiser.state_dtype,
         )
 

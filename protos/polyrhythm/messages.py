@@ -84,6 +84,8 @@ class StartEpoch:
         step_timeout_s: an active step that takes longer is a hang.
         uninterruptible_s: longest predicted time in which a member does not look for an abort: a step, the encoding
             of the prompt or the decoding of the picture.
+        exchange_dtype: in which activations travel, named as in ``ModelFacts.dtype``: the same for all members, each of
+            which computes in its own.
         memory_need_bytes: what the member that gets this command is predicted to hold at most, weights included.
     """
 
@@ -100,6 +102,7 @@ class StartEpoch:
     complete: bool
     step_timeout_s: float
     uninterruptible_s: float
+    exchange_dtype: str
     memory_need_bytes: int = 0
 
 

@@ -119,7 +119,7 @@ def start_epoch(epoch: EpochId = EPOCH) -> StartEpoch:
     return StartEpoch(
         epoch=epoch, gang=GangId("g"), members=(AGENT,), job=JobId("j"), image=image, begin_step=0, root=AGENT,
         decoder=AGENT, plan_version=1, segments=(segment,), complete=True, step_timeout_s=30.0,
-        uninterruptible_s=0.01,
+        uninterruptible_s=0.01, exchange_dtype="float32",
     )  # fmt: skip
 
 

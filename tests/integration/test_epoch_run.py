@@ -35,7 +35,7 @@ from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import CpuBusyClock
 from polyrhythm_agent.command_loop import CommandLoop
-from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.device_memory import DeviceMemory, HostMemory, LimitedMemory
 from polyrhythm_agent.emulation import EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
@@ -111,13 +111,13 @@ class Bench:
             self.transports.append(Unprobed(InProcessNetwork(size), rank))
             return self.transports[-1]
 
-        def open_exchange(gang: Gang, geometry: Geometry) -> GangExchange:
+        def open_exchange(gang: Gang, geometry: Geometry, exchange_dtype: str) -> GangExchange:
             return GangExchange(
                 transport=gang.transport,
                 members=gang.members,
                 geometry=geometry,
                 device=torch.device("cpu"),
-                activation_dtype=denoiser.compute_dtype,
+                activation_dtype=exchange_dtype_of(exchange_dtype, denoiser),
                 state_dtype=denoiser.state_dtype,
             )
 
@@ -173,6 +173,7 @@ def start(counter: int = 1, *, begin_step: int = 0, gang: str = "g") -> StartEpo
         complete=True,
         step_timeout_s=10.0,
         uninterruptible_s=1.0,
+        exchange_dtype="float32",
     )
 
 

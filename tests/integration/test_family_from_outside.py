@@ -19,6 +19,7 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_folder import find_model
+from tests.allocation import forward_bytes, peak_bytes, square_image
 from tests.gang import load_members, run_gang
 from tests.plans import agent_ids, exact_plan, plan, segment
 from tests.reference import relative_difference
@@ -74,6 +75,18 @@ def test_daemon_and_worker_find_it_by_its_entry_point(folder: Path) -> None:
     assert find_model(str(folder)).path == folder
     facts = load_denoiser(folder, model="tiny").facts
     assert (facts.family, facts.row_count(128), facts.layers) == ("mosaic", 16, 1)
+
+
+@pytest.mark.parametrize("rows", [32, 16, 8])
+def test_it_says_what_it_takes(folder: Path, rows: int) -> None:
+    denoiser = load_denoiser(folder, model="tiny")
+    image, memory = square_image(denoiser, 256), denoiser.facts.memory
+    assert memory is not None
+    measured, said = forward_bytes(denoiser, image, rows)
+    assert measured <= said <= 1.5 * measured
+    latent_BCHW = denoiser.start(image, denoiser.encode(image)).initial_noise()
+    measured = peak_bytes(lambda: denoiser.decode(latent_BCHW))
+    assert measured <= memory.decode_pixel_bytes * image.width_px * image.height_px <= 1.5 * measured
 
 
 def test_any_split_is_the_whole_picture(folder: Path) -> None:

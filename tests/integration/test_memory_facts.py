@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from torch.profiler import ProfilerActivity, profile
 
 from polyrhythm.image import ImageSpec
-from polyrhythm.profile import Workload
-from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.decoding import Tiling, decode_latent
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.emulation import EmulatedSpeed
 from polyrhythm_agent.model_folder import find_model
 from polyrhythm_agent.ports import Denoiser
-from polyrhythm_agent.profiling import RememberedRows, profile_image
+from tests.allocation import forward_bytes, peak_bytes, square_image
 
 SIDE_PX = 128
 
@@ -31,36 +25,16 @@ def denoiser() -> Denoiser:
 
 @pytest.fixture(scope="module")
 def image(denoiser: Denoiser) -> ImageSpec:
-    return profile_image(Workload(model="demo", width_px=SIDE_PX, height_px=SIDE_PX, batch=2), denoiser)
+    return square_image(denoiser, SIDE_PX)
 
 
 def demo_autoencoder() -> AutoencoderKL:
     return AutoencoderKL.from_pretrained(find_model("demo").path, subfolder="vae", torch_dtype=torch.float32)
 
 
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Most bytes that were allocated at one time beyond what was held before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        work()
-    held_bytes = most_bytes = 0
-    profiler: Any = profiled.profiler
-    for event in profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held_bytes += event.nbytes()
-            most_bytes = max(most_bytes, held_bytes)
-    return most_bytes
-
-
 @pytest.mark.parametrize("rows", [16, 8, 4])
 def test_a_forward_takes_what_is_said_and_little_less(denoiser: Denoiser, image: ImageSpec, rows: int) -> None:
-    run, memory = denoiser.start(image, denoiser.encode(image)), denoiser.facts.memory
-    assert memory is not None
-    size, own = run.geometry, RowRange(begin=0, end=rows)
-    exchange = RememberedRows(rows=own, geometry=size)
-    x_BCHW = run.initial_noise()[:, :, size.latent_slice(own)]
-    measured = peak_bytes(lambda: run.predict(x_BCHW, 0, own, exchange, EmulatedSpeed(speed=1.0)))
-    tokens_per_row = size.layers[0].columns
-    said = 2 * tokens_per_row * (memory.image_token_bytes * size.row_count + memory.own_token_bytes * rows)
+    measured, said = forward_bytes(denoiser, image, rows)
     assert measured <= said <= 1.5 * measured
 
 

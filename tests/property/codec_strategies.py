@@ -338,6 +338,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         complete=st.booleans(),
         step_timeout_s=seconds,
         uninterruptible_s=seconds,
+        exchange_dtype=names,
         memory_need_bytes=int64s,
     ),
     st.builds(

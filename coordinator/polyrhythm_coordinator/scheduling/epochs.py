@@ -172,6 +172,7 @@ def _start_command(limits: Limits, epoch: Epoch, job: Job) -> StartEpoch:
         complete=epoch.segments_sent == len(plan.segments),
         step_timeout_s=step_timeout_s(limits, epoch.forecast, previews=picture.image.preview_every_steps > 0),
         uninterruptible_s=epoch.forecast.uninterruptible_s,
+        exchange_dtype=job.facts.dtype,
     )
 
 

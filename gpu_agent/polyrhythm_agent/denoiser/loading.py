@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.families import known_families
 from polyrhythm_agent.ports import Denoiser
@@ -25,6 +27,21 @@ DTYPES = {
     "float16": torch.float16,
 }
 """Arithmetic that a denoiser may be loaded in, by the name in its facts."""
+
+
+def exchange_dtype_of(name: str, denoiser: Denoiser) -> torch.dtype:
+    """In which a denoiser's activations travel in a gang whose coordinator named it.
+
+    Raises:
+        InvalidArgumentError: it is none, or x and x0 of such a gang would travel in another dtype than the denoiser's.
+    """
+    dtype = DTYPES.get(name)
+    if dtype is None:
+        raise InvalidArgumentError.of("exchange_dtype", f"must be one of {', '.join(DTYPES)}, got {name!r}")
+    if state_dtype_of(dtype) is not denoiser.state_dtype:
+        detail = f"{name} cannot be mixed with arithmetic in {denoiser.facts.dtype}"
+        raise InvalidArgumentError.of("exchange_dtype", detail)
+    return dtype
 
 
 def load_denoiser(

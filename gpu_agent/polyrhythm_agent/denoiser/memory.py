@@ -7,6 +7,7 @@ the widest place of a part, and leave out what a library needs inside an operato
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import ceil
 
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel, PixArtTransformer2DModel
@@ -20,10 +21,8 @@ FEED_FORWARD_WIDTHS = 10
 """Widths that a token holds inside a block's feed-forward: residual, its norm, and four times the width twice, before
 and after the activation function. Its attention holds six: residual, norm, query, own key and value, and the result."""
 
-DECODER_WIDTHS = 4
-"""Widths that a pixel holds where an autoencoder's last block begins: its input, the norm of it, the activation, and
-what the first convolution makes of that."""
-
+LATENT_NUMBERS = 1
+"""Numbers of latents beside a picture that is decoded, a pixel of it, at most."""
 
 TILED_NUMBERS = 12
 """Numbers kept a pixel while a picture is decoded in tiles: three colours in the tiles, which overlap by a quarter on
@@ -36,12 +35,41 @@ def module_bytes(*modules: nn.Module) -> int:
 
 
 def decode_pixel_bytes(vae: AutoencoderKL) -> int:
-    """Working memory of decoding, a pixel of the picture.
+    """Working memory of decoding, a pixel of the picture: at full size, where the last block is or begins.
 
-    The last block begins at full size with the channels of the block before it.
+    Input and result of a convolution are there twice, since the libraries have a layout of their own for them, and the
+    input of a block is held until it ends.
     """
     channels: tuple[int, ...] = tuple(vae.config["block_out_channels"])
-    return DECODER_WIDTHS * channels[min(1, len(channels) - 1)] * vae.dtype.itemsize
+    last, before, earlier = channels[0], channels[min(1, len(channels) - 1)], channels[min(2, len(channels) - 1)]
+    up_sampler = ceil((earlier + before) / 4) + 2 * before + 2 * before
+    first_resnet = before + 2 * before + 2 * last
+    later_resnet = before + last + 2 * last + 2 * last
+    return (max(up_sampler, first_resnet, later_resnet) + LATENT_NUMBERS) * vae.dtype.itemsize
+
+
+def model_memory(
+    denoiser: nn.Module,
+    vae: AutoencoderKL,
+    text_encoders: Iterable[nn.Module],
+    *,
+    condition_bytes: int,
+    own_token_bytes: int,
+    image_token_bytes: int,
+) -> ModelMemory:
+    """What a model of any family takes: parts counted, and the family's own three numbers of ``ModelMemory``."""
+    return ModelMemory(
+        denoiser_bytes=module_bytes(denoiser),
+        text_encoder_bytes=module_bytes(*text_encoders),
+        autoencoder_bytes=module_bytes(vae),
+        condition_bytes=condition_bytes,
+        own_token_bytes=own_token_bytes,
+        image_token_bytes=image_token_bytes,
+        decode_pixel_bytes=decode_pixel_bytes(vae),
+        tiled_above_pixels=TILING.above_pixels,
+        tile_pixels=TILING.side_px**2,
+        tiled_pixel_bytes=TILED_NUMBERS * vae.dtype.itemsize,
+    )
 
 
 def token_memory(
@@ -60,18 +88,14 @@ def token_memory(
         condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
     """
     width, itemsize = transformer.inner_dim, transformer.dtype.itemsize
-    return ModelMemory(
-        denoiser_bytes=module_bytes(transformer),
-        text_encoder_bytes=module_bytes(*text_encoders),
-        autoencoder_bytes=module_bytes(vae),
+    return model_memory(
+        transformer,
+        vae,
+        text_encoders,
         condition_bytes=condition_bytes,
         own_token_bytes=FEED_FORWARD_WIDTHS * width * itemsize,
         # Keys and values of one layer put together, and the position embedding, which is always fp32 at least.
         image_token_bytes=2 * width * itemsize + width * max(torch.float32.itemsize, itemsize),
-        decode_pixel_bytes=decode_pixel_bytes(vae),
-        tiled_above_pixels=TILING.above_pixels,
-        tile_pixels=TILING.side_px**2,
-        tiled_pixel_bytes=TILED_NUMBERS * vae.dtype.itemsize,
     )
 
 

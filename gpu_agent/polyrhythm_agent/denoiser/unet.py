@@ -69,10 +69,9 @@ class UNetDenoiser:
             family=family,
             unet=parts.unet,
             vae=parts.vae,
-            modules=(parts.unet, parts.vae, *(part.encoder for part in parts.text.encoders)),
+            text=parts.text,
             layers=self._layers,
             sampling=parts.sampling,
-            token_limit=parts.text.token_limit,
             fingerprint=parts.fingerprint,
         )
 

@@ -9,14 +9,16 @@ from typing import assert_never
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import nn
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
+from polyrhythm_agent.denoiser.clip_text import ClipText
 from polyrhythm_agent.denoiser.decoding import latent_scale
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
+from polyrhythm_agent.denoiser.memory import module_bytes
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.unet_layers import UNetLayer, UNetLayers
+from polyrhythm_agent.denoiser.unet_memory import unet_memory
 
 PIXELS_MAX_OF_TRAINED = 16
 """Largest picture as a multiple of the trained area."""
@@ -43,10 +45,9 @@ def unet_facts(
     family: UNetFamily,
     unet: UNet2DConditionModel,
     vae: AutoencoderKL,
-    modules: Sequence[nn.Module],
+    text: ClipText,
     layers: UNetLayers,
     sampling: ModelSampling,
-    token_limit: int,
     fingerprint: str,
 ) -> ModelFacts:
     """Facts of a model.
@@ -56,10 +57,9 @@ def unet_facts(
         family: of the model.
         unet: the denoiser.
         vae: the autoencoder.
-        modules: all that is loaded.
+        text: tokenizers and encoders.
         layers: what the UNet exchanges.
         sampling: what the scheduler config allows.
-        token_limit: longest prompt in tokens, marks at both ends included.
         fingerprint: of the folder.
     """
     scale = latent_scale(vae)
@@ -77,13 +77,14 @@ def unet_facts(
         pixel_multiple=scale,
         row_unit_px=layers.unit * scale,
         pixels_max=PIXELS_MAX_OF_TRAINED * side_px**2,
-        token_limit=token_limit,
+        token_limit=text.token_limit,
         exchanged=layer_groups(layers.layers, scale_px=scale, dtype=unet.dtype),
         token_px=scale,
         latent_bytes_per_token=unet.config["in_channels"] * torch.float32.itemsize,
-        weights_bytes=sum(t.nbytes for module in modules for t in (*module.parameters(), *module.buffers())),
+        weights_bytes=module_bytes(unet, vae, *(part.encoder for part in text.encoders)),
         full_rate_samplers=tuple(sampler.value for sampler in sampling.full_rate_samplers),
         notices=sampling.notices,
+        memory=unet_memory(unet, layers, vae=vae, text=text),
     )
 
 

@@ -109,6 +109,7 @@ def _start_to_proto(command: StartEpoch) -> session_pb2.StartEpoch:
         complete=command.complete,
         step_timeout_s=command.step_timeout_s,
         uninterruptible_s=command.uninterruptible_s,
+        exchange_dtype=command.exchange_dtype,
         memory_need_bytes=command.memory_need_bytes,
     )
 
@@ -129,6 +130,7 @@ def _start_from_proto(proto: session_pb2.StartEpoch) -> StartEpoch:
         complete=proto.complete,
         step_timeout_s=finite(proto.step_timeout_s, f"{path}.step_timeout_s"),
         uninterruptible_s=finite(proto.uninterruptible_s, f"{path}.uninterruptible_s"),
+        exchange_dtype=name(proto.exchange_dtype, f"{path}.exchange_dtype"),
         memory_need_bytes=proto.memory_need_bytes,
     )
 

@@ -130,7 +130,7 @@ def start_epoch(epoch: EpochId = EPOCH, own_rows: int = 8) -> StartEpoch:
     return StartEpoch(
         epoch=epoch, gang=GangId("g"), members=(AGENT, PEER), job=JOB, image=image, begin_step=0, root=AGENT,
         decoder=AGENT, plan_version=1, segments=(segment(own_rows),), complete=True, step_timeout_s=STEP_TIMEOUT_S,
-        uninterruptible_s=UNINTERRUPTIBLE_S,
+        uninterruptible_s=UNINTERRUPTIBLE_S, exchange_dtype="float32",
     )  # fmt: skip
 
 

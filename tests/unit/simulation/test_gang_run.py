@@ -71,6 +71,7 @@ class Stage:
             complete=segments >= len(first.segments),
             step_timeout_s=10.0,
             uninterruptible_s=1.0,
+            exchange_dtype="float32",
         )
         self.run = GangRun(command, self)
         for agent in first.agents:

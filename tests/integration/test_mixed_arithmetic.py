@@ -1,0 +1,91 @@
+"""Devices of different arithmetic in one gang: an old card computes fp32 where the others compute bf16.
+
+Activations travel in the dtype that the coordinator names, x and x0 in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
+from polyrhythm_agent.errors import TransportError
+from polyrhythm_agent.ports import Denoiser
+from tests.families import FAMILIES
+from tests.gang import GangOptions, MemberRun, run_gang
+from tests.plans import agent_ids, plan, segment
+from tests.reference import relative_difference
+from tests.unet_models import tiny_sd_folder
+
+MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "pixart": FAMILIES["pixart"].make}
+ROUNDING = 0.1
+"""Relative to the largest value: bf16 keeps 8 bits, and a random tiny model amplifies what is lost."""
+IMAGE = ImageSpec(
+    model="tiny",
+    prompt="a red apple",
+    width_px=64,
+    height_px=512,
+    steps=8,
+    seed=3,
+    guidance=3.0,
+    sampler=Sampler.DDIM,
+    quality=Quality.EXACT,
+)
+AGENTS = agent_ids(2)
+
+
+@pytest.fixture(scope="module", params=list(MAKERS))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
+
+
+def followed(row_count: int) -> Plan:
+    """Synchronous steps, a strided body, synchronous steps with other rows."""
+    fast, slow = 5 * row_count // 8, 3 * row_count // 8
+    return plan(
+        segment(0, 2, (fast, slow), beat_steps=1),
+        segment(2, 6, (fast, slow), exchange=Exchange.DISPLACED, strides=(1, 2), beat_steps=2),
+        segment(6, 8, (row_count // 2, row_count // 2), beat_steps=1),
+    )
+
+
+def denoise(folder: Path, dtypes: tuple[torch.dtype, torch.dtype], exchange_dtype: str | None) -> list[MemberRun]:
+    denoisers: dict[AgentId, Denoiser] = {
+        agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent, dtype in zip(AGENTS, dtypes, strict=True)
+    }
+    rows = denoisers[AGENTS[0]].geometry(IMAGE).row_count
+    runs = run_gang(followed(rows), denoisers, IMAGE, GangOptions(exchange_dtype=exchange_dtype))
+    return [runs[agent] for agent in AGENTS]
+
+
+def test_all_members_end_with_the_same_picture_and_send_what_is_predicted(folder: Path) -> None:
+    mixed = denoise(folder, (torch.bfloat16, torch.float32), "bfloat16")
+    wide = denoise(folder, (torch.float32, torch.float32), "float32")
+    for one, other in zip(mixed[0].states.values(), mixed[1].states.values(), strict=True):
+        assert one.step == other.step
+        assert torch.equal(one.x_BCHW, other.x_BCHW)
+        assert torch.equal(one.x0_BCHW, other.x0_BCHW)
+    for run, twice in zip(mixed, wide, strict=True):
+        assert run.sent_bytes == run.predicted_bytes < twice.sent_bytes == twice.predicted_bytes
+    assert 0 < relative_difference(mixed[0].states[8].x_BCHW, wide[0].states[8].x_BCHW) < ROUNDING
+
+
+def test_without_a_common_dtype_messages_do_not_fit(folder: Path) -> None:
+    with pytest.raises(TransportError, match="its receive is"):
+        denoise(folder, (torch.bfloat16, torch.float32), None)
+
+
+def test_what_cannot_be_exchanged_in_is_refused(folder: Path) -> None:
+    denoiser = load_denoiser(folder, model="tiny")
+    assert exchange_dtype_of("float16", denoiser) is torch.float16
+    with pytest.raises(InvalidArgumentError, match="float64 cannot be mixed with arithmetic in float32"):
+        exchange_dtype_of("float64", denoiser)
+    with pytest.raises(InvalidArgumentError, match=r"must be one of float32, .* got 'int8'"):
+        exchange_dtype_of("int8", denoiser)

@@ -1,0 +1,53 @@
+"""What a UNet model says that it takes, against what the allocator hands out: skip connections, levels, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.ports import Denoiser
+from tests.allocation import forward_bytes, peak_bytes, square_image
+from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+
+SIDE_PX = 512
+MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_sdxl_folder}
+
+
+@pytest.fixture(scope="module", params=list(MAKERS))
+def denoiser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
+    return load_denoiser(MAKERS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
+
+
+@pytest.mark.parametrize("quarters", [4, 2, 1])
+def test_a_forward_takes_what_is_said_and_little_less(denoiser: Denoiser, quarters: int) -> None:
+    rows = denoiser.facts.row_count(SIDE_PX) * quarters // 4
+    measured, said = forward_bytes(denoiser, square_image(denoiser, SIDE_PX), rows)
+    assert measured <= said <= 1.5 * measured
+
+
+def test_decoding_takes_what_is_said_and_little_less(denoiser: Denoiser) -> None:
+    image, memory = square_image(denoiser, SIDE_PX // 2), denoiser.facts.memory
+    assert memory is not None
+    latent_BCHW = denoiser.start(image, denoiser.encode(image)).initial_noise()
+    measured = peak_bytes(lambda: denoiser.decode(latent_BCHW))
+    assert measured <= memory.decode_pixel_bytes * image.width_px * image.height_px <= 1.5 * measured
+
+
+def test_the_condition_takes_what_is_said(denoiser: Denoiser) -> None:
+    image, memory = square_image(denoiser, SIDE_PX), denoiser.facts.memory
+    assert memory is not None
+    condition = denoiser.encode(image)
+    kept_bytes = peak_bytes(lambda: denoiser.start(image, condition))
+    embedded_bytes = sum(tensor.nbytes for tensor in condition.values())
+    assert memory.condition_bytes * 2 == pytest.approx(kept_bytes + embedded_bytes, rel=0.25)
+
+
+def test_weights_are_those_of_the_parts(denoiser: Denoiser) -> None:
+    facts = denoiser.facts
+    assert facts.memory is not None
+    parts_bytes = facts.memory.denoiser_bytes + facts.memory.text_encoder_bytes + facts.memory.autoencoder_bytes
+    assert facts.weights_bytes == parts_bytes > torch.float32.itemsize * 1000
