@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -69,9 +70,11 @@ def original_checkpoint(folder: Path, *, open_clip: bool = False) -> dict[str, T
     return weights
 
 
-def write_checkpoint(folder: Path, file: Path, *, open_clip: bool = False, **changes: Tensor | None) -> Path:
+def write_checkpoint(
+    folder: Path, file: Path, changes: Mapping[str, Tensor | None] | None = None, *, open_clip: bool = False
+) -> Path:
     """Writes a folder as one file, and returns that; a change replaces a weight, or takes it away."""
-    weights = original_checkpoint(folder, open_clip=open_clip) | changes
+    weights = original_checkpoint(folder, open_clip=open_clip) | dict(changes or {})
     save_file({name: value.contiguous() for name, value in weights.items() if value is not None}, file)
     return file
 

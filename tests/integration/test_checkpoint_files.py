@@ -101,7 +101,7 @@ def test_the_same_files_have_the_same_fingerprint_in_any_cache(folders: dict[str
 
 def test_halves_stay_halves(folders: dict[str, Path], tmp_path: Path) -> None:
     halves = {name: value.half() for name, value in original_checkpoint(folders["sd"]).items()}
-    checkpoint = write_checkpoint(folders["sd"], tmp_path / "half.safetensors", **halves)
+    checkpoint = write_checkpoint(folders["sd"], tmp_path / "half.safetensors", halves)
     converted = diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache")
     for file in converted.glob("*/*.safetensors"):
         assert {value.dtype for value in load_file(file).values()} == {torch.float16}
@@ -160,7 +160,7 @@ def test_what_a_killed_conversion_left_is_not_read(folders: dict[str, Path], tmp
 def test_a_checkpoint_that_does_not_fit_is_refused_and_leaves_nothing(
     folders: dict[str, Path], tmp_path: Path, changes: dict[str, Tensor | None], expected: str
 ) -> None:
-    checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors", **changes)
+    checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors", changes)
     with pytest.raises(ModelFolderError, match=expected):
         diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache" / "checkpoints").iterdir() if path.is_dir()]
