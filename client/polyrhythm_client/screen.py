@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
+from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import (
     Accepted,
@@ -116,6 +117,7 @@ class JobProgress:
             case Planned(explanation=explanation):
                 self._update("planned", detail=escape(explanation.chosen.label))
                 self._show_notices(explanation.notices)
+                self._show_left_out(explanation.exclusions)
             case Progressed():
                 self._show_step(event)
             case Previewed(step=step):
@@ -138,6 +140,14 @@ class JobProgress:
             if notice not in self._shown_notices:
                 self._note(f"[yellow]note:[/yellow] {escape(notice)}")
         self._shown_notices.update(notices)
+
+    def _show_left_out(self, exclusions: tuple[Exclusion, ...]) -> None:
+        """Who takes no part, once for each reason; not those that the user left out."""
+        for exclusion in exclusions:
+            told = f"{exclusion.agent} takes no part: {exclusion.reason.replace('_', ' ')}"
+            if exclusion.reason is not ExclusionReason.NOT_NAMED and told not in self._shown_notices:
+                self._note(f"[yellow]note:[/yellow] {escape(told)} (polyrhythm plan says why)")
+                self._shown_notices.add(told)
 
     def _show_step(self, event: Progressed) -> None:
         phase = "denoising" if event.step < event.steps else "decoding"

@@ -9,7 +9,7 @@ from rich.table import Table
 from polyrhythm.calibration import IDENTICAL_PSNR_DB
 from polyrhythm.explanation import Candidate, Explanation, Prediction
 from polyrhythm.fleet import AgentView
-from polyrhythm.plan import Assignment, Segment
+from polyrhythm.plan import Assignment, Plan, Segment
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -89,22 +89,34 @@ def _shares_table(chosen: Candidate, *, emulated: bool) -> Table:
 
 
 def _candidates_table(explanation: Explanation) -> Table:
-    table = Table(title="Chosen plan and the best others")
+    # Narrow headings: a column that does not fit into 80 characters is not shown at all.
+    table = Table(title="Chosen plan and the best others, in seconds")
     table.add_column("plan", min_width=20)
-    for heading in ("encode s", "denoise s", "decode s", "total s", "against chosen", "PSNR"):
-        table.add_column(heading, justify="right")
+    for heading in ("encode", "denoise", "decode", "total", "longer", "PSNR"):
+        table.add_column(heading, justify="right", no_wrap=True)
     chosen_s = explanation.chosen.prediction.total_s
     for candidate in (explanation.chosen, *explanation.runners_up):
         prediction = candidate.prediction
         times_s = (prediction.encode_s, prediction.denoise_s, prediction.decode_s, prediction.total_s)
         against = "chosen" if candidate is explanation.chosen else f"{prediction.total_s / chosen_s - 1.0:+.1%}"
         table.add_row(escape(candidate.label), *(f"{time_s:.3f}" for time_s in times_s), against, _psnr(prediction))
-    table.caption = (
+    told = [
         "PSNR in dB: predicted, of the final latent against the one of a single device"
         if explanation.chosen.prediction.psnr_db is not None
         else "quality not predicted: this model and sampler are not calibrated"
-    )
+    ]
+    if any(_merges_steps(candidate.plan) for candidate in (explanation.chosen, *explanation.runners_up)):
+        told.append("merged steps: everybody at work takes two or more steps of the schedule in one")
+    table.caption = "\n".join(told)
     return table
+
+
+def _merges_steps(plan: Plan) -> bool:
+    """Whether some steps are skipped by all devices, not only by slow ones."""
+    return any(
+        all(assignment.stride > 1 for assignment in segment.assignments if assignment.rows.count)
+        for segment in plan.segments
+    )
 
 
 def _memory(view: AgentView) -> str:

@@ -110,6 +110,13 @@ async def test_bad_input_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(ChildEndedError, match="--steps: must be at least 8, got 3") as caught:
         await run_calibration(CalibrationWish(model="demo", steps=3), AGENT, lambda *_: None)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    for device, told in (
+        ("cuda:99", "--device: cuda:99 cannot be used"),
+        ("toaster", "--device: must be cpu or cuda:N"),
+    ):
+        with pytest.raises(ChildEndedError, match=f"--device: {told}") as caught:
+            await run_calibration(CalibrationWish(model="demo", device=device), AGENT, lambda *_: None)
+        assert caught.value.code is ErrorCode.INVALID_ARGUMENT
     with pytest.raises(ChildEndedError, match="--prompts"):
         await run_calibration(CalibrationWish(model="demo", prompts=tmp_path / "none"), AGENT, lambda *_: None)
 

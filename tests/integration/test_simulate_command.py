@@ -64,6 +64,7 @@ def test_json_is_the_simulators_account(capsys: pytest.CaptureFixture[str]) -> N
         (["--devices", str(EXAMPLE), "--steps", "0"], "error: steps: must be 1..500"),
         (["--devices", str(EXAMPLE), "--gantt", "no/such/folder.png"], "error: gantt: no/such/folder.png cannot"),
         (["--devices", str(EXAMPLE), "-o", "x.toml"], "error: output: goes with --fit"),
+        (["--devices", str(EXAMPLE), "--gantt", "fleet.jpg"], "error: gantt: charts are PNG files"),
         (["--fit", "nowhere.json", "-o", "x.toml"], "error: fit: nowhere.json cannot be read"),
         ([], "error: devices: name either"),
     ],

@@ -14,6 +14,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Quality, Sampler
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.output import SUFFIX
 from polyrhythm_client.parsing import parse_size
 from polyrhythm_client.simulation_tables import print_simulation
 
@@ -130,6 +131,10 @@ def _arguments(given: SimulateOptions) -> tuple[str, ...]:
         raise InvalidArgumentError.of("devices", "name either a fleet to simulate, or with --fit a report to describe")
     if (given.fit is None) != (given.output is None):
         raise InvalidArgumentError.of("output", "goes with --fit, which needs it")
+    if given.gantt is not None and given.gantt.suffix.lower() != SUFFIX:
+        raise InvalidArgumentError.of(
+            "gantt", f"charts are PNG files: the name must end in {SUFFIX}, got {given.gantt}"
+        )
     width_px, height_px = (None, None) if given.size is None else parse_size(given.size)
     held = {
         "--devices": given.devices,

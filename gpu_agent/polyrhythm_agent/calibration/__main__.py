@@ -27,6 +27,7 @@ from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.model_folder import ModelFolder, cache_folder, find_model
 from polyrhythm_agent.software import software_versions
+from polyrhythm_agent.torch_build import cuda_obstacle
 
 FIRST_SEED = 40_000
 """Of the first picture; the others count up. Nothing else in this project measures with these."""
@@ -70,6 +71,26 @@ def _check(arguments: argparse.Namespace) -> None:
     ):
         if value is not None and value < least:
             raise InvalidArgumentError.of(name, f"must be at least {least}, got {value}")
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InvalidArgumentError: there is none, or this build of torch cannot use it.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise InvalidArgumentError.of("--device", f"must be cpu or cuda:N, got {name!r}")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        obstacle = cuda_obstacle() or (f"torch finds {count} CUDA devices" if (device.index or 0) >= count else "")
+        if obstacle:
+            raise InvalidArgumentError.of("--device", f"{name} cannot be used: {obstacle}")
+    return device
 
 
 def _say(**fields: object) -> None:
@@ -129,10 +150,11 @@ def calibrate(arguments: argparse.Namespace) -> None:
         PolyrhythmError: an option is wrong, or the model cannot be loaded or makes no such picture.
     """
     _check(arguments)
+    device = _device(arguments.device)
     model: ModelFolder = find_model(arguments.model, configs=arguments.model_config)
     prompts = read_prompts(arguments.prompts)
     torch.set_num_threads(arguments.threads or max(1, len(os.sched_getaffinity(0)) // len(MEMBERS)))
-    device, dtype = torch.device(arguments.device), DTYPES[arguments.dtype]
+    dtype = DTYPES[arguments.dtype]
     folder = diffusers_folder(model.path, model.configs, cache=cache_folder(os.environ))
     gang = InProcessGang([load_denoiser(folder, model=model.name, dtype=dtype, device=device) for _ in MEMBERS])
     facts = gang.denoiser.facts

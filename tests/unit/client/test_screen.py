@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import AgentFailed, Planned, Replanned, ReplanReason
+from polyrhythm.plan import Exchange
 from polyrhythm_client.screen import JobProgress
 from polyrhythm_client.tables import print_explanation
 from tests.fake_coordinator import explanation
@@ -34,7 +36,30 @@ def test_notices_of_a_plan_are_said_once_however_many_pictures_follow_it() -> No
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         for index in range(3):
             progress.show(Planned(image_index=index, explanation=NOTED))
-    assert said.get() == "note: scheduler [x] is not offered\nnote: no plan has strides\n"
+    left_out = "note: old takes no part: too slow (polyrhythm plan says why)\n"
+    assert said.get() == "note: scheduler [x] is not offered\nnote: no plan has strides\n" + left_out
+
+
+def test_who_was_left_out_by_the_user_is_not_told_so() -> None:
+    named = Exclusion(agent=AgentId("old"), reason=ExclusionReason.NOT_NAMED, detail="not among --devices")
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    with JobProgress(console, quiet=True) as progress, console.capture() as said:
+        progress.show(Planned(image_index=0, explanation=replace(explanation(), exclusions=(named,))))
+    assert said.get() == ""
+
+
+def test_predicted_decibels_are_seen_on_a_terminal_of_80_columns() -> None:
+    explained = explanation()
+    merged = plan(segment(0, 4, (16,), exchange=Exchange.DISPLACED, strides=(2,)), segment(4, 20, (16,)))
+    prediction = replace(explained.chosen.prediction, psnr_db=38.6, denoise_s=123.456)
+    chosen = Candidate(label="solo local-0, merged steps", plan=merged, prediction=prediction)
+    console = Console(file=io.StringIO(), highlight=False, width=80)
+    with console.capture() as said:
+        print_explanation(console, replace(explained, chosen=chosen), ())
+    table = said.get()
+    assert "PSNR" in table.split("in seconds")[1].split("chosen")[0]
+    assert "38.6" in table
+    assert "merged steps: everybody at work takes two or more steps" in table
 
 
 def test_notices_stand_under_an_explained_plan() -> None:
