@@ -78,7 +78,7 @@ def test_all_members_end_with_the_same_picture_and_send_what_is_predicted(folder
 
 
 def test_without_a_common_dtype_messages_do_not_fit(folder: Path) -> None:
-    with pytest.raises(TransportError, match="its receive is"):
+    with pytest.raises(TransportError):  # of the member that notices, or of its peer, which is aborted
         denoise(folder, (torch.bfloat16, torch.float32), None)
 
 
