@@ -79,7 +79,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_a_picture_from_a_fleet_of_its_own_and_the_same_again(shell: Shell) -> None:
-    # High quality: the default may find one device with merged steps as good and faster, and that one is not slowed down.
+    # High quality: the default may find one device with merged steps as good and faster, and that one runs freely.
     asked = ("--speeds", "1,0.5", "--quality", "high", "-o", "a.png", "--json")
     made = shell("generate", "red apple on a blue background", *asked)
     assert made.returncode == 0, made.stderr
