@@ -114,7 +114,7 @@ async def test_bad_input_names_the_option(tmp_path: Path) -> None:
         ("cuda:99", "--device: cuda:99 cannot be used"),
         ("toaster", "--device: must be cpu or cuda:N"),
     ):
-        with pytest.raises(ChildEndedError, match=f"--device: {told}") as caught:
+        with pytest.raises(ChildEndedError, match=told) as caught:
             await run_calibration(CalibrationWish(model="demo", device=device), AGENT, lambda *_: None)
         assert caught.value.code is ErrorCode.INVALID_ARGUMENT
     with pytest.raises(ChildEndedError, match="--prompts"):
