@@ -31,7 +31,7 @@ def draw(table: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None
     axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
     axes.set_ylabel("PSNR to the single-device picture, dB")
     axes.set_title(title, fontsize=10)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=len(REGIONS), fontsize=8)
     axes.grid(axis="y", alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)
