@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,11 @@ from torch import Tensor
 
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Sampler
-from polyrhythm_agent.ports import ActivationExchange, Part
 from polyrhythm_agent.step_loop import Exchange
 from tests.families import FAMILIES
 from tests.gang import GangOptions, load_members, run_gang
 from tests.plans import agent_ids, exact_plan
+from tests.tapped_exchange import TappedExchange
 
 STEPS = 20
 LAYERS = 3
@@ -28,37 +26,19 @@ DROPPED_STEPS = {torch.float32: (0, 1, STEPS // 2, STEPS - 2), torch.float64: (0
 """DDIM's last update weighs the prediction by about 0.01, so a loss there is 0.3 to 0.9 of this margin in fp32."""
 
 
-class DropOneExchange:
-    """An exchange that loses one peer's keys and values in one layer of one step; all else passes through."""
+class DropOneExchange(TappedExchange):
+    """Loses one peer's keys and values in one layer of one step."""
 
     def __init__(self, inner: Exchange, *, step: int, layer: int, tokens: slice) -> None:
-        self._inner = inner
-        self._step = step
-        self._layer = layer
+        super().__init__(inner, step=step, layer=layer)
         self._tokens = tokens
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._inner, name)
-
-    @contextmanager
-    def step(self, step: int) -> Generator[ActivationExchange]:
-        with self._inner.step(step) as exchange:
-            self._exchange = exchange
-            self._drops = step == self._step
-            yield self
-
     def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
-        all_KBND = self._exchange.gather(layer, own_KBND)
-        if self._drops and layer == self._layer:
+        all_KBND = super().gather(layer, own_KBND)
+        if self.is_tapped(layer):
             all_KBND = all_KBND.clone()
             all_KBND[:, :, self._tokens] = 0.0
         return all_KBND
-
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
-        return self._exchange.halo(layer, own_BCHW)
-
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
-        return self._exchange.collect(layer, own_MBG)
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCES))

@@ -5,8 +5,7 @@ Tolerances as for the transformers: relative to max |latent|, fp32 1e-5 and fp64
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.ports import ActivationExchange, Part
+from polyrhythm_agent.ports import Part
 from polyrhythm_agent.step_loop import Exchange as StepExchange
 from tests.gang import GangOptions, load_members, run_gang
 from tests.plans import agent_ids, exact_plan, plan, segment
 from tests.reference import SCHEDULERS, relative_difference
 from tests.simulator import PlanSimulator
+from tests.tapped_exchange import TappedExchange
 from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
 
 STEPS = 20
@@ -168,41 +168,26 @@ def test_rows_that_move_into_a_displaced_step_are_refused(folders: dict[str, Pat
         run_gang(moved, load_members(folders["sd"], moved.agents, torch.float32), image("sd"))
 
 
-class LossyExchange:
-    """An exchange that loses what others say in one layer of one step; all else passes through."""
-
-    def __init__(self, inner: StepExchange, *, step: int, layer: int) -> None:
-        self._inner = inner
-        self._step = step
-        self._layer = layer
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._inner, name)
-
-    @contextmanager
-    def step(self, step: int) -> Generator[ActivationExchange]:
-        with self._inner.step(step) as exchange:
-            self._exchange = exchange
-            self._loses = step == self._step
-            yield self
+class LossyExchange(TappedExchange):
+    """Loses what others say in one layer of one step; its member holds the top of the picture."""
 
     def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
-        all_KBND = self._exchange.gather(layer, own_KBND)
-        if not self._loses or layer != self._layer:
+        all_KBND = super().gather(layer, own_KBND)
+        if not self.is_tapped(layer):
             return all_KBND
         alone_KBND = torch.zeros_like(all_KBND)
-        alone_KBND[:, :, : own_KBND.shape[2]] = own_KBND  # the lossy member holds the top of the picture
+        alone_KBND[:, :, : own_KBND.shape[2]] = own_KBND
         return alone_KBND
 
     def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
-        above, below = self._exchange.halo(layer, own_BCHW)
-        if self._loses and layer == self._layer and below is not None:
+        above, below = super().halo(layer, own_BCHW)
+        if self.is_tapped(layer) and below is not None:
             below = replace(below, tensor=torch.zeros_like(below.tensor))
         return above, below
 
     def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
-        parts = self._exchange.collect(layer, own_MBG)
-        return () if self._loses and layer == self._layer else parts
+        parts = super().collect(layer, own_MBG)
+        return () if self.is_tapped(layer) else parts
 
 
 @pytest.mark.parametrize("family", MAKERS)

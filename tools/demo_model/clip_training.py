@@ -16,14 +16,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from demo_model.clip import LENGTH, WIDTH, new_clip_encoder
-from demo_model.cores import FreeCores
-from demo_model.data import COLOURS, NAMES, draw_pairs, render_sprites
+from demo_model.data import COLOURS, NAMES, render_sprites
 from demo_model.text import TokenTable
+from demo_model.text_steps import TextCourse, run_course
 
-STEPS = 1600
-BATCH = 64
-PEAK_RATE = 2e-3
-WARM_UP_STEPS = 100
+COURSE = TextCourse(steps=1600, batch=64, told_every=100)
 PARTS_A_SIDE = 4
 PART_PX = 6
 PARTS = PARTS_A_SIDE**2
@@ -60,25 +57,14 @@ def train_clip_encoder(tokenizer: CLIPTokenizer, table: TokenTable, *, seed: int
     """Train a text encoder on captions that are not held out, on as many cores as are free, at most ``threads``."""
     torch.manual_seed(seed)
     encoder, readout = new_clip_encoder(len(tokenizer)), Readout()
-    parameters = [*encoder.parameters(), *readout.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, STEPS, pct_start=WARM_UP_STEPS / STEPS)
     parts_NPQ = standard_parts()
-    generator = torch.Generator().manual_seed(seed)
-    cores = FreeCores(threads)
-    nothing_dropped_B = torch.zeros(BATCH, dtype=torch.bool)
-    for step in range(STEPS):
-        names_B, colours_B = draw_pairs(BATCH, generator)
+    nothing_dropped_B = torch.zeros(COURSE.batch, dtype=torch.bool)
+
+    def loss_of(names_B: Tensor, colours_B: Tensor) -> Tensor:
         ids_BL, _ = table.look_up(names_B, colours_B, nothing_dropped_B)
         with torch.autocast("cpu", torch.bfloat16):
             text_BPD = encoder(ids_BL)[0][:, LENGTH - PARTS :]
-            loss = readout.loss(text_BPD, names_B, colours_B, parts_NPQ)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        cores.follow()
-        if step % 100 == 0 or step + 1 == STEPS:
-            print(f"text encoder step {step}/{STEPS} loss {float(loss.detach()):.4f}", flush=True)
+            return readout.loss(text_BPD, names_B, colours_B, parts_NPQ)
+
+    run_course(COURSE, (encoder, readout), loss_of, seed=seed, threads=threads)
     return encoder.eval()

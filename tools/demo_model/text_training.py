@@ -14,14 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5EncoderModel, T5Tokenizer
 
-from demo_model.cores import FreeCores
-from demo_model.data import COLOURS, NAMES, draw_pairs, render_sprites
+from demo_model.data import COLOURS, NAMES, render_sprites
 from demo_model.text import WIDTH, TokenTable, new_text_encoder
+from demo_model.text_steps import TextCourse, run_course
 
-STEPS = 2500
-BATCH = 128
-PEAK_RATE = 2e-3
-WARM_UP_STEPS = 100
+COURSE = TextCourse(steps=2500, batch=128, told_every=250)
 THUMBNAIL_PX = 12
 
 
@@ -53,25 +50,14 @@ def train_t5_encoder(tokenizer: T5Tokenizer, table: TokenTable, *, seed: int, th
     """Train a text encoder on captions that are not held out; a minute on one core."""
     torch.manual_seed(seed)
     encoder, readout = new_text_encoder(len(tokenizer)), Readout()
-    parameters = [*encoder.parameters(), *readout.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, STEPS, pct_start=WARM_UP_STEPS / STEPS)
     thumbnails_NP = standard_thumbnails()
-    generator = torch.Generator().manual_seed(seed)
-    cores = FreeCores(threads)
-    nothing_dropped_B = torch.zeros(BATCH, dtype=torch.bool)
-    for step in range(STEPS):
-        names_B, colours_B = draw_pairs(BATCH, generator)
+    nothing_dropped_B = torch.zeros(COURSE.batch, dtype=torch.bool)
+
+    def loss_of(names_B: Tensor, colours_B: Tensor) -> Tensor:
         ids_BL, mask_BL = table.look_up(names_B, colours_B, nothing_dropped_B)
         text_BLD = encoder(ids_BL, attention_mask=mask_BL)[0]
         caption_T, token_T = mask_BL.nonzero(as_tuple=True)
-        loss = readout.loss(text_BLD[caption_T, token_T], names_B[caption_T], colours_B[caption_T], thumbnails_NP)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        cores.follow()
-        if step % 250 == 0 or step + 1 == STEPS:
-            print(f"text encoder step {step}/{STEPS} loss {float(loss.detach()):.4f}", flush=True)
+        return readout.loss(text_BLD[caption_T, token_T], names_B[caption_T], colours_B[caption_T], thumbnails_NP)
+
+    run_course(COURSE, (encoder, readout), loss_of, seed=seed, threads=threads)
     return encoder.eval()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm_agent.denoiser.text import refuse_long_texts
 
 SDXL_HIDDEN = -2
 """SDXL reads the layer before the last (Podell et al. 2023), Stable Diffusion 1 the last one, normalised."""
@@ -71,14 +71,7 @@ class ClipText:
         Raises:
             InvalidArgumentError: names each text that is too long.
         """
-        counts = {name: self.count_tokens(text) for name, text in texts.items()}
-        too_long = [
-            FieldViolation(field=name, description=f"at most {self.token_limit} tokens, got {count}")
-            for name, count in counts.items()
-            if count > self.token_limit
-        ]
-        if too_long:
-            raise InvalidArgumentError(*too_long)
+        refuse_long_texts({name: self.count_tokens(text) for name, text in texts.items()}, self.token_limit)
 
     @torch.inference_mode()
     def encode(self, text: str, *, negative: bool = False) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Owns tokenisation and its limit. Must not know what the embeddings are for.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -47,14 +48,7 @@ class T5Text:
         Raises:
             InvalidArgumentError: names each text that is too long.
         """
-        counts = {field: self.count_tokens(text) for field, text in texts.items()}
-        too_long = [
-            FieldViolation(field=field, description=f"at most {self.token_limit} tokens, got {count}")
-            for field, count in counts.items()
-            if count > self.token_limit
-        ]
-        if too_long:
-            raise InvalidArgumentError(*too_long)
+        refuse_long_texts({name: self.count_tokens(text) for name, text in texts.items()}, self.token_limit)
 
     @torch.inference_mode()
     def encode(self, text: str) -> tuple[Tensor, Tensor]:
@@ -72,6 +66,25 @@ class T5Text:
             )
         tokens = padded.to(self.encoder.device)
         return self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0], tokens.attention_mask
+
+
+def refuse_long_texts(token_counts: Mapping[str, int], token_limit: int) -> None:
+    """Checks that no text would be cut off.
+
+    Args:
+        token_counts: tokens of each text, marks included, by the field that it came in.
+        token_limit: longest text.
+
+    Raises:
+        InvalidArgumentError: names each field whose text is too long.
+    """
+    too_long = [
+        FieldViolation(field=name, description=f"at most {token_limit} tokens, got {count}")
+        for name, count in token_counts.items()
+        if count > token_limit
+    ]
+    if too_long:
+        raise InvalidArgumentError(*too_long)
 
 
 def _normalised(text: str) -> str:

@@ -1,0 +1,49 @@
+"""An exchange between a step loop and the real one, in which a test may lose what one step hears of others."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from polyrhythm_agent.ports import ActivationExchange, Part
+from polyrhythm_agent.step_loop import Exchange
+
+
+class TappedExchange:
+    """Passes everything through; a subclass changes one layer of one step, where ``is_tapped`` says so.
+
+    Args:
+        inner: the real one.
+        step: active step of this member.
+        layer: index of the exchanging layer.
+    """
+
+    def __init__(self, inner: Exchange, *, step: int, layer: int) -> None:
+        self._inner = inner
+        self._step = step
+        self._layer = layer
+        self._now = -1
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    @contextmanager
+    def step(self, step: int) -> Generator[ActivationExchange]:
+        with self._inner.step(step) as exchange:
+            self._exchange = exchange
+            self._now = step
+            yield self
+
+    def is_tapped(self, layer: int) -> bool:
+        return (self._now, layer) == (self._step, self._layer)
+
+    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+        return self._exchange.gather(layer, own_KBND)
+
+    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+        return self._exchange.halo(layer, own_BCHW)
+
+    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+        return self._exchange.collect(layer, own_MBG)
