@@ -86,7 +86,7 @@ def emulated_layout(speeds: Sequence[float], cores: Sequence[int]) -> tuple[Agen
             raise InvalidArgumentError.of("speeds", f"each must be above 0 and at most 1, got {speed:g}")
     pins = cores_by_share(speeds, cores) or tuple(cores[index % len(cores)] for index in range(len(speeds)))
     return tuple(
-        AgentLayout(agent=_name(index), device=CPU, threads=1, pin_core=pin, emulate_speed=float(speed))
+        AgentLayout(agent=agent_of(index), device=CPU, threads=1, pin_core=pin, emulate_speed=float(speed))
         for index, (speed, pin) in enumerate(zip(speeds, pins, strict=True))
     )
 
@@ -99,7 +99,7 @@ def cpu_layout(count: int, cores: Sequence[int]) -> tuple[AgentLayout, ...]:
     """
     _check_count(count)
     threads = max(1, len(cores) // count)
-    return tuple(AgentLayout(agent=_name(index), device=CPU, threads=threads) for index in range(count))
+    return tuple(AgentLayout(agent=agent_of(index), device=CPU, threads=threads) for index in range(count))
 
 
 def cuda_layout(devices: Sequence[str], count: int | None = None) -> tuple[AgentLayout, ...]:
@@ -118,7 +118,7 @@ def cuda_layout(devices: Sequence[str], count: int | None = None) -> tuple[Agent
         raise InvalidArgumentError.of(
             "agents", f"{count} are more than the {len(devices)} CUDA devices of this machine"
         )
-    return tuple(AgentLayout(agent=_name(index), device=device) for index, device in enumerate(devices[:count]))
+    return tuple(AgentLayout(agent=agent_of(index), device=device) for index, device in enumerate(devices[:count]))
 
 
 def replay_layout(
@@ -164,7 +164,8 @@ def replay_layout(
     return tuple(layouts)
 
 
-def _name(index: int) -> AgentId:
+def agent_of(index: int) -> AgentId:
+    """Name of a local agent, counted from 0."""
     return AgentId(f"local-{index}")
 
 
