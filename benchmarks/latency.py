@@ -41,7 +41,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = REPOSITORY / "models"
 RESULTS = REPOSITORY / "benchmarks" / "results"
 QUICK_RESULTS = REPOSITORY / "build" / "benchmarks"
-TABLE_WIDTH = 160
+TABLE_WIDTH = 200
 BACKGROUND_CORES_MAX = 0.1
 
 console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)

@@ -91,8 +91,8 @@ def markdown_aims(aims: Sequence[Aim]) -> str:
 
 
 def terminal_table(rows: Sequence[Row], qualities: Sequence[QualityRow]) -> Table:
-    """The table for a terminal, without the column of rows, which is too wide for one."""
-    wide = HEADERS.index("rows of each device (/2: stride 2)")
+    """The table for a terminal, without the columns that are too wide for one."""
+    wide = {HEADERS.index(header) for header in ("rows of each device (/2: stride 2)", "wait s", "sent MB")}
     table = Table(
         title="Denoising one picture on unequal devices",
         box=box.SIMPLE_HEAD,
@@ -100,12 +100,12 @@ def terminal_table(rows: Sequence[Row], qualities: Sequence[QualityRow]) -> Tabl
         collapse_padding=True,
     )
     for index, header in enumerate(HEADERS):
-        if index != wide:
+        if index not in wide:
             table.add_column(header, justify="left" if index in LEFT_COLUMNS else "right", no_wrap=True)
     for number, line in enumerate(cells(rows, qualities)):
         if line.begins_case and number:
             table.add_section()
-        table.add_row(*(text for index, text in enumerate(line.texts) if index != wide))
+        table.add_row(*(text for index, text in enumerate(line.texts) if index not in wide))
     return table
 
 

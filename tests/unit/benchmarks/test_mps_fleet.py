@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from mps_fleet import CONTROL, Finished, MpsUnavailableError, mps_cases, mps_control, mps_layout
 
-
 ONE_GPU = Finished(code=0, output="GPU 0: Described (UUID: GPU-0)")
 
 
