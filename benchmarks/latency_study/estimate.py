@@ -13,7 +13,7 @@ FLEET_S = 14.0
 """Start, first profile and end of a fleet."""
 REST_OF_A_JOB_S = 0.5
 """Queueing, encoding, decoding and packing of a picture."""
-STEP_S = {DEMO: 0.08, DEMO_UNET: 0.08}
+STEP_S = {DEMO: 0.08, DEMO_UNET: 0.05}
 """Of a forward of ``OWN_PX`` squared with guidance on one core of a plain server. Other models count as the demo."""
 OWN_PX = 128
 REDUCED = 0.8

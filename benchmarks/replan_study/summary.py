@@ -11,12 +11,14 @@ from latency_study.aims import Aim
 from latency_study.pictures import psnr_db
 from latency_study.statistics import Spread
 
+from polyrhythm.job_events import ReplanReason
 from replan_study.campaign import Round
 from replan_study.plans import ORACLES, Way
 from replan_study.scenarios import Scenario
 
 TO_ORACLE = 1.10
 PSNR_LOSS_DB = 1.0
+SPEED_CHANGED = str(ReplanReason.SPEED_CHANGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def scenario_row(scenario: Scenario, rounds: Sequence[Round], steps: int) -> Sce
         for one in rounds
         for run in one.runs
         if run.way is Way.REPLAN
-        for reaction in [each for each in run.reactions if each.after_s > 0][:1]
+        for reaction in [each for each in run.reactions if each.after_s > 0 and each.reason == SPEED_CHANGED][:1]
     ]
     return ScenarioRow(
         scenario=scenario.name,
