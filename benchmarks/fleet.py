@@ -1,13 +1,16 @@
-"""Starts the fleets that benchmarks measure: the product's own processes, each device pinned to a core of its own."""
+"""Starts the fleets that benchmarks measure: the product's own processes, each device pinned to a core."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import psutil
+from busy_core import BusyCore
+from latency_study.cases import Load
+from latency_study.summary import CoreTime
 
 from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
@@ -15,14 +18,14 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
-from polyrhythm_client.local.layout import emulated_layout
+from polyrhythm_client.local.layout import cores_by_share, emulated_layout
 from polyrhythm_client.pictures import Picture
 
 WORKER_MODULE = "polyrhythm_agent.worker"
 
 
 class TooFewCoresError(ValueError):
-    """Pinned devices would share a core, and measure each other."""
+    """Pinned devices would take each other's time on a core, and measure each other."""
 
 
 class PinnedFleet:
@@ -31,11 +34,13 @@ class PinnedFleet:
     Args:
         client: connected to it.
         pids: of the coordinator and the agents, in this order.
+        load: beside one of the devices; None for none.
     """
 
-    def __init__(self, client: Client, pids: Sequence[int]) -> None:
+    def __init__(self, client: Client, pids: Sequence[int], load: BusyCore | None = None) -> None:
         self.pids = tuple(pids)
         self._client = client
+        self._load = load
 
     async def agents(self) -> tuple[AgentView, ...]:
         """Lists the connected agents."""
@@ -49,29 +54,44 @@ class PinnedFleet:
         """Makes one picture."""
         return await self._client.picture(request, on_event)
 
+    def core_times(self) -> tuple[CoreTime, ...]:
+        """What the kernel has given to each device's compute thread so far."""
+        return tuple(_core_time(process.pid) for pid in self.pids[1:] for process in _workers(pid))
+
     def core_wait_s(self) -> float:
         """Seconds so far in which compute threads could have run but did not have their core, all devices together."""
-        return sum(_queued_s(process.pid) for pid in self.pids[1:] for process in _workers(pid))
+        return sum(time.queued_s for time in self.core_times())
+
+    def set_load(self, *, running: bool) -> None:
+        """Lets the load run or stand still; nothing where there is none."""
+        if self._load is not None:
+            self._load.set_running(running=running)
 
 
 @asynccontextmanager
-async def pinned_fleet(speeds: Sequence[float], model: str) -> AsyncIterator[PinnedFleet]:
-    """A coordinator and one single-threaded agent a speed, each worker on a core of its own.
+async def pinned_fleet(speeds: Sequence[float], model: str, *, load: Load | None = None) -> AsyncIterator[PinnedFleet]:
+    """A coordinator and one single-threaded agent a speed, each worker on a core of its own or with room on one.
 
     Args:
         speeds: shares of the true speed; 1 runs freely.
         model: ``demo`` or a folder in diffusers format.
+        load: on the core of one of the devices, running as soon as all are ready; None for none.
 
     Raises:
-        TooFewCoresError: this process may use fewer cores than there are devices.
+        TooFewCoresError: the shares do not fit on the cores that this process may use.
         PolyrhythmError: the fleet does not start.
     """
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < len(speeds):
-        raise TooFewCoresError(f"{len(speeds)} devices need a core each, this process may use {len(cores)}")
+    pins = cores_by_share(speeds, cores)
+    if pins is None:
+        raise TooFewCoresError(f"devices of {speeds} do not fit on {len(cores)} cores")
     layout = FleetLayout(agents=emulated_layout(speeds, cores), model=model)
-    async with LocalFleet(layout) as fleet, Client(fleet.address) as client:
-        yield PinnedFleet(client, fleet.pids)
+    with ExitStack() as stack:
+        busy = stack.enter_context(BusyCore(pins[load.device], load.share)) if load is not None else None
+        async with LocalFleet(layout) as fleet, Client(fleet.address) as client:
+            pinned = PinnedFleet(client, fleet.pids, busy)
+            pinned.set_load(running=True)
+            yield pinned
 
 
 def _workers(daemon_pid: int) -> list[psutil.Process]:
@@ -79,7 +99,10 @@ def _workers(daemon_pid: int) -> list[psutil.Process]:
     return [child for child in children if WORKER_MODULE in child.cmdline()]
 
 
-def _queued_s(pid: int) -> float:
-    """Second field of schedstat of a process's main thread: nanoseconds on the run queue. 0 where it is not kept."""
+def _core_time(pid: int) -> CoreTime:
+    """First fields of schedstat of a process's main thread, in nanoseconds. All 0 where the kernel keeps none."""
     source = Path(f"/proc/{pid}/schedstat")
-    return int(source.read_text(encoding="ascii").split()[1]) / 1e9 if source.is_file() else 0.0
+    if not source.is_file():
+        return CoreTime(ran_s=0.0, queued_s=0.0)
+    ran_ns, queued_ns, _ = source.read_text(encoding="ascii").split()
+    return CoreTime(ran_s=int(ran_ns) / 1e9, queued_s=int(queued_ns) / 1e9)

@@ -1,10 +1,11 @@
-"""Compares six plans for one picture on two unequal devices: latency, utilisation, prediction, quality.
+"""Compares plans for one picture on unequal devices: latency, utilisation, prediction, quality.
 
-Each device is pinned to a core; the second one runs at an emulated share of its speed. METHODOLOGY.md says how each
-number is made. Writes latency.json, latency.md and latency.png.
+Each device is pinned to a core and runs at an emulated share of it, or with a busy process beside it. METHODOLOGY.md
+says how each number is made. Writes latency.json, latency.md and latency.png; each case is there as soon as it ends.
 
     python benchmarks/latency.py --quick
-    python benchmarks/latency.py --seed "$(git rev-parse HEAD)"
+    python benchmarks/latency.py --seed "$(git rev-parse HEAD)" --prompts 0
+    python benchmarks/latency.py --cases occupancy,gangs --resume
     python benchmarks/latency.py --show benchmarks/results/latency.json
 """
 
@@ -16,12 +17,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 
-from fleet import pinned_fleet
+from fleet import TooFewCoresError, pinned_fleet
 from latency_study.aims import judge
 from latency_study.campaign import Job, OpenFleet, PictureMaker
-from latency_study.pairs import speed_pairs
+from latency_study.cases import Case, Group, all_cases
 from latency_study.plot import draw, note_of
 from latency_study.prompts import PROMPTS
 from latency_study.report import write_markdown
@@ -29,15 +31,17 @@ from latency_study.results import ResultFile, read_summary
 from latency_study.study import Extent, run_study
 from latency_study.table import terminal_aims, terminal_table
 from machine import read_machine
+from mps_fleet import MpsUnavailableError, mps_cases, open_mps_fleet
 from rich.console import Console
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.image import Sampler
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+MODELS = REPOSITORY / "models"
 RESULTS = REPOSITORY / "benchmarks" / "results"
 QUICK_RESULTS = REPOSITORY / "build" / "benchmarks"
-TABLE_WIDTH = 160
+TABLE_WIDTH = 200
 BACKGROUND_CORES_MAX = 0.1
 
 console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
@@ -46,36 +50,57 @@ console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", default="0", help="any text; draws the speed pairs and the order of the rounds")
-    parser.add_argument("--pairs", type=int, default=10, metavar="N", help="drawn beside the two named ones")
-    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="rounds after a warm-up round")
-    parser.add_argument("--prompts", type=int, default=len(PROMPTS), metavar="N", help="for quality; 0 to leave it out")
-    parser.add_argument(
-        "--quick", action="store_true", help="no drawn pairs, 2 rounds, 2 prompts, 20 steps, into build/"
-    )
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
-    parser.add_argument("--model", default="demo", help="'demo' or a folder in diffusers format")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks/results")
-    parser.add_argument("--show", type=Path, metavar="JSON", help="only show an earlier result again")
+    add = parser.add_argument
+    add("--seed", default="0", help="any text; draws pairs, fleets and the order of the rounds")
+    add("--cases", type=_groups, default=frozenset(Group), help=f"some of {', '.join(Group)}; default: all")
+    add("--pairs", type=int, default=0, metavar="N", help="drawn beside the two named ones")
+    add("--fleets", type=int, default=20, metavar="N", help="random fleets, sizes, steps and models")
+    add("--repetitions", type=int, default=3, metavar="N", help="rounds after a warm-up round")
+    add("--fleet-repetitions", type=int, default=2, metavar="N", help="the same for random fleets")
+    add("--prompts", type=int, default=len(PROMPTS), metavar="N", help="for quality of the pairs; 0 to leave it out")
+    add("--quick", action="store_true", help="two named pairs, 2 rounds, 2 prompts, 20 steps, into build/")
+    add("--steps", type=int, default=50, help="where a case names none")
+    add("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
+    add("--time-limit-s", type=float, default=inf, metavar="S", help="leave out, and list, what would end later")
+    add("--resume", action="store_true", help="keep the cases that the result file holds already")
+    add("--cuda-mps", type=_shares, metavar="SHARES", help="percentages of one GPU, such as 100,50, instead of cores")
+    add("--model", default="demo", help="of --cuda-mps: 'demo', 'demo-unet' or a folder in diffusers format")
+    add("--output", type=Path, metavar="FOLDER", help="default: benchmarks/results")
+    add("--show", type=Path, metavar="JSON", help="only show an earlier result again")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.pairs, options.repetitions, options.prompts, options.steps = 0, 2, 2, 20
-    if options.repetitions < 1 or options.pairs < 0 or options.prompts < 0:
-        parser.error("--repetitions must be at least 1, --pairs and --prompts must not be negative")
+        options.cases, options.pairs, options.prompts, options.steps = frozenset({Group.PAIRS}), 0, 2, 20
+        options.repetitions = 2
+    if min(options.repetitions, options.fleet_repetitions) < 1:
+        parser.error("--repetitions and --fleet-repetitions must be at least 1")
+    if min(options.pairs, options.fleets, options.prompts) < 0:
+        parser.error("--pairs, --fleets and --prompts must not be negative")
     options.output = options.output or (QUICK_RESULTS if options.quick else RESULTS)
     return options
 
 
-def opener(model: str) -> OpenFleet:
-    """Starts pinned fleets with one model."""
+def _groups(text: str) -> frozenset[Group]:
+    return frozenset(Group(name) for name in text.split(","))
 
-    @asynccontextmanager
-    async def open_fleet(speeds: tuple[float, ...]) -> AsyncIterator[PictureMaker]:
-        async with pinned_fleet(speeds, model) as fleet:
-            yield fleet
 
-    return open_fleet
+def _shares(text: str) -> tuple[int, ...]:
+    shares = tuple(int(part) for part in text.split(","))
+    if len(shares) < 2 or not all(1 <= share <= 100 for share in shares):
+        raise ValueError(text)
+    return shares
+
+
+def model_source(model: str) -> str:
+    """What an agent is started with: one of the repository's models by name, or a folder as it is."""
+    folder = MODELS / model
+    return str(folder) if folder.is_dir() else model
+
+
+@asynccontextmanager
+async def open_pinned_fleet(case: Case) -> AsyncIterator[PictureMaker]:
+    """Starts the fleet of a case on the cores of this machine."""
+    async with pinned_fleet(case.speeds, model_source(case.model), load=case.load) as fleet:
+        yield fleet
 
 
 def show(path: Path) -> None:
@@ -89,17 +114,29 @@ def show(path: Path) -> None:
     console.print(f"written: {path.stem}.json, {path.stem}.md and {path.stem}.png in {path.parent}")
 
 
+def what_to_run(options: argparse.Namespace) -> tuple[tuple[Case, ...], OpenFleet, str]:
+    """Cases, who starts their fleets, and the name of the result."""
+    if options.cuda_mps is None:
+        cases = all_cases(options.cases, seed=options.seed, pairs=options.pairs, fleets=options.fleets)
+        return cases, open_pinned_fleet, "latency"
+    opener = open_mps_fleet(model_source)
+    return mps_cases(options.cuda_mps, options.model), opener, "latency-mps"
+
+
 def main() -> None:
     """Runs or shows the study."""
     options = parse_arguments()
     if options.show is not None:
         show(options.show)
         return
+    cases, opener, name = what_to_run(options)
     extent = Extent(
-        pairs=speed_pairs(options.seed, options.pairs),
+        cases=cases,
         repetitions=options.repetitions,
+        fleet_repetitions=options.fleet_repetitions,
         prompts=options.prompts,
         seed=options.seed,
+        time_limit_s=options.time_limit_s,
     )
     machine = read_machine()
     if machine.background_cores > BACKGROUND_CORES_MAX:
@@ -107,16 +144,15 @@ def main() -> None:
             f"[bold]other processes keep {machine.background_cores} cores busy: expect disturbed times[/bold]"
         )
     options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / "latency.json"
+    path = options.output / f"{name}.json"
     settings = {
         "seed": options.seed,
         "repetitions": options.repetitions,
+        "fleet_repetitions": options.fleet_repetitions,
         "prompts": options.prompts,
         "steps": options.steps,
         "sampler": options.sampler,
-        "model": Path(options.model).name,
     }
-    results = ResultFile(path, machine=machine.as_json(), settings=settings)
     began_s = time.monotonic()
 
     def say(line: str) -> None:
@@ -124,8 +160,9 @@ def main() -> None:
 
     job = Job(steps=options.steps, sampler=options.sampler)
     try:
-        asyncio.run(run_study(extent, job, opener(options.model), results, say))
-    except PolyrhythmError as error:
+        results = ResultFile(path, machine=machine.as_json(), settings=settings, resume=options.resume)
+        asyncio.run(run_study(extent, job, opener, results, say))
+    except (PolyrhythmError, MpsUnavailableError, TooFewCoresError) as error:
         sys.exit(f"the study ended early; {path.name} holds what was measured before: {error}")
     show(path)
 

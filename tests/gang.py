@@ -70,6 +70,7 @@ class GangOptions:
         stops: by agent, where a test asks it to stop.
         newer: plans that each member gets in mid-image, with the boundary at which they reach it.
         exchange_dtype: in which activations travel; each member's own if None.
+        keep_errors: whether what ends a member stays with its run instead of being raised.
     """
 
     transports: tuple[Transport, ...] | None = None
@@ -80,6 +81,7 @@ class GangOptions:
     stops: Mapping[AgentId, StopRequest] = field(default_factory=dict)
     newer: Mapping[AgentId, Mapping[int, Plan]] = field(default_factory=dict)
     exchange_dtype: str | None = None
+    keep_errors: bool = False
 
 
 def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
@@ -103,7 +105,7 @@ def solo_latent(run: DenoiserRun, steps: int) -> Tensor:
 def run_gang(
     plan: Plan, denoisers: Mapping[AgentId, Denoiser], image: ImageSpec, options: GangOptions | None = None
 ) -> dict[AgentId, MemberRun]:
-    """Denoises one picture by a plan; raises the first member's error, if any."""
+    """Denoises one picture by a plan; raises the first member's error, if any, unless errors are kept."""
     options = options or GangOptions()
     network = InProcessNetwork(len(plan.agents))
     transports = options.transports or tuple(network.transport(rank) for rank in range(len(plan.agents)))
@@ -127,7 +129,7 @@ def run_gang(
             transport.abort()
         raise TimeoutError(f"members are stuck: {stuck}")
     for run in runs.values():
-        if run.error is not None:
+        if run.error is not None and not options.keep_errors:
             raise run.error
     return runs
 

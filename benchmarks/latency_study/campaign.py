@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from latency_study.pairs import SpeedPair
+from latency_study.cases import Case
 from latency_study.pictures import Pixels, pixels_of
 from latency_study.prompts import prompt
-from latency_study.summary import Run, run_of
+from latency_study.summary import CoreTime, Run, run_of
 from latency_study.variants import Measured, PlannedVariant, Variant, describe
 from polyrhythm.errors import InternalError
 from polyrhythm.explanation import Explanation
@@ -56,13 +56,17 @@ class PictureMaker(Protocol):
         """Makes one picture."""
         ...
 
-    def core_wait_s(self) -> float:
-        """Seconds so far in which compute threads could have run but did not have their core, all devices together."""
+    def core_times(self) -> tuple[CoreTime, ...]:
+        """What the compute thread of each device has had of its core so far."""
+        ...
+
+    def set_load(self, *, running: bool) -> None:
+        """Lets the load of a loaded case run or stand still; nothing where there is none."""
         ...
 
 
-OpenFleet = Callable[[tuple[float, ...]], AbstractAsyncContextManager[PictureMaker]]
-"""Starts a fleet of one device a speed; it is gone when the context ends."""
+OpenFleet = Callable[[Case], AbstractAsyncContextManager[PictureMaker]]
+"""Starts the fleet of a case, its load running; it is gone when the context ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +77,19 @@ class Job:
         steps: fine steps.
         sampler: update rule.
         guidance: of classifier-free guidance; None for the model's default.
+        width_px: of the picture; None for the model's own.
+        height_px: the same.
     """
 
     steps: int
     sampler: Sampler
     guidance: float | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+
+    def of(self, case: Case) -> Job:
+        """The pictures of one case."""
+        return replace(self, steps=case.steps or self.steps, width_px=case.width_px, height_px=case.height_px)
 
     def request(self, index: int, plan: Plan | None = None) -> ImageRequest:
         """A listed prompt with its seed, to be made by a plan."""
@@ -88,6 +100,8 @@ class Job:
             steps=self.steps if plan is None else plan.steps,
             sampler=self.sampler,
             guidance=self.guidance,
+            width_px=self.width_px,
+            height_px=self.height_px,
             quality=Quality.BALANCED,
             plan=plan,
         )
@@ -97,19 +111,19 @@ class Job:
         return resolve(self.request(0), measured.facts, seed=0)
 
 
-async def measure(open_fleet: OpenFleet, pair: SpeedPair, job: Job) -> Measured:
-    """Phase 1: a fleet that lives only to measure its devices and their link.
+async def measure(open_fleet: OpenFleet, case: Case, job: Job) -> Measured:
+    """Phase 1: a fleet that lives only to measure its devices and their links, under the load of the case.
 
     Raises:
         InternalError: the fleet does not have the devices that were asked for, or measured no link.
     """
-    async with open_fleet(pair.speeds) as fleet:
+    async with open_fleet(case) as fleet:
         views = await fleet.agents()
         speeds = {view.agent: view.device.emulated_speed or 1.0 for view in views}
         explanation = await fleet.explain(job.request(0))
         measured = _measured_by(views, explanation)
-        if tuple(speeds[agent] for agent in measured.agents) != pair.speeds:
-            raise InternalError(f"asked for speeds {pair.speeds}, the fleet has {speeds}")
+        if case.emulated and tuple(speeds[agent] for agent in measured.agents) != case.speeds:
+            raise InternalError(f"asked for speeds {case.speeds}, the fleet has {speeds}")
         # The plan's own rows do not matter: it is there for the gang.
         short = replace(job, steps=PROBE_STEPS)
         await fleet.picture(
@@ -123,7 +137,7 @@ async def measure(open_fleet: OpenFleet, pair: SpeedPair, job: Job) -> Measured:
 
 async def run_rounds(
     open_fleet: OpenFleet,
-    pair: SpeedPair,
+    case: Case,
     job: Job,
     planned: Mapping[Variant, PlannedVariant],
     *,
@@ -134,7 +148,7 @@ async def run_rounds(
 
     Args:
         open_fleet: starts fleets.
-        pair: the devices.
+        case: the devices.
         job: the pictures.
         planned: by phase 1.
         repetitions: rounds that count; the warm-up round before them does not.
@@ -146,33 +160,33 @@ async def run_rounds(
     Raises:
         PlanNotFollowedError: see there.
     """
-    async with open_fleet(pair.speeds) as fleet:
+    async with open_fleet(case) as fleet:
         for round_index in range(-WARM_UP_ROUNDS, repetitions):
-            for variant in round_order(seed, pair, round_index):
-                prompt_index = max(0, round_index)
-                waited_s = fleet.core_wait_s()
-                picture, pixels_HW3, discarded = await _follow(fleet, job, prompt_index, planned[variant].plan)
-                waited_s = fleet.core_wait_s() - waited_s
+            for variant in round_order(seed, case, round_index):
+                before = fleet.core_times()
+                # The baseline is the fastest device as it would be alone on the machine.
+                fleet.set_load(running=variant is not Variant.SOLO)
+                picture, pixels_HW3, discarded = await _follow(fleet, job, max(0, round_index), planned[variant].plan)
                 if round_index >= 0:
                     yield run_of(
                         variant,
                         round_index,
                         picture.report,
                         pixels_HW3,
-                        core_wait_s=waited_s,
+                        core_times=tuple(now.since(then) for now, then in zip(fleet.core_times(), before, strict=True)),
                         discarded=discarded,
                     )
 
 
-def round_order(seed: str, pair: SpeedPair, round_index: int) -> tuple[Variant, ...]:
-    """All variants in the order of one round."""
-    order = list(Variant)
-    random.Random(f"order {seed} {pair.name} {round_index}").shuffle(order)
+def round_order(seed: str, case: Case, round_index: int) -> tuple[Variant, ...]:
+    """The variants of a case in the order of one round."""
+    order = list(case.variants)
+    random.Random(f"order {seed} {case.name} {round_index}").shuffle(order)
     return tuple(order)
 
 
 async def make_pictures(
-    open_fleet: OpenFleet, job: Job, plans: Sequence[Plan], prompts: int, *, devices: int
+    open_fleet: OpenFleet, case: Case, job: Job, plans: Sequence[Plan], prompts: int
 ) -> AsyncIterator[tuple[int, Plan, Pixels]]:
     """The quality phase: every plan's picture of every prompt, on devices that run freely.
 
@@ -181,7 +195,7 @@ async def make_pictures(
     Yields:
         Index of the prompt, plan, and ``(H, W, 3)``.
     """
-    async with open_fleet((1.0,) * devices) as fleet:
+    async with open_fleet(case.freely) as fleet:
         for prompt_index in range(prompts):
             for plan in plans:
                 _, pixels_HW3, _ = await _follow(fleet, job, prompt_index, plan)

@@ -1,75 +1,69 @@
-"""How long the study will take, from the first pair's measurement. Pure; for the reader's patience, never a result."""
+"""How long the study will take, from steps, sizes and speeds alone. Pure; for the reader's patience, never a result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from latency_study.campaign import WARM_UP_ROUNDS, Job
-from latency_study.pairs import SpeedPair
-from latency_study.variants import Measured, PlannedVariant, Variant, plan_variants
-from polyrhythm.image import ImageSpec
+from latency_study.cases import DEMO, DEMO_UNET, Case
+from latency_study.variants import PlannedVariant, Variant
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.cost import predict
 
 FLEET_S = 14.0
 """Start, first profile and end of a fleet."""
+REST_OF_A_JOB_S = 0.5
+"""Queueing, encoding, decoding and packing of a picture."""
+STEP_S = {DEMO: 0.08, DEMO_UNET: 0.05}
+"""Of a forward of ``OWN_PX`` squared with guidance on one core of a plain server. Other models count as the demo."""
+OWN_PX = 128
+REDUCED = 0.8
+"""What strides and fewer steps leave of the time of rows by speed."""
 
-REST_OF_A_JOB_S = 0.15
-"""Queueing, planning and packing of a picture."""
 
-
-def study_s(
-    measured: Measured, first: SpeedPair, pairs: Sequence[SpeedPair], job: Job, *, repetitions: int, prompts: int
-) -> float:
-    """Expected seconds of the whole study.
+def case_s(case: Case, job: Job, *, repetitions: int, prompts: int = 0) -> float:
+    """Expected seconds of one case on a plain server.
 
     Args:
-        measured: of the first pair.
-        first: that pair.
-        pairs: all of them.
-        job: the pictures.
+        case: the devices.
+        job: the pictures of the study.
         repetitions: rounds that count.
-        prompts: of the quality phase.
+        prompts: of the quality phase; 0 where there is none.
     """
-    image = job.image(measured)
     rounds = repetitions + WARM_UP_ROUNDS
-    total_s = 0.0
-    quality_plans: list[Plan] = []
-    for pair in pairs:
-        scaled = at_speed(measured, first, pair.slow_speed)
-        planned = plan_variants(scaled, image)
-        total_s += 2 * FLEET_S + rounds * sum(_job_s(one.plan, scaled, image) for one in planned.values())
-        if not pair.drawn:
-            quality_plans += distinct_plans([planned])
-    free = at_speed(measured, first, 1.0)
-    return total_s + FLEET_S + prompts * sum(_job_s(plan, free, image) for plan in dict.fromkeys(quality_plans))
+    total_s = 2 * FLEET_S + rounds * sum(_job_s(variant, case, job) for variant in case.variants)
+    if prompts:
+        total_s += FLEET_S + prompts * sum(_job_s(variant, case.freely, job) for variant in case.variants)
+    return total_s
 
 
-def at_speed(measured: Measured, first: SpeedPair, slow_speed: float) -> Measured:
-    """What the devices would measure if the slow one had another speed."""
-    factor = first.slow_speed / slow_speed
-    fast, slow = measured.profiles
-    return replace(
-        measured,
-        profiles=(
-            fast,
-            replace(
-                slow,
-                fixed_s=slow.fixed_s * factor,
-                per_row_s=slow.per_row_s * factor,
-                encode_s=slow.encode_s * factor,
-                decode_s=slow.decode_s * factor,
-            ),
-        ),
-    )
-
-
-def distinct_plans(planned: Sequence[Mapping[Variant, PlannedVariant]]) -> tuple[Plan, ...]:
+def distinct_plans(planned: Mapping[Variant, PlannedVariant]) -> tuple[Plan, ...]:
     """Every plan once: the same plan makes the same picture, whatever it was made for."""
-    return tuple(dict.fromkeys(one.plan for variants in planned for one in variants.values()))
+    return tuple(dict.fromkeys(one.plan for one in planned.values()))
 
 
-def _job_s(plan: Plan, measured: Measured, image: ImageSpec) -> float:
-    prediction = predict(plan, measured.request(replace(image, steps=plan.steps)))
-    return prediction.total_s + REST_OF_A_JOB_S
+def _job_s(variant: Variant, case: Case, job: Job) -> float:
+    own = job.of(case)
+    pixels = (own.width_px or OWN_PX) * (own.height_px or OWN_PX)
+    step_s = STEP_S.get(case.model, STEP_S[DEMO]) * pixels / OWN_PX**2
+    return REST_OF_A_JOB_S + own.steps * step_s * _to_full_speed(variant, true_speeds(case))
+
+
+def true_speeds(case: Case) -> Sequence[float]:
+    """What a load leaves of the devices' speeds."""
+    load = case.load
+    return [
+        speed * (1.0 - load.share) if load is not None and load.device == index else speed
+        for index, speed in enumerate(case.speeds)
+    ]
+
+
+def _to_full_speed(variant: Variant, speeds: Sequence[float]) -> float:
+    match variant:
+        case Variant.SOLO:
+            return 1.0 / max(speeds)
+        case Variant.EQUAL:
+            return 1.0 / (len(speeds) * min(speeds))
+        case Variant.ROWS:
+            return 1.0 / sum(speeds)
+        case Variant.FEWER_STEPS | Variant.STRIDES | Variant.UNCALIBRATED | Variant.BALANCED:
+            return REDUCED / sum(speeds)

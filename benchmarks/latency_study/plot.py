@@ -38,6 +38,7 @@ LOOKS: Mapping[Variant, Look] = {
     Variant.ROWS: Look(colour="#E69F00", marker="^"),
     Variant.FEWER_STEPS: Look(colour="#CC79A7", marker="v"),
     Variant.STRIDES: Look(colour="#56B4E9", marker="D"),
+    Variant.UNCALIBRATED: Look(colour="#009E73", marker="P"),
     Variant.BALANCED: Look(colour="#0072B2", marker="o"),
 }
 
@@ -51,17 +52,42 @@ def draw(path: Path, rows: Sequence[Row], qualities: Sequence[QualityRow], note:
         qualities: of the named pairs.
         note: about machine and settings, printed below the legend.
     """
-    figure = Figure(figsize=(15, 9), layout="constrained")
+    figure = Figure(figsize=(15, 15), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 3)
-    _latency(panels[0, 0], rows)
-    _cut(panels[0, 1], rows)
-    _utilisation(panels[0, 2], rows)
-    _prediction(panels[1, 0], rows)
-    _quality(panels[1, 1], rows, qualities)
-    _legend(panels[1, 2], note)
-    figure.suptitle("One picture on two devices, the second one slower by emulation", fontsize=14)
+    grid = figure.add_gridspec(3, 3)
+    panels = [[figure.add_subplot(grid[line, column]) for column in range(3)] for line in range(2)]
+    pairs = [row for row in rows if row.is_pair]
+    _latency(panels[0][0], pairs)
+    _cut(panels[0][1], pairs)
+    _utilisation(panels[0][2], pairs)
+    _prediction(panels[1][0], rows)
+    _quality(panels[1][1], rows, qualities)
+    _legend(panels[1][2], note)
+    _other_cases(figure.add_subplot(grid[2, :]), [row for row in rows if not row.is_pair])
+    figure.suptitle(
+        "One picture on unequal devices; upper panels by speed: two devices, the second emulated", fontsize=14
+    )
     figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def _other_cases(panel: Axes, rows: Sequence[Row]) -> None:
+    """Loads, larger gangs, models, sizes and drawn fleets: every variant of every case."""
+    panel.set_title("Denoising time / fastest device alone: loads, larger gangs, models, sizes, random fleets")
+    names = list(dict.fromkeys(row.case for row in rows))
+    for variant, look in LOOKS.items():
+        ran = [row for row in rows if row.variant is variant]
+        panel.plot(
+            [names.index(row.case) for row in ran],
+            [row.to_solo for row in ran],
+            linestyle="none",
+            color=look.colour,
+            marker=look.marker,
+            markersize=7,
+        )
+    panel.axhline(1.0, color=GREY, linewidth=0.8)
+    panel.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=7)
+    panel.set_ylim(bottom=0.0)
+    panel.grid(visible=True, alpha=0.25)
 
 
 def _by_speed(rows: Sequence[Row], variant: Variant) -> list[Row]:
@@ -177,7 +203,7 @@ def _prediction(panel: Axes, rows: Sequence[Row]) -> None:
     )
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panel.set_xlabel(
-        f"one point a speed pair, slow ones left; shaded: ±{PREDICTION_ERROR_MEDIAN:.0%}, ±{PREDICTION_ERROR_WORST:.0%}"
+        f"one point a case, by speed; shaded: ±{PREDICTION_ERROR_MEDIAN:.0%}, ±{PREDICTION_ERROR_WORST:.0%}"
     )
 
 
@@ -187,28 +213,28 @@ def _quality(panel: Axes, rows: Sequence[Row], qualities: Sequence[QualityRow]) 
         panel.text(0.5, 0.5, "not measured in this run", ha="center", va="center", transform=panel.transAxes)
         panel.set_axis_off()
         return
-    latency = {(row.pair, row.variant): row.to_solo for row in rows}
-    pairs = list(dict.fromkeys(one.pair for one in qualities))
+    latency = {(row.case, row.variant): row.to_solo for row in rows}
+    cases = list(dict.fromkeys(one.case for one in qualities))
     for one in qualities:
         look = LOOKS[one.variant]
         panel.plot(
-            latency[one.pair, one.variant],
+            latency[one.case, one.variant],
             one.quality.psnr_mean_db,
             linestyle="none",
             marker=look.marker,
             markersize=9,
             markeredgecolor=look.colour,
             markeredgewidth=1.5,
-            markerfacecolor=look.colour if one.pair == pairs[0] else "white",
+            markerfacecolor=look.colour if one.case == cases[0] else "white",
         )
-    marks = ((GREY, pairs[0]), ("white", pairs[-1])) if len(pairs) > 1 else ((GREY, pairs[0]),)
+    marks = ((GREY, cases[0]), ("white", cases[-1])) if len(cases) > 1 else ((GREY, cases[0]),)
     panel.legend(
         handles=[
             Line2D(
                 [], [], linestyle="none", marker="o", markersize=8, markeredgecolor=GREY, markerfacecolor=fill,
-                label=pair,
+                label=case,
             )
-            for fill, pair in marks
+            for fill, case in marks
         ],
         fontsize=9,
     )  # fmt: skip
@@ -239,7 +265,7 @@ def note_of(document: Mapping[str, Any]) -> str:
             f"{machine['cpu_model']}, {machine['cores']} cores{virtual}, {memory_gib:.0f} GiB",
             f"Linux {machine['kernel']}, {machine['python']}, torch {packages['torch']}",
             f"{settings['steps']} {settings['sampler']} steps, {settings['repetitions']} rounds after a warm-up round",
-            f"model: {settings['model']}; seed: {str(settings['seed'])[:12]}",
-            "slow device: emulated (sleeps after every block)",
+            f"seed: {str(settings['seed'])[:12]}",
+            "speeds below 1: emulated (sleeps after every block)",
         )
     )

@@ -14,7 +14,7 @@ from latency_study.summary import QualityRow, Row
 from latency_study.variants import Variant
 
 HEADERS = (
-    "speeds",
+    "case",
     "variant",
     "steps",
     "rows of each device (/2: stride 2)",
@@ -23,8 +23,10 @@ HEADERS = (
     "/ equal",
     "/ solo",
     "busy",
+    "members busy",
     "wait s",
     "core wait s",
+    "core share",
     "sent MB",
     "PSNR dB",
     "SSIM",
@@ -35,27 +37,27 @@ NOT_COMPARED = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
-    """One line of the table, and whether a new pair begins with it."""
+    """One line of the table, and whether a new case begins with it."""
 
     texts: tuple[str, ...]
-    begins_pair: bool
+    begins_case: bool
 
 
 def cells(rows: Sequence[Row], qualities: Sequence[QualityRow]) -> tuple[Cells, ...]:
     """All lines, in the order of the rows."""
-    quality = {(one.pair, one.variant): one for one in qualities}
+    quality = {(one.case, one.variant): one for one in qualities}
     lines: list[Cells] = []
-    for _, group in groupby(rows, key=lambda row: row.pair):
+    for _, group in groupby(rows, key=lambda row: row.case):
         for index, row in enumerate(group):
-            lines.append(Cells(texts=_texts(row, quality), begins_pair=index == 0))
+            lines.append(Cells(texts=_texts(row, quality), begins_case=index == 0))
     return tuple(lines)
 
 
 def _texts(row: Row, quality: Mapping[tuple[str, Variant], QualityRow]) -> tuple[str, ...]:
-    compared = quality.get((row.pair, row.variant))
+    compared = quality.get((row.case, row.variant))
     took = row.denoise_s
     return (
-        row.pair,
+        row.case,
         row.variant,
         str(row.steps),
         row.plan,
@@ -64,8 +66,10 @@ def _texts(row: Row, quality: Mapping[tuple[str, Variant], QualityRow]) -> tuple
         f"{row.to_equal:.3f}",
         f"{row.to_solo:.3f}",
         f"{row.utilisation.median:.0%}",
+        f"{row.member_utilisation.median:.0%}",
         " / ".join(f"{seconds:.2f}" for seconds in row.wait_s),
         f"{row.core_wait_s:.2f}",
+        " / ".join(f"{share:.0%}" for share in row.core_shares),
         f"{row.sent_bytes / 1e6:.1f}" + ("" if row.bytes_as_predicted else " (not as predicted)"),
         f"{compared.quality.psnr_mean_db:.1f}" if compared else NOT_COMPARED,
         f"{compared.quality.ssim_mean:.4f}" if compared else NOT_COMPARED,
@@ -87,21 +91,21 @@ def markdown_aims(aims: Sequence[Aim]) -> str:
 
 
 def terminal_table(rows: Sequence[Row], qualities: Sequence[QualityRow]) -> Table:
-    """The table for a terminal, without the column of rows, which is too wide for one."""
-    wide = HEADERS.index("rows of each device (/2: stride 2)")
+    """The table for a terminal, without the columns that are too wide for one."""
+    wide = {HEADERS.index(header) for header in ("rows of each device (/2: stride 2)", "wait s", "sent MB")}
     table = Table(
-        title="Denoising one picture on two devices, the second at an emulated speed",
+        title="Denoising one picture on unequal devices",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
     )
     for index, header in enumerate(HEADERS):
-        if index != wide:
+        if index not in wide:
             table.add_column(header, justify="left" if index in LEFT_COLUMNS else "right", no_wrap=True)
     for number, line in enumerate(cells(rows, qualities)):
-        if line.begins_pair and number:
+        if line.begins_case and number:
             table.add_section()
-        table.add_row(*(text for index, text in enumerate(line.texts) if index != wide))
+        table.add_row(*(text for index, text in enumerate(line.texts) if index not in wide))
     return table
 
 

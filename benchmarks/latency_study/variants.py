@@ -1,4 +1,4 @@
-"""What is compared: six plans for the same picture on the same two devices. Same step loop, same overlap, other plan.
+"""What is compared: seven plans for the same picture on the same devices. Same step loop, same overlap, other plan.
 
 Owns the choice of each plan. Everything is computed from measurements of an earlier fleet, with the planner that the
 product uses; a plan is a pure function of measurement and picture.
@@ -6,7 +6,7 @@ product uses; a plan is a pure function of measurement and picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -34,14 +34,17 @@ STEPS_MIN = 5
 
 
 class Variant(StrEnum):
-    """The six columns of the study, in the order in which they are shown."""
+    """The columns of the study, in the order in which they are shown."""
 
     SOLO = "solo fastest"
     EQUAL = "equal patches"
     ROWS = "rows only"
     FEWER_STEPS = "rows only, fewer steps"
     STRIDES = "rows + strides"
+    UNCALIBRATED = "balanced, uncalibrated"
+    """STADI's rule, whatever is known of the model: strides 1 and 2, with full rate at both ends."""
     BALANCED = "balanced"
+    """The product's default: with a calibration the fastest plan within the quality budget, else the same rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,15 @@ class PlannedVariant:
     prediction: Prediction
 
 
-def plan_variants(measured: Measured, image: ImageSpec) -> dict[Variant, PlannedVariant]:
-    """All six plans for a picture, each with its prediction.
+def plan_variants(
+    measured: Measured, image: ImageSpec, variants: Sequence[Variant] = tuple(Variant)
+) -> dict[Variant, PlannedVariant]:
+    """The plans for a picture, each with its prediction.
 
     Args:
         measured: by an earlier fleet with the same device names.
         image: what to make; its steps are those of all variants but ``FEWER_STEPS``.
+        variants: that are wanted, in the order of the answer.
     """
     request = measured.request(replace(image, quality=Quality.BALANCED))
     row_count = request.row_count
@@ -90,12 +96,15 @@ def plan_variants(measured: Measured, image: ImageSpec) -> dict[Variant, Planned
     strides = tuple(1 if agent == fastest else SLOW_STRIDE for agent in measured.agents)
     without_tail = replace(policy_of(Quality.BALANCED), tail_steps=0)
     balanced = search_plan(request).chosen.plan
+    uncalibrated = replace(request, facts=replace(request.facts, calibration=None))
+
     plans = {
         Variant.SOLO: solo_plan(request, fastest),
         Variant.EQUAL: equal_patches_plan(request),
         Variant.ROWS: rows_only_plan(request),
         Variant.FEWER_STEPS: _rows_only_as_fast_as(predict(balanced, request).denoise_s, measured, image),
         Variant.STRIDES: rows_and_strides_plan(request, strides, policy=without_tail),
+        Variant.UNCALIBRATED: search_plan(uncalibrated).chosen.plan,
         Variant.BALANCED: balanced,
     }
     return {
@@ -104,21 +113,23 @@ def plan_variants(measured: Measured, image: ImageSpec) -> dict[Variant, Planned
             plan=plan,
             prediction=predict(plan, measured.request(replace(image, steps=plan.steps))),
         )
-        for variant, plan in plans.items()
+        for variant, plan in ((variant, plans[variant]) for variant in variants)
     }
 
 
-def ideal(pair_speeds: tuple[float, ...], measured: Measured, image: ImageSpec) -> dict[Variant, float]:
-    """Predicted denoising seconds of the same six rules if rows cost in proportion and messages cost nothing.
+def ideal(
+    speeds: Sequence[float], measured: Measured, image: ImageSpec, variants: Sequence[Variant] = tuple(Variant)
+) -> dict[Variant, float]:
+    """Predicted denoising seconds of the same rules if rows cost in proportion and messages cost nothing.
 
     The unit is that of one row on the fastest device; only ratios mean anything.
     """
     profiles = tuple(
         replace(profile, fixed_s=0.0, per_row_s=1.0 / speed, encode_s=0.0, decode_s=0.0)
-        for profile, speed in zip(measured.profiles, pair_speeds, strict=True)
+        for profile, speed in zip(measured.profiles, speeds, strict=True)
     )
     links = {(i, j): FREE_LINK for i in measured.agents for j in measured.agents if i != j}
-    planned = plan_variants(Measured(facts=measured.facts, profiles=profiles, links=links), image)
+    planned = plan_variants(Measured(facts=measured.facts, profiles=profiles, links=links), image, variants)
     return {variant: one.prediction.denoise_s for variant, one in planned.items()}
 
 

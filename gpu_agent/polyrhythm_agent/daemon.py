@@ -40,6 +40,8 @@ log = structlog.get_logger()
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 CALIBRATE = "calibrate"
+MPS_PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+"""Of the threads of one GPU that several agents share: set by whoever starts them, read by the driver."""
 _WORKER_LEAVES_S = 1.0
 
 
@@ -86,7 +88,7 @@ def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[
         registration=Register(
             agent=AgentId(settings.name),
             protocol_version=PROTOCOL_VERSION,
-            software=(*software_versions(), *_threads(preflight)),
+            software=(*software_versions(), *_share_of_device(preflight, environment)),
             device=preflight.device,
         ),
         worker_command=(sys.executable, "-m", "polyrhythm_agent.worker", "--settings", preflight.worker.to_json()),
@@ -99,9 +101,15 @@ def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[
     )
 
 
-def _threads(preflight: Preflight) -> tuple[tuple[str, str], ...]:
-    """Compute threads of a CPU: they decide the order of its sums, and so a picture's last bits."""
-    return (("threads", str(preflight.worker.threads)),) if preflight.worker.device == "cpu" else ()
+def _share_of_device(preflight: Preflight, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """How much of its device a worker has, which what is measured of it depends on.
+
+    Compute threads of a CPU also decide the order of its sums, and so a picture's last bits.
+    """
+    if preflight.worker.device == "cpu":
+        return (("threads", str(preflight.worker.threads)),)
+    percentage = environment.get(MPS_PERCENTAGE)
+    return (("mps active thread percentage", percentage),) if percentage else ()
 
 
 async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:

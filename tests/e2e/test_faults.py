@@ -2,7 +2,7 @@
 
 Each moment must end in the right picture or in a typed error, in time, and leave the fleet able to make the next
 picture. The number of moments a kind is ``POLYRHYTHM_FAULT_MOMENTS`` (one in an ordinary test run), their seed
-``POLYRHYTHM_FAULT_SEED``.
+``POLYRHYTHM_FAULT_SEED``, the model ``POLYRHYTHM_FAULT_MODEL`` (a folder such as ``models/demo-unet``; the demo else).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.timeout(3600), pytest.mark.asyncio(loop_scope="module"
 
 MOMENTS = int(os.environ.get("POLYRHYTHM_FAULT_MOMENTS", "1"))
 SEED = int(os.environ.get("POLYRHYTHM_FAULT_SEED", "20"))
+MODEL = os.environ.get("POLYRHYTHM_FAULT_MODEL", "demo")
 STEPS = 24
 PATIENCE = 1.0 if MOMENTS > 1 else 10.0
 """The bound is a claim about a quiet machine; an ordinary test run, on a shared one, looks for hangs."""
@@ -49,7 +50,7 @@ def request(quality: Quality) -> ImageRequest:
 
 def spec(quality: Quality) -> ImageSpec:
     return ImageSpec(
-        model="demo",
+        model=MODEL,
         prompt=PROMPT,
         width_px=128,
         height_px=128,
@@ -76,12 +77,12 @@ class Outcome:
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
     torch.set_num_threads(1)
-    return load_denoiser(find_model("demo").path, model="demo", dtype=torch.float32)
+    return load_denoiser(find_model(MODEL).path, model=MODEL, dtype=torch.float32)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
-    hurt = HurtableFleet((1.0, 0.5), tmp_path_factory.mktemp("fleet") / "stderr.log")
+    hurt = HurtableFleet((1.0, 0.5), tmp_path_factory.mktemp("fleet") / "stderr.log", model=MODEL)
     async with hurt:
         async with Client(hurt.address) as client:
             await client.picture(request(Quality.EXACT))  # measures the size once

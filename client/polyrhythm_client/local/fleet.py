@@ -9,10 +9,10 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from polyrhythm.errors import InternalError
@@ -138,10 +138,19 @@ class LocalFleet:
 
     async def _start_agent(self, agent: AgentLayout, lifeline: Lifeline) -> Child:
         arguments = agent_arguments(agent, self.address, self._layout.model)
-        return await self._start(agent.agent, (*self._executables.agent, *arguments), lifeline, threads=agent.threads)
+        command = (*self._executables.agent, *arguments)
+        return await self._start(agent.agent, command, lifeline, threads=agent.threads, extra=dict(agent.environment))
 
-    async def _start(self, name: str, command: Sequence[str], lifeline: Lifeline, *, threads: int | None) -> Child:
-        environment = dict(os.environ)
+    async def _start(
+        self,
+        name: str,
+        command: Sequence[str],
+        lifeline: Lifeline,
+        *,
+        threads: int | None,
+        extra: Mapping[str, str] = MappingProxyType({}),
+    ) -> Child:
+        environment = {**os.environ, **extra}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         fd = lifeline.child_fd

@@ -15,6 +15,8 @@ from polyrhythm.plan import Plan
 from polyrhythm_client.recipe import AgentRecord
 
 CPU = "cpu"
+SHARE_ROUNDING = 1e-9
+"""Shares such as 0.4 + 0.6 fill a core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class AgentLayout:
         threads: compute threads of a CPU; None on a GPU.
         pin_core: core that it is bound to; None for any.
         emulate_speed: share of its true speed; None to run freely.
+        environment: variables beside those of this process, as ``(name, value)``.
     """
 
     agent: AgentId
@@ -34,10 +37,40 @@ class AgentLayout:
     threads: int | None = None
     pin_core: int | None = None
     emulate_speed: float | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+def cores_by_share(speeds: Sequence[float], cores: Sequence[int]) -> tuple[int, ...] | None:
+    """A core for each emulated device, so that shares on one core sum to at most 1: none takes another's time.
+
+    A core each where they go round. Beyond that the largest share goes first, to the core with the least room that is
+    enough for it.
+
+    Args:
+        speeds: shares of the true speed.
+        cores: that may be used.
+
+    Returns:
+        A core a speed; None where no room was found for one of them.
+    """
+    if len(speeds) <= len(cores):
+        return tuple(cores[: len(speeds)])
+    room = dict.fromkeys(cores, 1.0)
+    placed: dict[int, int] = {}
+    for index in sorted(range(len(speeds)), key=lambda index: (-speeds[index], index)):
+        able = [core for core in cores if room[core] >= speeds[index] - SHARE_ROUNDING]
+        if not able:
+            return None
+        core = min(able, key=lambda core: room[core])
+        room[core] -= speeds[index]
+        placed[index] = core
+    return tuple(placed[index] for index in range(len(speeds)))
 
 
 def emulated_layout(speeds: Sequence[float], cores: Sequence[int]) -> tuple[AgentLayout, ...]:
-    """One agent a speed, each with one thread on a core of its own as far as cores go round.
+    """One agent a speed, with one thread on a core of its own or, where cores do not go round, with room on one.
+
+    Where there is no room for all (``cores_by_share``), agents are dealt out in turn and disturb each other.
 
     Args:
         speeds: shares of the true speed.
@@ -51,11 +84,10 @@ def emulated_layout(speeds: Sequence[float], cores: Sequence[int]) -> tuple[Agen
     for speed in speeds:
         if not 0.0 < speed <= 1.0:
             raise InvalidArgumentError.of("speeds", f"each must be above 0 and at most 1, got {speed:g}")
+    pins = cores_by_share(speeds, cores) or tuple(cores[index % len(cores)] for index in range(len(speeds)))
     return tuple(
-        AgentLayout(
-            agent=_name(index), device=CPU, threads=1, pin_core=cores[index % len(cores)], emulate_speed=float(speed)
-        )
-        for index, speed in enumerate(speeds)
+        AgentLayout(agent=agent_of(index), device=CPU, threads=1, pin_core=pin, emulate_speed=float(speed))
+        for index, (speed, pin) in enumerate(zip(speeds, pins, strict=True))
     )
 
 
@@ -67,7 +99,7 @@ def cpu_layout(count: int, cores: Sequence[int]) -> tuple[AgentLayout, ...]:
     """
     _check_count(count)
     threads = max(1, len(cores) // count)
-    return tuple(AgentLayout(agent=_name(index), device=CPU, threads=threads) for index in range(count))
+    return tuple(AgentLayout(agent=agent_of(index), device=CPU, threads=threads) for index in range(count))
 
 
 def cuda_layout(devices: Sequence[str], count: int | None = None) -> tuple[AgentLayout, ...]:
@@ -86,7 +118,7 @@ def cuda_layout(devices: Sequence[str], count: int | None = None) -> tuple[Agent
         raise InvalidArgumentError.of(
             "agents", f"{count} are more than the {len(devices)} CUDA devices of this machine"
         )
-    return tuple(AgentLayout(agent=_name(index), device=device) for index, device in enumerate(devices[:count]))
+    return tuple(AgentLayout(agent=agent_of(index), device=device) for index, device in enumerate(devices[:count]))
 
 
 def replay_layout(
@@ -132,7 +164,8 @@ def replay_layout(
     return tuple(layouts)
 
 
-def _name(index: int) -> AgentId:
+def agent_of(index: int) -> AgentId:
+    """Name of a local agent, counted from 0."""
     return AgentId(f"local-{index}")
 
 

@@ -12,7 +12,7 @@ import torch
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId
-from polyrhythm_agent.daemon import list_devices
+from polyrhythm_agent.daemon import MPS_PERCENTAGE, compose, list_devices
 from polyrhythm_agent.device import Host, cpu_device, cuda_device, read_host, visible_devices
 from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.preflight import check_machine
@@ -200,6 +200,16 @@ def test_a_cpu_worker_sees_no_device_and_has_its_threads(settings: AgentSettings
     assert found.worker_environment["OMP_NUM_THREADS"] == "3"
     assert (found.worker.threads, found.worker.agent, found.worker.device) == (3, "a", "cpu")
     assert found.data_plane_is_private
+
+
+def test_agents_that_share_a_device_unevenly_are_told_apart_by_their_software(settings: AgentSettings) -> None:
+    """What is measured of a device is kept by its software too, so half of a device is not taken for all of it."""
+    half, all_of_it = {MPS_PERCENTAGE: "50"}, {MPS_PERCENTAGE: "100"}
+    on_cuda = check_machine(with_options(settings, device="cuda:1"), FakeNvml(*DEVICES), {}, "")
+    found = [compose(settings, on_cuda, environment).registration.software for environment in (half, all_of_it, {})]
+    assert len(set(found)) == 3
+    on_cpu = check_machine(settings, MissingNvml(), half, "")
+    assert compose(settings, on_cpu, half).registration.software[-1] == ("threads", "3")
 
 
 @pytest.mark.parametrize(("given", "told"), [(None, None), (1.0, None), (0.5, 0.5)])

@@ -9,6 +9,9 @@ from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
+from latency_study.cases import Case
+from latency_study.estimate import true_speeds
+from latency_study.summary import CoreTime
 from PIL import Image
 
 from polyrhythm.explanation import Explanation
@@ -55,13 +58,23 @@ class CalculatedFleet:
 
     Args:
         speeds: of its devices.
+        emulated: what the devices say of themselves; the same if None.
         slowness: measured over predicted seconds.
         losing: pictures, counted from 0, in which it loses a device and begins anew by another plan.
     """
 
-    def __init__(self, speeds: Sequence[float], *, slowness: float = 1.0, losing: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        speeds: Sequence[float],
+        *,
+        emulated: Sequence[float] | None = None,
+        slowness: float = 1.0,
+        losing: frozenset[int] = frozenset(),
+    ) -> None:
+        self._emulated = tuple(emulated or speeds)
         self.speeds = {AgentId(f"local-{index}"): speed for index, speed in enumerate(speeds)}
         self.requests: list[ImageRequest] = []
+        self.load_running: list[bool] = []
         self._slowness = slowness
         self._losing = losing
         self._linked = False
@@ -77,12 +90,12 @@ class CalculatedFleet:
                     kind=DeviceKind.CPU,
                     memory_total_bytes=1,
                     memory_free_bytes=1,
-                    emulated_speed=speed,
+                    emulated_speed=self._emulated[index],
                 ),
                 models=(FACTS,),
                 software=(),
             )
-            for agent, speed in self.speeds.items()
+            for index, agent in enumerate(self.speeds)
         )
 
     async def explain(self, request: ImageRequest) -> Explanation:
@@ -124,8 +137,16 @@ class CalculatedFleet:
         )
         return Picture(png=png_of(request.plan, request.seed or 0), report=report, explanation=None)
 
-    def core_wait_s(self) -> float:
-        return 0.25 * len(self.requests)
+    def core_times(self) -> tuple[CoreTime, ...]:
+        """Every device runs a second a picture; the second one queues for a quarter of one."""
+        pictures = len(self.requests)
+        return tuple(
+            CoreTime(ran_s=1.0 * pictures, queued_s=0.25 * pictures if index == 1 else 0.0)
+            for index in range(len(self.speeds))
+        )
+
+    def set_load(self, *, running: bool) -> None:
+        self.load_running.append(running)
 
     def plan_request(self, request: ImageRequest) -> PlanRequest:
         image = resolve(request, FACTS, seed=0)
@@ -156,11 +177,13 @@ class FleetYard:
         self._losing = losing
 
     @asynccontextmanager
-    async def open(self, speeds: tuple[float, ...]) -> AsyncIterator[CalculatedFleet]:
+    async def open(self, case: Case) -> AsyncIterator[CalculatedFleet]:
         assert not self.open_now, "fleets share the cores: one at a time"
         # What the first fleet measures is exact; the later ones run slower than that.
         slowness = self._slowness if self.fleets else 1.0
-        self.fleets.append(CalculatedFleet(speeds, slowness=slowness, losing=self._losing))
+        self.fleets.append(
+            CalculatedFleet(true_speeds(case), emulated=case.speeds, slowness=slowness, losing=self._losing)
+        )
         self.open_now += 1
         try:
             yield self.fleets[-1]

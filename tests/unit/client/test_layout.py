@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
 from polyrhythm.ids import AgentId
 from polyrhythm_client.local.fleet import agent_arguments
-from polyrhythm_client.local.layout import AgentLayout, cpu_layout, cuda_layout, emulated_layout, replay_layout
+from polyrhythm_client.local.layout import (
+    AgentLayout,
+    cores_by_share,
+    cpu_layout,
+    cuda_layout,
+    emulated_layout,
+    replay_layout,
+)
 from polyrhythm_client.recipe import AgentRecord
 from tests.fake_coordinator import plan
 
@@ -21,12 +30,39 @@ def record(agent: str, speed: float | None = None, threads: int | None = 1, *, c
 
 
 def test_emulated_agents_get_a_core_each_as_far_as_they_go() -> None:
-    agents = emulated_layout((1.0, 0.5, 0.25), CORES)
+    agents = emulated_layout((1.0, 0.8, 0.75), CORES)  # no two of them fit on one core
     assert [(a.agent, a.pin_core, a.threads, a.emulate_speed) for a in agents] == [
         ("local-0", 2, 1, 1.0),
-        ("local-1", 3, 1, 0.5),
-        ("local-2", 2, 1, 0.25),
+        ("local-1", 3, 1, 0.8),
+        ("local-2", 2, 1, 0.75),
     ]
+
+
+@pytest.mark.parametrize(
+    ("speeds", "cores"),
+    [
+        ((0.5, 0.25), (2, 3)),
+        ((1.0, 0.5, 0.5), (2, 3, 3)),
+        ((0.5, 1.0, 0.5), (3, 2, 3)),
+        ((0.5, 0.5, 0.5, 0.25), (2, 2, 3, 3)),
+        ((0.4, 0.7, 0.6, 0.3), (3, 2, 3, 2)),
+    ],
+)
+def test_agents_that_share_a_core_take_nothing_from_each_other(
+    speeds: tuple[float, ...], cores: tuple[int, ...]
+) -> None:
+    assert cores_by_share(speeds, CORES) == cores
+    assert tuple(agent.pin_core for agent in emulated_layout(speeds, CORES)) == cores
+
+
+@given(st.lists(st.floats(0.05, 1.0), min_size=1, max_size=6), st.integers(1, 4))
+def test_shares_of_a_core_never_exceed_it(speeds: list[float], count: int) -> None:
+    pins = cores_by_share(speeds, range(count))
+    if pins is None:
+        assert sum(speeds) > count / 2  # what is not placed finds every core more than half full, or is large itself
+        return
+    for core in range(count):
+        assert sum(speed for speed, pin in zip(speeds, pins, strict=True) if pin == core) <= 1.0 + 1e-6
 
 
 @pytest.mark.parametrize("speeds", [(), (0.0,), (1.0, -0.5), (1.5,), (float("nan"),)])

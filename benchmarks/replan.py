@@ -1,0 +1,107 @@
+"""What re-planning is worth when a load appears beside one of two devices while a picture is made.
+
+Compares the first plan to its end, the product's re-planning, and two plans that knew of the load. METHODOLOGY.md says
+how each number is made. Writes replan.json and replan.md; each scenario is there as soon as it ends.
+
+    python benchmarks/replan.py --quick
+    python benchmarks/replan.py --seed "$(git rev-parse HEAD)"
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from math import inf
+from pathlib import Path
+
+from fleet import TooFewCoresError
+from latency import BACKGROUND_CORES_MAX, QUICK_RESULTS, RESULTS, TABLE_WIDTH, open_pinned_fleet
+from latency_study.aims import Aim
+from latency_study.campaign import Job
+from latency_study.table import terminal_aims
+from machine import read_machine
+from replan_study.results import ReplanResults, page, read_document
+from replan_study.scenarios import scenarios
+from replan_study.study import Extent, run_study
+from rich.console import Console
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.image import Sampler
+
+console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, checked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--seed", default="0", help="any text; draws loads, moments and the order of the rounds")
+    add("--loads", type=int, default=4, metavar="N", help="drawn beside the two named ones")
+    add("--rounds", type=int, default=2, metavar="N", help="of each load, a fresh fleet each")
+    add("--steps", type=int, default=50)
+    add("--width", type=int, default=192, metavar="PX")
+    add("--height", type=int, default=192, metavar="PX")
+    add("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
+    add("--model", default="demo", help="'demo', 'demo-unet' or a folder in diffusers format")
+    add("--quick", action="store_true", help="the two named loads, one round, into build/")
+    add("--time-limit-s", type=float, default=inf, metavar="S", help="leave out, and list, what would end later")
+    add("--resume", action="store_true", help="keep the loads that the result file holds already")
+    add("--output", type=Path, metavar="FOLDER", help="default: benchmarks/results")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.loads, options.rounds = 0, 1
+    if options.rounds < 1 or options.loads < 0:
+        parser.error("--rounds must be at least 1, --loads must not be negative")
+    options.output = options.output or (QUICK_RESULTS if options.quick else RESULTS)
+    return options
+
+
+def main() -> None:
+    """Runs the study and writes its page."""
+    options = parse_arguments()
+    extent = Extent(
+        scenarios=scenarios(options.seed, options.loads),
+        rounds=options.rounds,
+        seed=options.seed,
+        model=options.model,
+        width_px=options.width,
+        height_px=options.height,
+        time_limit_s=options.time_limit_s,
+    )
+    machine = read_machine()
+    if machine.background_cores > BACKGROUND_CORES_MAX:
+        console.print(
+            f"[bold]other processes keep {machine.background_cores} cores busy: expect disturbed times[/bold]"
+        )
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / "replan.json"
+    settings = {
+        "seed": options.seed,
+        "rounds": options.rounds,
+        "model": Path(options.model).name,
+        "size": f"{options.width}x{options.height}",
+        "steps": options.steps,
+        "sampler": str(options.sampler),
+    }
+    began_s = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(f"{time.monotonic() - began_s:6.0f} s  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    job = Job(steps=options.steps, sampler=options.sampler)
+    try:
+        results = ReplanResults(path, machine=machine.as_json(), settings=settings, resume=options.resume)
+        asyncio.run(run_study(extent, job, open_pinned_fleet, results, say))
+    except (PolyrhythmError, TooFewCoresError) as error:
+        sys.exit(f"the study ended early; {path.name} holds what was measured before: {error}")
+    document = read_document(path)
+    path.with_suffix(".md").write_text(page(document), encoding="utf-8")
+    console.print(terminal_aims([Aim(**aim) for aim in document["aims"]]))
+    console.print(f"written: {path.name} and {path.stem}.md in {path.parent}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""A picture whose plan changes in the middle, by a newer plan or because a member dies, is the simulator's picture.
+
+For the families whose layers need more than tokens of their neighbours, and for DiT, under both displaced policies. The
+transformers' many other plans are in test_plans_taken_over. Tolerance: relative to max |latent|, fp64 1e-9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.messages import BeatDone
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.errors import TransportError
+from polyrhythm_agent.ports import Denoiser, LayerSeam
+from tests.families import FAMILIES
+from tests.gang import GangOptions, MemberRun, load_members, run_gang
+from tests.models import tiny_dit_folder
+from tests.plans import agent_ids, plan, segment
+from tests.reference import relative_difference
+from tests.simulator import PlanSimulator
+from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+
+STEPS = 12
+TOLERANCE = 1e-9
+DISPLACED = Exchange.DISPLACED
+AGENTS = agent_ids(3)
+DIES = AGENTS[-1]
+SURVIVORS = AGENTS[:-1]
+FORWARDS_LIVED = 4
+LAYERS_LIVED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyFamily:
+    """A tiny model, its picture, and rows that a gang holds before and after the change."""
+
+    make: Callable[[Path], Path]
+    image: ImageSpec
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    after_loss: tuple[int, ...]
+
+
+def unet_image(unit_px: int) -> ImageSpec:
+    return ImageSpec(
+        model="tiny",
+        prompt="a red apple",
+        width_px=64,
+        height_px=8 * unit_px,
+        steps=STEPS,
+        seed=11,
+        guidance=5.0,
+        sampler=Sampler.DPM_SOLVER_PP_2M,
+        quality=Quality.EXACT,
+    )
+
+
+GO_ON = {
+    "sd": TinyFamily(make=tiny_sd_folder, image=unet_image(64), before=(3, 3, 2), after=(2, 2, 4), after_loss=(5, 3)),
+    "sdxl": TinyFamily(
+        make=tiny_sdxl_folder, image=unet_image(32), before=(4, 2, 2), after=(3, 4, 1), after_loss=(3, 5)
+    ),
+    "dit": TinyFamily(
+        make=tiny_dit_folder,
+        image=FAMILIES["dit"].image(sampler=Sampler.DPM_SOLVER_PP_2M),
+        before=(7, 5, 4),
+        after=(4, 3, 9),
+        after_loss=(11, 5),
+    ),
+}
+
+
+def high(counts: tuple[int, ...], *, begin_step: int = 0, version: int = 1) -> Plan:
+    """Displaced at full rate after a synchronous warm-up."""
+    return plan(
+        segment(begin_step, begin_step + 2, counts, beat_steps=2),
+        segment(begin_step + 2, STEPS, counts, exchange=DISPLACED, beat_steps=2),
+        begin_step=begin_step,
+        version=version,
+    )
+
+
+def balanced(counts: tuple[int, ...], *, begin_step: int = 0, version: int = 1) -> Plan:
+    """The same with strides up to the last two steps."""
+    strides = (1, *(2,) * (len(counts) - 1))
+    return plan(
+        segment(begin_step, begin_step + 2, counts, beat_steps=2),
+        segment(begin_step + 2, STEPS - 2, counts, exchange=DISPLACED, strides=strides, beat_steps=2),
+        segment(STEPS - 2, STEPS, counts, exchange=DISPLACED, beat_steps=2),
+        begin_step=begin_step,
+        version=version,
+    )
+
+
+POLICIES: Mapping[str, Callable[..., Plan]] = {"high": high, "balanced": balanced}
+
+
+@pytest.fixture(scope="module")
+def gangs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[AgentId, Denoiser]]:
+    return {
+        name: load_members(family.make(tmp_path_factory.mktemp(name)), AGENTS, torch.float64)
+        for name, family in GO_ON.items()
+    }
+
+
+def simulated(denoiser: Denoiser, image: ImageSpec, plans: tuple[Plan, ...]) -> dict[int, Tensor]:
+    with torch.inference_mode():
+        states = PlanSimulator(denoiser.start(image, denoiser.encode(image))).follow(plans)
+    return {step: state.x_BCHW for step, state in states.items()}
+
+
+def assert_boundaries(runs: Mapping[AgentId, MemberRun], expected: Mapping[int, Tensor]) -> None:
+    assert all(STEPS in run.states for run in runs.values())
+    for run in runs.values():
+        for step, state in run.states.items():
+            assert relative_difference(state.x_BCHW, expected[step]) <= TOLERANCE, f"x at {step}"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("family", GO_ON)
+def test_a_newer_plan_in_the_middle(gangs: dict[str, dict[AgentId, Denoiser]], family: str, policy: str) -> None:
+    tiny, members, plan_of = GO_ON[family], gangs[family], POLICIES[policy]
+    first, second = plan_of(tiny.before), plan_of(tiny.after, begin_step=6, version=2)
+    runs = run_gang(first, members, tiny.image, GangOptions(newer={agent: {2: second} for agent in AGENTS}))
+    assert_boundaries(runs, simulated(members[AGENTS[0]], tiny.image, (first, second)))
+    for run in runs.values():
+        versions = [event.report.plan_version for event in run.events if isinstance(event, BeatDone)]
+        assert versions == [1, 1, 1, 2, 2, 2]
+
+
+class Dying(OpenSeam):
+    """A seam whose member dies in the middle of a forward."""
+
+    def __init__(self) -> None:
+        self._first = ""
+        self._forwards = 0
+        self._layers = 0
+
+    def begin_layer(self, layer: str) -> None:
+        self._first = self._first or layer
+        if layer == self._first:
+            self._forwards += 1
+            self._layers = 0
+        self._layers += 1
+        if self._forwards > FORWARDS_LIVED and self._layers == LAYERS_LIVED:
+            raise SystemExit("killed")
+
+
+def seam_of(agent: AgentId) -> LayerSeam:
+    return Dying() if agent == DIES else OpenSeam()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("family", GO_ON)
+def test_a_member_that_dies_in_the_middle(gangs: dict[str, dict[AgentId, Denoiser]], family: str, policy: str) -> None:
+    """The survivors go on from the newest boundary that all of them hold, as one does that the coordinator names."""
+    tiny, members, plan_of = GO_ON[family], gangs[family], POLICIES[policy]
+    first = plan_of(tiny.before)
+    hurt = run_gang(first, members, tiny.image, GangOptions(seam=seam_of, keep_errors=True))
+    assert isinstance(hurt[DIES].error, SystemExit)
+    assert all(isinstance(hurt[agent].error, TransportError) for agent in SURVIVORS)
+    boundary = min(max(hurt[agent].states) for agent in SURVIVORS)
+    assert 2 <= boundary <= STEPS - 4
+    second = plan_of(tiny.after_loss, begin_step=boundary, version=2)
+    survivors = {agent: members[agent] for agent in SURVIVORS}
+    runs = run_gang(second, survivors, tiny.image, GangOptions(start=hurt[SURVIVORS[0]].states[boundary]))
+    assert_boundaries(runs, simulated(members[AGENTS[0]], tiny.image, (first, second)))
