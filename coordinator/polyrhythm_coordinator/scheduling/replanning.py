@@ -171,7 +171,7 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
 
 def _rest_s(epoch: Epoch, study: Study) -> float:
     """Predicted seconds of the rest, decoding included, by the plan in force at the speeds as they are now."""
-    cost = GangCost(request=study.request, agents=epoch.plan.agents)
+    cost = GangCost(request=study.request.among(epoch.plan.agents), agents=epoch.plan.agents)
     steps_s = sum(cost.segment_s(segment) for segment in rest_of(epoch.plan, study.request.begin_step))
     return steps_s + study.request.profile(epoch.plan.decoder).decode_s
 
