@@ -32,16 +32,23 @@ class HurtableFleet:
         speeds: one agent each, ``local-0``, ``local-1``, ...; pinned to a core each.
         log: standard error of all processes.
         memory_limits: of some agents, as their option takes it.
+        dtypes: of some agents, likewise.
     """
 
     def __init__(
-        self, speeds: tuple[float, ...], log: Path, *, memory_limits: Mapping[str, str] = MappingProxyType({})
+        self,
+        speeds: tuple[float, ...],
+        log: Path,
+        *,
+        memory_limits: Mapping[str, str] = MappingProxyType({}),
+        dtypes: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.address = ""
         self.agents = tuple(f"local-{index}" for index in range(len(speeds)))
         self._speeds = dict(zip(self.agents, speeds, strict=True))
         self._log = log
         self._memory_limits = memory_limits
+        self._dtypes = dtypes
         self._coordinator: Process | None = None
         self._daemons: dict[str, Process] = {}
         self._started: set[psutil.Process] = set()
@@ -76,6 +83,7 @@ class HurtableFleet:
             "polyrhythm_agent.daemon",
             *("--coordinator", self.address, "--name", agent, "--threads", "1"),
             *("--pin-core", str(cores[index % len(cores)]), "--emulate-speed", str(self._speeds[agent])),
+            *(("--dtype", self._dtypes[agent]) if agent in self._dtypes else ()),
             *(("--memory-limit", self._memory_limits[agent]) if agent in self._memory_limits else ()),
         )
 
