@@ -245,7 +245,7 @@ async def test_a_worker_that_never_gets_ready_is_killed() -> None:
     async with serving(service) as port, running(replace(parts, coordinator=f"127.0.0.1:{port}")):
         session = await service.next_session()
         await session.hear(Register)
-        assert (await session.hear(WorkerLost)).reason == "the worker was not ready within 0.5 s"
+        assert (await session.hear(WorkerLost)).reason == "the worker did not get on with loading for 0.5 s"
 
 
 async def test_a_worker_that_hangs_up_and_stays_is_killed() -> None:

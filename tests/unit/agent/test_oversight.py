@@ -193,7 +193,16 @@ def test_a_worker_that_never_gets_ready_is_killed() -> None:
     script = Script().feed(TimePassed(), CoordinatorConnected()).wait(20.0, beating=False)
     assert script.take() == [StartWorker()]
     script.wait(0.2, beating=False)
-    assert script.take() == [KillWorker(), up(WorkerLost(reason="the worker was not ready within 20 s"))]
+    assert script.take() == [KillWorker(), up(WorkerLost(reason="the worker did not get on with loading for 20 s"))]
+
+
+def test_a_worker_that_gets_on_with_a_checkpoint_is_left_to_it_and_one_that_stops_is_killed() -> None:
+    script = Script().feed(TimePassed(), CoordinatorConnected()).wait(100.0)
+    assert script.take() == [StartWorker()]
+    script.wait(20.0, beating=False)
+    assert script.take() == []
+    script.wait(0.2, beating=False)
+    assert script.take() == [KillWorker(), up(WorkerLost(reason="the worker did not get on with loading for 20 s"))]
 
 
 # --- relaying ----------------------------------------------------------------------------------------------------
