@@ -124,7 +124,7 @@ FAILURE_DEFECTS = (
         file=f"{AGENT}/oversight/deadlines.py",
         original="if now_s <= run.leave_by_s:",
         planted="if now_s <= run.leave_by_s + 600.0:",
-        test_id="tests/unit/agent/test_oversight.py::test_an_aborted_worker_that_does_not_obey_is_killed",
+        test_id="tests/unit/agent/test_oversight_deadlines.py::test_an_aborted_worker_that_does_not_obey_is_killed",
         why="a hung collective keeps the device out of every further picture",
     ),
     PlantedDefect(
