@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from polyrhythm.errors import FieldViolation
@@ -40,9 +39,9 @@ from polyrhythm.messages import (
     Welcome,
     WorkerReady,
 )
-from polyrhythm.plan import Beat, Segment
 from polyrhythm.profile import Link, Profile
 from polyrhythm.reports import BeatReport
+from tests.fake_fabric import EpochRun, FakeFabric, Meeting, PlanVersion
 from tests.layers import token_groups
 
 FACTS = ModelFacts(
@@ -88,84 +87,6 @@ def register(agent: AgentId, *, protocol_version: int = PROTOCOL_VERSION) -> Reg
     )
 
 
-@dataclass(slots=True)
-class _Meeting:
-    """One epoch as its members see it together."""
-
-    members: tuple[AgentId, ...]
-    joined: set[AgentId] = field(default_factory=set[AgentId])
-    arrived: dict[AgentId, int] = field(default_factory=dict[AgentId, int])
-    cancels: dict[tuple[AgentId, int], bool] = field(default_factory=dict[tuple[AgentId, int], bool])
-    newest: dict[tuple[AgentId, int], int] = field(default_factory=dict[tuple[AgentId, int], int])
-    broken: str | None = None
-
-
-class FakeFabric:
-    """The data plane between fake workers.
-
-    Attributes:
-        meetings: by epoch.
-        followed: beats that a picture, by job and seed, is made of, in order; made again after a loss, they count once.
-    """
-
-    def __init__(self) -> None:
-        self.meetings: dict[EpochId, _Meeting] = {}
-        self.followed: dict[tuple[JobId, int], list[Beat]] = {}
-
-    def meeting(self, command: StartEpoch) -> _Meeting:
-        """The meeting of an epoch; its first member opens it."""
-        return self.meetings.setdefault(command.epoch, _Meeting(members=command.members))
-
-    def follow(self, command: StartEpoch, beat: Beat) -> None:
-        """A member has reached the end of a beat together with all others."""
-        picture = command.job, command.image.seed
-        before = [other for other in self.followed.get(picture, []) if other.begin_step < beat.begin_step]
-        self.followed[picture] = [*before, beat]
-
-    def break_off(self, agent: AgentId) -> None:
-        """A member's process has died: its peers see a closed connection."""
-        for meeting in self.meetings.values():
-            if agent in meeting.members and meeting.broken is None:
-                meeting.broken = f"peer {agent} vanished"
-
-
-@dataclass(slots=True)
-class _Version:
-    segments: list[Segment]
-    complete: bool
-
-    def beat(self, step: int) -> Beat | None:
-        """The beat that begins at a step; None if it is not known."""
-        return next((beat for segment in self.segments for beat in segment.beats() if beat.begin_step == step), None)
-
-
-@dataclass(slots=True)
-class _Run:
-    command: StartEpoch
-    versions: dict[int, _Version]
-    version: int
-    agreed: int
-    step: int
-    beat: Beat | None = None
-    following_version: int = 0
-    joined: bool = False
-    arrived: bool = False
-    cancelled: bool = False
-    aborted: str | None = None
-
-    def extend(self, command: ExtendPlan) -> None:
-        """Takes further segments of a version, or the first ones of a newer one."""
-        held = self.versions.setdefault(command.plan_version, _Version([], complete=False))
-        assert not held.segments or command.segments[0].begin_step == held.segments[-1].end_step
-        held.segments.extend(command.segments)
-        held.complete = held.complete or command.complete
-
-    def version_at(self, step: int) -> int:
-        """Which version a beat that begins at a step belongs to: a newer one takes over at its first step or never."""
-        newer = self.agreed != self.version and self.versions[self.agreed].segments[0].begin_step == step
-        return self.agreed if newer else self.version
-
-
 class FakeWorker:
     """One worker.
 
@@ -208,8 +129,8 @@ class FakeWorker:
         self.pictures = 0
         self._fabric = fabric
         self._per_row_s = per_row_s
-        self._tasks: deque[_Run | MeasureProfile | ForgetJob] = deque()
-        self._runs: dict[EpochId, _Run] = {}
+        self._tasks: deque[EpochRun | MeasureProfile | ForgetJob] = deque()
+        self._runs: dict[EpochId, EpochRun] = {}
         self._held: dict[JobId, list[int]] = {}
 
     def ready(self) -> WorkerReady:
@@ -221,9 +142,9 @@ class FakeWorker:
         self.seen.append(command)
         match command:
             case StartEpoch():
-                first = _Version(list(command.segments), command.complete)
+                first = PlanVersion(list(command.segments), command.complete)
                 version = command.plan_version
-                run = _Run(command, {version: first}, version, version, command.begin_step)
+                run = EpochRun(command, {version: first}, version, version, command.begin_step)
                 self._runs[command.epoch] = run
                 self._tasks.append(run)
                 self._fabric.meeting(command)
@@ -262,7 +183,7 @@ class FakeWorker:
                 self._tasks.popleft()
                 self._held.pop(task.job, None)
                 return []
-            case _Run():
+            case EpochRun():
                 return self._go_on(task)
 
     def _count(self, command: CountTokens) -> TokensCounted | RequestFailed:
@@ -289,7 +210,7 @@ class FakeWorker:
         )
         return ProfileMeasured(request_id=command.request_id, profile=profile)
 
-    def _go_on(self, run: _Run) -> list[AgentEvent]:  # noqa: PLR0911 - one return a phase of an epoch
+    def _go_on(self, run: EpochRun) -> list[AgentEvent]:  # noqa: PLR0911 - one return a phase of an epoch
         meeting = self._fabric.meetings[run.command.epoch]
         if run.aborted is not None:
             return [self._end(run, EpochOutcome.ABORTED, run.aborted)]
@@ -311,11 +232,11 @@ class FakeWorker:
             return self._finish(run)
         return self._compute(run, meeting)
 
-    def _is_short(self, run: _Run) -> bool:
+    def _is_short(self, run: EpochRun) -> bool:
         beat = run.versions[run.version].beat(run.step)
         return beat is not None and self.rows_max is not None and beat.segment.of(self.agent).rows.count > self.rows_max
 
-    def _join(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
+    def _join(self, run: EpochRun, meeting: Meeting) -> list[AgentEvent]:
         if self.agent not in meeting.joined:
             self.moves += 1
             meeting.joined.add(self.agent)
@@ -330,7 +251,7 @@ class FakeWorker:
         encode_s = 0.01 if run.command.root == self.agent else 0.0
         return [EpochJoined(epoch=run.command.epoch, encode_s=encode_s, links=links)]
 
-    def _compute(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
+    def _compute(self, run: EpochRun, meeting: Meeting) -> list[AgentEvent]:
         """One beat, up to its boundary; the one after it must be known, since it decides what is sent in this one."""
         beat = run.versions[run.version].beat(run.step)
         last = beat is not None and beat.end_step == run.command.image.steps
@@ -349,7 +270,7 @@ class FakeWorker:
         stride = beat.segment.of(self.agent).stride
         return [StepDone(epoch=run.command.epoch, step=step + stride) for step in active[:-1]]
 
-    def _meet(self, run: _Run, meeting: _Meeting) -> list[AgentEvent]:
+    def _meet(self, run: EpochRun, meeting: Meeting) -> list[AgentEvent]:
         """The boundary: passed once all are there."""
         if any(meeting.arrived.get(member, 0) < run.step for member in meeting.members):
             return []
@@ -379,7 +300,7 @@ class FakeWorker:
             events.append(self._end(run, EpochOutcome.CANCELLED, ""))
         return events
 
-    def _finish(self, run: _Run) -> list[AgentEvent]:
+    def _finish(self, run: EpochRun) -> list[AgentEvent]:
         events: list[AgentEvent] = []
         if run.command.decoder == self.agent:
             self.pictures += 1
@@ -391,7 +312,7 @@ class FakeWorker:
                 )
         return [*events, self._end(run, EpochOutcome.FINISHED, "")]
 
-    def _end(self, run: _Run, outcome: EpochOutcome, detail: str, *, out_of_memory: bool = False) -> EpochEnded:
+    def _end(self, run: EpochRun, outcome: EpochOutcome, detail: str, *, out_of_memory: bool = False) -> EpochEnded:
         self.moves += 1
         self._tasks.popleft()
         del self._runs[run.command.epoch]

@@ -17,7 +17,8 @@ from polyrhythm.codec.status import DETAILS_KEY, error_from_status
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, Register, Welcome
-from tests.fake_worker import FakeFabric, FakeWorker, register
+from tests.fake_fabric import FakeFabric
+from tests.fake_worker import FakeWorker, register
 
 
 def error_of(call_error: grpc.aio.AioRpcError) -> PolyrhythmError:

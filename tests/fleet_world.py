@@ -46,7 +46,8 @@ from polyrhythm_coordinator.scheduling.invariants import violations
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.transitions import transition
-from tests.fake_worker import FakeFabric, FakeWorker, register
+from tests.fake_fabric import FakeFabric
+from tests.fake_worker import FakeWorker, register
 
 TICK_S = 0.1
 Told = TypeVar("Told")

@@ -101,11 +101,16 @@ class PlanSimulator:
         else:
             self._canvas = canvas
 
+    def _view(self, canvas: Canvas, rows: RowRange, step: int) -> PatchView:
+        """What a patch sees of others in a displaced step."""
+        del step
+        return PatchView(canvas, rows)
+
     def _displaced(self, step: int, segment: Segment) -> None:
         before, after = self._canvas, self._canvas.copy()
         for assignment in segment.assignments:
             if assignment.rows.count and (step - segment.begin_step) % assignment.stride == 0:
-                patch = PatchView(before, assignment.rows)
+                patch = self._view(before, assignment.rows, step)
                 self._active(step, step + assignment.stride, patch)
                 after.paint(patch, step)
         self._canvas = after

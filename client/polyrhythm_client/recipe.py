@@ -35,6 +35,11 @@ def weights_key(model: str) -> str:
     return f"model {model}"
 
 
+def dtype_key(model: str) -> str:
+    """Name under which the arithmetic that a model was computed in stands among the versions of a report."""
+    return f"dtype of {model}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
     """What an agent computed on.

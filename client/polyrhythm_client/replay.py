@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm_client.recipe import Recipe, weights_key
+from polyrhythm_client.recipe import Recipe, dtype_key, weights_key
 
 
 def check_weights(recipe: Recipe, model: str, agents: tuple[AgentView, ...]) -> None:
@@ -55,12 +55,18 @@ def changed_weights(recipe: Recipe, model: str, agents: tuple[AgentView, ...]) -
 
 
 def changed_software(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[str, ...]:
-    """What differs from the software that made the picture, a line each; such a picture may differ in its last bits."""
+    """What differs from the software that made the picture, a line each; such a picture may differ in its last bits.
+
+    So may one that is computed in another dtype, and in more of them.
+    """
     recorded = dict(recipe.versions)
     found: list[str] = []
     for view in _members(recipe, agents):
-        present = dict(view.software)
+        held = {dtype_key(facts.model): facts.dtype for facts in view.models}
+        present = {**dict(view.software), **held}
         for name, version in _recorded_for(view.agent, recorded).items():
+            if name.startswith(dtype_key("")) and name not in held:
+                continue  # still loading, or another model is asked for
             if present.get(name) != version:
                 found.append(f"{name} {version} in the file, {present.get(name, 'none')} on {view.agent}")
     return tuple(found)

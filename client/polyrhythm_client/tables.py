@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from polyrhythm.calibration import IDENTICAL_PSNR_DB
 from polyrhythm.explanation import Candidate, Explanation, Prediction
@@ -16,18 +18,22 @@ _GIB = 1024**3
 
 
 def agents_table(agents: tuple[AgentView, ...]) -> Table:
-    """One row an agent."""
-    table = Table(title="Agents")
-    for heading in ("agent", "state", "device", "memory", "speed", "models"):
-        table.add_column(heading)
+    """One line an agent, on 80 columns too: a device's name is cut where it has to be.
+
+    Speeds have a column where some are emulated.
+    """
+    emulated = any(view.device.emulated_speed is not None for view in agents)
+    table = Table(title="Agents", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for heading in ("agent", "state", "device", "memory", *(("speed",) if emulated else ()), "models"):
+        table.add_column(heading, no_wrap=heading != "device")  # what may wrap is what gives way
     for view in agents:
         table.add_row(
             escape(view.agent),
             view.state,
-            escape(f"{view.device.kind}: {view.device.name}"),
+            Text(f"{view.device.kind}: {view.device.name}", no_wrap=True, overflow="ellipsis"),
             _memory(view),
-            _speed(view),
-            escape(", ".join(f"{model.model} ({model.family}, {model.dtype})" for model in view.models)),
+            *((_speed(view),) if emulated else ()),
+            escape(", ".join(f"{model.model} {model.dtype}" for model in view.models)),
         )
     return table
 
@@ -57,12 +63,18 @@ def _segments_table(chosen: Candidate) -> Table:
     for segment in chosen.plan.segments:
         table.add_row(
             f"{segment.begin_step}..{segment.end_step}",
-            segment.exchange,
+            _exchange(segment),
             str(segment.beat_steps),
             *(_share(segment, assignment) for assignment in segment.assignments),
         )
     table.caption = f"encodes: {escape(chosen.plan.encoder)}; decodes: {escape(chosen.plan.decoder)}"
     return table
+
+
+def _exchange(segment: Segment) -> str:
+    """How others' rows are seen, if others hold any."""
+    working = sum(assignment.rows.count > 0 for assignment in segment.assignments)
+    return segment.exchange.value if working > 1 else "alone"
 
 
 def _share(segment: Segment, assignment: Assignment) -> str:
@@ -120,8 +132,10 @@ def _merges_steps(plan: Plan) -> bool:
 
 
 def _memory(view: AgentView) -> str:
-    total, limit_bytes = f"{view.device.memory_total_bytes / _GIB:.1f} GiB", view.device.memory_limit_bytes
-    return total if limit_bytes is None else f"{total}, limited to {limit_bytes / _MIB:.0f} MiB"
+    device = view.device
+    if device.memory_limit_bytes is None:
+        return f"{device.memory_total_bytes / _GIB:.1f} GiB"
+    return f"limit {device.memory_limit_bytes / _MIB:.0f} MiB"
 
 
 def _psnr(prediction: Prediction) -> str:

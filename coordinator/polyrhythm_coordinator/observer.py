@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from polyrhythm.errors import InternalError
 from polyrhythm.job_events import Accepted, AgentFailed, ImageCompleted, Planned, Replanned
 from polyrhythm.messages import WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
@@ -13,6 +14,7 @@ from polyrhythm_coordinator.scheduling.events import (
     AgentDrained,
     AgentEventReceived,
     Event,
+    PlanFailed,
 )
 
 log = structlog.get_logger("polyrhythm.coordinator")
@@ -33,6 +35,9 @@ def _log_event(event: Event) -> None:
             log.info("agent disconnected", agent=agent, session=session, reason=reason)
         case AgentDrained(agent=agent, undo=undo):
             log.info("agent put back" if undo else "agent drained", agent=agent)
+        case PlanFailed(job=job, error=InternalError() as error):
+            # In mid-image nobody else tells of it: the picture goes on by the plan that it has.
+            log.error("the planner broke down", job=job, error=str(error), exc_info=error.__cause__)
         case AgentEventReceived(agent=agent, event=WorkerReady(models=models)):
             log.info("agent ready", agent=agent, models=[facts.model for facts in models])
         case AgentEventReceived(agent=agent, event=WorkerLost(reason=reason)):

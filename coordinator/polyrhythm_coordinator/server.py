@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 import sys
@@ -19,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentError, PolyrhythmError
+from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.listening import address_of, check_address
@@ -142,7 +142,7 @@ async def serve(settings: CoordinatorSettings, *, clock: Callable[[], float] = t
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     if settings.lifeline_fd is not None:
-        _watch_lifeline(loop, settings.lifeline_fd, stop)
+        watch_lifeline(settings.lifeline_fd, stop.set)
     log.info("settings", **settings.model_dump())
     if not is_loopback(settings.host):
         log.warning("listening beyond loopback without TLS and token: only for a network that nobody else can reach")
@@ -189,25 +189,6 @@ async def _tick_forever(interpreter: Interpreter, interval_s: float) -> None:
     while True:
         await asyncio.sleep(interval_s)
         interpreter.feed(Tick())
-
-
-def _watch_lifeline(loop: asyncio.AbstractEventLoop, lifeline_fd: int, stop: asyncio.Event) -> None:
-    """Whoever started this process holds the other end; when it is gone, this process is not wanted any more.
-
-    Raises:
-        InvalidArgumentError: there is no such pipe.
-    """
-
-    def readable() -> None:
-        if not os.read(lifeline_fd, 4096):
-            loop.remove_reader(lifeline_fd)
-            stop.set()
-
-    try:
-        loop.add_reader(lifeline_fd, readable)
-    except OSError as error:
-        told = f"{lifeline_fd} is no open pipe: {error.strerror}"
-        raise InvalidArgumentError.of("--lifeline-fd", told) from error
 
 
 if __name__ == "__main__":

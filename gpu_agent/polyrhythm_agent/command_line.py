@@ -31,7 +31,7 @@ examples:
 
   a checkpoint file, whose configs and tokenizers lie in /models/sdxl-configs; it is converted once
     polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 --device cuda:0 --dtype float16 \\
-        --model /models/sd_xl_base_1.0.safetensors --model-config /models/sdxl-configs --load-timeout 900
+        --model /models/sd_xl_base_1.0.safetensors --model-config /models/sdxl-configs
 
   measure what stale activations and skipped steps cost on a model, once for all devices (see its own --help)
     polyrhythm-agent calibrate --model /models/PixArt-XL-2-512x512
@@ -111,7 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(work, "device", "cpu|cuda:N", "what to compute on; N counts in PCI bus order (default: cpu)")
     add(work, "dtype", "TYPE", "arithmetic: float32, float64, bfloat16 or float16 (default: float32)")
-    add(work, "load_timeout_s", "SECONDS", "how long the worker may load the model (default: 120)")
+    add(
+        work, "load_timeout_s", "SECONDS",
+        "how long the worker may load the model; the conversion of a checkpoint does not count as long as it gets on "
+        "(default: 120)",
+    )  # fmt: skip
 
     cpu = parser.add_argument_group("speed")
     add(cpu, "threads", "N", "compute threads on a CPU (default: all cores of this process; 1 with --pin-core)")

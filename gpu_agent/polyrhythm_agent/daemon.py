@@ -20,12 +20,12 @@ import structlog
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
+from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, Register
 from polyrhythm_agent.command_line import parse_command_line
 from polyrhythm_agent.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.device import Nvml, PynvmlNvml, visible_devices
 from polyrhythm_agent.errors import DeviceError
-from polyrhythm_agent.lifeline import watch_lifeline
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.overseer import Overseer
 from polyrhythm_agent.oversight.state import Limits, initial

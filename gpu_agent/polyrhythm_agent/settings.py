@@ -86,7 +86,7 @@ class AgentSettings(BaseSettings):
         memory_limit_bytes: what the worker may use at most, weights included; None for all that is free.
         dtype: arithmetic of the denoiser.
         bind_address: local address that carries activations between workers.
-        load_timeout_s: how long the worker may load its model.
+        load_timeout_s: how long the worker may load its model, or not get on with a checkpoint that it converts first.
         connect_timeout_s: how long to look for the coordinator at first; None for ever.
         lifeline_fd: the daemon ends when this pipe does; None for no lifeline.
     """

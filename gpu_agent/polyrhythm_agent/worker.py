@@ -34,6 +34,7 @@ from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
 from polyrhythm_agent.gangs import FormTransport, Gang, GangCache
+from polyrhythm_agent.loading_signs import LoadingSigns
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, LayerSeam, Transport
 from polyrhythm_agent.profiling import measure_profile
@@ -165,6 +166,7 @@ def main() -> None:
             Path(settings.model_path),
             None if settings.model_configs_path is None else Path(settings.model_configs_path),
             cache=Path(settings.cache_path),
+            progress=LoadingSigns(channel.send),
         )
         denoiser = load_denoiser(
             folder,

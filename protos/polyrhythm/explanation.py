@@ -77,6 +77,7 @@ class ExclusionReason(StrEnum):
     WRONG_MODEL = "wrong_model"
     TOO_LITTLE_MEMORY = "too_little_memory"
     NOT_NAMED = "not_named"
+    OTHER_ARITHMETIC = "other_arithmetic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

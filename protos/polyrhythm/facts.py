@@ -92,8 +92,8 @@ class ModelFacts:
     Attributes:
         model: name in requests.
         family: adapter that runs it, such as ``pixart``.
-        fingerprint: hash of weights and configs; agents of one gang must agree.
-        dtype: arithmetic of the denoiser, such as ``float32``.
+        fingerprint: hash of weights and configs, whatever the dtype; agents of one gang must agree.
+        dtype: arithmetic of the denoiser, such as ``float32``; agents of one gang may differ, but for ``float64``.
         samplers: names of the samplers that may be asked for, the default first.
         default_width_px: width when the user names none.
         default_height_px: height when the user names none.

@@ -33,6 +33,7 @@ class HurtableFleet:
         log: standard error of all processes.
         memory_limits: of some agents, as their option takes it.
         model: that all of them hold.
+        dtypes: of some agents, likewise.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class HurtableFleet:
         *,
         memory_limits: Mapping[str, str] = MappingProxyType({}),
         model: str = "demo",
+        dtypes: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.address = ""
         self.agents = tuple(f"local-{index}" for index in range(len(speeds)))
@@ -49,6 +51,7 @@ class HurtableFleet:
         self._log = log
         self._memory_limits = memory_limits
         self._model = model
+        self._dtypes = dtypes
         self._coordinator: Process | None = None
         self._daemons: dict[str, Process] = {}
         self._started: set[psutil.Process] = set()
@@ -83,6 +86,7 @@ class HurtableFleet:
             "polyrhythm_agent.daemon",
             *("--coordinator", self.address, "--name", agent, "--threads", "1", "--model", self._model),
             *("--pin-core", str(cores[index % len(cores)]), "--emulate-speed", str(self._speeds[agent])),
+            *(("--dtype", self._dtypes[agent]) if agent in self._dtypes else ()),
             *(("--memory-limit", self._memory_limits[agent]) if agent in self._memory_limits else ()),
         )
 

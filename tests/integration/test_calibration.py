@@ -117,6 +117,8 @@ async def test_bad_input_names_the_option(tmp_path: Path) -> None:
         with pytest.raises(ChildEndedError, match=told) as caught:
             await run_calibration(CalibrationWish(model="demo", device=device), AGENT, lambda *_: None)
         assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    with pytest.raises(ChildEndedError, match="--model-config"):
+        await run_calibration(CalibrationWish(model="demo", model_config=tmp_path), AGENT, lambda *_: None)
     with pytest.raises(ChildEndedError, match="--prompts"):
         await run_calibration(CalibrationWish(model="demo", prompts=tmp_path / "none"), AGENT, lambda *_: None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -106,6 +107,39 @@ def test_halves_stay_halves(folders: dict[str, Path], tmp_path: Path) -> None:
     for file in converted.glob("*/*.safetensors"):
         assert {value.dtype for value in load_file(file).values()} == {torch.float16}
     assert load_denoiser(converted, model="tiny", dtype=torch.bfloat16).compute_dtype is torch.bfloat16
+
+
+def test_a_conversion_tells_how_it_gets_on(folders: dict[str, Path], tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
+    told: list[str] = []
+    diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache", progress=told.append)
+    weights = len(original_checkpoint(folders["sd"]))
+    assert f"read {weights} weights of tiny.safetensors" in told
+    assert [text for text in told if text.startswith("converted")] == [
+        "converted unet",
+        "converted vae",
+        "converted text_encoder",
+    ]
+    again: list[str] = []
+    diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache", progress=again.append)
+    assert again
+    assert all(text.startswith("looked through") for text in again)
+
+
+def test_who_waits_for_the_conversion_of_another_process_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
+    target = diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache")
+    told: list[str] = []
+    with target.with_name(f"{target.name}.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def progress(text: str) -> None:
+            told.append(text)
+            if text.startswith("waits"):
+                fcntl.flock(held, fcntl.LOCK_UN)
+
+        assert diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache", progress=progress) == target
+    assert told.count("waits for another process that converts it") == 1
 
 
 CONVERT = """

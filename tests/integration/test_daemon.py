@@ -5,142 +5,48 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, redirect_stderr, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import redirect_stderr, suppress
+from dataclasses import replace
 from typing import TextIO
 
-import grpc
 import psutil
 import pytest
 import structlog
 
-from polyrhythm.errors import InvalidArgumentError, UnreachableError
-from polyrhythm.facts import DeviceFacts, DeviceKind
-from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.ids import EpochId
 from polyrhythm.messages import (
-    PROTOCOL_VERSION,
     AbortEpoch,
     AgentEvent,
-    CountTokens,
     EpochEnded,
     EpochJoined,
     EpochOutcome,
     Register,
-    StartEpoch,
     StepDone,
     TokensCounted,
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm.plan import Assignment, Exchange, Segment
-from polyrhythm.rows import RowRange
-from polyrhythm_agent.coordinator_link import LinkTiming
-from polyrhythm_agent.daemon import AgentParts, run_agent
-from polyrhythm_agent.errors import RegistrationRefusedError
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.overseer import Overseer
 from polyrhythm_agent.oversight.signals import CoordinatorConnected
-from polyrhythm_agent.oversight.state import Limits, initial
+from polyrhythm_agent.oversight.state import initial
 from polyrhythm_agent.supervision import WorkerProcess
-from tests.fake_agent_service import WAIT_S, FakeAgentService, Session, serving
-
-FAKE_WORKER = Path(__file__).parents[1] / "fake_worker_process.py"
-AGENT = AgentId("a")
-EPOCH = EpochId(incarnation=1, counter=1)
-REGISTRATION = Register(
-    agent=AGENT,
-    protocol_version=PROTOCOL_VERSION,
-    software=(("python", "3"),),
-    device=DeviceFacts(uuid="CPU-1", name="cpu", kind=DeviceKind.CPU, memory_total_bytes=2, memory_free_bytes=1),
+from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
+from tests.running_agent import (
+    AGENT,
+    EPOCH,
+    FAKE_WORKER,
+    LIMITS,
+    in_epoch,
+    parts_of,
+    ready_session,
+    running,
+    start_epoch,
+    tell,
+    worker_processes,
 )
-LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, leave_s=2.0, first_restart_s=0.01)
-TIMING = LinkTiming(first_retry_s=0.01, longest_retry_s=0.05)
-
-
-@dataclass(slots=True)
-class Agent:
-    """A running agent."""
-
-    task: asyncio.Task[None]
-    stop: asyncio.Event
-
-    async def end(self) -> None:
-        self.stop.set()
-        await asyncio.wait_for(self.task, WAIT_S)
-
-
-def parts_of(port: int, *worker_options: str, **changes: object) -> AgentParts:
-    parts = AgentParts(
-        coordinator=f"127.0.0.1:{port}",
-        registration=REGISTRATION,
-        worker_command=(sys.executable, str(FAKE_WORKER), *worker_options),
-        worker_environment=os.environ,
-        pin_core=None,
-        limits=LIMITS,
-        timing=TIMING,
-        connect_timeout_s=None,
-        lifeline_fd=None,
-    )
-    return replace(parts, **changes)
-
-
-@asynccontextmanager
-async def running(parts: AgentParts) -> AsyncIterator[Agent]:
-    stop = asyncio.Event()
-    agent = Agent(task=asyncio.create_task(run_agent(parts, stop)), stop=stop)
-    try:
-        yield agent
-    finally:
-        agent.task.cancel()
-        await asyncio.wait([agent.task])
-        assert worker_processes() == []
-
-
-def worker_processes() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and str(FAKE_WORKER) in child.cmdline()
-    ]
-
-
-def start_epoch(epoch: EpochId = EPOCH) -> StartEpoch:
-    image = ImageSpec(
-        model="demo", prompt="p", width_px=64, height_px=64, steps=20, seed=1, guidance=5.0, sampler=Sampler.DDIM,
-        quality=Quality.EXACT,
-    )  # fmt: skip
-    segment = Segment(
-        begin_step=0, end_step=20, beat_steps=1, exchange=Exchange.SYNCHRONOUS,
-        assignments=(Assignment(agent=AGENT, rows=RowRange(begin=0, end=8)),),
-    )  # fmt: skip
-    return StartEpoch(
-        epoch=epoch, gang=GangId("g"), members=(AGENT,), job=JobId("j"), image=image, begin_step=0, root=AGENT,
-        decoder=AGENT, plan_version=1, segments=(segment,), complete=True, step_timeout_s=30.0,
-        uninterruptible_s=0.01, exchange_dtype="float32",
-    )  # fmt: skip
-
-
-def tell(*texts: str, request_id: int = 1) -> CountTokens:
-    """What the fake worker obeys."""
-    return CountTokens(request_id=request_id, model="demo", texts=texts)
-
-
-async def ready_session(service: FakeAgentService) -> Session:
-    session = await service.next_session()
-    assert await session.hear(Register) == REGISTRATION
-    await session.hear(WorkerReady)
-    return session
-
-
-async def in_epoch(service: FakeAgentService) -> Session:
-    session = await ready_session(service)
-    session.say(start_epoch())
-    await session.hear(EpochJoined)
-    return session
-
 
 # --- the way of a message ----------------------------------------------------------------------------------------
 
@@ -245,7 +151,7 @@ async def test_a_worker_that_never_gets_ready_is_killed() -> None:
     async with serving(service) as port, running(replace(parts, coordinator=f"127.0.0.1:{port}")):
         session = await service.next_session()
         await session.hear(Register)
-        assert (await session.hear(WorkerLost)).reason == "the worker was not ready within 0.5 s"
+        assert (await session.hear(WorkerLost)).reason == "the worker did not get on with loading for 0.5 s"
 
 
 async def test_a_worker_that_hangs_up_and_stays_is_killed() -> None:
@@ -336,74 +242,3 @@ async def test_a_log_that_nobody_takes_ends_nothing(unread: TextIO) -> None:
             session.close()
             await ready_session(service)
             await agent.end()
-
-
-# --- coordinators that come and go -------------------------------------------------------------------------------
-
-
-async def test_a_session_that_ends_is_dialled_again_and_its_epoch_left() -> None:
-    service = FakeAgentService()
-    async with serving(service) as port, running(parts_of(port)):
-        first = await in_epoch(service)
-        first.close()
-        second = await ready_session(service)
-        second.say(start_epoch(EpochId(incarnation=1, counter=2)))
-        await second.hear(EpochJoined)
-
-
-async def test_it_finds_a_coordinator_that_was_started_anew() -> None:
-    service = FakeAgentService()
-    async with serving(service) as port:
-        agent = running(parts_of(port))
-        await agent.__aenter__()
-        await in_epoch(service)
-    try:
-        again = FakeAgentService()
-        async with serving(again, port):
-            await ready_session(again)
-    finally:
-        await agent.__aexit__(None, None, None)
-
-
-async def test_a_refused_agent_ends_with_a_typed_error() -> None:
-    service = FakeAgentService()
-    service.refusal = (grpc.StatusCode.ALREADY_EXISTS, "agent 'a' is connected already")
-    async with serving(service) as port, running(parts_of(port)) as agent:
-        with pytest.raises(RegistrationRefusedError, match="does not take agent 'a': agent 'a' is connected already"):
-            await asyncio.wait_for(agent.task, WAIT_S)
-
-
-async def test_an_error_in_a_session_is_no_refusal() -> None:
-    service = FakeAgentService()
-    async with serving(service) as port, running(parts_of(port)) as agent:
-        session = await ready_session(service)
-        session.break_off(grpc.StatusCode.INVALID_ARGUMENT, "step_done.step: 21 is not in (0, 20]")
-        await ready_session(service)
-        assert not agent.task.done()
-
-
-async def test_its_own_lingering_session_is_no_refusal() -> None:
-    service = FakeAgentService()
-    async with serving(service) as port, running(parts_of(port)) as agent:
-        session = await ready_session(service)
-        service.refusal = (grpc.StatusCode.ALREADY_EXISTS, "agent 'a' is connected already")
-        session.close()
-        await asyncio.wait_for(service.refused.get(), WAIT_S)
-        service.refusal = None
-        await ready_session(service)
-        assert not agent.task.done()
-
-
-async def test_a_coordinator_that_never_answers_is_a_typed_error(unused_tcp_port: int) -> None:
-    async with running(parts_of(unused_tcp_port, connect_timeout_s=0.2)) as agent:
-        with pytest.raises(UnreachableError, match=f"--coordinator: 127.0.0.1:{unused_tcp_port} did not answer"):
-            await asyncio.wait_for(agent.task, WAIT_S)
-
-
-async def test_the_end_of_the_lifeline_is_the_end() -> None:
-    service = FakeAgentService()
-    theirs, ours = os.pipe()
-    async with serving(service) as port, running(parts_of(port, lifeline_fd=theirs)) as agent:
-        await ready_session(service)
-        os.close(ours)
-        await asyncio.wait_for(agent.task, WAIT_S)

@@ -15,13 +15,18 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
+from polyrhythm.profile import Profile, Workload
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.ports import Denoiser
+from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.traffic import sent_bytes
 from tests.families import FAMILIES
 from tests.gang import GangOptions, MemberRun, run_gang
 from tests.plans import agent_ids, plan, segment
 from tests.reference import relative_difference
+from tests.simulator import PlanSimulator
 from tests.unet_models import tiny_sd_folder
 
 MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "pixart": FAMILIES["pixart"].make}
@@ -75,6 +80,29 @@ def test_all_members_end_with_the_same_picture_and_send_what_is_predicted(folder
     for run, twice in zip(mixed, wide, strict=True):
         assert run.sent_bytes == run.predicted_bytes < twice.sent_bytes == twice.predicted_bytes
     assert 0 < relative_difference(mixed[0].states[8].x_BCHW, wide[0].states[8].x_BCHW) < ROUNDING
+
+
+def test_the_picture_is_that_of_the_simulator_up_to_the_rounding_of_the_narrow_dtype(folder: Path) -> None:
+    denoiser = load_denoiser(folder, model="tiny", dtype=torch.float32)
+    run = denoiser.start(IMAGE, denoiser.encode(IMAGE))
+    simulated_BCHW = PlanSimulator(run).simulate(followed(run.geometry.row_count))[IMAGE.steps].x_BCHW
+    mixed = denoise(folder, (torch.bfloat16, torch.float32), "bfloat16")[1].states[IMAGE.steps].x_BCHW
+    assert 0 < relative_difference(mixed, simulated_BCHW) < ROUNDING
+
+
+def test_the_coordinator_predicts_the_bytes_that_are_sent(folder: Path) -> None:
+    runs = denoise(folder, (torch.bfloat16, torch.float32), "bfloat16")
+    narrow, wide = (load_denoiser(folder, model="tiny", dtype=dtype).facts for dtype in (torch.bfloat16, torch.float32))
+    workload = Workload(model="tiny", width_px=IMAGE.width_px, height_px=IMAGE.height_px, batch=2)
+    profiles = tuple(
+        Profile(agent=agent, workload=workload, fixed_s=0.0, per_row_s=1.0, encode_s=0.0, decode_s=0.0, samples=1)
+        for agent in AGENTS
+    )
+    own_facts = dict(zip(AGENTS, (narrow, wide), strict=True))
+    request = PlanRequest(image=IMAGE, facts=wide, own_facts=own_facts, profiles=profiles)
+    plan = followed(request.row_count)
+    assert sent_bytes(plan, request) == {agent: run.sent_bytes for agent, run in zip(AGENTS, runs, strict=True)}
+    assert exchanged_as(own_facts.values()).dtype == "bfloat16"
 
 
 def test_without_a_common_dtype_messages_do_not_fit(folder: Path) -> None:

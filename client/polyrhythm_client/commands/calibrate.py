@@ -18,6 +18,10 @@ from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
 
 def calibrate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="demo, a folder, a checkpoint or ORG/NAME of the hub.")],
+    model_config: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Configs and tokenizers of a checkpoint file; default: beside it."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="cpu|cuda:N", help="What to compute on; default: the CPU.")
     ] = None,
@@ -45,9 +49,12 @@ def calibrate(
     ```
     polyrhythm calibrate demo
     polyrhythm calibrate /models/PixArt-XL-2-512x512 --device cuda:0
+    polyrhythm calibrate /models/sd_xl_base_1.0.safetensors --model-config /models/sdxl-configs
     ```
     """
-    wish = CalibrationWish(model=model, device=device, pictures=pictures, steps=steps, prompts=prompts)
+    wish = CalibrationWish(
+        model=model, model_config=model_config, device=device, pictures=pictures, steps=steps, prompts=prompts
+    )
     run_command(lambda console: _calibrate(wish, console, as_json=as_json))
 
 

@@ -22,6 +22,7 @@ class CalibrationWish:
 
     Attributes:
         model: ``demo``, a path, or a model of the hub.
+        model_config: configs and tokenizers of a checkpoint file.
         device: ``cpu`` or ``cuda:N``.
         pictures: how many to measure.
         steps: of the grid.
@@ -29,6 +30,7 @@ class CalibrationWish:
     """
 
     model: str
+    model_config: Path | None = None
     device: str | None = None
     pictures: int | None = None
     steps: int | None = None
@@ -38,6 +40,7 @@ class CalibrationWish:
         """Options of the program."""
         options = {
             "--model": self.model,
+            "--model-config": self.model_config,
             "--device": self.device,
             "--pictures": self.pictures,
             "--steps": self.steps,

@@ -6,7 +6,6 @@ and knows no model's labels.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 from polyrhythm.errors import (
@@ -22,10 +21,11 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, resolve
 from polyrhythm.job_events import Accepted
 from polyrhythm.messages import COUNTED_FIELDS, CountTokens
+from polyrhythm_coordinator.scheduling.arithmetic import may_mix, precision
 from polyrhythm_coordinator.scheduling.effects import FailJob
 from polyrhythm_coordinator.scheduling.events import JobSubmitted
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Picture, TokenQuestion
-from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.state import Agent, State
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
 
@@ -106,24 +106,49 @@ def put_applicant(turn: Turn, applicant: Applicant) -> None:
     turn.state = replace(turn.state, applicants={**turn.state.applicants, applicant.job: applicant})
 
 
-def choose_model(state: State, name: str) -> ModelFacts:
+def choose_model(state: State, request: ImageRequest) -> ModelFacts:
     """The model that a request means: of several weights under one name, those that most agents hold.
+
+    Of the dtypes in which agents that may make the picture compute, it is that of most of them, and the widest of those
+    that are as many: an exact picture is computed in it alone.
+
+    Args:
+        state: of the fleet.
+        request: names the model, and maybe agents.
 
     Raises:
         NotFoundError: no agent holds it.
         InvalidArgumentError: none is named, and the fleet holds several.
     """
+    name = request.model
     held = [facts for agent in state.open_agents for facts in agent.models]
     names = sorted({facts.model for facts in held})
     if not name:
         if len(names) > 1:
             raise InvalidArgumentError.of("model", f"must be named, since the fleet holds {', '.join(names)}")
         name = names[0] if names else name
-    votes = Counter((facts.fingerprint, facts.dtype) for facts in held if facts.model == name)
-    if not votes:
+    wanted = [facts for agent in _asked_for(state, request) for facts in agent.models if facts.model == name]
+    wanted = wanted or [facts for facts in held if facts.model == name]
+    if not wanted:
         raise NotFoundError("model", name, tuple(names))
-    chosen = max(sorted(votes), key=lambda weights: votes[weights])
-    return next(facts for facts in held if facts.model == name and (facts.fingerprint, facts.dtype) == chosen)
+    return max(
+        sorted(wanted, key=lambda facts: facts.fingerprint),
+        key=lambda facts: (
+            sum(may_mix(facts, other) for other in wanted),
+            sum(may_mix(facts, other) and facts.dtype == other.dtype for other in wanted),
+            precision(facts),
+        ),
+    )
+
+
+def _asked_for(state: State, request: ImageRequest) -> tuple[Agent, ...]:
+    """Agents that may make a picture as far as its request names some."""
+    names = None if request.plan is None else request.plan.agents
+    return tuple(
+        agent
+        for agent in state.open_agents
+        if request.overrides.allows(agent.agent) and (names is None or agent.agent in names)
+    )
 
 
 def _review(turn: Turn, applicant: Applicant) -> None:
@@ -153,7 +178,7 @@ def _model_or_wait(turn: Turn, applicant: Applicant) -> ModelFacts | None:
             return None
         raise NoAgentsError(_why_nobody(turn.state))
     try:
-        return choose_model(turn.state, applicant.request.model)
+        return choose_model(turn.state, applicant.request)
     except NotFoundError:
         if loading and patient:
             return None

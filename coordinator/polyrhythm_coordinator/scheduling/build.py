@@ -109,6 +109,7 @@ class GangPlans:
             cost: of the gang, where it is known already.
             fit: how many rows fit on each candidate, where it is known already.
         """
+        request = request.among(agents)
         self._resync_after_move = request.facts.resync_after_move if resync_after_move is None else resync_after_move
         self._fit = fit or MemoryFit(request=request)
         self._cost = cost or GangCost(request=request, agents=agents)

@@ -72,8 +72,8 @@ class GangCost:
     """Seconds of the steps of one gang. Shape letters: A agents in rank order, R rows, K any number of row counts.
 
     Attributes:
-        request: picture, profiles and links.
-        agents: the gang in rank order.
+        request: picture, profiles and links, with the sizes of what the gang exchanges (``PlanRequest.among``).
+        agents: the gang in rank order, or those members of it that hold rows.
     """
 
     request: PlanRequest
@@ -276,7 +276,7 @@ def predict(plan: Plan, request: PlanRequest, cost: GangCost | None = None) -> P
     ):
         if planned != wanted:
             raise InvalidArgumentError.of("plan", f"is for {planned} {name}, the image has {wanted}")
-    cost = cost or GangCost(request=request, agents=plan.agents)
+    cost = cost or GangCost(request=request.among(plan.agents), agents=plan.agents)
     wall_s = cost.denoise_s(plan)
     bytes_by_agent = sent_bytes(plan, request)
     busy_s = {agent: cost.busy_s(index, plan) for index, agent in enumerate(plan.agents)}

@@ -12,6 +12,7 @@ from polyrhythm.ids import AgentId, GangId, JobId
 from polyrhythm.job_events import Planned, Progressed, Replanned
 from polyrhythm.messages import StartEpoch
 from polyrhythm.plan import Plan
+from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.forecast import Forecast, forecast
 from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Planning, Running, Usage
@@ -70,7 +71,7 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
             image_index=picture.index, reason=job.picture.replan, begin_step=plan.begin_step, plan=plan
         )
         turn.tell(name, replanned)
-    command = _start_command(turn.limits, epoch, job)
+    command = _start_command(turn, epoch, job)
     for agent in plan.agents:
         turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
     tell_progress(turn, epoch)
@@ -155,8 +156,9 @@ def _gang(turn: Turn, members: tuple[AgentId, ...]) -> GangId:
     return gang
 
 
-def _start_command(limits: Limits, epoch: Epoch, job: Job) -> StartEpoch:
+def _start_command(turn: Turn, epoch: Epoch, job: Job) -> StartEpoch:
     plan, picture = epoch.plan, job.picture
+    own_facts = [turn.state.agents[agent].own_facts(job.facts) or job.facts for agent in plan.agents]
     holders = [agent for agent in (plan.encoder, *plan.agents) if agent in picture.holders]
     return StartEpoch(
         epoch=epoch.epoch,
@@ -170,9 +172,9 @@ def _start_command(limits: Limits, epoch: Epoch, job: Job) -> StartEpoch:
         plan_version=plan.version,
         segments=plan.segments[: epoch.segments_sent],
         complete=epoch.segments_sent == len(plan.segments),
-        step_timeout_s=step_timeout_s(limits, epoch.forecast, previews=picture.image.preview_every_steps > 0),
+        step_timeout_s=step_timeout_s(turn.limits, epoch.forecast, previews=picture.image.preview_every_steps > 0),
         uninterruptible_s=epoch.forecast.uninterruptible_s,
-        exchange_dtype=job.facts.dtype,
+        exchange_dtype=exchanged_as(own_facts).dtype,
     )
 
 
@@ -183,13 +185,22 @@ def _with_plan(turn: Turn, job: Job, plan: Plan, predicted_denoise_s: float) -> 
         agent.agent: Usage(device=agent.device.name, emulated=agent.device.emulated_speed is not None)
         for agent in members
     }
-    fingerprint = (f"model {job.facts.model}", job.facts.fingerprint)
+    model = job.facts.model
+    held = {agent.agent: agent.own_facts(job.facts) or job.facts for agent in members}
+    versions = {
+        agent.agent: (
+            *agent.software,
+            (f"model {model}", held[agent.agent].fingerprint),
+            (f"dtype of {model}", held[agent.agent].dtype),
+        )
+        for agent in members
+    }
     return replace(
         picture,
         plans=(*picture.plans, (plan, plan.begin_step)),
         last_version=plan.version,
         usage={**usage, **picture.usage},
-        versions={**picture.versions, **{agent.agent: (*agent.software, fingerprint) for agent in members}},
+        versions={**picture.versions, **versions},
         predicted_denoise_s=picture.predicted_denoise_s if picture.plans else predicted_denoise_s,
         told_s=None,
     )

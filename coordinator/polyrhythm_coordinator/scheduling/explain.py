@@ -132,12 +132,23 @@ def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
     )
 
 
-def notices(request: PlanRequest) -> tuple[str, ...]:
-    """What a user should know of how the picture is made: of the model, and where the sampler forbids strides."""
-    sampler = request.image.sampler
-    if sampler not in request.facts.full_rate_samplers or max(policy_of(request.image.quality).strides) == 1:
-        return request.facts.notices
-    return (*request.facts.notices, f"{sampler} makes every step on every device, so no plan has strides above 1")
+def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
+    """What a user should know of how the picture is made.
+
+    Of the model; where the sampler forbids strides; in which dtypes a gang computes that does not agree on one.
+
+    Args:
+        request: the picture.
+        gang: that makes it.
+    """
+    told, sampler = list(request.facts.notices), request.image.sampler
+    if sampler in request.facts.full_rate_samplers and max(policy_of(request.image.quality).strides) > 1:
+        told.append(f"{sampler} makes every step on every device, so no plan has strides above 1")
+    dtypes = {agent: request.facts_of(agent).dtype for agent in gang}
+    if len(set(dtypes.values())) > 1:
+        computing = ", ".join(f"{agent} in {dtype}" for agent, dtype in dtypes.items())
+        told.append(f"the picture is computed by {computing}; activations travel in {request.among(gang).facts.dtype}")
+    return tuple(told)
 
 
 def _kind(plan: Plan) -> str:

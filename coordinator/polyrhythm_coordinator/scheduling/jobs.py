@@ -19,7 +19,7 @@ from polyrhythm_coordinator.scheduling.epochs import start
 from polyrhythm_coordinator.scheduling.events import JobCancelled, PlanComputed, PlanFailed
 from polyrhythm_coordinator.scheduling.explain import predicted
 from polyrhythm_coordinator.scheduling.job_state import Job, Planning, Preparing, Running, Waiting
-from polyrhythm_coordinator.scheduling.pool import Go, decide, key_of
+from polyrhythm_coordinator.scheduling.pool import Go, decide, key_of, mismatch
 from polyrhythm_coordinator.scheduling.preparing import plan_request, prepare, profile_of
 from polyrhythm_coordinator.scheduling.recovery import cancel_epoch
 from polyrhythm_coordinator.scheduling.replanning import consider, take_answer
@@ -124,7 +124,7 @@ def _can_start(state: State, job: Job, explanation: Explanation, index: int) -> 
         and agent.worker_ready
         and agent.epoch is None
         and agent.measuring is None
-        and agent.holds(job.facts)
+        and mismatch(agent, job) is None
         and name not in job.picture.lost
         and (name not in state.drained or _is_idle(explanation.chosen.plan, name))
     )

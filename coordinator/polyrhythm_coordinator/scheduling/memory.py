@@ -78,7 +78,7 @@ def memory_need(plan: Plan, agent: AgentId, request: PlanRequest) -> MemoryNeed:
     Raises:
         KeyError: it is no member, or no candidate.
     """
-    in_gang = len(plan.agents) > 1
+    in_gang, request = len(plan.agents) > 1, request.among(plan.agents)
     shares = {(segment.exchange, segment.of(agent).rows.count) for segment in plan.segments}
     needs = (
         share_need(request, agent, rows=rows, exchange=exchange, in_gang=in_gang, decodes=plan.decoder == agent)
@@ -93,19 +93,19 @@ def share_need(
     """What one agent holds at most with some rows in a segment.
 
     Args:
-        request: the picture and the candidates.
+        request: the picture and the candidates, with the sizes of what its gang exchanges.
         agent: one of them.
         rows: row units that it holds; without rows it exchanges nothing.
         exchange: of the segment.
         in_gang: whether others take part.
         decodes: whether it decodes the picture.
     """
-    memory = request.facts.memory
+    facts = request.facts_of(agent)
     everything = RowRange(begin=0, end=request.row_count)
     exchanged_bytes = _versions_held(exchange) * _version_bytes(request) if in_gang and rows else 0
     return MemoryNeed(
-        weights_bytes=request.facts.weights_bytes,
-        condition_bytes=memory.condition_bytes * request.batch if memory else 0,
+        weights_bytes=facts.weights_bytes,
+        condition_bytes=facts.memory.condition_bytes * request.batch if facts.memory else 0,
         state_bytes=LATENTS_HELD // STATE_TENSORS * request.boundary_bytes(everything),
         exchange_bytes=exchanged_bytes,
         forward_bytes=_forward_bytes(request, agent, rows),
@@ -116,7 +116,10 @@ def share_need(
 
 @dataclass(frozen=True, kw_only=True)  # without slots: answers are kept, since many gangs ask for the same ones
 class MemoryFit:
-    """How much of a picture fits on each candidate. Where a candidate's memory is not known, everything fits."""
+    """How much of a picture fits on each candidate. Where a candidate's memory is not known, everything fits.
+
+    What a gang exchanges is as large as the request says: gangs of several dtypes each have their own (``among``).
+    """
 
     request: PlanRequest
 
@@ -158,7 +161,8 @@ class MemoryFit:
 
 def smallest_need(request: PlanRequest, agent: AgentId, *, exchange: Exchange) -> MemoryNeed:
     """The least that an agent could be given: one row in a gang, or the whole picture alone if that takes less."""
-    in_gang = share_need(request, agent, rows=1, exchange=exchange, in_gang=True, decodes=False)
+    narrowest = request.among(request.agents)
+    in_gang = share_need(narrowest, agent, rows=1, exchange=exchange, in_gang=True, decodes=False)
     alone = share_need(
         request, agent, rows=request.row_count, exchange=Exchange.SYNCHRONOUS, in_gang=False, decodes=True
     )
@@ -183,7 +187,7 @@ def _versions_held(exchange: Exchange) -> int:
 
 
 def _forward_bytes(request: PlanRequest, agent: AgentId, rows: int) -> int:
-    measured, memory = request.profile(agent).memory, request.facts.memory
+    measured, memory = request.profile(agent).memory, request.facts_of(agent).memory
     if not rows:
         return 0
     if measured is not None:
@@ -196,7 +200,7 @@ def _forward_bytes(request: PlanRequest, agent: AgentId, rows: int) -> int:
 
 
 def _decode_bytes(request: PlanRequest, agent: AgentId) -> int:
-    measured, memory = request.profile(agent).memory, request.facts.memory
+    measured, memory = request.profile(agent).memory, request.facts_of(agent).memory
     if measured is not None:
         return measured.decode_bytes
     return memory.decode_bytes(request.image.width_px * request.image.height_px) if memory else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.job_state import Job, Running
-from polyrhythm_coordinator.scheduling.pool import key_of
+from polyrhythm_coordinator.scheduling.pool import key_of, mismatch
 from polyrhythm_coordinator.scheduling.state import Agent, State
 
 
@@ -27,7 +27,7 @@ def _is_able(state: State, job: Job, agent: Agent) -> bool:
     return (
         agent.worker_ready
         and agent.measuring is None
-        and agent.holds(job.facts)
+        and mismatch(agent, job) is None
         and (here or agent.epoch is None)
         and agent.agent not in state.drained
         and agent.agent not in job.picture.lost

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from polyrhythm.errors import AgentsLostError, InvalidArgumentError, NoAgentsError, PolyrhythmError
 from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
+from polyrhythm.image import Quality
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.job_state import Job, Preparing
 from polyrhythm_coordinator.scheduling.measured import ProfileKey, profile_key, workload_of
@@ -143,8 +144,24 @@ def fixed_plan_of(job: Job) -> Plan | None:
 
 
 def key_of(agent: Agent, job: Job) -> ProfileKey:
-    """Under which an agent's profile for a job is kept."""
-    return profile_key(agent.device, agent.software, job.facts, workload_of(job.picture.image))
+    """Under which an agent's profile for a job is kept; its arithmetic is its own."""
+    facts = agent.own_facts(job.facts) or job.facts
+    return profile_key(agent.device, agent.software, facts, workload_of(job.picture.image))
+
+
+def mismatch(agent: Agent, job: Job) -> Exclusion | None:
+    """Why a job's picture is not made with what an agent holds; None where it is.
+
+    An exact picture is that of one device up to rounding of one arithmetic, so its agents all compute in the job's.
+    """
+    own = agent.own_facts(job.facts)
+    if own is None:
+        detail = f"it does not hold the same weights of {job.facts.model}"
+        return Exclusion(agent=agent.agent, reason=ExclusionReason.WRONG_MODEL, detail=detail)
+    if job.picture.image.quality is Quality.EXACT and own.dtype != job.facts.dtype:
+        detail = f"it computes in {own.dtype}, and all of an exact picture is computed in {job.facts.dtype}"
+        return Exclusion(agent=agent.agent, reason=ExclusionReason.OTHER_ARITHMETIC, detail=detail)
+    return None
 
 
 def _exclusion(  # noqa: PLR0911 - one return a reason
@@ -159,9 +176,8 @@ def _exclusion(  # noqa: PLR0911 - one return a reason
         return _not_ready(name, f"lost earlier on this picture: {reason}")
     if not agent.worker_ready:
         return _not_ready(name, "its worker is loading")
-    if not agent.holds(job.facts):
-        detail = f"it does not hold the same weights of {job.facts.model}"
-        return Exclusion(agent=name, reason=ExclusionReason.WRONG_MODEL, detail=detail)
+    if (unlike := mismatch(agent, job)) is not None:
+        return unlike
     if phase.holders_only and name not in job.picture.holders:
         return _not_ready(name, f"it does not hold step {job.picture.begin_step}, from which the picture goes on")
     return None

@@ -99,11 +99,15 @@ def plan_request(state: State, job: Job, profiles: tuple[Profile, ...], begin_st
         profiles: of the candidates, in rank order.
         begin_step: where the plan is to begin.
     """
+    agents = tuple(profile.agent for profile in profiles)
+    own_facts = {name: state.agents[name].own_facts(job.facts) or job.facts for name in agents}
+    mixed = any(own.dtype != job.facts.dtype for own in own_facts.values())
     return PlanRequest(
         image=job.picture.image,
         facts=job.facts,
+        own_facts=own_facts if mixed else {},
         profiles=profiles,
-        links=_links(state, tuple(profile.agent for profile in profiles)),
+        links=_links(state, agents),
         usable_bytes={
             profile.agent: state.agents[profile.agent].usable_bytes_for(workload_of(job.picture.image))
             for profile in profiles

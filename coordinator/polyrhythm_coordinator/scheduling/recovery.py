@@ -18,6 +18,7 @@ from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
 from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Preparing
 from polyrhythm_coordinator.scheduling.out_of_memory import shrink
 from polyrhythm_coordinator.scheduling.reporting import job_report
+from polyrhythm_coordinator.scheduling.speeds import keep_speeds
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
 
@@ -189,7 +190,8 @@ def _complete(turn: Turn, job: Job) -> None:
 
 
 def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
-    """Plans the rest of a picture on whoever is left."""
+    """Plans the rest of a picture on whoever is left, at the speeds that they have shown."""
+    keep_speeds(turn, job, epoch)
     picture = job.picture
     held = {
         agent: frozenset(run.ended.held_boundaries) & picture.reached.get(agent, frozenset())

@@ -25,11 +25,12 @@ from polyrhythm_coordinator.scheduling.forecast import forecast
 from polyrhythm_coordinator.scheduling.job_state import Job
 from polyrhythm_coordinator.scheduling.measured import workload_of
 from polyrhythm_coordinator.scheduling.newcomers import available, unmeasured
-from polyrhythm_coordinator.scheduling.pool import fixed_plan_of, key_of
+from polyrhythm_coordinator.scheduling.pool import fixed_plan_of
 from polyrhythm_coordinator.scheduling.preparing import plan_request, profile_of
 from polyrhythm_coordinator.scheduling.recovery import hand_over_epoch
 from polyrhythm_coordinator.scheduling.replan_rule import scaled, worth_switching
 from polyrhythm_coordinator.scheduling.revision import Study, Takeover
+from polyrhythm_coordinator.scheduling.speeds import keep_speeds
 from polyrhythm_coordinator.scheduling.takeover import send_takeover
 from polyrhythm_coordinator.scheduling.turn import Turn
 from polyrhythm_coordinator.scheduling.widening import rest_of, widened_plan
@@ -77,7 +78,7 @@ def take_answer(turn: Turn, event: PlanComputed | PlanFailed) -> None:
     job = turn.state.jobs.get(epoch.job)
     if epoch.stage is not EpochStage.RUNNING or job is None:
         return
-    _keep_speeds(turn, job, epoch)
+    keep_speeds(turn, job, epoch)
     if isinstance(event, PlanFailed):
         if study.reason is ReplanReason.AGENT_DRAINED:  # the others cannot make it alone: asked once is enough
             kept = turn.state.drained.intersection(epoch.members)
@@ -171,23 +172,9 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
 
 def _rest_s(epoch: Epoch, study: Study) -> float:
     """Predicted seconds of the rest, decoding included, by the plan in force at the speeds as they are now."""
-    cost = GangCost(request=study.request, agents=epoch.plan.agents)
+    cost = GangCost(request=study.request.among(epoch.plan.agents), agents=epoch.plan.agents)
     steps_s = sum(cost.segment_s(segment) for segment in rest_of(epoch.plan, study.request.begin_step))
     return steps_s + study.request.profile(epoch.plan.decoder).decode_s
-
-
-def _keep_speeds(turn: Turn, job: Job, epoch: Epoch) -> None:
-    """Later pictures are planned with the speeds that members have changed to."""
-    revision, profiles = epoch.revision, dict(turn.state.profiles)
-    for agent, watch in revision.watches.items():
-        member = turn.state.agents.get(agent)
-        if member is None or not watch.departed:
-            continue
-        key = key_of(member, job)
-        known = profiles.get(key)
-        if known is not None:
-            profiles[key] = known.moved_to(revision.assumed[agent].per_row_s * watch.ratio / known.measured.per_row_s)
-    turn.state = replace(turn.state, profiles=profiles)
 
 
 def _leave_as_is(turn: Turn, epoch: Epoch) -> None:

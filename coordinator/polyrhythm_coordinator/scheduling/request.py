@@ -5,8 +5,8 @@ Everything is an argument: the planner reads no clock, no fleet and no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from polyrhythm.errors import NoAgentsError
@@ -17,6 +17,7 @@ from polyrhythm.image import ImageSpec
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile
 from polyrhythm.rows import RowRange
+from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
 
 UNMEASURED_LINK = Link(latency_s=0.3e-3, bytes_per_s=1e9)
 """Assumed between two agents that never shared a gang.
@@ -35,7 +36,7 @@ class PlanRequest:
 
     Attributes:
         image: what is asked for.
-        facts: of its model.
+        facts: of its model; those by which a gang's activations travel once one is chosen (``among``).
         profiles: one for each agent that may take part, for exactly this picture's workload; their order is the
             order of ranks and of rows, top of the image first.
         links: measured links as ``(sender, receiver)``. Where only the other direction was measured, that one
@@ -44,6 +45,7 @@ class PlanRequest:
             is absent it is not known, and everything fits.
         begin_step: 0, or the boundary at which an epoch resumes.
         version: of the plan to make; counts the re-plans of a job, from 1.
+        own_facts: each candidate's own facts of the model, where they do not all compute in the dtype of ``facts``.
         running: the plan that is being followed, where the rest of a picture is planned anew in a hurry: only plans
             like it are compared, on the same agents. None for a search over all.
     """
@@ -57,6 +59,9 @@ class PlanRequest:
     usable_bytes: Mapping[AgentId, int] = field(default_factory=lambda: MappingProxyType(dict[AgentId, int]()))
     begin_step: int = 0
     version: int = 1
+    own_facts: Mapping[AgentId, ModelFacts] = field(
+        default_factory=lambda: MappingProxyType(dict[AgentId, ModelFacts]())
+    )
     running: Plan | None = None
 
     def __post_init__(self) -> None:
@@ -66,6 +71,8 @@ class PlanRequest:
             raise ValueError(f"an agent is profiled twice: {self.agents}")
         if not 0 <= self.begin_step < self.image.steps:
             raise ValueError(f"no steps are left: begin {self.begin_step} of {self.image.steps}")
+        if self.own_facts and not self.own_facts.keys() >= set(self.agents):
+            raise ValueError(f"own facts are known of {', '.join(self.own_facts)}, not of all of {self.agents}")
         wanted = (self.image.model, self.image.width_px, self.image.height_px, self.batch)
         for profile in self.profiles:
             work = profile.workload
@@ -97,6 +104,19 @@ class PlanRequest:
             if profile.agent == agent:
                 return profile
         raise KeyError(agent)
+
+    def facts_of(self, agent: AgentId) -> ModelFacts:
+        """One candidate's own facts of the model: what it holds takes the bytes of its own arithmetic."""
+        return self.own_facts.get(agent, self.facts)
+
+    def among(self, agents: Iterable[AgentId]) -> PlanRequest:
+        """The same with the sizes of what some candidates exchange as one gang, members without rows included."""
+        if not self.own_facts:
+            return self
+        sizes = exchanged_as(self.own_facts[agent] for agent in agents)
+        if sizes.dtype == self.facts.dtype:
+            return self
+        return replace(self, facts=replace(self.facts, dtype=sizes.dtype, exchanged=sizes.exchanged))
 
     def link(self, sender: AgentId, receiver: AgentId) -> Link:
         """The link from one agent to another, measured or assumed."""

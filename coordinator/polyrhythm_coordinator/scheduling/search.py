@@ -125,10 +125,14 @@ def _policy_options(request: PlanRequest, policy: Policy) -> Iterator[Option]:
 
 
 def _gang_plans(request: PlanRequest, policy: Policy) -> Iterator[GangPlans]:
-    everybody = GangCost(request=request, agents=request.agents)
-    fit = MemoryFit(request=request)
+    known: dict[str, tuple[GangCost, MemoryFit]] = {}  # by the dtype in which a gang exchanges
     for agents in _gangs(request):
-        yield GangPlans(request, agents, policy=policy, cost=everybody.restricted(agents), fit=fit)
+        own = request.among(agents)
+        dtype = own.facts.dtype
+        if dtype not in known:
+            known[dtype] = GangCost(request=own, agents=request.agents), MemoryFit(request=own)
+        everybody, fit = known[dtype]
+        yield GangPlans(own, agents, policy=policy, cost=everybody.restricted(agents), fit=fit)
 
 
 def _stride_choices(plans: GangPlans, policy: Policy) -> Iterable[tuple[int, ...]]:

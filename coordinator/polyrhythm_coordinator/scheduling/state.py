@@ -13,6 +13,7 @@ from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.profile import Link, Workload
+from polyrhythm_coordinator.scheduling.arithmetic import may_mix
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
 from polyrhythm_coordinator.scheduling.events import SessionId
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job
@@ -59,12 +60,13 @@ class Agent:
             return AgentState.LOADING
         return AgentState.READY if self.epoch is None else AgentState.WORKING
 
+    def own_facts(self, facts: ModelFacts) -> ModelFacts | None:
+        """Its own facts of the same weights, in its own arithmetic; None where it holds none that may be mixed."""
+        return next((held for held in self.models if may_mix(held, facts)), None)
+
     def holds(self, facts: ModelFacts) -> bool:
-        """Whether it holds the same weights in the same arithmetic."""
-        return any(
-            m.model == facts.model and m.fingerprint == facts.fingerprint and m.dtype == facts.dtype
-            for m in self.models
-        )
+        """Whether it holds the same weights in an arithmetic that may be mixed with this one."""
+        return self.own_facts(facts) is not None
 
     def usable_bytes_for(self, workload: Workload) -> int:
         """What a picture of this size may take of its memory."""

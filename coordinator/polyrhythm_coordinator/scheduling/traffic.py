@@ -37,6 +37,7 @@ def sent_bytes(plan: Plan, request: PlanRequest) -> dict[AgentId, int]:
 
     The condition and a resumed state, sent once by the root when an epoch starts, are no part of it.
     """
+    request = request.among(plan.agents)
     beats = tuple(plan.beats())
     total_A = np.zeros(len(plan.agents), dtype=np.int64)
     # Beats of one length between the same two segments send alike, and a plan has few kinds of them.

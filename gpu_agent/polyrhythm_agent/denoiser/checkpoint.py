@@ -11,13 +11,16 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import diffusers
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from polyrhythm_agent.checkpoint_file import CheckpointHeader
@@ -30,8 +33,20 @@ LAYOUT = 1
 
 COPIED_SUFFIXES = frozenset({".json", ".txt", ".model"})
 
+BLOCK_BYTES = 64 << 20
+"""Read at a time between two signs of progress."""
+LOOK_INTERVAL_S = 0.25
+"""How often a lock that another process holds, and a file that grows, are looked at: neither can be awaited."""
 
-def diffusers_folder(path: Path, configs: Path | None, *, cache: Path) -> Path:
+Progress: TypeAlias = Callable[[str], None]
+"""Told, in words, each time that a conversion has got further; called on any thread."""
+
+
+def _unwatched(_told: str) -> None:
+    pass
+
+
+def diffusers_folder(path: Path, configs: Path | None, *, cache: Path, progress: Progress = _unwatched) -> Path:
     """The folder to load a model from: itself, or the one that its checkpoint is converted to.
 
     Several processes may ask at once: one converts, the others wait for it.
@@ -40,6 +55,7 @@ def diffusers_folder(path: Path, configs: Path | None, *, cache: Path) -> Path:
         path: folder in diffusers format, or checkpoint file.
         configs: folder of a checkpoint's configs and tokenizers; None where ``path`` is a folder.
         cache: where converted folders are kept; it may be emptied at any time while no agent loads.
+        progress: is told of it, and while another process converts, which the kernel ends the wait for if it dies.
 
     Raises:
         ModelFolderError: the checkpoint does not fit its configs, or the cache cannot be written.
@@ -50,10 +66,10 @@ def diffusers_folder(path: Path, configs: Path | None, *, cache: Path) -> Path:
     parts = PIPELINE_PARTS[CheckpointHeader.read(path).pipeline_class()]
     copied = _files_to_copy(folder, parts)
     try:
-        target = cache / "checkpoints" / f"{path.stem}-{_key(path, copied)}"
-        with _only_one(target.with_name(f"{target.name}.lock")):
+        target = cache / "checkpoints" / f"{path.stem}-{_key(path, copied, progress)}"
+        with _only_one(target.with_name(f"{target.name}.lock"), progress):
             if not target.is_dir():
-                _convert(path, folder, parts, copied, target)
+                _convert(path, folder, parts, copied, target, progress)
     except OSError as error:
         raise ModelFolderError(
             f"model: {path} cannot be converted into {cache} (set POLYRHYTHM_CACHE to use another folder): {error}"
@@ -67,6 +83,7 @@ def _convert(
     parts: tuple[CheckpointPart, ...],
     copied: Mapping[str, Path],
     target: Path,
+    progress: Progress,
 ) -> None:
     """Writes the folder beside its place first, so that a conversion that is cut off leaves none."""
     partial = target.with_name(f"{target.name}.partial")
@@ -75,20 +92,50 @@ def _convert(
         for name, source in copied.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, partial / name)
-        weights = _read(checkpoint)
+        weights = _read(checkpoint, progress)
         for part in parts:
             converted = convert_part(part, weights, configs)
-            save_file(converted, partial / part.name / part.weights_file, metadata={"format": "pt"})
+            file = partial / part.name / part.weights_file
+            with _watched(file, progress):
+                save_file(converted, file, metadata={"format": "pt"})
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _read(checkpoint: Path) -> dict[str, Tensor]:
+def _read(checkpoint: Path, progress: Progress) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
     try:
-        return load_file(checkpoint)
+        with safe_open(checkpoint, framework="pt") as file:
+            for name in file.offset_keys():
+                weights[name] = file.get_tensor(name)
+                progress(f"read {len(weights)} weights of {checkpoint.name}")
     except SafetensorError as error:
         raise ModelFolderError(f"model: {checkpoint} cannot be read: {error}") from error
+    return weights
+
+
+@contextmanager
+def _watched(file: Path, progress: Progress) -> Generator[None]:
+    """Tells of a file's growth while the body writes it in one call."""
+    written = threading.Event()
+
+    def watch() -> None:
+        known_bytes = 0
+        while not written.wait(LOOK_INTERVAL_S):
+            size_bytes = file.stat().st_size if file.exists() else 0
+            if size_bytes > known_bytes:
+                known_bytes = size_bytes
+                progress(f"wrote {size_bytes >> 20} MiB of {file.parent.name}")
+
+    watcher = threading.Thread(target=watch, name="conversion", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        written.set()
+        watcher.join()
+    progress(f"converted {file.parent.name}")
 
 
 def _files_to_copy(configs: ModelFolder, parts: tuple[CheckpointPart, ...]) -> dict[str, Path]:
@@ -106,22 +153,41 @@ def _files_to_copy(configs: ModelFolder, parts: tuple[CheckpointPart, ...]) -> d
     return found
 
 
-def _key(checkpoint: Path, copied: Mapping[str, Path]) -> str:
+def _key(checkpoint: Path, copied: Mapping[str, Path], progress: Progress) -> str:
     """Of contents alone: a moved file is not converted again, a changed one is."""
     total = hashlib.sha256(f"{LAYOUT} {diffusers.__version__}\n".encode())
     for name, path in {"": checkpoint, **copied}.items():
-        with path.open("rb") as file:
-            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        total.update(f"{name}\0{_digest(path, progress)}\n".encode())
     return total.hexdigest()[:16]
 
 
+def _digest(path: Path, progress: Progress) -> str:
+    found, size_bytes = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            found.update(block)
+            size_bytes += len(block)
+            progress(f"looked through {size_bytes >> 20} MiB of {path.name}")
+    return found.hexdigest()
+
+
 @contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
+def _only_one(lock: Path, progress: Progress) -> Generator[None]:
     """Held by one process at a time; the kernel lets go of it when its holder dies."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        while not _is_free(handle):
+            progress("waits for another process that converts it")
+            time.sleep(LOOK_INTERVAL_S)
         yield
     finally:
         os.close(handle)
+
+
+def _is_free(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -265,7 +265,10 @@ class UNetRun(GuidedRun):
     def _carry(self, states_BCHW: Tensor, from_step: int, to_step: int) -> Tensor:
         """X of a neighbour's rim at this step, from its x and x0 at an earlier one: first order, without a forward.
 
-        In the first step there was no x0 yet, so the rim stays at its noise level.
+        Where the sampler draws noise, the rim comes to the right noise level with the noise that it had, not with what
+        its owner has drawn since. That noise is known here too, and adding it gains nothing: keys and rims of all other
+        layers were computed from the neighbour's x of that earlier step in any case. In the first step there was no x0
+        yet, so the rim stays at its noise level.
         """
         x_BCHW, x0_BCHW = states_BCHW.chunk(2, dim=1)
         if from_step in {to_step, 0}:

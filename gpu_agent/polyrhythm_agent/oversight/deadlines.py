@@ -28,7 +28,7 @@ def forgive_stall(state: Oversight, now_s: float) -> Oversight:
         case Ready():
             phase = replace(phase, heard_s=phase.heard_s + gap_s)
         case Starting():
-            phase = replace(phase, since_s=phase.since_s + gap_s)
+            phase = replace(phase, heard_s=phase.heard_s + gap_s)
         case Absent() | Ending() | Unusable():
             pass
         case _:
@@ -44,10 +44,10 @@ def check_deadlines(state: Oversight, now_s: float) -> Outcome:
     match phase:
         case Absent(restart_at_s=restart_at_s):
             if now_s >= restart_at_s:
-                return replace(state, phase=Starting(since_s=now_s)), (StartWorker(),)
-        case Starting(since_s=since_s):
-            if now_s - since_s > limits.start_s:
-                return give_up(state, f"the worker was not ready within {limits.start_s:g} s", now_s)
+                return replace(state, phase=Starting(heard_s=now_s)), (StartWorker(),)
+        case Starting(heard_s=heard_s):
+            if now_s - heard_s > limits.start_s:
+                return give_up(state, f"the worker did not get on with loading for {limits.start_s:g} s", now_s)
         case Ready(heard_s=heard_s):
             if now_s - heard_s > limits.heartbeat_s:
                 return give_up(state, f"no heartbeat of the worker for {limits.heartbeat_s:g} s", now_s)

@@ -16,7 +16,7 @@ class Limits:
     """How long a daemon waits for what.
 
     Attributes:
-        start_s: for a worker to load its model.
+        start_s: for a worker to load its model, or to get further with a checkpoint that it converts first.
         heartbeat_s: for a sign of life of a ready worker.
         abort_s: for a worker to leave an epoch that is aborted, beside what it cannot interrupt.
         abort_slack: how many times its prediction a step, an encoding or a decoding that is under way may take.
@@ -53,9 +53,13 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starting:
-    """The worker loads its model."""
+    """The worker loads its model.
 
-    since_s: float
+    Attributes:
+        heard_s: when it was started, or last said that it gets on.
+    """
+
+    heard_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
         case Starting():
             if isinstance(event, WorkerLost):
                 return _give_up_model(state, event.reason, now_s)
+            if isinstance(event, Heartbeat):
+                return replace(state, phase=replace(phase, heard_s=now_s)), ()
             if not isinstance(event, WorkerReady):
                 return state, ()
             ready = Ready(since_s=now_s, heard_s=now_s, announcement=event)

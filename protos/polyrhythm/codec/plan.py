@@ -33,6 +33,7 @@ EXCLUSION_REASONS = EnumTable(
         ExclusionReason.WRONG_MODEL: plan_pb2.EXCLUSION_REASON_WRONG_MODEL,
         ExclusionReason.TOO_LITTLE_MEMORY: plan_pb2.EXCLUSION_REASON_TOO_LITTLE_MEMORY,
         ExclusionReason.NOT_NAMED: plan_pb2.EXCLUSION_REASON_NOT_NAMED,
+        ExclusionReason.OTHER_ARITHMETIC: plan_pb2.EXCLUSION_REASON_OTHER_ARITHMETIC,
     },
 )
 

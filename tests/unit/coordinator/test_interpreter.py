@@ -21,7 +21,8 @@ from polyrhythm_coordinator.scheduling.effects import PlanTask
 from polyrhythm_coordinator.scheduling.events import Event, PlanComputed, Tick
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import State
-from tests.fake_worker import FakeFabric, FakeWorker, register
+from tests.fake_fabric import FakeFabric
+from tests.fake_worker import FakeWorker, register
 
 
 async def broken_planner(_: PlanTask) -> Explanation:

@@ -77,6 +77,26 @@ def test_the_rest_is_done_by_the_survivors(kill: str) -> None:
     assert world.now_s < 1.0
 
 
+def test_the_rest_is_planned_at_the_speeds_that_were_seen() -> None:
+    """The slowdown comes too late for a plan of its own; the profile's average has hardly noticed it."""
+    world, job = at_step(28, "a", "b", "c")
+    world.daemons["a"].worker.slowdown = 3.0
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 36
+    world.settle()
+    assert world.told_of(job, Replanned) == []
+    world.kill_worker("c")
+    world.settle()
+    (replanned,) = world.told_of(job, Replanned)
+    rest = replanned.plan.segments[0]
+    assert [rest.of(AgentId(name)).rows.count for name in "ab"] == [2, 6]
+    (epoch,) = world.state.epochs.values()
+    assert epoch.forecast.left_s(36) == pytest.approx(4 * 6 * 0.01 + 0.02, rel=0.1)
+    go_on(world)
+    world.run(job)
+    report_of(world, job)
+
+
 def test_a_third_agent_steps_in() -> None:
     world, job = at_step(12, "a", "b", "c")
     planned = world.told_of(job, Planned)[0].explanation.chosen.plan.agents

@@ -1,0 +1,253 @@
+"""Faults of what an agent computes and sends, but for layers over patches; see ``catalogue``."""
+
+from __future__ import annotations
+
+from tests.defects.planted import PlantedDefect
+
+AGENT = "gpu_agent/polyrhythm_agent"
+GANG_PICTURES = "tests/integration/test_gang_pictures.py"
+FAMILY_EQUALITY = "tests/integration/test_family_equality.py"
+STEP_LOOP_TESTS = "tests/unit/agent_loop/test_step_loop.py"
+EXCHANGE_SCHEDULE_TESTS = "tests/unit/test_exchange_schedule.py"
+EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
+
+DENOISER_DEFECTS = (
+    PlantedDefect(
+        name="position embedding one row too high",
+        file=f"{AGENT}/denoiser/token_transformer.py",
+        original="self._position_AD[rows.begin * per_row : rows.end * per_row]",
+        planted="self._position_AD[max(rows.begin - 1, 0) * per_row :][: rows.count * per_row]",
+        test_id="tests/integration/test_family_rows.py::test_patches_are_the_whole_picture[pixart-16-counts0]",
+        why="every patch but the topmost believes that it lies a row higher: a seam",
+    ),
+    PlantedDefect(
+        name="guidance halves swapped",
+        file=f"{AGENT}/denoiser/guided_run.py",
+        original="negative_BCHW, positive_BCHW = prediction_BCHW.chunk(2)",
+        planted="positive_BCHW, negative_BCHW = prediction_BCHW.chunk(2)",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-ddim-dtype0]",
+        why="the picture flees the prompt and follows the negative one, on any number of devices alike",
+    ),
+    PlantedDefect(
+        name="the null class is the last class",
+        file=f"{AGENT}/denoiser/dit.py",
+        original="[labels.count, labels.number(image.prompt)]",
+        planted="[labels.count - 1, labels.number(image.prompt)]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[dit-16-20-ddim-dtype0]",
+        why="every picture flees one class rather than no class at all",
+    ),
+    PlantedDefect(
+        name="text mask ignored",
+        file=f"{AGENT}/denoiser/attention.py",
+        original="query_BhNd, key_BhAd, value_BhAd, attn_mask=bias_Bh1L)",
+        planted="query_BhNd, key_BhAd, value_BhAd, attn_mask=None)",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-dpmpp-2m-dtype0]",
+        why="padding counts as text: short prompts are washed out",
+    ),
+    PlantedDefect(
+        name="noise of its own for every agent",
+        file=f"{AGENT}/denoiser/noise.py",
+        original="manual_seed(self._seed)",
+        planted="manual_seed(self._seed + id(self))",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-ddim-dtype0]",
+        why="a seed means another picture on each split, and the same one never comes back",
+    ),
+    PlantedDefect(
+        name="ddim always ends at the clean picture",
+        file=f"{AGENT}/denoiser/grid.py",
+        original="float(scheduler.final_alpha_cumprod)",
+        planted="1.0",
+        test_id="tests/unit/denoiser/test_sampling.py::test_ddim_is_diffusers[stable diffusion-24]",
+        why="models whose schedule ends at the first trained level get a last step that they were not trained for",
+    ),
+    PlantedDefect(
+        name="euler begins with noise of size one",
+        file=f"{AGENT}/denoiser/grid.py",
+        original='initial_scale=_initial_scale(scheduler.config["timestep_spacing"], sigmas[0]),',
+        planted="initial_scale=1.0,",
+        test_id=f"{FAMILY_EQUALITY}::test_euler_in_all_its_forms[karras-dtype0]",
+        why="a little too much noise at the start: other colours than diffusers paints with the same seed",
+    ),
+    PlantedDefect(
+        name="dynamic shift by the tokens of a patch",
+        file=f"{AGENT}/denoiser/token_transformer.py",
+        original="image_tokens=geometry.row_count * geometry.layers[0].columns,",
+        planted="image_tokens=geometry.row_count // 2 * geometry.layers[0].columns,",
+        test_id=f"{FAMILY_EQUALITY}::test_euler_in_all_its_forms[flow by size-dtype0]",
+        why="every split has noise levels of its own, and none has the model's",
+    ),
+    PlantedDefect(
+        name="ancestral noise of the topmost rows for every patch",
+        file=f"{AGENT}/denoiser/guided_run.py",
+        original="own_BCHW = self._noise.of_step(step)[:, :, self.geometry.latent_slice(rows)]",
+        planted=(
+            "own_BCHW = self._noise.of_step(step)[:, :, self.geometry.latent_slice(RowRange(begin=0, end=rows.count))]"
+        ),
+        test_id=f"{FAMILY_EQUALITY}::test_ancestral_noise_is_cut_from_that_of_the_whole_picture[counts1]",
+        why="another picture on every split, with the same grain in each strip",
+    ),
+    PlantedDefect(
+        name="the first ancestral step adds the initial noise again",
+        file=f"{AGENT}/denoiser/noise.py",
+        original="return self._draw(1 + step)",
+        planted="return self._draw(step)",
+        test_id="tests/unit/denoiser/test_euler.py::test_ancestral_noise_is_bit_by_bit_what_diffusers_draws",
+        why="noise that is not independent of the picture: washed out at the start, and never diffusers' picture",
+    ),
+    PlantedDefect(
+        name="solver's lambda is one step older than its picture",
+        file=f"{AGENT}/denoiser/sampling.py",
+        original="self.grid.departures[k].half_log_snr",
+        planted="self.grid.departures[max(k - 1, 0)].half_log_snr",
+        test_id="tests/unit/denoiser/test_sampling.py::test_dpm_solver_is_diffusers[defaults-24]",
+        why="second-order steps extrapolate over the wrong distance: soft, slightly wrong pictures",
+    ),
+)
+
+BOUNDARY_DEFECTS = (
+    PlantedDefect(
+        name="history counts from the first step of a beat",
+        file=f"{AGENT}/boundary.py",
+        original="after[row] = active[-1]",
+        planted="after[row] = active[0]",
+        test_id="tests/unit/agent_loop/test_boundary.py::test_history_is_each_owners_last_active_step",
+        why="after every boundary the solver believes that rows of others were predicted earlier than they were",
+    ),
+    PlantedDefect(
+        name="history stays behind when rows move",
+        file=f"{AGENT}/step_loop.py",
+        original="self._history[assignment.rows.begin : assignment.rows.end]",
+        planted="self._history[: assignment.rows.count]",
+        test_id=f"{STEP_LOOP_TESTS}::test_history_goes_with_the_rows",
+        why="rows that a slower device predicted are stepped as if they had been the fastest one's",
+    ),
+    PlantedDefect(
+        name="boundary forgets x0",
+        file=f"{AGENT}/exchange/session.py",
+        original="for state_BCHW, part_BCHW in zip(states_BCHW, self._wires.take(key), strict=True):",
+        planted="for state_BCHW, part_BCHW in zip(states_BCHW[:1], self._wires.take(key)[:1], strict=True):",
+        test_id=f"{EXCHANGE_CONTENTS_TESTS}::test_a_boundary_puts_x_and_x0_of_each_peer_in_their_place",
+        why="invisible while rows stay: who takes rows over steps them with a stale clean picture",
+    ),
+    PlantedDefect(
+        name="boundary rows of the wrong peer",
+        file=f"{AGENT}/exchange/session.py",
+        original="keys = {peer: BoundaryRows(self._ranks[peer], beat.end_step) for peer in traffic.boundary_sources}",
+        planted=(
+            "keys = {peer: BoundaryRows(self._ranks[other], beat.end_step) for peer, other in "
+            "zip(traffic.boundary_sources, reversed(traffic.boundary_sources), strict=True)}"
+        ),
+        test_id=f"{EXCHANGE_CONTENTS_TESTS}::test_a_boundary_puts_x_and_x0_of_each_peer_in_their_place",
+        why="with three devices two strips of the picture change places",
+    ),
+    PlantedDefect(
+        name="only the last boundary is kept",
+        file=f"{AGENT}/boundary.py",
+        original="HELD_BOUNDARIES = 2",
+        planted="HELD_BOUNDARIES = 1",
+        test_id="tests/unit/agent_loop/test_boundary.py::test_memory_keeps_the_last_two_boundaries_of_a_job",
+        why="survivors that stand one boundary apart have none in common: the picture begins again",
+    ),
+)
+
+EXCHANGE_DEFECTS = (
+    PlantedDefect(
+        name="remote keys and values dropped",
+        file=f"{AGENT}/exchange/step_exchange.py",
+        original="return held[version][:, :, tokens].to(own_KBND.dtype)",
+        planted="return torch.zeros_like(held[version][:, :, tokens], dtype=own_KBND.dtype)",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dpmpp-2m-dtype0]",
+        why="every patch is a picture of its own: the fault that a careless tolerance hides",
+    ),
+    PlantedDefect(
+        name="stale reads one version late",
+        file=f"{AGENT}/exchange/schedule.py",
+        original="return before[-1] if before else None",
+        planted="return before[max(len(before) - 2, 0)] if before else None",
+        test_id=f"{EXCHANGE_SCHEDULE_TESTS}::test_later_displaced_steps_read_the_last_version_before_them",
+        why="twice the staleness that the quality policy promises",
+    ),
+    PlantedDefect(
+        name="synchronous steps read stale versions",
+        file=f"{AGENT}/exchange/schedule.py",
+        original="if owner.agent == agent or beat.segment.exchange is Exchange.SYNCHRONOUS:",
+        planted="if owner.agent == agent:",
+        test_id=f"{EXCHANGE_SCHEDULE_TESTS}::test_a_synchronous_step_reads_itself_of_everybody",
+        why="`exact` is no longer the picture of one device",
+    ),
+    PlantedDefect(
+        name="versions are sent that nobody reads",
+        file=f"{AGENT}/exchange/schedule.py",
+        original="destinations=tuple(peer for peer, versions in read_by.items() if (agent, version) in versions),",
+        planted="destinations=tuple(read_by),",
+        test_id=f"{EXCHANGE_SCHEDULE_TESTS}::test_a_version_that_nobody_reads_is_not_sent",
+        why="bytes that were not predicted, and a receive that is never posted: the gang hangs",
+    ),
+    PlantedDefect(
+        name="layers arrive in another order than they are sent",
+        file=f"{AGENT}/exchange/session.py",
+        original="for layer, spec in enumerate(self._geometry.layers):",
+        planted="for layer, spec in reversed(tuple(enumerate(self._geometry.layers))):",
+        test_id=f"{EXCHANGE_CONTENTS_TESTS}::test_every_layer_of_a_version_arrives_as_itself",
+        why="all messages of a version have one shape, so nothing but the content tells",
+    ),
+    PlantedDefect(
+        name="versions are kept after their last reader",
+        file=f"{AGENT}/exchange/step_exchange.py",
+        original="keep = self._plan.last_reads[read.source, read.version] > self._plan.step",
+        planted="keep = True",
+        test_id="tests/unit/test_exchange_session.py::test_a_transport_serves_one_epoch_after_another_even_after_a_cancel",
+        why="memory grows by the keys and values of the whole picture at every step",
+    ),
+    PlantedDefect(
+        name="sent bytes are counted in numbers, not bytes",
+        file=f"{AGENT}/exchange/wires.py",
+        original="self._sent_bytes += message.numel() * message.element_size()",
+        planted="self._sent_bytes += message.numel()",
+        test_id=f"{EXCHANGE_CONTENTS_TESTS}::test_sent_bytes_are_the_payload_in_bytes",
+        why="reports and benchmarks show a quarter of the traffic",
+    ),
+)
+
+LOOP_DEFECTS = (
+    PlantedDefect(
+        name="cancel of all but the first member ignored",
+        file=f"{AGENT}/step_loop.py",
+        original="if any(record[2] for record in records):",
+        planted="if records[0][2]:",
+        test_id=f"{STEP_LOOP_TESTS}::test_any_members_cancel_ends_the_epoch_at_the_boundary_and_the_boundary_is_kept",
+        why="one member leaves at a boundary and the others wait for it for ever",
+    ),
+    PlantedDefect(
+        name="a new plan takes over one boundary early",
+        file=f"{AGENT}/step_loop.py",
+        original="self._book.beat_at(current.end_step, version=agreed, current_version=version)",
+        planted="self._book.beat_at(current.end_step, version=self._book.newest_version, current_version=version)",
+        test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed",
+        why="members follow different plans for a beat: wrong versions, or a hang",
+    ),
+    PlantedDefect(
+        name="a new plan takes over one boundary late",
+        file=f"{AGENT}/step_loop.py",
+        original="agreed = max(agreed, self._agree(state.step))",
+        planted="agreed, self._version = max(agreed, self._version), self._agree(state.step)",
+        test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_all_hold_takes_over_one_boundary_after_they_agreed",
+        why="a device that became slow holds all others up for one more beat",
+    ),
+    PlantedDefect(
+        name="the newest plan of any member is followed",
+        file=f"{AGENT}/step_loop.py",
+        original="return min(record[1] for record in records)",
+        planted="return max(record[1] for record in records)",
+        test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed",
+        why="a member is asked for a plan that it does not hold",
+    ),
+    PlantedDefect(
+        name="emulated devices sleep after their messages",
+        file=f"{AGENT}/emulation.py",
+        original="        if inside_layer:\n            self._charge()\n        yield\n",
+        planted="        yield\n",
+        test_id="tests/unit/denoiser/test_emulation.py::test_messages_leave_late_and_the_exchange_is_not_slowed",
+        why="a slow device would send as early as a fast one: emulated benchmarks flatter the plan",
+    ),
+)

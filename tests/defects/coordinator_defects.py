@@ -1,0 +1,206 @@
+"""Faults of planning, of the queue, of what follows a failure, and of the wire; see ``catalogue``."""
+
+from __future__ import annotations
+
+from tests.defects.planted import PlantedDefect
+
+AGENT = "gpu_agent/polyrhythm_agent"
+SCHEDULING = "coordinator/polyrhythm_coordinator/scheduling"
+CODEC = "protos/polyrhythm/codec"
+SEARCH_TESTS = "tests/unit/scheduling/test_search.py"
+QUEUE_TESTS = "tests/unit/coordinator/test_queue.py"
+PLAN_BOOK_TESTS = "tests/unit/agent_loop/test_plan_book.py"
+REPLANNING_TESTS = "tests/unit/coordinator/test_replanning.py"
+RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
+REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
+
+PLANNER_DEFECTS = (
+    PlantedDefect(
+        name="strides for a sampler that draws noise",
+        file=f"{SCHEDULING}/search.py",
+        original="return at_full_rate(policy) if request.image.sampler in request.facts.full_rate_samplers else policy",
+        planted="return policy",
+        test_id=f"{SEARCH_TESTS}::test_a_sampler_that_makes_every_step_gets_no_strides_in_any_candidate[balanced]",
+        why="the slower device cannot make the picture: its first strided step ends the epoch, again and again",
+    ),
+    PlantedDefect(
+        name="strides cost nothing less",
+        file=f"{SCHEDULING}/cost.py",
+        original="return forward_s_AK / np.array(strides)[:, None]",
+        planted="return forward_s_AK",
+        test_id="tests/unit/scheduling/test_cost.py::test_a_stride_halves_what_an_agent_costs_a_fine_step",
+        why="slow devices get too few rows, or are left out",
+    ),
+    PlantedDefect(
+        name="predicted bytes count every version",
+        file=f"{SCHEDULING}/traffic.py",
+        original="return {max(k for k in computed if k < step) for step in reading if step > beat.begin_step}",
+        planted="return set(computed) if reading else set[int]()",
+        test_id="tests/unit/scheduling/test_traffic.py::test_bytes_count_versions_and_boundaries",
+        why="plans with strides look as expensive on the wire as plans without",
+    ),
+    PlantedDefect(
+        name="rows may overlap",
+        file="protos/polyrhythm/rows.py",
+        original="if rows.begin != position:",
+        planted="if rows.begin > position:",
+        test_id=(
+            "tests/unit/protos/test_plan_invariants.py::test_rows_that_do_not_partition_the_image_are_refused[bounds0]"
+        ),
+        why="two devices compute the same rows, and which of them is seen depends on luck",
+    ),
+    PlantedDefect(
+        name="one row is given to nobody",
+        file=f"{SCHEDULING}/partition.py",
+        original='taken_K = np.argsort(costs_K, kind="stable")[:row_count]',
+        planted='taken_K = np.argsort(costs_K, kind="stable")[: row_count - 1]',
+        test_id="tests/unit/scheduling/test_partition.py::test_rows_follow_speed",
+        why="plans for a picture that is a row too short",
+    ),
+    PlantedDefect(
+        name="no device works alone",
+        file=f"{SCHEDULING}/search.py",
+        original="for size in range(1, len(agents) + 1):\n            yield from combinations(agents, size)",
+        planted="for size in range(2, len(agents) + 1):\n            yield from combinations(agents, size)",
+        test_id=f"{SEARCH_TESTS}::test_the_fastest_device_alone_is_always_shown",
+        why="a very slow second device makes every picture slower than without it",
+    ),
+    PlantedDefect(
+        name="a resumed picture warms nothing up",
+        file=f"{SCHEDULING}/quality.py",
+        original="RESUME_WARMUP_STEPS = 1",
+        planted="RESUME_WARMUP_STEPS = 0",
+        test_id="tests/unit/scheduling/test_quality.py::test_a_resumed_epoch_needs_one_synchronous_step_beyond_the_warm_up",
+        why="after a loss the survivors would read activations that nobody has",
+    ),
+)
+
+QUEUE_DEFECTS = (
+    PlantedDefect(
+        name="last come, first served",
+        file=f"{SCHEDULING}/admission.py",
+        original="queue=(*turn.state.queue, applicant.job)",
+        planted="queue=(*turn.state.queue[:1], applicant.job, *turn.state.queue[1:])",
+        test_id=f"{QUEUE_TESTS}::test_jobs_run_in_order_and_are_told_their_place",
+        why="whoever waits longest waits for ever",
+    ),
+    PlantedDefect(
+        name="the next picture starts before a cancelled one has stopped",
+        file=f"{SCHEDULING}/jobs.py",
+        original="if not state.queue or state.epochs:",
+        planted="if not state.queue:",
+        test_id=f"{QUEUE_TESTS}::test_cancel_while_running_stops_at_a_boundary_and_the_next_job_follows",
+        why="devices that still compute for nobody are planned as if they were free",
+    ),
+    PlantedDefect(
+        name="resume from the highest boundary",
+        file=f"{SCHEDULING}/recovery.py",
+        original="return lowest_newest if lowest_newest in common else max(common, default=0)",
+        planted="return max(max(boundaries) for boundaries in usable)",
+        test_id=f"{RECOVERY_TESTS}::test_the_lowest_newest_boundary_that_all_hold[held1-8]",
+        why="a survivor is asked for a state that it has not reached",
+    ),
+    PlantedDefect(
+        name="a broken gang is used again",
+        file=f"{SCHEDULING}/recovery.py",
+        original="if not all(run.ended is not None and run.ended.gang_intact for run in epoch.members.values()):",
+        planted="if not all(run.ended is not None for run in epoch.members.values()):",
+        test_id=f"{RECOVERY_TESTS}::test_a_failure_without_a_loss_is_tried_again_with_a_new_gang",
+        why="sockets that were shut down, with messages of the last epoch in them",
+    ),
+)
+
+FAILURE_DEFECTS = (
+    PlantedDefect(
+        name="silent agents are believed in for a minute",
+        file=f"{SCHEDULING}/agents.py",
+        original="if silent_s > turn.limits.heartbeat_timeout_s:",
+        planted="if silent_s > 60.0:",
+        test_id="tests/unit/coordinator/test_agents.py::test_a_silent_agent_is_lost_after_the_heartbeat_timeout",
+        why="a picture whose device lost its power stands still instead of going on with the others",
+    ),
+    PlantedDefect(
+        name="a worker that ignores an abort lives on",
+        file=f"{AGENT}/oversight/deadlines.py",
+        original="if now_s <= run.leave_by_s:",
+        planted="if now_s <= run.leave_by_s + 600.0:",
+        test_id="tests/unit/agent/test_oversight_deadlines.py::test_an_aborted_worker_that_does_not_obey_is_killed",
+        why="a hung collective keeps the device out of every further picture",
+    ),
+    PlantedDefect(
+        name="a text that a model does not take is offered to every agent",
+        file=f"{SCHEDULING}/admission.py",
+        original="if applicant is not None and violations:",
+        planted="if applicant is not None and not violations:",
+        test_id=(
+            "tests/unit/coordinator/test_admission.py::"
+            "test_texts_that_the_model_does_not_take_are_refused_by_the_first_agent[unicorn--fields0]"
+        ),
+        why="the user is told that no agent could count, not what is wrong with the prompt",
+    ),
+    PlantedDefect(
+        name="too long a prompt is accepted",
+        file=f"{SCHEDULING}/admission.py",
+        original="if count > facts.token_limit",
+        planted="if count > 1000 * facts.token_limit",
+        test_id=(
+            "tests/unit/coordinator/test_admission.py::"
+            "test_bad_input_names_its_field_and_is_not_queued[request_1-prompt]"
+        ),
+        why="the fault appears on the agents, after the wait in the queue",
+    ),
+)
+
+REPLAN_DEFECTS = (
+    PlantedDefect(
+        name="a newer plan takes over in its middle",
+        file=f"{AGENT}/plan_book.py",
+        original="self._versions[version].begin_step == step",
+        planted="self._versions[version].begin_step <= step",
+        test_id=f"{PLAN_BOOK_TESTS}::test_newer_version_takes_over_at_its_first_step_or_never",
+        why="rows move without a synchronous step, and the report tells of plans that nobody followed",
+    ),
+    PlantedDefect(
+        name="one slow beat is a change of speed",
+        file=f"{SCHEDULING}/replan_rule.py",
+        original="if len(self.last) < BEATS:",
+        planted="if not self.last:",
+        test_id=f"{REPLANNING_TESTS}::test_one_slow_beat_is_no_reason",
+        why="every hiccup of a machine costs two plans: one away from it and one back",
+    ),
+    PlantedDefect(
+        name="speed by CPU time",
+        file=f"{SCHEDULING}/takeover.py",
+        original="seen(report.wall_s - report.wait_s, assumed_s)",
+        planted="seen(report.busy_s, assumed_s)",
+        test_id=f"{REPLANNING_TESTS}::test_a_member_at_half_its_speed_gives_rows_away",
+        why="another process on the core slows the picture down and nobody sees it",
+    ),
+    PlantedDefect(
+        name="a takeover one boundary too early",
+        file=f"{SCHEDULING}/epochs.py",
+        original="course.beats_within(boundary, unseen_s) - 1",
+        planted="course.beats_within(boundary, unseen_s) - 2",
+        test_id=f"{REPLANNING_TESTS}::test_the_boundary_of_a_takeover_allows_for_the_age_of_reports",
+        why="plans come too late for the members to agree on them: the fleet is re-planned and never changes",
+    ),
+)
+
+WIRE_DEFECTS = (
+    PlantedDefect(
+        name="a field is not encoded",
+        file=f"{CODEC}/session_parts.py",
+        original="        sent_bytes=report.sent_bytes,\n",
+        planted="",
+        test_id="tests/property/test_codec.py::test_inverse_of_every_union_member[BeatDone]",
+        why="proto3 says nothing: the report counts no traffic at all",
+    ),
+    PlantedDefect(
+        name="an unknown enum value becomes a default",
+        file=f"{CODEC}/fields.py",
+        original="member = self._members.get(number)",
+        planted="member = self._members.get(number, next(iter(self._kind)))",
+        test_id=f"{REFUSAL_TESTS}::test_a_message_that_means_nothing_names_its_field[unknown exchange]",
+        why="a newer coordinator's new kind of segment is run as the oldest kind, silently",
+    ),
+)
