@@ -33,7 +33,8 @@ calibrations = st.builds(
     width=st.integers(2, 5),
     together=st.floats(0, 2),
     scale=st.floats(0.1, 10),
-    following=st.floats(1, 1.5),
+    following=st.floats(0, 1.5),
+    unequal=st.floats(0, 3),
 )
 
 
@@ -180,7 +181,7 @@ def check_overrides(chosen: Plan, overrides: Overrides) -> None:
     assert max(strides) <= (overrides.max_stride or 2)
     assert set(chosen.agents) <= set(overrides.devices or chosen.agents)
     for part in chosen.segments:
-        if len(chosen.agents) > 1 and part.begin_step < (overrides.warmup_steps or 0):
+        if part.begin_step < (overrides.warmup_steps or 0):
             assert part.exchange is Exchange.SYNCHRONOUS
         if part.end_step > chosen.steps - (overrides.tail_steps or 0):
             assert max(part.strides) == 1

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from polyrhythm_agent.calibration.file import CALIBRATION_FILE, with_calibration, write_calibration
+from polyrhythm_agent.calibration.file import (
+    CALIBRATION_FILE,
+    FORMAT,
+    CalibrationFileError,
+    read_calibration,
+    with_calibration,
+    write_calibration,
+)
 from polyrhythm_agent.denoiser.folder import INDECISIVE_FILES, ModelFolder
 from polyrhythm_agent.model_folder import DEMO_FOLDERS
 from tests.calibrations import calibration
@@ -42,6 +49,16 @@ def test_numbers_of_other_weights_count_for_nothing_and_that_is_said(tmp_path: P
     assert entry["log_level"] == "warning"
     assert "other weights" in entry["reason"]
     assert facts.notices == (f"{CALIBRATION_FILE} of model tiny is not used: {entry['reason']}",)
+
+
+def test_a_file_of_another_format_is_named_as_such(tmp_path: Path) -> None:
+    path = write_calibration(tmp_path, FACTS, calibration(), {})
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    with pytest.raises(CalibrationFileError, match="format is 1, this version reads 2; run polyrhythm calibrate"):
+        read_calibration(path, FACTS.fingerprint)
+    facts = with_calibration(FACTS, tmp_path)
+    assert facts.calibration is None
+    assert "format is 1" in facts.notices[0]
 
 
 @pytest.mark.parametrize(
