@@ -53,8 +53,8 @@ def interpolated(
 ) -> tuple[tuple[int, float], ...]:
     """What a disturbance between two measured places is, as multiples of their error vectors.
 
-    Both count by their distance, as often as makes the mean square lie between theirs: half of each where they point
-    the same way, and more where they hardly correlate. The rule is this project's own.
+    Both count by their distance, as often as makes the mean square lie between theirs in decibels: half of each where
+    they point the same way and are of one length, and more where they hardly correlate. The rule is this project's own.
 
     Args:
         position: on the measured grid; beyond the outermost places, these count.
@@ -70,7 +70,7 @@ def interpolated(
         return ((after, 1.0),)
     before = after - 1
     share = (clipped - places[before]) / (places[after] - places[before])
-    wanted = (1 - share) * product(before, before) + share * product(after, after)
+    wanted = product(before, before) ** (1 - share) * product(after, after) ** share
     plain = (1 - share) ** 2 * product(before, before) + share**2 * product(after, after)
     plain += 2 * share * (1 - share) * product(before, after)
     times = sqrt(wanted / plain) if plain * MULTIPLE_MAX**2 > wanted else MULTIPLE_MAX
