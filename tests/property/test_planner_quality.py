@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polyrhythm.calibration import mean_age
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
 from polyrhythm.plan import Exchange, Plan
@@ -16,7 +17,7 @@ from polyrhythm.profile import Link
 from polyrhythm_agent.exchange.schedule import reads
 from polyrhythm_coordinator.scheduling.budget import BUDGET_DB
 from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
-from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of, mean_age
+from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import INDIFFERENCE, search_plan

@@ -82,9 +82,16 @@ def test_the_file_decides_no_picture(tmp_path: Path) -> None:
     assert ModelFolder.open(tmp_path).fingerprint() != before
 
 
-def test_the_demo_model_ships_calibrated() -> None:
-    folder = next(folder for folder in DEMO_FOLDERS if folder.is_dir())
+UNET_FOLDER = Path(__file__).parents[3] / "models" / "demo-unet"
+
+
+@pytest.mark.parametrize(
+    ("folder", "sampler", "steps"),
+    [(next(folder for folder in DEMO_FOLDERS if folder.is_dir()), "dpmpp-2m", 20), (UNET_FOLDER, "ddim", 50)],
+)
+def test_the_demo_models_ship_calibrated(folder: Path, sampler: str, steps: int) -> None:
     facts = replace(FACTS, fingerprint=ModelFolder.open(folder).fingerprint())
     found = with_calibration(facts, folder).calibration
     assert found is not None
-    assert (found.sampler, found.steps) == ("dpmpp-2m", 20)
+    assert (found.sampler, found.steps) == (sampler, steps)
+    assert bool(found.following_steps) is (sampler == "dpmpp-2m")
