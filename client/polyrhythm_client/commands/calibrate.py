@@ -43,7 +43,8 @@ def calibrate(
     start on; quality **balanced** then means the fastest plan whose predicted picture is at most 1 dB worse than plain
     displaced parallelism makes it, and `polyrhythm plan` shows the prediction.
 
-    Takes minutes: about 350 forwards of the denoiser a picture. Other weights need a calibration of their own.
+    Takes minutes: a picture measured in full takes as long as 15 to 30 plain ones, each of the others as long as three.
+    Other weights need a calibration of their own.
 
     For example:
 
