@@ -13,6 +13,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations, groupby, permutations, product
 from pathlib import Path
@@ -29,8 +30,9 @@ from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
 from polyrhythm_coordinator.scheduling.budget import BUDGET_DB
-from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
+from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, equal_patches_plan
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.memory import share_need
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
@@ -76,6 +78,24 @@ def random_request(draw: random.Random, facts: ModelFacts, agents: int, *, steps
     return PlanRequest(image=image, facts=facts, profiles=tuple(profiles), links=links)
 
 
+def with_random_memory(draw: random.Random, request: PlanRequest) -> PlanRequest:
+    """Half of the candidates, and never the fastest, hold no more than a random share of the picture, and decode it."""
+    fastest = min(request.profiles, key=lambda profile: profile.forward_s(request.row_count)).agent
+    usable = {
+        agent: share_need(
+            request,
+            agent,
+            rows=draw.randint(1, request.row_count),
+            exchange=Exchange.DISPLACED,
+            in_gang=True,
+            decodes=True,
+        ).total_bytes
+        for agent in request.agents
+        if agent != fastest and draw.random() < 0.5
+    }
+    return replace(request, usable_bytes=usable)
+
+
 def timed_ms(request: PlanRequest) -> tuple[float, Plan]:
     """CPU milliseconds of one search: other programs on the machine do not count."""
     begin_s = time.process_time()
@@ -116,7 +136,7 @@ def gaps(draw: random.Random, facts: ModelFacts, fleets: int) -> list[dict[str, 
         cells = 5 if agents <= 3 else 4 if agents == 4 else 3
         shares: list[float] = []
         for _ in range(fleets):
-            request = random_request(draw, facts, agents, steps=WARMUP + 2 * cells, rows=16)
+            request = with_random_memory(draw, random_request(draw, facts, agents, steps=WARMUP + 2 * cells, rows=16))
             chosen_s = search_plan(request).chosen.prediction.total_s
             shares.append(chosen_s / brute_force_s(request) - 1)
         found.append(
@@ -158,7 +178,8 @@ def _all_plans(request: PlanRequest, plans: GangPlans, size: int) -> Iterator[Pl
     for strides in product((1, 2), repeat=size):
         if strides[fastest] == 1:
             for placed in product(sorted({full_rate, strides, (2,) * size}), repeat=cells):
-                yield plans.compose([*warmup, *_runs(begin, placed)])
+                with suppress(DoesNotFitError):
+                    yield plans.compose([*warmup, *_runs(begin, placed)])
 
 
 def _runs(begin: int, placed: tuple[tuple[int, ...], ...]) -> Iterator[Cut]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -18,8 +19,9 @@ import torch
 from latency_study.prompts import prompt
 from machine import read_machine
 
-from polyrhythm.calibration import IDENTICAL_PSNR_DB
+from polyrhythm.calibration import IDENTICAL_PSNR_DB, Calibration
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
@@ -29,10 +31,11 @@ from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import picture_of
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
+from polyrhythm_coordinator.scheduling.build import resynchronised
 from polyrhythm_coordinator.scheduling.distortion import Distortion
 
 MEMBERS = 3
-RESULT = Path(__file__).parent / "results" / "quality_prediction.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def random_plan(draw: random.Random, steps: int, rows: int) -> Plan:
@@ -54,6 +57,13 @@ def random_plan(draw: random.Random, steps: int, rows: int) -> Plan:
         step += length
     agents = segments[0].agents
     return Plan(version=1, begin_step=0, steps=steps, segments=tuple(segments), encoder=agents[0], decoder=agents[0])
+
+
+def legal(plan: Plan, facts: ModelFacts) -> Plan:
+    """The plan, with a synchronous step wherever rows move if the model's family needs one."""
+    if not facts.resync_after_move:
+        return plan
+    return replace(plan, segments=tuple(resynchronised(plan.segments)))
 
 
 def plain_plans(steps: int, rows: int) -> list[Plan]:
@@ -154,11 +164,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo", help="'demo' or a folder in diffusers format")
     parser.add_argument("--pictures", type=int, default=16, metavar="N", help="held-out prompts")
+    parser.add_argument("--first-picture", type=int, default=0, metavar="I", help="place of the first in the list")
     parser.add_argument("--plans", type=int, default=24, metavar="N", help="random plans, beside three plain ones")
     parser.add_argument("--seed", type=int, default=1, help="of the random plans")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of the pictures (default: the calibrated ones)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="compute threads of a member")
-    parser.add_argument("--output", type=Path, default=RESULT, metavar="FILE")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: results/quality_prediction-MODEL.json")
     return parser.parse_args()
 
 
@@ -177,23 +188,28 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     steps, rows = options.steps or facts.calibration.steps, facts.row_count(facts.default_height_px)
     draw = random.Random(options.seed)
     plans = [*plain_plans(steps, rows), *(random_plan(draw, steps, rows) for _ in range(options.plans))]
-    distortion = Distortion(calibration=facts.calibration, steps=steps, row_count=rows)
-    predicted_db = np.array([distortion.plan_psnr_db(plan) for plan in plans])
+    plans = [legal(plan, facts) for plan in plans]
     measured: list[list[float]] = []
-    for index in range(options.pictures):
+    for index in range(options.first_picture, options.first_picture + options.pictures):
         image = picture_of(facts, *prompt(index), steps)
         measured.append(measure(gang, image, plans, facts.calibration.latent_range))
-        print(f"{index + 1} of {options.pictures}: {image.prompt}: {fmean(measured[-1]):.1f} dB", flush=True)
-    measured_db = np.array(measured).mean(axis=0)
+        print(f"picture {index}: {image.prompt}: {fmean(measured[-1]):.1f} dB", flush=True)
+    told = {"model": folder.name, "first_picture": options.first_picture, "seed": options.seed}
+    return {**told, **compared(facts.calibration, plans, np.array(measured), steps), "machine": machine.as_json()}
+
+
+def compared(calibration: Calibration, plans: list[Plan], measured_PN: np.ndarray, steps: int) -> dict[str, object]:
+    """Prediction against measurement; N plans, P pictures."""
+    distortion = Distortion(calibration=calibration, steps=steps, row_count=plans[0].row_count)
+    predicted_db = np.array([distortion.plan_psnr_db(plan) for plan in plans])
+    measured_db = measured_PN.mean(axis=0)
     return {
         "question": "how well is a plan's quality predicted on prompts that no calibration has seen?",
-        "model": folder.name,
-        "sampler": facts.calibration.sampler,
+        "sampler": calibration.sampler,
         "steps": steps,
-        "calibrated_pictures": facts.calibration.pictures,
-        "summary": summary(predicted_db, np.array(measured)),
+        "calibrated_pictures": calibration.pictures,
+        "summary": summary(predicted_db, measured_PN),
         "plans": [describe(*each) for each in zip(plans, predicted_db, measured_db, strict=True)],
-        "machine": machine.as_json(),
     }
 
 
@@ -214,7 +230,8 @@ def main() -> None:
     options = parse_arguments()
     torch.set_num_threads(options.threads)
     result = run(options)
-    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    output = options.output or RESULTS / f"quality_prediction-{result['model']}.json"
+    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result["summary"], indent=1))
 
 

@@ -14,7 +14,8 @@ def calibration(
     width: int = 5,
     together: float = 0.4,
     scale: float = 1.0,
-    following: float = 1.0,
+    following: float = 0.0,
+    unequal: float = 0.0,
 ) -> Calibration:
     """A calibration whose error vectors point partly the same way.
 
@@ -24,12 +25,16 @@ def calibration(
         width: of a window, and between places.
         together: how alike the vectors are.
         scale: of all vectors.
-        following: cost of a merged step after a merged step.
+        following: length of what a merged step after a merged step leaves beyond both, over that of one.
+        unequal: the same of what unequal strides leave beyond the rest.
     """
     stale = (1, *range(4, steps - 1, width))
     merges = tuple(range(0, steps - 1, width))
-    time_D = np.array([*stale, *merges]) / steps
+    seconds = merges[1:]
+    time_D = np.array([*stale, *merges, *seconds, *stale]) / steps
     length_D = scale * (0.03 * np.exp(-(((time_D - 0.35) / 0.3) ** 2)) + 0.004)
+    length_D[-len(stale) - len(seconds) : -len(stale)] *= following
+    length_D[-len(stale) :] *= unequal
     vectors_DL = np.random.default_rng(0).normal(size=(len(time_D), 40)) + together
     vectors_DL *= (length_D / np.linalg.norm(vectors_DL, axis=1))[:, None]
     return Calibration(
@@ -38,9 +43,10 @@ def calibration(
         latent_range=7.0,
         stale_begin_steps=stale,
         merge_steps=merges,
+        following_steps=seconds,
+        unequal_begin_steps=stale,
         products=tuple((vectors_DL @ vectors_DL.T).ravel().tolist()),
         row_weights=(0.2, 0.6, 1.2, 2.0, 2.0, 1.2, 0.6, 0.2),
         saturation_mse=0.01,
-        following_merge=following,
         pictures=8,
     )

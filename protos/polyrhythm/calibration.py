@@ -5,9 +5,11 @@ Data and its invariants only. The agent measures it (``polyrhythm calibrate``), 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
-from math import isfinite
+from math import isfinite, lcm, sqrt
 
 IDENTICAL_PSNR_DB = 100.0
 """Stands for the very same latent, whose PSNR is infinite."""
@@ -15,6 +17,10 @@ IDENTICAL_PSNR_DB = 100.0
 
 SATURATION_POWER = 0.7
 """How fast large errors fall behind; chosen on the demo model, where 1 and 0.5 fit a little worse."""
+
+
+MULTIPLE_MAX = 2.0
+"""Two vectors that nearly cancel are not scaled up further than this: what lies between them is not known so well."""
 
 
 SECOND_ORDER_SAMPLERS = frozenset({"dpmpp-2m"})
@@ -34,12 +40,51 @@ def saturated(sum_mse: float, saturation_mse: float) -> float:
     return sum_mse / (1.0 + sum_mse / saturation_mse) ** SATURATION_POWER
 
 
+@lru_cache(maxsize=4096)
+def mean_age(reader_stride: int, owner_stride: int) -> float:
+    """Fine steps between an active step of a reader and the newest version before it, on average over an interval."""
+    interval = lcm(reader_stride, owner_stride)
+    active = range(interval, 2 * interval, reader_stride)
+    return sum(step - (step - 1) // owner_stride * owner_stride for step in active) / len(active)
+
+
+def interpolated(
+    position: float, places: Sequence[int], product: Callable[[int, int], float]
+) -> tuple[tuple[int, float], ...]:
+    """What a disturbance between two measured places is, as multiples of their error vectors.
+
+    Both count by their distance, as often as makes the mean square lie between theirs in decibels: half of each where
+    they point the same way and are of one length, and more where they hardly correlate. The rule is this project's own.
+
+    Args:
+        position: on the measured grid; beyond the outermost places, these count.
+        places: measured, ascending.
+        product: mean product of the errors at two places, by their indices.
+
+    Returns:
+        Indices of places and how often each counts.
+    """
+    clipped = min(max(position, places[0]), places[-1])
+    after = next(index for index, place in enumerate(places) if place >= clipped)
+    if places[after] == clipped:
+        return ((after, 1.0),)
+    before = after - 1
+    share = (clipped - places[before]) / (places[after] - places[before])
+    wanted = product(before, before) ** (1 - share) * product(after, after) ** share
+    plain = (1 - share) ** 2 * product(before, before) + share**2 * product(after, after)
+    plain += 2 * share * (1 - share) * product(before, after)
+    times = sqrt(wanted / plain) if plain * MULTIPLE_MAX**2 > wanted else MULTIPLE_MAX
+    return ((before, (1 - share) * times), (after, share * times))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """Errors of a model's final latent against the one of a single device, for one sampler on one grid.
 
     The measured **disturbances** are, in this order: activations of the other half of the rows that are one fine step
-    old throughout a window, for each window; and one jump of the whole picture over two fine steps, for each place.
+    old throughout a window, for each window; one jump of the whole picture over two fine steps, for each place; what
+    two such jumps in a row leave beyond the sum of both, for each place of the second one; and what strides 1 and 2 of
+    the two halves leave beyond all of these, for each window.
 
     Attributes:
         sampler: that was measured; others are not calibrated.
@@ -48,12 +93,13 @@ class Calibration:
         stale_begin_steps: first step of each window, ascending; a window ends where the next begins, the last one at
             ``steps``.
         merge_steps: fine step at which each measured jump begins, ascending.
+        following_steps: fine step at which the second of each two measured jumps in a row begins, ascending; empty for
+            samplers that do not look back.
+        unequal_begin_steps: first step of each window of unequal strides, ascending.
         products: mean over pictures of the mean product of two disturbances' errors, row by row, a square matrix; the
             diagonal is a disturbance's latent mean squared error.
         row_weights: how the errors lie over the height of the picture, top to bottom, of mean 1.
         saturation_mse: where the error of several disturbances together begins to stay behind the sum of its parts.
-        following_merge: error of a jump that follows a jump over that of one between single steps, 1 or more: a sampler
-            of second order also looks at the step before.
         pictures: how many were measured.
     """
 
@@ -62,10 +108,11 @@ class Calibration:
     latent_range: float
     stale_begin_steps: tuple[int, ...]
     merge_steps: tuple[int, ...]
+    following_steps: tuple[int, ...]
+    unequal_begin_steps: tuple[int, ...]
     products: tuple[float, ...]
     row_weights: tuple[float, ...]
     saturation_mse: float
-    following_merge: float
     pictures: int
 
     def __post_init__(self) -> None:
@@ -75,14 +122,16 @@ class Calibration:
             raise ValueError(
                 f"latent_range {self.latent_range} and saturation_mse {self.saturation_mse} must be positive"
             )
-        if not 1 <= self.following_merge < float("inf"):
-            raise ValueError(f"following_merge must be at least 1: {self.following_merge}")
-        for name, begins, last in (
-            ("stale_begin_steps", self.stale_begin_steps, self.steps - 1),
-            ("merge_steps", self.merge_steps, self.steps - 2),
+        for name, begins, first, last in (
+            ("stale_begin_steps", self.stale_begin_steps, 0, self.steps - 1),
+            ("merge_steps", self.merge_steps, 0, self.steps - 2),
+            ("following_steps", self.following_steps, 2, self.steps - 2),
+            ("unequal_begin_steps", self.unequal_begin_steps, 0, self.steps - 2),
         ):
-            if not begins or any(b <= a for a, b in pairwise(begins)) or not 0 <= begins[0] <= begins[-1] <= last:
-                raise ValueError(f"{name} must ascend within 0..{last}: {begins}")
+            if any(b <= a for a, b in pairwise(begins)) or not all(first <= begin <= last for begin in begins):
+                raise ValueError(f"{name} must ascend within {first}..{last}: {begins}")
+        if not (self.stale_begin_steps and self.merge_steps and self.unequal_begin_steps):
+            raise ValueError("stale_begin_steps, merge_steps and unequal_begin_steps may not be empty")
         if len(self.products) != self.size**2 or not all(map(isfinite, self.products)):
             raise ValueError(f"products must be {self.size}^2 finite numbers, got {len(self.products)}")
         if (
@@ -95,4 +144,5 @@ class Calibration:
     @property
     def size(self) -> int:
         """Number of disturbances."""
-        return len(self.stale_begin_steps) + len(self.merge_steps)
+        windows = len(self.stale_begin_steps) + len(self.unequal_begin_steps)
+        return windows + len(self.merge_steps) + len(self.following_steps)

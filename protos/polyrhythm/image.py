@@ -219,6 +219,7 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         *_count_violations(request.count, image.seed),
         *_plan_violations(request.plan, image, facts),
         *_override_violations(request),
+        *_phase_violations(image),
     ]
     try:
         check_image(image, facts)
@@ -335,6 +336,20 @@ def _move_violations(plan: Plan, facts: ModelFacts) -> list[FieldViolation]:
         for before, after in pairwise(plan.segments)
         if after.reads_stale and [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
     ]
+
+
+def _phase_violations(image: ImageSpec) -> list[FieldViolation]:
+    """Warm-up and tail, where the user gives them, leave steps between them."""
+    steps, warmup, tail = image.steps, image.overrides.warmup_steps, image.overrides.tail_steps
+    found = [
+        FieldViolation(field=field, description=f"must be less than the picture's {steps} steps, got {value}")
+        for field, value in (("warmup", warmup), ("tail", tail))
+        if value is not None and value >= steps
+    ]
+    if not found and warmup is not None and tail is not None and warmup + tail >= steps:
+        told = f"must leave some of {steps} steps beside {warmup} of warm-up, got {tail}"
+        found.append(FieldViolation(field="tail", description=told))
+    return found
 
 
 def _override_violations(request: ImageRequest) -> list[FieldViolation]:

@@ -16,8 +16,8 @@ from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
-from polyrhythm_agent.calibration.measure import measure_picture
-from polyrhythm_agent.calibration.probes import grid_of, joint_probes, reference_plan, single_probes
+from polyrhythm_agent.calibration.measure import measure_level, measure_picture, probe_count
+from polyrhythm_agent.calibration.probes import LEVEL_JOINTS, grid_of, reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
 from polyrhythm_client.local.child import ChildEndedError
@@ -80,18 +80,21 @@ def test_a_member_that_fails_ends_the_others(gang: InProcessGang) -> None:
 
 
 def test_every_disturbance_leaves_an_error(gang: InProcessGang) -> None:
-    grid, runs = grid_of(STEPS), []
+    grid, runs = grid_of(STEPS, "dpmpp-2m"), []
     found = measure_picture(gang, picture(), grid, lambda: runs.append(1))
-    assert len(runs) == len(single_probes(grid, 8)) + len(joint_probes(grid, 8))
+    assert len(runs) == probe_count(grid)
     assert (found.products_DD.diagonal() > 1e-12).all()
     assert (found.joint_mse_J > 1e-12).all()
     assert found.products_DD == pytest.approx(found.products_DD.T)
+    level = measure_level(gang, picture(), grid, lambda: runs.append(1))
+    assert len(runs) == probe_count(grid) + probe_count(grid, full=False)
+    assert level == pytest.approx(found.joint_mse_J[list(LEVEL_JOINTS)])
 
 
 async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
     calibrated = await run_calibration(
-        CalibrationWish(model=str(folder), pictures=1, steps=STEPS),
+        CalibrationWish(model=str(folder), pictures=1, level_pictures=1, steps=STEPS),
         AGENT,
         lambda done, total: seen.append((done, total)),
     )
@@ -101,7 +104,7 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
     facts = load_denoiser(folder, model="tiny").facts
     reported = with_calibration(facts, folder).calibration
     assert reported is not None
-    assert (reported.sampler, reported.steps, reported.pictures) == (facts.samplers[0], STEPS, 1)
+    assert (reported.sampler, reported.steps, reported.pictures) == (facts.samplers[0], STEPS, 2)
     made = json.loads(calibrated.path.read_text())["made"]
     assert made["size"] == f"{facts.default_width_px}x{facts.default_height_px}"
 

@@ -178,17 +178,20 @@ def calibrations(draw: st.DrawFn) -> calibration.Calibration:
     steps = draw(st.integers(2, 60))
     stale = sorted(draw(st.sets(st.integers(0, steps - 1), min_size=1, max_size=4)))
     merges = sorted(draw(st.sets(st.integers(0, steps - 2), min_size=1, max_size=4)))
-    size = (len(stale) + len(merges)) ** 2
+    following = sorted(draw(st.sets(st.integers(2, steps - 2), max_size=4))) if steps >= 4 else []
+    unequal = sorted(draw(st.sets(st.integers(0, steps - 2), min_size=1, max_size=4)))
+    size = (len(stale) + len(merges) + len(following) + len(unequal)) ** 2
     return calibration.Calibration(
         sampler=draw(names),
         steps=steps,
         latent_range=draw(st.floats(1e-3, 1e3)),
         stale_begin_steps=tuple(stale),
         merge_steps=tuple(merges),
+        following_steps=tuple(following),
         products=tuple(draw(st.lists(st.floats(-1e3, 1e3), min_size=size, max_size=size))),
         row_weights=tuple(draw(st.lists(st.floats(1e-3, 10), min_size=1, max_size=4))),
         saturation_mse=draw(st.floats(1e-6, 1e3)),
-        following_merge=draw(st.floats(1, 3)),
+        unequal_begin_steps=tuple(unequal),
         pictures=draw(positive_int32s),
     )
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polyrhythm.calibration import mean_age
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
 from polyrhythm.plan import Exchange, Plan
@@ -16,7 +17,7 @@ from polyrhythm.profile import Link
 from polyrhythm_agent.exchange.schedule import reads
 from polyrhythm_coordinator.scheduling.budget import BUDGET_DB
 from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
-from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of, mean_age
+from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import INDIFFERENCE, search_plan
@@ -33,7 +34,8 @@ calibrations = st.builds(
     width=st.integers(2, 5),
     together=st.floats(0, 2),
     scale=st.floats(0.1, 10),
-    following=st.floats(1, 1.5),
+    following=st.floats(0, 1.5),
+    unequal=st.floats(0, 3),
 )
 
 
@@ -180,7 +182,7 @@ def check_overrides(chosen: Plan, overrides: Overrides) -> None:
     assert max(strides) <= (overrides.max_stride or 2)
     assert set(chosen.agents) <= set(overrides.devices or chosen.agents)
     for part in chosen.segments:
-        if len(chosen.agents) > 1 and part.begin_step < (overrides.warmup_steps or 0):
+        if part.begin_step < (overrides.warmup_steps or 0):
             assert part.exchange is Exchange.SYNCHRONOUS
         if part.end_step > chosen.steps - (overrides.tail_steps or 0):
             assert max(part.strides) == 1

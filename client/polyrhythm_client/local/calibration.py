@@ -24,7 +24,8 @@ class CalibrationWish:
         model: ``demo``, a path, or a model of the hub.
         model_config: configs and tokenizers of a checkpoint file.
         device: ``cpu`` or ``cuda:N``.
-        pictures: how many to measure.
+        pictures: how many to measure in full.
+        level_pictures: how many more to measure how touchy pictures are.
         steps: of the grid.
         prompts: file with one prompt a line.
     """
@@ -33,6 +34,7 @@ class CalibrationWish:
     model_config: Path | None = None
     device: str | None = None
     pictures: int | None = None
+    level_pictures: int | None = None
     steps: int | None = None
     prompts: Path | None = None
 
@@ -43,6 +45,7 @@ class CalibrationWish:
             "--model-config": self.model_config,
             "--device": self.device,
             "--pictures": self.pictures,
+            "--level-pictures": self.level_pictures,
             "--steps": self.steps,
             "--prompts": self.prompts,
         }

@@ -55,6 +55,13 @@ class Budget:
         begin, steps = self.request.begin_step, self.request.image.steps
         return min(steps, max(self.policy.warmup_steps, begin + RESUME_WARMUP_STEPS))
 
+    def full_rate_end(self, members: int) -> int:
+        """Where displaced or merged steps may begin; one device alone only warms up where the user says so."""
+        if members > 1:
+            return self.warm_end
+        image = self.request.image
+        return min(image.steps, max(self.request.begin_step, image.overrides.warmup_steps or 0))
+
     @cached_property
     def sum_mse(self) -> float:
         """Largest mean square of summed error vectors."""
@@ -129,7 +136,7 @@ def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_m
     if request.running is None and any(not any(kind.counts[index] for kind in kinds) for index in range(members)):
         return None  # without this member it is the same plan for less; in a hurry that plan is not compared
     interval = lcm(*(stride for kind in kinds for stride in kind.strides))
-    begin = request.begin_step if members == 1 else budget.warm_end
+    begin = budget.full_rate_end(members)
     end = request.image.steps - budget.policy.tail_steps
     cell_steps = interval * max(1, -(-max(0, end - begin) // (interval * CELLS_MAX)))
     cells = max(0, end - begin) // cell_steps
@@ -182,10 +189,10 @@ def _found(
 ) -> Found:
     request, cost = budget.request, plans.cost
     seconds = placements.seconds(placement)
-    warm = () if len(strides) == 1 else ((1,) * len(strides),)
-    for full_rate in warm:
-        rows = [rows.count for rows in plans.rows(Exchange.SYNCHRONOUS, full_rate)]
-        seconds += (budget.warm_end - request.begin_step) * cost.step_s(rows, full_rate, Exchange.SYNCHRONOUS)
+    full_rate = (1,) * len(strides)
+    rows = [rows.count for rows in plans.rows(Exchange.SYNCHRONOUS, full_rate)]
+    warm_steps = budget.full_rate_end(len(strides)) - request.begin_step
+    seconds += warm_steps * cost.step_s(rows, full_rate, Exchange.SYNCHRONOUS)
     agents = cost.profiles
     seconds += min(p.decode_s for p in agents) + (0.0 if request.begin_step else min(p.encode_s for p in agents))
     return Found(plans=plans, placements=placements, placement=placement, strides=strides, seconds=seconds)

@@ -35,6 +35,7 @@ from polyrhythm.explanation import AgentPrediction, Prediction
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan, Segment
 from polyrhythm.profile import Link, Profile
+from polyrhythm.rows import RowRange
 from polyrhythm_coordinator.scheduling.memory import memory_need
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
@@ -65,6 +66,15 @@ class StepCosts:
             for costs_s_AR in (self.alone_s_AR, self.displaced_s_AR, self.exposed_s_AR)
         )
         return StepCosts(alone_s_AR=alone_s_AR, displaced_s_AR=displaced_s_AR, exposed_s_AR=exposed_s_AR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionSizes:
+    """Bytes of a version of activations: of a row unit, of moments, and of the rims to both sides."""
+
+    row: int
+    moments: int
+    rims: int
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: the arrays below are computed once and kept
@@ -114,8 +124,14 @@ class GangCost:
             seconds_per_byte_AA=self.seconds_per_byte_AA[square],
             _handling_s_AA=(message_s_AA[square], byte_s_AA[square]),
             _latency_s_AA=self._latency_s_AA[square],
+            _sizes=self._sizes,
         )
         return part
+
+    @cached_property
+    def _sizes(self) -> VersionSizes:
+        request = self.request
+        return VersionSizes(row=request.row_bytes, moments=request.moments_bytes, rims=request.rims_bytes)
 
     @cached_property
     def seconds_per_byte_AA(self) -> NDArray[np.float64]:
@@ -156,12 +172,12 @@ class GangCost:
         strides_A = np.array(strides)
         versions_AA = working_A / np.maximum(strides_A[:, None], strides_A)
         byte_s_A = (self.seconds_per_byte_AA * versions_AA).sum(axis=1)
-        return byte_s_A[:, None] * (self.request.row_bytes * rows_AK + self._fixed_bytes(working_A) * (rows_AK > 0))
+        return byte_s_A[:, None] * (self._sizes.row * rows_AK + self._fixed_bytes(working_A) * (rows_AK > 0))
 
     def _fixed_bytes(self, working_A: NDArray[np.bool_]) -> float:
         """Bytes of a version to one peer that do not grow with its rows; which peers are neighbours is left open."""
         peers = max(1, int(working_A.sum()) - 1)
-        return self.request.moments_bytes + self.request.rims_bytes / peers
+        return self._sizes.moments + self._sizes.rims / peers
 
     def handling_s_AK(
         self, rows_AK: NDArray[np.int64], strides: tuple[int, ...], working_A: NDArray[np.bool_]
@@ -183,7 +199,7 @@ class GangCost:
         fixed_s_A = 2 * self.request.messages(peers) * (versions_AA * message_s_AA).sum(axis=1)
         fixed_s_A += 2 * self._fixed_bytes(working_A) * byte_s_A
         others_AK = (self.request.row_count - rows_AK) / peers
-        return fixed_s_A[:, None] + self.request.row_bytes * byte_s_A[:, None] * (rows_AK + others_AK)
+        return fixed_s_A[:, None] + self._sizes.row * byte_s_A[:, None] * (rows_AK + others_AK)
 
     def step_costs(self, strides: tuple[int, ...]) -> StepCosts:
         """Seconds a fine step of each member for 1, 2, ... rows, everybody taking part."""
@@ -229,9 +245,19 @@ class GangCost:
         """Seconds of one boundary: x and x0 of all rows to everybody, then a ring of control records."""
         if len(self.agents) == 1:
             return 0.0
-        bytes_A = np.array([self.request.boundary_bytes(assignment.rows) for assignment in segment.assignments])
+        bytes_A = np.array([self._boundary_bytes(assignment.rows) for assignment in segment.assignments])
         gather_s_A = (bytes_A > 0) * self.latencies_s_A + bytes_A * self.seconds_per_byte_AA.sum(axis=1)
         return float(gather_s_A.max() + (len(self.agents) - 1) * self.latencies_s_A.max())
+
+    def _boundary_bytes(self, rows: RowRange) -> int:
+        """Of all rows but the last one, which may be short, each has as many."""
+        if rows.end == self.request.row_count:
+            return self.request.boundary_bytes(rows)
+        return rows.count * self._row_boundary_bytes
+
+    @cached_property
+    def _row_boundary_bytes(self) -> int:
+        return self.request.boundary_bytes(RowRange(begin=0, end=1)) if self.request.row_count > 1 else 0
 
     def busy_s(self, index: int, plan: Plan) -> float:
         """Seconds of computing of one member in all segments."""

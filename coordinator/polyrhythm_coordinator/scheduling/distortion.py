@@ -9,22 +9,23 @@ measured error vector, errors add as vectors, and sums fall behind where they ar
 * Staleness: a row whose agent reads the share v of the picture from others, ``age`` fine steps old on average, is
   exposed v * age / (1/2): two equal halves at stride 1 are what was measured. Shares are weighted like the rows, since
   what does not change cannot be stale.
-* A jump over two fine steps is a merge at its place, exposure 1; between two measured places it is split so that
-  squares add up to 1, since errors of neighbouring places hardly correlate. One that follows another costs more where
-  the sampler looks back (the calibration's ``following_merge``). A jump over s steps counts as s - 1 jumps
-  over two, each s / 2 times.
+  What is read at another stride than it was computed at leaves what was measured of unequal strides beyond that.
+* A jump over two fine steps is a merge at its place, exposure 1; between two measured places it is interpolated. One
+  that follows another also leaves what was measured of two in a row beyond both alone. A jump over s steps counts as
+  s - 1 jumps over two, each s / 2 times.
 * On a grid of other length, drift a step and the length of a step scale: staleness in a window with the first power
   of the step's length, a merge with the sampler's order of local error.
 
-Shape letters: R row units, A agents, D disturbances (W windows, then P places), M fine steps.
+Shape letters: R row units, A agents, D disturbances (in the order of the calibration), M fine steps, W windows, N cells
+of steps, T ways in which a cell's rows can be exposed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import lcm, log10
+from math import log10
 from typing import cast
 
 import numpy as np
@@ -34,6 +35,8 @@ from polyrhythm.calibration import (
     IDENTICAL_PSNR_DB,
     SECOND_ORDER_SAMPLERS,
     Calibration,
+    interpolated,
+    mean_age,
     saturated,
 )
 from polyrhythm.plan import Exchange, Plan, Segment
@@ -51,12 +54,26 @@ FIRST_ORDER_MERGE = 2.0
 """Powers of the step's length: drift a step; local errors of solvers of second and of first order."""
 
 
-@lru_cache(maxsize=4096)
-def mean_age(reader_stride: int, owner_stride: int) -> float:
-    """Fine steps between an active step of a reader and the newest version before it, on average over an interval."""
-    interval = lcm(reader_stride, owner_stride)
-    active = range(interval, 2 * interval, reader_stride)
-    return sum(step - (step - 1) // owner_stride * owner_stride for step in active) / len(active)
+Cells = tuple[tuple[int, int], ...]
+"""First fine step of each and last one, exclusive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellProducts:
+    """Products of the errors of what rows can be exposed to in cells of steps, whoever holds them.
+
+    A cell's rows can be exposed to staleness, to unequal strides, and for each stride to jumps and to what the first
+    jump leaves beyond itself where it follows another: T is 2, and 2 more a stride.
+
+    Attributes:
+        pairs_TTNN: of two of these in two cells.
+        rest_TN: of each with the staleness of the steps that are left.
+        rest_mse: of that with itself.
+    """
+
+    pairs_TTNN: Array
+    rest_TN: Array
+    rest_mse: float
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: the arrays below are computed once and kept
@@ -93,86 +110,117 @@ class Distortion:
     @cached_property
     def stale_MD(self) -> Array:
         """Exposure of each fine step to each window, at the measured share and an age of 1."""
+        return self._windows_MD(self.calibration.stale_begin_steps, 0)
+
+    @cached_property
+    def unequal_MD(self) -> Array:
+        """The same to what unequal strides leave beyond that."""
+        begins = self.calibration.unequal_begin_steps
+        return self._windows_MD(begins, self.calibration.size - len(begins))
+
+    def _windows_MD(self, begin_steps: Sequence[int], before: int) -> Array:
         calibration, ratio = self.calibration, self.calibration.steps / self.steps
-        begins = np.array(calibration.stale_begin_steps, dtype=np.float64)
+        begins = np.array(begin_steps, dtype=np.float64)
         ends = np.append(begins[1:], calibration.steps)
         lengths_W = ends - begins
         begins[0] = 0.0  # what lies before the first window is taken for a part of it
         step_M = np.arange(self.steps)[:, None] * ratio
         overlap_MW = np.clip(np.minimum(step_M + ratio, ends) - np.maximum(step_M, begins), 0.0, None)
         exposure_MD = np.zeros((self.steps, calibration.size))
-        exposure_MD[:, : len(begins)] = overlap_MW / lengths_W * ratio**STALE_ORDER
+        exposure_MD[:, before : before + len(begins)] = overlap_MW / lengths_W * ratio**STALE_ORDER
         return exposure_MD
 
     @cached_property
     def pairs_MD(self) -> Array:
         """Exposure of the jump over steps k and k + 1 to each place; the last row is empty."""
+        return self._jumps_MD(self.calibration.merge_steps, len(self.calibration.stale_begin_steps))
+
+    @cached_property
+    def following_MD(self) -> Array:
+        """Exposure of the same jump to what it leaves beyond itself where the step before it was a jump as well."""
+        before = len(self.calibration.stale_begin_steps) + len(self.calibration.merge_steps)
+        return self._jumps_MD(self.calibration.following_steps, before)
+
+    def _jumps_MD(self, begin_steps: Sequence[int], before: int) -> Array:
+        """Exposure of each jump over two steps to disturbances at some steps, which so many others come before."""
         calibration, ratio = self.calibration, self.calibration.steps / self.steps
         second = calibration.sampler in SECOND_ORDER_SAMPLERS
         scale = ratio ** (SECOND_ORDER_MERGE if second else FIRST_ORDER_MERGE)
-        places = np.array(calibration.merge_steps, dtype=np.float64)
-        windows = len(calibration.stale_begin_steps)
+        products_DD = self.products_DD[before:, before:]
         exposure_MD = np.zeros((self.steps, calibration.size))
-        for step in range(self.steps - 1):
-            position = float(np.clip((step + 1) * ratio - 1, places[0], places[-1]))
-            after = min(int(np.searchsorted(places, position, side="right")), len(places) - 1)
-            before = max(0, after - 1)
-            gap = places[after] - places[before]
-            share = 1.0 if gap == 0 else float(np.clip((position - places[before]) / gap, 0.0, 1.0))
-            exposure_MD[step, windows + before] += scale * np.sqrt(1 - share)
-            exposure_MD[step, windows + after] += scale * np.sqrt(share)
+        for step in range(self.steps - 1 if begin_steps else 0):
+            position = (step + 1) * ratio - 1
+            for index, times in interpolated(position, begin_steps, lambda i, j: float(products_DD[i, j])):
+                exposure_MD[step, before + index] += scale * times
         return exposure_MD
 
     def stale_R(self, counts: Sequence[int], strides: Sequence[int]) -> Array:
         """How stale what each row reads is, relative to what was measured; rows in order of the agents."""
-        shares_A = np.add.reduceat(np.append(self.weights_R, 0.0), np.cumsum([0, *counts])[:-1]) * (
-            np.array(counts) > 0
-        )
-        shares_A = shares_A / self.row_count
-        of_stride = {stride: float(shares_A[[s == stride for s in strides]].sum()) for stride in sorted(set(strides))}
-        seen = {stride: sum(of_stride[b] * mean_age(stride, b) for b in of_stride) for stride in of_stride}
-        stale_A = np.array([seen[s] - share * mean_age(s, s) for s, share in zip(strides, shares_A, strict=True)])
-        return np.repeat(stale_A / MEASURED_SHARE, counts)
+        return self._read_R(counts, strides, mean_age)
+
+    def unequal_R(self, counts: Sequence[int], strides: Sequence[int]) -> Array:
+        """How much of what each row reads runs at other strides, times how far apart, relative to what was measured."""
+        return self._read_R(counts, strides, lambda reader, owner: abs(reader - owner))
+
+    def _read_R(self, counts: Sequence[int], strides: Sequence[int], cost: Callable[[int, int], float]) -> Array:
+        """For each row the sum over all other agents of their share of the picture times a cost of both strides."""
+        ends = np.cumsum([0, *counts])
+        integral = np.concatenate(([0.0], np.cumsum(self.weights_R))) / self.row_count
+        shares_A, strides_A = integral[ends[1:]] - integral[ends[:-1]], np.array(strides)
+        kinds = sorted(set(strides))
+        share_K = [float(shares_A[strides_A == kind].sum()) for kind in kinds]
+        read_A = np.zeros(len(shares_A))
+        for reader in kinds:
+            seen = sum(cost(reader, owner) * share for owner, share in zip(kinds, share_K, strict=True))
+            own_A = shares_A * cost(reader, reader)
+            read_A[strides_A == reader] = (seen - own_A)[strides_A == reader]
+        return np.repeat(read_A / MEASURED_SHARE, counts)
 
     def jumps_D(self, begin: int, end: int, stride: int) -> Array:
         """Exposure of rows that run some steps at a stride."""
         if stride == 1:
             return np.zeros(self.calibration.size)
         pairs = [k for k in range(begin, min(end, self.steps) - 1) if (k - begin) % stride != stride - 1]
-        factor = self.calibration.following_merge
-        weights = np.array([1.0 if k < begin + stride else factor for k in pairs]) * stride / 2
-        return weights @ self.pairs_MD[pairs]
+        following = [k for k in pairs if k >= begin + stride]
+        return (self.pairs_MD[pairs].sum(axis=0) + self.following_MD[following].sum(axis=0)) * stride / 2
 
     def following_D(self, begin: int, stride: int) -> Array:
-        """What the first jump of such a run costs beyond that where the step before it was a jump as well."""
-        factor = self.calibration.following_merge
-        return self.jumps_D(begin, begin + stride, stride) * (factor - 1.0)
+        """What the first jump of such a run leaves beyond that where the step before it was a jump as well."""
+        pairs = range(begin, min(begin + stride, self.steps) - 1)
+        return self.following_MD[pairs].sum(axis=0) * stride / 2
+
+    def cell_products(self, cells: Cells, rest_begin: int, strides: tuple[int, ...]) -> CellProducts:
+        """Products of what rows can be exposed to in cells of steps; kept, since the gangs of a search share them.
+
+        Args:
+            cells: in order.
+            rest_begin: first of the steps that run at full rate to the end.
+            strides: above 1, that rows may have in cells.
+        """
+        key = (cells, rest_begin, strides)
+        if key not in self._cell_products:
+            self._cell_products[key] = self._products_of(cells, rest_begin, strides)
+        return self._cell_products[key]
 
     @cached_property
-    def _of_cells(self) -> dict[tuple[tuple[int, ...], int, int], Array]:
-        """Exposures of cells that were asked for before: the gangs of a search share them."""
+    def _cell_products(self) -> dict[tuple[Cells, int, tuple[int, ...]], CellProducts]:
         return {}
 
-    def stale_ND(self, begins: tuple[int, ...], steps: int) -> Array:
-        """Exposure of so many steps from each of some on to each window, at the measured share and an age of 1."""
-        key = (begins, steps, 0)
-        if key not in self._of_cells:
-            self._of_cells[key] = np.array([self.stale_MD[begin : begin + steps].sum(axis=0) for begin in begins])
-        return self._of_cells[key]
-
-    def jumps_ND(self, begins: tuple[int, ...], steps: int, stride: int) -> Array:
-        """Exposure of rows that run so many steps from each of some on at a stride."""
-        key = (begins, steps, stride)
-        if key not in self._of_cells:
-            self._of_cells[key] = np.array([self.jumps_D(begin, begin + steps, stride) for begin in begins])
-        return self._of_cells[key]
-
-    def following_ND(self, begins: tuple[int, ...], stride: int) -> Array:
-        """What the first jump of each cell costs beyond that where it follows a jump."""
-        key = (begins, -1, stride)
-        if key not in self._of_cells:
-            self._of_cells[key] = np.array([self.following_D(begin, stride) for begin in begins])
-        return self._of_cells[key]
+    def _products_of(self, cells: Cells, rest_begin: int, strides: tuple[int, ...]) -> CellProducts:
+        ways = [
+            [parts_MD[begin:end].sum(axis=0) for begin, end in cells] for parts_MD in (self.stale_MD, self.unequal_MD)
+        ]
+        for stride in strides:
+            ways.append([self.jumps_D(begin, end, stride) for begin, end in cells])
+            ways.append([self.following_D(begin, stride) for begin, _ in cells])
+        exposures_TND = np.array(ways).reshape(len(ways), len(cells), self.calibration.size)
+        rest_D = self.stale_MD[rest_begin:].sum(axis=0)
+        spread_TND = exposures_TND @ self.products_DD
+        return CellProducts(
+            pairs_TTNN=np.einsum("tnd,umd->tunm", spread_TND, exposures_TND, optimize=True),
+            rest_TN=spread_TND @ rest_D,
+            rest_mse=float(rest_D @ self.products_DD @ rest_D),
+        )
 
     def exposures_RD(self, segment: Segment) -> Array:
         """Exposures of all rows, top of the picture first, in one segment."""
@@ -182,6 +230,9 @@ class Distortion:
             return np.zeros((self.row_count, self.calibration.size))
         window_D = self.stale_MD[segment.begin_step : segment.end_step].sum(axis=0)
         exposure_RD: Array = self.stale_R(counts, strides)[:, None] * window_D
+        if len(set(strides)) > 1:
+            unequal_D = self.unequal_MD[segment.begin_step : segment.end_step].sum(axis=0)
+            exposure_RD += self.unequal_R(counts, strides)[:, None] * unequal_D
         for stride in {s for s in strides if s > 1}:
             jumps_D = self.jumps_D(segment.begin_step, segment.end_step, stride)
             exposure_RD += np.repeat([float(s == stride) for s in strides], counts)[:, None] * jumps_D

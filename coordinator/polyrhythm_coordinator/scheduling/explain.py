@@ -88,19 +88,29 @@ def exclusions(options: Sequence[Option], chosen: Option, request: PlanRequest) 
         if len(agents) > 1:
             for agent in agents:
                 fastest_with.setdefault(agent, option.total_s)
+    left_out = [agent for agent in request.agents if agent not in taking_part]
+    if not left_out:
+        return ()
+    step_s = chosen.cost.denoise_s(chosen.plan) / (chosen.plan.steps - chosen.plan.begin_step)
     return tuple(
-        misfit(agent, request) or _too_slow(agent, fastest_with.get(agent), chosen, request)
-        for agent in request.agents
-        if agent not in taking_part
+        misfit(agent, request)
+        or Exclusion(
+            agent=agent,
+            reason=ExclusionReason.TOO_SLOW,
+            detail=_why_too_slow(agent, fastest_with.get(agent), chosen.total_s, step_s, request),
+        )
+        for agent in left_out
     )
 
 
 def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
     """Why no share of the picture fits on an agent, with needed and free bytes; None where one does."""
     usable_bytes = request.usable_bytes.get(agent)
+    if usable_bytes is None:
+        return None
     displaced = policy_of(request.image.quality).displaced
     need = smallest_need(request, agent, exchange=Exchange.DISPLACED if displaced else Exchange.SYNCHRONOUS)
-    if usable_bytes is None or need.total_bytes <= usable_bytes:
+    if need.total_bytes <= usable_bytes:
         return None
     detail = (
         f"{agent} does not fit: the smallest share of this picture needs {_mib(need.total_bytes)} "
@@ -159,15 +169,9 @@ def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.1f} MiB"
 
 
-def _too_slow(agent: AgentId, with_it_s: float | None, chosen: Option, request: PlanRequest) -> Exclusion:
-    detail = _why_too_slow(agent, with_it_s, chosen, request)
-    return Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, detail=detail)
-
-
-def _why_too_slow(agent: AgentId, with_it_s: float | None, chosen: Option, request: PlanRequest) -> str:
+def _why_too_slow(agent: AgentId, with_it_s: float | None, chosen_s: float, step_s: float, request: PlanRequest) -> str:
     if with_it_s is not None:
-        return f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it {chosen.total_s:.3f} s"
-    step_s = chosen.cost.denoise_s(chosen.plan) / (chosen.plan.steps - chosen.plan.begin_step)
+        return f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it {chosen_s:.3f} s"
     row_s = request.profile(agent).forward_s(1)
     return (
         f"no gang gives it rows: a forward of one row takes it {row_s:.3f} s, a step of the chosen plan {step_s:.3f} s"

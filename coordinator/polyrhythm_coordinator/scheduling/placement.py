@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby, pairwise
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm_coordinator.scheduling.distortion import Distortion
+from polyrhythm_coordinator.scheduling.distortion import Cells, Distortion
 
 Array = NDArray[np.float64]
 Placement = tuple[int, ...]
@@ -48,6 +49,25 @@ class Kind:
     displaced: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """The mean square of summed error vectors as a function of a placement's features.
+
+    Attributes:
+        constant: of a placement without features.
+        linear: a number a feature, cell by cell.
+        quadratic: for each two of them.
+    """
+
+    constant: float
+    linear: Array
+    quadratic: Array
+
+    def sum_mse_X(self, features: Array) -> Array:
+        """Mean square of placements, of each its features."""
+        return self.constant + features @ self.linear + np.einsum("xi,xi->x", features @ self.quadratic, features)
+
+
 @dataclass(frozen=True, kw_only=True)  # without slots: the arrays below are computed once and kept
 class Placements:
     """All placements of one gang's kinds on the cells of one picture.
@@ -70,78 +90,65 @@ class Placements:
     beat_steps: int
     move_s: float = 0.0
 
+    @property
+    def cells(self) -> Cells:
+        """First and last step of each cell."""
+        return tuple((begin, begin + self.cell_steps) for begin in self.cell_begins)
+
+    @property
+    def constant(self) -> float:
+        """Mean square that the steps after the last cell leave by themselves."""
+        return self._cell_form.constant
+
     @cached_property
-    def _patterns(self) -> Array:
-        """Which rows each feature exposes ``(2 F, R)``: how stale what they read is, and whether they jump.
+    def _reduced_strides(self) -> tuple[int, ...]:
+        """Of the kinds, the largest of each: all rows that jump in it count as jumping so far."""
+        return tuple(sorted({max(kind.strides) for kind in self.kinds} - {1}))
+
+    @cached_property
+    def _overlaps_FFTT(self) -> Array:
+        """Weighted products of the rows that two features expose in two ways: to staleness, jumps and so on.
 
         The features of a cell are its kind, and for each reduced kind that its rows jump there after a jump.
         """
-        distortion = self.distortion
-        patterns: list[Array] = []
-        for kind in self.kinds:
-            stale_R = distortion.stale_R(kind.counts, kind.strides) * float(kind.displaced)
-            jumps_R = np.repeat([float(stride > 1) for stride in kind.strides], kind.counts)
-            patterns += [stale_R, jumps_R]
-        for jumps_R in patterns[3::2]:
-            patterns += [np.zeros_like(jumps_R), jumps_R]  # the same rows where they jump for a second time
-        return np.array(patterns)
+        distortion, kinds = self.distortion, self.kinds
+        ways = 2 + 2 * len(self._reduced_strides)
+        rows_FTR = np.zeros((2 * len(kinds) - 1, ways, distortion.row_count))
+        for index, kind in enumerate(kinds):
+            if kind.displaced:
+                rows_FTR[index, 0] = distortion.stale_R(kind.counts, kind.strides)
+                rows_FTR[index, 1] = distortion.unequal_R(kind.counts, kind.strides)
+            if max(kind.strides) > 1:
+                jumps_R = np.repeat([float(stride > 1) for stride in kind.strides], kind.counts)
+                way = 2 + 2 * self._reduced_strides.index(max(kind.strides))
+                rows_FTR[index, way] = jumps_R
+                rows_FTR[len(kinds) - 1 + index, way + 1] = jumps_R
+        flat = rows_FTR.reshape(-1, distortion.row_count)
+        products = (flat * distortion.weights_R) @ flat.T / distortion.row_count
+        return products.reshape(len(rows_FTR), ways, len(rows_FTR), ways).transpose(0, 2, 1, 3)
 
-    @cached_property
-    def _places(self) -> Array:
-        """What these rows are exposed to in each cell ``(N, 2 F, D)``.
-
-        Rows of a kind with several strides above 1 count as jumping by the largest: the plan's own prediction is exact.
-        """
-        distortion, steps = self.distortion, self.cell_steps
-        places: list[Array] = []
-        for kind in self.kinds:
-            reduced = max(kind.strides)
-            places += [
-                distortion.stale_ND(self.cell_begins, steps),
-                distortion.jumps_ND(self.cell_begins, steps, reduced),
-            ]
-        for kind in self.kinds[1:]:
-            following_ND = distortion.following_ND(self.cell_begins, max(kind.strides))
-            places += [np.zeros_like(following_ND), following_ND]
-        return np.stack(places, axis=1)
-
-    @cached_property
-    def _overlaps(self) -> Array:
-        """Weighted products of two patterns ``(2 F, 2 F)``."""
-        return (self._patterns * self.distortion.weights_R) @ self._patterns.T / self.distortion.row_count
-
-    @cached_property
-    def _rest_D(self) -> Array:
-        """Exposure of the steps after the last cell."""
-        return self.distortion.stale_MD[self.distortion.steps - self.rest_steps :].sum(axis=0)
-
-    @cached_property
-    def constant(self) -> float:
-        """Mean square that the steps after the last cell leave by themselves."""
-        if not self.rest_steps:
-            return 0.0
-        return float(self._rest_D @ self.distortion.products_DD @ self._rest_D * self._overlaps[0, 0])
-
-    @cached_property
-    def form(self) -> tuple[Array, Array]:
-        """Linear ``(N F)`` and quadratic ``(N F, N F)`` parts of the mean square of a placement."""
-        features, cells = 2 * len(self.kinds) - 1, len(self.cell_begins)
-        spread = self._places @ self.distortion.products_DD
-        both, disturbances = cells * 2 * features, spread.shape[2]
-        products = spread.reshape(both, disturbances) @ self._places.reshape(both, disturbances).T
-        quadratic = products.reshape(cells, 2 * features, cells, 2 * features) * self._overlaps[None, :, None, :]
-        quadratic = (
-            quadratic.reshape(cells, features, 2, cells, features, 2).sum(axis=(2, 5)).reshape(cells * features, -1)
+    def form(self, cells: Cells) -> Form:
+        """The mean square of placements on some cells, which may be of different lengths."""
+        rest_begin = self.distortion.steps - self.rest_steps
+        products = self.distortion.cell_products(cells, rest_begin, self._reduced_strides)
+        overlaps_FFTT = self._overlaps_FFTT
+        features, ways = overlaps_FFTT.shape[1:3]
+        pairs = overlaps_FFTT.reshape(-1, ways * ways) @ products.pairs_TTNN.reshape(ways * ways, len(cells) ** 2)
+        quadratic = pairs.reshape(features, features, len(cells), len(cells)).transpose(2, 0, 3, 1)
+        linear_FN = 2 * overlaps_FFTT[:, 0, :, 0] @ products.rest_TN
+        return Form(
+            constant=float(products.rest_mse * overlaps_FFTT[0, 0, 0, 0]),
+            linear=linear_FN.T.ravel(),
+            quadratic=quadratic.reshape(len(cells) * features, len(cells) * features),
         )
-        rest_D = self._rest_D * float(self.rest_steps > 0)
-        linear = 2 * (spread @ rest_D) * self._overlaps[0]
-        return linear.reshape(cells, features, 2).sum(axis=2).ravel(), quadratic
+
+    @cached_property
+    def _cell_form(self) -> Form:
+        return self.form(self.cells)
 
     def sum_mse_X(self, placements: NDArray[np.int64]) -> Array:
         """Mean square of the summed error vectors of placements ``(X, N)``."""
-        linear, quadratic = self.form
-        chosen = _features(placements, len(self.kinds))
-        return self.constant + chosen @ linear + ((chosen @ quadratic) * chosen).sum(axis=1)
+        return self._cell_form.sum_mse_X(_features(placements, len(self.kinds)))
 
     def seconds(self, placement: Placement) -> float:
         """Of all cells and the rest, boundaries included."""
@@ -163,17 +170,24 @@ class Placements:
         cells, kinds = len(self.cell_begins), len(self.kinds)
         if not cells:
             return () if self.constant <= budget_mse else None
-        blocks = min(cells, blocks_max)
-        block_of_N = np.arange(cells) * blocks // cells
-        placements_XN = _all_placements(blocks, kinds)[:, block_of_N]
-        feasible_X = np.flatnonzero(self.sum_mse_X(placements_XN) <= budget_mse)
-        if not len(feasible_X):
-            return None
-        rates_K = np.array([k.step_s + k.boundary_s / self.beat_steps for k in self.kinds]) * self.cell_steps
-        seconds_X = rates_K[placements_XN[feasible_X]].sum(axis=1)
-        best = feasible_X[np.argsort(seconds_X, kind="stable")[:REFINEMENTS_MAX]]
-        candidates = [tuple(int(kind) for kind in placements_XN[index]) for index in best]
-        return min(candidates, key=self.seconds)
+        blocks = _blocks(cells, min(cells, blocks_max))
+        edges = [self.cells[first][0] for first, _ in blocks]
+        form = self.form(tuple(zip(edges, [*edges[1:], self.cells[-1][1]], strict=True)))
+        placements_XB, features = _all_placements(len(blocks), kinds)
+        # Boundaries come whole, and cost something at the end as well: no placement takes less than this.
+        rates_K = np.array([k.step_s + k.boundary_s / self.beat_steps for k in self.kinds])
+        seconds_X = _kind_cells(blocks, kinds) @ (rates_K * self.cell_steps) + self.rest_steps * self.kinds[0].step_s
+        feasible_X = np.flatnonzero(form.sum_mse_X(features) <= budget_mse)
+        best, best_s = None, inf
+        for index in feasible_X[np.argsort(seconds_X[feasible_X], kind="stable")[:REFINEMENTS_MAX]].tolist():
+            if seconds_X[index] >= best_s:
+                break
+            chosen = zip(placements_XB[index].tolist(), blocks, strict=True)
+            placement = tuple(kind for kind, (first, last) in chosen for _ in range(first, last))
+            seconds = self.seconds(placement)
+            if seconds < best_s:
+                best, best_s = placement, seconds
+        return best
 
     def refined(self, placement: Placement, budget_mse: float) -> Placement:
         """Changes single cells, and pairs of them the other way round, as long as that saves time."""
@@ -201,10 +215,25 @@ def within(placements: Placements, placement: Placement, budget_mse: float) -> b
     return bool(placements.sum_mse_X(np.array([placement]))[0] <= budget_mse)
 
 
+def _blocks(cells: int, blocks: int) -> tuple[tuple[int, int], ...]:
+    """So many runs of cells of about one length: the first cell of each and the last one, exclusive."""
+    edges = [-(-index * cells // blocks) for index in range(blocks + 1)]
+    return tuple(pairwise(edges))
+
+
 @lru_cache(maxsize=64)
-def _all_placements(cells: int, kinds: int) -> NDArray[np.int64]:
-    """Every choice of a kind for each cell, ``(kinds ** cells, cells)``."""
-    return np.indices((kinds,) * cells).reshape(cells, -1).T.astype(np.int64)
+def _all_placements(cells: int, kinds: int) -> tuple[NDArray[np.int64], Array]:
+    """Every choice of a kind for each cell ``(kinds ** cells, cells)``, and their features."""
+    placements = np.indices((kinds,) * cells).reshape(cells, -1).T.astype(np.int64)
+    return placements, _features(placements, kinds)
+
+
+@lru_cache(maxsize=64)
+def _kind_cells(blocks: tuple[tuple[int, int], ...], kinds: int) -> Array:
+    """How many cells are of each kind, by choices of a kind for each block ``(kinds ** blocks, kinds)``."""
+    lengths = np.array([last - first for first, last in blocks])
+    placements, _ = _all_placements(len(blocks), kinds)
+    return np.stack([(placements == kind) @ lengths for kind in range(kinds)], axis=1).astype(np.float64)
 
 
 def _features(placements: NDArray[np.int64], kinds: int) -> Array:

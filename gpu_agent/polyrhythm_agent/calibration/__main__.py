@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 
+from polyrhythm.calibration import Calibration
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.facts import ModelFacts
+from polyrhythm.image import ImageSpec
 from polyrhythm_agent.calibration.file import write_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
-from polyrhythm_agent.calibration.measure import PictureErrors, measure_picture, picture_of, probe_count, sum_up
+from polyrhythm_agent.calibration.measure import measure_level, measure_picture, picture_of, probe_count, sum_up
 from polyrhythm_agent.calibration.probes import MEMBERS, STEPS_MIN, Grid, grid_of
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
@@ -57,7 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         help="compute threads of each of the two members (default: half of the cores)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="steps of the grid (default: the model's)")
-    parser.add_argument("--pictures", type=int, default=16, metavar="N", help="pictures to measure (default: 16)")
+    parser.add_argument("--pictures", type=int, default=8, metavar="N", help="pictures to measure in full (default: 8)")
+    parser.add_argument(
+        "--level-pictures",
+        type=int,
+        default=16,
+        metavar="N",
+        help="further pictures, of which only is measured how touchy they are (default: 16)",
+    )
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line (default: plain objects)")
     parser.add_argument("--lifeline-fd", type=int, metavar="FD", help="end when this inherited pipe ends")
     return parser
@@ -68,6 +77,7 @@ def _check(arguments: argparse.Namespace) -> None:
         ("--threads", arguments.threads, 1),
         ("--steps", arguments.steps, STEPS_MIN),
         ("--pictures", arguments.pictures, 1),
+        ("--level-pictures", arguments.level_pictures, 0),
     ):
         if value is not None and value < least:
             raise InvalidArgumentError.of(name, f"must be at least {least}, got {value}")
@@ -110,25 +120,25 @@ def _end_with(lifeline_fd: int) -> None:
 
 
 def _measure(
-    gang: InProcessGang, grid: Grid, prompts: Sequence[str], pictures: int, facts: ModelFacts
-) -> list[PictureErrors]:
-    done, total = 0, pictures * probe_count(grid)
+    gang: InProcessGang, grid: Grid, prompts: Sequence[str], pictures: int, levels: int, facts: ModelFacts
+) -> Calibration:
+    done, total = 0, pictures * probe_count(grid) + levels * probe_count(grid, full=False)
 
     def count() -> None:
         nonlocal done
         done += 1
         _say(done=done, total=total)
 
+    def picture(index: int) -> ImageSpec:
+        return picture_of(facts, prompts[index % len(prompts)], FIRST_SEED + index, grid.steps)
+
     _say(done=done, total=total)
-    return [
-        measure_picture(
-            gang, picture_of(facts, prompts[index % len(prompts)], FIRST_SEED + index, grid.steps), grid, count
-        )
-        for index in range(pictures)
-    ]
+    full = [measure_picture(gang, picture(index), grid, count) for index in range(pictures)]
+    further = [measure_level(gang, picture(pictures + index), grid, count) for index in range(levels)]
+    return sum_up(full, further, grid, facts.samplers[0])
 
 
-def _made(arguments: argparse.Namespace, facts: ModelFacts, prompts: Sequence[str], grid: Grid) -> dict[str, object]:
+def _made(arguments: argparse.Namespace, facts: ModelFacts, prompts: Sequence[str]) -> dict[str, object]:
     """How it was measured, for people who read the file."""
     return {
         "command": "polyrhythm calibrate",
@@ -136,9 +146,10 @@ def _made(arguments: argparse.Namespace, facts: ModelFacts, prompts: Sequence[st
         "guidance": facts.default_guidance,
         "dtype": arguments.dtype,
         "device": arguments.device,
-        "windows": [list(grid.window(index)) for index in range(len(grid.stale_begin_steps))],
+        "pictures_in_full": arguments.pictures,
+        "pictures_for_the_level": arguments.level_pictures,
         "first_seed": FIRST_SEED,
-        "prompts": list(prompts[: arguments.pictures]),
+        "prompts": list(prompts[: arguments.pictures + arguments.level_pictures]),
         "software": dict(software_versions()),
     }
 
@@ -158,11 +169,10 @@ def calibrate(arguments: argparse.Namespace) -> None:
     folder = diffusers_folder(model.path, model.configs, cache=cache_folder(os.environ))
     gang = InProcessGang([load_denoiser(folder, model=model.name, dtype=dtype, device=device) for _ in MEMBERS])
     facts = gang.denoiser.facts
-    grid = grid_of(arguments.steps or facts.default_steps)
-    measured = _measure(gang, grid, prompts, arguments.pictures, facts)
-    calibration = sum_up(measured, grid, facts.samplers[0])
-    path = write_calibration(folder, facts, calibration, _made(arguments, facts, prompts, grid))
-    _say(written=str(path), pictures=arguments.pictures, steps=grid.steps, sampler=facts.samplers[0])
+    grid = grid_of(arguments.steps or facts.default_steps, facts.samplers[0])
+    calibration = _measure(gang, grid, prompts, arguments.pictures, arguments.level_pictures, facts)
+    path = write_calibration(folder, facts, calibration, _made(arguments, facts, prompts))
+    _say(written=str(path), pictures=calibration.pictures, steps=grid.steps, sampler=facts.samplers[0])
 
 
 def main() -> int:

@@ -15,12 +15,17 @@ from typing import Any
 import structlog
 
 from polyrhythm.calibration import Calibration
+from polyrhythm.errors import PolyrhythmError
 from polyrhythm.facts import ModelFacts
 
 CALIBRATION_FILE = "calibration.json"
-FORMAT = 1
+FORMAT = 2
 
 log = structlog.get_logger()
+
+
+class CalibrationFileError(PolyrhythmError):
+    """A calibration file cannot be used; says why."""
 
 
 def write_calibration(folder: Path, facts: ModelFacts, calibration: Calibration, made: Mapping[str, Any]) -> Path:
@@ -58,14 +63,32 @@ def with_calibration(facts: ModelFacts, folder: Path) -> ModelFacts:
     if not path.is_file():
         return facts
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        calibration = _read(content["calibration"])
-        fingerprint, written = content["fingerprint"], content["format"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        return _without(facts, path, f"it cannot be read: {error!r}")
-    if written != FORMAT or fingerprint != facts.fingerprint:
-        return _without(facts, path, "it was made for other weights or by another version; run polyrhythm calibrate")
+        calibration = read_calibration(path, facts.fingerprint)
+    except CalibrationFileError as error:
+        return _without(facts, path, str(error))
     return replace(facts, calibration=calibration)
+
+
+def read_calibration(path: Path, fingerprint: str) -> Calibration:
+    """The calibration in a file.
+
+    Args:
+        path: of the file.
+        fingerprint: of the model's weights.
+
+    Raises:
+        CalibrationFileError: it means nothing, is of another format, or was made for other weights.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            told = f"its format is {content['format']}, this version reads {FORMAT}; run polyrhythm calibrate"
+            raise CalibrationFileError(told)
+        if content["fingerprint"] != fingerprint:
+            raise CalibrationFileError("it was made for other weights; run polyrhythm calibrate")
+        return _read(content["calibration"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CalibrationFileError(f"it cannot be read: {error!r}") from error
 
 
 def _without(facts: ModelFacts, path: Path, reason: str) -> ModelFacts:

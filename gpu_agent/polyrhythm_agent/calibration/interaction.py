@@ -1,50 +1,113 @@
-"""Fits how disturbances work together: saturation, and merged steps that follow one another. Pure."""
+"""What disturbances come to together, as the planner predicts it, and the fit of what windows alone do not say. Pure.
+
+Long runs of stale activations can cost more than their windows, each measured from a fresh start (the statistics of
+group norms drift), and many errors together less than their sum.
+
+Shape letters: D disturbances, J joint probes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import log
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import inf, log
 
-from polyrhythm.calibration import SECOND_ORDER_SAMPLERS, saturated
+import numpy as np
+from numpy.typing import NDArray
+
+from polyrhythm.calibration import interpolated, mean_age, saturated
+from polyrhythm_agent.calibration.probes import Grid, joints
+
+Array = NDArray[np.float64]
 
 MSE_FLOOR = 1e-12
 """Below this an error is rounding."""
 
 INDIFFERENT = 0.05
-"""Misses that differ by so little (a fifth of a decibel, over all probes) tell nothing."""
+"""What a multiple may cost in misses: without need there is none."""
 
-_SATURATIONS = tuple(10.0 ** (exponent / 40) for exponent in range(-240, 161))
+_SATURATIONS = tuple(10.0 ** (exponent / 10) for exponent in range(-60, 41))
 """Mean squared errors of latents of the order of one; the largest stands for hardly any saturation."""
-
-FOLLOWING_MAX = 2.5 / 1.75
-"""Of a smooth picture and a 2M step, whose leading error is proportional to h^3 / 6 + h^2 h' / 4 for a step of length h
-after one of h'. Two single steps leave 0.83. One merged step between single ones leaves 2.33, and the single step after
-it 0.67 in place of 0.42: 1.75 too much. One that follows a merged one leaves 3.33: 2.5 too much."""
-_FOLLOWINGS = tuple(1.0 + (FOLLOWING_MAX - 1.0) * part / 8 for part in range(9))
+_TIMES = tuple(10.0 ** (exponent / 40) for exponent in range(25))
 
 
-def followings(sampler: str) -> tuple[float, ...]:
-    """What a merged step after a merged one may cost: nothing more where a step does not look back."""
-    return _FOLLOWINGS if sampler in SECOND_ORDER_SAMPLERS else (1.0,)
+def jump_exposures(grid: Grid, products_DD: Array, merges: Sequence[int]) -> Array:
+    """Exposure of rows that jump over two steps at some steps."""
+    windows, places = len(grid.stale_begin_steps), len(grid.merge_steps)
+    exposures_D = np.zeros(len(products_DD))
+
+    def add(step: int, measured: Sequence[int], before: int) -> None:
+        part = products_DD[before:, before:]
+        for index, times in interpolated(step, measured, lambda i, j: float(part[i, j])):
+            exposures_D[before + index] += times
+
+    for step in merges:
+        add(step, grid.merge_steps, windows)
+        if grid.following_steps and step - 2 in merges:
+            add(step, grid.following_steps, windows + places)
+    return exposures_D
 
 
-def fit_interaction(sums: Mapping[float, Sequence[float]], measured: Sequence[float]) -> tuple[float, float]:
-    """The two parameters of least absolute error in decibels.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """How disturbances work together.
+
+    Attributes:
+        saturation_mse: where errors begin to stay behind their sum.
+        stale_times: how often the errors of windows count in longer runs of stale activations.
+        unequal_times: the same of unequal strides.
+    """
+
+    saturation_mse: float
+    stale_times: float
+    unequal_times: float
+
+    def counts(self, grid: Grid, size: int) -> Array:
+        """How often each of so many disturbances counts."""
+        weights_D = np.ones(size)
+        weights_D[: len(grid.stale_begin_steps)] = self.stale_times
+        weights_D[size - len(grid.unequal_begin_steps) :] = self.unequal_times
+        return weights_D
+
+
+def joint_products(grid: Grid, products_DD: Array) -> Array:
+    """Products ``(J, 3, 3)`` of what each joint probe holds, over its two halves: jumps, staleness, unequal strides."""
+    size = len(products_DD)
+    found: list[Array] = []
+    for joint in joints(grid):
+        halves: list[Array] = []
+        for own, other in (joint.strides, joint.strides[::-1]):
+            parts = np.zeros((3, size))
+            parts[0] = jump_exposures(grid, products_DD, joint.merges) * float(own > 1)
+            if joint.stale:
+                parts[1, 1 : len(grid.stale_begin_steps)] = mean_age(own, other)
+                parts[2, size - len(grid.unequal_begin_steps) + 1 :] = float(own != other)
+            halves.append(parts @ products_DD @ parts.T)
+        found.append(np.mean(halves, axis=0))
+    return np.array(found)
+
+
+def fit_interaction(grid: Grid, products_DD: Array, measured: Sequence[float]) -> Interaction:
+    """The parameters of least absolute error in decibels over the joint probes, without multiples that hardly help.
 
     Args:
-        sums: for each cost of a following merge, what errors that add as vectors would come to, joint probe by probe.
-        measured: what they did come to.
-
-    Returns:
-        Where errors begin to saturate, and the cost of a following merge; the smallest of about equally good ones.
+        grid: that was measured.
+        products_DD: of the disturbances.
+        measured: what the joint probes came to.
     """
+    products = joint_products(grid, products_DD)
     logs = [log(max(MSE_FLOOR, value)) for value in measured]
-
-    def miss(following: float, saturation: float) -> float:
-        pairs = zip(sums[following], logs, strict=True)
-        return sum(abs(log(saturated(max(MSE_FLOOR, value), saturation)) - wanted) for value, wanted in pairs)
-
-    best = {following: min(_SATURATIONS, key=lambda value: miss(following, value)) for following in sorted(sums)}
-    least = min(miss(following, saturation) for following, saturation in best.items())
-    following = next(each for each, saturation in best.items() if miss(each, saturation) <= least + INDIFFERENT)
-    return best[following], following
+    best, least = Interaction(saturation_mse=_SATURATIONS[-1], stale_times=1.0, unequal_times=1.0), inf
+    for stale_times, unequal_times in product(_TIMES, _TIMES):
+        times = np.array([1.0, stale_times, unequal_times])
+        sums = [max(MSE_FLOOR, float(value)) for value in times @ products @ times]
+        cost = INDIFFERENT * log(stale_times * unequal_times)
+        for saturation_mse in _SATURATIONS:
+            miss = cost + sum(
+                abs(log(saturated(value, saturation_mse)) - wanted) for value, wanted in zip(sums, logs, strict=True)
+            )
+            if miss < least:
+                least = miss
+                best = Interaction(saturation_mse=saturation_mse, stale_times=stale_times, unequal_times=unequal_times)
+    return best

@@ -9,20 +9,30 @@ Shape letters: D disturbances, J joint probes, P pictures, L values of the laten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyrhythm.calibration import Calibration
+from polyrhythm.calibration import Calibration, mean_age
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan import Plan
 from polyrhythm_agent.boundary import BoundaryState
 from polyrhythm_agent.calibration.gang import InProcessGang
-from polyrhythm_agent.calibration.interaction import MSE_FLOOR, fit_interaction, followings
-from polyrhythm_agent.calibration.probes import MEMBERS, Grid, Probe, joint_probes, reference_plan, single_probes
+from polyrhythm_agent.calibration.interaction import MSE_FLOOR, fit_interaction, jump_exposures
+from polyrhythm_agent.calibration.probes import (
+    LEVEL_JOINTS,
+    Grid,
+    joint_probes,
+    joints,
+    merge_probes,
+    reference_plan,
+    stale_probes,
+    unequal_probes,
+)
 
 Array = NDArray[np.float64]
 
@@ -70,74 +80,153 @@ def measure_picture(gang: InProcessGang, image: ImageSpec, grid: Grid, on_probe:
         grid: what to measure.
         on_probe: called after every probe.
     """
-    condition = gang.denoiser.encode(image)
-    rows = gang.denoiser.geometry(image).row_count
-    reference = gang.denoise(reference_plan(grid.steps, rows), image, condition)
-
-    def error_of(probe: Probe) -> Array:
-        begin = probe.plan.begin_step
-        start = reference[begin] if begin else None
-        final = gang.denoise(probe.plan, image, condition, start)[grid.steps]
-        on_probe()
-        return _values(final.x_BCHW) - _values(reference[grid.steps].x_BCHW)
-
-    errors_DL = np.stack([error_of(probe) for probe in single_probes(grid, rows)])
-    joint_mse_J = np.array([float(np.mean(error_of(probe) ** 2)) for probe in joint_probes(grid, rows)])
-    clean_L = _values(reference[grid.steps].x_BCHW)
+    probed = _Probed(gang, image, grid, on_probe)
+    rows = probed.rows
+    jumps = dict(zip(grid.jump_steps, map(probed.error, merge_probes(grid, rows)), strict=True))
+    errors_DL = np.stack(
+        [
+            *map(probed.error, stale_probes(grid, rows)),
+            *(jumps[step,] for step in grid.merge_steps),
+            *(jumps[step - 2, step] - jumps[step - 2,] - jumps[step,] for step in grid.following_steps),
+        ]
+    )
+    unequal_UL = np.stack([*map(probed.error, unequal_probes(grid, rows))])
+    errors_DL = np.concatenate((errors_DL, beyond_equal(unequal_UL, errors_DL, grid, probed.is_upper)))
     return PictureErrors(
-        products_DD=errors_DL @ errors_DL.T / errors_DL.shape[1],
-        energy_R=_energy_by_row(errors_DL, reference[grid.steps], rows),
-        joint_mse_J=joint_mse_J,
-        low=float(clean_L.min()),
-        high=float(clean_L.max()),
+        products_DD=_products(errors_DL),
+        energy_R=_energy_by_row(errors_DL, probed.clean, rows),
+        joint_mse_J=probed.joint_errors(range(len(joints(grid)))),
+        low=float(probed.clean_values.min()),
+        high=float(probed.clean_values.max()),
     )
 
 
-def sum_up(pictures: Sequence[PictureErrors], grid: Grid, sampler: str) -> Calibration:
-    """The calibration that the pictures give together."""
+def beyond_equal(unequal_UL: Array, errors_DL: Array, grid: Grid, upper_L: NDArray[np.bool_]) -> Array:
+    """What unequal strides leave beyond the staleness of each half and the jumps of the lower one.
+
+    Args:
+        unequal_UL: errors of the windows of unequal strides.
+        errors_DL: of all other disturbances.
+        grid: that was measured.
+        upper_L: which values belong to the half at full rate.
+    """
+    products_DD = _products(errors_DL)
+    beyond_UL = np.empty_like(unequal_UL)
+    for index, (begin, end) in enumerate(grid.unequal_windows):
+        steps = (end - begin) // 2 * 2
+        stale_D = np.zeros(len(errors_DL))
+        for window, (first, last) in enumerate(grid.stale_windows):
+            stale_D[window] = max(0, min(last, begin + steps) - max(first, begin)) / (last - first)
+        stale_L = stale_D @ errors_DL
+        jumps_L = jump_exposures(grid, products_DD, range(begin, begin + steps, 2)) @ errors_DL
+        equal_L = np.where(upper_L, mean_age(1, 2) * stale_L, mean_age(2, 1) * stale_L + jumps_L)
+        beyond_UL[index] = (unequal_UL[index] - equal_L) * (end - begin) / steps
+    return beyond_UL
+
+
+def measure_level(gang: InProcessGang, image: ImageSpec, grid: Grid, on_probe: Callable[[], None]) -> Array:
+    """Mean squared errors of the ``LEVEL_JOINTS``: how touchy a picture is, for a fraction of the work."""
+    return _Probed(gang, image, grid, on_probe).joint_errors(LEVEL_JOINTS)
+
+
+class _Probed:
+    """One picture made by a single device, and the errors of plans that go on from its boundaries."""
+
+    def __init__(self, gang: InProcessGang, image: ImageSpec, grid: Grid, on_probe: Callable[[], None]) -> None:
+        self._gang, self._image, self._grid, self._on_probe = gang, image, grid, on_probe
+        self._condition = gang.denoiser.encode(image)
+        self.rows = gang.denoiser.geometry(image).row_count
+        self._reference = gang.denoise(reference_plan(grid.steps, self.rows), image, self._condition)
+
+    @property
+    def clean(self) -> BoundaryState:
+        """The single-device latent."""
+        return self._reference[self._grid.steps]
+
+    @property
+    def clean_values(self) -> Array:
+        """Its values."""
+        return _values(self.clean.x_BCHW)
+
+    def error(self, plan: Plan) -> Array:
+        """What a plan makes different."""
+        start = self._reference[plan.begin_step] if plan.begin_step else None
+        final = self._gang.denoise(plan, self._image, self._condition, start)[self._grid.steps]
+        self._on_probe()
+        return _values(final.x_BCHW) - self.clean_values
+
+    @property
+    def is_upper(self) -> NDArray[np.bool_]:
+        """Which values belong to the upper one of two equal halves."""
+        _, channels, height, width = self.clean.x_BCHW.shape
+        unit = -(-height // self.rows)
+        is_upper_H = np.arange(height) < (self.rows - self.rows // 2) * unit
+        return np.tile(np.repeat(is_upper_H, width), channels)
+
+    def joint_errors(self, indices: Iterable[int]) -> Array:
+        """Mean squared error of some joint probes."""
+        plans = joint_probes(self._grid, self.rows)
+        return np.array([float(np.mean(self.error(plans[index]) ** 2)) for index in indices])
+
+
+def sum_up(pictures: Sequence[PictureErrors], levels: Sequence[Array], grid: Grid, sampler: str) -> Calibration:
+    """The calibration that the pictures give together.
+
+    Args:
+        pictures: measured in full.
+        levels: joint probes of further pictures, which say how touchy pictures are.
+        grid: that was measured.
+        sampler: likewise.
+    """
     joint_PJ = np.maximum(np.stack([picture.joint_mse_J for picture in pictures]), MSE_FLOOR)
-    scale_P = np.exp(np.log(joint_PJ).mean(axis=1))
-    typical = float(np.exp(np.log(scale_P).mean()))
-    products_DD = typical * np.mean([p.products_DD / s for p, s in zip(pictures, scale_P, strict=True)], axis=0)
+    scale_P = _geometric_mean(joint_PJ.T)
+    # Full pictures may be touchier than others: their errors are brought to the level of all.
+    measured_PJ = joint_PJ[:, list(LEVEL_JOINTS)]
+    everybody_PJ = np.concatenate([measured_PJ, np.maximum(np.stack(levels), MSE_FLOOR)]) if levels else measured_PJ
+    level = float(np.exp(np.log(_geometric_mean(everybody_PJ) / _geometric_mean(measured_PJ)).mean()))
     energy_R = np.mean([p.energy_R / s for p, s in zip(pictures, scale_P, strict=True)], axis=0)
     energy_R = energy_R + energy_R[::-1]  # which half of a picture is busier is chance
-    saturation_mse, following_merge = fit_interaction(
-        {following: joint_sums(products_DD, grid, following) for following in followings(sampler)},
-        np.exp(np.log(joint_PJ).mean(axis=0)).tolist(),
-    )
+    products_DD = level * _typical_products([p.products_DD for p in pictures], scale_P)
+    together = fit_interaction(grid, products_DD, (level * _geometric_mean(joint_PJ)).tolist())
+    weights_D = together.counts(grid, len(products_DD))
+    products_DD = products_DD * weights_D * weights_D[:, None]
     return Calibration(
         sampler=sampler,
         steps=grid.steps,
         latent_range=max(p.high for p in pictures) - min(p.low for p in pictures),
         stale_begin_steps=grid.stale_begin_steps,
         merge_steps=grid.merge_steps,
+        following_steps=grid.following_steps,
+        unequal_begin_steps=grid.unequal_begin_steps,
         products=tuple(float(value) for value in products_DD.ravel()),
         row_weights=tuple(float(value) for value in energy_R / energy_R.mean()),
-        saturation_mse=saturation_mse,
-        following_merge=following_merge,
-        pictures=len(pictures),
+        saturation_mse=together.saturation_mse,
+        pictures=len(everybody_PJ),
     )
 
 
-def probe_count(grid: Grid) -> int:
-    """Probes a picture."""
-    return len(single_probes(grid, len(MEMBERS))) + len(joint_probes(grid, len(MEMBERS)))
+def _typical_products(products_PDD: Sequence[Array], scale_P: Array) -> Array:
+    """Mean products whose diagonal is the geometric mean: what is predicted is the mean decibels over pictures."""
+    mean_DD = np.mean([products_DD / scale for products_DD, scale in zip(products_PDD, scale_P, strict=True)], axis=0)
+    sizes_PD = np.maximum(np.stack([np.diag(products_DD) for products_DD in products_PDD]), MSE_FLOOR)
+    times_D = np.sqrt(_geometric_mean(sizes_PD) / np.maximum(np.diag(mean_DD), MSE_FLOOR))
+    return mean_DD * times_D * times_D[:, None]
 
 
-def joint_sums(products_DD: Array, grid: Grid, following: float) -> list[float]:
-    """What the joint probes would cost if errors added as vectors, a merge after a merge so much more."""
-    windows = len(grid.stale_begin_steps)
-    sums: list[float] = []
-    for probe in joint_probes(grid, len(MEMBERS)):
-        exposures_D = np.zeros(len(products_DD))
-        exposures_D[list(probe.disturbances)] = 1.0
-        for index in probe.disturbances:
-            place = index - windows
-            if place > 0 and index - 1 in probe.disturbances:
-                follows = grid.merge_steps[place - 1] + 2 == grid.merge_steps[place]
-                exposures_D[index] = following if follows else 1.0
-        sums.append(float(exposures_D @ products_DD @ exposures_D))
-    return sums
+def _geometric_mean(values_PX: Array) -> Array:
+    """Over pictures."""
+    return np.exp(np.log(values_PX).mean(axis=0))
+
+
+def probe_count(grid: Grid, *, full: bool = True) -> int:
+    """Probes a picture, of one that is measured in full or of its level alone."""
+    if not full:
+        return len(LEVEL_JOINTS)
+    return len(grid.stale_begin_steps) + len(grid.jump_steps) + len(grid.unequal_begin_steps) + len(joints(grid))
+
+
+def _products(errors_DL: Array) -> Array:
+    return errors_DL @ errors_DL.T / errors_DL.shape[1]
 
 
 def _values(latent_BCHW: Tensor) -> Array:

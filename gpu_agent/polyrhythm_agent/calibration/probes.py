@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from polyrhythm.calibration import SECOND_ORDER_SAMPLERS
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import ranges_from_counts
@@ -30,33 +32,39 @@ class Grid:
         steps: fine steps.
         stale_begin_steps: first step of each window; the last one ends with the grid.
         merge_steps: first step of each jump over two fine steps.
+        following_steps: those of them that are also measured after a jump that ends there.
+        unequal_begin_steps: first step of each window of unequal strides; the last one ends with the grid.
     """
 
     steps: int
     stale_begin_steps: tuple[int, ...]
     merge_steps: tuple[int, ...]
+    following_steps: tuple[int, ...]
+    unequal_begin_steps: tuple[int, ...]
 
-    def window(self, index: int) -> tuple[int, int]:
-        """First and last step, the last one exclusive, of a window."""
-        ends = (*self.stale_begin_steps[1:], self.steps)
-        return self.stale_begin_steps[index], ends[index]
+    @property
+    def jump_steps(self) -> tuple[tuple[int, ...], ...]:
+        """Where each plan of one device jumps, of those that single jumps and two in a row are measured by."""
+        wanted = [(step,) for step in self.merge_steps]
+        for step in self.following_steps:
+            wanted += [(step - 2,), (step - 2, step)]
+        return tuple(dict.fromkeys(wanted))
+
+    @property
+    def stale_windows(self) -> tuple[tuple[int, int], ...]:
+        """First and last step, the last one exclusive, of each window of stale activations."""
+        return tuple(pairwise((*self.stale_begin_steps, self.steps)))
+
+    @property
+    def unequal_windows(self) -> tuple[tuple[int, int], ...]:
+        """The same of each window of unequal strides."""
+        return tuple(pairwise((*self.unequal_begin_steps, self.steps)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """One plan, and the disturbances in it by their index: windows first, then places.
+def grid_of(steps: int, sampler: str) -> Grid:
+    """About ten windows and ten places, evenly spread; jumps in a row for samplers that look back.
 
-    Attributes:
-        plan: begins where its first disturbance needs it to.
-        disturbances: ascending.
-    """
-
-    plan: Plan
-    disturbances: tuple[int, ...]
-
-
-def grid_of(steps: int) -> Grid:
-    """About ten windows and ten places, evenly spread.
+    The last step, and the last jump, are measured by themselves: nothing corrects what they do.
 
     Raises:
         ValueError: the grid is too short.
@@ -65,10 +73,13 @@ def grid_of(steps: int) -> Grid:
         raise ValueError(f"a calibration needs at least {STEPS_MIN} steps, got {steps}")
     width = max(2, steps // WINDOWS)
     first = 1 + FIRST_WINDOW_STEPS
+    merges = (*range(0, steps - 3, width), steps - 2)
     return Grid(
         steps=steps,
-        stale_begin_steps=(1, *range(first, steps - 1, width)),
-        merge_steps=tuple(range(0, steps - 1, width)),
+        stale_begin_steps=(1, *range(first, steps - 1, width), steps - 1),
+        merge_steps=merges,
+        following_steps=merges[1:] if sampler in SECOND_ORDER_SAMPLERS else (),
+        unequal_begin_steps=(1, *range(first, steps - 3, width), steps - 2),
     )
 
 
@@ -77,58 +88,98 @@ def reference_plan(steps: int, rows: int) -> Plan:
     return _plan([_whole(0, steps, rows, beat_steps=1)], steps)
 
 
-def single_probes(grid: Grid, rows: int) -> tuple[Probe, ...]:
-    """Each disturbance alone, in the order of their indices."""
-    windows = [
-        Probe(plan=_stale_plan(grid, *grid.window(index), rows), disturbances=(index,))
-        for index in range(len(grid.stale_begin_steps))
-    ]
-    merges = [_merge_probe(grid, (index,), rows) for index in range(len(grid.merge_steps))]
-    return (*windows, *merges)
+def stale_probes(grid: Grid, rows: int) -> tuple[Plan, ...]:
+    """One plan a window of stale activations."""
+    return tuple(_stale_plan(grid, begin, end, rows) for begin, end in grid.stale_windows)
 
 
-def joint_probes(grid: Grid, rows: int) -> tuple[Probe, ...]:
-    """Several disturbances at once: displaced throughout, and uniformly fewer steps on the same grid, three ways."""
-    windows = len(grid.stale_begin_steps)
-    places = range(len(grid.merge_steps))
-    displaced = Probe(
-        plan=_stale_plan(grid, grid.stale_begin_steps[1], grid.steps, rows), disturbances=tuple(range(1, windows))
+def unequal_probes(grid: Grid, rows: int) -> tuple[Plan, ...]:
+    """One plan a window of unequal strides: the lower half at stride 2; a last odd step is left out."""
+    return tuple(_stale_plan(grid, begin, end, rows, (1, 2)) for begin, end in grid.unequal_windows)
+
+
+def merge_probes(grid: Grid, rows: int) -> tuple[Plan, ...]:
+    """One plan of one device for each of the grid's ``jump_steps``."""
+    return tuple(_merge_plan(grid.steps, steps, rows) for steps in grid.jump_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joint:
+    """Many disturbances at once, as plans hold them.
+
+    Attributes:
+        stale: whether two members share the picture in halves and read each other's old activations.
+        strides: of both halves, the same twice for one device.
+        merges: first step of each jump that a member of stride 2 makes, ascending.
+    """
+
+    stale: bool
+    strides: tuple[int, int]
+    merges: tuple[int, ...]
+
+
+def joints(grid: Grid) -> tuple[Joint, ...]:
+    """What plans are made of: halves at equal and at unequal strides, and fewer steps on one device.
+
+    Two members in equal halves after the first window, at full rate, one of them at stride 2, and both of them; one
+    device with merged steps in the second half of the grid, in the middle, and at every other pair of steps.
+    """
+    begin, steps = grid.stale_begin_steps[1], grid.steps
+    middle = steps // 2
+    body = tuple(range(begin, steps - 1, 2))
+    runs = (range(middle, steps - 1, 2), range(begin, steps - 1 - middle // 2, 2), range(2, steps - 1, 4))
+    return (
+        Joint(stale=True, strides=(1, 1), merges=body),
+        Joint(stale=True, strides=(1, 2), merges=body),
+        Joint(stale=True, strides=(2, 2), merges=body),
+        *(Joint(stale=False, strides=(2, 2), merges=tuple(run)) for run in runs),
     )
-    spreads = (places, places[1::2], places[len(places) // 2 :])
-    return (displaced, *(_merge_probe(grid, tuple(spread), rows) for spread in spreads))
 
 
-def _stale_plan(grid: Grid, begin: int, end: int, rows: int) -> Plan:
-    upper = rows - rows // 2
-    halves = [
-        _segment(begin - 1, begin, (upper, rows - upper), Exchange.SYNCHRONOUS, stride=1, beat_steps=1),
-        _segment(begin, end, (upper, rows - upper), Exchange.DISPLACED, stride=1, beat_steps=1),
+LEVEL_JOINTS = (0, 4)
+"""Of the joint probes: one of stale activations and one of merged steps."""
+
+
+def joint_probes(grid: Grid, rows: int) -> tuple[Plan, ...]:
+    """One plan each."""
+    begin, steps = grid.stale_begin_steps[1], grid.steps
+    return tuple(
+        _stale_plan(grid, begin, steps, rows, joint.strides) if joint.stale else _merge_plan(steps, joint.merges, rows)
+        for joint in joints(grid)
+    )
+
+
+def _stale_plan(grid: Grid, begin: int, end: int, rows: int, strides: tuple[int, int] = (1, 1)) -> Plan:
+    counts, interval = (rows - rows // 2, rows // 2), max(strides)
+    end -= (end - begin) % interval
+    segments = [
+        _segment(begin - 1, begin, counts, Exchange.SYNCHRONOUS, strides=(1, 1), beat_steps=1),
+        _segment(begin, end, counts, Exchange.DISPLACED, strides=strides, beat_steps=interval),
     ]
-    rest = [_whole(end, grid.steps, rows)] if end < grid.steps else []
-    return _plan([*halves, *rest], grid.steps)
+    if end < grid.steps:
+        segments.append(_whole(end, grid.steps, rows))
+    return _plan(segments, grid.steps)
 
 
-def _merge_probe(grid: Grid, places: Sequence[int], rows: int) -> Probe:
+def _merge_plan(steps: int, merges: Sequence[int], rows: int) -> Plan:
     segments: list[Segment] = []
-    step = grid.merge_steps[places[0]]
-    for place in places:
-        begin = grid.merge_steps[place]
+    step = merges[0]
+    for begin in merges:
         if begin > step:
             segments.append(_whole(step, begin, rows))
-        segments.append(_segment(begin, begin + 2, (rows,), Exchange.DISPLACED, stride=2, beat_steps=2))
+        segments.append(_segment(begin, begin + 2, (rows,), Exchange.DISPLACED, strides=(2,), beat_steps=2))
         step = begin + 2
-    if step < grid.steps:
-        segments.append(_whole(step, grid.steps, rows))
-    windows = len(grid.stale_begin_steps)
-    return Probe(plan=_plan(segments, grid.steps), disturbances=tuple(windows + place for place in places))
+    if step < steps:
+        segments.append(_whole(step, steps, rows))
+    return _plan(segments, steps)
 
 
 def _whole(begin: int, end: int, rows: int, *, beat_steps: int = 4) -> Segment:
-    return _segment(begin, end, (rows,), Exchange.SYNCHRONOUS, stride=1, beat_steps=beat_steps)
+    return _segment(begin, end, (rows,), Exchange.SYNCHRONOUS, strides=(1,), beat_steps=beat_steps)
 
 
 def _segment(
-    begin: int, end: int, counts: tuple[int, ...], exchange: Exchange, *, stride: int, beat_steps: int
+    begin: int, end: int, counts: tuple[int, ...], exchange: Exchange, *, strides: tuple[int, ...], beat_steps: int
 ) -> Segment:
     return Segment(
         begin_step=begin,
@@ -137,7 +188,7 @@ def _segment(
         exchange=exchange,
         assignments=tuple(
             Assignment(agent=agent, rows=rows, stride=stride)
-            for agent, rows in zip(MEMBERS, ranges_from_counts(counts), strict=False)
+            for agent, rows, stride in zip(MEMBERS, ranges_from_counts(counts), strides, strict=False)
         ),
     )
 

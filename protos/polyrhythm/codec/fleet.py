@@ -224,10 +224,11 @@ def calibration_to_proto(calibration: Calibration) -> fleet_pb2.Calibration:
         latent_range=calibration.latent_range,
         stale_begin_steps=calibration.stale_begin_steps,
         merge_steps=calibration.merge_steps,
+        following_steps=calibration.following_steps,
         products=calibration.products,
         row_weights=calibration.row_weights,
         saturation_mse=calibration.saturation_mse,
-        following_merge=calibration.following_merge,
+        unequal_begin_steps=calibration.unequal_begin_steps,
         pictures=calibration.pictures,
     )
 
@@ -245,10 +246,11 @@ def calibration_from_proto(proto: fleet_pb2.Calibration, path: str = "calibratio
             latent_range=proto.latent_range,
             stale_begin_steps=tuple(proto.stale_begin_steps),
             merge_steps=tuple(proto.merge_steps),
+            following_steps=tuple(proto.following_steps),
             products=tuple(proto.products),
             row_weights=tuple(proto.row_weights),
             saturation_mse=proto.saturation_mse,
-            following_merge=proto.following_merge,
+            unequal_begin_steps=tuple(proto.unequal_begin_steps),
             pictures=proto.pictures,
         )
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from polyrhythm_agent.calibration.file import CALIBRATION_FILE, with_calibration, write_calibration
+from polyrhythm_agent.calibration.file import (
+    CALIBRATION_FILE,
+    FORMAT,
+    CalibrationFileError,
+    read_calibration,
+    with_calibration,
+    write_calibration,
+)
 from polyrhythm_agent.denoiser.folder import INDECISIVE_FILES, ModelFolder
 from polyrhythm_agent.model_folder import DEMO_FOLDERS
 from tests.calibrations import calibration
@@ -44,6 +51,16 @@ def test_numbers_of_other_weights_count_for_nothing_and_that_is_said(tmp_path: P
     assert facts.notices == (f"{CALIBRATION_FILE} of model tiny is not used: {entry['reason']}",)
 
 
+def test_a_file_of_another_format_is_named_as_such(tmp_path: Path) -> None:
+    path = write_calibration(tmp_path, FACTS, calibration(), {})
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    with pytest.raises(CalibrationFileError, match="format is 1, this version reads 2; run polyrhythm calibrate"):
+        read_calibration(path, FACTS.fingerprint)
+    facts = with_calibration(FACTS, tmp_path)
+    assert facts.calibration is None
+    assert "format is 1" in facts.notices[0]
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"format": 1, "fingerprint": "0", "calibration": {"sampler": "ddim"}}']
 )
@@ -65,9 +82,16 @@ def test_the_file_decides_no_picture(tmp_path: Path) -> None:
     assert ModelFolder.open(tmp_path).fingerprint() != before
 
 
-def test_the_demo_model_ships_calibrated() -> None:
-    folder = next(folder for folder in DEMO_FOLDERS if folder.is_dir())
+UNET_FOLDER = Path(__file__).parents[3] / "models" / "demo-unet"
+
+
+@pytest.mark.parametrize(
+    ("folder", "sampler", "steps"),
+    [(next(folder for folder in DEMO_FOLDERS if folder.is_dir()), "dpmpp-2m", 20), (UNET_FOLDER, "ddim", 50)],
+)
+def test_the_demo_models_ship_calibrated(folder: Path, sampler: str, steps: int) -> None:
     facts = replace(FACTS, fingerprint=ModelFolder.open(folder).fingerprint())
     found = with_calibration(facts, folder).calibration
     assert found is not None
-    assert (found.sampler, found.steps) == ("dpmpp-2m", 20)
+    assert (found.sampler, found.steps) == (sampler, steps)
+    assert bool(found.following_steps) is (sampler == "dpmpp-2m")

@@ -15,6 +15,7 @@ from polyrhythm.image import (
     PROMPT_CHARACTERS_MAX,
     SEED_MAX,
     ImageRequest,
+    Overrides,
     Quality,
     Sampler,
     check_request,
@@ -159,9 +160,24 @@ def test_a_fixed_plan_that_moves_rows_without_a_synchronous_step_is_refused_wher
         ({"prompt": "p" * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt"]),
         ({"negative_prompt": "p" * (PROMPT_CHARACTERS_MAX + 1), "steps": 0}, ["negative_prompt", "steps"]),
         ({"prompt": " " * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt", "prompt"]),
+        ({"overrides": Overrides(warmup_steps=20)}, ["warmup"]),
+        ({"overrides": Overrides(tail_steps=20)}, ["tail"]),
+        ({"overrides": Overrides(warmup_steps=30, tail_steps=25)}, ["warmup", "tail"]),
+        ({"overrides": Overrides(warmup_steps=12, tail_steps=8)}, ["tail"]),
+        ({"overrides": Overrides(warmup_steps=6), "steps": 6}, ["warmup"]),
     ],
 )
 def test_every_offending_field_is_named(changes: dict, fields: list[str]) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         resolve(replace(ImageRequest(prompt="apple"), **changes), FACTS, seed=7)
     assert [violation.field for violation in caught.value.violations] == fields
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20])
+def test_the_policys_own_warm_up_and_tail_may_leave_nothing_between_them(steps: int) -> None:
+    assert resolve(ImageRequest(prompt="apple", steps=steps), FACTS, seed=7).steps == steps
+
+
+def test_warm_up_and_tail_may_leave_one_step() -> None:
+    overrides = Overrides(warmup_steps=12, tail_steps=7)
+    assert resolve(ImageRequest(prompt="apple", overrides=overrides), FACTS, seed=7).overrides == overrides

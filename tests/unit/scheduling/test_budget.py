@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from polyrhythm.errors import NoAgentsError
@@ -73,8 +74,15 @@ def test_other_qualities_keep_their_rule(quality: Quality) -> None:
 
 def test_a_model_that_forgives_nothing_is_left_at_full_rate() -> None:
     request = calibrated([1.0, 0.5])
-    products = (1e-9, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-    touchy = replace(calibration(), merge_steps=(0, 48), stale_begin_steps=(1,), products=products)
+    products = tuple(np.diag([1e-9, 1.0, 1.0, 0.0, 0.0]).ravel().tolist())
+    touchy = replace(
+        calibration(),
+        merge_steps=(0, 48),
+        stale_begin_steps=(1,),
+        following_steps=(2,),
+        unequal_begin_steps=(1,),
+        products=products,
+    )
     chosen = search_plan(replace(request, facts=replace(request.facts, calibration=touchy))).chosen
     assert chosen.label == "2 agents, rows only"
 
@@ -89,6 +97,19 @@ def test_overrides_are_kept() -> None:
     image = replace(uncalibrated.image, overrides=Overrides(max_stride=1, warmup_steps=6))
     plan = search_plan(replace(uncalibrated, image=image)).chosen.plan
     assert [(s.begin_step, s.end_step, s.strides) for s in plan.segments] == [(0, 6, (1, 1)), (6, 50, (1, 1))]
+
+
+def test_one_device_warms_up_where_the_user_says_so() -> None:
+    chosen = search_plan(calibrated([1.0], overrides=Overrides(warmup_steps=35))).chosen
+    plan = chosen.plan
+    assert all(max(s.strides) == 1 for s in plan.segments if s.begin_step < 35)
+    assert plan.segments[0].end_step >= 35
+    assert any(max(s.strides) == 2 for s in plan.segments)
+    by_itself = search_plan(calibrated([1.0])).chosen
+    assert by_itself.plan.segments[0].end_step < 35
+    assert chosen.prediction.total_s > by_itself.prediction.total_s
+    resumed = search_plan(calibrated([1.0], overrides=Overrides(warmup_steps=35), begin_step=40)).chosen.plan
+    assert resumed.begin_step == 40
 
 
 def test_only_named_devices_take_part() -> None:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from polyrhythm.calibration import IDENTICAL_PSNR_DB, saturated
+from polyrhythm.calibration import IDENTICAL_PSNR_DB, MULTIPLE_MAX, interpolated, mean_age, saturated
 from polyrhythm.image import Sampler
 from polyrhythm.plan import Exchange
-from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of, mean_age
+from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of
 from tests.calibrations import calibration
 from tests.plans import plan, segment
 from tests.unit.scheduling.planning import plan_request
@@ -41,6 +41,58 @@ def test_the_measured_disturbances_predict_themselves() -> None:
         parts = [*parts, segment(place + 2, 20, (16,), beat_steps=1)] if place + 2 < 20 else parts
         at = WINDOWS + index
         assert DISTORTION.plan_sum_mse(plan(*parts)) == pytest.approx(DISTORTION.products_DD[at, at])
+
+
+def test_two_jumps_in_a_row_leave_what_was_measured_of_them() -> None:
+    measured = calibration(steps=20, width=2, following=0.7)
+    found = Distortion(calibration=measured, steps=20, row_count=16)
+    place = WINDOWS + measured.merge_steps.index(6)
+    following = WINDOWS + len(measured.merge_steps) + measured.following_steps.index(8)
+    for parts, chosen in (
+        ([segment(6, 10, (16,), exchange=DISPLACED, strides=(2,))], [place, place + 1, following]),
+        (
+            [
+                segment(6, 8, (16,), exchange=DISPLACED, strides=(2,)),
+                segment(8, 9, (16,)),
+                segment(9, 11, (16,), exchange=DISPLACED, strides=(2,)),
+            ],
+            None,
+        ),
+    ):
+        end = parts[-1].end_step
+        made = plan(segment(0, 6, (16,), beat_steps=1), *parts, segment(end, 20, (16,), beat_steps=1))
+        if chosen is not None:
+            assert found.plan_sum_mse(made) == pytest.approx(found.products_DD[np.ix_(chosen, chosen)].sum())
+        apart = Distortion(calibration=calibration(steps=20, width=2), steps=20, row_count=16)
+        same = found.plan_sum_mse(made) == pytest.approx(apart.plan_sum_mse(made))
+        assert same is (chosen is None)  # with a step between them they do not follow one another
+
+
+def test_unequal_strides_leave_what_was_measured_of_them_and_equal_ones_nothing() -> None:
+    without, measured = calibration(steps=20, width=2), calibration(steps=20, width=2, unequal=0.7)
+    found, plain = (Distortion(calibration=each, steps=20, row_count=16) for each in (measured, without))
+
+    def sums(*strides: int) -> tuple[float, float]:
+        body = segment(4, 12, (8, 8), exchange=DISPLACED, strides=strides, beat_steps=4)
+        made = plan(segment(0, 4, (8, 8)), body, segment(12, 20, (8, 8)))
+        return found.plan_sum_mse(made), plain.plan_sum_mse(made)
+
+    for equal in ((1, 1), (2, 2)):
+        assert sums(*equal)[0] == pytest.approx(sums(*equal)[1])
+    assert sums(1, 2)[0] != pytest.approx(sums(1, 2)[1], rel=1e-3)
+    assert found.unequal_R((8, 8), (1, 2)) == pytest.approx(np.ones(16))
+    assert found.unequal_R((8, 8), (1, 4)) == pytest.approx(np.full(16, 3.0))
+
+
+@pytest.mark.parametrize(("correlation", "times"), [(1.0, 0.5), (0.0, 0.5**0.5), (-1.0, MULTIPLE_MAX / 2)])
+def test_what_lies_between_two_places_is_as_large_as_they_are(correlation: float, times: float) -> None:
+    found = interpolated(5, (4, 6), lambda i, j: 1.0 if i == j else correlation)
+    assert found == ((0, pytest.approx(times)), (1, pytest.approx(times)))
+
+
+def test_at_a_place_and_beyond_all_of_them_one_counts() -> None:
+    for position, index in ((4, 0), (6, 1), (1, 0), (9.5, 1)):
+        assert interpolated(position, (4, 6), lambda i, j: float(i == j)) == ((index, 1.0),)
 
 
 def test_errors_add_as_vectors() -> None:
