@@ -147,6 +147,25 @@ def picture_events(request: ImageRequest, drawn_seed: int = 7) -> list[JobEvent]
     return events
 
 
+def mixed(events: list[JobEvent]) -> list[JobEvent]:
+    """The same pictures all at once: plans first, then progress, then files chunk by chunk, the last picture first."""
+
+    def order(event: JobEvent) -> tuple[int, int, int]:
+        match event:
+            case Planned(image_index=index):
+                return 1, index, 0
+            case Progressed(image_index=index, step=step):
+                return 2, step, index
+            case ImageChunk(image_index=index, offset=offset):
+                return 3, offset, -index
+            case ImageCompleted(report=made):
+                return 4, -made.image_index, 0
+            case _:
+                return 0, 0, 0
+
+    return sorted(events, key=order)
+
+
 def report(followed: Plan, seed: int, index: int = 0) -> JobReport:
     return JobReport(
         job=JobId("job-1"),
@@ -188,6 +207,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
         agents: connected to it.
         agents_at_work: connected to it from the next job on.
         error: every call ends with it.
+        backwards: the pictures of a job are begun in order and end in the opposite one, their events mixed.
         stall: a job stops after its first event until its client leaves.
         drained_earlier: an agent that is drained and not connected.
         requests: that were asked for, in order.
@@ -197,6 +217,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
     agents: tuple[AgentView, ...] = AGENTS
     agents_at_work: tuple[AgentView, ...] | None = None
     error: PolyrhythmError | None = None
+    backwards: bool = False
     stall: bool = False
     drained_earlier: str = ""
     requests: list[ImageRequest] = field(default_factory=list)
@@ -207,7 +228,8 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
     ) -> AsyncIterator[image_pb2.GenerateResponse]:
         asked = await self._decode(request.image, context)
         self.agents = self.agents_at_work or self.agents
-        for event in picture_events(asked):
+        events = picture_events(asked)
+        for event in mixed(events) if self.backwards else events:
             yield job_event_to_proto(event)
             if self.stall:
                 try:

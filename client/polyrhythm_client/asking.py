@@ -7,7 +7,7 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest, ImageSpec, Overrides, Quality, Sampler, check_request, resolve
+from polyrhythm.image import ImageRequest, ImageSpec, Objective, Overrides, Quality, Sampler, check_request, resolve
 from polyrhythm.reports import JobReport
 from polyrhythm_client.parsing import parse_devices, parse_size
 from polyrhythm_client.recipe import Recipe
@@ -26,6 +26,7 @@ class ImageOptions:
     guidance: float | None = None
     sampler: Sampler | None = None
     quality: Quality | None = None
+    objective: Objective | None = None
     count: int | None = None
     preview_every: int | None = None
     max_stride: int | None = None
@@ -53,6 +54,7 @@ def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
         "guidance": options.guidance,
         "sampler": options.sampler,
         "quality": options.quality,
+        "objective": options.objective,
         "count": options.count,
         "preview_every_steps": options.preview_every,
     }

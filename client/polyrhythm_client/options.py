@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from polyrhythm.image import Quality, Sampler
+from polyrhythm.image import Objective, Quality, Sampler
 
 PICTURE = "The picture"
 FLEET = "The fleet"
@@ -66,6 +66,19 @@ QualityChoice: TypeAlias = Annotated[
         "fast let slower devices skip steps.",
         rich_help_panel=PICTURE,
     ),
+]
+ObjectiveChoice: TypeAlias = Annotated[
+    Objective | None,
+    typer.Option(
+        "--objective",
+        help="latency (default): as soon as possible, by all devices or, where several pictures wait, each by one if "
+        "that is sooner; throughput: each picture by one device, the others stay free for what comes.",
+        rich_help_panel=PICTURE,
+    ),
+]
+Count: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Pictures to make, with seeds counting up.", rich_help_panel=PICTURE),
 ]
 MaxStride: TypeAlias = Annotated[
     int | None,

@@ -107,7 +107,7 @@ def recipe_texts(recipe: Recipe) -> dict[str, str]:
     """What goes into the PNG file, by keyword."""
     settings = asdict(replace(recipe.request, plan=None))
     # One picture, made without onlookers, by a plan that is there in full: none of these belongs to what decides it.
-    for name in ("plan", "count", "preview_every_steps", "overrides"):
+    for name in ("plan", "count", "preview_every_steps", "overrides", "objective"):
         del settings[name]
     return {
         PROMPT_KEY: recipe.request.prompt,

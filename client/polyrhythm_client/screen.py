@@ -20,6 +20,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job_events import (
     Accepted,
     AgentFailed,
+    Delayed,
     ImageChunk,
     ImageCompleted,
     JobEvent,
@@ -85,6 +86,7 @@ class JobProgress:
         )
         self._console = console
         self._shown_notices: set[str] = set()
+        self._several = False
         self._task: TaskID = self._progress.add_task("job", total=None, phase="waiting", detail="")
 
     def __enter__(self) -> Self:
@@ -112,11 +114,15 @@ class JobProgress:
                 self._update("accepted")
             case Queued(position=position):
                 self._update(f"waiting, {position} ahead" if position else "starting")
+            case Delayed(reason=reason):
+                self._update("waiting")
+                self._note(f"[yellow]waiting:[/yellow] {escape(reason)}")
             case Profiling(agents=agents):
                 self._update(f"measuring a new size on {', '.join(agents)}")
             case Planned(explanation=explanation):
                 self._update("planned", detail=escape(explanation.chosen.label))
                 self._show_notices(explanation.notices)
+                self._show_sharing(explanation.sharing)
                 self._show_left_out(explanation.exclusions)
             case Progressed():
                 self._show_step(event)
@@ -141,17 +147,26 @@ class JobProgress:
                 self._note(f"[yellow]note:[/yellow] {escape(notice)}")
         self._shown_notices.update(notices)
 
+    def _show_sharing(self, sharing: str) -> None:
+        """Once, where pictures that begin together have one reason."""
+        if sharing and sharing not in self._shown_notices:
+            self._note(f"[dim]{escape(sharing)}[/dim]")
+        self._shown_notices.add(sharing)
+
     def _show_left_out(self, exclusions: tuple[Exclusion, ...]) -> None:
         """Who takes no part, once for each reason; not those that the user left out."""
         for exclusion in exclusions:
             told = f"{exclusion.agent} takes no part: {exclusion.reason.replace('_', ' ')}"
-            if exclusion.reason is not ExclusionReason.NOT_NAMED and told not in self._shown_notices:
+            expected = exclusion.reason in {ExclusionReason.NOT_NAMED, ExclusionReason.OTHER_PICTURES}
+            if not expected and told not in self._shown_notices:
                 self._note(f"[yellow]note:[/yellow] {escape(told)} (polyrhythm plan says why)")
                 self._shown_notices.add(told)
 
     def _show_step(self, event: Progressed) -> None:
         phase = "denoising" if event.step < event.steps else "decoding"
-        detail = f"step {event.step}/{event.steps}, {event.left_s:.1f} s left on {', '.join(event.agents)}"
+        self._several = self._several or event.image_index > 0
+        picture = f"picture {event.image_index + 1}, " if self._several else ""
+        detail = f"{picture}step {event.step}/{event.steps}, {event.left_s:.1f} s left on {', '.join(event.agents)}"
         self._progress.update(self._task, completed=event.step, total=event.steps, phase=phase, detail=escape(detail))
 
     def _update(self, phase: str, detail: str = "") -> None:

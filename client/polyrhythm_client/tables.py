@@ -47,6 +47,8 @@ def print_explanation(console: Console, explanation: Explanation, agents: tuple[
     for exclusion in explanation.exclusions:
         reason = exclusion.reason.replace("_", " ")
         console.print(f"left out: [bold]{escape(exclusion.agent)}[/bold] ({reason}): {escape(exclusion.detail)}")
+    if explanation.sharing:
+        console.print(f"sharing: {escape(explanation.sharing)}")
     for notice in explanation.notices:
         console.print(f"[yellow]note:[/yellow] {escape(notice)}")
     if emulated:

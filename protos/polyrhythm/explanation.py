@@ -78,6 +78,7 @@ class ExclusionReason(StrEnum):
     TOO_LITTLE_MEMORY = "too_little_memory"
     NOT_NAMED = "not_named"
     OTHER_ARITHMETIC = "other_arithmetic"
+    OTHER_PICTURES = "other_pictures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,8 @@ class Explanation:
         profiles: what the predictions rest on, one for each agent that was considered.
         links: what the predictions rest on; a pair that never shared a gang is absent.
         notices: what a user should know of how the picture is made, in whole sentences without an end mark.
+        sharing: why the picture is made by many devices or by one, in a sentence like these, where other pictures
+            have a say in it; empty where none has.
     """
 
     chosen: Candidate
@@ -117,3 +120,4 @@ class Explanation:
     profiles: tuple[Profile, ...] = ()
     links: tuple[MeasuredLink, ...] = ()
     notices: tuple[str, ...] = ()
+    sharing: str = ""

@@ -51,6 +51,15 @@ class Quality(StrEnum):
     """Strides 1 and 2 after two warm-up steps, no tail."""
 
 
+class Objective(StrEnum):
+    """What the planner strives for where several pictures wait, or more may come."""
+
+    LATENCY = "latency"
+    """Every picture as soon as possible, by many devices or by one."""
+    THROUGHPUT = "throughput"
+    """Many pictures a minute: each by a single device, wherever it fits on one; others are kept free for what comes."""
+
+
 STRIDES = (1, 2, 4)
 """Fine steps that one active step may advance: each divides the next, so that all members meet soon."""
 
@@ -98,6 +107,7 @@ class ImageSpec:
         quality: policy of the planner.
         preview_every_steps: send a preview at boundaries at least so many steps apart; 0 for none.
         overrides: of the planner's decisions.
+        objective: what the planner strives for.
     """
 
     model: str
@@ -112,6 +122,7 @@ class ImageSpec:
     quality: Quality
     preview_every_steps: int = 0
     overrides: Overrides = Overrides()
+    objective: Objective = Objective.LATENCY
 
     def with_seed(self, seed: int) -> ImageSpec:
         """The same picture from other noise."""
@@ -137,6 +148,7 @@ class ImageRequest:
         preview_every_steps: send a preview at boundaries at least so many steps apart; 0 for none.
         plan: follow this plan instead of searching one.
         overrides: of the planner's decisions.
+        objective: what the planner strives for; None for latency.
     """
 
     prompt: str
@@ -153,6 +165,7 @@ class ImageRequest:
     preview_every_steps: int = 0
     plan: Plan | None = None
     overrides: Overrides = Overrides()
+    objective: Objective | None = None
 
 
 def check_request(request: ImageRequest) -> None:
@@ -214,6 +227,7 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         quality=Quality.BALANCED if request.quality is None else request.quality,
         preview_every_steps=request.preview_every_steps,
         overrides=request.overrides,
+        objective=Objective.LATENCY if request.objective is None else request.objective,
     )
     found = [
         *_count_violations(request.count, image.seed),
@@ -359,6 +373,7 @@ def _override_violations(request: ImageRequest) -> list[FieldViolation]:
         "warmup": overrides.warmup_steps,
         "tail": overrides.tail_steps,
         "devices": overrides.devices or None,
+        "objective": request.objective,
     }
     if request.plan is not None:
         return [

@@ -27,6 +27,17 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delayed:
+    """Nobody can work on the job now; it goes on as soon as somebody can.
+
+    Attributes:
+        reason: what it waits for, in words.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profiling:
     """An agent measures a size that it has not seen yet."""
 
@@ -118,6 +129,7 @@ class ImageCompleted:
 JobEvent: TypeAlias = (
     Accepted
     | Queued
+    | Delayed
     | Profiling
     | Planned
     | Progressed

@@ -11,6 +11,7 @@ SEARCH_TESTS = "tests/unit/scheduling/test_search.py"
 QUEUE_TESTS = "tests/unit/coordinator/test_queue.py"
 PLAN_BOOK_TESTS = "tests/unit/agent_loop/test_plan_book.py"
 REPLANNING_TESTS = "tests/unit/coordinator/test_replanning.py"
+SHARING_TESTS = "tests/unit/coordinator/test_sharing_out.py"
 RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
 
@@ -86,11 +87,27 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="the next picture starts before a cancelled one has stopped",
-        file=f"{SCHEDULING}/jobs.py",
-        original="if not state.queue or state.epochs:",
-        planted="if not state.queue:",
+        file=f"{SCHEDULING}/lineup.py",
+        original="return not works or any(",
+        planted="return True or any(",
         test_id=f"{QUEUE_TESTS}::test_cancel_while_running_stops_at_a_boundary_and_the_next_job_follows",
         why="devices that still compute for nobody are planned as if they were free",
+    ),
+    PlantedDefect(
+        name="pictures go to the device that is free first, however slow",
+        file=f"{SCHEDULING}/sharing.py",
+        original="(ready_s.get(name, 0.0) + entry.alone_s[name], ready_s.get(name, 0.0), name) for name in entry.fits",
+        planted="(ready_s.get(name, 0.0), ready_s.get(name, 0.0), name) for name in entry.fits",
+        test_id=f"{SHARING_TESTS}::test_pictures_are_shared_out_by_speed",
+        why="a slow device begins a last picture that a fast one would have made long before",
+    ),
+    PlantedDefect(
+        name="a device is given a second picture",
+        file=f"{SCHEDULING}/occupancy.py",
+        original="return frozenset[AgentId]().union(*planned, *joining)",
+        planted="return frozenset[AgentId]()",
+        test_id=f"{SHARING_TESTS}::test_named_devices_do_not_keep_others_from_work",
+        why="two pictures are planned for one device, and one of them is planned again and again",
     ),
     PlantedDefect(
         name="resume from the highest boundary",

@@ -13,7 +13,7 @@ from polyrhythm.errors import CancelledError, PolyrhythmError
 from polyrhythm.explanation import Candidate, Explanation, Prediction
 from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import EpochId
-from polyrhythm.image import ImageRequest, ImageSpec, Quality
+from polyrhythm.image import ImageRequest, ImageSpec, Objective, Quality
 from polyrhythm.messages import ExtendPlan, Heartbeat, StartEpoch
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.profile import Link, Profile
@@ -105,7 +105,9 @@ def cancelled_while_the_next_one_waits() -> World:
     world = World("a", "b", planner=even_plan)
     for daemon in world.daemons.values():
         daemon.worker.pause_at = 8
-    first, second = world.submit(HIGH), world.submit(HIGH)
+    first = world.submit(HIGH)
+    world.settle()
+    second = world.submit(HIGH)
     world.settle()
     world.cancel(first, CancelledError("the client ended the call"))
     for daemon in world.daemons.values():
@@ -143,6 +145,13 @@ def the_decoder_is_drained() -> World:
     return world
 
 
+def three_pictures_by_single_devices() -> World:
+    """Two begin at once; the third waits for the fast device, though the slow one would be free before that."""
+    world = World("a", "b", per_row_s={"a": 0.005, "b": 0.01}, planner=even_plan)
+    world.run(world.submit(replace(HIGH, count=3, objective=Objective.THROUGHPUT)))
+    return world
+
+
 SCRIPTS: dict[str, Callable[[], World]] = {
     script.__name__: script
     for script in (
@@ -152,6 +161,7 @@ SCRIPTS: dict[str, Callable[[], World]] = {
         cancelled_while_the_next_one_waits,
         a_member_slows_down,
         the_decoder_is_drained,
+        three_pictures_by_single_devices,
     )
 }
 

@@ -136,6 +136,7 @@ explanations = st.builds(
     profiles=tuples(profiles, 2),
     links=tuples(st.builds(explanation.MeasuredLink, sender=agents, receiver=agents, link=measured_costs), 2),
     notices=tuples(texts),
+    sharing=texts,
 )
 devices = st.builds(
     facts.DeviceFacts,
@@ -252,6 +253,7 @@ image_requests = st.builds(
     preview_every_steps=int32s,
     plan=st.none() | plans(),
     overrides=overrides,
+    objective=st.none() | st.sampled_from(image.Objective),
 )
 image_specs = st.builds(
     image.ImageSpec,
@@ -267,6 +269,7 @@ image_specs = st.builds(
     quality=st.sampled_from(image.Quality),
     preview_every_steps=int32s,
     overrides=overrides,
+    objective=st.sampled_from(image.Objective),
 )
 rows_held = st.builds(
     lambda begin_step, count, rows, stride: (begin_step, begin_step + count, rows.begin, rows.end, stride),
@@ -305,6 +308,7 @@ job_reports = st.builds(
 job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
     st.builds(job_events.Accepted, job=names.map(JobId)),
     st.builds(job_events.Queued, position=int32s),
+    st.builds(job_events.Delayed, reason=texts),
     st.builds(job_events.Profiling, agents=tuples(agents)),
     st.builds(job_events.Planned, image_index=int32s, explanation=explanations),
     st.builds(

@@ -54,14 +54,12 @@ def generate(
     guidance: options.Guidance = None,
     sampler: options.SamplerChoice = None,
     quality: options.QualityChoice = None,
+    objective: options.ObjectiveChoice = None,
     max_stride: options.MaxStride = None,
     warmup: options.Warmup = None,
     tail: options.Tail = None,
     devices: options.Devices = None,
-    count: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Pictures to make, with seeds counting up.", rich_help_panel=options.PICTURE),
-    ] = None,
+    count: options.Count = None,
     plan: options.PlanFile = None,
     address: options.Address = None,
     speeds: options.Speeds = None,
@@ -112,6 +110,7 @@ def generate(
             guidance=guidance,
             sampler=sampler,
             quality=quality,
+            objective=objective,
             max_stride=max_stride,
             warmup=warmup,
             tail=tail,
@@ -157,7 +156,7 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
 async def _run_job(
     client: Client, request: ImageRequest, recipe: Recipe | None, given: GenerateOptions, console: Console
 ) -> list[dict[str, Any]]:
-    """Runs the job, writes each picture as it comes, and returns the account of each."""
+    """Runs the job, writes each picture as it comes, and returns the account of each, in order of their seeds."""
     assembler = PictureAssembler()
     agents: tuple[AgentView, ...] = ()
     summaries: list[dict[str, Any]] = []
@@ -180,7 +179,7 @@ async def _run_job(
                         summaries.append(_finish(picture, request, agents, given))
     if len(summaries) != request.count:
         raise InternalError(f"the job ended after {len(summaries)} of {request.count} pictures")
-    return summaries
+    return sorted(summaries, key=lambda summary: summary["image_index"])
 
 
 def _finish(

@@ -39,10 +39,12 @@ def plan(
     guidance: options.Guidance = None,
     sampler: options.SamplerChoice = None,
     quality: options.QualityChoice = None,
+    objective: options.ObjectiveChoice = None,
     max_stride: options.MaxStride = None,
     warmup: options.Warmup = None,
     tail: options.Tail = None,
     devices: options.Devices = None,
+    count: options.Count = None,
     plan_file: options.PlanFile = None,
     address: options.Address = None,
     speeds: options.Speeds = None,
@@ -51,7 +53,9 @@ def plan(
     """Explains how a picture would be made, without making it.
 
     Shows who would compute which rows in which steps, what that is predicted to take, which other plans came close,
-    and why a device is left out. A size that the fleet has not seen yet is measured first, which takes seconds.
+    and why a device is left out. Of several pictures it shows the first, and says whether they would be made one after
+    another by a gang or each by one device. A size that the fleet has not seen yet is measured first, which takes
+    seconds.
 
     For example:
 
@@ -70,10 +74,12 @@ def plan(
             guidance=guidance,
             sampler=sampler,
             quality=quality,
+            objective=objective,
             max_stride=max_stride,
             warmup=warmup,
             tail=tail,
             devices=devices,
+            count=count,
         ),
         plan_file=plan_file,
         address=address,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.image import Quality, Sampler
+from polyrhythm.image import Objective, Quality, Sampler
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.output import SUFFIX
@@ -30,6 +30,7 @@ class SimulateOptions:
     guidance: float | None
     sampler: Sampler | None
     quality: Quality | None
+    objective: Objective | None
     count: int | None
     gantt: Path | None
     output: Path | None
@@ -54,10 +55,8 @@ def simulate(
     guidance: options.Guidance = None,
     sampler: options.SamplerChoice = None,
     quality: options.QualityChoice = None,
-    count: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Pictures to make, one after the other.", rich_help_panel=options.PICTURE),
-    ] = None,
+    objective: options.ObjectiveChoice = None,
+    count: options.Count = None,
     gantt: Annotated[
         Path | None,
         typer.Option(
@@ -94,6 +93,7 @@ def simulate(
         guidance=guidance,
         sampler=sampler,
         quality=quality,
+        objective=objective,
         count=count,
         gantt=gantt,
         output=output,
@@ -146,6 +146,7 @@ def _arguments(given: SimulateOptions) -> tuple[str, ...]:
         "--guidance": given.guidance,
         "--sampler": given.sampler,
         "--quality": given.quality,
+        "--objective": given.objective,
         "--count": given.count,
         "--gantt": given.gantt,
     }

@@ -24,7 +24,7 @@ from polyrhythm.messages import COUNTED_FIELDS, CountTokens
 from polyrhythm_coordinator.scheduling.arithmetic import may_mix, precision
 from polyrhythm_coordinator.scheduling.effects import FailJob
 from polyrhythm_coordinator.scheduling.events import JobSubmitted
-from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Picture, TokenQuestion
+from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, TokenQuestion
 from polyrhythm_coordinator.scheduling.state import Agent, State
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
@@ -250,12 +250,13 @@ def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
     turn.put_job(
         Job(
             job=applicant.job,
+            image=image,
             count=request.count,
             facts=facts,
             fixed_plan=request.plan,
             explain_only=applicant.explain_only,
             accepted_s=turn.now_s,
-            picture=Picture(index=0, image=image),
+            waiting=(0,) if applicant.explain_only else tuple(range(request.count)),
         )
     )
     turn.state = replace(turn.state, queue=(*turn.state.queue, applicant.job))

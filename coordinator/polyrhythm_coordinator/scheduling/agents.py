@@ -187,8 +187,8 @@ def _lose_worker(turn: Turn, name: AgentId, reason: str) -> None:
         stores={gang: store.without(name) for gang, store in turn.state.stores.items()},
         holders={job: agents - {name} for job, agents in turn.state.holders.items()},
     )
-    for job in tuple(turn.state.jobs.values()):
-        if name in job.picture.reached:
-            turn.put_job(replace(job, picture=replace(job.picture, reached=without(job.picture.reached, name))))
+    for picture in turn.state.pictures:
+        if name in picture.reached:
+            turn.put_picture(replace(picture, reached=without(picture.reached, name)))
     ask_another(turn, name, None)
     member_lost(turn, name, reason)

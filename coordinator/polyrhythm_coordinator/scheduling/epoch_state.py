@@ -61,6 +61,7 @@ class Epoch:
         epoch: its name.
         gang: process group in use.
         job: whose picture.
+        image_index: which of the job's pictures.
         plan: what is followed, as far as is known.
         forecast: what the plan should cost, moment by moment.
         begin_step: where the first of its plans began.
@@ -74,6 +75,7 @@ class Epoch:
         deadline_s: when the stage has taken too long; moves on with every sign of progress while it forms and runs.
         cause: why it is being aborted.
         handover: why it is being handed over, once it is.
+        joining: agents that wait for the handover.
         parts: of the PNG file, as far as they have come.
         picture_made: whether the whole file has come.
     """
@@ -81,6 +83,7 @@ class Epoch:
     epoch: EpochId
     gang: GangId
     job: JobId
+    image_index: int
     plan: Plan
     forecast: Forecast
     begin_step: int
@@ -94,6 +97,7 @@ class Epoch:
     needs_bytes: Mapping[AgentId, int] = field(default_factory=dict[AgentId, int])
     cause: str = ""
     handover: ReplanReason | None = None
+    joining: frozenset[AgentId] = frozenset()
     parts: tuple[bytes, ...] = ()
     picture_made: bool = False
 

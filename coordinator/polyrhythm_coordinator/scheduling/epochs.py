@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.explanation import Explanation
-from polyrhythm.ids import AgentId, GangId, JobId
+from polyrhythm.ids import AgentId, GangId
 from polyrhythm.job_events import Planned, Progressed, Replanned
 from polyrhythm.messages import StartEpoch
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.forecast import Forecast, forecast
-from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Planning, Running, Usage
+from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Running, Usage
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
 from polyrhythm_coordinator.scheduling.revision import Revision
@@ -30,24 +30,24 @@ def beats_ahead(limits: Limits, course: Forecast, boundary: int) -> int:
     return BEATS_AHEAD + course.beats_within(boundary, limits.heartbeat_interval_s)
 
 
-def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
+def start(turn: Turn, picture: Picture, explanation: Explanation) -> None:
     """Starts a planned picture, or the rest of it, on its gang."""
-    job = turn.state.jobs[name]
-    assert isinstance(job.phase, Planning), f"{name} is {job.phase}"
+    assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
     plan, prediction = explanation.chosen.plan, explanation.chosen.prediction
     assumed = {profile.agent: profile for profile in explanation.profiles}
     course = forecast(plan, prediction, assumed)
     epoch = Epoch(
         epoch=turn.new_epoch_name(),
         gang=_gang(turn, plan.agents),
-        job=name,
+        job=picture.job,
+        image_index=picture.index,
         plan=plan,
         forecast=course,
         begin_step=plan.begin_step,
         versions={plan.version: plan},
         revision=Revision(
             assumed={agent: assumed[agent] for agent in plan.agents},
-            weighed=frozenset(assumed),
+            weighed=frozenset((*picture.phase.task.request.agents, *plan.agents)),
             lead_s=turn.limits.replan_lead_s,
         ),
         reported_s=turn.now_s,
@@ -60,18 +60,16 @@ def start(turn: Turn, name: JobId, explanation: Explanation) -> None:
     for agent in plan.agents:
         turn.put_agent(replace(turn.state.agents[agent], epoch=epoch.epoch))
     turn.put_epoch(epoch)
-    held = turn.state.holders.get(name, frozenset[AgentId]())
-    turn.state = replace(turn.state, holders={**turn.state.holders, name: held.union(plan.agents)})
-    picture = _with_plan(turn, job, plan, prediction.denoise_s)
-    turn.put_job(replace(job, phase=Running(epoch=epoch.epoch), picture=picture))
-    if job.picture.replan is None:
-        turn.tell(name, Planned(image_index=picture.index, explanation=explanation))
+    held = turn.state.holders.get(picture.job, frozenset[AgentId]())
+    turn.state = replace(turn.state, holders={**turn.state.holders, picture.job: held.union(plan.agents)})
+    _overwrite(turn, picture, plan.agents)
+    turn.put_picture(replace(_with_plan(turn, picture, plan, prediction.denoise_s), phase=Running(epoch=epoch.epoch)))
+    if picture.replan is None:
+        turn.tell(picture.job, Planned(image_index=picture.index, explanation=explanation))
     else:
-        replanned = Replanned(
-            image_index=picture.index, reason=job.picture.replan, begin_step=plan.begin_step, plan=plan
-        )
-        turn.tell(name, replanned)
-    command = _start_command(turn, epoch, job)
+        replanned = Replanned(image_index=picture.index, reason=picture.replan, begin_step=plan.begin_step, plan=plan)
+        turn.tell(picture.job, replanned)
+    command = _start_command(turn, epoch, picture)
     for agent in plan.agents:
         turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
     tell_progress(turn, epoch)
@@ -121,17 +119,17 @@ def step_timeout_s(limits: Limits, course: Forecast, *, previews: bool) -> float
 
 def tell_progress(turn: Turn, epoch: Epoch) -> None:
     """Tells new progress of the slowest member, seldom enough not to matter; begin and end are always told."""
-    job = turn.state.jobs.get(epoch.job)
-    if job is None or epoch.stage is EpochStage.ABORTING:
+    picture = turn.state.picture_of(epoch)
+    if picture is None or epoch.stage is EpochStage.ABORTING:
         return
-    picture, step = job.picture, epoch.step
+    step = epoch.step
     begins = picture.told_s is None
     if not begins and step <= picture.told_step:
         return
     soon = picture.told_s is not None and turn.now_s < picture.told_s + turn.limits.progress_interval_s
     if soon and step < epoch.plan.steps:
         return
-    turn.put_job(replace(job, picture=replace(picture, told_step=step, told_s=turn.now_s)))
+    turn.put_picture(replace(picture, told_step=step, told_s=turn.now_s))
     progressed = Progressed(
         image_index=picture.index,
         step=step,
@@ -156,15 +154,23 @@ def _gang(turn: Turn, members: tuple[AgentId, ...]) -> GangId:
     return gang
 
 
-def _start_command(turn: Turn, epoch: Epoch, job: Job) -> StartEpoch:
-    plan, picture = epoch.plan, job.picture
-    own_facts = [turn.state.agents[agent].own_facts(job.facts) or job.facts for agent in plan.agents]
+def _overwrite(turn: Turn, picture: Picture, agents: tuple[AgentId, ...]) -> None:
+    """A worker holds boundaries of one picture of a job: those of another one are gone once it begins with this one."""
+    for other in turn.state.jobs[picture.job].pictures.values():
+        if other.index != picture.index and any(agent in other.reached for agent in agents):
+            reached = {agent: steps for agent, steps in other.reached.items() if agent not in agents}
+            turn.put_picture(replace(other, reached=reached))
+
+
+def _start_command(turn: Turn, epoch: Epoch, picture: Picture) -> StartEpoch:
+    plan = epoch.plan
+    own_facts = [turn.state.agents[agent].own_facts(picture.facts) or picture.facts for agent in plan.agents]
     holders = [agent for agent in (plan.encoder, *plan.agents) if agent in picture.holders]
     return StartEpoch(
         epoch=epoch.epoch,
         gang=epoch.gang,
         members=plan.agents,
-        job=job.job,
+        job=picture.job,
         image=picture.image,
         begin_step=plan.begin_step,
         root=holders[0] if plan.begin_step else plan.encoder,
@@ -178,15 +184,14 @@ def _start_command(turn: Turn, epoch: Epoch, job: Job) -> StartEpoch:
     )
 
 
-def _with_plan(turn: Turn, job: Job, plan: Plan, predicted_denoise_s: float) -> Picture:
-    picture = job.picture
+def _with_plan(turn: Turn, picture: Picture, plan: Plan, predicted_denoise_s: float) -> Picture:
     members = [turn.state.agents[name] for name in plan.agents]
     usage = {
         agent.agent: Usage(device=agent.device.name, emulated=agent.device.emulated_speed is not None)
         for agent in members
     }
-    model = job.facts.model
-    held = {agent.agent: agent.own_facts(job.facts) or job.facts for agent in members}
+    model = picture.facts.model
+    held = {agent.agent: agent.own_facts(picture.facts) or picture.facts for agent in members}
     versions = {
         agent.agent: (
             *agent.software,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from polyrhythm_coordinator.scheduling.epoch_state import EpochStage
-from polyrhythm_coordinator.scheduling.job_state import Running, Waiting
+from polyrhythm_coordinator.scheduling.job_state import Running
 from polyrhythm_coordinator.scheduling.state import State
 
 
@@ -20,26 +20,28 @@ def _of_jobs(state: State) -> Iterator[str]:
     for name in state.queue:
         if name not in state.jobs:
             yield f"{name} is queued and does not exist"
-    for name in state.queue[1:]:
-        if name in state.jobs and not isinstance(state.jobs[name].phase, Waiting):
-            yield f"{name} runs before its turn: {state.queue}"
     for name, job in state.jobs.items():
         if name in state.applicants:
             yield f"{name} is accepted and being checked"
         if name not in state.queue and not job.explain_only:
             yield f"{name} is in no queue"
-        if isinstance(job.phase, Running) and job.phase.epoch not in state.epochs:
-            yield f"{name} runs in {job.phase.epoch}, which has ended"
+        if not job.pictures and not job.waiting:
+            yield f"{name} has nothing left to make and has not ended"
+        if (job.started_s is None) != (len(job.waiting) == job.count) and not job.explain_only:
+            yield f"{name} began at {job.started_s}, and {len(job.waiting)} of {job.count} pictures wait"
+        for index, picture in job.pictures.items():
+            if index in job.waiting or (picture.job, picture.index) != (name, index):
+                yield f"picture {index} of {name} is two: {picture.job} {picture.index}, {job.waiting}"
+            if isinstance(picture.phase, Running) and picture.phase.epoch not in state.epochs:
+                yield f"picture {index} of {name} runs in {picture.phase.epoch}, which has ended"
 
 
 def _of_epochs(state: State) -> Iterator[str]:
-    if len(state.epochs) > 1:
-        yield f"more than one epoch: {list(state.epochs)}"
     for name, epoch in state.epochs.items():
-        job = state.jobs.get(epoch.job)
-        if job is not None and job.phase != Running(epoch=name):
-            yield f"{name} belongs to {epoch.job}, which is {job.phase}"
-        if job is None and epoch.stage not in {EpochStage.CANCELLING, EpochStage.ABORTING}:
+        picture = state.picture_of(epoch)
+        if picture is not None and picture.phase != Running(epoch=name):
+            yield f"{name} belongs to picture {epoch.image_index} of {epoch.job}, which is {picture.phase}"
+        if picture is None and epoch.stage not in {EpochStage.CANCELLING, EpochStage.ABORTING}:
             yield f"{name} goes on although {epoch.job} has ended"
         if all(run.gone for run in epoch.members.values()):
             yield f"{name} is over and was not settled"

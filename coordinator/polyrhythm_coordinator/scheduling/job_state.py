@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from polyrhythm.explanation import Exclusion
+from polyrhythm.explanation import Exclusion, Explanation
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.image import ImageRequest, ImageSpec
@@ -49,8 +49,18 @@ class Applicant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """In the queue."""
+class Situation:
+    """Everything on which it depends whether a picture begins now or waits for devices that are busy.
+
+    Attributes:
+        free: agents that could begin something.
+        busy: agents that work on something, each with what.
+        waiting: pictures in the queue.
+    """
+
+    free: frozenset[AgentId]
+    busy: frozenset[tuple[AgentId, EpochId | None]]
+    waiting: tuple[tuple[JobId, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,19 +71,38 @@ class Preparing:
         since_s: when this began.
         excluded: agents that could not give one.
         holders_only: plan with agents only that hold the boundary to resume from.
+        held_in: the situation in which it was better to wait; None if nothing was decided yet.
     """
 
     since_s: float
     excluded: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
     holders_only: bool = False
+    held_in: Situation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """A plan is being computed."""
+    """A plan is being computed.
+
+    Attributes:
+        number: of the ComputePlan.
+        task: what is asked.
+        compares: the answer tells only what a gang would take; what is made by whom is decided then.
+        reserves: agents that are kept free for the answer.
+        expected_s: rough seconds for which they will be busy, once they begin.
+        rival: the gang's plan that was decided against; None if there was no choice.
+        sharing: why, in words.
+        excluded: agents that could not give a profile.
+    """
 
     number: int
     task: PlanTask
+    compares: bool = False
+    reserves: frozenset[AgentId] = frozenset()
+    expected_s: float = 0.0
+    rival: Explanation | None = None
+    sharing: str = ""
+    excluded: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +112,7 @@ class Running:
     epoch: EpochId
 
 
-Phase: TypeAlias = Waiting | Preparing | Planning | Running
+Phase: TypeAlias = Preparing | Planning | Running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +130,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One picture of a job, over all its epochs.
+    """One picture of a job that is being made, over all its epochs.
 
     Attributes:
+        job: whose.
         index: which of the job's pictures.
         image: what to make.
+        facts: of the model; its agents must hold the same weights.
+        fixed_plan: the plan that the client gave.
+        explain_only: stop after the plan.
+        phase: what is being done.
         begin_step: where the next epoch begins.
         replan: why the next plan is not the first one; None for the first.
         plans: followed ones, each with the step up to which it was followed.
@@ -124,10 +158,16 @@ class Picture:
         predicted_denoise_s: by the first plan.
         told_step: progress as last told.
         told_s: when.
+        told_delay: what it waits for as last told; empty where it does not.
     """
 
+    job: JobId
     index: int
     image: ImageSpec
+    facts: ModelFacts
+    fixed_plan: Plan | None
+    explain_only: bool
+    phase: Phase
     begin_step: int = 0
     replan: ReplanReason | None = None
     plans: tuple[tuple[Plan, int], ...] = ()
@@ -147,6 +187,12 @@ class Picture:
     predicted_denoise_s: float = 0.0
     told_step: int = 0
     told_s: float | None = None
+    told_delay: str = ""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was planned before: its next plan is for the rest of it, and goes before pictures that wait."""
+        return self.replan is not None
 
     @property
     def holders(self) -> frozenset[AgentId]:
@@ -160,18 +206,21 @@ class Job:
 
     Attributes:
         job: its name.
+        image: its first picture; further ones have the seeds after it.
         count: pictures to make.
         facts: of the model; agents of the job must hold the same weights.
         fixed_plan: the plan that the client gave.
-        explain_only: stop after the plan.
+        explain_only: stop after the plan of the first picture.
         accepted_s: when it was accepted.
-        started_s: when it left the queue; None while it waits.
+        started_s: when its first picture left the queue; None while it waits.
         told_position: place in the queue as last told.
-        phase: what is being done.
-        picture: the picture that is being made.
+        waiting: indices of the pictures that have not begun, ascending.
+        pictures: those that are being made, by index.
+        gang: how its pictures would be made by all agents together, as last searched; None before.
     """
 
     job: JobId
+    image: ImageSpec
     count: int
     facts: ModelFacts
     fixed_plan: Plan | None
@@ -179,5 +228,18 @@ class Job:
     accepted_s: float
     started_s: float | None = None
     told_position: int | None = None
-    phase: Phase = Waiting()
-    picture: Picture
+    waiting: tuple[int, ...]
+    pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
+    gang: Explanation | None = None
+
+    def picture(self, index: int, phase: Phase) -> Picture:
+        """One of its pictures, at its beginning."""
+        return Picture(
+            job=self.job,
+            index=index,
+            image=self.image.with_seed(self.image.seed + index),
+            facts=self.facts,
+            fixed_plan=self.fixed_plan,
+            explain_only=self.explain_only,
+            phase=phase,
+        )

@@ -16,7 +16,7 @@ from polyrhythm.plan import Beat
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due, step_timeout_s, tell_progress
-from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Usage
+from polyrhythm_coordinator.scheduling.job_state import Picture, Usage
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.takeover import follow, watched
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -43,7 +43,7 @@ def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
         case BeatDone(report=report):
             epoch = _take_beat(turn, epoch, agent, report)
         case PreviewMade(step=step, png=png):
-            turn.tell(epoch.job, Previewed(image_index=_image_index(turn, epoch), step=step, png=png))
+            turn.tell(epoch.job, Previewed(image_index=epoch.image_index, step=step, png=png))
         case ImageMade():
             epoch = _take_part(turn, epoch, agent, event)
     turn.put_epoch(replace(epoch, deadline_s=_next_deadline_s(turn, epoch)))
@@ -61,13 +61,13 @@ def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> 
     turn.state = replace(turn.state, links={**turn.state.links, **measured})
     epoch = _with_run(epoch, agent, replace(epoch.members[agent], joined=True))
     all_joined = all(run.joined for run in epoch.members.values())
-    job = turn.state.jobs.get(epoch.job)
-    if job is not None:
-        picture = _with_reached(job.picture, agent, epoch.begin_step)
+    picture = turn.state.picture_of(epoch)
+    if picture is not None:
+        picture = _with_reached(picture, agent, epoch.begin_step)
         picture = replace(picture, encode_s=max(picture.encode_s, event.encode_s))
         if all_joined and picture.first_step_s is None:
             picture = replace(picture, first_step_s=turn.now_s)
-        turn.put_job(replace(job, picture=picture))
+        turn.put_picture(picture)
     if all_joined and epoch.stage is EpochStage.FORMING:
         return replace(epoch, stage=EpochStage.RUNNING, reported_s=turn.now_s)
     return epoch
@@ -86,14 +86,14 @@ def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> 
     if report.boundary_step > epoch.boundary:
         epoch = replace(epoch, reported_s=turn.now_s)
     epoch = _with_run(epoch, agent, replace(epoch.members[agent], boundary=report.boundary_step))
-    job = turn.state.jobs.get(epoch.job)
-    if job is not None:
-        picture = _with_reached(job.picture, agent, report.boundary_step)
+    picture = turn.state.picture_of(epoch)
+    if picture is not None:
+        picture = _with_reached(picture, agent, report.boundary_step)
         picture = replace(picture, usage={**picture.usage, agent: _added(picture.usage[agent], report)})
         if report.boundary_step == epoch.plan.steps:
             picture = replace(picture, last_step_s=turn.now_s)
-        turn.put_job(replace(job, picture=picture))
-        _refine(turn, job, beat, agent, report)
+        turn.put_picture(picture)
+        _refine(turn, picture, beat, agent, report)
     return _extended(turn, watched(epoch, beat, agent, report))
 
 
@@ -123,9 +123,9 @@ def _added(usage: Usage, report: BeatReport) -> Usage:
     )
 
 
-def _refine(turn: Turn, job: Job, beat: Beat, agent: AgentId, report: BeatReport) -> None:
+def _refine(turn: Turn, picture: Picture, beat: Beat, agent: AgentId, report: BeatReport) -> None:
     """Lets the agent's profile follow its measured speed."""
-    key = key_of(turn.state.agents[agent], job)
+    key = key_of(turn.state.agents[agent], picture)
     known = turn.state.profiles.get(key)
     if known is not None:
         rows = beat.segment.of(agent).rows.count
@@ -163,14 +163,14 @@ def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Ep
             f"image_made: {agent} sent offset {event.offset}, expected {expected} from {epoch.plan.decoder}"
         )
     epoch = replace(epoch, parts=(*epoch.parts, event.data), picture_made=event.last)
-    job = turn.state.jobs.get(epoch.job)
-    if not event.last or job is None:
+    picture = turn.state.picture_of(epoch)
+    if not event.last or picture is None:
         return epoch
-    turn.put_job(replace(job, picture=replace(job.picture, decode_s=event.decode_s)))
+    turn.put_picture(replace(picture, decode_s=event.decode_s))
     offset = 0
     for index, data in enumerate(epoch.parts):
         last = index == len(epoch.parts) - 1
-        turn.tell(epoch.job, ImageChunk(image_index=job.picture.index, offset=offset, data=data, last=last))
+        turn.tell(epoch.job, ImageChunk(image_index=picture.index, offset=offset, data=data, last=last))
         offset += len(data)
     return replace(epoch, parts=())
 
@@ -198,8 +198,3 @@ def _with_run(epoch: Epoch, agent: AgentId, run: MemberRun) -> Epoch:
 def _with_reached(picture: Picture, agent: AgentId, boundary: int) -> Picture:
     reached = picture.reached.get(agent, frozenset[int]()) | {boundary}
     return replace(picture, reached={**picture.reached, agent: reached})
-
-
-def _image_index(turn: Turn, epoch: Epoch) -> int:
-    job = turn.state.jobs.get(epoch.job)
-    return job.picture.index if job is not None else 0

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
-from polyrhythm_coordinator.scheduling.job_state import Job
+from polyrhythm_coordinator.scheduling.job_state import Picture
 from polyrhythm_coordinator.scheduling.measured import workload_of
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 
-def shrink(turn: Turn, job: Job, epoch: Epoch) -> tuple[AgentId, ...]:
+def shrink(turn: Turn, picture: Picture, epoch: Epoch) -> tuple[AgentId, ...]:
     """Lowers what is believed of the members whose memory ran out, for pictures of this model and size.
 
     Args:
         turn: the transition.
-        job: whose picture.
+        picture: that was being made.
         epoch: all of its members are gone.
 
     Returns:
@@ -24,14 +24,14 @@ def shrink(turn: Turn, job: Job, epoch: Epoch) -> tuple[AgentId, ...]:
         fits on them any more. A worker that is replaced is believed anew.
     """
     short = tuple(agent for agent, run in epoch.members.items() if run.ended is not None and run.ended.out_of_memory)
-    workload = workload_of(job.picture.image)
+    workload = workload_of(picture.image)
     for name in short:
         agent = turn.state.agents.get(name)
         if agent is None:
             continue
         usable_bytes, need_bytes = agent.usable_bytes_for(workload), epoch.needs_bytes.get(name, 0)
         if need_bytes <= usable_bytes:  # else the plan was a client's, and nobody believed that it fits
-            ceiling_bytes = lowered(need_bytes, (agent.own_facts(job.facts) or job.facts).weights_bytes)
+            ceiling_bytes = lowered(need_bytes, (agent.own_facts(picture.facts) or picture.facts).weights_bytes)
             turn.put_agent(replace(agent, ceilings_bytes={**agent.ceilings_bytes, workload: ceiling_bytes}))
     return short
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Preparing
+from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Picture, Preparing
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 
@@ -44,9 +44,14 @@ def _patient_applicant(applicant: Applicant, turn: Turn, pause_s: float) -> Appl
 
 
 def _patient_job(job: Job, turn: Turn, pause_s: float) -> Job:
-    if not isinstance(job.phase, Preparing):
-        return job
-    return replace(job, phase=replace(job.phase, since_s=_shifted(job.phase.since_s, turn, pause_s)))
+    return replace(job, pictures={i: _patient_picture(held, turn, pause_s) for i, held in job.pictures.items()})
+
+
+def _patient_picture(picture: Picture, turn: Turn, pause_s: float) -> Picture:
+    phase = picture.phase
+    if not isinstance(phase, Preparing):
+        return picture
+    return replace(picture, phase=replace(phase, since_s=_shifted(phase.since_s, turn, pause_s)))
 
 
 def _shifted(begin_s: float, turn: Turn, pause_s: float) -> float:

@@ -6,7 +6,7 @@ Decides only; ``preparing`` carries it out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from polyrhythm.errors import AgentsLostError, InvalidArgumentError, NoAgentsError, PolyrhythmError
@@ -14,21 +14,28 @@ from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.job_state import Job, Preparing
+from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing
 from polyrhythm_coordinator.scheduling.measured import ProfileKey, profile_key, workload_of
+from polyrhythm_coordinator.scheduling.occupancy import promised_agents
 from polyrhythm_coordinator.scheduling.state import Agent, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """The job cannot be run."""
+    """The picture cannot be made."""
 
     error: PolyrhythmError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepWaiting:
-    """Somebody who is needed is still loading or measuring."""
+    """Somebody who is needed is still loading or measuring, works on another picture, or is drained.
+
+    Attributes:
+        reason: what the client is told of it; empty where it will not take long, or takes its course.
+    """
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +47,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Go:
-    """These agents may be planned with."""
+    """These agents may be planned with.
+
+    Attributes:
+        agents: free, or soon free: their speed is known.
+        busy: those of them that work on another picture now.
+        exclusions: of all others, with the reason.
+        fixed_plan: the plan to follow; None to search one.
+    """
 
     agents: tuple[AgentId, ...]
+    busy: tuple[AgentId, ...]
     exclusions: tuple[Exclusion, ...]
     fixed_plan: Plan | None
 
@@ -52,12 +67,14 @@ Decision: TypeAlias = GiveUp | KeepWaiting | Ask | Go
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """All agents seen from one job, each in one place.
+    """All agents seen from one picture, each in one place.
 
     Attributes:
         profiled: ready, and their speed is known.
         unmeasured: ready, and their speed is not known.
-        measuring: busy with a measurement, for this job or another one.
+        measuring: busy with a measurement, for this picture or another one.
+        busy: their speed is known, and they work on another picture.
+        occupied: work on another picture, and their speed is not known.
         excluded: take no part, with the reason.
         loading: excluded for now because their worker is loading.
         drained: excluded until somebody puts them back.
@@ -66,16 +83,18 @@ class Pool:
     profiled: tuple[AgentId, ...]
     unmeasured: tuple[AgentId, ...]
     measuring: tuple[AgentId, ...]
+    busy: tuple[AgentId, ...]
+    occupied: tuple[AgentId, ...]
     excluded: Mapping[AgentId, Exclusion]
     loading: tuple[AgentId, ...]
     drained: tuple[AgentId, ...]
 
 
-def decide(state: State, job: Job, phase: Preparing, now_s: float) -> Decision:
-    """What to do next for a job that needs a plan."""
-    pool = pool_of(state, job, phase, now_s)
+def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> Decision:
+    """What to do next for a picture that needs a plan."""
+    pool = pool_of(state, picture, phase, now_s)
     may_load = now_s < phase.since_s + state.limits.loading_grace_s
-    fixed = fixed_plan_of(job)
+    fixed = fixed_plan_of(picture)
     needed = fixed.agents if fixed is not None else ()
     absent = tuple(agent for agent in needed if agent not in state.agents or agent in pool.excluded)
     if absent:
@@ -83,111 +102,151 @@ def decide(state: State, job: Job, phase: Preparing, now_s: float) -> Decision:
             return KeepWaiting()
         told = "; ".join(f"{a}: {pool.excluded[a].detail if a in pool.excluded else 'not connected'}" for a in absent)
         return GiveUp(error=InvalidArgumentError.of("plan", f"not all of its agents can take part: {told}"))
-    profiled, unmeasured, measuring = (
-        tuple(agent for agent in agents if fixed is None or agent in needed)
-        for agents in (pool.profiled, pool.unmeasured, pool.measuring)
+    pool = pool if fixed is None else _only(pool, fixed.agents)
+    late = (*pool.unmeasured, *pool.measuring)
+    elsewhere = (*pool.busy, *pool.occupied)
+    waits = elsewhere and (fixed is not None or (picture.explain_only and pool.occupied))
+    if picture.has_begun and pool.profiled and not waits:
+        # It does not wait for measurements of newcomers, nor for those who make another picture.
+        return _go(pool, pool.profiled, fixed)
+    if pool.profiled and not late and not waits:
+        return _go(pool, tuple(sorted((*pool.profiled, *pool.busy))), fixed)
+    if pool.unmeasured:
+        return Ask(agents=pool.unmeasured)
+    return _wait_or_give_up(picture, pool, may_load=may_load)
+
+
+def _only(pool: Pool, agents: tuple[AgentId, ...]) -> Pool:
+    """The same for a plan with these agents and no others."""
+    return replace(
+        pool,
+        profiled=tuple(agent for agent in pool.profiled if agent in agents),
+        unmeasured=tuple(agent for agent in pool.unmeasured if agent in agents),
+        measuring=tuple(agent for agent in pool.measuring if agent in agents),
+        busy=tuple(agent for agent in pool.busy if agent in agents),
+        occupied=tuple(agent for agent in pool.occupied if agent in agents),
     )
-    if profiled and (job.picture.replan is not None or not (unmeasured or measuring)):
-        # A picture that has begun does not wait for measurements of newcomers.
-        late = (*unmeasured, *measuring)
-        exclusions = {**pool.excluded, **{agent: _not_ready(agent, "its speed is not known yet") for agent in late}}
-        return Go(agents=profiled, exclusions=_in_order(exclusions), fixed_plan=fixed)
-    if unmeasured:
-        return Ask(agents=unmeasured)
-    loads = pool.loading and may_load and not job.picture.lost
-    # A job that was accepted outlasts the drain of the last agent.
-    drained = pool.drained and not job.explain_only
-    if measuring or loads or drained:
+
+
+def _go(pool: Pool, agents: tuple[AgentId, ...], fixed: Plan | None) -> Go:
+    late = (*pool.unmeasured, *pool.measuring, *pool.occupied)
+    left = {agent: _not_ready(agent, "its speed is not known yet") for agent in late}
+    making = {agent: _elsewhere(agent) for agent in pool.busy if agent not in agents}
+    exclusions = {**pool.excluded, **left, **making}
+    busy = tuple(agent for agent in agents if agent in pool.busy)
+    return Go(agents=agents, busy=busy, exclusions=_in_order(exclusions), fixed_plan=fixed)
+
+
+def _wait_or_give_up(picture: Picture, pool: Pool, *, may_load: bool) -> Decision:
+    """Nobody can begin now; somebody may be free later, or come, or be put back."""
+    if pool.measuring or pool.busy or pool.occupied:
         return KeepWaiting()
-    return GiveUp(error=_nobody(job, pool))
+    if pool.loading and may_load and not picture.lost:
+        return KeepWaiting(reason=f"nobody is ready: the workers of {', '.join(pool.loading)} are loading")
+    # A job that was accepted outlasts the drain of the last agent.
+    if pool.drained and not picture.explain_only:
+        names = ", ".join(pool.drained)
+        return KeepWaiting(
+            reason=f"all that could make it are drained: {names}; `polyrhythm drain --undo` puts one back"
+        )
+    return GiveUp(error=_nobody(picture, pool))
 
 
-def pool_of(state: State, job: Job, phase: Preparing, now_s: float) -> Pool:
+def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> Pool:
     """Sorts all agents."""
     overdue = now_s >= phase.since_s + state.limits.profile_timeout_s
-    profiled: list[AgentId] = []
-    unmeasured: list[AgentId] = []
-    measuring: list[AgentId] = []
+    promised = promised_agents(state, but=picture)
+    found: dict[str, list[AgentId]] = {kind: [] for kind in ("profiled", "unmeasured", "measuring", "busy", "occupied")}
     excluded: dict[AgentId, Exclusion] = {}
     for name in sorted(state.agents):
         agent = state.agents[name]
-        exclusion = phase.excluded.get(name) or _exclusion(state, agent, job, phase)
-        if exclusion is None and agent.measuring is None and key_of(agent, job) in state.profiles:
-            profiled.append(name)
-        elif exclusion is None and overdue:
+        works = agent.epoch is not None or name in promised
+        exclusion = phase.excluded.get(name) or _exclusion(state, agent, picture, phase)
+        if exclusion is not None:
+            excluded[name] = exclusion
+        elif agent.measuring is None and key_of(agent, picture) in state.profiles:
+            # A plan that is only explained is one for an idle fleet.
+            found["busy" if works and not picture.explain_only else "profiled"].append(name)
+        elif works:
+            found["occupied"].append(name)
+        elif overdue:
             detail = f"it measured nothing within {state.limits.profile_timeout_s:g} s"
             excluded[name] = Exclusion(agent=name, reason=ExclusionReason.TOO_SLOW, detail=detail)
-        elif exclusion is None:
-            (unmeasured if agent.measuring is None else measuring).append(name)
         else:
-            excluded[name] = exclusion
-    allowed = tuple(name for name in sorted(state.agents) if job.picture.image.overrides.allows(name))
+            found["unmeasured" if agent.measuring is None else "measuring"].append(name)
+    allowed = tuple(name for name in sorted(state.agents) if picture.image.overrides.allows(name))
     return Pool(
-        profiled=tuple(profiled),
-        unmeasured=tuple(unmeasured),
-        measuring=tuple(measuring),
+        profiled=tuple(found["profiled"]),
+        unmeasured=tuple(found["unmeasured"]),
+        measuring=tuple(found["measuring"]),
+        busy=tuple(found["busy"]),
+        occupied=tuple(found["occupied"]),
         excluded=excluded,
         loading=tuple(name for name in allowed if name not in state.drained and not state.agents[name].worker_ready),
-        drained=tuple(name for name in allowed if name in state.drained and name not in job.picture.lost),
+        drained=tuple(name for name in allowed if name in state.drained and name not in picture.lost),
     )
 
 
-def fixed_plan_of(job: Job) -> Plan | None:
+def fixed_plan_of(picture: Picture) -> Plan | None:
     """The client's plan as long as it can be followed: from the first step on, with all of its agents.
 
     One that is predicted not to fit is tried all the same, since a prediction may be too high; the devices decide.
     """
-    plan, picture = job.fixed_plan, job.picture
+    plan = picture.fixed_plan
     if plan is None or picture.begin_step or any(agent in picture.lost for agent in plan.agents):
         return None
     return None if picture.short_of_memory.intersection(plan.agents) else plan
 
 
-def key_of(agent: Agent, job: Job) -> ProfileKey:
-    """Under which an agent's profile for a job is kept; its arithmetic is its own."""
-    facts = agent.own_facts(job.facts) or job.facts
-    return profile_key(agent.device, agent.software, facts, workload_of(job.picture.image))
+def key_of(agent: Agent, picture: Picture) -> ProfileKey:
+    """Under which an agent's profile for a picture is kept; its arithmetic is its own."""
+    facts = agent.own_facts(picture.facts) or picture.facts
+    return profile_key(agent.device, agent.software, facts, workload_of(picture.image))
 
 
-def mismatch(agent: Agent, job: Job) -> Exclusion | None:
-    """Why a job's picture is not made with what an agent holds; None where it is.
+def mismatch(agent: Agent, picture: Picture) -> Exclusion | None:
+    """Why a picture is not made with what an agent holds; None where it is.
 
     An exact picture is that of one device up to rounding of one arithmetic, so its agents all compute in the job's.
     """
-    own = agent.own_facts(job.facts)
+    own = agent.own_facts(picture.facts)
     if own is None:
-        detail = f"it does not hold the same weights of {job.facts.model}"
+        detail = f"it does not hold the same weights of {picture.facts.model}"
         return Exclusion(agent=agent.agent, reason=ExclusionReason.WRONG_MODEL, detail=detail)
-    if job.picture.image.quality is Quality.EXACT and own.dtype != job.facts.dtype:
-        detail = f"it computes in {own.dtype}, and all of an exact picture is computed in {job.facts.dtype}"
+    if picture.image.quality is Quality.EXACT and own.dtype != picture.facts.dtype:
+        detail = f"it computes in {own.dtype}, and all of an exact picture is computed in {picture.facts.dtype}"
         return Exclusion(agent=agent.agent, reason=ExclusionReason.OTHER_ARITHMETIC, detail=detail)
     return None
 
 
 def _exclusion(  # noqa: PLR0911 - one return a reason
-    state: State, agent: Agent, job: Job, phase: Preparing
+    state: State, agent: Agent, picture: Picture, phase: Preparing
 ) -> Exclusion | None:
-    name, overrides = agent.agent, job.picture.image.overrides
+    name, overrides = agent.agent, picture.image.overrides
     if not overrides.allows(name):
         return Exclusion(agent=name, reason=ExclusionReason.NOT_NAMED, detail=overrides.told)
     if name in state.drained:
         return _not_ready(name, "it is drained; `polyrhythm drain --undo` puts it back")
-    if (reason := job.picture.lost.get(name)) is not None:
+    if (reason := picture.lost.get(name)) is not None:
         return _not_ready(name, f"lost earlier on this picture: {reason}")
     if not agent.worker_ready:
         return _not_ready(name, "its worker is loading")
-    if (unlike := mismatch(agent, job)) is not None:
+    if (unlike := mismatch(agent, picture)) is not None:
         return unlike
-    if phase.holders_only and name not in job.picture.holders:
-        return _not_ready(name, f"it does not hold step {job.picture.begin_step}, from which the picture goes on")
+    if phase.holders_only and name not in picture.holders:
+        return _not_ready(name, f"it does not hold step {picture.begin_step}, from which the picture goes on")
     return None
 
 
-def _nobody(job: Job, pool: Pool) -> PolyrhythmError:
+def _nobody(picture: Picture, pool: Pool) -> PolyrhythmError:
     told = "; ".join(f"{agent}: {exclusion.detail}" for agent, exclusion in pool.excluded.items())
-    if job.picture.lost:
+    if picture.lost:
         return AgentsLostError(f"no agent is left for the picture: {told or 'none is connected'}")
     return NoAgentsError(f"no agent can take part: {told or 'none is connected'}")
+
+
+def _elsewhere(agent: AgentId) -> Exclusion:
+    return Exclusion(agent=agent, reason=ExclusionReason.OTHER_PICTURES, detail=f"{agent} works on another picture")
 
 
 def _not_ready(agent: AgentId, detail: str) -> Exclusion:

@@ -9,17 +9,26 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.errors import AgentsLostError, InternalError
+from polyrhythm.errors import AgentsLostError, InternalError, PolyrhythmError
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.job_events import AgentFailed, ImageCompleted, ReplanReason
 from polyrhythm.messages import AbortEpoch, CancelEpoch, EpochEnded, EpochOutcome
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, EndJob
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
-from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Preparing
+from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing, Running
 from polyrhythm_coordinator.scheduling.out_of_memory import shrink
 from polyrhythm_coordinator.scheduling.reporting import job_report
 from polyrhythm_coordinator.scheduling.speeds import keep_speeds
 from polyrhythm_coordinator.scheduling.turn import Turn, without
+
+
+def give_up(turn: Turn, name: JobId, error: PolyrhythmError) -> None:
+    """Ends a job with an error; whatever still works on its pictures is asked to stop."""
+    phases = [picture.phase for picture in turn.state.jobs[name].pictures.values()]
+    turn.fail_job(name, error)
+    for phase in phases:
+        if isinstance(phase, Running) and phase.epoch in turn.state.epochs:
+            cancel_epoch(turn, phase.epoch)
 
 
 def cancel_epoch(turn: Turn, name: EpochId) -> None:
@@ -39,12 +48,19 @@ def cancel_epoch(turn: Turn, name: EpochId) -> None:
             assert_never(epoch.stage)
 
 
-def hand_over_epoch(turn: Turn, name: EpochId, reason: ReplanReason) -> None:
+def hand_over_epoch(turn: Turn, name: EpochId, reason: ReplanReason, agents: Iterable[AgentId]) -> None:
     """Asks all members to stop at the next boundary, from which another gang goes on; the gang stays intact.
 
     After the last boundary nothing is left to hand over: the picture is made as planned.
+
+    Args:
+        turn: the transition.
+        name: of the epoch.
+        reason: why.
+        agents: of the other gang; those that are not members begin nothing else until then.
     """
-    epoch = replace(turn.state.epochs[name], handover=reason)
+    epoch = turn.state.epochs[name]
+    epoch = replace(epoch, handover=reason, joining=frozenset(agents).difference(epoch.members))
     _stop_at_boundary(turn, epoch, EpochStage.HANDING_OVER)
 
 
@@ -91,9 +107,9 @@ def member_lost(turn: Turn, agent: AgentId, reason: str) -> None:
             continue
         run = replace(epoch.members[agent], lost=reason)
         turn.put_epoch(replace(epoch, members={**epoch.members, agent: run}))
-        job = turn.state.jobs.get(epoch.job)
-        if job is not None:
-            turn.put_job(replace(job, picture=replace(job.picture, lost={**job.picture.lost, agent: reason})))
+        picture = turn.state.picture_of(epoch)
+        if picture is not None:
+            turn.put_picture(replace(picture, lost={**picture.lost, agent: reason}))
             turn.tell(epoch.job, AgentFailed(agent=agent, reason=reason))
         abort_epoch(turn, epoch.epoch, f"{agent} is lost: {reason}")
         _settle_if_over(turn, epoch.epoch)
@@ -168,31 +184,29 @@ def _settle_if_over(turn: Turn, name: EpochId) -> None:
             turn.put_agent(replace(held, epoch=None))
     if not all(run.ended is not None and run.ended.gang_intact for run in epoch.members.values()):
         turn.drop_gang(epoch.plan.agents)
-    job = turn.state.jobs.get(epoch.job)
-    if job is None:
+    picture = turn.state.picture_of(epoch)
+    if picture is None:
         return
     if epoch.picture_made:
-        _complete(turn, job)
+        _complete(turn, picture)
     else:
-        _go_on(turn, job, epoch)
+        _go_on(turn, picture, epoch)
 
 
-def _complete(turn: Turn, job: Job) -> None:
-    """Hands over the report; then comes the next picture or the end."""
-    picture = _followed_until(job.picture, job.picture.image.steps)
-    turn.tell(job.job, ImageCompleted(report=job_report(job, picture)))
-    if picture.index + 1 == job.count:
+def _complete(turn: Turn, picture: Picture) -> None:
+    """Hands over the report; the job ends with the last of its pictures."""
+    job = turn.state.jobs[picture.job]
+    made = _followed_until(picture, picture.image.steps)
+    turn.tell(job.job, ImageCompleted(report=job_report(job, made)))
+    job = replace(job, pictures=without(job.pictures, picture.index))
+    turn.put_job(job)
+    if not job.pictures and not job.waiting:
         turn.end_job(job.job, EndJob(job=job.job))
-        return
-    image = picture.image.with_seed(picture.image.seed + 1)
-    following = Picture(index=picture.index + 1, image=image)
-    turn.put_job(replace(job, picture=following, phase=Preparing(since_s=turn.now_s)))
 
 
-def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
+def _go_on(turn: Turn, picture: Picture, epoch: Epoch) -> None:
     """Plans the rest of a picture on whoever is left, at the speeds that they have shown."""
-    keep_speeds(turn, job, epoch)
-    picture = job.picture
+    keep_speeds(turn, picture, epoch)
     held = {
         agent: frozenset(run.ended.held_boundaries) & picture.reached.get(agent, frozenset())
         for agent, run in epoch.members.items()
@@ -200,7 +214,7 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
     }
     begin_step = resume_step(held.values(), picture.image.steps)
     failures, reason = 0, ReplanReason.AGENT_LOST
-    short = shrink(turn, job, epoch)
+    short = shrink(turn, picture, epoch)
     if epoch.stage is EpochStage.HANDING_OVER and epoch.handover is not None:
         reason = epoch.handover
     elif any(run.lost is not None for run in epoch.members.values()):
@@ -208,14 +222,14 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
     elif short:
         # Not counted as a failure: every further plan gives these agents less, until it gives them nothing.
         reason = ReplanReason.OUT_OF_MEMORY
-        _tell_failure(turn, job.job, epoch, short)
+        _tell_failure(turn, picture.job, epoch, short)
     else:
         reason = ReplanReason.EPOCH_FAILED
         failures = 1 if begin_step > epoch.begin_step else picture.failures + 1
-        _tell_failure(turn, job.job, epoch, epoch.members)
+        _tell_failure(turn, picture.job, epoch, epoch.members)
     if failures >= turn.limits.failures_max:
         told = f"the picture failed {failures} times in a row at step {begin_step}: {epoch.cause}"
-        turn.fail_job(job.job, InternalError(told))
+        give_up(turn, picture.job, InternalError(told))
         return
     picture = replace(
         _followed_until(picture, begin_step),
@@ -224,8 +238,9 @@ def _go_on(turn: Turn, job: Job, epoch: Epoch) -> None:
         failures=failures,
         replan=reason,
         short_of_memory=picture.short_of_memory.union(short),
+        phase=Preparing(since_s=turn.now_s),
     )
-    turn.put_job(replace(job, picture=picture, phase=Preparing(since_s=turn.now_s)))
+    turn.put_picture(picture)
 
 
 def _tell_failure(turn: Turn, job: JobId, epoch: Epoch, agents: Iterable[AgentId]) -> None:

@@ -22,15 +22,18 @@ from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
 from polyrhythm_coordinator.scheduling.epochs import takeover_step
 from polyrhythm_coordinator.scheduling.events import PlanComputed, PlanFailed
 from polyrhythm_coordinator.scheduling.forecast import forecast
-from polyrhythm_coordinator.scheduling.job_state import Job
+from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
+from polyrhythm_coordinator.scheduling.lot import wants_throughput
 from polyrhythm_coordinator.scheduling.measured import workload_of
 from polyrhythm_coordinator.scheduling.newcomers import available, unmeasured
+from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.pool import fixed_plan_of
-from polyrhythm_coordinator.scheduling.preparing import plan_request, profile_of
+from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
 from polyrhythm_coordinator.scheduling.recovery import hand_over_epoch
 from polyrhythm_coordinator.scheduling.replan_rule import scaled, worth_switching
 from polyrhythm_coordinator.scheduling.revision import Study, Takeover
 from polyrhythm_coordinator.scheduling.speeds import keep_speeds
+from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.takeover import send_takeover
 from polyrhythm_coordinator.scheduling.turn import Turn
 from polyrhythm_coordinator.scheduling.widening import rest_of, widened_plan
@@ -39,22 +42,22 @@ from polyrhythm_coordinator.scheduling.widening import rest_of, widened_plan
 def consider(turn: Turn, name: EpochId) -> None:
     """Starts a search if there is a cause and time enough for its answer."""
     epoch = turn.state.epochs[name]
-    job = turn.state.jobs.get(epoch.job)
+    picture = turn.state.picture_of(epoch)
     revision = epoch.revision
-    if epoch.stage is not EpochStage.RUNNING or job is None or revision.study or revision.takeover:
+    if epoch.stage is not EpochStage.RUNNING or picture is None or revision.study or revision.takeover:
         return
     if not _stirs(turn, epoch):
         return
     begin_step = takeover_step(turn.limits, epoch, turn.now_s, revision.lead_s)
     if begin_step is None:
         return
-    if fixed_plan_of(job) is None:
-        _ask_newcomers(turn, job, epoch)
-    if _drain_decoder(turn, job, turn.state.epochs[name], begin_step):
+    if fixed_plan_of(picture) is None and _may_join(turn, picture):
+        _ask_newcomers(turn, picture, epoch)
+    if _drain_decoder(turn, picture, turn.state.epochs[name], begin_step):
         return
-    reason, agents = _cause(turn, job, turn.state.epochs[name], begin_step)
+    reason, agents = _cause(turn, picture, turn.state.epochs[name], begin_step)
     if reason is not None:
-        _search(turn, job, turn.state.epochs[name], reason, agents, begin_step)
+        _search(turn, picture, turn.state.epochs[name], reason, agents, begin_step)
 
 
 def _stirs(turn: Turn, epoch: Epoch) -> bool:
@@ -69,16 +72,16 @@ def _stirs(turn: Turn, epoch: Epoch) -> bool:
 
 def take_answer(turn: Turn, event: PlanComputed | PlanFailed) -> None:
     """Sends the plan that was searched for an epoch if it is worth it and comes in time; ignores other answers."""
-    epoch = next((e for e in turn.state.epochs.values() if e.revision.study and e.job == event.job), None)
-    if epoch is None or epoch.revision.study is None or epoch.revision.study.number != event.number:
+    epoch = _studied(turn.state, event.number)
+    study = None if epoch is None else epoch.revision.study
+    if epoch is None or study is None:
         return
-    study = epoch.revision.study
     epoch = replace(epoch, revision=replace(epoch.revision, study=None))
     turn.put_epoch(epoch)
-    job = turn.state.jobs.get(epoch.job)
-    if epoch.stage is not EpochStage.RUNNING or job is None:
+    picture = turn.state.picture_of(epoch)
+    if epoch.stage is not EpochStage.RUNNING or picture is None:
         return
-    keep_speeds(turn, job, epoch)
+    keep_speeds(turn, picture, epoch)
     if isinstance(event, PlanFailed):
         if study.reason is ReplanReason.AGENT_DRAINED:  # the others cannot make it alone: asked once is enough
             kept = turn.state.drained.intersection(epoch.members)
@@ -86,15 +89,28 @@ def take_answer(turn: Turn, event: PlanComputed | PlanFailed) -> None:
         _leave_as_is(turn, epoch)
         return
     chosen = event.explanation.chosen.plan
+    gone = frozenset(chosen.agents).difference(epoch.members, available(turn.state, picture))
+    if gone:  # they have begun another picture meanwhile; once they are free they are somebody new
+        revision = replace(epoch.revision, weighed=epoch.revision.weighed - gone)
+        turn.put_epoch(replace(epoch, revision=revision))
+        return
     if _replaces_decoder(turn, epoch, study, chosen):
-        hand_over_epoch(turn, epoch.epoch, study.reason)
+        hand_over_epoch(turn, epoch.epoch, study.reason, chosen.agents)
     elif any(agent not in epoch.members for agent in chosen.agents):
         _weigh_joining(turn, epoch, study, event.explanation)
     else:
         _weigh_takeover(turn, epoch, study, event.explanation)
 
 
-def _cause(turn: Turn, job: Job, epoch: Epoch, begin_step: int) -> tuple[ReplanReason | None, tuple[AgentId, ...]]:
+def _studied(state: State, number: int) -> Epoch | None:
+    """The epoch for which a plan is searched under this number."""
+    studied = (epoch for epoch in state.epochs.values() if epoch.revision.study is not None)
+    return next((epoch for epoch in studied if epoch.revision.study and epoch.revision.study.number == number), None)
+
+
+def _cause(
+    turn: Turn, picture: Picture, epoch: Epoch, begin_step: int
+) -> tuple[ReplanReason | None, tuple[AgentId, ...]]:
     """Why a plan is searched now, and with whom."""
     drained, revision = turn.state.drained, epoch.revision
     staying = tuple(agent for agent in epoch.plan.agents if agent not in drained)
@@ -103,9 +119,12 @@ def _cause(turn: Turn, job: Job, epoch: Epoch, begin_step: int) -> tuple[ReplanR
     }
     if staying and holding & drained - revision.kept:
         return ReplanReason.AGENT_DRAINED, staying
-    if fixed_plan_of(job) is not None:
+    if fixed_plan_of(picture) is not None:
         return None, ()  # the client wants this plan and no other
-    newcomers = tuple(agent for agent in available(turn.state, job) if agent not in epoch.members)
+    if _may_join(turn, picture):
+        newcomers = tuple(agent for agent in available(turn.state, picture) if agent not in epoch.members)
+    else:
+        newcomers = ()
     if any(agent not in revision.weighed for agent in (*staying, *newcomers)):
         return ReplanReason.AGENT_JOINED, tuple(sorted((*staying, *newcomers)))
     if any(revision.watch(agent).departed for agent in staying):
@@ -113,13 +132,24 @@ def _cause(turn: Turn, job: Job, epoch: Epoch, begin_step: int) -> tuple[ReplanR
     return None, ()
 
 
+def _may_join(turn: Turn, picture: Picture) -> bool:
+    """Whether free agents may join a picture: none is kept free for another one, and no decision about one is due."""
+    if wants_throughput(picture):
+        return False
+    now = situation(turn.state)
+    phases = [other.phase for other in turn.state.pictures if not other.explain_only]
+    return not any(
+        isinstance(phase, Planning) or (isinstance(phase, Preparing) and phase.held_in != now) for phase in phases
+    )
+
+
 def _search(
-    turn: Turn, job: Job, epoch: Epoch, reason: ReplanReason, agents: tuple[AgentId, ...], begin_step: int
+    turn: Turn, picture: Picture, epoch: Epoch, reason: ReplanReason, agents: tuple[AgentId, ...], begin_step: int
 ) -> None:
     revision = epoch.revision
     everybody = sorted({*epoch.plan.agents, *agents})
-    profiles = tuple(_profile_now(turn, job, epoch, agent) for agent in everybody)
-    request = plan_request(turn.state, job, profiles, begin_step)
+    profiles = tuple(_profile_now(turn, picture, epoch, agent) for agent in everybody)
+    request = plan_request(turn.state, picture, profiles, begin_step)
     number = turn.number()
     study = Study(number=number, reason=reason, request=request)
     weighed = revision.weighed.union(agents)
@@ -128,13 +158,13 @@ def _search(
     # Nobody waits for a newcomer's plan; one for the members is wanted before they have gone on too far.
     running = None if reason is ReplanReason.AGENT_JOINED else epoch.plan
     task = PlanTask(request=replace(request, profiles=candidates, running=running), exclusions=(), fixed_plan=None)
-    turn.emit(ComputePlan(job=job.job, number=number, task=task))
+    turn.emit(ComputePlan(job=picture.job, number=number, task=task))
 
 
-def _profile_now(turn: Turn, job: Job, epoch: Epoch, agent: AgentId) -> Profile:
+def _profile_now(turn: Turn, picture: Picture, epoch: Epoch, agent: AgentId) -> Profile:
     """What its last beats say of a member, what was measured of anybody else."""
     if agent not in epoch.members:
-        return profile_of(turn.state, job, agent)
+        return profile_of(turn.state, picture, agent)
     return scaled(epoch.revision.assumed[agent], epoch.revision.watch(agent).ratio)
 
 
@@ -143,7 +173,7 @@ def _weigh_joining(turn: Turn, epoch: Epoch, study: Study, explanation: Explanat
     chosen = explanation.chosen
     new_s = chosen.prediction.denoise_s + chosen.prediction.decode_s
     if worth_switching(_rest_s(epoch, study), new_s, turn.limits.forming_s):
-        hand_over_epoch(turn, epoch.epoch, study.reason)
+        hand_over_epoch(turn, epoch.epoch, study.reason, chosen.plan.agents)
 
 
 def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explanation) -> None:
@@ -183,12 +213,12 @@ def _leave_as_is(turn: Turn, epoch: Epoch) -> None:
     turn.put_epoch(replace(epoch, revision=replace(epoch.revision, watches=watches)))
 
 
-def _drain_decoder(turn: Turn, job: Job, epoch: Epoch, begin_step: int) -> bool:
+def _drain_decoder(turn: Turn, picture: Picture, epoch: Epoch, begin_step: int) -> bool:
     """The decoder of an epoch never changes: if it is drained, another gang goes on, if there is a plan for one."""
-    others = available(turn.state, job)
+    others = available(turn.state, picture)
     if epoch.plan.decoder not in turn.state.drained - epoch.revision.kept or not others:
         return False
-    _search(turn, job, epoch, ReplanReason.AGENT_DRAINED, others, begin_step)
+    _search(turn, picture, epoch, ReplanReason.AGENT_DRAINED, others, begin_step)
     return True
 
 
@@ -198,17 +228,17 @@ def _replaces_decoder(turn: Turn, epoch: Epoch, study: Study, chosen: Plan) -> b
     return decoder_leaves and drained.isdisjoint(chosen.agents)
 
 
-def _ask_newcomers(turn: Turn, job: Job, epoch: Epoch) -> None:
+def _ask_newcomers(turn: Turn, picture: Picture, epoch: Epoch) -> None:
     """Lets agents that came while the picture runs measure its size, once, if enough of it is left."""
     revision = epoch.revision
     if epoch.forecast.left_s(epoch.step) < turn.limits.join_left_s:
         return
-    agents = tuple(agent for agent in unmeasured(turn.state, job) if agent not in revision.asked)
+    agents = tuple(agent for agent in unmeasured(turn.state, picture) if agent not in revision.asked)
     if not agents:
         return
     for agent in agents:
         number = turn.number()
         turn.put_agent(replace(turn.state.agents[agent], measuring=number))
-        turn.send(agent, MeasureProfile(request_id=number, workload=workload_of(job.picture.image)))
+        turn.send(agent, MeasureProfile(request_id=number, workload=workload_of(picture.image)))
     turn.put_epoch(replace(epoch, revision=replace(revision, asked=revision.asked.union(agents))))
-    turn.tell(job.job, Profiling(agents=agents))
+    turn.tell(picture.job, Profiling(agents=agents))

@@ -13,7 +13,7 @@ from math import lcm
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import Exclusion, ExclusionReason, Explanation
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
+from polyrhythm.image import Objective, Quality
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.budget import Budget, budgeted_options
 from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans, ladder
@@ -51,6 +51,8 @@ def search_plan(request: PlanRequest) -> Explanation:
     """
     wanted = _wanted(request)
     options = tuple(_options(wanted))
+    if not options and wanted.image.objective is Objective.THROUGHPUT:
+        options = tuple(_options(_with_gangs(wanted)))
     if not options:
         shortages = [told for told in (shortage(agent, request) for agent in request.agents) if told]
         if shortages:
@@ -71,6 +73,11 @@ def search_plan(request: PlanRequest) -> Explanation:
         profiles=request.profiles,
         links=measured_links(request) if request.running is None else (),
     )
+
+
+def _with_gangs(request: PlanRequest) -> PlanRequest:
+    """The same where a picture that should be made by one device fits on none."""
+    return replace(request, image=replace(request.image, objective=Objective.LATENCY))
 
 
 def _shown(options: Sequence[Option], chosen: Option, request: PlanRequest) -> Sequence[Option]:
@@ -175,9 +182,15 @@ def _reduced_row_steps(plan: Plan) -> int:
 def _gangs(request: PlanRequest) -> Iterator[tuple[AgentId, ...]]:
     """Gangs to compare: all subsets of few candidates; of many, the fastest one, two, three and so on.
 
-    In a hurry only the gang that runs, if it is all there, and its fastest member alone.
+    For throughput single devices alone. In a hurry only the gang that runs, if it is all there, and its fastest
+    member alone.
     """
     agents = request.agents
+    if request.image.objective is Objective.THROUGHPUT and (
+        request.running is None or len(request.running.agents) == 1
+    ):
+        yield from ((agent,) for agent in agents)
+        return
     if request.running is not None and set(request.running.agents) <= set(agents):
         running = tuple(agent for agent in agents if agent in request.running.agents)
         yield running

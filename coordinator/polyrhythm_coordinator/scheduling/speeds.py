@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
-from polyrhythm_coordinator.scheduling.job_state import Job
+from polyrhythm_coordinator.scheduling.job_state import Picture
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 
-def keep_speeds(turn: Turn, job: Job, epoch: Epoch) -> None:
+def keep_speeds(turn: Turn, picture: Picture, epoch: Epoch) -> None:
     """Later plans rest on the speeds that members have changed to: those of the rest of the picture, and of later ones.
 
     Args:
         turn: the transition.
-        job: whose picture.
+        picture: that is made.
         epoch: in which they were seen, running or at its end.
     """
     revision, profiles = epoch.revision, dict(turn.state.profiles)
@@ -27,7 +27,7 @@ def keep_speeds(turn: Turn, job: Job, epoch: Epoch) -> None:
         member = turn.state.agents.get(agent)
         if member is None or not watch.departed:
             continue
-        key = key_of(member, job)
+        key = key_of(member, picture)
         known = profiles.get(key)
         if known is not None:
             profiles[key] = known.moved_to(revision.assumed[agent].per_row_s * watch.ratio / known.measured.per_row_s)

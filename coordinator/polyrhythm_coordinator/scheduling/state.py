@@ -16,7 +16,7 @@ from polyrhythm.profile import Link, Workload
 from polyrhythm_coordinator.scheduling.arithmetic import may_mix
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
 from polyrhythm_coordinator.scheduling.events import SessionId
-from polyrhythm_coordinator.scheduling.job_state import Applicant, Job
+from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Picture
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, ProfileKey
 from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
@@ -92,7 +92,7 @@ class State:
         drained: names that take no work until they are put back, connected or not.
         applicants: requests that are being checked, in order of arrival.
         jobs: accepted and not ended.
-        queue: jobs that need the fleet, first come first; the first one may be running.
+        queue: jobs that need the fleet, first come first; pictures of the first ones may be running.
         epochs: runs that some agent has not left yet, those of cancelled jobs included.
         profiles: measured costs.
         links: measured links by the device UUIDs of their ends.
@@ -132,6 +132,16 @@ class State:
     def open_agents(self) -> tuple[Agent, ...]:
         """Connected ones that are not drained."""
         return tuple(agent for agent in self.agents.values() if agent.agent not in self.drained)
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All that are being made, in order of their jobs."""
+        return tuple(picture for job in self.jobs.values() for picture in job.pictures.values())
+
+    def picture_of(self, epoch: Epoch) -> Picture | None:
+        """What an epoch works on; None once its job has ended."""
+        job = self.jobs.get(epoch.job)
+        return None if job is None else job.pictures.get(epoch.image_index)
 
     def views(self) -> tuple[AgentView, ...]:
         """All connected agents, sorted by name."""

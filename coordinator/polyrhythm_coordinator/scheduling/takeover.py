@@ -25,8 +25,9 @@ def send_takeover(turn: Turn, epoch: Epoch, takeover: Takeover) -> None:
     needs_bytes = {agent: max(need, epoch.needs_bytes.get(agent, 0)) for agent, need in takeover.needs_bytes.items()}
     revision = replace(epoch.revision, study=None, takeover=takeover)
     turn.put_epoch(replace(epoch, revision=revision, needs_bytes=needs_bytes))
-    job = turn.state.jobs[epoch.job]
-    turn.put_job(replace(job, picture=replace(job.picture, last_version=plan.version)))
+    picture = turn.state.picture_of(epoch)
+    assert picture is not None, f"{epoch.epoch} works for nobody"
+    turn.put_picture(replace(picture, last_version=plan.version))
     command = ExtendPlan(
         epoch=epoch.epoch,
         plan_version=plan.version,
@@ -66,12 +67,12 @@ def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epo
 
 def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
     plan = takeover.plan
-    job = turn.state.jobs.get(epoch.job)
-    if job is not None:
-        (before, _), earlier = job.picture.plans[-1], job.picture.plans[:-1]
+    picture = turn.state.picture_of(epoch)
+    if picture is not None:
+        (before, _), earlier = picture.plans[-1], picture.plans[:-1]
         plans = (*earlier, (before, plan.begin_step), (plan, plan.begin_step))
-        turn.put_job(replace(job, picture=replace(job.picture, plans=plans)))
-        told = Replanned(image_index=job.picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan)
+        turn.put_picture(replace(picture, plans=plans))
+        told = Replanned(image_index=picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan)
         turn.tell(epoch.job, told)
     revision = epoch.revision
     return replace(

@@ -16,7 +16,7 @@ from polyrhythm.job_events import JobEvent
 from polyrhythm.messages import AgentCommand
 from polyrhythm_coordinator.scheduling.effects import Effect, FailJob, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
-from polyrhythm_coordinator.scheduling.job_state import Job
+from polyrhythm_coordinator.scheduling.job_state import Job, Picture
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import Agent, State
 
@@ -81,6 +81,11 @@ class Turn:
     def put_job(self, job: Job) -> None:
         """Adds or replaces a job."""
         self.state = replace(self.state, jobs={**self.state.jobs, job.job: job})
+
+    def put_picture(self, picture: Picture) -> None:
+        """Adds or replaces a picture that is being made."""
+        job = self.state.jobs[picture.job]
+        self.put_job(replace(job, pictures={**job.pictures, picture.index: picture}))
 
     def end_job(self, name: JobId, effect: Effect) -> None:
         """Removes a job, with the effect that tells its client."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
-from polyrhythm.image import ImageRequest, Quality, Sampler, check_request
+from polyrhythm.image import ImageRequest, Objective, Quality, Sampler, check_request
 from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.fleet_text import fleet_text
@@ -60,6 +60,7 @@ def _simulate(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
         guidance=options.guidance,
         sampler=None if options.sampler is None else Sampler(options.sampler),
         quality=None if options.quality is None else Quality(options.quality),
+        objective=None if options.objective is None else Objective(options.objective),
         count=options.count,
     )
     check_request(request)
@@ -98,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--guidance", type=float, metavar="X", help="1 halves the batch; default: the model's")
     parser.add_argument("--sampler", choices=[sampler.value for sampler in Sampler], help="default: the model's")
     parser.add_argument("--quality", choices=[quality.value for quality in Quality], help="default: balanced")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="pictures, one after the other (default 1)")
+    objectives = [objective.value for objective in Objective]
+    parser.add_argument("--objective", choices=objectives, help="default: latency")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="pictures to make (default 1)")
     parser.add_argument("--gantt", type=Path, metavar="FILE", help="also draw the timeline into this PNG file")
     return parser
 

@@ -29,7 +29,7 @@ class DeviceDescription:
         course: its speed over time, until it dies.
         joins_at_s: when it connects; 0 where it is there from the start.
         dies_silently: nobody sees a connection close: it is missed when its heartbeats are.
-        drained_at_s: when it is asked to leave in good order; None where it is not.
+        drained_at_s: when somebody drains it, for good; None where nobody does.
     """
 
     agent: AgentId

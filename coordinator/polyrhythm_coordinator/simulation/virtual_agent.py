@@ -32,7 +32,7 @@ from polyrhythm.messages import (
     WorkerReady,
 )
 from polyrhythm.profile import Profile, Workload
-from polyrhythm_coordinator.scheduling.events import AgentEventReceived, SessionId
+from polyrhythm_coordinator.scheduling.events import AgentDrained, AgentEventReceived, SessionId
 from polyrhythm_coordinator.simulation.description import DeviceDescription
 from polyrhythm_coordinator.simulation.surroundings import Memory
 from polyrhythm_coordinator.simulation.timeline import Mark, Occasion
@@ -167,8 +167,8 @@ class VirtualAgent:
 
     def _drain(self) -> None:
         if self._alive:
-            self._mark(Occasion.DRAIN, "is told to leave")
-            self._leave("the agent was ended", noticed=True)
+            self._mark(Occasion.DRAIN, "is drained")
+            self._world.feed(AgentDrained(agent=self._device.agent, undo=False))
 
     def _leave(self, reason: str, *, noticed: bool) -> None:
         self._alive = False

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import permutations
+from math import inf
 from typing import assert_never
 
-from polyrhythm.errors import InternalError, PolyrhythmError
+from polyrhythm.errors import InternalError, NoAgentsError, PolyrhythmError
 from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageRequest, ImageSpec
-from polyrhythm.job_events import AgentFailed, ImageCompleted, JobEvent, Planned, Replanned
+from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, JobEvent, Planned, Replanned
 from polyrhythm.messages import AgentEvent, StartEpoch
 from polyrhythm_coordinator.planning import explanation_of
 from polyrhythm_coordinator.scheduling.effects import (
@@ -45,7 +46,7 @@ from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.transitions import transition
 from polyrhythm_coordinator.simulation.agenda import Agenda
 from polyrhythm_coordinator.simulation.beat_clock import Pace
-from polyrhythm_coordinator.simulation.description import FleetDescription
+from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.gang_run import GangRun
 from polyrhythm_coordinator.simulation.timeline import Mark, Occasion, Timeline
 from polyrhythm_coordinator.simulation.virtual_agent import VirtualAgent
@@ -78,6 +79,8 @@ class World:
         self.told: list[tuple[float, JobEvent]] = []
         self.error: PolyrhythmError | None = None
         self.ended_s: float | None = None
+        self._delay = ""
+        self._last_change_s = max((_last_change_s(device) for device in fleet.devices), default=0.0)
         # Links are known from earlier pictures; where they are measured anew, the same comes out.
         links = {
             (f"simulated-{one}", f"simulated-{other}"): fleet.link(one, other)
@@ -107,7 +110,10 @@ class World:
         self.agenda.after(self._state.limits.tick_interval_s, self._tick)
         self.feed(JobSubmitted(job=job, request=request, drawn_seed=SEED, explain_only=False))
         while self.ended_s is None:
-            if not self.agenda.step() or self.agenda.now_s > ENDLESS_S:
+            if self._delay and self.agenda.now_s > self._last_change_s:
+                # The core waits for somebody to put an agent back: nobody here ever will.
+                self._end(job, NoAgentsError(f"nobody is left to go on: {self._delay}"))
+            elif not self.agenda.step() or self.agenda.now_s > ENDLESS_S:
                 raise InternalError(f"the simulated job has come to no end after {self.agenda.now_s:g} s")
         self.timeline.cut(self.ended_s)
 
@@ -216,6 +222,7 @@ class World:
     def _note(self, event: JobEvent) -> None:
         now_s = self.agenda.now_s
         self.told.append((now_s, event))
+        self._delay = event.reason if isinstance(event, Delayed) else ""
         match event:
             case Planned(explanation=explanation):
                 self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.EPOCH, text=f"plan: {explanation.chosen.label}"))
@@ -238,3 +245,8 @@ class World:
     def _tick(self) -> None:
         self.feed(Tick())
         self.agenda.after(self._state.limits.tick_interval_s, self._tick)
+
+
+def _last_change_s(device: DeviceDescription) -> float:
+    """When the last thing happens to a device that may let a job go on or end it."""
+    return max(device.joins_at_s, device.drained_at_s or 0.0, *(at_s for at_s in (device.course.ends_s,) if at_s < inf))

@@ -12,7 +12,7 @@ from polyrhythm.codec.fields import EnumTable, FieldError, finite, name
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec, Overrides, Quality, Sampler
+from polyrhythm.image import ImageRequest, ImageSpec, Objective, Overrides, Quality, Sampler
 from polyrhythm.v1 import image_pb2
 
 SAMPLERS = EnumTable(
@@ -32,6 +32,13 @@ QUALITIES = EnumTable(
         Quality.HIGH: image_pb2.QUALITY_HIGH,
         Quality.BALANCED: image_pb2.QUALITY_BALANCED,
         Quality.FAST: image_pb2.QUALITY_FAST,
+    },
+)
+OBJECTIVES = EnumTable(
+    Objective,
+    {
+        Objective.LATENCY: image_pb2.OBJECTIVE_LATENCY,
+        Objective.THROUGHPUT: image_pb2.OBJECTIVE_THROUGHPUT,
     },
 )
 _BITS = {
@@ -68,6 +75,7 @@ def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
         preview_every_steps=request.preview_every_steps,
         plan=None if request.plan is None else plan_to_proto(request.plan),
         overrides=overrides_to_proto(request.overrides),
+        objective=None if request.objective is None else OBJECTIVES.to_proto(request.objective),
     )
 
 
@@ -98,6 +106,7 @@ def image_spec_to_proto(image: ImageSpec) -> session_pb2.ImageSpec:
         quality=QUALITIES.to_proto(image.quality),
         preview_every_steps=image.preview_every_steps,
         overrides=overrides_to_proto(image.overrides),
+        objective=OBJECTIVES.to_proto(image.objective),
     )
 
 
@@ -120,6 +129,7 @@ def image_spec_from_proto(proto: session_pb2.ImageSpec, path: str = "image") -> 
         quality=QUALITIES.from_proto(proto.quality, f"{path}.quality"),
         preview_every_steps=proto.preview_every_steps,
         overrides=overrides_from_proto(proto.overrides),
+        objective=OBJECTIVES.from_proto(proto.objective, f"{path}.objective"),
     )
 
 
@@ -157,13 +167,14 @@ def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
         steps=proto.steps if proto.HasField("steps") else None,
         seed=proto.seed if proto.HasField("seed") else None,
         guidance=finite(proto.guidance, "guidance") if proto.HasField("guidance") else None,
-        # Here alone zero has a meaning of its own: the model's default sampler, the balanced policy.
+        # Here alone zero has a meaning of its own: the model's default sampler, the balanced policy, latency.
         sampler=SAMPLERS.from_proto(proto.sampler, "sampler") if proto.sampler else None,
         quality=QUALITIES.from_proto(proto.quality, "quality") if proto.quality else None,
         count=proto.count if proto.HasField("count") else 1,
         preview_every_steps=proto.preview_every_steps,
         plan=plan_from_proto(proto.plan, "plan") if proto.HasField("plan") else None,
         overrides=overrides_from_proto(proto.overrides),
+        objective=OBJECTIVES.from_proto(proto.objective, "objective") if proto.objective else None,
     )
 
 

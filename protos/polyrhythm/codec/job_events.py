@@ -18,6 +18,7 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job_events import (
     Accepted,
     AgentFailed,
+    Delayed,
     ImageChunk,
     ImageCompleted,
     JobEvent,
@@ -53,6 +54,8 @@ def job_event_to_proto(event: JobEvent) -> image_pb2.GenerateResponse:  # noqa: 
             return response(accepted=image_pb2.Accepted(job=job))
         case Queued(position=position):
             return response(queued=image_pb2.Queued(position=position))
+        case Delayed(reason=reason):
+            return response(delayed=image_pb2.Delayed(reason=reason))
         case Profiling(agents=agents):
             return response(profiling=image_pb2.Profiling(agents=agents))
         case Planned(image_index=index, explanation=explanation):
@@ -85,6 +88,8 @@ def job_event_from_proto(proto: image_pb2.GenerateResponse) -> JobEvent:  # noqa
             return Accepted(job=JobId(name(proto.accepted.job, "accepted.job")))
         case "queued":
             return Queued(position=proto.queued.position)
+        case "delayed":
+            return Delayed(reason=proto.delayed.reason)
         case "profiling":
             return Profiling(agents=_agents(proto.profiling.agents, "profiling.agents"))
         case "planned":

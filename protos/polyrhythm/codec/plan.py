@@ -34,6 +34,7 @@ EXCLUSION_REASONS = EnumTable(
         ExclusionReason.TOO_LITTLE_MEMORY: plan_pb2.EXCLUSION_REASON_TOO_LITTLE_MEMORY,
         ExclusionReason.NOT_NAMED: plan_pb2.EXCLUSION_REASON_NOT_NAMED,
         ExclusionReason.OTHER_ARITHMETIC: plan_pb2.EXCLUSION_REASON_OTHER_ARITHMETIC,
+        ExclusionReason.OTHER_PICTURES: plan_pb2.EXCLUSION_REASON_OTHER_PICTURES,
     },
 )
 
@@ -312,6 +313,7 @@ def explanation_to_proto(explanation: Explanation) -> plan_pb2.Explanation:
         profiles=[profile_to_proto(profile) for profile in explanation.profiles],
         links=[link_to_proto(measured) for measured in explanation.links],
         notices=explanation.notices,
+        sharing=explanation.sharing,
     )
 
 
@@ -340,4 +342,5 @@ def explanation_from_proto(proto: plan_pb2.Explanation, path: str = "explanation
         ),
         links=tuple(link_from_proto(link, f"{path}.links[{index}]") for index, link in enumerate(proto.links)),
         notices=tuple(proto.notices),
+        sharing=proto.sharing,
     )

@@ -15,7 +15,7 @@ import pytest
 from polyrhythm import __version__
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.fleet import AgentState, AgentView
-from polyrhythm.image import ImageRequest, Quality, Sampler
+from polyrhythm.image import ImageRequest, Objective, Quality, Sampler
 from polyrhythm_client.cli import app
 from polyrhythm_client.png import read_texts
 from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, VERSIONS_KEY
@@ -175,6 +175,25 @@ def test_several_pictures_are_numbered(shell: Shell) -> None:
     result = shell("generate", "red apple", "-o", "a.png", "--count", "2", "--seed", "3", "--json")
     assert [image["image"] for image in json.loads(result.out)["images"]] == ["a-0.png", "a-1.png"]
     assert [read_texts((shell.folder / f"a-{index}.png").read_bytes())[SEED_KEY] for index in (0, 1)] == ["3", "4"]
+
+
+def test_pictures_that_end_out_of_order_have_the_files_of_their_numbers(shell: Shell, fake: FakeCoordinator) -> None:
+    fake.backwards = True
+    result = shell("generate", "red apple", "-o", "a.png", "--count", "3", "--seed", "3", "--json")
+    assert [image["image"] for image in json.loads(result.out)["images"]] == ["a-0.png", "a-1.png", "a-2.png"]
+    seeds = [read_texts((shell.folder / f"a-{index}.png").read_bytes())[SEED_KEY] for index in range(3)]
+    assert seeds == ["3", "4", "5"]
+
+
+def test_the_objective_reaches_the_coordinator(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("generate", "p", "-o", "a.png", "--objective", "throughput").code == 0
+    assert shell("plan", "p", "--objective", "latency", "--count", "3").code == 0
+    assert [(asked.objective, asked.count) for asked in fake.requests] == [
+        (Objective.THROUGHPUT, 1),
+        (Objective.LATENCY, 3),
+    ]
+    result = shell("generate", "--plan", "a.png", "-o", "b.png", "--objective", "throughput")
+    assert (result.code, "objective: cannot be given with a plan" in result.err) == (2, True)
 
 
 def test_a_name_is_made_from_prompt_and_seed(shell: Shell) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import AgentFailed, Planned, Replanned, ReplanReason
+from polyrhythm.job_events import AgentFailed, Delayed, Planned, Replanned, ReplanReason
 from polyrhythm.plan import Exchange
 from polyrhythm_client.screen import JobProgress
 from polyrhythm_client.tables import print_explanation
@@ -38,6 +38,23 @@ def test_notices_of_a_plan_are_said_once_however_many_pictures_follow_it() -> No
             progress.show(Planned(image_index=index, explanation=NOTED))
     left_out = "note: old takes no part: too slow (polyrhythm plan says why)\n"
     assert said.get() == "note: scheduler [x] is not offered\nnote: no plan has strides\n" + left_out
+
+
+def test_why_pictures_are_shared_out_is_said_once_and_nobody_is_missed() -> None:
+    left = Exclusion(agent=AgentId("b"), reason=ExclusionReason.OTHER_PICTURES, detail="b is left to other pictures")
+    shared = replace(explanation(), exclusions=(left,), sharing="2 pictures wait: each by one device")
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    with JobProgress(console, quiet=True) as progress, console.capture() as said:
+        for index in range(2):
+            progress.show(Planned(image_index=index, explanation=shared))
+    assert said.get() == "2 pictures wait: each by one device\n"
+
+
+def test_a_job_that_waits_says_for_what() -> None:
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    with JobProgress(console, quiet=True) as progress, console.capture() as said:
+        progress.show(Delayed(reason="all are drained: a [b]"))
+    assert said.get() == "waiting: all are drained: a [b]\n"
 
 
 def test_who_was_left_out_by_the_user_is_not_told_so() -> None:

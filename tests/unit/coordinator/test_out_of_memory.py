@@ -10,7 +10,7 @@ from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import ExclusionReason
 from polyrhythm.facts import ModelMemory
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.image import ImageRequest, Objective, Quality
 from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Replanned, ReplanReason
 from polyrhythm.messages import ExtendPlan, MemoryRead, StartEpoch, WorkerLost
 from polyrhythm.plan import Plan
@@ -61,6 +61,20 @@ def rows_of(plan: Plan, agent: str) -> int:
 def planned(world: World, job: JobId) -> Planned:
     (event,) = world.told_of(job, Planned)
     return event
+
+
+def test_throughput_is_for_devices_on_which_the_whole_picture_fits() -> None:
+    world = world_of("a", "b")
+    for agent in ("a", "b"):
+        read_memory(world, agent, WEIGHTS_BYTES + 5 * ROW_BYTES + MIB)
+    many = replace(HIGH, count=2, objective=Objective.THROUGHPUT)
+    job = world.submit(many)
+    world.run(job)
+    assert [told.explanation.chosen.plan.agents for told in world.told_of(job, Planned)] == [("a", "b")] * 2
+    read_memory(world, "b", WEIGHTS_BYTES + 9 * ROW_BYTES)
+    job = world.submit(many)
+    world.run(job)
+    assert [told.explanation.chosen.plan.agents for told in world.told_of(job, Planned)] == [("b",)] * 2
 
 
 def test_memory_is_what_was_last_read() -> None:

@@ -107,7 +107,7 @@ def test_what_slows_all_alike_is_no_reason_and_is_weighed_once() -> None:
     assert [watch.known for watch in epoch.revision.watches.values()] == [2.0, 2.0]
     pause(world, 20)
     world.settle()
-    assert world.state.jobs[job].picture.last_version == 1
+    assert world.state.jobs[job].pictures[0].last_version == 1
     completed(world, job)
 
 

@@ -94,4 +94,4 @@ def test_corrections_are_summed_up() -> None:
     for _ in range(2):
         world.say("a", BeatDone(report=report))
     held = world.state.jobs[job]
-    assert {usage.agent: usage.corrections for usage in job_report(held, held.picture).agents} == {"a": 6, "b": 0}
+    assert {usage.agent: usage.corrections for usage in job_report(held, held.pictures[0]).agents} == {"a": 6, "b": 0}

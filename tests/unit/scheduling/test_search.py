@@ -7,7 +7,7 @@ import pytest
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
+from polyrhythm.image import Objective, Quality
 from polyrhythm.plan import Exchange
 from polyrhythm.profile import Link
 from polyrhythm_coordinator.scheduling.cost import predict
@@ -142,3 +142,12 @@ def test_the_same_request_gives_the_same_answer() -> None:
     request = plan_request([1.0, 0.8, 0.8, 0.3], link=LOOPBACK)
     assert search_plan(request) == search_plan(request)
     assert FACTS.row_count(request.image.height_px) == 16
+
+
+def test_for_throughput_single_devices_alone_are_compared() -> None:
+    request = plan_request([1.0, 0.9], quality=Quality.EXACT)
+    wanted = replace(request, image=replace(request.image, objective=Objective.THROUGHPUT))
+    assert search_plan(request).chosen.plan.agents == ("gpu-0", "gpu-1")
+    explanation = search_plan(wanted)
+    assert explanation.chosen.plan.agents == ("gpu-0",)
+    assert all(len(other.plan.agents) == 1 for other in explanation.runners_up)

@@ -94,22 +94,32 @@ def test_load_slows_the_device_from_its_moment_on() -> None:
     assert loaded.total_s - 0.5 == pytest.approx(2 * (calm.total_s - 0.5), abs=2e-3)
 
 
-def test_whoever_joins_between_two_pictures_takes_part_in_the_second() -> None:
+def test_whoever_joins_while_a_picture_is_made_makes_the_one_that_waits() -> None:
     outcome = made(fleet(device("a"), device("b", joins_at_s=0.3)), count=2)
     first, second = outcome.reports
     assert first.plans[0].agents == (AgentId("a"),)
-    assert second.plans[-1].agents == (AgentId("a"), AgentId("b"))
+    assert second.plans[-1].agents == (AgentId("b"),)
     assert any(mark.occasion is Occasion.JOIN for mark in outcome.marks)
 
 
-def test_whoever_is_drained_works_no_more() -> None:
-    outcome = made(fleet(device("a"), device("b", drained_at_s=0.4)), count=2)
-    assert outcome.reports[1].plans[0].agents == (AgentId("a"),)
+def test_whoever_is_drained_begins_no_further_picture() -> None:
+    outcome = made(fleet(device("a"), device("b", speed=0.5, drained_at_s=0.1)), count=2)
+    first, second = outcome.reports
+    assert first.plans[0].agents == (AgentId("a"), AgentId("b"))
+    assert [plan.agents for plan in second.plans] == [(AgentId("a"),)]
     assert any(mark.occasion is Occasion.DRAIN for mark in outcome.marks)
 
 
+def test_a_job_that_waits_for_drained_devices_ends_the_simulation() -> None:
+    described = fleet(device("a", drained_at_s=0.1), device("b", drained_at_s=0.1))
+    outcome = simulate(described, ImageRequest(prompt="simulated", quality=Quality.EXACT, count=3))
+    assert len(outcome.reports) in {1, 2}  # what had begun is made
+    assert "nobody is left" in outcome.error
+    assert "a, b" in outcome.error
+
+
 def test_the_second_picture_of_a_gang_forms_no_gang() -> None:
-    described = fleet(device("a"), device("b"), control=ControlCosts(form_gang_s=0.5))
+    described = fleet(device("a"), device("b", speed=0.5), control=ControlCosts(form_gang_s=0.5))
     outcome = made(described, count=2)
     done = [mark.at_s for mark in outcome.marks if mark.occasion is Occasion.PICTURE]
     assert done[0] - (done[1] - done[0]) > 0.45

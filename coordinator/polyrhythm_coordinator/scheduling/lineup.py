@@ -1,0 +1,64 @@
+"""The queue: which picture comes next, and what clients are told of their places. Decides nothing about devices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polyrhythm.job_events import Queued
+from polyrhythm_coordinator.scheduling.job_state import Job, Phase, Picture, Planning, Preparing
+from polyrhythm_coordinator.scheduling.occupancy import free_agents
+from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.turn import Turn
+
+
+def line_up(turn: Turn) -> None:
+    """Calls the next picture up, if the one before it is decided about and somebody could make it.
+
+    A job whose devices all work, since it names them, or since no others hold its model, keeps nobody else waiting.
+    """
+    state = turn.state
+    if any(is_next(state, picture) for picture in state.pictures):
+        return
+    waiting = (state.jobs[name] for name in state.queue if state.jobs[name].waiting)
+    job = next((job for job in waiting if _has_a_chance(state, job)), None)
+    if job is not None:
+        leave_queue(turn, job, job.waiting[0], Preparing(since_s=turn.now_s))
+
+
+def is_next(state: State, picture: Picture) -> bool:
+    """Whether it is the picture that was called up and about which nothing is decided yet."""
+    undecided = isinstance(picture.phase, Preparing) or (isinstance(picture.phase, Planning) and picture.phase.compares)
+    return undecided and not picture.has_begun and picture.job in state.queue
+
+
+def leave_queue(turn: Turn, job: Job, index: int, phase: Phase) -> Picture:
+    """One of a job's pictures waits no more."""
+    waiting = tuple(other for other in job.waiting if other != index)
+    started_s = turn.now_s if job.started_s is None else job.started_s
+    turn.put_job(replace(job, started_s=started_s, waiting=waiting))
+    picture = job.picture(index, phase)
+    turn.put_picture(picture)
+    return picture
+
+
+def tell_positions(turn: Turn) -> None:
+    """Tells each client in the queue its new place; 0 means that its job is running."""
+    waiting_before = 0
+    for name in turn.state.queue:
+        job = turn.state.jobs[name]
+        waits = job.started_s is None
+        position = waiting_before + 1 if waits else 0
+        waiting_before += waits
+        if position != job.told_position:
+            turn.put_job(replace(job, told_position=position))
+            turn.tell(name, Queued(position=position))
+
+
+def _has_a_chance(state: State, job: Job) -> bool:
+    """Whether nobody works at all, or somebody who could make its picture is free."""
+    works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
+    free = free_agents(state)
+    return not works or any(
+        agent.agent in free and agent.holds(job.facts) and job.image.overrides.allows(agent.agent)
+        for agent in state.open_agents
+    )

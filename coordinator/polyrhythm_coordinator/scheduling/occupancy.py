@@ -1,0 +1,90 @@
+"""Which agents could begin something, which are promised to a picture, and how long the others still work. Pure."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from polyrhythm.ids import AgentId
+from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
+from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Situation
+from polyrhythm_coordinator.scheduling.state import State
+
+
+def promised_agents(state: State, *, but: Picture | None = None) -> frozenset[AgentId]:
+    """Agents that are in no epoch, and yet not free: a plan is computed for them, or they wait to join a picture.
+
+    Args:
+        state: the present.
+        but: what is promised to this picture does not count.
+    """
+    planned = (
+        picture.phase.reserves
+        for picture in state.pictures
+        if isinstance(picture.phase, Planning) and not _is_same(picture, but)
+    )
+    joining = (epoch.joining for epoch in state.epochs.values() if epoch.stage is EpochStage.HANDING_OVER)
+    return frozenset[AgentId]().union(*planned, *joining)
+
+
+def free_agents(state: State) -> frozenset[AgentId]:
+    """Agents that could begin something now."""
+    promised = promised_agents(state)
+    return frozenset(
+        agent.agent
+        for agent in state.open_agents
+        if agent.worker_ready and agent.epoch is None and agent.measuring is None and agent.agent not in promised
+    )
+
+
+def situation(state: State) -> Situation:
+    """What a decision to wait rests on."""
+    free = free_agents(state)
+    return Situation(
+        free=free,
+        busy=frozenset((name, agent.epoch) for name, agent in state.agents.items() if name not in free),
+        waiting=tuple((name, index) for name in state.queue for index in state.jobs[name].waiting),
+    )
+
+
+def busy_s(state: State, now_s: float, *, but: Picture | None = None) -> dict[AgentId, float]:
+    """Predicted seconds until each agent is free that is not; at least a moment, since it is not yet.
+
+    Args:
+        state: the present.
+        now_s: the present.
+        but: agents that are promised to this picture are free.
+    """
+    found: dict[AgentId, float] = {}
+    for picture in state.pictures:
+        if isinstance(picture.phase, Planning) and not _is_same(picture, but):
+            found.update(dict.fromkeys(picture.phase.reserves, max(MOMENT_S, picture.phase.expected_s)))
+    for epoch in state.epochs.values():
+        left_s = max(MOMENT_S, _left_s(epoch, now_s))
+        agents = [name for name in epoch.members if name in state.agents and state.agents[name].epoch == epoch.epoch]
+        found.update(dict.fromkeys((*agents, *epoch.joining), left_s))
+    return found
+
+
+MOMENT_S = 1e-3
+"""What any work that is not over takes at least."""
+
+
+def _left_s(epoch: Epoch, now_s: float) -> float:
+    course = epoch.forecast
+    match epoch.stage:
+        case EpochStage.FORMING:
+            return course.encode_s + course.denoise_s + course.decode_s
+        case EpochStage.RUNNING:
+            return course.left_s(epoch.step) - max(0.0, now_s - epoch.reported_s)
+        case EpochStage.HANDING_OVER:
+            return course.left_s(epoch.step)  # then others go on with the same picture, and they may be among them
+        case EpochStage.CANCELLING:
+            return course.beat_s
+        case EpochStage.ABORTING:
+            return course.uninterruptible_s
+        case _:
+            assert_never(epoch.stage)
+
+
+def _is_same(picture: Picture, other: Picture | None) -> bool:
+    return other is not None and (picture.job, picture.index) == (other.job, other.index)

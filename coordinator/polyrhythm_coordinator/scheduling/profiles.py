@@ -1,0 +1,57 @@
+"""What a search is given: measured profiles and links of the candidates, and the memory that each may use. Pure."""
+
+from __future__ import annotations
+
+from polyrhythm.ids import AgentId
+from polyrhythm.profile import Link, Profile
+from polyrhythm_coordinator.scheduling.job_state import Picture
+from polyrhythm_coordinator.scheduling.measured import workload_of
+from polyrhythm_coordinator.scheduling.pool import key_of
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.state import State
+
+
+def profile_of(state: State, picture: Picture, name: AgentId) -> Profile:
+    """What is known of an agent's speed.
+
+    Raises:
+        KeyError: nothing.
+    """
+    return state.profiles[key_of(state.agents[name], picture)].for_agent(name)
+
+
+def plan_request(state: State, picture: Picture, profiles: tuple[Profile, ...], begin_step: int) -> PlanRequest:
+    """What a search is given.
+
+    Args:
+        state: links and memory are taken from it.
+        picture: that is planned.
+        profiles: of the candidates, in rank order.
+        begin_step: where the plan is to begin.
+    """
+    agents = tuple(profile.agent for profile in profiles)
+    own_facts = {name: state.agents[name].own_facts(picture.facts) or picture.facts for name in agents}
+    mixed = any(own.dtype != picture.facts.dtype for own in own_facts.values())
+    return PlanRequest(
+        image=picture.image,
+        facts=picture.facts,
+        own_facts=own_facts if mixed else {},
+        profiles=profiles,
+        links=_links(state, agents),
+        usable_bytes={
+            profile.agent: state.agents[profile.agent].usable_bytes_for(workload_of(picture.image))
+            for profile in profiles
+        },
+        begin_step=begin_step,
+        version=picture.last_version + 1,
+    )
+
+
+def _links(state: State, agents: tuple[AgentId, ...]) -> dict[tuple[AgentId, AgentId], Link]:
+    uuids = {name: state.agents[name].device.uuid for name in agents}
+    return {
+        (one, other): state.links[uuids[one], uuids[other]]
+        for one in agents
+        for other in agents
+        if one != other and (uuids[one], uuids[other]) in state.links
+    }
