@@ -153,6 +153,7 @@ def measure_profile(
         samples=len(steps) * len(rounds),
         memory=_peak_memory(forward_peaks, decoding.peak_bytes or 0, encoding.peak_bytes or 0),
         no_room=tuple(part for part, use in used if use.output is None),
+        offloaded=denoiser.facts.offloaded,
         loading_s=max(encoding.loading_s, decoding.loading_s),
     )
 

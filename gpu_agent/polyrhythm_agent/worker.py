@@ -26,7 +26,7 @@ from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, Unti
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
-from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of, load_denoiser
+from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of
 from polyrhythm_agent.device_memory import is_out_of_memory, memory_of
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
@@ -36,6 +36,7 @@ from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
 from polyrhythm_agent.gangs import FormTransport, Gang, GangCache
 from polyrhythm_agent.loading_signs import LoadingSigns
 from polyrhythm_agent.log_setup import configure_log
+from polyrhythm_agent.model_loading import load_as_it_fits
 from polyrhythm_agent.parts_in_memory import PartsInMemory, held_bytes
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, LayerSeam, Transport
 from polyrhythm_agent.profiling import measure_profile
@@ -174,11 +175,13 @@ def main() -> None:
             cache=Path(settings.cache_path),
             progress=LoadingSigns(channel.send),
         )
-        denoiser = load_denoiser(
+        denoiser = load_as_it_fits(
             folder,
             model=settings.model,
             dtype=DTYPES[settings.dtype],
             device=torch.device(settings.device),
+            offload=settings.offload,
+            limit_bytes=settings.memory_limit_bytes,
         )
     except (PolyrhythmError, RuntimeError) as error:
         if not isinstance(error, PolyrhythmError) and not is_out_of_memory(error):

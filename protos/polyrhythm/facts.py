@@ -70,6 +70,8 @@ class ModelMemory:
         tile_pixels: of one tile.
         tiled_pixel_bytes: what a picture that is decoded in tiles takes beside them, a pixel: computed.
         encode_bytes: working memory of encoding one text: computed.
+        offloaded_bytes: of the denoiser, at most, where its blocks' weights are outside of the device's memory and are
+            brought in one by one; 0 where the family cannot do that.
     """
 
     denoiser_bytes: int
@@ -83,6 +85,11 @@ class ModelMemory:
     tile_pixels: int = 0
     tiled_pixel_bytes: int = 0
     encode_bytes: int = 0
+    offloaded_bytes: int = 0
+
+    def resident_bytes(self, *, offloaded: bool) -> int:
+        """Weights of the denoiser that are held all the time."""
+        return self.offloaded_bytes if offloaded else self.denoiser_bytes
 
     def part_bytes(self, part: ModelPart) -> int:
         """Of a part that is loaded on demand."""
@@ -133,6 +140,7 @@ class ModelFacts:
         notices: what a user should know of how the model is run, such as a scheduler that another one stands in for.
         memory: what its parts take; None where the family cannot say, so that nothing but weights, exchanged
             activations and latents is counted.
+        offloaded: whether this agent keeps the weights of the denoiser's blocks outside of its device's memory.
         calibration: what stale activations and merged steps cost on it; None where nobody has measured.
     """
 
@@ -158,11 +166,12 @@ class ModelFacts:
     notices: tuple[str, ...] = ()
     memory: ModelMemory | None = None
     calibration: Calibration | None = None
+    offloaded: bool = False
 
     @property
     def resident_bytes(self) -> int:
         """Weights that a worker holds all the time; without ``memory`` all of them count."""
-        return self.weights_bytes if self.memory is None else self.memory.denoiser_bytes
+        return self.weights_bytes if self.memory is None else self.memory.resident_bytes(offloaded=self.offloaded)
 
     def row_count(self, height_px: int) -> int:
         """Row units of an image of this height; the last one may be short."""

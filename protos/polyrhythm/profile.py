@@ -66,6 +66,7 @@ class Profile:
         samples: forwards measured.
         memory: peak of memory; None where the device cannot tell, and the model's formulas have to do.
         no_room: parts that did not fit beside the denoiser, so that the agent cannot do what they are for.
+        offloaded: whether the denoiser's weights were brought in block by block.
         loading_s: seconds that loading the slowest part took, where one had to be loaded.
     """
 
@@ -79,6 +80,7 @@ class Profile:
     memory: PeakMemory | None = None
     no_room: tuple[ModelPart, ...] = ()
     loading_s: float = 0.0
+    offloaded: bool = False
 
     def __post_init__(self) -> None:
         if self.fixed_s < 0 or self.per_row_s <= 0 or min(self.encode_s, self.decode_s, self.loading_s) < 0:

@@ -35,6 +35,7 @@ class HurtableFleet:
         model: that all of them hold.
         dtypes: of some agents, likewise.
         options: more of all agents.
+        own_options: more of some agents.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class HurtableFleet:
         model: str = "demo",
         dtypes: Mapping[str, str] = MappingProxyType({}),
         options: tuple[str, ...] = (),
+        own_options: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
         self.address = ""
         self.agents = tuple(f"local-{index}" for index in range(len(speeds)))
@@ -55,6 +57,7 @@ class HurtableFleet:
         self._model = model
         self._dtypes = dtypes
         self._options = options
+        self._own_options = own_options
         self._coordinator: Process | None = None
         self._daemons: dict[str, Process] = {}
         self._started: set[psutil.Process] = set()
@@ -92,6 +95,7 @@ class HurtableFleet:
             *(("--dtype", self._dtypes[agent]) if agent in self._dtypes else ()),
             *(("--memory-limit", self._memory_limits[agent]) if agent in self._memory_limits else ()),
             *self._options,
+            *self._own_options.get(agent, ()),
         )
 
     def daemon(self, agent: str) -> psutil.Process:

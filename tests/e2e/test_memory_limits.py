@@ -58,7 +58,12 @@ HALVES = Plan(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
     limits: dict[str, str] = {SMALL: "38.4MiB", TINY: "20MiB"}
-    started = HurtableFleet((1.0, 1.0, 1.0), tmp_path_factory.mktemp("fleet") / "stderr.log", memory_limits=limits)
+    started = HurtableFleet(
+        (1.0, 1.0, 1.0),
+        tmp_path_factory.mktemp("fleet") / "stderr.log",
+        memory_limits=limits,
+        options=("--offload", "never"),
+    )
     async with started:
         yield started
 
@@ -118,6 +123,32 @@ async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_p
     assert {event.agent for event in events if isinstance(event, PartLoaded)} <= {ROOMY}
     usage = {usage.agent: usage.steps for usage in made.report.agents}
     assert usage == {ROOMY: STEPS, SMALL: STEPS}
+    assert np.abs(pixels(made) - pixels(expected)).max() <= PIXEL_LEVELS
+
+
+@pytest.mark.parametrize(("model", "limit", "height_px"), [("demo", "20MiB", 128), ("demo-unet", "12MiB", 128)])
+async def test_an_agent_whose_denoiser_does_not_fit_brings_it_in_block_by_block(
+    model: str, limit: str, height_px: int, tmp_path: Path
+) -> None:
+    folder = Path(__file__).parents[2] / "models" / model
+    started = HurtableFleet(
+        (1.0, 1.0), tmp_path / "stderr.log", memory_limits={SMALL: limit}, options=("--model", str(folder))
+    )
+    request = replace(EXACT, width_px=128, height_px=height_px)
+    async with started, Client(started.address) as client:
+        offloaded = {view.agent: [facts.offloaded for facts in view.models] for view in await client.agents()}
+        explanation = await client.explain(request)
+        rows = explanation.chosen.plan.row_count
+        halves = replace(HALVES.segments[0], assignments=(
+            Assignment(agent=ROOMY, rows=RowRange(begin=0, end=rows // 2)),
+            Assignment(agent=SMALL, rows=RowRange(begin=rows // 2, end=rows)),
+        ))  # fmt: skip
+        made = await client.picture(replace(request, plan=replace(HALVES, segments=(halves,))))
+        expected = await client.picture(replace(request, overrides=Overrides(devices=(ROOMY,))))
+    assert offloaded == {ROOMY: [False], SMALL: [True]}
+    assert {profile.agent: profile.offloaded for profile in explanation.profiles} == {ROOMY: False, SMALL: True}
+    assert {usage.agent: usage.steps for usage in made.report.agents} == {ROOMY: STEPS, SMALL: STEPS}
+    assert len(made.report.plans) == 1
     assert np.abs(pixels(made) - pixels(expected)).max() <= PIXEL_LEVELS
 
 

@@ -122,6 +122,7 @@ profiles = st.builds(
     memory=st.none() | peak_memories,
     no_room=tuples(model_parts),
     loading_s=seconds,
+    offloaded=st.booleans(),
 )
 measured_costs = st.builds(
     profile.Link, latency_s=seconds, bytes_per_s=seconds, handling_s=seconds, handling_s_per_byte=seconds
@@ -166,6 +167,7 @@ model_memories = st.builds(
     tile_pixels=int64s,
     tiled_pixel_bytes=int64s,
     encode_bytes=int64s,
+    offloaded_bytes=int64s,
 )
 layer_groups = st.builds(
     exchanged_layers.LayerGroup,
@@ -226,6 +228,7 @@ models = st.builds(
     notices=tuples(texts),
     memory=st.none() | model_memories,
     calibration=st.none() | calibrations(),
+    offloaded=st.booleans(),
 )
 agent_views = st.builds(
     fleet.AgentView,

@@ -13,7 +13,13 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
-from polyrhythm_coordinator.scheduling.memory import MemoryFit, decoding_bytes, encoding_bytes, smallest_need
+from polyrhythm_coordinator.scheduling.memory import (
+    MemoryFit,
+    MemoryNeed,
+    decoding_bytes,
+    encoding_bytes,
+    smallest_need,
+)
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
@@ -114,9 +120,19 @@ def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
         return None
     detail = (
         f"{agent} does not fit: the smallest share of this picture needs {_mib(need.total_bytes)} "
-        f"(weights {_mib(need.weights_bytes)}), free to it are {_mib(usable_bytes)}"
+        f"(weights {_mib(need.weights_bytes)}), free to it are {_mib(usable_bytes)}{_other_mode(agent, request, need)}"
     )
     return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=detail)
+
+
+def _other_mode(agent: AgentId, request: PlanRequest, need: MemoryNeed) -> str:
+    """What the same share would need with the denoiser's weights held the other way."""
+    memory, offloaded = request.facts_of(agent).memory, request.profile(agent).offloaded
+    if memory is None or not memory.offloaded_bytes:
+        return ""
+    other_bytes = need.total_bytes - need.weights_bytes + memory.resident_bytes(offloaded=not offloaded)
+    told = "without --offload" if offloaded else "with --offload always"
+    return f"; {told} it would need {_mib(other_bytes)}"
 
 
 def shortage(agent: AgentId, request: PlanRequest) -> str | None:

@@ -138,7 +138,7 @@ def share_need(
     everything = RowRange(begin=0, end=request.row_count)
     exchanged_bytes = _versions_held(exchange) * _version_bytes(request) if in_gang and rows else 0
     return MemoryNeed(
-        weights_bytes=facts.resident_bytes,
+        weights_bytes=_weights_bytes(request, agent),
         text_encoder_bytes=memory.text_encoder_bytes if memory and encodes else 0,
         encode_bytes=_encode_bytes(request, agent) if encodes else 0,
         autoencoder_bytes=memory.autoencoder_bytes if memory and decodes else 0,
@@ -263,6 +263,13 @@ def _forward_bytes(request: PlanRequest, agent: AgentId, rows: int) -> int:
     image_tokens = request.tokens(RowRange(begin=0, end=request.row_count))
     own_tokens = rows * request.facts.tokens_per_row(request.image.width_px)
     return request.batch * (memory.image_token_bytes * image_tokens + memory.own_token_bytes * own_tokens)
+
+
+def _weights_bytes(request: PlanRequest, agent: AgentId) -> int:
+    facts = request.facts_of(agent)
+    if facts.memory is None:
+        return facts.weights_bytes
+    return facts.memory.resident_bytes(offloaded=request.profile(agent).offloaded)
 
 
 def _encode_bytes(request: PlanRequest, agent: AgentId) -> int:

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from polyrhythm.facts import ModelPart
 from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.offload import WeightsOutside
 from polyrhythm_agent.denoiser.on_demand import OnDemand, outline_of
 from polyrhythm_agent.errors import ModelFolderError
 
@@ -48,6 +49,21 @@ def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, 
         )
     require_complete(folder, part, info)
     return module.to(device).eval()
+
+
+def load_denoiser_part(
+    kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
+) -> tuple[Any, WeightsOutside | None]:
+    """The denoiser; arguments and errors as for ``load_part``.
+
+    Returns:
+        The module, and what takes its weights out once it is wrapped, where the folder asks for that: until then all of
+        them are in the host's memory.
+    """
+    if not folder.offload:
+        return load_part(kind, folder, part, dtype=dtype, device=device), None
+    module = load_part(kind, folder, part, dtype=dtype, device=torch.device("cpu"))
+    return module, WeightsOutside(module, folder.path / part, device)
 
 
 def load_text_encoder(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
-from polyrhythm_agent.denoiser.diffusers_parts import load_part, part_on_demand
+from polyrhythm_agent.denoiser.diffusers_parts import load_denoiser_part, part_on_demand
 from polyrhythm_agent.denoiser.dit import DiTDenoiser, DiTParts
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
@@ -23,7 +23,7 @@ def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: tor
     """
     sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
     folder.require_safetensors("transformer", "vae")
-    transformer = load_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
+    transformer, outside = load_denoiser_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
     parts = DiTParts(
         transformer=transformer,
         vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
@@ -31,4 +31,7 @@ def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: tor
         fingerprint=folder.fingerprint(),
         labels=ClassLabels.read(folder.index.get("id2label"), transformer.config["num_embeds_ada_norm"]),
     )
-    return DiTDenoiser(model=model, parts=parts)
+    denoiser = DiTDenoiser(model=model, parts=parts)
+    if outside is not None:
+        denoiser.facts = outside.send_out(denoiser.facts)
+    return denoiser

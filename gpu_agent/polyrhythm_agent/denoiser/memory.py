@@ -16,6 +16,7 @@ from torch import nn
 
 from polyrhythm.facts import ModelMemory
 from polyrhythm_agent.denoiser.decoding import TILING
+from polyrhythm_agent.denoiser.offload import offloaded_bytes
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
 from polyrhythm_agent.denoiser.text import T5Text
 
@@ -78,6 +79,7 @@ def model_memory(
         tile_pixels=TILING.side_px**2,
         tiled_pixel_bytes=TILED_NUMBERS * vae.dtype.itemsize,
         encode_bytes=encode_bytes,
+        offloaded_bytes=offloaded_bytes(denoiser),
     )
 
 

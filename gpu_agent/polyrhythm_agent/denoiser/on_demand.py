@@ -1,7 +1,8 @@
 """Parts of a pipeline that are loaded when they are first used, and can be let go again.
 
 Owns the outline of such a part: its config and the sizes of its weights, known without any of them. Which part is
-needed when is not decided here.
+needed when is not decided here. While one is loaded, the libraries change the default dtype of the whole process:
+nothing else may compute meanwhile.
 """
 
 from __future__ import annotations

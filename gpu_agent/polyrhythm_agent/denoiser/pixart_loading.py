@@ -9,7 +9,12 @@ import torch
 from diffusers import AutoencoderKL, PixArtTransformer2DModel
 from transformers import T5EncoderModel, T5Tokenizer
 
-from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, part_on_demand, text_encoder_on_demand
+from polyrhythm_agent.denoiser.diffusers_parts import (
+    as_folder_error,
+    load_denoiser_part,
+    part_on_demand,
+    text_encoder_on_demand,
+)
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.pixart import PixArtDenoiser, PixArtParts
 from polyrhythm_agent.denoiser.sampling import ModelSampling
@@ -30,14 +35,20 @@ def load_pixart(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
     """
     sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
     folder.require_safetensors("transformer", "vae", "text_encoder")
+    transformer, outside = load_denoiser_part(
+        PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device
+    )
     parts = PixArtParts(
-        transformer=load_part(PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device),
+        transformer=transformer,
         vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
         text=_text(folder, dtype, device),
         sampling=sampling,
         fingerprint=folder.fingerprint(),
     )
-    return PixArtDenoiser(model=model, parts=parts)
+    denoiser = PixArtDenoiser(model=model, parts=parts)
+    if outside is not None:
+        denoiser.facts = outside.send_out(denoiser.facts)
+    return denoiser
 
 
 def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Text:

@@ -12,7 +12,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from polyrhythm_agent.denoiser.clip_text import ClipEncoder, ClipText
-from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, part_on_demand, text_encoder_on_demand
+from polyrhythm_agent.denoiser.diffusers_parts import (
+    as_folder_error,
+    load_denoiser_part,
+    part_on_demand,
+    text_encoder_on_demand,
+)
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.unet import UNetDenoiser, UNetParts
@@ -58,14 +63,18 @@ def _load(
 ) -> UNetDenoiser:
     sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
     folder.require_safetensors("unet", "vae")
+    unet, outside = load_denoiser_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device)
     parts = UNetParts(
-        unet=load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device),
+        unet=unet,
         vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, dtype), device=device),
         text=text,
         sampling=sampling,
         fingerprint=folder.fingerprint(),
     )
-    return UNetDenoiser(model=model, family=family, parts=parts)
+    denoiser = UNetDenoiser(model=model, family=family, parts=parts)
+    if outside is not None:
+        denoiser.facts = outside.send_out(denoiser.facts)
+    return denoiser
 
 
 def _vae_dtype(folder: ModelFolder, dtype: torch.dtype) -> torch.dtype:

@@ -102,6 +102,7 @@ def model_memory_to_proto(memory: ModelMemory) -> fleet_pb2.ModelMemory:
         tile_pixels=memory.tile_pixels,
         tiled_pixel_bytes=memory.tiled_pixel_bytes,
         encode_bytes=memory.encode_bytes,
+        offloaded_bytes=memory.offloaded_bytes,
     )
 
 
@@ -124,6 +125,7 @@ def model_memory_from_proto(proto: fleet_pb2.ModelMemory, path: str = "memory") 
             tile_pixels=proto.tile_pixels,
             tiled_pixel_bytes=proto.tiled_pixel_bytes,
             encode_bytes=proto.encode_bytes,
+            offloaded_bytes=proto.offloaded_bytes,
         )
 
 
@@ -161,6 +163,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         notices=model.notices,
         memory=None if model.memory is None else model_memory_to_proto(model.memory),
         calibration=None if model.calibration is None else calibration_to_proto(model.calibration),
+        offloaded=model.offloaded,
     )
 
 
@@ -201,6 +204,7 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         calibration=(
             calibration_from_proto(proto.calibration, f"{path}.calibration") if proto.HasField("calibration") else None
         ),
+        offloaded=proto.offloaded,
     )
 
 

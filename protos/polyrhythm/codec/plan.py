@@ -242,6 +242,7 @@ def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
         memory=None if profile.memory is None else peak_memory_to_proto(profile.memory),
         no_room=[MODEL_PARTS.to_proto(part) for part in profile.no_room],
         loading_s=profile.loading_s,
+        offloaded=profile.offloaded,
     )
 
 
@@ -270,6 +271,7 @@ def profile_from_proto(proto: plan_pb2.Profile, path: str = "profile") -> Profil
             memory=peak_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
             no_room=model_parts_from_proto(proto.no_room, f"{path}.no_room"),
             loading_s=finite(proto.loading_s, f"{path}.loading_s"),
+            offloaded=proto.offloaded,
         )
 
 

@@ -43,6 +43,7 @@ def test_the_defaults_are_a_cpu_agent_with_the_demo_model() -> None:
         ("--name", "name", "a b"),
         ("--device", "device", "gpu"),
         ("--dtype", "dtype", "int8"),
+        ("--offload", "offload", "sometimes"),
         ("--threads", "threads", "0"),
         ("--pin-core", "pin_core", "-1"),
         ("--connect-timeout", "connect_timeout_s", "0"),

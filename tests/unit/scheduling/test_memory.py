@@ -133,6 +133,37 @@ def test_a_device_on_which_no_share_fits_is_left_out_with_both_sizes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("offloaded", "usable_bytes", "told"),
+    [
+        (
+            False,
+            30 << 20,
+            "needs 106.0 MiB (weights 100.0 MiB), free to it are 30.0 MiB; with --offload always",
+        ),
+        (True, 10 << 20, "needs 26.0 MiB (weights 20.0 MiB), free to it are 10.0 MiB; without --offload"),
+    ],
+)
+def test_a_device_that_is_left_out_is_told_what_both_modes_need(offloaded: bool, usable_bytes: int, told: str) -> None:
+    facts = replace(WITH_MEMORY, memory=replace(MEMORY, denoiser_bytes=100 << 20, offloaded_bytes=20 << 20))
+    request = plan_request([1.0, 1.0], facts=facts, usable_bytes={A: ROOMY, B: usable_bytes}, quality=Quality.EXACT)
+    request = replace(request, profiles=(request.profiles[0], replace(request.profiles[1], offloaded=offloaded)))
+    (exclusion,) = search_plan(request).exclusions
+    assert (exclusion.agent, exclusion.reason) == (B, ExclusionReason.TOO_LITTLE_MEMORY)
+    assert told in exclusion.detail
+
+
+def test_an_offloaded_device_gets_rows_where_it_could_not_hold_the_denoiser() -> None:
+    facts = replace(WITH_MEMORY, memory=replace(MEMORY, denoiser_bytes=100 << 20, offloaded_bytes=20 << 20))
+    request = plan_request([1.0, 1.0], facts=facts, usable_bytes={A: ROOMY, B: 40 << 20}, quality=Quality.EXACT)
+    assert search_plan(request).chosen.plan.agents == (A,)
+    request = replace(request, profiles=(request.profiles[0], replace(request.profiles[1], offloaded=True)))
+    chosen = search_plan(request).chosen
+    assert chosen.plan.agents == (A, B)
+    (need_bytes,) = [share.memory_bytes for share in chosen.prediction.agents if share.agent == B]
+    assert 20 << 20 < need_bytes <= 40 << 20
+
+
 def test_a_device_that_cannot_decode_leaves_that_to_another() -> None:
     usable_bytes = LASTING_BYTES + VERSION_BYTES * 2 + forward_bytes(1)
     facts = replace(WITH_MEMORY, memory=replace(MEMORY, decode_pixel_bytes=3_000))
@@ -149,7 +180,7 @@ def test_an_agent_without_room_for_the_text_encoder_leaves_encoding_to_another(s
     request = plan_request([1.0, 0.9], facts=facts, usable_bytes={A: usable_bytes, B: ROOMY}, quality=Quality.HIGH)
     plan = search_plan(request).chosen.plan
     assert (plan.agents, plan.encoder) == ((A, B), B if short_by else A)
-    told = notices(request)
+    told = notices(request, (A, B))
     assert len(told) == short_by
     if short_by:
         assert told[0] == (
