@@ -322,17 +322,20 @@ def test_where_memory_is_short_parts_take_turns(folder: Path) -> None:
     for part in fresh.parts:
         part.release()
     need_bytes = 1 << 22
-    held: list[set[ModelPart]] = []
+    held: list[tuple[type, set[ModelPart]]] = []
     bench = Bench(
         fresh,
-        lambda event: held.append({part.part for part in fresh.parts if part.held}) if event else None,
+        lambda event: held.append((type(event), {part.part for part in fresh.parts if part.held})),
         device_memory=LimitedMemory(HostMemory(weights_bytes=lambda: 0), need_bytes),
     )
     bench.loop.accept(replace(start(), memory_need_bytes=need_bytes))
     bench.loop.compute_next()
     assert picture(bench) == picture(whole)
-    assert max(map(len, held)) == 1
-    assert held[-1] == {ModelPart.AUTOENCODER}
+    while_denoising = [parts for kind, parts in held if kind is BeatDone]
+    assert while_denoising
+    assert not any(while_denoising)
+    assert max(len(parts) for _, parts in held) == 1
+    assert held[-1] == (EpochEnded, {ModelPart.AUTOENCODER})
 
 
 @pytest.mark.parametrize(
