@@ -21,7 +21,7 @@ from statistics import median
 
 from machine import read_machine
 
-from polyrhythm.facts import ModelFacts
+from polyrhythm.facts import ModelFacts, ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
@@ -88,7 +88,7 @@ def with_random_memory(draw: random.Random, request: PlanRequest) -> PlanRequest
             rows=draw.randint(1, request.row_count),
             exchange=Exchange.DISPLACED,
             in_gang=True,
-            decodes=True,
+            roles=frozenset(ModelPart),
         ).total_bytes
         for agent in request.agents
         if agent != fastest and draw.random() < 0.5

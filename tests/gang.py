@@ -86,7 +86,11 @@ class GangOptions:
 
 def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
     """A denoiser of its own for every member: attention holds the picture's state, so they cannot share one."""
-    return {agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent in agents}
+    members = {agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent in agents}
+    for denoiser in members.values():
+        for part in denoiser.parts:
+            part.load()  # the libraries change the process's default dtype meanwhile, so not in the members' threads
+    return members
 
 
 @torch.inference_mode()

@@ -39,6 +39,7 @@ def tiny_pixart_folder(
     head_dim: int = 8,
     sample_size: int = 32,
     token_limit: int = 120,
+    text_inner: int = 32,
     scheduler: object | None = None,
 ) -> Path:
     """Writes a PixArt pipeline of a few thousand parameters and returns its folder.
@@ -55,13 +56,14 @@ def tiny_pixart_folder(
         head_dim: features of a head; ``heads * head_dim`` is a multiple of 4, and of 3 with a sample size of 128.
         sample_size: trained latent side; at 128 the denoiser also takes size and aspect ratio, as PixArt's does.
         token_limit: longest prompt that the tokenizer claims to take.
+        text_inner: inner width of the text encoder's feed-forward; its weights are 768 bytes each.
         scheduler: in place of a DPM-Solver++ 2M with PixArt's options.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = PixArtAlphaPipeline(
             tokenizer=_tokenizer(token_limit),
-            text_encoder=randomised(_text_encoder()),
+            text_encoder=randomised(_text_encoder(text_inner)),
             vae=randomised(_autoencoder()),
             transformer=randomised(_transformer(layers, heads, head_dim, sample_size)),
             scheduler=scheduler or DPMSolverMultistepScheduler(beta_end=BETA_END),  # pyright: ignore[reportArgumentType]
@@ -156,13 +158,13 @@ def _autoencoder() -> AutoencoderKL:
     )
 
 
-def _text_encoder() -> T5EncoderModel:
+def _text_encoder(inner: int) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(
             vocab_size=3 + 1 + len(WORDS) + len(string.ascii_lowercase),
             d_model=TEXT_WIDTH,
             d_kv=8,
-            d_ff=32,
+            d_ff=inner,
             num_layers=2,
             num_heads=2,
             dropout_rate=0.0,

@@ -24,6 +24,7 @@ from polyrhythm.job_events import (
     ImageChunk,
     ImageCompleted,
     JobEvent,
+    PartLoaded,
     Planned,
     Previewed,
     Profiling,
@@ -128,6 +129,9 @@ class JobProgress:
                 self._show_step(event)
             case Previewed(step=step):
                 self._update("denoising", detail=f"preview of step {step}")
+            case PartLoaded(agent=agent, part=part, loading_s=loading_s):
+                told = f"loaded the {part.replace('_', ' ')}, the picture waited {loading_s:.1f} s"
+                self._note(f"[yellow]agent {escape(agent)}[/yellow]: {told}")
             case AgentFailed(agent=agent, reason=reason):
                 # Lost, or still there after an epoch that failed: the reason says which.
                 told = reason or "its run broke off"

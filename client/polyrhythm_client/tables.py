@@ -10,6 +10,7 @@ from rich.text import Text
 
 from polyrhythm.calibration import IDENTICAL_PSNR_DB
 from polyrhythm.explanation import Candidate, Explanation, Prediction
+from polyrhythm.facts import ModelFacts
 from polyrhythm.fleet import AgentView
 from polyrhythm.plan import Assignment, Plan, Segment
 
@@ -33,7 +34,7 @@ def agents_table(agents: tuple[AgentView, ...]) -> Table:
             Text(f"{view.device.kind}: {view.device.name}", no_wrap=True, overflow="ellipsis"),
             _memory(view),
             *((_speed(view),) if emulated else ()),
-            escape(", ".join(f"{model.model} {model.dtype}" for model in view.models)),
+            escape(", ".join(map(_model, view.models))),
         )
     return table
 
@@ -49,6 +50,9 @@ def print_explanation(console: Console, explanation: Explanation, agents: tuple[
         console.print(f"left out: [bold]{escape(exclusion.agent)}[/bold] ({reason}): {escape(exclusion.detail)}")
     if explanation.sharing:
         console.print(f"sharing: {escape(explanation.sharing)}")
+    for profile in explanation.profiles:
+        if profile.offloaded and profile.agent in explanation.chosen.plan.agents:
+            console.print(f"offloaded: [bold]{escape(profile.agent)}[/bold] brings its weights in block by block")
     for notice in explanation.notices:
         console.print(f"[yellow]note:[/yellow] {escape(notice)}")
     if emulated:
@@ -131,6 +135,10 @@ def _merges_steps(plan: Plan) -> bool:
         all(assignment.stride > 1 for assignment in segment.assignments if assignment.rows.count)
         for segment in plan.segments
     )
+
+
+def _model(model: ModelFacts) -> str:
+    return f"{model.model} {model.dtype}{' offloaded' if model.offloaded else ''}"
 
 
 def _memory(view: AgentView) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from polyrhythm.errors import InternalError
-from polyrhythm.job_events import Accepted, AgentFailed, ImageCompleted, Planned, Replanned
+from polyrhythm.job_events import Accepted, AgentFailed, ImageCompleted, PartLoaded, Planned, Replanned
 from polyrhythm.messages import WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
 from polyrhythm_coordinator.scheduling.events import (
@@ -55,6 +55,8 @@ def _log_effect(effect: Effect) -> None:
         case Tell(job=job, event=Planned(explanation=explanation)):
             chosen = explanation.chosen
             log.info("planned", job=job, plan=chosen.label, predicted_s=round(chosen.prediction.total_s, 3))
+        case Tell(job=job, event=PartLoaded(agent=agent, part=part, loading_s=loading_s)):
+            log.info("picture waited for loading", job=job, agent=agent, part=str(part), loading_s=round(loading_s, 3))
         case Tell(job=job, event=AgentFailed(agent=agent, reason=reason)):
             log.warning("agent failed in mid-image", job=job, agent=agent, reason=reason)
         case Tell(job=job, event=Replanned(reason=reason, begin_step=begin_step, plan=plan)):

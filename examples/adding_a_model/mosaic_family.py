@@ -56,6 +56,8 @@ class MosaicDenoiser:
     """The model as ``polyrhythm_agent.ports.Denoiser``: everything that does not belong to one picture."""
 
     sample_prompt = "0"
+    parts = ()
+    """Nothing is loaded later than the rest: there is neither a text encoder nor an autoencoder."""
 
     def __init__(
         self, *, network: MosaicTransformer, labels: ClassLabels, sampling: ModelSampling, facts: ModelFacts

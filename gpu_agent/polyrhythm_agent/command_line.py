@@ -133,6 +133,12 @@ def _parser() -> argparse.ArgumentParser:
         "work that would not fit is refused (default: all that is free)",
     )  # fmt: skip
 
+    add(
+        memory, "offload", "auto|never|always",
+        "keep the denoiser's weights outside of the device's memory and bring them in block by block in every forward, "
+        "from the host's memory for a GPU, from the files for a CPU; slower (default: auto, where it would not fit)",
+    )  # fmt: skip
+
     other = parser.add_argument_group("other")
     add(other, "lifeline_fd", "FD", "end when this inherited pipe ends; for programs that start agents as children")
     other.add_argument("--list-devices", action="store_true", help="print one JSON object a CUDA device, and end")

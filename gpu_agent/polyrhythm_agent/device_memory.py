@@ -42,12 +42,15 @@ class HostMemory:
     """Memory of the host, as a CPU worker sees it.
 
     Args:
-        weights_bytes: of the loaded model, which are in use already.
+        weights_bytes: tells what of the model is loaded now, and so in use.
         available_bytes: asks the operating system what can be had without swapping.
     """
 
     def __init__(
-        self, *, weights_bytes: int, available_bytes: Callable[[], int] = lambda: psutil.virtual_memory().available
+        self,
+        *,
+        weights_bytes: Callable[[], int],
+        available_bytes: Callable[[], int] = lambda: psutil.virtual_memory().available,
     ) -> None:
         self._weights_bytes = weights_bytes
         self._available_bytes = available_bytes
@@ -55,7 +58,7 @@ class HostMemory:
     def read(self) -> MemoryRead:
         """What is available, and the weights."""
         free_bytes = self._available_bytes()
-        return MemoryRead(usable_bytes=free_bytes + self._weights_bytes, free_bytes=free_bytes)
+        return MemoryRead(usable_bytes=free_bytes + self._weights_bytes(), free_bytes=free_bytes)
 
     def check(self, need_bytes: int) -> None:
         """Refuses nothing: a prediction is no proof, and other programs may give memory back."""
@@ -127,12 +130,12 @@ class LimitedMemory:
         self._memory.give_back()
 
 
-def memory_of(device: torch.device, *, weights_bytes: int, limit_bytes: int | None) -> DeviceMemory:
+def memory_of(device: torch.device, *, weights_bytes: Callable[[], int], limit_bytes: int | None) -> DeviceMemory:
     """The memory of a worker's device, limited if that was asked for.
 
     Args:
         device: CPU or CUDA.
-        weights_bytes: of the loaded model.
+        weights_bytes: tells what of the model is loaded now; asked from any thread.
         limit_bytes: most that may be used, weights included; None for no limit.
     """
     memory = CudaMemory(device) if device.type == "cuda" else HostMemory(weights_bytes=weights_bytes)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import (
     AgentEvent,
@@ -22,14 +23,16 @@ from polyrhythm.messages import (
     EpochJoined,
     EpochOutcome,
     ExtendPlan,
+    PartLoaded,
     PreviewMade,
     StartEpoch,
 )
 from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState, JobMemory
 from polyrhythm_agent.busy import BusyClock
 from polyrhythm_agent.device_memory import DeviceMemory, is_out_of_memory
-from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, forget_frames
+from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, OutOfMemoryError, forget_frames
 from polyrhythm_agent.gangs import Gang, GangCache
+from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
 from polyrhythm_agent.plan_book import PlanBook
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Transport
@@ -49,6 +52,7 @@ class Workshop:
         gangs: formed process groups.
         memory: what is kept between epochs of a job.
         device_memory: what this worker computes in.
+        parts: of the model, in that memory or not.
         open_exchange: the data plane of an epoch on a formed gang, given the name of its exchange dtype.
         open_rendezvous: lets store operations block again; called before a gang is formed.
         abort_rendezvous: wakes whoever is blocked on the rendezvous store.
@@ -63,6 +67,7 @@ class Workshop:
     gangs: GangCache
     memory: JobMemory
     device_memory: DeviceMemory
+    parts: PartsInMemory
     open_exchange: Callable[[Gang, Geometry, str], AbstractContextManager[Exchange]]
     open_rendezvous: Callable[[], None]
     abort_rendezvous: Callable[[str], None]
@@ -83,9 +88,19 @@ class EpochRun:
         self._exchange: Exchange | None = None
         self._transport_aborted = False
         self._last_preview_step = command.begin_step
+        self._need_bytes = command.memory_need_bytes
+        self._room_bytes = 0
+        self._refusal: OutOfMemoryError | None = None
 
     def extend(self, command: ExtendPlan) -> None:
-        """Takes further segments."""
+        """Takes further segments; leaves the epoch if they are predicted to need more memory than there is."""
+        try:
+            self._workshop.device_memory.check(command.memory_need_bytes)
+        except OutOfMemoryError as error:
+            self._refusal = error
+            self.abort(str(error))
+            return
+        self._need_bytes = max(self._need_bytes, command.memory_need_bytes)
         self._book.extend(version=command.plan_version, segments=command.segments, complete=command.complete)
 
     def cancel(self) -> None:
@@ -108,17 +123,17 @@ class EpochRun:
         outcome, detail, out_of_memory = EpochOutcome.FINISHED, "", False
         try:
             final = self._denoise()
-            if self._command.decoder == self._workshop.agent:
+            if self._decodes:
                 self._decode(final)
         except EpochCancelledError as error:
             outcome, detail = EpochOutcome.CANCELLED, str(error)
             forget_frames(error)
         except (PolyrhythmError, RuntimeError) as error:
-            out_of_memory = is_out_of_memory(error)
+            out_of_memory = is_out_of_memory(error) or self._refusal is not None
             if not out_of_memory and not isinstance(error, PolyrhythmError):
                 raise  # a bug: the daemon sees the worker end
             aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
-            outcome = EpochOutcome.ABORTED if aborted else EpochOutcome.FAILED
+            outcome = EpochOutcome.ABORTED if aborted and self._refusal is None else EpochOutcome.FAILED
             detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"
             forget_frames(error)
         intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED} and not self._transport_aborted
@@ -164,7 +179,9 @@ class EpochRun:
             with self._stopping:
                 self._exchange = exchange
             self._stop.check_abort()
+            self._fetch_early()
             condition, encode_s = self._share_condition(exchange)
+            self._after_encoding()
             run = workshop.denoiser.start(command.image, condition)
             state = self._share_state(exchange, run)
             workshop.tell(EpochJoined(epoch=self.epoch, encode_s=encode_s, links=links))
@@ -196,6 +213,7 @@ class EpochRun:
         if self._is_root:
             condition = workshop.memory.condition(command.job)
             if condition is None:
+                self._fetch(ModelPart.TEXT_ENCODER)
                 begin_s = time.perf_counter()
                 workshop.seam.begin_layer("encode")
                 condition = workshop.denoiser.encode(command.image)
@@ -235,13 +253,43 @@ class EpochRun:
         workshop.memory.remember_state(command.job, state)
         return state
 
+    @property
+    def _decodes(self) -> bool:
+        return self._command.decoder == self._workshop.agent
+
+    def _fetch(self, part: ModelPart) -> None:
+        """Brings a part of the model in for the work at hand; others make room for it."""
+        workshop = self._workshop
+        workshop.parts.make_room(self._need_bytes, keep=(part,))
+        self._tell_loading(part, workshop.parts.fetch(part))
+
+    def _tell_loading(self, part: ModelPart, loading_s: float) -> None:
+        if loading_s:
+            self._workshop.tell(PartLoaded(epoch=self.epoch, part=part, loading_s=loading_s))
+
+    def _fetch_early(self) -> None:
+        """A decoder that waits for the embeddings loads meanwhile what it will decode with, if that can stay."""
+        parts = self._workshop.parts
+        if self._decodes and not self._is_root and parts.fits_beside(ModelPart.AUTOENCODER, self._need_bytes):
+            self._tell_loading(ModelPart.AUTOENCODER, parts.fetch(ModelPart.AUTOENCODER))
+
+    def _after_encoding(self) -> None:
+        """Lets the text encoder go if its room is needed; previews are decoded between steps, which must not wait."""
+        self._room_bytes = self._need_bytes
+        if self._decodes and self._command.image.preview_every_steps:
+            self._fetch(ModelPart.AUTOENCODER)
+        else:
+            self._workshop.parts.make_room(self._need_bytes)
+
     def _keep(self, state: BoundaryState) -> None:
         workshop, command = self._workshop, self._command
         workshop.memory.remember_state(command.job, state)
+        if self._need_bytes > self._room_bytes:
+            self._after_encoding()  # a newer plan needs more than was made room for
         every = command.image.preview_every_steps
         if (
             every
-            and command.decoder == workshop.agent
+            and self._decodes
             and state.step < command.image.steps
             and state.step - self._last_preview_step >= every
         ):
@@ -253,6 +301,7 @@ class EpochRun:
     def _decode(self, final: BoundaryState) -> None:
         self._stop.check_abort()
         workshop = self._workshop
+        self._fetch(ModelPart.AUTOENCODER)
         begin_s = time.perf_counter()
         workshop.seam.begin_layer("decode")
         pixels_CHW = workshop.denoiser.decode(final.x_BCHW)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.facts import ModelFacts
+from polyrhythm.facts import ModelFacts, ModelPart
 from polyrhythm.image import ImageSpec
 from polyrhythm.profile import Link
 from polyrhythm.rows import RowRange
@@ -160,8 +160,44 @@ class LayerSeam(Protocol):
         ...
 
 
+class PartOnDemand(Protocol):
+    """A piece of a model that is in memory only while somebody wants it. ``held`` from any thread, the rest on one."""
+
+    @property
+    def part(self) -> ModelPart:
+        """What it belongs to."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its weights, in memory or not."""
+        ...
+
+    @property
+    def held(self) -> bool:
+        """Whether it is in memory."""
+        ...
+
+    def load(self) -> None:
+        """Brings it into memory, if it is not there.
+
+        Raises:
+            ModelFolderError: its files do not fit its config, or have gone.
+        """
+        ...
+
+    def release(self) -> None:
+        """Lets it go; it can be loaded again."""
+        ...
+
+
 class Denoiser(Protocol):
     """One loaded model, run patch by patch. All tensors live on its own device, all methods on one thread."""
+
+    @property
+    def parts(self) -> Sequence[PartOnDemand]:
+        """What ``encode`` and ``decode`` load when they are first called; empty where all is loaded from the start."""
+        ...
 
     @property
     def facts(self) -> ModelFacts:

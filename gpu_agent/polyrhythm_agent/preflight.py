@@ -77,6 +77,7 @@ def check_machine(
         pin_core=settings.pin_core,
         emulate_speed=emulated_speed,
         memory_limit_bytes=settings.memory_limit_bytes,
+        offload=settings.offload,
         bind_address=find_bind_address(settings.bind_address),
     )
     return Preflight(

@@ -14,13 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import PeakMemory, Profile, Workload
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.exchange.shapes import message_shape
+from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Part
+from polyrhythm_agent.profiling_parts import (
+    make_room_for_forward,
+    measure_decoding,
+    measure_encoding,
+    peak_bytes,
+)
 
 MEASURE_S = 2.0
 """Rounds over all row counts are begun for so long; at least one is made. All agents of a fleet measure for the same
@@ -99,8 +107,9 @@ def measure_profile(
     denoiser: Denoiser,
     seam: LayerSeam,
     around_exchange: Callable[[ActivationExchange], ActivationExchange],
+    parts: PartsInMemory,
 ) -> Profile:
-    """Measures one workload on this device.
+    """Measures one workload on this device: forwards, and encoding and decoding where there is room for them.
 
     Returns:
         Least-squares line through the medians of the row counts; a negative intercept becomes zero. On CUDA also the
@@ -112,11 +121,8 @@ def measure_profile(
     Interleaving and the common measuring time are this project's own; the affine form is in ``polyrhythm.profile``.
     """
     image = profile_image(workload, denoiser)
-    begin_s = time.perf_counter()
-    seam.begin_layer("encode")
-    condition = denoiser.encode(image)
-    seam.end_layer("encode", next(iter(condition.values())))
-    encode_s = time.perf_counter() - begin_s
+    condition, encoding = measure_encoding(image, denoiser, seam, parts)
+    make_room_for_forward(image, denoiser, batch=workload.batch, parts=parts)
     run = denoiser.start(image, condition)
     x_BCHW = run.initial_noise()
     steps = [_PatchStep(run, rows, seam, around_exchange) for rows in row_counts(run.geometry.row_count)]
@@ -124,7 +130,7 @@ def measure_profile(
     steps = [step for step in steps if _fits(step)]
     if not steps:
         raise OutOfMemoryError(f"no forward of {image.width_px}x{image.height_px} pixels fits")
-    forward_peaks = [(step.rows.count, peak_bytes(step.time_s, x_BCHW)) for step in steps]
+    forward_peaks = [(step.rows.count, peak_bytes(step.time_s, x_BCHW.device)) for step in steps]
     rounds: list[list[float]] = []
     begin_s = time.perf_counter()
     while not rounds or time.perf_counter() - begin_s < MEASURE_S:
@@ -135,18 +141,20 @@ def measure_profile(
             for step, durations_s in zip(steps, zip(*rounds, strict=True), strict=True)
         ]
     )
-    begin_s = time.perf_counter()
-    seam.begin_layer("decode")
-    decode_peak = peak_bytes(lambda: seam.end_layer("decode", denoiser.decode(x_BCHW)), x_BCHW)
+    decoding = measure_decoding(x_BCHW, image, denoiser, seam, parts)
+    used = ((ModelPart.TEXT_ENCODER, encoding), (ModelPart.AUTOENCODER, decoding))
     return Profile(
         agent=agent,
         workload=workload,
         fixed_s=fixed_s,
         per_row_s=per_row_s,
-        encode_s=encode_s,
-        decode_s=time.perf_counter() - begin_s,
+        encode_s=encoding.seconds,
+        decode_s=decoding.seconds,
         samples=len(steps) * len(rounds),
-        memory=_peak_memory(forward_peaks, decode_peak),
+        memory=_peak_memory(forward_peaks, decoding.peak_bytes or 0, encoding.peak_bytes or 0),
+        no_room=tuple(part for part, use in used if use.output is None),
+        offloaded=denoiser.facts.offloaded,
+        loading_s=max(encoding.loading_s, decoding.loading_s),
     )
 
 
@@ -158,31 +166,22 @@ def _fits(step: _PatchStep) -> bool:
     return True
 
 
-def peak_bytes(work: Callable[[], object], x_BCHW: Tensor) -> int | None:
-    """Does some work; most bytes that it held beyond what was held before, None where the device cannot tell.
-
-    Args:
-        work: what to do.
-        x_BCHW: lives on the device.
-    """
-    if not x_BCHW.is_cuda:
-        work()
-        return None
-    before_bytes = torch.cuda.memory_allocated(x_BCHW.device)
-    torch.cuda.reset_peak_memory_stats(x_BCHW.device)
-    work()
-    return torch.cuda.max_memory_allocated(x_BCHW.device) - before_bytes
-
-
-def _peak_memory(forward_peaks: Sequence[tuple[int, int | None]], decode_peak: int | None) -> PeakMemory | None:
+def _peak_memory(
+    forward_peaks: Sequence[tuple[int, int | None]], decode_bytes: int, encode_bytes: int
+) -> PeakMemory | None:
     """A line above all measured peaks: the slope of the least squares, moved up."""
     told = [(rows, peak) for rows, peak in forward_peaks if peak is not None]
-    if not told or decode_peak is None:
+    if not told:
         return None
     _, row_bytes = fit_line([(rows, float(max(1, peak))) for rows, peak in told])
     slope_bytes = ceil(row_bytes)
     fixed_bytes = max(0, *(peak - slope_bytes * rows for rows, peak in told))
-    return PeakMemory(forward_fixed_bytes=fixed_bytes, forward_row_bytes=slope_bytes, decode_bytes=decode_peak)
+    return PeakMemory(
+        forward_fixed_bytes=fixed_bytes,
+        forward_row_bytes=slope_bytes,
+        decode_bytes=decode_bytes,
+        encode_bytes=encode_bytes,
+    )
 
 
 def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:

@@ -84,6 +84,7 @@ class AgentSettings(BaseSettings):
         pin_core: core that the worker is bound to; None for any.
         emulate_speed: share of the true speed to run at, on a CPU only; None for all of it.
         memory_limit_bytes: what the worker may use at most, weights included; None for all that is free.
+        offload: whether the denoiser's weights stay outside of the device's memory.
         dtype: arithmetic of the denoiser.
         bind_address: local address that carries activations between workers.
         load_timeout_s: how long the worker may load its model, or not get on with a checkpoint that it converts first.
@@ -102,6 +103,7 @@ class AgentSettings(BaseSettings):
     pin_core: int | None = Field(default=None, ge=0)
     emulate_speed: float | None = Field(default=None, gt=0.0, le=1.0)
     memory_limit_bytes: Annotated[int | None, BeforeValidator(parse_size)] = Field(default=None, ge=1)
+    offload: Literal["auto", "never", "always"] = "auto"
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     bind_address: str = Field(default="127.0.0.1", min_length=1)
     load_timeout_s: float = Field(default=120.0, gt=0.0)

@@ -26,7 +26,7 @@ from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, Unti
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
-from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of, load_denoiser
+from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of
 from polyrhythm_agent.device_memory import is_out_of_memory, memory_of
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
@@ -36,6 +36,8 @@ from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
 from polyrhythm_agent.gangs import FormTransport, Gang, GangCache
 from polyrhythm_agent.loading_signs import LoadingSigns
 from polyrhythm_agent.log_setup import configure_log
+from polyrhythm_agent.model_loading import load_as_it_fits
+from polyrhythm_agent.parts_in_memory import PartsInMemory, held_bytes
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, LayerSeam, Transport
 from polyrhythm_agent.profiling import measure_profile
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
@@ -126,6 +128,12 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
     device = torch.device(settings.device)
     pace = make_pace(settings, device)
     relay = RendezvousRelay(send=channel.send)
+    device_memory = memory_of(
+        device,
+        weights_bytes=lambda: denoiser.facts.resident_bytes + held_bytes(denoiser.parts),
+        limit_bytes=settings.memory_limit_bytes,
+    )
+    parts = PartsInMemory(denoiser.parts, device_memory)
     workshop = Workshop(
         agent=agent,
         denoiser=denoiser,
@@ -134,9 +142,8 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
         busy_clock=pace.busy_clock,
         gangs=GangCache(agent=agent, form=make_former(settings, relay), handling_share=pace.handling_share),
         memory=JobMemory(),
-        device_memory=memory_of(
-            device, weights_bytes=denoiser.facts.weights_bytes, limit_bytes=settings.memory_limit_bytes
-        ),
+        device_memory=device_memory,
+        parts=parts,
         open_exchange=make_exchange_opener(device, denoiser),
         open_rendezvous=relay.open,
         abort_rendezvous=relay.abort,
@@ -144,7 +151,7 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
     )
 
     def measure(workload: Workload) -> Profile:
-        return measure_profile(agent, workload, denoiser, pace.seam, pace.around_exchange)
+        return measure_profile(agent, workload, denoiser, pace.seam, pace.around_exchange, parts)
 
     return CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=channel.send)
 
@@ -168,11 +175,13 @@ def main() -> None:
             cache=Path(settings.cache_path),
             progress=LoadingSigns(channel.send),
         )
-        denoiser = load_denoiser(
+        denoiser = load_as_it_fits(
             folder,
             model=settings.model,
             dtype=DTYPES[settings.dtype],
             device=torch.device(settings.device),
+            offload=settings.offload,
+            limit_bytes=settings.memory_limit_bytes,
         )
     except (PolyrhythmError, RuntimeError) as error:
         if not isinstance(error, PolyrhythmError) and not is_out_of_memory(error):

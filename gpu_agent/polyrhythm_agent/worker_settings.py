@@ -22,6 +22,7 @@ class WorkerSettings:
         pin_core: core that the whole worker is bound to; None for all.
         emulate_speed: share of the true speed to run at; None for all of it.
         memory_limit_bytes: what the worker may use at most, weights included; None for all that is free.
+        offload: ``auto``, ``never`` or ``always``: whether the denoiser's weights stay outside of the device's memory.
         bind_address: address of the interface that carries activations.
     """
 
@@ -36,6 +37,7 @@ class WorkerSettings:
     pin_core: int | None = None
     emulate_speed: float | None = None
     memory_limit_bytes: int | None = None
+    offload: str = "never"
     bind_address: str = "127.0.0.1"
 
     def to_json(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from polyrhythm.calibration import Calibration
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
@@ -42,6 +43,14 @@ class DeviceFacts:
     memory_limit_bytes: int | None = None
 
 
+class ModelPart(StrEnum):
+    """What of a model is loaded only where and while a plan needs it; the denoiser is there all the time."""
+
+    TEXT_ENCODER = "text_encoder"
+    """All text encoders together."""
+    AUTOENCODER = "autoencoder"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMemory:
     """What a model's parts take on a device. Weights are counted; the rest follows from the widths of its layers.
@@ -50,9 +59,9 @@ class ModelMemory:
     measures it for each size (``polyrhythm.profile.PeakMemory``), and then the formulas here are not used.
 
     Attributes:
-        denoiser_bytes: weights and buffers of the denoiser.
-        text_encoder_bytes: of all text encoders; 0 without one.
-        autoencoder_bytes: of the autoencoder; 0 without one.
+        denoiser_bytes: weights and buffers of the denoiser, and of whatever else is held all the time.
+        text_encoder_bytes: of all text encoders, where they are loaded for encoding only; else 0.
+        autoencoder_bytes: of the autoencoder, where it is loaded for decoding only; else 0.
         condition_bytes: embeddings of a prompt and what every layer keeps of them for a picture, one batch element.
         own_token_bytes: working memory of a forward, a token of the agent's own rows and a batch element: computed.
         image_token_bytes: the same, a token of the whole picture: keys and values of one layer, put together. Computed.
@@ -60,6 +69,9 @@ class ModelMemory:
         tiled_above_pixels: larger pictures are decoded tile by tile; 0 where none are.
         tile_pixels: of one tile.
         tiled_pixel_bytes: what a picture that is decoded in tiles takes beside them, a pixel: computed.
+        encode_bytes: working memory of encoding one text: computed.
+        offloaded_bytes: of the denoiser, at most, where its blocks' weights are outside of the device's memory and are
+            brought in one by one; 0 where the family cannot do that.
     """
 
     denoiser_bytes: int
@@ -72,6 +84,22 @@ class ModelMemory:
     tiled_above_pixels: int = 0
     tile_pixels: int = 0
     tiled_pixel_bytes: int = 0
+    encode_bytes: int = 0
+    offloaded_bytes: int = 0
+
+    def resident_bytes(self, *, offloaded: bool) -> int:
+        """Weights of the denoiser that are held all the time."""
+        return self.offloaded_bytes if offloaded else self.denoiser_bytes
+
+    def part_bytes(self, part: ModelPart) -> int:
+        """Of a part that is loaded on demand."""
+        match part:
+            case ModelPart.TEXT_ENCODER:
+                return self.text_encoder_bytes
+            case ModelPart.AUTOENCODER:
+                return self.autoencoder_bytes
+            case _:
+                assert_never(part)
 
     def decode_bytes(self, pixels: int) -> int:
         """Working memory of decoding a picture of so many pixels."""
@@ -106,12 +134,13 @@ class ModelFacts:
         exchanged: what the layers of the denoiser send, in groups of like ones.
         token_px: pixels on a side of one token of the whole picture's latent.
         latent_bytes_per_token: bytes of the fp32 latent of one token.
-        weights_bytes: of all parts that are loaded.
+        weights_bytes: of all parts, whether they are loaded now or not.
         square_only: whether width and height must be the same.
         full_rate_samplers: those of the samplers that take stride 1 only, such as ones that draw noise at every step.
         notices: what a user should know of how the model is run, such as a scheduler that another one stands in for.
         memory: what its parts take; None where the family cannot say, so that nothing but weights, exchanged
             activations and latents is counted.
+        offloaded: whether this agent keeps the weights of the denoiser's blocks outside of its device's memory.
         calibration: what stale activations and merged steps cost on it; None where nobody has measured.
     """
 
@@ -137,6 +166,12 @@ class ModelFacts:
     notices: tuple[str, ...] = ()
     memory: ModelMemory | None = None
     calibration: Calibration | None = None
+    offloaded: bool = False
+
+    @property
+    def resident_bytes(self) -> int:
+        """Weights that a worker holds all the time; without ``memory`` all of them count."""
+        return self.weights_bytes if self.memory is None else self.memory.resident_bytes(offloaded=self.offloaded)
 
     def row_count(self, height_px: int) -> int:
         """Row units of an image of this height; the last one may be short."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from polyrhythm.explanation import Explanation
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.plan import Plan
 from polyrhythm.reports import JobReport
@@ -81,6 +82,23 @@ class Previewed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartLoaded:
+    """A picture waited while an agent loaded a part of the model that it did not hold yet, or not any more.
+
+    Attributes:
+        image_index: which picture.
+        agent: who loaded.
+        part: what.
+        loading_s: seconds that it took.
+    """
+
+    image_index: int
+    agent: AgentId
+    part: ModelPart
+    loading_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFailed:
     """A member's work broke off in mid-image: it was lost, or it is still there and its run failed."""
 
@@ -134,6 +152,7 @@ JobEvent: TypeAlias = (
     | Planned
     | Progressed
     | Previewed
+    | PartLoaded
     | AgentFailed
     | Replanned
     | ImageChunk

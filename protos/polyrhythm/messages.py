@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from polyrhythm.errors import FieldViolation
-from polyrhythm.facts import DeviceFacts, ModelFacts
+from polyrhythm.facts import DeviceFacts, ModelFacts, ModelPart
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageSpec
 from polyrhythm.plan import Segment
@@ -120,6 +120,7 @@ class ExtendPlan:
         complete: whether they reach the last step.
         step_timeout_s: as in StartEpoch, for this version.
         uninterruptible_s: as in StartEpoch, for this version.
+        memory_need_bytes: as in StartEpoch, for this version; a member that may not hold so much leaves the epoch.
     """
 
     epoch: EpochId
@@ -128,6 +129,7 @@ class ExtendPlan:
     complete: bool
     step_timeout_s: float
     uninterruptible_s: float
+    memory_need_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady:
-    """The worker has loaded its models and takes commands."""
+    """The worker has loaded its models' denoisers and takes commands."""
 
     models: tuple[ModelFacts, ...]
 
@@ -272,6 +274,21 @@ class EpochJoined:
     epoch: EpochId
     encode_s: float
     links: tuple[tuple[AgentId, Link], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartLoaded:
+    """A part of the model was loaded while an epoch waited for it.
+
+    Attributes:
+        epoch: the run.
+        part: which.
+        loading_s: seconds that it took.
+    """
+
+    epoch: EpochId
+    part: ModelPart
+    loading_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,6 +405,7 @@ AgentEvent: TypeAlias = (
     | TokensCounted
     | RequestFailed
     | EpochJoined
+    | PartLoaded
     | StepDone
     | BeatDone
     | PreviewMade

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+from typing import assert_never
 
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 
 
@@ -31,15 +34,17 @@ class PeakMemory:
     Attributes:
         forward_fixed_bytes: of a forward, whatever the rows.
         forward_row_bytes: that one row unit adds.
-        decode_bytes: of decoding the whole latent.
+        decode_bytes: of decoding the whole latent; 0 where there was no room for the autoencoder.
+        encode_bytes: of encoding; 0 where there was no room for the text encoder.
     """
 
     forward_fixed_bytes: int
     forward_row_bytes: int
     decode_bytes: int
+    encode_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.forward_fixed_bytes, self.forward_row_bytes, self.decode_bytes) < 0:
+        if min(self.forward_fixed_bytes, self.forward_row_bytes, self.decode_bytes, self.encode_bytes) < 0:
             raise ValueError(f"a peak of memory is negative: {self}")
 
     def forward_bytes(self, rows: int) -> int:
@@ -56,10 +61,13 @@ class Profile:
         workload: for what.
         fixed_s: seconds of a forward that do not depend on the rows.
         per_row_s: seconds that one row unit adds.
-        encode_s: seconds to encode the prompt.
-        decode_s: seconds to decode the whole latent.
+        encode_s: seconds to encode the prompt, loading left aside; 0 where there was no room to.
+        decode_s: seconds to decode the whole latent, loading left aside; 0 where there was no room to.
         samples: forwards measured.
         memory: peak of memory; None where the device cannot tell, and the model's formulas have to do.
+        no_room: parts that did not fit beside the denoiser, so that the agent cannot do what they are for.
+        offloaded: whether the denoiser's weights were brought in block by block.
+        loading_s: seconds that loading the slowest part took, where one had to be loaded.
     """
 
     agent: AgentId
@@ -70,13 +78,28 @@ class Profile:
     decode_s: float
     samples: int
     memory: PeakMemory | None = None
+    no_room: tuple[ModelPart, ...] = ()
+    loading_s: float = 0.0
+    offloaded: bool = False
 
     def __post_init__(self) -> None:
-        if self.fixed_s < 0 or self.per_row_s <= 0 or self.encode_s < 0 or self.decode_s < 0:
+        if self.fixed_s < 0 or self.per_row_s <= 0 or min(self.encode_s, self.decode_s, self.loading_s) < 0:
             raise ValueError(
                 f"profile of {self.agent} is not positive: fixed {self.fixed_s}, per row {self.per_row_s}, "
-                f"encode {self.encode_s}, decode {self.decode_s}"
+                f"encode {self.encode_s}, decode {self.decode_s}, loading {self.loading_s}"
             )
+
+    def use_s(self, part: ModelPart) -> float:
+        """Seconds of what a part is for: encoding, decoding; infinite where there was no room for it."""
+        if part in self.no_room:
+            return inf
+        match part:
+            case ModelPart.TEXT_ENCODER:
+                return self.encode_s
+            case ModelPart.AUTOENCODER:
+                return self.decode_s
+            case _:
+                assert_never(part)
 
     def forward_s(self, rows: int) -> float:
         """Predicted seconds of one forward over so many row units; none for no rows."""

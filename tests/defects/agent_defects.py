@@ -250,4 +250,20 @@ LOOP_DEFECTS = (
         test_id="tests/unit/denoiser/test_emulation.py::test_messages_leave_late_and_the_exchange_is_not_slowed",
         why="a slow device would send as early as a fast one: emulated benchmarks flatter the plan",
     ),
+    PlantedDefect(
+        name="a block that was brought in stays",
+        file=f"{AGENT}/denoiser/offload.py",
+        original="                if not self._users[parameter]:\n                    self._let_go(parameter)\n",
+        planted="",
+        test_id="tests/integration/test_offload.py::test_between_forwards_the_blocks_weigh_nothing[pixart]",
+        why="after one forward an offloaded device holds the whole denoiser, which does not fit on it",
+    ),
+    PlantedDefect(
+        name="the text encoder is never let go",
+        file=f"{AGENT}/epoch_run.py",
+        original="            self._workshop.parts.make_room(self._need_bytes)\n",
+        planted="            pass\n",
+        test_id="tests/integration/test_epoch_run.py::test_where_memory_is_short_parts_take_turns",
+        why="a device that could denoise after it has encoded runs out of memory",
+    ),
 )

@@ -34,6 +34,8 @@ class HurtableFleet:
         memory_limits: of some agents, as their option takes it.
         model: that all of them hold.
         dtypes: of some agents, likewise.
+        options: more of all agents.
+        own_options: more of some agents.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class HurtableFleet:
         memory_limits: Mapping[str, str] = MappingProxyType({}),
         model: str = "demo",
         dtypes: Mapping[str, str] = MappingProxyType({}),
+        options: tuple[str, ...] = (),
+        own_options: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
         self.address = ""
         self.agents = tuple(f"local-{index}" for index in range(len(speeds)))
@@ -52,6 +56,8 @@ class HurtableFleet:
         self._memory_limits = memory_limits
         self._model = model
         self._dtypes = dtypes
+        self._options = options
+        self._own_options = own_options
         self._coordinator: Process | None = None
         self._daemons: dict[str, Process] = {}
         self._started: set[psutil.Process] = set()
@@ -88,6 +94,8 @@ class HurtableFleet:
             *("--pin-core", str(cores[index % len(cores)]), "--emulate-speed", str(self._speeds[agent])),
             *(("--dtype", self._dtypes[agent]) if agent in self._dtypes else ()),
             *(("--memory-limit", self._memory_limits[agent]) if agent in self._memory_limits else ()),
+            *self._options,
+            *self._own_options.get(agent, ()),
         )
 
     def daemon(self, agent: str) -> psutil.Process:

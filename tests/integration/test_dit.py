@@ -17,7 +17,9 @@ from polyrhythm.profile import Workload
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.device_memory import HostMemory
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports import Denoiser, DenoiserRun
 from polyrhythm_agent.profiling import measure_profile
 from tests.families import FAMILIES
@@ -106,7 +108,8 @@ def test_pictures_are_square(denoiser: Denoiser) -> None:
 
 def test_its_speed_can_be_measured(denoiser: Denoiser) -> None:
     workload = Workload(model="tiny", width_px=64, height_px=64, batch=2)
-    profile = measure_profile(AgentId("a"), workload, denoiser, OpenSeam(), lambda exchange: exchange)
+    parts = PartsInMemory(denoiser.parts, HostMemory(weights_bytes=lambda: 0))
+    profile = measure_profile(AgentId("a"), workload, denoiser, OpenSeam(), lambda exchange: exchange, parts)
     assert profile.per_row_s > 0
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.messages import (
@@ -25,8 +26,10 @@ from polyrhythm.messages import (
     EpochEnded,
     EpochJoined,
     EpochOutcome,
+    ExtendPlan,
     ImageMade,
     MemoryRead,
+    PartLoaded,
     RequestFailed,
     StartEpoch,
     TokensCounted,
@@ -42,6 +45,7 @@ from polyrhythm_agent.epoch_run import Workshop
 from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.gangs import Gang, GangCache
+from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports import Denoiser, Geometry
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 from tests.models import tiny_dit_folder, tiny_pixart_folder
@@ -53,8 +57,13 @@ PLAN = exact_plan(STEPS, (16,), beat_steps=2)
 
 
 @pytest.fixture(scope="module")
-def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
-    return load_denoiser(tiny_pixart_folder(tmp_path_factory.mktemp("tiny")), model="tiny")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def denoiser(folder: Path) -> Denoiser:
+    return load_denoiser(folder, model="tiny")
 
 
 class Unprobed(InProcessTransport):
@@ -121,6 +130,7 @@ class Bench:
                 state_dtype=denoiser.state_dtype,
             )
 
+        device_memory = device_memory or HostMemory(weights_bytes=lambda: 0)
         relay = RendezvousRelay(send=tell)
         speed = EmulatedSpeed(speed=1.0)
         workshop = Workshop(
@@ -131,7 +141,8 @@ class Bench:
             busy_clock=CpuBusyClock(speed=speed),
             gangs=GangCache(agent=ME, form=form, handling_share=1.0),
             memory=self.memory,
-            device_memory=device_memory or HostMemory(weights_bytes=0),
+            device_memory=device_memory,
+            parts=PartsInMemory(denoiser.parts, device_memory),
             open_exchange=open_exchange,
             open_rendezvous=relay.open,
             abort_rendezvous=relay.abort,
@@ -233,7 +244,7 @@ def test_an_abort_in_mid_epoch_ends_the_gang(denoiser: Denoiser) -> None:
 
 
 def test_work_beyond_the_memory_limit_is_refused_before_it_begins(denoiser: Denoiser) -> None:
-    bench = Bench(denoiser, device_memory=LimitedMemory(HostMemory(weights_bytes=0), 1 << 20))
+    bench = Bench(denoiser, device_memory=LimitedMemory(HostMemory(weights_bytes=lambda: 0), 1 << 20))
     bench.loop.accept(replace(start(), memory_need_bytes=2 << 20))
     bench.loop.compute_next()
     (end,) = bench.of(EpochEnded)
@@ -243,6 +254,88 @@ def test_work_beyond_the_memory_limit_is_refused_before_it_begins(denoiser: Deno
     bench.loop.accept(replace(start(2), memory_need_bytes=1 << 20))
     bench.loop.compute_next()
     assert bench.of(EpochEnded)[1].outcome is EpochOutcome.FINISHED
+
+
+def test_a_newer_plan_beyond_the_memory_limit_ends_the_epoch(denoiser: Denoiser) -> None:
+    def send_more(event: AgentEvent) -> None:
+        if isinstance(event, BeatDone) and event.report.boundary_step == 2:
+            segment = replace(PLAN.segments[0], begin_step=4)
+            bench.loop.accept(
+                ExtendPlan(
+                    epoch=start().epoch,
+                    plan_version=2,
+                    segments=(segment,),
+                    complete=True,
+                    step_timeout_s=10.0,
+                    uninterruptible_s=1.0,
+                    memory_need_bytes=2 << 20,
+                )
+            )
+
+    bench = Bench(denoiser, send_more, device_memory=LimitedMemory(HostMemory(weights_bytes=lambda: 0), 1 << 20))
+    bench.loop.accept(replace(start(), memory_need_bytes=1 << 20))
+    bench.loop.compute_next()
+    (end,) = bench.of(EpochEnded)
+    assert (end.outcome, end.out_of_memory, end.gang_intact) == (EpochOutcome.FAILED, True, False)
+    assert end.detail == "the work needs 2.0 MiB, the limit is 1.0 MiB"
+    assert not picture(bench)
+
+
+@pytest.mark.parametrize("preview_every_steps", [0, 2])
+def test_parts_are_loaded_for_the_roles_of_an_epoch_and_their_loading_is_told(
+    folder: Path, preview_every_steps: int
+) -> None:
+    fresh = load_denoiser(folder, model="tiny")
+    bench = Bench(fresh)
+    command = replace(start(), image=replace(start().image, preview_every_steps=preview_every_steps))
+    bench.loop.accept(command)
+    bench.loop.compute_next()
+    loads = [event for event in bench.events if isinstance(event, PartLoaded | EpochJoined | BeatDone)]
+    kinds = [type(event) for event in loads]
+    (joined,) = [index for index, kind in enumerate(kinds) if kind is EpochJoined]
+    # A preview is made between two steps, which must not wait for loading.
+    early = {event.part for event in loads[:joined] if isinstance(event, PartLoaded)}
+    assert early == ({*ModelPart} if preview_every_steps else {ModelPart.TEXT_ENCODER})
+    assert all(event.loading_s > 0 for event in bench.of(PartLoaded))
+    assert [event.part for event in bench.of(PartLoaded)] == [ModelPart.TEXT_ENCODER, ModelPart.AUTOENCODER]
+    bench.loop.accept(replace(command, epoch=EpochId(incarnation=1, counter=2), job=JobId("next")))
+    bench.loop.compute_next()
+    assert len(bench.of(PartLoaded)) == 2  # both are there still
+
+
+def test_a_member_that_neither_encodes_nor_decodes_loads_nothing(folder: Path) -> None:
+    fresh = load_denoiser(folder, model="tiny")
+    bench = Bench(fresh)
+    bench.memory.remember_condition(JobId("job"), fresh.empty_condition(start().image))
+    bench.loop.accept(replace(start(), decoder=AgentId("other")))
+    bench.loop.compute_next()
+    assert bench.of(EpochEnded)[0].outcome is EpochOutcome.FINISHED
+    assert not bench.of(PartLoaded)
+    assert not any(part.held for part in fresh.parts)
+
+
+def test_where_memory_is_short_parts_take_turns(folder: Path) -> None:
+    fresh = load_denoiser(folder, model="tiny")
+    whole = Bench(fresh)
+    whole.loop.accept(start())
+    whole.loop.compute_next()
+    for part in fresh.parts:
+        part.release()
+    need_bytes = 1 << 22
+    held: list[tuple[type, set[ModelPart]]] = []
+    bench = Bench(
+        fresh,
+        lambda event: held.append((type(event), {part.part for part in fresh.parts if part.held})),
+        device_memory=LimitedMemory(HostMemory(weights_bytes=lambda: 0), need_bytes),
+    )
+    bench.loop.accept(replace(start(), memory_need_bytes=need_bytes))
+    bench.loop.compute_next()
+    assert picture(bench) == picture(whole)
+    while_denoising = [parts for kind, parts in held if kind is BeatDone]
+    assert while_denoising
+    assert not any(while_denoising)
+    assert max(len(parts) for _, parts in held) == 1
+    assert held[-1] == (EpochEnded, {ModelPart.AUTOENCODER})
 
 
 @pytest.mark.parametrize(

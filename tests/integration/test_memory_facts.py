@@ -20,7 +20,10 @@ SIDE_PX = 128
 
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
-    return load_denoiser(find_model("demo").path, model="demo")
+    denoiser = load_denoiser(find_model("demo").path, model="demo")
+    for part in denoiser.parts:
+        part.load()
+    return denoiser
 
 
 @pytest.fixture(scope="module")

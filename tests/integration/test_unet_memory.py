@@ -19,7 +19,10 @@ MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_
 
 @pytest.fixture(scope="module", params=list(MAKERS))
 def denoiser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
-    return load_denoiser(MAKERS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
+    denoiser = load_denoiser(MAKERS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
+    for part in denoiser.parts:
+        part.load()
+    return denoiser
 
 
 @pytest.mark.parametrize("quarters", [4, 2, 1])

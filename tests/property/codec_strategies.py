@@ -106,7 +106,10 @@ predictions = st.builds(
 )
 candidates = st.builds(explanation.Candidate, label=texts, plan=plans(), prediction=predictions)
 workloads = st.builds(profile.Workload, model=names, width_px=int32s, height_px=int32s, batch=int32s)
-peak_memories = st.builds(profile.PeakMemory, forward_fixed_bytes=int64s, forward_row_bytes=int64s, decode_bytes=int64s)
+peak_memories = st.builds(
+    profile.PeakMemory, forward_fixed_bytes=int64s, forward_row_bytes=int64s, decode_bytes=int64s, encode_bytes=int64s
+)
+model_parts = st.sampled_from(facts.ModelPart)
 profiles = st.builds(
     profile.Profile,
     agent=agents,
@@ -117,6 +120,9 @@ profiles = st.builds(
     decode_s=seconds,
     samples=int32s,
     memory=st.none() | peak_memories,
+    no_room=tuples(model_parts),
+    loading_s=seconds,
+    offloaded=st.booleans(),
 )
 measured_costs = st.builds(
     profile.Link, latency_s=seconds, bytes_per_s=seconds, handling_s=seconds, handling_s_per_byte=seconds
@@ -161,6 +167,8 @@ model_memories = st.builds(
     tiled_above_pixels=int64s,
     tile_pixels=int64s,
     tiled_pixel_bytes=int64s,
+    encode_bytes=int64s,
+    offloaded_bytes=int64s,
 )
 layer_groups = st.builds(
     exchanged_layers.LayerGroup,
@@ -221,6 +229,7 @@ models = st.builds(
     notices=tuples(texts),
     memory=st.none() | model_memories,
     calibration=st.none() | calibrations(),
+    offloaded=st.booleans(),
 )
 agent_views = st.builds(
     fleet.AgentView,
@@ -315,6 +324,7 @@ job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
         job_events.Progressed, image_index=int32s, step=int32s, steps=int32s, left_s=seconds, agents=tuples(agents)
     ),
     st.builds(job_events.Previewed, image_index=int32s, step=int32s, png=blobs),
+    st.builds(job_events.PartLoaded, image_index=int32s, agent=agents, part=model_parts, loading_s=seconds),
     st.builds(job_events.AgentFailed, agent=agents, reason=texts),
     st.builds(
         job_events.Replanned,
@@ -356,6 +366,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         complete=st.booleans(),
         step_timeout_s=seconds,
         uninterruptible_s=seconds,
+        memory_need_bytes=int64s,
     ),
     st.builds(messages.CancelEpoch, epoch=epochs),
     st.builds(messages.AbortEpoch, epoch=epochs, reason=texts),
@@ -379,6 +390,7 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
     st.builds(messages.TokensCounted, request_id=int64s, counts=tuples(int32s)),
     st.builds(messages.RequestFailed, request_id=int64s, detail=texts, violations=tuples(violations)),
     st.builds(messages.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
+    st.builds(messages.PartLoaded, epoch=epochs, part=model_parts, loading_s=seconds),
     st.builds(messages.StepDone, epoch=epochs, step=int32s),
     st.builds(
         messages.BeatDone,

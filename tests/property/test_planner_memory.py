@@ -31,8 +31,9 @@ STEPS = 20
 TOKENS_A_ROW = 16
 VERSION_BYTES = 2 * ROWS * TOKENS_A_ROW * 8 * 2 * 256 * 4
 OWN_ROW_BYTES = 2 * TOKENS_A_ROW * 40_000
-LASTING_BYTES = 1 + 2 * MEMORY.condition_bytes + 8 * ROWS * TOKENS_A_ROW * 64
-DECODE_BYTES = MEMORY.decode_pixel_bytes * ROWS * 8 * 128
+LASTING_BYTES = MEMORY.denoiser_bytes + 2 * MEMORY.condition_bytes + 8 * ROWS * TOKENS_A_ROW * 64
+ENCODING_BYTES = MEMORY.denoiser_bytes + MEMORY.text_encoder_bytes + 2 * MEMORY.condition_bytes
+DECODE_BYTES = MEMORY.autoencoder_bytes + MEMORY.decode_pixel_bytes * ROWS * 8 * 128
 FIXED_BYTES = 2 * ROWS * TOKENS_A_ROW * MEMORY.image_token_bytes
 FACTS_HERE = replace(FACTS, memory=replace(MEMORY, own_token_bytes=40_000))
 
@@ -61,6 +62,8 @@ def brute_force_s(request: PlanRequest) -> float:
     for size in range(1, len(request.agents) + 1):
         for gang in combinations(request.agents, size):
             if not any(request.usable_bytes[agent] >= LASTING_BYTES + DECODE_BYTES for agent in gang):
+                continue
+            if not any(request.usable_bytes[agent] >= ENCODING_BYTES for agent in gang):
                 continue
             whole_s = [request.profile(agent).forward_s(ROWS) for agent in gang]
             for strides in product(policy.strides, repeat=size):
@@ -127,9 +130,7 @@ def test_no_agent_ever_holds_more_versions_than_are_counted(plan: Plan, data: st
     request = plan_request([1.0], rows=plan.row_count)
     row_bytes = request.row_bytes
     counted_bytes = [
-        share_need(
-            request, request.agents[0], rows=rows, exchange=segment.exchange, in_gang=True, decodes=False
-        ).exchange_bytes
+        share_need(request, request.agents[0], rows=rows, exchange=segment.exchange, in_gang=True).exchange_bytes
         for segment in plan.segments
         if (rows := segment.of(agent).rows.count)
     ]

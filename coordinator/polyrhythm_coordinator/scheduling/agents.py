@@ -17,6 +17,7 @@ from polyrhythm.messages import (
     Heartbeat,
     ImageMade,
     MemoryRead,
+    PartLoaded,
     PreviewMade,
     ProfileMeasured,
     Register,
@@ -141,7 +142,7 @@ def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:
         case RequestFailed(request_id=request_id, detail=detail, violations=violations):
             take_failure(turn, name, request_id, violations)
             give_up_measuring(turn, name, request_id, detail)
-        case EpochJoined() | StepDone() | BeatDone() | PreviewMade() | ImageMade():
+        case EpochJoined() | PartLoaded() | StepDone() | BeatDone() | PreviewMade() | ImageMade():
             take_report(turn, name, event)
         case EpochEnded():
             take_end(turn, name, event)

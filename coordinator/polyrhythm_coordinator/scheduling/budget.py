@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import lcm
 
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.build import BEAT_STEPS, Cut, DoesNotFitError, GangPlans
@@ -193,8 +194,8 @@ def _found(
     rows = [rows.count for rows in plans.rows(Exchange.SYNCHRONOUS, full_rate)]
     warm_steps = budget.full_rate_end(len(strides)) - request.begin_step
     seconds += warm_steps * cost.step_s(rows, full_rate, Exchange.SYNCHRONOUS)
-    agents = cost.profiles
-    seconds += min(p.decode_s for p in agents) + (0.0 if request.begin_step else min(p.encode_s for p in agents))
+    seconds += min(profile.use_s(ModelPart.AUTOENCODER) for profile in cost.profiles)
+    seconds += 0.0 if request.begin_step else min(profile.use_s(ModelPart.TEXT_ENCODER) for profile in cost.profiles)
     return Found(plans=plans, placements=placements, placement=placement, strides=strides, seconds=seconds)
 
 

@@ -120,7 +120,6 @@ class GangPlans:
         profiles = dict(zip(agents, self._cost.profiles, strict=True))
         self._per_row_s = {agent: profile.per_row_s for agent, profile in profiles.items()}
         self._by_speed = sorted(agents, key=lambda agent: profiles[agent].forward_s(request.row_count))
-        self._encoder = min(agents, key=lambda agent: profiles[agent].encode_s)
 
     @property
     def cost(self) -> GangCost:
@@ -175,9 +174,17 @@ class GangPlans:
             begin_step=request.begin_step,
             steps=request.image.steps,
             segments=tuple(segments),
-            encoder=self._encoder,
+            encoder=self._encoder(),
             decoder=self._decoder({cut.exchange for cut in cuts}),
         )
+
+    def _encoder(self) -> AgentId:
+        """The fastest of those on which encoding fits; anybody where the embeddings are there already."""
+        request, agents = self._cost.request, self._cost.agents
+        able = [agent for agent in agents if request.begin_step or self._fit.can_encode(agent)]
+        if not able:
+            raise DoesNotFitError(f"none of {', '.join(agents)} has the memory to encode the prompt")
+        return min(able, key=lambda agent: request.profile(agent).encode_s)
 
     def _decoder(self, exchanges: AbstractSet[Exchange]) -> AgentId:
         """The fastest of those on which decoding fits."""

@@ -54,7 +54,9 @@ def start(turn: Turn, picture: Picture, explanation: Explanation) -> None:
         segments_sent=segments_due(plan, plan.begin_step, beats_ahead(turn.limits, course, plan.begin_step)),
         members={agent: MemberRun(step=plan.begin_step, boundary=plan.begin_step) for agent in plan.agents},
         stage=EpochStage.FORMING,
-        deadline_s=turn.now_s + turn.limits.forming_timeout_s + turn.limits.slack * course.encode_s,
+        deadline_s=turn.now_s
+        + turn.limits.forming_timeout_s
+        + turn.limits.slack * (course.loading_s + course.encode_s),
         needs_bytes={share.agent: share.memory_bytes for share in prediction.agents},
     )
     for agent in plan.agents:

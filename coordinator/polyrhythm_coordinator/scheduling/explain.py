@@ -5,7 +5,7 @@ Owns words and selection for display. Decides nothing about the chosen plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink, Prediction
@@ -13,7 +13,13 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
-from polyrhythm_coordinator.scheduling.memory import MemoryFit, smallest_need
+from polyrhythm_coordinator.scheduling.memory import (
+    MemoryFit,
+    MemoryNeed,
+    decoding_bytes,
+    encoding_bytes,
+    smallest_need,
+)
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
@@ -114,9 +120,19 @@ def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
         return None
     detail = (
         f"{agent} does not fit: the smallest share of this picture needs {_mib(need.total_bytes)} "
-        f"(weights {_mib(need.weights_bytes)}), free to it are {_mib(usable_bytes)}"
+        f"(weights {_mib(need.weights_bytes)}), free to it are {_mib(usable_bytes)}{_other_mode(agent, request, need)}"
     )
     return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=detail)
+
+
+def _other_mode(agent: AgentId, request: PlanRequest, need: MemoryNeed) -> str:
+    """What the same share would need with the denoiser's weights held the other way."""
+    memory, offloaded = request.facts_of(agent).memory, request.profile(agent).offloaded
+    if memory is None or not memory.offloaded_bytes:
+        return ""
+    other_bytes = need.total_bytes - need.weights_bytes + memory.resident_bytes(offloaded=not offloaded)
+    told = "without --offload" if offloaded else "with --offload always"
+    return f"; {told} it would need {_mib(other_bytes)}"
 
 
 def shortage(agent: AgentId, request: PlanRequest) -> str | None:
@@ -131,6 +147,8 @@ def shortage(agent: AgentId, request: PlanRequest) -> str | None:
         return f"{rows} of {rows_all} rows take all {told}"
     if not fit.can_decode(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False):
         return f"decoding takes more than all {told}"
+    if not request.begin_step and not fit.can_encode(agent):
+        return f"encoding takes more than all {told}"
     return None
 
 
@@ -145,7 +163,8 @@ def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
 def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
     """What a user should know of how the picture is made.
 
-    Of the model; where the sampler forbids strides; in which dtypes a gang computes that does not agree on one.
+    Of the model; where the sampler forbids strides; in which dtypes a gang computes that does not agree on one; who has
+    no room for a part of the model.
 
     Args:
         request: the picture.
@@ -158,7 +177,22 @@ def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
     if len(set(dtypes.values())) > 1:
         computing = ", ".join(f"{agent} in {dtype}" for agent, dtype in dtypes.items())
         told.append(f"the picture is computed by {computing}; activations travel in {request.among(gang).facts.dtype}")
-    return tuple(told)
+    return (*told, *_without_room(request))
+
+
+def _without_room(request: PlanRequest) -> Iterator[str]:
+    """Who can hold a share of the picture, but not what encodes or decodes it beside the denoiser."""
+    fit = MemoryFit(request=request)
+    for agent in request.agents:
+        if misfit(agent, request) is not None:
+            continue
+        told = f"free to it are {_mib(request.usable_bytes[agent])}" if agent in request.usable_bytes else "measured"
+        if not request.begin_step and not fit.can_encode(agent):
+            need = _mib(encoding_bytes(request, agent))
+            yield f"{agent} has no room for the text encoder beside the denoiser: encoding needs {need}, {told}"
+        if not fit.can_decode(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False):
+            need = _mib(decoding_bytes(request, agent))
+            yield f"{agent} has no room for the autoencoder beside the denoiser: decoding needs {need}, {told}"
 
 
 def _kind(plan: Plan) -> str:

@@ -23,6 +23,7 @@ class Forecast:
         encode_s: predicted seconds to encode.
         denoise_s: predicted wall seconds of all steps.
         decode_s: predicted seconds to decode.
+        loading_s: seconds that a member may take to load a part of the model before it encodes or decodes.
         step_s: longest time between two active steps of one member, waiting for the others included.
         beat_s: longest beat.
         course: boundaries as ``(step, predicted seconds since the begin)``, ascending, from the first step on.
@@ -31,14 +32,15 @@ class Forecast:
     encode_s: float
     denoise_s: float
     decode_s: float
+    loading_s: float
     step_s: float
     beat_s: float
     course: tuple[tuple[int, float], ...]
 
     @property
     def uninterruptible_s(self) -> float:
-        """Longest time in which a member does not look for an abort; encoding and decoding are one piece each."""
-        return max(self.step_s, self.encode_s, self.decode_s)
+        """Longest time in which a member does not look for an abort: a step, or to load a part and encode or decode."""
+        return max(self.step_s, self.loading_s + self.encode_s, self.loading_s + self.decode_s)
 
     def is_boundary(self, step: int) -> bool:
         """Whether a beat begins or ends there."""
@@ -80,6 +82,7 @@ def forecast(plan: Plan, prediction: Prediction, profiles: Mapping[AgentId, Prof
         encode_s=prediction.encode_s,
         denoise_s=prediction.denoise_s,
         decode_s=prediction.decode_s,
+        loading_s=max(profiles[agent].loading_s for agent in (plan.encoder, plan.decoder)),
         step_s=transport * max(_silence_s(beat, s, profiles) for beat, s in zip(beats, computing, strict=True)),
         beat_s=transport * max(max(seconds.values()) for seconds in computing),
         course=tuple(course),

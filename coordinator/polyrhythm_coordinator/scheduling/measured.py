@@ -31,6 +31,7 @@ class ProfileKey:
     software: tuple[tuple[str, str], ...]
     fingerprint: str
     dtype: str
+    offloaded: bool
     workload: Workload
 
 
@@ -98,5 +99,6 @@ def profile_key(
         software=software,
         fingerprint=facts.fingerprint,
         dtype=facts.dtype,
+        offloaded=facts.offloaded,
         workload=workload,
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
+from polyrhythm import job_events
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import ImageChunk, Previewed
-from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PreviewMade, StepDone
+from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PartLoaded, PreviewMade, StepDone
 from polyrhythm.plan import Beat
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
@@ -21,7 +22,7 @@ from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.takeover import follow, watched
 from polyrhythm_coordinator.scheduling.turn import Turn
 
-Report: TypeAlias = EpochJoined | StepDone | BeatDone | PreviewMade | ImageMade
+Report: TypeAlias = EpochJoined | PartLoaded | StepDone | BeatDone | PreviewMade | ImageMade
 """What a member says while it works."""
 
 
@@ -38,6 +39,9 @@ def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
     match event:
         case EpochJoined():
             epoch = _take_join(turn, epoch, agent, event)
+        case PartLoaded(part=part, loading_s=loading_s):
+            told = job_events.PartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
+            turn.tell(epoch.job, told)
         case StepDone(step=step):
             epoch = _take_step(epoch, agent, step)
         case BeatDone(report=report):
@@ -151,7 +155,7 @@ def _extended(turn: Turn, epoch: Epoch) -> Epoch:
     )
     for agent, run in epoch.members.items():
         if not run.gone:
-            turn.send(agent, command)
+            turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
     return replace(epoch, segments_sent=due)
 
 
@@ -182,7 +186,7 @@ def _next_deadline_s(turn: Turn, epoch: Epoch) -> float:
         case EpochStage.RUNNING if epoch.picture_made:
             return turn.now_s + limits.abort_timeout_s + course.step_s
         case EpochStage.RUNNING if any(run.boundary == epoch.plan.steps for run in epoch.members.values()):
-            return turn.now_s + limits.decode_timeout_s + limits.slack * course.decode_s
+            return turn.now_s + limits.decode_timeout_s + limits.slack * (course.loading_s + course.decode_s)
         case EpochStage.RUNNING:
             coming = epoch.revision.takeover
             courses = (course,) if coming is None else (course, coming.forecast)

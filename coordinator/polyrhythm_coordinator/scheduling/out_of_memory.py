@@ -31,7 +31,7 @@ def shrink(turn: Turn, picture: Picture, epoch: Epoch) -> tuple[AgentId, ...]:
             continue
         usable_bytes, need_bytes = agent.usable_bytes_for(workload), epoch.needs_bytes.get(name, 0)
         if need_bytes <= usable_bytes:  # else the plan was a client's, and nobody believed that it fits
-            ceiling_bytes = lowered(need_bytes, (agent.own_facts(picture.facts) or picture.facts).weights_bytes)
+            ceiling_bytes = lowered(need_bytes, (agent.own_facts(picture.facts) or picture.facts).resident_bytes)
             turn.put_agent(replace(agent, ceilings_bytes={**agent.ceilings_bytes, workload: ceiling_bytes}))
     return short
 

@@ -169,7 +169,7 @@ def _decoding_s(turn: Turn, epoch: Epoch) -> float:
     """How long a picture may be decoded, once its last boundary is behind a member; 0 before."""
     if all(run.boundary < epoch.plan.steps for run in epoch.members.values()):
         return 0.0
-    return turn.limits.decode_timeout_s + turn.limits.slack * epoch.forecast.decode_s
+    return turn.limits.decode_timeout_s + turn.limits.slack * (epoch.forecast.loading_s + epoch.forecast.decode_s)
 
 
 def _settle_if_over(turn: Turn, name: EpochId) -> None:

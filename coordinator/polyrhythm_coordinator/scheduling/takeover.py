@@ -38,7 +38,7 @@ def send_takeover(turn: Turn, epoch: Epoch, takeover: Takeover) -> None:
     )
     for agent, run in epoch.members.items():
         if not run.gone:
-            turn.send(agent, command)
+            turn.send(agent, replace(command, memory_need_bytes=takeover.needs_bytes.get(agent, 0)))
 
 
 def follow(turn: Turn, epoch: Epoch, report: BeatReport) -> Epoch:

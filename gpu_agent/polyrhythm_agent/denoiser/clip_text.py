@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from polyrhythm_agent.denoiser.on_demand import OnDemand
 from polyrhythm_agent.denoiser.text import refuse_long_texts
+from polyrhythm_agent.denoiser.text_memory import text_working_bytes
 
 SDXL_HIDDEN = -2
 """SDXL reads the layer before the last (Podell et al. 2023), Stable Diffusion 1 the last one, normalised."""
@@ -26,7 +28,7 @@ class ClipEncoder:
     """A tokenizer with its encoder."""
 
     tokenizer: CLIPTokenizer
-    encoder: CLIPTextModel | CLIPTextModelWithProjection
+    encoder: OnDemand[CLIPTextModel | CLIPTextModelWithProjection]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +55,21 @@ class ClipText:
     @property
     def width(self) -> int:
         """T."""
-        return sum(part.encoder.config.hidden_size for part in self.encoders)
+        return sum(part.encoder.outline.config.hidden_size for part in self.encoders)
 
     @property
     def pooled_width(self) -> int:
         """Q; 0 where no pooled text is wanted."""
-        return int(self.encoders[-1].encoder.config.projection_dim) if self.pooled else 0
+        return int(self.encoders[-1].encoder.outline.config.projection_dim) if self.pooled else 0
+
+    @property
+    def working_bytes(self) -> int:
+        """Of encoding one text: one encoder after the other."""
+        outlines = [part.encoder.outline for part in self.encoders]
+        return max(
+            text_working_bytes(outline.config, self.token_limit, outline.dtype, layers_kept=self.pooled)
+            for outline in outlines
+        )
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, marks at both ends included, without truncation; the larger count of two tokenizers."""
@@ -99,7 +110,8 @@ class ClipText:
             padded = part.tokenizer(
                 text, padding="max_length", max_length=self.token_limit, truncation=False, return_tensors="pt"
             )
-        return part.encoder(padded.input_ids.to(part.encoder.device), output_hidden_states=self.pooled)
+        encoder = part.encoder.module()
+        return encoder(padded.input_ids.to(encoder.device), output_hidden_states=self.pooled)
 
 
 def _token_ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:

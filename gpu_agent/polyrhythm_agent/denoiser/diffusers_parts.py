@@ -7,15 +7,20 @@ missing in a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
+from polyrhythm.facts import ModelPart
 from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.offload import WeightsOutside
+from polyrhythm_agent.denoiser.on_demand import OnDemand, outline_of
 from polyrhythm_agent.errors import ModelFolderError
 
 
@@ -46,6 +51,21 @@ def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, 
     return module.to(device).eval()
 
 
+def load_denoiser_part(
+    kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
+) -> tuple[Any, WeightsOutside | None]:
+    """The denoiser; arguments and errors as for ``load_part``.
+
+    Returns:
+        The module, and what takes its weights out once it is wrapped, where the folder asks for that: until then all of
+        them are in the host's memory.
+    """
+    if not folder.offload:
+        return load_part(kind, folder, part, dtype=dtype, device=device), None
+    module = load_part(kind, folder, part, dtype=dtype, device=torch.device("cpu"))
+    return module, WeightsOutside(module, folder.path / part, device)
+
+
 def load_text_encoder(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:
     """A text encoder of transformers from its subfolder, ready to run; arguments and errors as for ``load_part``."""
     with as_folder_error(folder, part), _without_progress_bar():
@@ -59,6 +79,61 @@ def load_text_encoder(kind: Any, folder: ModelFolder, part: str, *, dtype: torch
         )
     require_complete(folder, part, info)
     return module.to(device).eval()
+
+
+def part_on_demand(
+    kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
+) -> OnDemand[Any]:
+    """A module of diffusers that is loaded when it is first used; arguments and errors as for ``load_part``."""
+    outline = _outline(lambda: kind.from_config(dict(folder.config_of(part, "config.json"))), folder, part, dtype)
+    return OnDemand(
+        part=ModelPart.AUTOENCODER,
+        outline=outline,
+        read=lambda: load_part(kind, folder, part, dtype=dtype, device=device),
+    )
+
+
+def text_encoder_on_demand(
+    kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
+) -> OnDemand[Any]:
+    """A text encoder that is loaded when it is first used; arguments and errors as for ``load_part``."""
+    outline = _outline(
+        lambda: kind(kind.config_class.from_dict(dict(folder.config_of(part, "config.json")))), folder, part, dtype
+    )
+    return OnDemand(
+        part=ModelPart.TEXT_ENCODER,
+        outline=outline,
+        read=lambda: load_text_encoder(kind, folder, part, dtype=dtype, device=device),
+    )
+
+
+def _outline(build: Callable[[], Any], folder: ModelFolder, part: str, dtype: torch.dtype) -> Any:
+    """Config and sizes of a part, whose files are looked at without loading them.
+
+    Older files name weights as the libraries did then, and are renamed in loading; so numbers are counted, and names
+    are checked when it is loaded.
+
+    Raises:
+        ModelFolderError: the config is none, or the files are torn or hold too little for it.
+    """
+    with as_folder_error(folder, part):
+        outline = outline_of(build, dtype)
+        stored = stored_sizes(folder.path / part)
+    needed = {name: weight.numel() for name, weight in outline.named_parameters()}
+    if sum(stored.values()) < sum(needed.values()):
+        wrong = sorted(name for name, count in needed.items() if stored.get(name) != count)
+        problem = "missing_keys" if wrong[0] not in stored else "mismatched_keys"
+        raise ModelFolderError(f"model: {folder.path / part} does not fit its config: {problem} such as {wrong[0]}")
+    return outline
+
+
+def stored_sizes(path: Path) -> dict[str, int]:
+    """Numbers of each weight in a folder's files, from their headers."""
+    sizes: dict[str, int] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            sizes |= {name: prod(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    return sizes
 
 
 def require_complete(folder: ModelFolder, part: str, info: dict[str, Any]) -> None:

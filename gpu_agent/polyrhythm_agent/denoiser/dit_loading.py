@@ -9,26 +9,29 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
-from polyrhythm_agent.denoiser.diffusers_parts import load_part
+from polyrhythm_agent.denoiser.diffusers_parts import load_denoiser_part, part_on_demand
 from polyrhythm_agent.denoiser.dit import DiTDenoiser, DiTParts
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 
 
 def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> DiTDenoiser:
-    """Loads transformer, autoencoder and the names of the classes.
+    """Loads transformer and the names of the classes; the autoencoder when it is first used.
 
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
     sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
     folder.require_safetensors("transformer", "vae")
-    transformer = load_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
+    transformer, outside = load_denoiser_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
     parts = DiTParts(
         transformer=transformer,
-        vae=load_part(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
+        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
         sampling=sampling,
         fingerprint=folder.fingerprint(),
         labels=ClassLabels.read(folder.index.get("id2label"), transformer.config["num_embeds_ada_norm"]),
     )
-    return DiTDenoiser(model=model, parts=parts)
+    denoiser = DiTDenoiser(model=model, parts=parts)
+    if outside is not None:
+        denoiser.facts = outside.send_out(denoiser.facts)
+    return denoiser

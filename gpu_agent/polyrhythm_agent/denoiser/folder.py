@@ -31,13 +31,15 @@ class ModelFolder:
     Attributes:
         path: where.
         index: contents of the index.
+        offload: whether the denoiser's weights are to stay outside of the device's memory.
     """
 
     path: Path
     index: Mapping[str, Any]
+    offload: bool = False
 
     @classmethod
-    def open(cls, path: Path) -> ModelFolder:
+    def open(cls, path: Path, *, offload: bool = False) -> ModelFolder:
         """Reads the index.
 
         Raises:
@@ -47,7 +49,7 @@ class ModelFolder:
             raise ModelFolderError(f"model: {path} is not a folder")
         if not (path / INDEX_FILE).is_file():
             raise ModelFolderError(f"model: {path} has no {INDEX_FILE}, so it is not a diffusers pipeline")
-        return cls(path=path, index=_read_object(path / INDEX_FILE))
+        return cls(path=path, index=_read_object(path / INDEX_FILE), offload=offload)
 
     @property
     def pipeline_class(self) -> str:

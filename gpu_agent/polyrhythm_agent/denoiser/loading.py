@@ -45,7 +45,12 @@ def exchange_dtype_of(name: str, denoiser: Denoiser) -> torch.dtype:
 
 
 def load_denoiser(
-    path: Path, *, model: str, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+    path: Path,
+    *,
+    model: str,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    offload: bool = False,
 ) -> Denoiser:
     """Loads a local folder in diffusers format.
 
@@ -54,12 +59,14 @@ def load_denoiser(
         model: name under which requests ask for it.
         dtype: arithmetic of all parts.
         device: where to; the CPU if None.
+        offload: whether the denoiser's weights are to stay outside of the device's memory; families that cannot do
+            that load as ever, and their facts say so.
 
     Raises:
         ModelFolderError: the folder is missing, is no pipeline, has no safetensors, or is of no known family, or its
             family's code cannot be imported.
     """
-    folder = ModelFolder.open(path)
+    folder = ModelFolder.open(path, offload=offload)
     load = _family_loader(folder)
     return load(folder, model=model, dtype=dtype, device=device or torch.device("cpu"))
 

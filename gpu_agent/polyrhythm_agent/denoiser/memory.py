@@ -6,8 +6,9 @@ the widest place of a part, and leave out what a library needs inside an operato
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel, PixArtTransformer2DModel
@@ -15,6 +16,8 @@ from torch import nn
 
 from polyrhythm.facts import ModelMemory
 from polyrhythm_agent.denoiser.decoding import TILING
+from polyrhythm_agent.denoiser.offload import offloaded_bytes
+from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
 from polyrhythm_agent.denoiser.text import T5Text
 
 FEED_FORWARD_WIDTHS = 10
@@ -27,11 +30,6 @@ LATENT_NUMBERS = 1
 TILED_NUMBERS = 12
 """Numbers kept a pixel while a picture is decoded in tiles: three colours in the tiles, which overlap by a quarter on
 each side, in the rows that are put together from them, and in the picture."""
-
-
-def module_bytes(*modules: nn.Module) -> int:
-    """Bytes of all parameters and buffers."""
-    return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
 
 
 def decode_pixel_bytes(vae: AutoencoderKL) -> int:
@@ -51,16 +49,27 @@ def decode_pixel_bytes(vae: AutoencoderKL) -> int:
 def model_memory(
     denoiser: nn.Module,
     vae: AutoencoderKL,
-    text_encoders: Iterable[nn.Module],
+    text_encoders: Sequence[OnDemand[Any]],
     *,
+    encode_bytes: int,
     condition_bytes: int,
     own_token_bytes: int,
     image_token_bytes: int,
 ) -> ModelMemory:
-    """What a model of any family takes: parts counted, and the family's own three numbers of ``ModelMemory``."""
+    """What a model of any family takes.
+
+    Args:
+        denoiser: counted.
+        vae: the autoencoder's outline.
+        text_encoders: counted.
+        encode_bytes: as in ``ModelMemory``.
+        condition_bytes: as in ``ModelMemory``.
+        own_token_bytes: as in ``ModelMemory``.
+        image_token_bytes: as in ``ModelMemory``.
+    """
     return ModelMemory(
         denoiser_bytes=module_bytes(denoiser),
-        text_encoder_bytes=module_bytes(*text_encoders),
+        text_encoder_bytes=sum(encoder.size_bytes for encoder in text_encoders),
         autoencoder_bytes=module_bytes(vae),
         condition_bytes=condition_bytes,
         own_token_bytes=own_token_bytes,
@@ -69,22 +78,26 @@ def model_memory(
         tiled_above_pixels=TILING.above_pixels,
         tile_pixels=TILING.side_px**2,
         tiled_pixel_bytes=TILED_NUMBERS * vae.dtype.itemsize,
+        encode_bytes=encode_bytes,
+        offloaded_bytes=offloaded_bytes(denoiser),
     )
 
 
 def token_memory(
     transformer: PixArtTransformer2DModel | DiTTransformer2DModel,
     vae: AutoencoderKL,
-    text_encoders: Iterable[nn.Module],
+    text_encoders: Sequence[OnDemand[Any]],
     *,
+    encode_bytes: int,
     condition_bytes: int,
 ) -> ModelMemory:
     """What a transformer over tokens takes.
 
     Args:
         transformer: the denoiser.
-        vae: the autoencoder.
+        vae: the autoencoder's outline or itself.
         text_encoders: all of them.
+        encode_bytes: working memory of encoding one text.
         condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
     """
     width, itemsize = transformer.inner_dim, transformer.dtype.itemsize
@@ -92,6 +105,7 @@ def token_memory(
         transformer,
         vae,
         text_encoders,
+        encode_bytes=encode_bytes,
         condition_bytes=condition_bytes,
         own_token_bytes=FEED_FORWARD_WIDTHS * width * itemsize,
         # Keys and values of one layer put together, and the position embedding, which is always fp32 at least.

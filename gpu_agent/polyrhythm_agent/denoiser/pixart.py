@@ -33,7 +33,7 @@ DEFAULT_GUIDANCE = 4.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixArtParts(TokenParts):
-    """A loaded pipeline.
+    """A pipeline, of which the transformer is loaded.
 
     Attributes:
         transformer: the denoiser.
@@ -65,8 +65,10 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
                 default_guidance=DEFAULT_GUIDANCE,
                 token_limit=parts.text.token_limit,
                 condition_bytes=text_condition_bytes(parts.transformer, parts.text),
-                other_modules=(parts.text.encoder,),
+                text_encoders=(parts.text.encoder,),
+                encode_bytes=parts.text.working_bytes,
             ),
+            text_encoders=(parts.text.encoder,),
         )
         _check_make(parts.transformer)
         for layer, block in enumerate(parts.transformer.transformer_blocks):

@@ -9,7 +9,12 @@ import torch
 from diffusers import AutoencoderKL, PixArtTransformer2DModel
 from transformers import T5EncoderModel, T5Tokenizer
 
-from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, load_text_encoder
+from polyrhythm_agent.denoiser.diffusers_parts import (
+    as_folder_error,
+    load_denoiser_part,
+    part_on_demand,
+    text_encoder_on_demand,
+)
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.pixart import PixArtDenoiser, PixArtParts
 from polyrhythm_agent.denoiser.sampling import ModelSampling
@@ -23,21 +28,27 @@ VOCABULARY_FILES = ("tokenizer.json", "spiece.model")
 
 
 def load_pixart(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> PixArtDenoiser:
-    """Loads transformer, autoencoder, text encoder and tokenizer.
+    """Loads transformer and tokenizer; autoencoder and text encoder when they are first used.
 
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
     sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
     folder.require_safetensors("transformer", "vae", "text_encoder")
+    transformer, outside = load_denoiser_part(
+        PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device
+    )
     parts = PixArtParts(
-        transformer=load_part(PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device),
-        vae=load_part(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
+        transformer=transformer,
+        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
         text=_text(folder, dtype, device),
         sampling=sampling,
         fingerprint=folder.fingerprint(),
     )
-    return PixArtDenoiser(model=model, parts=parts)
+    denoiser = PixArtDenoiser(model=model, parts=parts)
+    if outside is not None:
+        denoiser.facts = outside.send_out(denoiser.facts)
+    return denoiser
 
 
 def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Text:
@@ -45,8 +56,8 @@ def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Te
     folder.require_file("tokenizer", *VOCABULARY_FILES)
     with as_folder_error(folder, "tokenizer"):
         tokenizer = T5Tokenizer.from_pretrained(folder.path, subfolder="tokenizer", local_files_only=True)
-    encoder = load_text_encoder(T5EncoderModel, folder, "text_encoder", dtype=dtype, device=device)
-    known, used = encoder.config.vocab_size, len(tokenizer)
+    encoder = text_encoder_on_demand(T5EncoderModel, folder, "text_encoder", dtype=dtype, device=device)
+    known, used = encoder.outline.config.vocab_size, len(tokenizer)
     if used > known:
         raise ModelFolderError(f"model: the tokenizer in {folder.path} has {used} tokens, its encoder {known}")
     return T5Text(

@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm_agent.denoiser.on_demand import OnDemand
+from polyrhythm_agent.denoiser.text_memory import text_working_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +24,12 @@ class T5Text:
 
     Attributes:
         tokenizer: of the model.
-        encoder: of the model, on its device.
+        encoder: of the model.
         token_limit: longest text, end mark included; all texts are padded to it.
     """
 
     tokenizer: PreTrainedTokenizerBase
-    encoder: T5EncoderModel
+    encoder: OnDemand[T5EncoderModel]
     token_limit: int
     _tokenizing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """A tokenizer keeps how it pads as state; prompts are counted on another thread than they are encoded on."""
@@ -35,7 +37,13 @@ class T5Text:
     @property
     def width(self) -> int:
         """Features of one token."""
-        return self.encoder.config.d_model
+        return self.encoder.outline.config.d_model
+
+    @property
+    def working_bytes(self) -> int:
+        """Of encoding one text."""
+        outline = self.encoder.outline
+        return text_working_bytes(outline.config, self.token_limit, outline.dtype)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, end mark included, without truncation."""
@@ -64,8 +72,9 @@ class T5Text:
                 truncation=False,
                 return_tensors="pt",
             )
-        tokens = padded.to(self.encoder.device)
-        return self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0], tokens.attention_mask
+        encoder = self.encoder.module()
+        tokens = padded.to(encoder.device)
+        return encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0], tokens.attention_mask
 
 
 def refuse_long_texts(token_counts: Mapping[str, int], token_limit: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel, PixArtTransformer2DModel
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
-from torch import Tensor, nn
+from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
@@ -25,7 +25,8 @@ from polyrhythm.image import ImageSpec
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
-from polyrhythm_agent.denoiser.memory import module_bytes, token_memory
+from polyrhythm_agent.denoiser.memory import token_memory
+from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import ActivationExchange, ExchangedLayer, Geometry, LayerSeam
@@ -38,7 +39,7 @@ PIXELS_MAX_OF_TRAINED = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenParts:
-    """What every pipeline of such a transformer consists of, loaded.
+    """What every pipeline of such a transformer consists of; only the transformer is loaded.
 
     Attributes:
         transformer: the denoiser.
@@ -48,7 +49,7 @@ class TokenParts:
     """
 
     transformer: TokenTransformer
-    vae: AutoencoderKL
+    vae: OnDemand[AutoencoderKL]
     sampling: ModelSampling
     fingerprint: str
 
@@ -79,12 +80,13 @@ class TokenDenoiser(Generic[PartsT]):
         ModelFolderError: the transformer's channels are of no known make.
     """
 
-    def __init__(self, parts: PartsT, facts: ModelFacts) -> None:
+    def __init__(self, parts: PartsT, facts: ModelFacts, text_encoders: Sequence[OnDemand[Any]] = ()) -> None:
         channels, out_channels = parts.transformer.config["in_channels"], parts.transformer.out_channels
         if out_channels not in {channels, 2 * channels}:
             raise ModelFolderError(f"transformer: {channels} channels in, {out_channels} out")
         self._parts = parts
         self.facts = facts
+        self.parts = (parts.vae, *text_encoders)
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -99,7 +101,7 @@ class TokenDenoiser(Generic[PartsT]):
     def geometry(self, image: ImageSpec) -> Geometry:
         """Sizes of a picture."""
         transformer = self._parts.transformer
-        scale, patch = latent_scale(self._parts.vae), transformer.config["patch_size"]
+        scale, patch = latent_scale(self._parts.vae.outline), transformer.config["patch_size"]
         height, width = image.height_px // scale, image.width_px // scale
         return Geometry(
             row_count=height // patch,
@@ -127,7 +129,7 @@ class TokenDenoiser(Generic[PartsT]):
             PictureNotFiniteError: the picture is none.
             PictureBlackError: it is black all over.
         """
-        return decode_latent(self._parts.vae, latent_BCHW)
+        return decode_latent(self._parts.vae.module(), latent_BCHW)
 
     def _run(self, image: ImageSpec, forward: TokenForward) -> TokenRun:
         """Computes what depends on the picture's size alone.
@@ -211,7 +213,8 @@ def token_facts(
     token_limit: int,
     condition_bytes: int,
     square_only: bool = False,
-    other_modules: Sequence[nn.Module] = (),
+    text_encoders: Sequence[OnDemand[Any]] = (),
+    encode_bytes: int = 0,
 ) -> ModelFacts:
     """What the coordinator is told of such a model.
 
@@ -224,9 +227,10 @@ def token_facts(
         token_limit: longest prompt in tokens, end mark included.
         condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
         square_only: whether width and height must agree.
-        other_modules: loaded beside transformer and autoencoder: text encoders.
+        text_encoders: all of them.
+        encode_bytes: working memory of encoding one text.
     """
-    transformer, scale = parts.transformer, latent_scale(parts.vae)
+    transformer, scale = parts.transformer, latent_scale(parts.vae.outline)
     patch, channels = transformer.config["patch_size"], transformer.config["in_channels"]
     side_px = transformer.config["sample_size"] * scale
     return ModelFacts(
@@ -253,8 +257,10 @@ def token_facts(
         ),
         token_px=patch * scale,
         latent_bytes_per_token=channels * patch**2 * torch.float32.itemsize,
-        weights_bytes=module_bytes(transformer, parts.vae, *other_modules),
-        memory=token_memory(transformer, parts.vae, other_modules, condition_bytes=condition_bytes),
+        weights_bytes=module_bytes(transformer) + sum(each.size_bytes for each in (parts.vae, *text_encoders)),
+        memory=token_memory(
+            transformer, parts.vae.outline, text_encoders, encode_bytes=encode_bytes, condition_bytes=condition_bytes
+        ),
         square_only=square_only,
         full_rate_samplers=tuple(sampler.value for sampler in parts.sampling.full_rate_samplers),
         notices=parts.sampling.notices,

@@ -24,6 +24,7 @@ from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, pro
 from polyrhythm_agent.denoiser.clip_text import ClipText
 from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
+from polyrhythm_agent.denoiser.on_demand import OnDemand
 from polyrhythm_agent.denoiser.patch_layers import PatchSlot, PatchStep
 from polyrhythm_agent.denoiser.sampling import ModelSampling, PictureSampling
 from polyrhythm_agent.denoiser.unet_facts import UNetFamily, unet_facts
@@ -33,7 +34,7 @@ from polyrhythm_agent.ports import ActivationExchange, Geometry, LayerSeam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UNetParts:
-    """A loaded pipeline.
+    """A pipeline, of which the denoiser is loaded.
 
     Attributes:
         unet: the denoiser.
@@ -44,7 +45,7 @@ class UNetParts:
     """
 
     unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    vae: OnDemand[AutoencoderKL]
     text: ClipText
     sampling: ModelSampling
     fingerprint: str
@@ -63,6 +64,7 @@ class UNetDenoiser:
     def __init__(self, *, model: str, family: UNetFamily, parts: UNetParts) -> None:
         self._parts = parts
         self._slot = PatchSlot()
+        self.parts = (parts.vae, *(part.encoder for part in parts.text.encoders))
         self._layers = patch_unet(parts.unet, self._slot)
         self.facts = unet_facts(
             model,
@@ -87,7 +89,7 @@ class UNetDenoiser:
 
     def geometry(self, image: ImageSpec) -> Geometry:
         """Sizes of a picture; a side may be any multiple of the autoencoder's factor."""
-        scale, unit = latent_scale(self._parts.vae), self._layers.unit
+        scale, unit = latent_scale(self._parts.vae.outline), self._layers.unit
         height, width = image.height_px // scale, image.width_px // scale
         return Geometry(
             row_count=-(-height // unit),
@@ -163,7 +165,7 @@ class UNetDenoiser:
         Raises:
             PictureNotFiniteError: the picture is none.
         """
-        return decode_latent(self._parts.vae, latent_BCHW)
+        return decode_latent(self._parts.vae.module(), latent_BCHW)
 
 
 class UNetRun(GuidedRun):

@@ -15,7 +15,7 @@ from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.denoiser.clip_text import ClipText
 from polyrhythm_agent.denoiser.decoding import latent_scale
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
-from polyrhythm_agent.denoiser.memory import module_bytes
+from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.unet_layers import UNetLayer, UNetLayers
 from polyrhythm_agent.denoiser.unet_memory import unet_memory
@@ -44,7 +44,7 @@ def unet_facts(
     *,
     family: UNetFamily,
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
+    vae: OnDemand[AutoencoderKL],
     text: ClipText,
     layers: UNetLayers,
     sampling: ModelSampling,
@@ -62,7 +62,7 @@ def unet_facts(
         sampling: what the scheduler config allows.
         fingerprint: of the folder.
     """
-    scale = latent_scale(vae)
+    scale = latent_scale(vae.outline)
     side_px = unet.config["sample_size"] * scale
     return ModelFacts(
         model=model,
@@ -81,10 +81,11 @@ def unet_facts(
         exchanged=layer_groups(layers.layers, scale_px=scale, dtype=unet.dtype),
         token_px=scale,
         latent_bytes_per_token=unet.config["in_channels"] * torch.float32.itemsize,
-        weights_bytes=module_bytes(unet, vae, *(part.encoder for part in text.encoders)),
+        weights_bytes=module_bytes(unet)
+        + sum(each.size_bytes for each in (vae, *(part.encoder for part in text.encoders))),
         full_rate_samplers=tuple(sampler.value for sampler in sampling.full_rate_samplers),
         notices=sampling.notices,
-        memory=unet_memory(unet, layers, vae=vae, text=text),
+        memory=unet_memory(unet, layers, vae=vae.outline, text=text),
     )
 
 

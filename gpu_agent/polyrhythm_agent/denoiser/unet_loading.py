@@ -12,7 +12,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from polyrhythm_agent.denoiser.clip_text import ClipEncoder, ClipText
-from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error, load_part, load_text_encoder
+from polyrhythm_agent.denoiser.diffusers_parts import (
+    as_folder_error,
+    load_denoiser_part,
+    part_on_demand,
+    text_encoder_on_demand,
+)
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.unet import UNetDenoiser, UNetParts
@@ -27,7 +32,7 @@ VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
 
 
 def load_stable_diffusion(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> UNetDenoiser:
-    """Loads UNet, autoencoder, tokenizer and text encoder.
+    """Loads UNet and tokenizer; autoencoder and text encoder when they are first used.
 
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
@@ -37,7 +42,7 @@ def load_stable_diffusion(folder: ModelFolder, *, model: str, dtype: torch.dtype
 
 
 def load_sdxl(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> UNetDenoiser:
-    """Loads UNet, autoencoder, and both tokenizers with their encoders.
+    """Loads UNet and both tokenizers; autoencoder and text encoders when they are first used.
 
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
@@ -58,14 +63,18 @@ def _load(
 ) -> UNetDenoiser:
     sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
     folder.require_safetensors("unet", "vae")
+    unet, outside = load_denoiser_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device)
     parts = UNetParts(
-        unet=load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device),
-        vae=load_part(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, dtype), device=device),
+        unet=unet,
+        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, dtype), device=device),
         text=text,
         sampling=sampling,
         fingerprint=folder.fingerprint(),
     )
-    return UNetDenoiser(model=model, family=family, parts=parts)
+    denoiser = UNetDenoiser(model=model, family=family, parts=parts)
+    if outside is not None:
+        denoiser.facts = outside.send_out(denoiser.facts)
+    return denoiser
 
 
 def _vae_dtype(folder: ModelFolder, dtype: torch.dtype) -> torch.dtype:
@@ -82,14 +91,14 @@ def _clip(folder: ModelFolder, suffix: str, kind: Any, dtype: torch.dtype, devic
     folder.require_file(tokenizer_part, *VOCABULARY_FILES)
     with as_folder_error(folder, tokenizer_part):
         tokenizer = CLIPTokenizer.from_pretrained(folder.path, subfolder=tokenizer_part, local_files_only=True)
-    encoder = load_text_encoder(kind, folder, encoder_part, dtype=dtype, device=device)
-    known, used = encoder.config.vocab_size, len(tokenizer)
+    encoder = text_encoder_on_demand(kind, folder, encoder_part, dtype=dtype, device=device)
+    known, used = encoder.outline.config.vocab_size, len(tokenizer)
     if used > known:
         raise ModelFolderError(f"model: {tokenizer_part} in {folder.path} has {used} tokens, its encoder {known}")
     limit = int(tokenizer.model_max_length)
-    if limit > encoder.config.max_position_embeddings:
+    if limit > encoder.outline.config.max_position_embeddings:
         raise ModelFolderError(
             f"model: {tokenizer_part} in {folder.path} takes {limit} tokens, its encoder "
-            f"{encoder.config.max_position_embeddings}"
+            f"{encoder.outline.config.max_position_embeddings}"
         )
     return ClipEncoder(tokenizer=tokenizer, encoder=encoder)

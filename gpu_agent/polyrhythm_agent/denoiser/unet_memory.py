@@ -97,7 +97,8 @@ def unet_memory(unet: UNet2DConditionModel, layers: UNetLayers, *, vae: Autoenco
     return model_memory(
         unet,
         vae,
-        (part.encoder for part in text.encoders),
+        [part.encoder for part in text.encoders],
+        encode_bytes=text.working_bytes,
         condition_bytes=_condition_bytes(unet, layers, text),
         own_token_bytes=ceil(max(held_numbers(unet)) * itemsize) + states_bytes,
         image_token_bytes=ceil(_gathered_numbers(layers) * itemsize),

@@ -15,6 +15,7 @@ from polyrhythm.messages import (
     Heartbeat,
     ImageMade,
     MemoryRead,
+    PartLoaded,
     PreviewMade,
     ProfileMeasured,
     Register,
@@ -30,7 +31,7 @@ from polyrhythm_agent.oversight.signals import Effect, GiveUpModel, KillWorker, 
 from polyrhythm_agent.oversight.state import Absent, Ending, Outcome, Oversight, Ready, Stage, Starting, Unusable
 
 Answer: TypeAlias = ProfileMeasured | TokensCounted | RequestFailed
-Progress: TypeAlias = EpochJoined | StepDone | BeatDone | PreviewMade | ImageMade
+Progress: TypeAlias = EpochJoined | PartLoaded | StepDone | BeatDone | PreviewMade | ImageMade
 
 
 def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
@@ -66,7 +67,7 @@ def _hear_ready(  # noqa: PLR0911 - one return an event
             return _answer(state, event)
         case StoreRequest():
             return state, () if state.run is not None and state.run.orphaned else _up(state, event)
-        case EpochJoined() | StepDone() | PreviewMade() | ImageMade():
+        case EpochJoined() | PartLoaded() | StepDone() | PreviewMade() | ImageMade():
             return _progress(state, event, event.epoch, now_s)
         case BeatDone(report=report):
             return _progress(state, event, report.epoch, now_s)

@@ -143,6 +143,7 @@ def _extend_to_proto(command: ExtendPlan) -> session_pb2.ExtendPlan:
         complete=command.complete,
         step_timeout_s=command.step_timeout_s,
         uninterruptible_s=command.uninterruptible_s,
+        memory_need_bytes=command.memory_need_bytes,
     )
 
 
@@ -155,6 +156,7 @@ def _extend_from_proto(proto: session_pb2.ExtendPlan) -> ExtendPlan:
         complete=proto.complete,
         step_timeout_s=finite(proto.step_timeout_s, f"{path}.step_timeout_s"),
         uninterruptible_s=finite(proto.uninterruptible_s, f"{path}.uninterruptible_s"),
+        memory_need_bytes=proto.memory_need_bytes,
     )
 
 

@@ -8,6 +8,7 @@ from typing import assert_never
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
 from polyrhythm.codec.fleet import (
+    MODEL_PARTS,
     device_facts_from_proto,
     device_facts_to_proto,
     model_facts_from_proto,
@@ -36,6 +37,7 @@ from polyrhythm.messages import (
     Heartbeat,
     ImageMade,
     MemoryRead,
+    PartLoaded,
     PreviewMade,
     ProfileMeasured,
     Register,
@@ -91,6 +93,8 @@ def event_to_proto(event: AgentEvent) -> session_pb2.AgentEvent:  # noqa: C901, 
             return encoded(request_failed=_failed_to_proto(event))
         case EpochJoined():
             return encoded(epoch_joined=_joined_to_proto(event))
+        case PartLoaded():
+            return encoded(part_loaded=_loaded_to_proto(event))
         case StepDone(epoch=epoch, step=step):
             return encoded(step_done=session_pb2.StepDone(epoch=epoch_to_proto(epoch), step=step))
         case BeatDone(report=report):
@@ -210,6 +214,21 @@ def _joined_from_proto(event: session_pb2.AgentEvent) -> EpochJoined:
     )
 
 
+def _loaded_to_proto(event: PartLoaded) -> session_pb2.PartLoaded:
+    return session_pb2.PartLoaded(
+        epoch=epoch_to_proto(event.epoch), part=MODEL_PARTS.to_proto(event.part), loading_s=event.loading_s
+    )
+
+
+def _loaded_from_proto(event: session_pb2.AgentEvent) -> PartLoaded:
+    proto = event.part_loaded
+    return PartLoaded(
+        epoch=_epoch(proto, "part_loaded"),
+        part=MODEL_PARTS.from_proto(proto.part, "part_loaded.part"),
+        loading_s=finite(proto.loading_s, "part_loaded.loading_s"),
+    )
+
+
 def _step_from_proto(event: session_pb2.AgentEvent) -> StepDone:
     return StepDone(epoch=_epoch(event.step_done, "step_done"), step=event.step_done.step)
 
@@ -300,6 +319,7 @@ def _memory_from_proto(event: session_pb2.AgentEvent) -> MemoryRead:
 
 def _epoch(
     proto: session_pb2.EpochJoined
+    | session_pb2.PartLoaded
     | session_pb2.StepDone
     | session_pb2.PreviewMade
     | session_pb2.ImageMade
@@ -318,6 +338,7 @@ _DECODERS: dict[str, Callable[[session_pb2.AgentEvent], AgentEvent]] = {
     "tokens_counted": _tokens_from_proto,
     "request_failed": _failed_from_proto,
     "epoch_joined": _joined_from_proto,
+    "part_loaded": _loaded_from_proto,
     "step_done": _step_from_proto,
     "beat_done": _beat_from_proto,
     "preview_made": _preview_from_proto,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from polyrhythm.calibration import Calibration
 from polyrhythm.codec.fields import EnumTable, FieldError, finite, invariants, name, part
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory
+from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory, ModelPart
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
 from polyrhythm.v1 import fleet_pb2
@@ -22,6 +22,13 @@ LAYER_KINDS = EnumTable(
         LayerKind.TOKENS: fleet_pb2.LAYER_KIND_TOKENS,
         LayerKind.HALO: fleet_pb2.LAYER_KIND_HALO,
         LayerKind.MOMENTS: fleet_pb2.LAYER_KIND_MOMENTS,
+    },
+)
+MODEL_PARTS = EnumTable(
+    ModelPart,
+    {
+        ModelPart.TEXT_ENCODER: fleet_pb2.MODEL_PART_TEXT_ENCODER,
+        ModelPart.AUTOENCODER: fleet_pb2.MODEL_PART_AUTOENCODER,
     },
 )
 AGENT_STATES = EnumTable(
@@ -94,6 +101,8 @@ def model_memory_to_proto(memory: ModelMemory) -> fleet_pb2.ModelMemory:
         tiled_above_pixels=memory.tiled_above_pixels,
         tile_pixels=memory.tile_pixels,
         tiled_pixel_bytes=memory.tiled_pixel_bytes,
+        encode_bytes=memory.encode_bytes,
+        offloaded_bytes=memory.offloaded_bytes,
     )
 
 
@@ -115,7 +124,18 @@ def model_memory_from_proto(proto: fleet_pb2.ModelMemory, path: str = "memory") 
             tiled_above_pixels=proto.tiled_above_pixels,
             tile_pixels=proto.tile_pixels,
             tiled_pixel_bytes=proto.tiled_pixel_bytes,
+            encode_bytes=proto.encode_bytes,
+            offloaded_bytes=proto.offloaded_bytes,
         )
+
+
+def model_parts_from_proto(protos: Iterable[int], path: str) -> tuple[ModelPart, ...]:
+    """Decodes parts of a model.
+
+    Raises:
+        WireError: one of them is unknown.
+    """
+    return tuple(MODEL_PARTS.from_proto(proto, f"{path}[{index}]") for index, proto in enumerate(protos))
 
 
 def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
@@ -143,6 +163,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         notices=model.notices,
         memory=None if model.memory is None else model_memory_to_proto(model.memory),
         calibration=None if model.calibration is None else calibration_to_proto(model.calibration),
+        offloaded=model.offloaded,
     )
 
 
@@ -183,6 +204,7 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         calibration=(
             calibration_from_proto(proto.calibration, f"{path}.calibration") if proto.HasField("calibration") else None
         ),
+        offloaded=proto.offloaded,
     )
 
 

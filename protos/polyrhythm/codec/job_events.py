@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
-from polyrhythm.codec.fleet import software_from_proto, software_to_proto
+from polyrhythm.codec.fleet import MODEL_PARTS, software_from_proto, software_to_proto
 from polyrhythm.codec.plan import (
     explanation_from_proto,
     explanation_to_proto,
@@ -22,6 +22,7 @@ from polyrhythm.job_events import (
     ImageChunk,
     ImageCompleted,
     JobEvent,
+    PartLoaded,
     Planned,
     Previewed,
     Profiling,
@@ -46,7 +47,7 @@ REPLAN_REASONS = EnumTable(
 )
 
 
-def job_event_to_proto(event: JobEvent) -> image_pb2.GenerateResponse:  # noqa: PLR0911 - one return a kind of event
+def job_event_to_proto(event: JobEvent) -> image_pb2.GenerateResponse:  # noqa: C901, PLR0911, PLR0912 - a kind of event each
     """Encodes an event of a job."""
     response = image_pb2.GenerateResponse
     match event:
@@ -65,6 +66,8 @@ def job_event_to_proto(event: JobEvent) -> image_pb2.GenerateResponse:  # noqa: 
             return response(progressed=_progressed_to_proto(event))
         case Previewed(image_index=index, step=step, png=png):
             return response(previewed=image_pb2.Previewed(image_index=index, step=step, png=png))
+        case PartLoaded():
+            return response(part_loaded=_loaded_to_proto(event))
         case AgentFailed(agent=agent, reason=reason):
             return response(agent_failed=image_pb2.AgentFailed(agent=agent, reason=reason))
         case Replanned():
@@ -77,7 +80,7 @@ def job_event_to_proto(event: JobEvent) -> image_pb2.GenerateResponse:  # noqa: 
             assert_never(event)
 
 
-def job_event_from_proto(proto: image_pb2.GenerateResponse) -> JobEvent:  # noqa: PLR0911 - one return a kind of event
+def job_event_from_proto(proto: image_pb2.GenerateResponse) -> JobEvent:  # noqa: C901, PLR0911, PLR0912 - a kind of event each
     """Decodes an event of a job.
 
     Raises:
@@ -99,6 +102,8 @@ def job_event_from_proto(proto: image_pb2.GenerateResponse) -> JobEvent:  # noqa
         case "previewed":
             seen = proto.previewed
             return Previewed(image_index=seen.image_index, step=seen.step, png=seen.png)
+        case "part_loaded":
+            return _loaded_from_proto(proto.part_loaded)
         case "agent_failed":
             agent = AgentId(name(proto.agent_failed.agent, "agent_failed.agent"))
             return AgentFailed(agent=agent, reason=proto.agent_failed.reason)
@@ -214,6 +219,24 @@ def _progressed_from_proto(proto: image_pb2.Progressed) -> Progressed:
         steps=proto.steps,
         left_s=finite(proto.left_s, "progressed.left_s"),
         agents=_agents(proto.agents, "progressed.agents"),
+    )
+
+
+def _loaded_to_proto(event: PartLoaded) -> image_pb2.PartLoaded:
+    return image_pb2.PartLoaded(
+        image_index=event.image_index,
+        agent=event.agent,
+        part=MODEL_PARTS.to_proto(event.part),
+        loading_s=event.loading_s,
+    )
+
+
+def _loaded_from_proto(proto: image_pb2.PartLoaded) -> PartLoaded:
+    return PartLoaded(
+        image_index=proto.image_index,
+        agent=AgentId(name(proto.agent, "part_loaded.agent")),
+        part=MODEL_PARTS.from_proto(proto.part, "part_loaded.part"),
+        loading_s=finite(proto.loading_s, "part_loaded.loading_s"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
+from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
 from polyrhythm.explanation import (
     AgentPrediction,
     Candidate,
@@ -207,6 +208,7 @@ def peak_memory_to_proto(memory: PeakMemory) -> plan_pb2.PeakMemory:
         forward_fixed_bytes=memory.forward_fixed_bytes,
         forward_row_bytes=memory.forward_row_bytes,
         decode_bytes=memory.decode_bytes,
+        encode_bytes=memory.encode_bytes,
     )
 
 
@@ -221,6 +223,7 @@ def peak_memory_from_proto(proto: plan_pb2.PeakMemory, path: str = "memory") -> 
             forward_fixed_bytes=proto.forward_fixed_bytes,
             forward_row_bytes=proto.forward_row_bytes,
             decode_bytes=proto.decode_bytes,
+            encode_bytes=proto.encode_bytes,
         )
 
 
@@ -238,6 +241,9 @@ def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
         decode_s=profile.decode_s,
         samples=profile.samples,
         memory=None if profile.memory is None else peak_memory_to_proto(profile.memory),
+        no_room=[MODEL_PARTS.to_proto(part) for part in profile.no_room],
+        loading_s=profile.loading_s,
+        offloaded=profile.offloaded,
     )
 
 
@@ -264,6 +270,9 @@ def profile_from_proto(proto: plan_pb2.Profile, path: str = "profile") -> Profil
             decode_s=finite(proto.decode_s, f"{path}.decode_s"),
             samples=proto.samples,
             memory=peak_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
+            no_room=model_parts_from_proto(proto.no_room, f"{path}.no_room"),
+            loading_s=finite(proto.loading_s, f"{path}.loading_s"),
+            offloaded=proto.offloaded,
         )
 
 

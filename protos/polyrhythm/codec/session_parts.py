@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
+from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
 from polyrhythm.codec.plan import peak_memory_from_proto, peak_memory_to_proto
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.profile import Link, Profile, Workload
@@ -66,6 +67,9 @@ def profile_to_proto(profile: Profile) -> session_pb2.Profile:
         decode_s=profile.decode_s,
         samples=profile.samples,
         memory=None if profile.memory is None else peak_memory_to_proto(profile.memory),
+        no_room=[MODEL_PARTS.to_proto(part) for part in profile.no_room],
+        loading_s=profile.loading_s,
+        offloaded=profile.offloaded,
     )
 
 
@@ -87,6 +91,9 @@ def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Pro
             decode_s=finite(proto.decode_s, f"{path}.decode_s"),
             samples=proto.samples,
             memory=peak_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
+            no_room=model_parts_from_proto(proto.no_room, f"{path}.no_room"),
+            loading_s=finite(proto.loading_s, f"{path}.loading_s"),
+            offloaded=proto.offloaded,
         )
 
 

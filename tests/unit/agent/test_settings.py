@@ -43,6 +43,7 @@ def test_the_defaults_are_a_cpu_agent_with_the_demo_model() -> None:
         ("--name", "name", "a b"),
         ("--device", "device", "gpu"),
         ("--dtype", "dtype", "int8"),
+        ("--offload", "offload", "sometimes"),
         ("--threads", "threads", "0"),
         ("--pin-core", "pin_core", "-1"),
         ("--connect-timeout", "connect_timeout_s", "0"),
@@ -103,7 +104,7 @@ def test_every_setting_has_an_option() -> None:
         *("--coordinator", "h:1", "--name", "n", "--model", "m", "--device", "cpu", "--dtype", "float64"),
         *("--threads", "2", "--pin-core", "0", "--emulate-speed", "0.5", "--bind-address", "::1"),
         *("--load-timeout", "1", "--connect-timeout", "2", "--lifeline-fd", "3", "--memory-limit", "1GiB"),
-        *("--model-config", "c"),
+        *("--model-config", "c", "--offload", "never"),
     ]
     assert set(parse_command_line(arguments).options) == set(AgentSettings.model_fields)
 

@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 def host(available_mib: int) -> HostMemory:
-    return HostMemory(weights_bytes=100 * MIB, available_bytes=lambda: available_mib * MIB)
+    return HostMemory(weights_bytes=lambda: 100 * MIB, available_bytes=lambda: available_mib * MIB)
 
 
 def test_a_host_offers_what_is_available_beside_the_weights() -> None:
@@ -22,7 +22,7 @@ def test_a_host_offers_what_is_available_beside_the_weights() -> None:
 
 
 def test_the_real_host_is_asked() -> None:
-    read = memory_of(torch.device("cpu"), weights_bytes=7, limit_bytes=None).read()
+    read = memory_of(torch.device("cpu"), weights_bytes=lambda: 7, limit_bytes=None).read()
     assert read.usable_bytes == read.free_bytes + 7
     assert 0 < read.free_bytes <= psutil.virtual_memory().total
 
@@ -37,7 +37,7 @@ def test_a_limit_counts_the_weights(limit_mib: int, available_mib: int, usable_m
 
 
 def test_a_limit_is_kept_and_says_both_sizes() -> None:
-    limited = memory_of(torch.device("cpu"), weights_bytes=0, limit_bytes=300 * MIB)
+    limited = memory_of(torch.device("cpu"), weights_bytes=lambda: 0, limit_bytes=300 * MIB)
     limited.check(300 * MIB)
     with pytest.raises(OutOfMemoryError, match=r"needs 301\.0 MiB, the limit is 300\.0 MiB"):
         limited.check(301 * MIB)

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import AgentFailed, Delayed, Planned, Replanned, ReplanReason
+from polyrhythm.job_events import AgentFailed, Delayed, PartLoaded, Planned, Replanned, ReplanReason
 from polyrhythm.plan import Exchange
 from polyrhythm_client.screen import JobProgress
 from polyrhythm_client.tables import print_explanation
@@ -29,6 +30,13 @@ def test_a_member_whose_run_failed_is_not_called_lost(reason: str, told: str) ->
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         progress.show(AgentFailed(agent=AgentId("a"), reason=reason))
     assert said.get() == told
+
+
+def test_a_picture_that_waits_for_loading_says_so_where_nobody_watches() -> None:
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    with JobProgress(console, quiet=True) as progress, console.capture() as said:
+        progress.show(PartLoaded(image_index=0, agent=AgentId("a"), part=ModelPart.TEXT_ENCODER, loading_s=2.5))
+    assert said.get() == "agent a: loaded the text encoder, the picture waited 2.5 s\n"
 
 
 def test_notices_of_a_plan_are_said_once_however_many_pictures_follow_it() -> None:

@@ -6,11 +6,22 @@ from dataclasses import replace
 
 import pytest
 
+from polyrhythm import job_events
 from polyrhythm.errors import WireError
+from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted, Previewed, Profiling, Progressed
-from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PreviewMade, StartEpoch, StepDone
+from polyrhythm.messages import (
+    BeatDone,
+    EpochJoined,
+    ExtendPlan,
+    ImageMade,
+    PartLoaded,
+    PreviewMade,
+    StartEpoch,
+    StepDone,
+)
 from polyrhythm.plan import Exchange
 from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
@@ -47,7 +58,13 @@ def test_short_segments_are_sent_beats_ahead(ahead: int, segments: list[int]) ->
 
 def test_reports_that_waited_for_a_heartbeat_are_allowed_for() -> None:
     course = Forecast(
-        encode_s=0.0, denoise_s=0.5, decode_s=0.0, step_s=0.1, beat_s=0.4, course=((0, 0.0), (1, 0.1), (2, 0.5))
+        loading_s=0.0,
+        encode_s=0.0,
+        denoise_s=0.5,
+        decode_s=0.0,
+        step_s=0.1,
+        beat_s=0.4,
+        course=((0, 0.0), (1, 0.1), (2, 0.5)),
     )
     limits = Limits(heartbeat_interval_s=0.25)
     assert [beats_ahead(limits, course, boundary) for boundary in (0, 1, 2)] == [2 + 1, 2 + 0, 2 + 0]
@@ -62,7 +79,20 @@ def test_segments_follow_as_boundaries_are_reported() -> None:
     assert (start.segments, start.complete) == (LONG.segments[:2], False)
     assert [extension.segments for extension in extensions] == [LONG.segments[2:3], LONG.segments[3:]]
     assert [extension.complete for extension in extensions] == [False, True]
+    assert {extension.memory_need_bytes for extension in extensions} == {start.memory_need_bytes}
+    assert start.memory_need_bytes > 0
     assert [daemon.worker.stalls for daemon in world.daemons.values()] == [0, 0]
+
+
+def test_a_picture_that_waits_for_a_part_to_load_says_so() -> None:
+    world = World("a")
+    world.daemons["a"].worker.pause_at = 4
+    job = world.submit(BALANCED)
+    world.settle()
+    (start,) = world.sent("a", StartEpoch)
+    world.say("a", PartLoaded(epoch=start.epoch, part=ModelPart.TEXT_ENCODER, loading_s=2.5))
+    (told,) = world.told_of(job, job_events.PartLoaded)
+    assert (told.image_index, told.agent, told.part, told.loading_s) == (0, "a", ModelPart.TEXT_ENCODER, 2.5)
 
 
 def test_the_start_says_everything() -> None:

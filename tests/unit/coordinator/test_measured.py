@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from polyrhythm.explanation import Prediction
@@ -11,8 +13,9 @@ from polyrhythm.profile import Profile, Workload
 from polyrhythm_coordinator.scheduling.epochs import step_timeout_s
 from polyrhythm_coordinator.scheduling.forecast import forecast
 from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.measured import MeasuredProfile
+from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, profile_key
 from polyrhythm_coordinator.scheduling.reporting import versions_of
+from tests.fake_worker import FACTS, register
 from tests.plans import agent_ids, plan, segment
 
 WORKLOAD = Workload(model="fake", width_px=64, height_px=64, batch=2)
@@ -28,6 +31,15 @@ def profile(agent: str, *, per_row_s: float, fixed_s: float = 0.0) -> Profile:
         decode_s=0.2,
         samples=3,
     )
+
+
+def test_an_agent_that_holds_its_weights_another_way_is_measured_anew() -> None:
+    introduced = register(AgentId("a"))
+    keys = {
+        profile_key(introduced.device, introduced.software, replace(FACTS, offloaded=offloaded), WORKLOAD)
+        for offloaded in (False, True, False)
+    }
+    assert len(keys) == 2
 
 
 def test_small_deviations_change_no_plan() -> None:

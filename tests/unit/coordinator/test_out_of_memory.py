@@ -26,9 +26,9 @@ HEAVY = replace(
     FACTS,
     weights_bytes=WEIGHTS_BYTES,
     memory=ModelMemory(
-        denoiser_bytes=60 * MIB,
-        text_encoder_bytes=30 * MIB,
-        autoencoder_bytes=10 * MIB,
+        denoiser_bytes=WEIGHTS_BYTES,
+        text_encoder_bytes=0,
+        autoencoder_bytes=0,
         condition_bytes=0,
         own_token_bytes=ROW_BYTES // (2 * TOKENS_A_ROW),
         image_token_bytes=0,

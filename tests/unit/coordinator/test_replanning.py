@@ -55,6 +55,7 @@ def test_a_member_at_half_its_speed_gives_rows_away() -> None:
     newer = newer_versions(world, "a")
     assert newer == newer_versions(world, "b")
     assert [(command.plan_version, command.complete) for command in newer] == [(2, True)]
+    assert newer[0].memory_need_bytes > 0
     assert world.told_of(job, Replanned) == []  # nobody follows it yet
     report = completed(world, job).report
     (replanned,) = world.told_of(job, Replanned)

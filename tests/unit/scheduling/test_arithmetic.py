@@ -36,7 +36,12 @@ def facts_in(dtype: str) -> ModelFacts:
         dtype=dtype,
         exchanged=token_groups(8, cell_bytes=2 * 256 * item_bytes),
         weights_bytes=10_000 * item_bytes,
-        memory=replace(MEMORY, condition_bytes=100 * item_bytes, own_token_bytes=1000 * item_bytes),
+        memory=replace(
+            MEMORY,
+            denoiser_bytes=6_000 * item_bytes,
+            condition_bytes=100 * item_bytes,
+            own_token_bytes=1000 * item_bytes,
+        ),
     )
 
 
@@ -95,7 +100,7 @@ def test_each_member_holds_its_own_weights_and_the_gangs_activations() -> None:
     request = mixed({A: "float32", B: "bfloat16"})
     plan = rows_only_plan(request)
     wide, narrow = (memory_need(plan, agent, request) for agent in (A, B))
-    assert (wide.weights_bytes, narrow.weights_bytes) == (40_000, 20_000)
+    assert (wide.weights_bytes, narrow.weights_bytes) == (24_000, 12_000)
     assert (wide.condition_bytes, narrow.condition_bytes) == (2 * 400, 2 * 200)
     assert wide.exchange_bytes == narrow.exchange_bytes == memory_need(plan, A, alike("bfloat16", 2)).exchange_bytes
     assert wide.forward_bytes > narrow.forward_bytes

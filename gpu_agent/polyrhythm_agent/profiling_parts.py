@@ -1,0 +1,132 @@
+"""Measures encoding and decoding apart from the denoiser, and says where a part of the model finds no room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+import torch
+from torch import Tensor
+
+from polyrhythm.facts import ModelFacts, ModelPart
+from polyrhythm.image import ImageSpec
+from polyrhythm_agent.parts_in_memory import PartsInMemory
+from polyrhythm_agent.ports import Denoiser, LayerSeam
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartUse:
+    """One use of a part.
+
+    Attributes:
+        output: what it made; None where there was no room for the part, and then all numbers are 0.
+        seconds: of computing.
+        peak_bytes: most that it held beyond what was held before; None where the device cannot tell.
+        loading_s: seconds of loading, if it had to be loaded.
+    """
+
+    output: Tensor | None
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+    loading_s: float = 0.0
+
+
+def measure_encoding(
+    image: ImageSpec, denoiser: Denoiser, seam: LayerSeam, parts: PartsInMemory
+) -> tuple[Mapping[str, Tensor], PartUse]:
+    """Encodes the picture's prompt.
+
+    Returns:
+        The condition, of zeros where there is no room for the text encoder: a forward costs the same with it.
+    """
+    memory = denoiser.facts.memory
+    condition = {name: torch.zeros_like(tensor) for name, tensor in denoiser.empty_condition(image).items()}
+
+    def encode() -> Tensor:
+        condition.update(denoiser.encode(image))
+        return seam.end_layer("encode", next(iter(condition.values())))
+
+    use = _measure(
+        ModelPart.TEXT_ENCODER,
+        encode,
+        device=next(iter(condition.values())).device,
+        need_bytes=_need_bytes(denoiser.facts, ModelPart.TEXT_ENCODER, memory.encode_bytes if memory else 0),
+        begin=lambda: seam.begin_layer("encode"),
+        parts=parts,
+    )
+    return condition, use
+
+
+def measure_decoding(
+    latent_BCHW: Tensor, image: ImageSpec, denoiser: Denoiser, seam: LayerSeam, parts: PartsInMemory
+) -> PartUse:
+    """Decodes a latent of the picture's size."""
+    memory = denoiser.facts.memory
+    working_bytes = memory.decode_bytes(image.width_px * image.height_px) if memory else 0
+    return _measure(
+        ModelPart.AUTOENCODER,
+        lambda: seam.end_layer("decode", denoiser.decode(latent_BCHW)),
+        device=latent_BCHW.device,
+        need_bytes=_need_bytes(denoiser.facts, ModelPart.AUTOENCODER, working_bytes),
+        begin=lambda: seam.begin_layer("decode"),
+        parts=parts,
+    )
+
+
+def make_room_for_forward(image: ImageSpec, denoiser: Denoiser, *, batch: int, parts: PartsInMemory) -> None:
+    """Lets go what does not fit beside a forward over the whole picture, as far as the model can say."""
+    facts = denoiser.facts
+    memory = facts.memory
+    if memory is None:
+        return
+    tokens = (image.width_px // facts.token_px) * (image.height_px // facts.token_px)
+    token_bytes = memory.own_token_bytes + memory.image_token_bytes
+    parts.make_room(facts.resident_bytes + batch * (memory.condition_bytes + tokens * token_bytes))
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
+    """Does some work; most bytes that it held beyond what was held before, None where the device cannot tell."""
+    if device.type != "cuda":
+        work()
+        return None
+    before_bytes = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    return torch.cuda.max_memory_allocated(device) - before_bytes
+
+
+def _need_bytes(facts: ModelFacts, part: ModelPart, working_bytes: int) -> int:
+    return facts.resident_bytes + (facts.memory.part_bytes(part) if facts.memory else 0) + working_bytes
+
+
+def _measure(
+    part: ModelPart,
+    work: Callable[[], Tensor],
+    *,
+    device: torch.device,
+    need_bytes: int,
+    begin: Callable[[], None],
+    parts: PartsInMemory,
+) -> PartUse:
+    if not parts.has_room(need_bytes):
+        log.warning("no room for a part of the model", part=str(part), needed_mib=round(need_bytes / 2**20, 1))
+        return PartUse(output=None)
+    made: list[Tensor] = []
+    parts.make_room(need_bytes, keep=(part,))
+    try:
+        loading_s = parts.fetch(part)
+        begin_s = time.perf_counter()
+        begin()
+        held_bytes = peak_bytes(lambda: made.append(work()), device)
+    except torch.OutOfMemoryError as error:
+        log.warning("no room for a part of the model", part=str(part), reason=str(error))
+        parts.release(part)
+        return PartUse(output=None)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - begin_s
+    return PartUse(output=made[0], seconds=seconds, peak_bytes=held_bytes, loading_s=loading_s)

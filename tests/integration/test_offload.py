@@ -1,0 +1,123 @@
+"""Weights outside of the device's memory: the same numbers, less memory, and no weight that stays by mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from polyrhythm.ids import AgentId
+from polyrhythm.profile import Workload
+from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
+from polyrhythm_agent.denoiser.offload import blocks_of, offloaded_bytes
+from polyrhythm_agent.denoiser.on_demand import module_bytes
+from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.device_memory import HostMemory
+from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_loading import load_as_it_fits, smallest_share_bytes
+from polyrhythm_agent.parts_in_memory import PartsInMemory
+from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.profiling import measure_profile
+from tests.allocation import peak_bytes, square_image
+from tests.models import tiny_dit_folder, tiny_pixart_folder
+from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+
+CPU = torch.device("cpu")
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "pixart": tiny_pixart_folder,
+    "dit": tiny_dit_folder,
+    "sd": tiny_sd_folder,
+    "sdxl": tiny_sdxl_folder,
+}
+SIDE_PX = 64
+
+
+@pytest.fixture(scope="module", params=list(MAKERS))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
+
+
+def network(denoiser: Any) -> torch.nn.Module:
+    parts = denoiser._parts
+    return parts.unet if hasattr(parts, "unet") else parts.transformer
+
+
+def forward(denoiser: Denoiser) -> Callable[[], torch.Tensor]:
+    image = square_image(denoiser, SIDE_PX)
+    run = denoiser.start(image, denoiser.encode(image))
+    rows = RowRange(begin=0, end=run.geometry.row_count)
+    noise_BCHW = run.initial_noise()
+    return lambda: run.predict(noise_BCHW, 0, rows, SoloExchange(), OpenSeam())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_a_forward_is_the_same_but_for_rounding(folder: Path, dtype: str, tolerance: float) -> None:
+    """Weights that lie elsewhere in memory may be taken by another kernel."""
+    plain, outside = (
+        load_denoiser(folder, model="tiny", dtype=DTYPES[dtype], offload=offload) for offload in (False, True)
+    )
+    assert (plain.facts.offloaded, outside.facts.offloaded) == (False, True)
+    assert plain.facts.fingerprint == outside.facts.fingerprint
+    run_plain, run_outside = forward(plain), forward(outside)
+    expected = run_plain()
+    for _ in range(2):  # what was let go comes back
+        torch.testing.assert_close(run_outside(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_between_forwards_the_blocks_weigh_nothing(folder: Path) -> None:
+    plain, outside = (load_denoiser(folder, model="tiny", offload=offload) for offload in (False, True))
+    forward(outside)()
+    weights, memory = network(outside), outside.facts.memory
+    assert memory is not None
+    assert outside.facts.resident_bytes == memory.offloaded_bytes == offloaded_bytes(network(plain))
+    assert memory.denoiser_bytes == module_bytes(network(plain))
+    assert sum(module_bytes(block) for block in blocks_of(weights)) == 0
+    assert 0 < module_bytes(weights) < memory.offloaded_bytes < memory.denoiser_bytes
+
+
+def test_a_forward_holds_one_block_at_a_time() -> None:
+    folder = find_model("demo").path
+    plain, outside = (load_denoiser(folder, model="demo", offload=offload) for offload in (False, True))
+    largest_bytes = max(module_bytes(block) for block in blocks_of(network(plain)))
+    more_bytes = peak_bytes(forward(outside)) - peak_bytes(forward(plain))
+    assert 0.9 * largest_bytes < more_bytes <= largest_bytes
+    assert largest_bytes < 0.2 * module_bytes(network(plain))
+
+
+def test_the_files_are_what_counts(tmp_path: Path) -> None:
+    """A negative control: another block in the file makes another picture, so weights do come from there."""
+    folder = tiny_pixart_folder(tmp_path / "m")
+    outside = load_denoiser(folder, model="tiny", offload=True)
+    run = forward(outside)
+    before = run()
+    path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-4096:] = bytes(4096)
+    with path.open("r+b") as file:  # in place: the same file is mapped
+        file.write(bytes(content))
+    assert not torch.equal(run(), before)
+
+
+@pytest.mark.parametrize(("offload", "spare_bytes", "expected"), [
+    ("auto", 0, False), ("auto", -1, True), ("never", -1, False), ("always", 0, True),
+])  # fmt: skip
+def test_auto_offloads_where_not_even_a_row_would_fit(
+    folder: Path, offload: str, spare_bytes: int, expected: bool
+) -> None:
+    limit_bytes = smallest_share_bytes(load_denoiser(folder, model="tiny").facts) + spare_bytes
+    denoiser = load_as_it_fits(
+        folder, model="tiny", dtype=torch.float32, device=CPU, offload=offload, limit_bytes=limit_bytes
+    )
+    assert denoiser.facts.offloaded is expected
+
+
+def test_a_profile_is_measured_as_the_weights_are_held(tmp_path: Path) -> None:
+    denoiser = load_denoiser(tiny_pixart_folder(tmp_path / "m"), model="tiny", offload=True)
+    parts = PartsInMemory(denoiser.parts, HostMemory(weights_bytes=lambda: 0))
+    workload = Workload(model="tiny", width_px=SIDE_PX, height_px=SIDE_PX, batch=2)
+    profile = measure_profile(AgentId("a"), workload, denoiser, OpenSeam(), lambda exchange: exchange, parts)
+    assert profile.offloaded
