@@ -3,7 +3,7 @@
 Owns what a block is, and the hooks that bring it in and let it go: into a CUDA device from the host's memory, into a
 CPU's from the memory-mapped files. The arithmetic is that of weights that stay, up to rounding. diffusers has the same
 for models whose top-level forward is called, which the families here do not do
-(docs/adr/0006-an-own-hook-for-offloading.md).
+(docs/adr/0007-an-own-hook-for-offloading.md).
 """
 
 from __future__ import annotations
