@@ -87,7 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="demo", help="'demo' or a folder in diffusers format")
     parser.add_argument("--pictures", type=int, default=64, metavar="N", help="listed prompts and seeds")
     parser.add_argument("--speeds", default="1,0.5", metavar="S,S", help="of the described devices, relative")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps (default: the calibrated ones, or the model's)")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps (default: the model's)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON; the plot goes beside it")
     return parser.parse_args()
 
@@ -100,7 +100,7 @@ def main() -> None:
     speeds = tuple(float(part) for part in options.speeds.split(","))
     gang = InProcessGang([load_denoiser(folder.path, model=folder.name) for _ in speeds])
     facts = with_calibration(gang.denoiser.facts, folder.path)
-    steps = options.steps or (facts.calibration.steps if facts.calibration else facts.default_steps)
+    steps = options.steps or facts.default_steps
     plans = compared_plans(facts, picture_of(facts, *prompt(0), steps), speeds)
     table = {
         name: {"plan": describe(plans[name]), "fine_steps": plans[name].steps, **summary(found)}
@@ -114,7 +114,7 @@ def main() -> None:
         "steps": steps,
         "pictures": options.pictures,
         "speeds": list(speeds),
-        "calibrated": facts.calibration is not None,
+        "calibrated_steps": [one.steps for one in facts.calibrations if one.sampler == facts.samplers[0]],
         "plans": table,
         "machine": machine.as_json(),
     }

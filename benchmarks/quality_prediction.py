@@ -19,7 +19,7 @@ import torch
 from latency_study.prompts import prompt
 from machine import read_machine
 
-from polyrhythm.calibration import IDENTICAL_PSNR_DB, Calibration
+from polyrhythm.calibration import IDENTICAL_PSNR_DB, Calibration, nearest
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
@@ -167,7 +167,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--first-picture", type=int, default=0, metavar="I", help="place of the first in the list")
     parser.add_argument("--plans", type=int, default=24, metavar="N", help="random plans, beside three plain ones")
     parser.add_argument("--seed", type=int, default=1, help="of the random plans")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of the pictures (default: the calibrated ones)")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of the pictures (default: the model's)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="compute threads of a member")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: results/quality_prediction-MODEL.json")
     return parser.parse_args()
@@ -183,19 +183,20 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     folder = find_model(options.model)
     gang = InProcessGang([load_denoiser(folder.path, model=folder.name) for _ in range(MEMBERS)])
     facts = with_calibration(gang.denoiser.facts, folder.path)
-    if facts.calibration is None:
+    steps, rows = options.steps or facts.default_steps, facts.row_count(facts.default_height_px)
+    calibration = nearest(facts.calibrations, facts.samplers[0], steps)
+    if calibration is None:
         raise InvalidArgumentError.of("--model", f"{folder.name} is not calibrated")
-    steps, rows = options.steps or facts.calibration.steps, facts.row_count(facts.default_height_px)
     draw = random.Random(options.seed)
     plans = [*plain_plans(steps, rows), *(random_plan(draw, steps, rows) for _ in range(options.plans))]
     plans = [legal(plan, facts) for plan in plans]
     measured: list[list[float]] = []
     for index in range(options.first_picture, options.first_picture + options.pictures):
         image = picture_of(facts, *prompt(index), steps)
-        measured.append(measure(gang, image, plans, facts.calibration.latent_range))
+        measured.append(measure(gang, image, plans, calibration.latent_range))
         print(f"picture {index}: {image.prompt}: {fmean(measured[-1]):.1f} dB", flush=True)
     told = {"model": folder.name, "first_picture": options.first_picture, "seed": options.seed}
-    return {**told, **compared(facts.calibration, plans, np.array(measured), steps), "machine": machine.as_json()}
+    return {**told, **compared(calibration, plans, np.array(measured), steps), "machine": machine.as_json()}
 
 
 def compared(calibration: Calibration, plans: list[Plan], measured_PN: np.ndarray, steps: int) -> dict[str, object]:
@@ -207,6 +208,7 @@ def compared(calibration: Calibration, plans: list[Plan], measured_PN: np.ndarra
         "question": "how well is a plan's quality predicted on prompts that no calibration has seen?",
         "sampler": calibration.sampler,
         "steps": steps,
+        "calibrated_steps": calibration.steps,
         "calibrated_pictures": calibration.pictures,
         "summary": summary(predicted_db, measured_PN),
         "plans": [describe(*each) for each in zip(plans, predicted_db, measured_db, strict=True)],

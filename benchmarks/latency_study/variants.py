@@ -96,7 +96,7 @@ def plan_variants(
     strides = tuple(1 if agent == fastest else SLOW_STRIDE for agent in measured.agents)
     without_tail = replace(policy_of(Quality.BALANCED), tail_steps=0)
     balanced = search_plan(request).chosen.plan
-    uncalibrated = replace(request, facts=replace(request.facts, calibration=None))
+    uncalibrated = replace(request, facts=replace(request.facts, calibrations=()))
 
     plans = {
         Variant.SOLO: solo_plan(request, fastest),

@@ -50,7 +50,7 @@ def compared_plans(facts: ModelFacts, image: ImageSpec, speeds: tuple[float, ...
     fleet = described_fleet(facts, image, speeds)
     request = fleet.request(replace(image, quality=Quality.BALANCED))
     plans = {str(variant): planned.plan for variant, planned in plan_variants(fleet, image).items()}
-    without_calibration = replace(fleet, facts=replace(facts, calibration=None))
+    without_calibration = replace(fleet, facts=replace(facts, calibrations=()))
     uncalibrated = {str(variant): one.plan for variant, one in plan_variants(without_calibration, image).items()}
     strides = tuple(1 if speed == max(speeds) else 2 for speed in speeds)
     return {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import isfinite, lcm, sqrt
+from math import isfinite, lcm, log, sqrt
 
 IDENTICAL_PSNR_DB = 100.0
 """Stands for the very same latent, whose PSNR is infinite."""
@@ -146,3 +146,18 @@ class Calibration:
         """Number of disturbances."""
         windows = len(self.stale_begin_steps) + len(self.unequal_begin_steps)
         return windows + len(self.merge_steps) + len(self.following_steps)
+
+
+def nearest(calibrations: Sequence[Calibration], sampler: str, steps: int) -> Calibration | None:
+    """The measured grid from which the least is extrapolated: that of the sampler whose length has the nearest ratio.
+
+    Args:
+        calibrations: of one model.
+        sampler: of the picture.
+        steps: fine steps of the picture.
+
+    Returns:
+        None where the sampler was not measured.
+    """
+    measured = [calibration for calibration in calibrations if calibration.sampler == sampler]
+    return min(measured, key=lambda calibration: abs(log(calibration.steps / steps)), default=None)

@@ -141,7 +141,8 @@ class ModelFacts:
         memory: what its parts take; None where the family cannot say, so that nothing but weights, exchanged
             activations and latents is counted.
         offloaded: whether this agent keeps the weights of the denoiser's blocks outside of its device's memory.
-        calibration: what stale activations and merged steps cost on it; None where nobody has measured.
+        calibrations: what stale activations and merged steps cost on it, by sampler and length of grid; empty where
+            nobody has measured.
     """
 
     model: str
@@ -165,7 +166,7 @@ class ModelFacts:
     full_rate_samplers: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     memory: ModelMemory | None = None
-    calibration: Calibration | None = None
+    calibrations: tuple[Calibration, ...] = ()
     offloaded: bool = False
 
     @property

@@ -102,10 +102,9 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1] == len(seen) - 1
     facts = load_denoiser(folder, model="tiny").facts
-    reported = with_calibration(facts, folder).calibration
-    assert reported is not None
+    (reported,) = with_calibration(facts, folder).calibrations
     assert (reported.sampler, reported.steps, reported.pictures) == (facts.samplers[0], STEPS, 2)
-    made = json.loads(calibrated.path.read_text())["made"]
+    made = json.loads(calibrated.path.read_text())["entries"][0]["made"]
     assert made["size"] == f"{facts.default_width_px}x{facts.default_height_px}"
 
 

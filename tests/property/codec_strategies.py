@@ -228,7 +228,7 @@ models = st.builds(
     full_rate_samplers=tuples(texts),
     notices=tuples(texts),
     memory=st.none() | model_memories,
-    calibration=st.none() | calibrations(),
+    calibrations=st.lists(calibrations(), max_size=2).map(tuple),
     offloaded=st.booleans(),
 )
 agent_views = st.builds(

@@ -52,7 +52,7 @@ def requests(draw: st.DrawFn, *, agents_max: int = 4, cells_max: int = 5) -> Pla
         fixed_share=draw(st.floats(0.0, 0.3)),
         whole_s=draw(st.floats(0.05, 2)),
     )
-    return replace(request, facts=replace(request.facts, calibration=draw(calibrations)))
+    return replace(request, facts=replace(request.facts, calibrations=(draw(calibrations),)))
 
 
 def predictor(request: PlanRequest) -> Distortion:
@@ -139,7 +139,7 @@ def test_the_search_is_within_one_percent_of_brute_force(request: PlanRequest) -
 @given(st.lists(speed, min_size=4, max_size=4), calibrations)
 def test_the_search_is_within_one_percent_of_brute_force_for_four(speeds: list[float], numbers: object) -> None:
     request = plan_request(speeds, steps=10)
-    request = replace(request, facts=replace(request.facts, calibration=numbers))
+    request = replace(request, facts=replace(request.facts, calibrations=(numbers,)))
     assert search_plan(request).chosen.prediction.total_s <= brute_force_s(request) * 1.01 + 1e-12
 
 

@@ -37,6 +37,7 @@ from polyrhythm.calibration import (
     Calibration,
     interpolated,
     mean_age,
+    nearest,
     saturated,
 )
 from polyrhythm.plan import Exchange, Plan, Segment
@@ -281,13 +282,13 @@ class Distortion:
 
 
 @lru_cache(maxsize=64)
-def _distortion(calibration: Calibration | None, sampler: str, steps: int, row_count: int) -> Distortion | None:
-    """The prediction for a picture, or None where its sampler was not measured."""
-    if calibration is None or calibration.sampler != sampler:
-        return None
+def _distortion(calibration: Calibration, steps: int, row_count: int) -> Distortion:
+    """The prediction for pictures of one height and length: the arrays that it keeps serve many searches."""
     return Distortion(calibration=calibration, steps=steps, row_count=row_count)
 
 
 def distortion_of(request: PlanRequest) -> Distortion | None:
     """The prediction for a request's picture, or None where its model and sampler are not calibrated."""
-    return _distortion(request.facts.calibration, request.image.sampler.value, request.image.steps, request.row_count)
+    image = request.image
+    calibration = nearest(request.facts.calibrations, image.sampler.value, image.steps)
+    return None if calibration is None else _distortion(calibration, image.steps, request.row_count)

@@ -1,7 +1,7 @@
 """The calibration file of a model folder. No torch.
 
-Owns the name and form of the file, and the rule that numbers of other weights count for nothing. The file decides plans
-and no picture, so the folder's fingerprint leaves it out.
+Owns the name and form of the file: one entry a sampler and length of grid, and the rule that numbers of other weights
+count for nothing. The file decides plans and no picture, so the folder's fingerprint leaves it out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm.facts import ModelFacts
 
 CALIBRATION_FILE = "calibration.json"
-FORMAT = 2
+FORMAT = 3
 
 log = structlog.get_logger()
 
@@ -29,7 +29,9 @@ class CalibrationFileError(PolyrhythmError):
 
 
 def write_calibration(folder: Path, facts: ModelFacts, calibration: Calibration, made: Mapping[str, Any]) -> Path:
-    """Writes the file, whole or not at all.
+    """Puts an entry into the file, whole or not at all; the one of the same sampler and grid is replaced.
+
+    Entries of other grids stay, if they are of the same weights and form.
 
     Args:
         folder: of the model.
@@ -40,14 +42,15 @@ def write_calibration(folder: Path, facts: ModelFacts, calibration: Calibration,
     Returns:
         The file.
     """
+    path = folder / CALIBRATION_FILE
+    entry = {"calibration": asdict(calibration), "made": dict(made)}
+    others = [other for other in _entries_kept(path, facts.fingerprint) if _key(other) != _key(entry)]
     content = {
         "format": FORMAT,
         "fingerprint": facts.fingerprint,
         "family": facts.family,
-        "calibration": asdict(calibration),
-        "made": dict(made),
+        "entries": sorted([*others, entry], key=_key),
     }
-    path = folder / CALIBRATION_FILE
     scratch = path.with_name(f"{path.name}.new")
     scratch.write_text(_to_json(content), encoding="utf-8")
     scratch.replace(path)
@@ -63,14 +66,14 @@ def with_calibration(facts: ModelFacts, folder: Path) -> ModelFacts:
     if not path.is_file():
         return facts
     try:
-        calibration = read_calibration(path, facts.fingerprint)
+        calibrations = read_calibrations(path, facts.fingerprint)
     except CalibrationFileError as error:
         return _without(facts, path, str(error))
-    return replace(facts, calibration=calibration)
+    return replace(facts, calibrations=calibrations)
 
 
-def read_calibration(path: Path, fingerprint: str) -> Calibration:
-    """The calibration in a file.
+def read_calibrations(path: Path, fingerprint: str) -> tuple[Calibration, ...]:
+    """The calibrations in a file.
 
     Args:
         path: of the file.
@@ -80,15 +83,44 @@ def read_calibration(path: Path, fingerprint: str) -> Calibration:
         CalibrationFileError: it means nothing, is of another format, or was made for other weights.
     """
     try:
+        return tuple(_read(entry["calibration"]) for entry in _entries(path, fingerprint))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CalibrationFileError(f"it cannot be read: {error!r}") from error
+
+
+def _entries(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
+    """Calibrations with the record of how each was made.
+
+    Raises:
+        CalibrationFileError: see ``read_calibrations``.
+    """
+    try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             told = f"its format is {content['format']}, this version reads {FORMAT}; run polyrhythm calibrate"
             raise CalibrationFileError(told)
         if content["fingerprint"] != fingerprint:
             raise CalibrationFileError("it was made for other weights; run polyrhythm calibrate")
-        return _read(content["calibration"])
+        return list(content["entries"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CalibrationFileError(f"it cannot be read: {error!r}") from error
+
+
+def _entries_kept(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
+    """What a new entry leaves in place; a file that cannot be used is replaced as a whole, and the log tells."""
+    if not path.is_file():
+        return []
+    try:
+        entries = _entries(path, fingerprint)
+        read_calibrations(path, fingerprint)
+    except CalibrationFileError as error:
+        log.warning("calibration file is replaced", file=str(path), reason=str(error))
+        return []
+    return entries
+
+
+def _key(entry: Mapping[str, Any]) -> tuple[str, int]:
+    return entry["calibration"]["sampler"], entry["calibration"]["steps"]
 
 
 def _without(facts: ModelFacts, path: Path, reason: str) -> ModelFacts:

@@ -162,7 +162,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         full_rate_samplers=model.full_rate_samplers,
         notices=model.notices,
         memory=None if model.memory is None else model_memory_to_proto(model.memory),
-        calibration=None if model.calibration is None else calibration_to_proto(model.calibration),
+        calibrations=[calibration_to_proto(calibration) for calibration in model.calibrations],
         offloaded=model.offloaded,
     )
 
@@ -201,8 +201,9 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         full_rate_samplers=tuple(proto.full_rate_samplers),
         notices=tuple(proto.notices),
         memory=model_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
-        calibration=(
-            calibration_from_proto(proto.calibration, f"{path}.calibration") if proto.HasField("calibration") else None
+        calibrations=tuple(
+            calibration_from_proto(calibration, f"{path}.calibrations[{index}]")
+            for index, calibration in enumerate(proto.calibrations)
         ),
         offloaded=proto.offloaded,
     )

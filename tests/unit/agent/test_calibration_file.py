@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from polyrhythm.calibration import nearest
 from polyrhythm_agent.calibration.file import (
     CALIBRATION_FILE,
     FORMAT,
     CalibrationFileError,
-    read_calibration,
+    read_calibrations,
     with_calibration,
     write_calibration,
 )
@@ -26,12 +27,39 @@ from tests.unit.scheduling.planning import FACTS
 def test_what_was_written_is_reported(tmp_path: Path) -> None:
     path = write_calibration(tmp_path, FACTS, calibration(), {"prompts": ["a red apple"]})
     assert path == tmp_path / CALIBRATION_FILE
-    found = with_calibration(FACTS, tmp_path).calibration
-    assert found is not None
+    (found,) = with_calibration(FACTS, tmp_path).calibrations
     assert (found.sampler, found.merge_steps) == (calibration().sampler, calibration().merge_steps)
     assert found.products == pytest.approx(calibration().products, rel=1e-5)
-    assert json.loads(path.read_text())["made"] == {"prompts": ["a red apple"]}
+    assert json.loads(path.read_text())["entries"][0]["made"] == {"prompts": ["a red apple"]}
     assert [file.name for file in tmp_path.iterdir()] == [CALIBRATION_FILE]
+
+
+def test_each_sampler_and_grid_has_an_entry_and_a_newer_one_takes_its_place(tmp_path: Path) -> None:
+    touchy = replace(calibration(), saturation_mse=calibration().saturation_mse * 2)
+    for one in (calibration(steps=100), calibration(), calibration(sampler="euler"), touchy):
+        write_calibration(tmp_path, FACTS, one, {})
+    found = with_calibration(FACTS, tmp_path).calibrations
+    sampler = calibration().sampler
+    assert [(one.sampler, one.steps) for one in found] == [(sampler, 50), (sampler, 100), ("euler", 50)]
+    (replaced,) = (one for one in found if (one.sampler, one.steps) == (sampler, 50))
+    assert replaced.saturation_mse == pytest.approx(touchy.saturation_mse)
+
+
+def test_entries_of_other_weights_do_not_stay_and_that_is_said(tmp_path: Path) -> None:
+    write_calibration(tmp_path, replace(FACTS, fingerprint="other"), calibration(steps=100), {})
+    with capture_logs() as logs:
+        write_calibration(tmp_path, FACTS, calibration(), {})
+    assert [one.steps for one in with_calibration(FACTS, tmp_path).calibrations] == [50]
+    assert ["other weights" in entry["reason"] for entry in logs] == [True]
+
+
+@pytest.mark.parametrize(("steps", "wanted"), [(20, 50), (50, 50), (75, 100), (70, 50), (500, 100)])
+def test_the_grid_of_the_nearest_ratio_counts(steps: int, wanted: int) -> None:
+    measured = (calibration(steps=100), calibration(), calibration(sampler="euler", steps=75))
+    found = nearest(measured, calibration().sampler, steps)
+    assert found is not None
+    assert (found.sampler, found.steps) == (calibration().sampler, wanted)
+    assert nearest(measured, "flow-euler", steps) is None
 
 
 def test_a_folder_without_the_file_is_not_calibrated(tmp_path: Path) -> None:
@@ -44,7 +72,7 @@ def test_numbers_of_other_weights_count_for_nothing_and_that_is_said(tmp_path: P
     write_calibration(tmp_path, replace(FACTS, fingerprint="other"), calibration(), {})
     with capture_logs() as logs:
         facts = with_calibration(FACTS, tmp_path)
-    assert facts.calibration is None
+    assert facts.calibrations == ()
     (entry,) = logs
     assert entry["log_level"] == "warning"
     assert "other weights" in entry["reason"]
@@ -54,20 +82,20 @@ def test_numbers_of_other_weights_count_for_nothing_and_that_is_said(tmp_path: P
 def test_a_file_of_another_format_is_named_as_such(tmp_path: Path) -> None:
     path = write_calibration(tmp_path, FACTS, calibration(), {})
     path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
-    with pytest.raises(CalibrationFileError, match="format is 1, this version reads 2; run polyrhythm calibrate"):
-        read_calibration(path, FACTS.fingerprint)
+    with pytest.raises(CalibrationFileError, match="format is 1, this version reads 3; run polyrhythm calibrate"):
+        read_calibrations(path, FACTS.fingerprint)
     facts = with_calibration(FACTS, tmp_path)
-    assert facts.calibration is None
+    assert facts.calibrations == ()
     assert "format is 1" in facts.notices[0]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 1, "fingerprint": "0", "calibration": {"sampler": "ddim"}}']
+    "text", ["", "[]", "{}", '{"format": 3, "fingerprint": "0", "entries": [{"calibration": {"sampler": "ddim"}}]}']
 )
 def test_a_file_that_means_nothing_is_passed_over_and_that_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(text)
     with capture_logs() as logs:
-        assert with_calibration(FACTS, tmp_path).calibration is None
+        assert with_calibration(FACTS, tmp_path).calibrations == ()
     assert [entry["log_level"] for entry in logs] == ["warning"]
 
 
@@ -86,12 +114,11 @@ UNET_FOLDER = Path(__file__).parents[3] / "models" / "demo-unet"
 
 
 @pytest.mark.parametrize(
-    ("folder", "sampler", "steps"),
-    [(next(folder for folder in DEMO_FOLDERS if folder.is_dir()), "dpmpp-2m", 20), (UNET_FOLDER, "ddim", 50)],
+    ("folder", "sampler", "grids"),
+    [(next(folder for folder in DEMO_FOLDERS if folder.is_dir()), "dpmpp-2m", [20]), (UNET_FOLDER, "ddim", [20, 50])],
 )
-def test_the_demo_models_ship_calibrated(folder: Path, sampler: str, steps: int) -> None:
+def test_the_demo_models_ship_calibrated(folder: Path, sampler: str, grids: list[int]) -> None:
     facts = replace(FACTS, fingerprint=ModelFolder.open(folder).fingerprint())
-    found = with_calibration(facts, folder).calibration
-    assert found is not None
-    assert (found.sampler, found.steps) == (sampler, steps)
-    assert bool(found.following_steps) is (sampler == "dpmpp-2m")
+    found = with_calibration(facts, folder).calibrations
+    assert [(one.sampler, one.steps) for one in found] == [(sampler, steps) for steps in grids]
+    assert {bool(one.following_steps) for one in found} == {sampler == "dpmpp-2m"}

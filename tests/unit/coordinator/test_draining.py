@@ -272,7 +272,7 @@ def test_whoever_is_left_may_go_on_with_merged_steps(step: int) -> None:
     for agent in ("a", "b"):
         daemon = world.connect(agent)
         daemon.worker.facts = tuple(
-            replace(facts, calibration=calibration(steps=100, width=2)) for facts in daemon.worker.facts
+            replace(facts, calibrations=(calibration(steps=100, width=2),)) for facts in daemon.worker.facts
         )
         world.load(agent)
     pause(world, step)

@@ -29,7 +29,7 @@ from tests.unit.scheduling.planning import LOOPBACK, plan_request
 def calibrated(speeds: Sequence[float], *, overrides: Overrides | None = None, **given: object) -> PlanRequest:
     request = plan_request(speeds, **given)  # type: ignore[arg-type]
     image = replace(request.image, overrides=overrides or Overrides())
-    return replace(request, image=image, facts=replace(request.facts, calibration=calibration()))
+    return replace(request, image=image, facts=replace(request.facts, calibrations=(calibration(),)))
 
 
 def psnr_db(request: PlanRequest, plan: Plan) -> float:
@@ -83,7 +83,7 @@ def test_a_model_that_forgives_nothing_is_left_at_full_rate() -> None:
         unequal_begin_steps=(1,),
         products=products,
     )
-    chosen = search_plan(replace(request, facts=replace(request.facts, calibration=touchy))).chosen
+    chosen = search_plan(replace(request, facts=replace(request.facts, calibrations=(touchy,)))).chosen
     assert chosen.label == "2 agents, rows only"
 
 

@@ -149,7 +149,7 @@ def test_large_errors_stay_behind_their_sum() -> None:
 def test_another_sampler_is_not_calibrated() -> None:
     request = plan_request([1.0])
     assert distortion_of(request) is None
-    facts = replace(request.facts, calibration=CALIBRATION)
+    facts = replace(request.facts, calibrations=(CALIBRATION,))
     assert distortion_of(replace(request, facts=facts)) is not None
     image = replace(request.image, sampler=Sampler.DPM_SOLVER_PP_2M)
     assert distortion_of(replace(request, facts=facts, image=image)) is None
