@@ -48,7 +48,7 @@ def consider(turn: Turn, name: EpochId) -> None:
         return
     if not _stirs(turn, epoch):
         return
-    begin_step = takeover_step(turn.limits, epoch, turn.now_s, revision.lead_s)
+    begin_step = takeover_step(epoch, turn.now_s, revision.lead_s)
     if begin_step is None:
         return
     if fixed_plan_of(picture) is None and _may_join(turn, picture):
@@ -185,7 +185,7 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
     if not must and not worth_switching(_rest_s(epoch, study), new_s, turn.limits.switch_s):
         _leave_as_is(turn, epoch)
         return
-    earliest = takeover_step(turn.limits, epoch, turn.now_s, turn.limits.heartbeat_interval_s / 2)
+    earliest = takeover_step(epoch, turn.now_s, epoch.revision.lead_s / 2)
     if earliest is None or plan.begin_step < earliest:
         turn.put_epoch(replace(epoch, revision=epoch.revision.late(study.reason)))
         return
