@@ -28,8 +28,8 @@ BEAT_STEPS_MIN, BEAT_STEPS_MAX = 2, 4
 A newer plan takes over at the second boundary after it has come, at most a beat is lost with a device, and a cancel waits
 for a beat: the shorter the better. Against it stands the cost of a boundary: a latency or two and a small gather.
 """
-BOUNDARY_SHARE_MAX = 0.005
-"""Of a beat that its boundary may take; where it takes more, beats are longer. Half of what counts as equally fast."""
+BOUNDARY_SHARE_MAX = 0.01
+"""Of a beat that its boundary may take; where it takes more, beats are longer."""
 
 
 def beat_steps(interval_steps: int, step_s: float, boundary_s: float) -> int:
