@@ -1,7 +1,7 @@
 """Whether an agent keeps its pace, by its own measure: what has changed is told at once. Pure.
 
-Owns the rule for the agent's side only: it knows no profile and decides nothing. Whether a change is worth a new plan is
-the coordinator's to say.
+Owns the rule for the agent's side only: it knows no profile and decides nothing. Whether a change is worth a new plan
+is the coordinator's to say.
 """
 
 from __future__ import annotations

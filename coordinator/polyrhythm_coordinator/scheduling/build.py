@@ -25,8 +25,8 @@ from polyrhythm_coordinator.scheduling.request import PlanRequest
 BEAT_STEPS_MIN, BEAT_STEPS_MAX = 2, 4
 """Fine steps between boundaries, each rounded up to a multiple of the strides' interval.
 
-A newer plan takes over at the second boundary after it has come, at most a beat is lost with a device, and a cancel waits
-for a beat: the shorter the better. Against it stands the cost of a boundary: a latency or two and a small gather.
+A newer plan takes over at the second boundary after it has come, at most a beat is lost with a device, and a cancel
+waits for a beat: the shorter the better. Against it stands the cost of a boundary: a latency or two and a small gather.
 """
 BOUNDARY_SHARE_MAX = 0.01
 """Of a beat that its boundary may take; where it takes more, beats are longer."""

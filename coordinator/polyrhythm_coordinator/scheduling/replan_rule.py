@@ -119,7 +119,7 @@ class SpeedWatch:
         watch = self
         for measured_s in step_s:
             if measured_s > 0 and assumed_s > 0:
-                watch = watch._after(measured_s, measured_s / assumed_s)  # noqa: SLF001 - of the same class
+                watch = watch._after(measured_s, measured_s / assumed_s)
         return watch
 
     def weighed(self) -> SpeedWatch:

@@ -40,7 +40,7 @@ class _Member:
     arrived_s: float
     cancelled: bool = False
     gone: bool = False
-    pace: Pace = Pace()
+    pace: Pace = field(default_factory=Pace)
     pieces: list[tuple[float, float, float]] = field(default_factory=list[tuple[float, float, float]])
     """``(begin_s, end_s, piece_s)``: what it computes, in pieces that nothing interrupts."""
 

@@ -106,7 +106,7 @@ class VirtualAgent:
                 assert_never(command)
 
     def say(self, event: AgentEvent) -> None:
-        """Tells the coordinator something; what waits for the next heartbeat waits as in an agent (its ``can_wait``)."""
+        """Tells the coordinator something; what may wait for the next heartbeat does, as in an agent (``can_wait``)."""
         if not self._alive or self._session is None:
             return
         waits = isinstance(event, StepDone) or (
