@@ -4,6 +4,7 @@ Compares the first plan to its end, the product's re-planning, and two plans tha
 how each number is made. Writes replan.json and replan.md; each scenario is there as soon as it ends.
 
     python benchmarks/replan.py --quick
+    python benchmarks/replan.py --simulated
     python benchmarks/replan.py --seed "$(git rev-parse HEAD)"
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -25,13 +27,20 @@ from latency_study.table import terminal_aims
 from machine import read_machine
 from replan_study.results import ReplanResults, page, read_document
 from replan_study.scenarios import scenarios
+from replan_study.simulated import as_json, simulated_page, simulated_row
 from replan_study.study import Extent, run_study
 from rich.console import Console
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.image import Sampler
+from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 
 console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+
+DESCRIBED = Path(__file__).parents[1] / "examples" / "fleet.toml"
+"""Whose model the simulated devices hold."""
+SIMULATED_STEPS_S = (0.08, 0.18, 1.0)
+"""Seconds of a forward of the whole picture on a device of speed 1."""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,6 +56,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
     add("--model", default="demo", help="'demo', 'demo-unet' or a folder in diffusers format")
     add("--quick", action="store_true", help="the two named loads, one round, into build/")
+    add("--simulated", action="store_true", help="in virtual time, without processes: replan_simulated.json and .md")
     add("--time-limit-s", type=float, default=inf, metavar="S", help="leave out, and list, what would end later")
     add("--resume", action="store_true", help="keep the loads that the result file holds already")
     add("--output", type=Path, metavar="FOLDER", help="default: benchmarks/results")
@@ -62,6 +72,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main() -> None:
     """Runs the study and writes its page."""
     options = parse_arguments()
+    if options.simulated:
+        _simulate(options)
+        return
     extent = Extent(
         scenarios=scenarios(options.seed, options.loads),
         rounds=options.rounds,
@@ -101,6 +114,21 @@ def main() -> None:
     path.with_suffix(".md").write_text(page(document), encoding="utf-8")
     console.print(terminal_aims([Aim(**aim) for aim in document["aims"]]))
     console.print(f"written: {path.name} and {path.stem}.md in {path.parent}")
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    """The same loads on described devices: every figure is the simulator's."""
+    facts = read_fleet(DESCRIBED).facts
+    rows = [
+        simulated_row(scenario, facts, step_s=step_s)
+        for scenario in scenarios(options.seed, options.loads)
+        for step_s in SIMULATED_STEPS_S
+    ]
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / "replan_simulated.json"
+    path.write_text(json.dumps(as_json(rows, seed=options.seed), indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(simulated_page(rows), encoding="utf-8")
+    console.print(simulated_page(rows), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from polyrhythm.messages import (
     Welcome,
     WorkerReady,
 )
+from polyrhythm.pace import Pace
 from polyrhythm.profile import Link, Profile
 from polyrhythm.reports import BeatReport
 from tests.fake_fabric import EpochRun, FakeFabric, Meeting, PlanVersion
@@ -101,6 +102,7 @@ class FakeWorker:
         fail_at: its epoch fails at this step.
         rows_max: its memory runs out at a step for which it holds more rows; None for never.
         slowdown: how many times as long as measured a step takes it now.
+        hiccup: how many times as long its next step takes, and no other; 0 for none.
         seen: all commands, in order.
         pictures: how many it has decoded.
     """
@@ -125,6 +127,7 @@ class FakeWorker:
         self.fail_at: int | None = None
         self.rows_max: int | None = None
         self.slowdown = 1.0
+        self.hiccup = 0.0
         self.seen: list[AgentCommand] = []
         self.pictures = 0
         self._fabric = fabric
@@ -132,6 +135,7 @@ class FakeWorker:
         self._tasks: deque[EpochRun | MeasureProfile | ForgetJob] = deque()
         self._runs: dict[EpochId, EpochRun] = {}
         self._held: dict[JobId, list[int]] = {}
+        self._paces: dict[EpochId, Pace] = {}
 
     def ready(self) -> WorkerReady:
         """What it says once it has loaded."""
@@ -282,6 +286,12 @@ class FakeWorker:
         self._remember(run.command.job, run.step)
         active = len(run.beat.active_steps(self.agent))
         busy_s = active * self._per_row_s * run.beat.segment.of(self.agent).rows.count
+        step_s = [busy_s / active * self.slowdown for _ in range(active)]
+        if self.hiccup and step_s:
+            step_s[0] *= self.hiccup
+            self.hiccup = 0.0
+        rows = run.beat.segment.of(self.agent).rows.count
+        pace = self._paces[run.command.epoch] = self._paces.get(run.command.epoch, Pace()).after(rows, step_s)
         report = BeatReport(
             epoch=run.command.epoch,
             boundary_step=run.step,
@@ -290,8 +300,10 @@ class FakeWorker:
             busy_s=busy_s,
             wait_s=0.001,
             sent_bytes=100,
-            wall_s=busy_s * self.slowdown + 0.001,
+            wall_s=sum(step_s) + 0.001,
             last=run.step == run.command.image.steps,
+            step_s=tuple(step_s),
+            changed=bool(step_s) and pace.changed,
         )
         run.agreed = max(run.agreed, min(meeting.newest[member, run.step] for member in meeting.members))
         run.version = run.following_version

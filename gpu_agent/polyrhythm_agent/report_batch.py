@@ -6,15 +6,16 @@ from polyrhythm.messages import AgentEvent, BeatDone, StepDone
 
 
 def can_wait(event: AgentEvent) -> bool:
-    """Whether an event may wait for a heartbeat: reports of progress, but for the last one, which dates the picture.
+    """Whether an event may wait for a heartbeat: reports of progress, but for two kinds.
 
-    The coordinator re-plans by them, and allows for their age where it chooses the boundary.
+    The last one dates the picture; one that shows a change of speed may be the cause of another plan, which comes the
+    sooner for it. The coordinator allows for the age of all others.
     """
     match event:
         case StepDone():
             return True
         case BeatDone(report=report):
-            return not report.last
+            return not (report.last or report.changed)
         case _:
             return False
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.messages import AgentEvent, BeatDone, StepDone
+from polyrhythm.pace import Pace
 from polyrhythm.plan import Assignment, Beat
 from polyrhythm.reports import BeatReport
 from polyrhythm_agent.boundary import BoundaryState, history_after
@@ -93,6 +94,10 @@ class _Counters:
     sent_bytes: int
     wall_s: float
 
+    def worked_s_since(self, before: _Counters) -> float:
+        """Wall seconds since then that were not spent blocked."""
+        return max(0.0, self.wall_s - before.wall_s - (self.wait_s - before.wait_s))
+
 
 class StepLoop:
     """Denoises this agent's rows of one picture from a boundary to its end."""
@@ -129,6 +134,7 @@ class StepLoop:
         self._tell = tell
         self._keep = keep
         self._reported = self._counters()
+        self._pace = Pace()
 
     @torch.inference_mode()
     def denoise(self) -> BoundaryState:
@@ -158,8 +164,11 @@ class StepLoop:
         assignment = beat.segment.of(self._identity.agent)
         active_steps = beat.active_steps(self._identity.agent)
         busy_s = 0.0
+        step_s: list[float] = []
         for step in active_steps:
+            begun = self._counters()
             busy_s += self._run_step(step, assignment)
+            step_s.append(self._counters().worked_s_since(begun))
             if step != active_steps[-1]:  # of the last one the beat's report tells, a moment later
                 self._tell(StepDone(epoch=self._identity.epoch, step=step + assignment.stride))
         self._exchange.gather_boundary((self._x_BCHW, self._x0_BCHW))
@@ -169,6 +178,7 @@ class StepLoop:
         kept_s = self._keep_s(state)
         counted, before = self._counters(), self._reported
         self._reported = counted
+        self._pace = self._pace.after(assignment.rows.count, step_s)
         self._tell(
             BeatDone(
                 report=BeatReport(
@@ -181,6 +191,8 @@ class StepLoop:
                     sent_bytes=counted.sent_bytes - before.sent_bytes,
                     wall_s=counted.wall_s - before.wall_s - kept_s,
                     last=last,
+                    step_s=tuple(step_s),
+                    changed=bool(step_s) and self._pace.changed,
                 )
             )
         )

@@ -52,6 +52,8 @@ class BeatReport:
         wall_s: seconds since the report before, or since the start of the first step; a preview is left out.
         last: whether no beat follows: the picture is denoised.
         corrections: reported by the checksum monitor, in order; empty where none runs.
+        step_s: wall seconds of each forward, those blocked left out; without them a report says nothing of speed.
+        changed: whether these left the pace of the beats before (``polyrhythm.pace``): such a report does not wait.
     """
 
     epoch: EpochId
@@ -64,6 +66,8 @@ class BeatReport:
     wall_s: float
     last: bool
     corrections: tuple[Correction, ...] = ()
+    step_s: tuple[float, ...] = ()
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -406,6 +406,8 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
             wall_s=seconds,
             last=st.booleans(),
             corrections=tuples(corrections),
+            step_s=tuples(seconds),
+            changed=st.booleans(),
         ),
     ),
     st.builds(messages.PreviewMade, epoch=epochs, step=int32s, png=blobs),

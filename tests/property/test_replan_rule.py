@@ -1,11 +1,12 @@
-"""Hysteresis: noise changes no plan, a step change does within a few beats, whatever the noise around it."""
+"""Hysteresis: noise and hiccups change no plan, a step change does within a few forwards, whatever the noise on it."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyrhythm_coordinator.scheduling.replan_rule import BEATS, SpeedWatch, worth_switching
+from polyrhythm_coordinator.scheduling.replan_rule import MOMENT_S, SpeedWatch, worth_switching
 
 NOISE = st.floats(0.9, 1.1)
 RATIOS = st.floats(0.2, 5.0)
@@ -16,33 +17,65 @@ def test_noise_of_a_tenth_around_a_steady_speed_is_never_a_change(
     ratio: float, noise: list[float], weighed_at: set[int]
 ) -> None:
     watch = SpeedWatch(known=ratio, last=(ratio,))
-    for beat, factor in enumerate(noise):
-        watch = watch.seen(ratio * factor, 1.0)
+    for step, factor in enumerate(noise):
+        watch = watch.seen([ratio * factor], 1.0)
         assert not watch.departed
-        if beat in weighed_at:  # for the sake of another member
+        if step in weighed_at:  # for the sake of another member
             watch = watch.weighed()
 
 
 @given(
     ratio=RATIOS,
+    noise=st.lists(NOISE, min_size=1, max_size=60),
+    every=st.integers(3, 20),
+    factor=st.sampled_from([3.0, 100.0, 1 / 3]),
+    beat=st.integers(1, 4),
+)
+def test_one_forward_out_of_step_is_never_a_change_even_if_another_one_follows_later(
+    ratio: float, noise: list[float], every: int, factor: float, beat: int
+) -> None:
+    watch = SpeedWatch(known=ratio)
+    step_s = [ratio * one * (factor if index % every == 1 else 1.0) for index, one in enumerate(noise)]
+    for begin in range(0, len(step_s), beat):
+        watch = watch.seen(step_s[begin : begin + beat], 1.0)
+        assert not watch.departed
+
+
+@given(
+    ratio=RATIOS,
     before=st.lists(NOISE, max_size=20),
-    after=st.lists(NOISE, min_size=BEATS, max_size=BEATS),
+    after=st.lists(NOISE, min_size=2, max_size=8),
     slower=st.booleans(),
     partly=st.floats(0.0, 1.0),
 )
-def test_a_step_change_by_two_is_seen_once_so_many_beats_were_under_it(
+def test_a_step_change_by_two_is_seen_after_two_forwards(
     ratio: float, before: list[float], after: list[float], slower: bool, partly: float
 ) -> None:
     watch = SpeedWatch(known=ratio)
     for factor in before:
-        watch = watch.seen(ratio * factor, 1.0)
+        watch = watch.seen([ratio * factor], 1.0)
     changed = 2.0 if slower else 0.5
-    watch = watch.seen(ratio * (1.0 + partly * (changed - 1.0)), 1.0)
-    for factor in after:
-        watch = watch.seen(ratio * changed * factor, 1.0)
+    watch = watch.seen([ratio * (1.0 + partly * (changed - 1.0))], 1.0)
+    watch = watch.seen([ratio * changed * factor for factor in after], 1.0)
     assert watch.departed
     assert 0.89 <= watch.ratio / (ratio * changed) <= 1.11
-    assert not watch.weighed().seen(ratio * changed, 1.0).departed
+    assert not watch.weighed().seen([ratio * changed], 1.0).departed
+
+
+@given(ratio=RATIOS, change=st.floats(1.3, 1.5), slower=st.booleans())
+def test_a_small_change_takes_more_forwards_and_is_seen(ratio: float, change: float, slower: bool) -> None:
+    watch, present = SpeedWatch(known=ratio), ratio * change if slower else ratio / change
+    watch = watch.seen([present] * 2, 1.0)
+    assert not watch.departed
+    assert watch.seen([present] * 10, 1.0).departed
+
+
+@given(step_s=st.floats(1e-4, 1.0), forwards=st.integers(1, 50))
+def test_what_is_over_in_a_moment_is_no_change(step_s: float, forwards: int) -> None:
+    watch = SpeedWatch().seen([2 * step_s] * forwards, step_s)
+    if watch.departed:
+        assert sum([2 * step_s] * forwards) >= MOMENT_S - 1e-9
+        assert watch.ratio == pytest.approx(2.0)
 
 
 @given(rest_s=st.floats(0.0, 1e4), share=st.floats(0.95, 2.0), switch_s=st.floats(0.0, 10.0))
@@ -58,5 +91,6 @@ def test_a_large_gain_is_taken(rest_s: float, switch_s: float) -> None:
 @given(seconds=st.sampled_from([0.0, -1.0]))
 def test_beats_without_forwards_say_nothing(seconds: float) -> None:
     watch = SpeedWatch()
-    assert watch.seen(1.0, seconds) is watch
-    assert watch.seen(seconds, 1.0) is watch
+    assert watch.seen([1.0], seconds) is watch
+    assert watch.seen([seconds], 1.0) is watch
+    assert watch.seen([], 1.0) is watch

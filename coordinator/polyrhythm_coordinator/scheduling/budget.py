@@ -15,7 +15,7 @@ from math import lcm
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_coordinator.scheduling.build import BEAT_STEPS, Cut, DoesNotFitError, GangPlans
+from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, beat_steps
 from polyrhythm_coordinator.scheduling.distortion import Distortion
 from polyrhythm_coordinator.scheduling.explain import Option
 from polyrhythm_coordinator.scheduling.placement import Kind, Placement, Placements, within
@@ -147,7 +147,7 @@ def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_m
         cell_begins=tuple(begin + cell_steps * index for index in range(cells)),
         cell_steps=cell_steps,
         rest_steps=request.image.steps - begin - cells * cell_steps,
-        beat_steps=-(-BEAT_STEPS // interval) * interval,
+        beat_steps=beat_steps(interval, kinds[0].step_s, kinds[0].boundary_s),
         move_s=_move_s(plans, kinds) if plans.resync_after_move else 0.0,
     )
     placement = placements.fastest(budget.sum_mse, blocks_max=blocks_max)

@@ -22,12 +22,27 @@ from polyrhythm_coordinator.scheduling.partition import equal_rows, fastest_coup
 from polyrhythm_coordinator.scheduling.quality import Policy, phases, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
-BEAT_STEPS = 4
-"""Fine steps between boundaries, rounded up to a multiple of the strides' interval.
+BEAT_STEPS_MIN, BEAT_STEPS_MAX = 2, 4
+"""Fine steps between boundaries, each rounded up to a multiple of the strides' interval.
 
-At most so many steps are lost with a device, and a cancel waits for at most so many; two to four would do for both.
-Against it stands the cost of a boundary: a latency or two and a small gather, under 1 % of four steps.
+A newer plan takes over at the second boundary after it has come, at most a beat is lost with a device, and a cancel
+waits for a beat: the shorter the better. Against it stands the cost of a boundary: a latency or two and a small gather.
 """
+BOUNDARY_SHARE_MAX = 0.01
+"""Of a beat that its boundary may take; where it takes more, beats are longer."""
+
+
+def beat_steps(interval_steps: int, step_s: float, boundary_s: float) -> int:
+    """The shortest beat whose boundary is cheap, or the longest one.
+
+    Args:
+        interval_steps: least common multiple of the strides.
+        step_s: seconds of a fine step.
+        boundary_s: seconds of a boundary.
+    """
+    shortest, longest = (-(-steps // interval_steps) for steps in (BEAT_STEPS_MIN, BEAT_STEPS_MAX))
+    cheap = (n for n in range(shortest, longest) if boundary_s <= BOUNDARY_SHARE_MAX * n * interval_steps * step_s)
+    return next(cheap, longest) * interval_steps
 
 
 class DoesNotFitError(ValueError):
@@ -116,6 +131,7 @@ class GangPlans:
         self._policy = policy if len(agents) > 1 else Policy(displaced=False)
         self._row_rule = row_rule
         self._rows: dict[tuple[Exchange, tuple[int, ...]], tuple[RowRange, ...]] = {}
+        self._beats: dict[tuple[Exchange, tuple[int, ...]], int] = {}
         self._costs: dict[tuple[AgentId, ...], GangCost] = {agents: self._cost}
         profiles = dict(zip(agents, self._cost.profiles, strict=True))
         self._per_row_s = {agent: profile.per_row_s for agent, profile in profiles.items()}
@@ -221,19 +237,25 @@ class GangPlans:
         )
 
     def _segment(self, cut: Cut) -> Segment:
-        interval = lcm(*cut.strides)
+        rows = self.rows(cut.exchange, cut.strides)
         return Segment(
             begin_step=cut.begin_step,
             end_step=cut.end_step,
-            beat_steps=-(-BEAT_STEPS // interval) * interval,
+            beat_steps=self._beat_steps_of(cut, rows),
             exchange=cut.exchange,
             assignments=tuple(
                 Assignment(agent=agent, rows=rows, stride=stride)
-                for agent, rows, stride in zip(
-                    self._cost.agents, self.rows(cut.exchange, cut.strides), cut.strides, strict=True
-                )
+                for agent, rows, stride in zip(self._cost.agents, rows, cut.strides, strict=True)
             ),
         )
+
+    def _beat_steps_of(self, cut: Cut, rows: tuple[RowRange, ...]) -> int:
+        key = (cut.exchange, cut.strides)
+        if key not in self._beats:
+            counts = tuple(held.count for held in rows)
+            step_s = self._cost.step_s(counts, cut.strides, cut.exchange)
+            self._beats[key] = beat_steps(lcm(*cut.strides), step_s, self.boundary_s(rows))
+        return self._beats[key]
 
     def _row_counts(self, exchange: Exchange, strides: tuple[int, ...]) -> tuple[int, ...]:
         match self._row_rule:
@@ -328,7 +350,7 @@ def _synchronous(segment: Segment, begin: int, end: int) -> Segment:
     return Segment(
         begin_step=begin,
         end_step=end,
-        beat_steps=BEAT_STEPS,
+        beat_steps=end - begin,
         exchange=Exchange.SYNCHRONOUS,
         assignments=full_rate,
     )

@@ -68,6 +68,7 @@ class Epoch:
         versions: every plan that members followed or follow, by version: their reports may be of an earlier one.
         revision: about another plan for the rest.
         reported_s: when the newest boundary was reported, or the members had joined.
+        report_age_s: how old that report may have been by then.
         segments_sent: how many of the plan's segments the members hold.
         members: in rank order.
         stage: what is being done with it.
@@ -100,6 +101,7 @@ class Epoch:
     joining: frozenset[AgentId] = frozenset()
     parts: tuple[bytes, ...] = ()
     picture_made: bool = False
+    report_age_s: float = 0.0
 
     @property
     def step(self) -> int:

@@ -77,24 +77,35 @@ def start(turn: Turn, picture: Picture, explanation: Explanation) -> None:
     tell_progress(turn, epoch)
 
 
-def takeover_step(limits: Limits, epoch: Epoch, now_s: float, lead_s: float) -> int | None:
+def takeover_step(epoch: Epoch, now_s: float, lead_s: float) -> int | None:
     """The first boundary at which a plan may take over that is sent within a time; None if it is too late for one.
 
-    Members may be further than they have reported: by a heartbeat's interval, by what has passed since, and by the
-    time that the plan takes to be made and to reach the last of them. They agree on it one boundary before it takes
-    over, and it must not be the last boundary, after which there is nothing left to plan.
+    Members may be further than they have reported: by the age of the report, by what has passed since, and by the time
+    that the plan takes to be made and to reach the last of them, at the speeds that they have now. They agree on it one
+    boundary before it takes over, and it must not be the last boundary, after which there is nothing left to plan.
 
     Args:
-        limits: patience.
         epoch: that is running.
         now_s: the present.
         lead_s: from now until the last member holds the plan.
     """
     boundary, course = epoch.boundary, epoch.forecast
-    unseen_s = limits.heartbeat_interval_s + now_s - epoch.reported_s + lead_s
+    unseen_s = (epoch.report_age_s + now_s - epoch.reported_s + lead_s) / slowdown(epoch)
     later = [step for step, _ in course.course if step > boundary]
     index = BEATS_AHEAD + course.beats_within(boundary, unseen_s) - 1
     return later[index] if index < len(later) - 1 else None
+
+
+def slowdown(epoch: Epoch) -> float:
+    """How many times as long as planned the next beat takes, by what was last seen of its members' speeds."""
+    revision = epoch.revision
+    segment = next((s for s in epoch.plan.segments if epoch.boundary < s.end_step), epoch.plan.segments[-1])
+    planned_s = {
+        share.agent: revision.assumed[share.agent].forward_s(share.rows.count) / share.stride
+        for share in segment.assignments
+    }
+    present_s = (seconds * revision.watch(agent).ratio for agent, seconds in planned_s.items())
+    return max(present_s) / max(planned_s.values())
 
 
 def segments_due(plan: Plan, boundary: int, beats_ahead: int) -> int:

@@ -88,7 +88,8 @@ def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> 
     epoch = follow(turn, _take_step(epoch, agent, report.boundary_step), report)
     beat = _beat_of(epoch, report)
     if report.boundary_step > epoch.boundary:
-        epoch = replace(epoch, reported_s=turn.now_s)
+        age_s = 0.0 if report.changed else turn.limits.heartbeat_interval_s
+        epoch = replace(epoch, reported_s=turn.now_s, report_age_s=age_s)
     epoch = _with_run(epoch, agent, replace(epoch.members[agent], boundary=report.boundary_step))
     picture = turn.state.picture_of(epoch)
     if picture is not None:

@@ -9,6 +9,7 @@ goes on there.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import log
 
 from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, EpochId
@@ -30,7 +31,7 @@ from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.pool import fixed_plan_of
 from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
 from polyrhythm_coordinator.scheduling.recovery import hand_over_epoch
-from polyrhythm_coordinator.scheduling.replan_rule import scaled, worth_switching
+from polyrhythm_coordinator.scheduling.replan_rule import BAND, scaled, worth_switching
 from polyrhythm_coordinator.scheduling.revision import Study, Takeover
 from polyrhythm_coordinator.scheduling.speeds import keep_speeds
 from polyrhythm_coordinator.scheduling.state import State
@@ -48,7 +49,7 @@ def consider(turn: Turn, name: EpochId) -> None:
         return
     if not _stirs(turn, epoch):
         return
-    begin_step = takeover_step(turn.limits, epoch, turn.now_s, revision.lead_s)
+    begin_step = takeover_step(epoch, turn.now_s, revision.lead_s)
     if begin_step is None:
         return
     if fixed_plan_of(picture) is None and _may_join(turn, picture):
@@ -181,11 +182,13 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
     plan = widened_plan(explanation.chosen.plan, gang, epoch.plan.decoder)
     prediction = predict(plan, request)
     new_s = prediction.denoise_s + prediction.decode_s
+    if _is_outdated(epoch, study):
+        return
     must = study.reason is ReplanReason.AGENT_DRAINED
     if not must and not worth_switching(_rest_s(epoch, study), new_s, turn.limits.switch_s):
         _leave_as_is(turn, epoch)
         return
-    earliest = takeover_step(turn.limits, epoch, turn.now_s, turn.limits.heartbeat_interval_s / 2)
+    earliest = takeover_step(epoch, turn.now_s, epoch.revision.lead_s / 2)
     if earliest is None or plan.begin_step < earliest:
         turn.put_epoch(replace(epoch, revision=epoch.revision.late(study.reason)))
         return
@@ -198,6 +201,21 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
         reason=study.reason,
     )
     send_takeover(turn, epoch, takeover)
+
+
+def _is_outdated(epoch: Epoch, study: Study) -> bool:
+    """Whether another member has changed its speed too while the plan was searched: another search takes its place.
+
+    What slows all alike is told by one of them first.
+    """
+    if study.reason is not ReplanReason.SPEED_CHANGED:
+        return False
+    watches = ((agent, watch) for agent, watch in epoch.revision.watches.items() if watch.departed)
+    return any(
+        abs(log(epoch.revision.assumed[agent].per_row_s * watch.ratio / study.request.profile(agent).per_row_s))
+        > log(BAND)
+        for agent, watch in watches
+    )
 
 
 def _rest_s(epoch: Epoch, study: Study) -> float:

@@ -35,6 +35,8 @@ from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stri
 INDIFFERENCE = 0.005
 """Plans within this share of the fastest count as equally fast, and the simplest of them is chosen: no prediction is
 as exact, a smaller gang has less that can fail, and full rate gives the better picture."""
+HURRIED_AGENTS_MAX = 4
+"""Agents of a running gang for which all strides are compared; in a larger one those of the running plan."""
 
 
 def search_plan(request: PlanRequest) -> Explanation:
@@ -145,7 +147,7 @@ def _gang_plans(request: PlanRequest, policy: Policy) -> Iterator[GangPlans]:
 def _stride_choices(plans: GangPlans, policy: Policy) -> Iterable[tuple[int, ...]]:
     request, agents = plans.cost.request, plans.cost.agents
     whole_image_s = [profile.forward_s(request.row_count) for profile in plans.cost.profiles]
-    if request.running is not None and set(agents) == set(request.running.agents):
+    if request.running is not None and set(agents) == set(request.running.agents) and len(agents) > HURRIED_AGENTS_MAX:
         return strides_like(request.running, agents, whole_image_s)
     return stride_assignments(whole_image_s, policy.strides)
 

@@ -60,8 +60,8 @@ def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epo
     revision = epoch.revision
     if report.plan_version != epoch.plan.version:
         return epoch
-    assumed_s = report.active_steps * revision.assumed[agent].forward_s(beat.segment.of(agent).rows.count)
-    watch = revision.watch(agent).seen(report.wall_s - report.wait_s, assumed_s)
+    assumed_s = revision.assumed[agent].forward_s(beat.segment.of(agent).rows.count)
+    watch = revision.watch(agent).seen(report.step_s, assumed_s)
     return replace(epoch, revision=replace(revision, watches={**revision.watches, agent: watch}))
 
 

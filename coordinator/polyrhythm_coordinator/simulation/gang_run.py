@@ -22,6 +22,7 @@ from polyrhythm.messages import (
     StartEpoch,
     StepDone,
 )
+from polyrhythm.pace import Pace
 from polyrhythm.plan import Beat
 from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
@@ -39,6 +40,7 @@ class _Member:
     arrived_s: float
     cancelled: bool = False
     gone: bool = False
+    pace: Pace = field(default_factory=Pace)
     pieces: list[tuple[float, float, float]] = field(default_factory=list[tuple[float, float, float]])
     """``(begin_s, end_s, piece_s)``: what it computes, in pieces that nothing interrupts."""
 
@@ -224,6 +226,9 @@ class GangRun:
         busy_s = sum(step.busy_s for step in steps)
         worked_s = busy_s + sum(step.overhead_s for step in steps)
         wall_s = time.boundary_s - time.begin_s
+        step_s = tuple(step.busy_s + step.overhead_s for step in steps)
+        member = self._members[agent]
+        member.pace = member.pace.after(beat.segment.of(agent).rows.count, step_s)
         return BeatReport(
             epoch=self._command.epoch,
             boundary_step=beat.end_step,
@@ -234,6 +239,8 @@ class GangRun:
             sent_bytes=time.sent_bytes[agent],
             wall_s=wall_s,
             last=last,
+            step_s=step_s,
+            changed=bool(step_s) and member.pace.changed,
         )
 
     def _finish(self) -> None:

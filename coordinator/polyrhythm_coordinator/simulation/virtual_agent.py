@@ -106,10 +106,12 @@ class VirtualAgent:
                 assert_never(command)
 
     def say(self, event: AgentEvent) -> None:
-        """Tells the coordinator something; reports of progress, but for the last one, wait for the next heartbeat."""
+        """Tells the coordinator something; what may wait for the next heartbeat does, as in an agent (``can_wait``)."""
         if not self._alive or self._session is None:
             return
-        waits = isinstance(event, StepDone) or (isinstance(event, BeatDone) and not event.report.last)
+        waits = isinstance(event, StepDone) or (
+            isinstance(event, BeatDone) and not (event.report.last or event.report.changed)
+        )
         if waits and self._held and isinstance(self._held[-1], StepDone):
             self._held.pop()  # a newer report says more
         self._held.append(event)

@@ -140,6 +140,8 @@ def beat_report_to_proto(report: BeatReport) -> session_pb2.BeatDone:
             )
             for found in report.corrections
         ],
+        step_s=report.step_s,
+        changed=report.changed,
     )
 
 
@@ -168,4 +170,6 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
             )
             for index, found in enumerate(proto.corrections)
         ),
+        step_s=tuple(finite(seconds, f"{path}.step_s[{index}]") for index, seconds in enumerate(proto.step_s)),
+        changed=proto.changed,
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from polyrhythm.ids import EpochId
 from polyrhythm.messages import AgentEvent, BeatDone, StepDone, WorkerLost
 from polyrhythm.reports import BeatReport
-from polyrhythm_agent.report_batch import ReportBatch
+from polyrhythm_agent.report_batch import ReportBatch, can_wait
 
 EPOCH = EpochId(incarnation=1, counter=1)
 LOST = WorkerLost(reason="r")
@@ -18,7 +18,7 @@ def step(number: int) -> StepDone:
     return StepDone(epoch=EPOCH, step=number)
 
 
-def beat(number: int) -> BeatDone:
+def beat(number: int, *, changed: bool = False) -> BeatDone:
     return BeatDone(
         report=BeatReport(
             epoch=EPOCH,
@@ -30,6 +30,7 @@ def beat(number: int) -> BeatDone:
             sent_bytes=0,
             wall_s=0.1,
             last=False,
+            changed=changed,
         )
     )
 
@@ -75,3 +76,8 @@ def test_order_is_kept_and_nothing_but_stale_steps_is_lost(script: list[str]) ->
     assert sent == [event for event in offered if event in sent]
     assert [e for e in sent if not isinstance(e, StepDone)] == [e for e in offered if not isinstance(e, StepDone)]
     assert sent[-1:] == offered[-1:]
+
+
+def test_a_beat_that_shows_a_change_of_speed_does_not_wait() -> None:
+    assert can_wait(beat(4))
+    assert not can_wait(beat(4, changed=True))

@@ -25,7 +25,7 @@ from replan_study.summary import judge, scenario_row, way_rows
 
 from polyrhythm.image import ImageRequest, Sampler
 from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned, ReplanReason
-from polyrhythm.plan import Plan
+from polyrhythm.plan import Assignment, Plan
 from polyrhythm_client.pictures import Picture
 from tests.unit.benchmarks.study_fleet import FACTS, CalculatedFleet
 
@@ -85,6 +85,10 @@ def measured(speeds: tuple[float, ...]) -> Measured:
 def first_plan() -> Plan:
     free = measured((1.0, 1.0))
     return oracle_from_start(free, JOB.image(free))
+
+
+def shares(plan: Plan) -> list[tuple[int, int, tuple[Assignment, ...]]]:
+    return [(segment.begin_step, segment.end_step, segment.assignments) for segment in plan.segments]
 
 
 def test_named_loads_come_at_a_third_and_fewer_drawn_ones_are_the_first_of_more() -> None:
@@ -159,7 +163,8 @@ async def test_every_way_runs_once_a_round_on_a_fleet_that_has_not_seen_the_load
     for fleet in yard.fleets[1:]:
         probe, replanned, reference, *others = fleet.requests
         assert (probe.steps or 0) < JOB.steps
-        assert replanned.plan == first_plan()
+        assert replanned.plan is not None
+        assert shares(replanned.plan) == shares(first_plan())  # links decide how long its beats are
         assert len(reference.plan.agents if reference.plan else ()) == 1
         assert len(others) == 3
         assert fleet.load_running == [True, False, *[True, False] * 4]

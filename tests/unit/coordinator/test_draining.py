@@ -79,7 +79,7 @@ def test_an_agent_that_is_drained_in_mid_image_holds_no_rows_from_the_next_possi
     assert states(world)[leaving] is AgentState.DRAINING
     report = finished(world, job)
     (replanned,) = world.told_of(job, Replanned)
-    assert (replanned.reason, replanned.begin_step) == (ReplanReason.AGENT_DRAINED, 24)
+    assert (replanned.reason, replanned.begin_step) == (ReplanReason.AGENT_DRAINED, 20)
     assert [plan.agents for plan in report.plans] == [("a", "b"), ("a", "b")]
     assert not any(segment.of(leaving).rows.count for segment in report.plans[1].segments)
     assert len(world.sent("a", StartEpoch)) == 1

@@ -49,10 +49,10 @@ def test_a_newcomer_measures_the_size_and_joins_at_a_boundary() -> None:
     assert [event.agents for event in world.told_of(job, Profiling)] == [("a",), ("b",)]
     report = finished(world, job)
     (replanned,) = world.told_of(job, Replanned)
-    assert (replanned.reason, replanned.begin_step) == (ReplanReason.AGENT_JOINED, 12)
-    assert [(plan.begin_step, plan.agents) for plan in report.plans] == [(0, ("a",)), (12, ("a", "b"))]
+    assert (replanned.reason, replanned.begin_step) == (ReplanReason.AGENT_JOINED, 10)
+    assert [(plan.begin_step, plan.agents) for plan in report.plans] == [(0, ("a",)), (10, ("a", "b"))]
     start = world.sent("b", StartEpoch)[-1]
-    assert (start.begin_step, start.root) == (12, "a")
+    assert (start.begin_step, start.root) == (10, "a")
     assert world.sent("a", AbortEpoch) == []
 
 
@@ -120,4 +120,4 @@ def test_a_newcomer_that_dies_while_the_picture_is_handed_over_costs_nothing_but
     assert world.sent("a", CancelEpoch)
     world.kill_daemon("b")
     report = finished(world, job)
-    assert [(plan.begin_step, plan.agents) for plan in report.plans] == [(0, ("a",)), (12, ("a",))]
+    assert [(plan.begin_step, plan.agents) for plan in report.plans] == [(0, ("a",)), (10, ("a",))]

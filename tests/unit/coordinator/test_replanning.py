@@ -15,6 +15,7 @@ from polyrhythm.plan import Exchange
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.epochs import takeover_step
 from polyrhythm_coordinator.scheduling.events import AgentEventReceived
+from polyrhythm_coordinator.scheduling.replan_rule import SpeedWatch
 from tests.fleet_world import World
 from tests.plans import exact_plan
 
@@ -60,13 +61,13 @@ def test_a_member_at_half_its_speed_gives_rows_away() -> None:
     report = completed(world, job).report
     (replanned,) = world.told_of(job, Replanned)
     assert replanned.reason is ReplanReason.SPEED_CHANGED
-    assert (replanned.begin_step, replanned.plan.version) == (24, 2)
+    assert (replanned.begin_step, replanned.plan.version) == (10, 2)
     first, second = report.plans
-    assert (first.begin_step, second.begin_step, first.agents) == (0, 24, second.agents)
+    assert (first.begin_step, second.begin_step, first.agents) == (0, 10, second.agents)
     assert second.segments[0].exchange is Exchange.SYNCHRONOUS
     assert second.segments[-1].of(A).rows.count < first.segments[-1].of(A).rows.count
     held = {usage.agent: usage.rows for usage in report.agents}[A]
-    assert [(begin, end) for begin, end, *_ in held] == [(0, 4), (4, 24), (24, 25), (25, 40)]
+    assert [(begin, end) for begin, end, *_ in held] == [(0, 4), (4, 10), (10, 11), (11, 40)]
     assert len(world.sent("a", StartEpoch)) == 1
     assert [daemon.worker.stalls for daemon in world.daemons.values()] == [0, 0]
 
@@ -87,9 +88,9 @@ def test_a_small_change_is_no_reason(slow: float) -> None:
     assert len(completed(world, job).report.plans) == 1
 
 
-def test_one_slow_beat_is_no_reason() -> None:
-    world, job = at_step(4, slow=3.0)
-    world.daemons["a"].worker.slowdown = 1.0
+def test_one_slow_step_is_no_reason() -> None:
+    world, job = at_step(4)
+    world.daemons["a"].worker.hiccup = 3.0
     pause(world, 12)
     world.settle()
     assert not newer_versions(world)
@@ -139,9 +140,9 @@ def test_a_plan_of_the_client_is_followed_however_slow_it_has_become() -> None:
 def test_a_version_that_reaches_a_member_too_late_is_followed_by_nobody_and_the_next_one_has_more_time() -> None:
     world = World("a", "b")
     pause(world, 4)
-    world.daemons["a"].worker.slowdown = 2.0
     job = world.submit(replace(HIGH, steps=100))
     world.settle()
+    world.daemons["a"].worker.slowdown = 2.0
     pause(world, None)
     prompt, late = world.daemons["a"], world.daemons["b"]
     while len(newer_versions(world)) < 2:
@@ -202,10 +203,10 @@ def test_a_loss_after_the_takeover_goes_on_from_the_newer_plan() -> None:
     report = completed(world, job).report
     assert [(plan.begin_step, plan.agents, plan.version) for plan in report.plans] == [
         (0, (A, B), 1),
-        (24, (A, B), 2),
+        (10, (A, B), 2),
         (report.plans[2].begin_step, (B,), 3),
     ]
-    assert report.plans[2].begin_step > 24
+    assert report.plans[2].begin_step > 10
     assert [event.reason for event in world.told_of(job, Replanned)] == [
         ReplanReason.SPEED_CHANGED,
         ReplanReason.AGENT_LOST,
@@ -231,7 +232,7 @@ def test_a_cancel_while_a_newer_plan_is_on_its_way() -> None:
 
 
 def test_too_late_in_the_picture_nothing_is_searched() -> None:
-    world, job = at_step(28)
+    world, job = at_step(34)
     world.daemons["a"].worker.slowdown = 2.0
     assert len(completed(world, job).report.plans) == 1
     assert not newer_versions(world)
@@ -240,14 +241,32 @@ def test_too_late_in_the_picture_nothing_is_searched() -> None:
 def test_the_boundary_of_a_takeover_allows_for_the_age_of_reports() -> None:
     world, _ = at_step(8)
     (epoch,) = world.state.epochs.values()
-    limits = replace(world.state.limits, heartbeat_interval_s=0.0)
-    at_s = epoch.reported_s
-    # A boundary ahead to agree at, one to take over; then a beat of 0.16 s more for each that may have passed unseen.
-    assert takeover_step(limits, epoch, at_s, 0.0) == 16
-    assert takeover_step(limits, epoch, at_s, 0.17) == 20
-    assert takeover_step(limits, epoch, at_s + 0.17, 0.17) == 24
-    assert takeover_step(replace(limits, heartbeat_interval_s=0.25), epoch, at_s, 0.17) == 24
-    assert takeover_step(limits, epoch, at_s, 60.0) is None
+    assert epoch.report_age_s == world.state.limits.heartbeat_interval_s
+    told_at_once, at_s = replace(epoch, report_age_s=0.0), epoch.reported_s
+    # A boundary ahead to agree at, one to take over; then a beat of 0.08 s more for each that may have passed unseen.
+    assert takeover_step(told_at_once, at_s, 0.0) == 12
+    assert takeover_step(told_at_once, at_s, 0.17) == 16
+    assert takeover_step(told_at_once, at_s + 0.17, 0.17) == 20
+    assert takeover_step(epoch, at_s, 0.17) == 22
+    assert takeover_step(epoch, at_s, 60.0) is None
+
+
+def test_members_that_have_slowed_down_pass_fewer_boundaries_unseen() -> None:
+    world, _ = at_step(8)
+    (epoch,) = world.state.epochs.values()
+    slower = replace(epoch.revision, watches={A: SpeedWatch(known=2.0)})
+    told_at_once = replace(epoch, report_age_s=0.0, revision=slower)
+    assert takeover_step(told_at_once, epoch.reported_s, 0.17) == 14
+
+
+def test_a_change_of_speed_is_told_at_once_and_taken_at_its_word() -> None:
+    world, _ = at_step(8)
+    world.daemons["a"].worker.slowdown = 2.0
+    pause(world, 10)
+    world.settle()
+    (epoch,) = world.state.epochs.values()
+    assert epoch.report_age_s == 0.0
+    assert [command.segments[0].begin_step for command in newer_versions(world)] == [14]
 
 
 def report_of(world: World, boundary: int, *, version: int) -> BeatDone:

@@ -3,14 +3,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link
 from polyrhythm_coordinator.scheduling.build import (
-    BEAT_STEPS,
+    BEAT_STEPS_MAX,
+    BEAT_STEPS_MIN,
+    BOUNDARY_SHARE_MAX,
     GangPlans,
+    beat_steps,
     equal_patches_plan,
     rows_and_strides_plan,
     rows_only_plan,
@@ -35,7 +40,7 @@ def test_one_device_runs_one_synchronous_segment() -> None:
     plan = solo_plan(plan_request([1.0, 0.5]), AgentId("gpu-1"))
     (segment,) = plan.segments
     assert segment.exchange is Exchange.SYNCHRONOUS
-    assert (segment.begin_step, segment.end_step, segment.beat_steps) == (0, 50, BEAT_STEPS)
+    assert (segment.begin_step, segment.end_step, segment.beat_steps) == (0, 50, BEAT_STEPS_MIN)
     assert (plan.agents, plan.encoder, plan.decoder) == (("gpu-1",), "gpu-1", "gpu-1")
 
 
@@ -86,7 +91,21 @@ def test_rows_at_a_reduced_rate_are_capped() -> None:
 def test_beats_are_multiples_of_the_strides() -> None:
     policy = replace(BALANCED, strides=(1, 2, 8))
     plan = rows_and_strides_plan(plan_request([1.0, 0.2]), (1, 8), policy=policy)
-    assert [segment.beat_steps for segment in plan.segments] == [4, 8, 4]
+    assert [segment.beat_steps for segment in plan.segments] == [2, 8, 2]
+
+
+@given(interval=st.sampled_from([1, 2, 3, 4, 8]), step_s=st.floats(1e-3, 10.0), boundary_s=st.floats(0.0, 1.0))
+def test_beats_are_as_short_as_their_boundary_is_cheap(interval: int, step_s: float, boundary_s: float) -> None:
+    steps = beat_steps(interval, step_s, boundary_s)
+    allowed = [n for n in range(BEAT_STEPS_MIN, BEAT_STEPS_MAX + interval) if n % interval == 0]
+    cheap = [n for n in allowed if boundary_s <= BOUNDARY_SHARE_MAX * n * step_s]
+    assert steps == min(cheap, default=max(allowed))
+
+
+def test_a_slow_boundary_makes_beats_longer() -> None:
+    near = rows_only_plan(plan_request([1.0, 0.4]))
+    far = rows_only_plan(plan_request([1.0, 0.4], link=Link(latency_s=0.1, bytes_per_s=1e8)))
+    assert [segment.beat_steps for segment in (*near.segments, *far.segments)] == [2, 2, 4, 4]
 
 
 def test_everybody_at_a_reduced_rate_is_refused() -> None:

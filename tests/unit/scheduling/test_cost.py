@@ -79,8 +79,8 @@ def test_boundaries_cost_the_state_and_the_record() -> None:
     cost = GangCost(request=request, agents=request.agents)
     boundary_s = 2 * LOOPBACK.latency_s + 8 * 16 * 64 * 2 / LOOPBACK.bytes_per_s
     assert cost.boundary_s(segment) == pytest.approx(boundary_s)
-    assert (segment.step_count, segment.beat_steps) == (6, 4)
-    assert cost.segment_s(segment) == pytest.approx(6 * 0.5 + 2 * boundary_s)
+    assert (segment.step_count, segment.beat_steps) == (6, 2)
+    assert cost.segment_s(segment) == pytest.approx(6 * 0.5 + 3 * boundary_s)
 
 
 def test_one_device_pays_for_its_forwards_only() -> None:

@@ -67,7 +67,7 @@ def test_a_death_costs_the_steps_since_the_last_boundary() -> None:
     assert [span for span in outcome.spans if span.agent == "b" and span.end_s > 0.4] == []
     last = outcome.reports[0].plans[-1]
     assert (last.begin_step, last.agents) == (replan.begin_step, (AgentId("a"),))
-    assert replan.begin_step in {4, 8}
+    assert replan.begin_step in {4, 6, 8}
 
 
 def test_a_silent_death_is_missed_after_the_patience_with_heartbeats() -> None:
