@@ -86,11 +86,7 @@ class GangOptions:
 
 def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
     """A denoiser of its own for every member: attention holds the picture's state, so they cannot share one."""
-    members = {agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent in agents}
-    for denoiser in members.values():
-        for part in denoiser.parts:
-            part.load()  # the libraries change the process's default dtype meanwhile, so not in the members' threads
-    return members
+    return {agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent in agents}
 
 
 @torch.inference_mode()
@@ -111,6 +107,9 @@ def run_gang(
 ) -> dict[AgentId, MemberRun]:
     """Denoises one picture by a plan; raises the first member's error, if any, unless errors are kept."""
     options = options or GangOptions()
+    for denoiser in denoisers.values():
+        for part in denoiser.parts:
+            part.load()  # the libraries change the whole process meanwhile, so not in the members' threads
     network = InProcessNetwork(len(plan.agents))
     transports = options.transports or tuple(network.transport(rank) for rank in range(len(plan.agents)))
     runs = {agent: MemberRun() for agent in plan.agents}

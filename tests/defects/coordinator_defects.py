@@ -182,7 +182,10 @@ REPLAN_DEFECTS = (
         file=f"{SCHEDULING}/replan_rule.py",
         original="min(departure - log(BAND), STEP_MAX)",
         planted="departure - log(BAND)",
-        test_id=f"{REPLANNING_TESTS}::test_one_slow_step_is_no_reason",
+        test_id=(
+            "tests/property/test_replan_rule.py"
+            "::test_one_forward_out_of_step_is_never_a_change_even_if_another_one_follows_later"
+        ),
         why="every hiccup of a machine costs two plans: one away from it and one back",
     ),
     PlantedDefect(

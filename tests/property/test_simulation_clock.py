@@ -130,10 +130,10 @@ def test_a_death_stops_whoever_waits_for_it() -> None:
     plan = GangPlans(request, request.agents, policy=policy_of(Quality.EXACT)).plan()
     dying, survivor = plan.agents
     paces = {dying: Pace(course=SpeedCourse(ends_s=0.25))}
-    first = run(plan, request, paces)[0]
-    assert first.boundary_s == inf
-    assert sum(step.end_s < inf for step in first.steps[dying]) == 2
-    assert sum(step.end_s < inf for step in first.steps[survivor]) == 2
+    first, second, *_ = run(plan, request, paces)
+    assert first.boundary_s < second.boundary_s == inf
+    for agent in (dying, survivor):
+        assert [step.end_s < inf for step in (*first.steps[agent], *second.steps[agent])] == [True, True, False, False]
 
 
 def request_for(plan: Plan, speeds: list[float], link: Link) -> PlanRequest:
