@@ -9,7 +9,7 @@ Shape letters: D disturbances, J joint probes, P pictures, L values of the laten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,10 @@ from polyrhythm_agent.boundary import BoundaryState
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.interaction import MSE_FLOOR, fit_interaction, jump_exposures
 from polyrhythm_agent.calibration.probes import (
+    BODY_LEVEL,
+    FIRST_LEVEL,
     LEVEL_JOINTS,
+    STALE_LEVEL,
     Grid,
     joint_probes,
     joints,
@@ -180,14 +183,20 @@ def sum_up(pictures: Sequence[PictureErrors], levels: Sequence[Array], grid: Gri
     """
     joint_PJ = np.maximum(np.stack([picture.joint_mse_J for picture in pictures]), MSE_FLOOR)
     scale_P = _geometric_mean(joint_PJ.T)
-    # Full pictures may be touchier than others: their errors are brought to the level of all.
+    # Full pictures may be touchier than others: their errors are brought to the level of all, kind by kind.
     measured_PJ = joint_PJ[:, list(LEVEL_JOINTS)]
     everybody_PJ = np.concatenate([measured_PJ, np.maximum(np.stack(levels), MSE_FLOOR)]) if levels else measured_PJ
-    level = float(np.exp(np.log(_geometric_mean(everybody_PJ) / _geometric_mean(measured_PJ)).mean()))
+    ratios = (_geometric_mean(everybody_PJ) / _geometric_mean(measured_PJ)).tolist()
+    level_L: dict[int, float] = dict(zip(LEVEL_JOINTS, ratios, strict=True))
+    level_D = np.sqrt(level_of_each(grid, level_L))
     energy_R = np.mean([p.energy_R / s for p, s in zip(pictures, scale_P, strict=True)], axis=0)
     energy_R = energy_R + energy_R[::-1]  # which half of a picture is busier is chance
-    products_DD = level * _typical_products([p.products_DD for p in pictures], scale_P)
-    together = fit_interaction(grid, products_DD, (level * _geometric_mean(joint_PJ)).tolist())
+    products_DD = _typical_products([p.products_DD for p in pictures], scale_P) * level_D * level_D[:, None]
+    level_J = [
+        level_L.get(index, level_L[STALE_LEVEL if joint.stale else BODY_LEVEL])
+        for index, joint in enumerate(joints(grid))
+    ]
+    together = fit_interaction(grid, products_DD, (np.array(level_J) * _geometric_mean(joint_PJ)).tolist())
     weights_D = together.counts(grid, len(products_DD))
     products_DD = products_DD * weights_D * weights_D[:, None]
     return Calibration(
@@ -203,6 +212,20 @@ def sum_up(pictures: Sequence[PictureErrors], levels: Sequence[Array], grid: Gri
         saturation_mse=together.saturation_mse,
         pictures=len(everybody_PJ),
     )
+
+
+def level_of_each(grid: Grid, level_L: Mapping[int, float]) -> Array:
+    """How much touchier all pictures are than those measured in full, for each disturbance.
+
+    Args:
+        grid: that was measured.
+        level_L: the same for each of the ``LEVEL_JOINTS``.
+    """
+    first_end = grid.stale_begin_steps[1]
+    jumps = [level_L[FIRST_LEVEL if step < first_end else BODY_LEVEL] for step in grid.merge_steps]
+    following = [level_L[BODY_LEVEL]] * len(grid.following_steps)
+    stale, unequal = ([level_L[STALE_LEVEL]] * len(b) for b in (grid.stale_begin_steps, grid.unequal_begin_steps))
+    return np.array([*stale, *jumps, *following, *unequal])
 
 
 def _typical_products(products_PDD: Sequence[Array], scale_P: Array) -> Array:

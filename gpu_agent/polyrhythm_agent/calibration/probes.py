@@ -122,12 +122,19 @@ def joints(grid: Grid) -> tuple[Joint, ...]:
     """What plans are made of: halves at equal and at unequal strides, and fewer steps on one device.
 
     Two members in equal halves after the first window, at full rate, one of them at stride 2, and both of them; one
-    device with merged steps in the second half of the grid, in the middle, and at every other pair of steps.
+    device with merged steps in the second half of the grid, in the middle, at every other pair of steps, in the first
+    window, and everywhere: uniformly half the steps.
     """
     begin, steps = grid.stale_begin_steps[1], grid.steps
     middle = steps // 2
     body = tuple(range(begin, steps - 1, 2))
-    runs = (range(middle, steps - 1, 2), range(begin, steps - 1 - middle // 2, 2), range(2, steps - 1, 4))
+    runs = (
+        range(middle, steps - 1, 2),
+        range(begin, steps - 1 - middle // 2, 2),
+        range(2, steps - 1, 4),
+        range(0, begin, 2),
+        range(0, steps - 1, 2),
+    )
     return (
         Joint(stale=True, strides=(1, 1), merges=body),
         Joint(stale=True, strides=(1, 2), merges=body),
@@ -136,8 +143,11 @@ def joints(grid: Grid) -> tuple[Joint, ...]:
     )
 
 
-LEVEL_JOINTS = (0, 4)
-"""Of the joint probes: one of stale activations and one of merged steps."""
+STALE_LEVEL, BODY_LEVEL, FIRST_LEVEL, UNIFORM = 0, 4, 6, 7
+"""Of the joint probes: stale activations, merged steps in the middle, in the first window, and everywhere."""
+LEVEL_JOINTS = (STALE_LEVEL, BODY_LEVEL, FIRST_LEVEL, UNIFORM)
+"""Those that all pictures are measured by. A picture that is touchy to one kind of disturbance need not be so to
+another, and what merged steps cost in the first window differs from picture to picture most of all."""
 
 
 def joint_probes(grid: Grid, rows: int) -> tuple[Plan, ...]:

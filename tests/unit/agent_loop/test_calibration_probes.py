@@ -10,9 +10,13 @@ import pytest
 from polyrhythm.calibration import saturated
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.interaction import fit_interaction, joint_products, jump_exposures
-from polyrhythm_agent.calibration.measure import PictureErrors, beyond_equal, probe_count, sum_up
+from polyrhythm_agent.calibration.measure import PictureErrors, beyond_equal, level_of_each, probe_count, sum_up
 from polyrhythm_agent.calibration.probes import (
+    BODY_LEVEL,
+    FIRST_LEVEL,
     LEVEL_JOINTS,
+    STALE_LEVEL,
+    UNIFORM,
     Grid,
     grid_of,
     joint_probes,
@@ -136,7 +140,7 @@ def picture(cost: float, grid: Grid) -> PictureErrors:
     return PictureErrors(
         products_DD=np.eye(disturbances(grid)) * cost,
         energy_R=np.array([1.0, 2.0, 3.0, 0.0]) * cost,
-        joint_mse_J=np.array([4.0, 4.0, 8.0, 1.0, 1.0, 2.0]) * cost,
+        joint_mse_J=np.array([4.0, 4.0, 8.0, 1.0, 1.0, 2.0, 2.0, 4.0]) * cost,
         low=-2.0,
         high=3.0,
     )
@@ -162,3 +166,25 @@ def test_further_pictures_move_the_level_and_nothing_else() -> None:
     assert found.products[place] == pytest.approx(1e-5)
     assert found.pictures == 4
     assert found.row_weights == sum_up(full, [], grid, DDIM).row_weights
+
+
+def test_a_level_moves_the_disturbances_of_its_kind() -> None:
+    grid = grid_of(20, TWO_M)
+    found = level_of_each(grid, {STALE_LEVEL: 2.0, FIRST_LEVEL: 3.0, BODY_LEVEL: 5.0, UNIFORM: 7.0}).tolist()
+    windows, places = len(grid.stale_begin_steps), len(grid.merge_steps)
+    assert grid.merge_steps[:3] == (0, 2, 4)
+    assert found[:windows] == [2.0] * windows
+    assert found[windows : windows + places] == [3.0, 3.0, *[5.0] * (places - 2)]
+    assert found[windows + places :] == [5.0] * len(grid.following_steps) + [2.0] * len(grid.unequal_begin_steps)
+
+
+def test_pictures_that_are_touchy_to_first_steps_alone_move_those() -> None:
+    grid = grid_of(20, DDIM)
+    full = [picture(1e-4, grid)] * 2
+    touchy = picture(1e-4, grid).joint_mse_J[list(LEVEL_JOINTS)] * [1.0, 1.0, 1e4, 1.0]
+    plain, found = (
+        np.array(sum_up(full, further, grid, DDIM).products).reshape(disturbances(grid), -1).diagonal()
+        for further in ([], [touchy] * 2)
+    )
+    first = len(grid.stale_begin_steps)
+    assert (found / plain)[first : first + 4] == pytest.approx([100.0, 100.0, 1.0, 1.0])
