@@ -18,7 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 TESTS = Path(__file__).parent
 ONE_AFTER_THE_OTHER = frozenset({"e2e", "defects"})
-"""Suites whose tests keep all cores busy themselves, or share what is dear to make: several workers leave them to one."""
+"""Suites whose tests keep all cores busy, or share what is dear to make: several workers leave each to one of them."""
 TIMEOUT_S_BY_SUITE = {
     "unit": 20,
     "property": 120,

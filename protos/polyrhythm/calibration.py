@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import isfinite, lcm, log, sqrt
+from typing import TYPE_CHECKING, overload
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
 
 IDENTICAL_PSNR_DB = 100.0
 """Stands for the very same latent, whose PSNR is infinite."""
@@ -27,14 +32,18 @@ SECOND_ORDER_SAMPLERS = frozenset({"dpmpp-2m"})
 """Samplers whose step also looks at the one before it."""
 
 
-def saturated(sum_mse: float, saturation_mse: float) -> float:
+@overload
+def saturated(sum_mse: float, saturation_mse: float) -> float: ...
+@overload
+def saturated(sum_mse: NDArray[float64], saturation_mse: float) -> NDArray[float64]: ...
+def saturated(sum_mse: float | NDArray[float64], saturation_mse: float) -> float | NDArray[float64]:
     """Mean squared error of several disturbances together.
 
     A linear model of small errors adds them as vectors. Large errors do not go on growing so, since pictures differ by
     no more than pictures do. The law is this project's own.
 
     Args:
-        sum_mse: mean square of the summed error vectors.
+        sum_mse: mean square of the summed error vectors, or an array of such.
         saturation_mse: where the error begins to fall behind.
     """
     return sum_mse / (1.0 + sum_mse / saturation_mse) ** SATURATION_POWER

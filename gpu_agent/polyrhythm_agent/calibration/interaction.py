@@ -1,9 +1,10 @@
 """What disturbances come to together, as the planner predicts it, and the fit of what windows alone do not say. Pure.
 
-Long runs of stale activations can cost more than their windows, each measured from a fresh start (the statistics of
-group norms drift), and many errors together less than their sum.
+Long runs of stale activations or of merged steps can cost more than their windows and places, each measured from a
+fresh start (the statistics of group norms drift, and a solver errs more where it has erred), and many errors together
+less than their sum.
 
-Shape letters: D disturbances, J joint probes.
+Shape letters: D disturbances, J joint probes, T triples of multiples.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import inf, log
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,17 +56,19 @@ class Interaction:
 
     Attributes:
         saturation_mse: where errors begin to stay behind their sum.
+        jump_times: how often the errors of merged steps count in longer runs of them.
         stale_times: how often the errors of windows count in longer runs of stale activations.
         unequal_times: the same of unequal strides.
     """
 
     saturation_mse: float
+    jump_times: float
     stale_times: float
     unequal_times: float
 
     def counts(self, grid: Grid, size: int) -> Array:
         """How often each of so many disturbances counts."""
-        weights_D = np.ones(size)
+        weights_D = np.full(size, self.jump_times)
         weights_D[: len(grid.stale_begin_steps)] = self.stale_times
         weights_D[size - len(grid.unequal_begin_steps) :] = self.unequal_times
         return weights_D
@@ -96,18 +99,22 @@ def fit_interaction(grid: Grid, products_DD: Array, measured: Sequence[float]) -
         products_DD: of the disturbances.
         measured: what the joint probes came to.
     """
-    products = joint_products(grid, products_DD)
-    logs = [log(max(MSE_FLOOR, value)) for value in measured]
-    best, least = Interaction(saturation_mse=_SATURATIONS[-1], stale_times=1.0, unequal_times=1.0), inf
-    for stale_times, unequal_times in product(_TIMES, _TIMES):
-        times = np.array([1.0, stale_times, unequal_times])
-        sums = [max(MSE_FLOOR, float(value)) for value in times @ products @ times]
-        cost = INDIFFERENT * log(stale_times * unequal_times)
-        for saturation_mse in _SATURATIONS:
-            miss = cost + sum(
-                abs(log(saturated(value, saturation_mse)) - wanted) for value, wanted in zip(sums, logs, strict=True)
+    products_J33 = joint_products(grid, products_DD)
+    times_T3 = np.array(list(product(_TIMES, repeat=3)))
+    sums_TJ = np.maximum(np.einsum("ta,jab,tb->tj", times_T3, products_J33, times_T3), MSE_FLOOR)
+    logs_J = np.log(np.maximum(np.asarray(measured), MSE_FLOOR))
+    cost_T = INDIFFERENT * np.log(times_T3).sum(axis=1)
+    best, least = Interaction(saturation_mse=_SATURATIONS[-1], jump_times=1.0, stale_times=1.0, unequal_times=1.0), inf
+    for saturation_mse in _SATURATIONS:
+        miss_T = cost_T + np.abs(np.log(saturated(sums_TJ, saturation_mse)) - logs_J).sum(axis=1)
+        found = int(miss_T.argmin())
+        if miss_T[found] < least:
+            least = float(miss_T[found])
+            jump_times, stale_times, unequal_times = map(float, times_T3[found])
+            best = Interaction(
+                saturation_mse=saturation_mse,
+                jump_times=jump_times,
+                stale_times=stale_times,
+                unequal_times=unequal_times,
             )
-            if miss < least:
-                least = miss
-                best = Interaction(saturation_mse=saturation_mse, stale_times=stale_times, unequal_times=unequal_times)
     return best

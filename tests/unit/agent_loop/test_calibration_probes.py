@@ -106,19 +106,21 @@ def test_a_jump_after_a_jump_is_exposed_to_what_both_leave_beyond_themselves() -
     assert np.flatnonzero(alone).tolist() == [windows + 2, windows + 3]
 
 
-@pytest.mark.parametrize(("stale", "unequal"), [(1.0, 1.0), (10**0.1, 10**0.5)])
-def test_the_law_of_disturbances_together_is_found_again(stale: float, unequal: float) -> None:
+@pytest.mark.parametrize(
+    ("jump", "stale", "unequal"), [(1.0, 1.0, 1.0), (1.0, 10**0.1, 10**0.5), (10**0.2, 10**0.1, 10**0.3)]
+)
+def test_the_law_of_disturbances_together_is_found_again(jump: float, stale: float, unequal: float) -> None:
     grid = grid_of(20, TWO_M)
     products = np.diag(np.linspace(1e-4, 3e-4, disturbances(grid)))
-    times = np.array([1.0, stale, unequal])
+    times = np.array([jump, stale, unequal])
     sums = (times @ joint_products(grid, products) @ times).tolist()
     found = fit_interaction(grid, products, [saturated(value, 0.01) for value in sums])
-    assert (found.stale_times, found.unequal_times) == (pytest.approx(stale), pytest.approx(unequal))
+    assert (found.jump_times, found.stale_times, found.unequal_times) == pytest.approx((jump, stale, unequal))
     assert found.saturation_mse == pytest.approx(0.01)
     unsaturated = fit_interaction(grid, products, sums)
     assert unsaturated.saturation_mse > 1e3
     weights = found.counts(grid, len(products))
-    assert (weights[0], weights[len(grid.stale_begin_steps)], weights[-1]) == pytest.approx((stale, 1.0, unequal))
+    assert (weights[0], weights[len(grid.stale_begin_steps)], weights[-1]) == pytest.approx((stale, jump, unequal))
 
 
 def test_unequal_strides_leave_nothing_beyond_where_everything_adds_up() -> None:
@@ -137,10 +139,12 @@ def test_unequal_strides_leave_nothing_beyond_where_everything_adds_up() -> None
 
 
 def picture(cost: float, grid: Grid) -> PictureErrors:
+    """One whose disturbances add up to what it costs together."""
+    products = np.eye(disturbances(grid))
     return PictureErrors(
-        products_DD=np.eye(disturbances(grid)) * cost,
+        products_DD=products * cost,
         energy_R=np.array([1.0, 2.0, 3.0, 0.0]) * cost,
-        joint_mse_J=np.array([4.0, 4.0, 8.0, 1.0, 1.0, 2.0, 2.0, 4.0]) * cost,
+        joint_mse_J=joint_products(grid, products).sum(axis=(1, 2)) * cost,
         low=-2.0,
         high=3.0,
     )
@@ -187,4 +191,5 @@ def test_pictures_that_are_touchy_to_first_steps_alone_move_those() -> None:
         for further in ([], [touchy] * 2)
     )
     first = len(grid.stale_begin_steps)
-    assert (found / plain)[first : first + 4] == pytest.approx([100.0, 100.0, 1.0, 1.0])
+    times = (found / plain)[first : first + 4]
+    assert times / times[-1] == pytest.approx([100.0, 100.0, 1.0, 1.0])
