@@ -23,8 +23,6 @@ endif
 PROTOS := $(shell find protos -name '*.proto')
 STUBS := $(PROTOS:.proto=_pb2.py)
 PYTEST_ARGS ?=
-# Two at a time: most tests are single-threaded.
-PYTEST_WORKERS ?= 2
 
 BUF_VERSION := 1.75.0
 BUF_HOME := $(VENV)/buf-$(BUF_VERSION)
@@ -68,7 +66,7 @@ lint-protos: $(VENV)/.development
 	fi
 
 pytest: $(VENV)/.development $(STUBS)  ## Run every test suite: PYTEST_ARGS=...
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 unit: $(VENV)/.development $(STUBS)  ## Run the fast tests only
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

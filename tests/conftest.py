@@ -17,8 +17,6 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 TESTS = Path(__file__).parent
-ONE_AFTER_THE_OTHER = frozenset({"e2e", "defects"})
-"""Suites whose tests keep all cores busy, or share what is dear to make: several workers leave each to one of them."""
 TIMEOUT_S_BY_SUITE = {
     "unit": 20,
     "property": 120,
@@ -42,7 +40,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if suite not in TIMEOUT_S_BY_SUITE:
             raise pytest.UsageError(f"{item.path} lies in none of the suites {sorted(TIMEOUT_S_BY_SUITE)}")
         item.add_marker(suite)
-        if suite in ONE_AFTER_THE_OTHER:
-            item.add_marker(pytest.mark.xdist_group(suite))
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S_BY_SUITE[suite]))

@@ -1,13 +1,11 @@
 """The tests can fail: each known fault, planted into a copy of the project, turns a named test red.
 
-Each fault gets a copy and a process of its own, two at a time unless other tests run beside. On the copy without a
-fault all named tests pass.
+Each fault gets a copy and a process of its own, two at a time. On the copy without a fault all named tests pass.
 """
 
 from __future__ import annotations
 
 import ast
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +17,7 @@ from tests.defects.catalogue import DEFECTS
 from tests.defects.planted import PlantedDefect
 from tests.defects.planting import PROJECT, Verdict, copy_project, package_files, plant, run_tests, with_defect
 
-PROCESSES = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+PROCESSES = 2
 NAMED_TESTS = tuple(dict.fromkeys(defect.test_id for defect in DEFECTS))
 CONTROL = "control"
 
