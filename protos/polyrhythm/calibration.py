@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import isfinite, lcm, log, sqrt
-from typing import TYPE_CHECKING, overload
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import NDArray
+ValueT = TypeVar("ValueT")
 
 IDENTICAL_PSNR_DB = 100.0
 """Stands for the very same latent, whose PSNR is infinite."""
@@ -32,11 +30,7 @@ SECOND_ORDER_SAMPLERS = frozenset({"dpmpp-2m"})
 """Samplers whose step also looks at the one before it."""
 
 
-@overload
-def saturated(sum_mse: float, saturation_mse: float) -> float: ...
-@overload
-def saturated(sum_mse: NDArray[float64], saturation_mse: float) -> NDArray[float64]: ...
-def saturated(sum_mse: float | NDArray[float64], saturation_mse: float) -> float | NDArray[float64]:
+def saturated(sum_mse: ValueT, saturation_mse: float) -> ValueT:
     """Mean squared error of several disturbances together.
 
     A linear model of small errors adds them as vectors. Large errors do not go on growing so, since pictures differ by
@@ -46,7 +40,8 @@ def saturated(sum_mse: float | NDArray[float64], saturation_mse: float) -> float
         sum_mse: mean square of the summed error vectors, or an array of such.
         saturation_mse: where the error begins to fall behind.
     """
-    return sum_mse / (1.0 + sum_mse / saturation_mse) ** SATURATION_POWER
+    value: Any = sum_mse
+    return value / (1.0 + value / saturation_mse) ** SATURATION_POWER
 
 
 @lru_cache(maxsize=4096)
