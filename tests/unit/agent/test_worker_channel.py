@@ -142,7 +142,10 @@ def test_reports_of_progress_take_the_place_of_a_heartbeat(
     events = read_events(daemon)
     assert [next(events), next(events)] == [WorkerReady(models=()), Heartbeat(sequence=1)]
     channel.send(StepDone(epoch=EPOCH, step=1))
-    assert [next(events), next(events)] == [StepDone(epoch=EPOCH, step=1), Heartbeat(sequence=3)]
+    told, last = next(events), 1
+    while isinstance(told, Heartbeat):  # those that were due before the step was done
+        told, last = next(events), told.sequence
+    assert [told, next(events)] == [StepDone(epoch=EPOCH, step=1), Heartbeat(sequence=last + 2)]
 
 
 def test_news_of_an_idle_worker_take_the_place_of_heartbeats(
