@@ -128,9 +128,7 @@ def _runs(begin: int, steps: list[tuple[int, ...]]) -> list[Cut]:
     return cuts
 
 
-# The same examples every time: among random ones there are rare grids of a few steps, resumed at an odd one, on which
-# the search finds no place for one more merged step that would fit the budget.
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None)
 @given(requests(agents_max=3, cells_max=4))
 def test_the_search_is_within_one_percent_of_brute_force(request: PlanRequest) -> None:
     chosen = search_plan(request).chosen

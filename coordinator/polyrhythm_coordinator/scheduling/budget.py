@@ -136,9 +136,32 @@ def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_m
     request, members = budget.request, len(strides)
     if request.running is None and any(not any(kind.counts[index] for kind in kinds) for index in range(members)):
         return None  # without this member it is the same plan for less; in a hurry that plan is not compared
-    interval = lcm(*(stride for kind in kinds for stride in kind.strides))
+    found = [_placed_from(budget, plans, strides, kinds, begin, blocks_max) for begin in _begins(budget, kinds)]
+    return min((option for option in found if option is not None), key=lambda option: option.seconds, default=None)
+
+
+def _begins(budget: Budget, kinds: list[Kind]) -> tuple[int, ...]:
+    """Where the first cell may begin.
+
+    A device alone may take the steps that fill no cell before all cells as well as after them: its merged steps may lie
+    at even and at odd steps then, and the last steps cost the least or the most.
+    """
+    members = len(kinds[0].strides)
     begin = budget.full_rate_end(members)
-    end = request.image.steps - budget.policy.tail_steps
+    left = max(0, budget.request.image.steps - budget.policy.tail_steps - begin) % _interval(kinds)
+    return (begin, begin + left) if members == 1 and left else (begin,)
+
+
+def _interval(kinds: list[Kind]) -> int:
+    return lcm(*(stride for kind in kinds for stride in kind.strides))
+
+
+def _placed_from(
+    budget: Budget, plans: GangPlans, strides: tuple[int, ...], kinds: list[Kind], begin: int, blocks_max: int
+) -> Found | None:
+    """The fastest placement whose first cell begins at a step."""
+    steps, interval = budget.request.image.steps, _interval(kinds)
+    end = steps - budget.policy.tail_steps
     cell_steps = interval * max(1, -(-max(0, end - begin) // (interval * CELLS_MAX)))
     cells = max(0, end - begin) // cell_steps
     placements = Placements(
@@ -146,14 +169,12 @@ def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_m
         kinds=tuple(kinds),
         cell_begins=tuple(begin + cell_steps * index for index in range(cells)),
         cell_steps=cell_steps,
-        rest_steps=request.image.steps - begin - cells * cell_steps,
+        rest_steps=steps - begin - cells * cell_steps,
         beat_steps=beat_steps(interval, kinds[0].step_s, kinds[0].boundary_s),
         move_s=_move_s(plans, kinds) if plans.resync_after_move else 0.0,
     )
     placement = placements.fastest(budget.sum_mse, blocks_max=blocks_max)
-    if placement is None:
-        return None
-    return _found(plans, placements, placement, strides, budget)
+    return None if placement is None else _found(plans, placements, placement, strides)
 
 
 def _kinds(budget: Budget, plans: GangPlans, strides: tuple[int, ...]) -> list[Kind]:
@@ -185,14 +206,13 @@ def _move_s(plans: GangPlans, kinds: list[Kind]) -> float:
     )
 
 
-def _found(
-    plans: GangPlans, placements: Placements, placement: Placement, strides: tuple[int, ...], budget: Budget
-) -> Found:
-    request, cost = budget.request, plans.cost
+def _found(plans: GangPlans, placements: Placements, placement: Placement, strides: tuple[int, ...]) -> Found:
+    request, cost = plans.cost.request, plans.cost
     seconds = placements.seconds(placement)
     full_rate = (1,) * len(strides)
     rows = [rows.count for rows in plans.rows(Exchange.SYNCHRONOUS, full_rate)]
-    warm_steps = budget.full_rate_end(len(strides)) - request.begin_step
+    placed_steps = len(placements.cell_begins) * placements.cell_steps + placements.rest_steps
+    warm_steps = request.image.steps - request.begin_step - placed_steps
     seconds += warm_steps * cost.step_s(rows, full_rate, Exchange.SYNCHRONOUS)
     seconds += min(profile.use_s(ModelPart.AUTOENCODER) for profile in cost.profiles)
     seconds += 0.0 if request.begin_step else min(profile.use_s(ModelPart.TEXT_ENCODER) for profile in cost.profiles)
@@ -214,7 +234,7 @@ def _kind(plans: GangPlans, strides: tuple[int, ...]) -> Kind:
 
 def _refined(budget: Budget, option: Found) -> Found:
     placement = option.placements.refined(option.placement, budget.sum_mse)
-    return _found(option.plans, option.placements, placement, option.strides, budget)
+    return _found(option.plans, option.placements, placement, option.strides)
 
 
 def _rows_only(budget: Budget, option: Found) -> Found | None:
@@ -222,7 +242,7 @@ def _rows_only(budget: Budget, option: Found) -> Found | None:
     placement = (0,) * len(option.placement)
     if not within(option.placements, placement, budget.sum_mse):
         return None
-    return _found(option.plans, option.placements, placement, option.strides, budget)
+    return _found(option.plans, option.placements, placement, option.strides)
 
 
 def _first_of_each_gang(found: list[Found]) -> list[Found]:
