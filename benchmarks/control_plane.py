@@ -20,11 +20,11 @@ import psutil
 from control_plane_study import AIM_SHARE, ControlPlaneCost, Interval, cost_of
 from fleet import PinnedFleet, pinned_fleet
 from machine import read_machine
+from result_document import RESULTS
 from rich.console import Console
 
 from polyrhythm.image import ImageRequest
 
-RESULTS = Path(__file__).parent / "results"
 SPEEDS = (1.0, 0.5)
 PROMPT = "red apple on a blue background"
 

@@ -14,15 +14,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
-from fleet import TooFewCoresError, pinned_fleet
+from fleet import TooFewCoresError
 from latency_study.aims import judge
-from latency_study.campaign import Job, OpenFleet, PictureMaker
+from latency_study.campaign import Job, OpenFleet
 from latency_study.cases import Case, Group, all_cases
 from latency_study.plot import draw, note_of
 from latency_study.prompts import PROMPTS
@@ -32,19 +30,12 @@ from latency_study.study import Extent, run_study
 from latency_study.table import terminal_aims, terminal_table
 from machine import read_machine
 from mps_fleet import MpsUnavailableError, mps_cases, open_mps_fleet
-from rich.console import Console
+from pinned_cases import model_source, open_pinned_fleet
+from result_document import QUICK_RESULTS, RESULTS
+from terminal import console, progress_from_now, warn_of_others
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.image import Sampler
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-MODELS = REPOSITORY / "models"
-RESULTS = REPOSITORY / "benchmarks" / "results"
-QUICK_RESULTS = REPOSITORY / "build" / "benchmarks"
-TABLE_WIDTH = 200
-BACKGROUND_CORES_MAX = 0.1
-
-console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -90,19 +81,6 @@ def _shares(text: str) -> tuple[int, ...]:
     return shares
 
 
-def model_source(model: str) -> str:
-    """What an agent is started with: one of the repository's models by name, or a folder as it is."""
-    folder = MODELS / model
-    return str(folder) if folder.is_dir() else model
-
-
-@asynccontextmanager
-async def open_pinned_fleet(case: Case) -> AsyncIterator[PictureMaker]:
-    """Starts the fleet of a case on the cores of this machine."""
-    async with pinned_fleet(case.speeds, model_source(case.model), load=case.load) as fleet:
-        yield fleet
-
-
 def show(path: Path) -> None:
     """Prints a result file and writes its table and plot beside it."""
     document, rows, qualities = read_summary(path)
@@ -139,10 +117,7 @@ def main() -> None:
         time_limit_s=options.time_limit_s,
     )
     machine = read_machine()
-    if machine.background_cores > BACKGROUND_CORES_MAX:
-        console.print(
-            f"[bold]other processes keep {machine.background_cores} cores busy: expect disturbed times[/bold]"
-        )
+    warn_of_others(machine)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / f"{name}.json"
     settings = {
@@ -153,15 +128,10 @@ def main() -> None:
         "steps": options.steps,
         "sampler": options.sampler,
     }
-    began_s = time.monotonic()
-
-    def say(line: str) -> None:
-        console.print(f"{time.monotonic() - began_s:6.0f} s  {line}", markup=False, highlight=False, soft_wrap=True)
-
     job = Job(steps=options.steps, sampler=options.sampler)
     try:
         results = ResultFile(path, machine=machine.as_json(), settings=settings, resume=options.resume)
-        asyncio.run(run_study(extent, job, opener, results, say))
+        asyncio.run(run_study(extent, job, opener, results, progress_from_now()))
     except (PolyrhythmError, MpsUnavailableError, TooFewCoresError) as error:
         sys.exit(f"the study ended early; {path.name} holds what was measured before: {error}")
     show(path)

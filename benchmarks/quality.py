@@ -23,6 +23,7 @@ from machine import read_machine
 from quality_study.plot import draw
 from quality_study.regions import Distances, distances, regions_of
 from quality_study.variants import compared_plans
+from result_document import RESULTS
 
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec
@@ -33,7 +34,6 @@ from polyrhythm_agent.calibration.measure import picture_of
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
 
-RESULTS = Path(__file__).parent / "results"
 REFERENCE = "solo fastest"
 
 

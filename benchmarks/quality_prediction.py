@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from latency_study.prompts import prompt
 from machine import read_machine
+from result_document import RESULTS
 
 from polyrhythm.calibration import IDENTICAL_PSNR_DB, Calibration, nearest
 from polyrhythm.errors import InvalidArgumentError
@@ -35,7 +36,6 @@ from polyrhythm_coordinator.scheduling.build import resynchronised
 from polyrhythm_coordinator.scheduling.distortion import Distortion
 
 MEMBERS = 3
-RESULTS = Path(__file__).parent / "results"
 
 
 def random_plan(draw: random.Random, steps: int, rows: int) -> Plan:

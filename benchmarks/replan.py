@@ -14,28 +14,26 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
 from fleet import TooFewCoresError
-from latency import BACKGROUND_CORES_MAX, QUICK_RESULTS, RESULTS, TABLE_WIDTH, open_pinned_fleet
 from latency_study.aims import Aim
 from latency_study.campaign import Job
 from latency_study.table import terminal_aims
 from machine import read_machine
-from replan_study.results import ReplanResults, page, read_document
+from pinned_cases import open_pinned_fleet
+from replan_study.results import TITLE, ReplanResults, page
 from replan_study.scenarios import scenarios
 from replan_study.simulated import as_json, simulated_page, simulated_row
 from replan_study.study import Extent, run_study
-from rich.console import Console
+from result_document import QUICK_RESULTS, RESULTS, read_document
+from terminal import console, progress_from_now, warn_of_others
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.image import Sampler
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
-
-console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
 
 DESCRIBED = Path(__file__).parents[1] / "examples" / "fleet.toml"
 """Whose model the simulated devices hold."""
@@ -85,10 +83,7 @@ def main() -> None:
         time_limit_s=options.time_limit_s,
     )
     machine = read_machine()
-    if machine.background_cores > BACKGROUND_CORES_MAX:
-        console.print(
-            f"[bold]other processes keep {machine.background_cores} cores busy: expect disturbed times[/bold]"
-        )
+    warn_of_others(machine)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "replan.json"
     settings = {
@@ -99,18 +94,13 @@ def main() -> None:
         "steps": options.steps,
         "sampler": str(options.sampler),
     }
-    began_s = time.monotonic()
-
-    def say(line: str) -> None:
-        console.print(f"{time.monotonic() - began_s:6.0f} s  {line}", markup=False, highlight=False, soft_wrap=True)
-
     job = Job(steps=options.steps, sampler=options.sampler)
     try:
         results = ReplanResults(path, machine=machine.as_json(), settings=settings, resume=options.resume)
-        asyncio.run(run_study(extent, job, open_pinned_fleet, results, say))
+        asyncio.run(run_study(extent, job, open_pinned_fleet, results, progress_from_now()))
     except (PolyrhythmError, TooFewCoresError) as error:
         sys.exit(f"the study ended early; {path.name} holds what was measured before: {error}")
-    document = read_document(path)
+    document = read_document(path, TITLE)
     path.with_suffix(".md").write_text(page(document), encoding="utf-8")
     console.print(terminal_aims([Aim(**aim) for aim in document["aims"]]))
     console.print(f"written: {path.name} and {path.stem}.md in {path.parent}")

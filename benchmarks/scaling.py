@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from machine import read_machine
+from result_document import RESULTS
 from rich.console import Console
 from rich.progress import track
 from scaling_study.fleets import Interconnect, draw_fleet
@@ -23,7 +24,6 @@ from scaling_study.measure import FleetResult, measure
 from scaling_study.plot import plot
 from scaling_study.summary import lines, summarise
 
-RESULTS = Path(__file__).parent / "results"
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from fleet import pinned_fleet
 from machine import read_machine
+from result_document import RESULTS
 from rich.console import Console
 
 from polyrhythm.ids import AgentId
@@ -31,7 +32,6 @@ from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.outcome import simulate
 from polyrhythm_coordinator.simulation.run_report import parse_report
 
-RESULTS = Path(__file__).parent / "results"
 PROMPT = "red apple on a blue background"
 AIM_MEDIAN_ERROR = 0.05
 

@@ -5,13 +5,13 @@ Owns the document's layout. Knows no formula.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from result_document import earlier_document, read_document, write_document
 
 from latency_study.aims import Aim
 from latency_study.cases import Case
@@ -34,10 +34,6 @@ class CaseQuality:
     rows: tuple[QualityRow, ...]
     compared: int
     identical: int
-
-
-class OtherSettingsError(ValueError):
-    """An earlier result was made with other settings, so nothing can be added to it."""
 
 
 class ResultFile:
@@ -75,10 +71,7 @@ class ResultFile:
             self._resume()
 
     def _resume(self) -> None:
-        document, _, _ = read_summary(self._path)
-        wanted = self._document["settings"]
-        if document["settings"] != wanted:
-            raise OtherSettingsError(f"{self._path.name} was made with {document['settings']}, not with {wanted}")
+        document = earlier_document(self._path, TITLE, self._document["settings"])
         whole = {name: case for name, case in document["cases"].items() if "ran_until" in case}
         resumed_at = [*document["resumed_at"], {"at": _now(), "machine": self._document["machine"]}]
         self._document = {**document, "cases": whole, "not_run": {}, "aims": [], "resumed_at": resumed_at}
@@ -154,10 +147,7 @@ class ResultFile:
         return self._document["cases"]
 
     def _write(self) -> None:
-        text = json.dumps(self._document, indent=1, allow_nan=False)
-        scratch = self._path.with_suffix(".json.new")
-        scratch.write_text(text + "\n", encoding="utf-8")
-        os.replace(scratch, self._path)
+        write_document(self._path, self._document)
 
 
 def read_summary(path: Path) -> tuple[dict[str, Any], tuple[Row, ...], tuple[QualityRow, ...]]:
@@ -167,9 +157,7 @@ def read_summary(path: Path) -> tuple[dict[str, Any], tuple[Row, ...], tuple[Qua
         OSError: there is no such file.
         ValueError: it is no result file of this study.
     """
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict) or document.get("title") != TITLE:
-        raise ValueError(f"{path} is no result file of this study")
+    document = read_document(path, TITLE)
     return (
         document,
         tuple(row_from_json(row) for row in document["summary"]),

@@ -80,6 +80,11 @@ def markdown_table(rows: Sequence[Row], qualities: Sequence[QualityRow]) -> str:
     """The table in markdown."""
     rule = ["---" if index in LEFT_COLUMNS else "---:" for index in range(len(HEADERS))]
     lines = [HEADERS, rule, *(line.texts for line in cells(rows, qualities))]
+    return markdown_lines(lines)
+
+
+def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
+    """A table in markdown: its header, its rule and all its lines, cell by cell."""
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

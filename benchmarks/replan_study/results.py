@@ -5,16 +5,15 @@ Owns the document's layout. Knows no formula.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from latency_study.aims import Aim
-from latency_study.table import markdown_aims
+from latency_study.table import markdown_aims, markdown_lines
 from latency_study.variants import Measured
+from result_document import earlier_document, write_document
 
 from replan_study.campaign import Round
 from replan_study.scenarios import Scenario
@@ -33,7 +32,8 @@ class ReplanResults:
         resume: whether scenarios that the file holds already are kept.
 
     Raises:
-        ValueError: what is to be resumed is no result of this study, or of other settings.
+        OtherSettingsError: an earlier result of other settings is to be resumed.
+        ValueError: what is to be resumed is no result of this study.
     """
 
     def __init__(
@@ -51,9 +51,7 @@ class ReplanResults:
             "not_run": {},
         }
         if resume and path.is_file():
-            earlier = read_document(path)
-            if earlier["settings"] != dict(settings):
-                raise ValueError(f"{path.name} was made with {earlier['settings']}, not with {dict(settings)}")
+            earlier = earlier_document(path, TITLE, settings)
             done = {row["scenario"] for row in earlier["rows"]}
             whole = {name: one for name, one in earlier["scenarios"].items() if name in done}
             self._document = {**earlier, "scenarios": whole, "aims": [], "not_run": {}}
@@ -96,21 +94,7 @@ class ReplanResults:
         self._write()
 
     def _write(self) -> None:
-        scratch = self._path.with_suffix(".json.new")
-        scratch.write_text(json.dumps(self._document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(scratch, self._path)
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """A result file's document.
-
-    Raises:
-        ValueError: it is no result of this study.
-    """
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict) or document.get("title") != TITLE:
-        raise ValueError(f"{path} is no result file of this study")
-    return document
+        write_document(self._path, self._document)
 
 
 def page(document: Mapping[str, Any]) -> str:
@@ -170,4 +154,4 @@ def _way_texts(row: WayRow) -> tuple[str, ...]:
 
 def _table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rule = ["---"] * len(headers)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (headers, rule, *lines)) + "\n"
+    return markdown_lines((headers, rule, *lines))

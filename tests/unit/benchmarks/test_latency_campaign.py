@@ -11,11 +11,12 @@ from latency_study.campaign import PROBE_STEPS, Job, PlanNotFollowedError, measu
 from latency_study.cases import Case, Group, Load, random_fleets, speed_pair, speed_pairs
 from latency_study.plot import draw, note_of
 from latency_study.report import write_markdown
-from latency_study.results import OtherSettingsError, ResultFile, read_summary
+from latency_study.results import ResultFile, read_summary
 from latency_study.study import Extent, Findings, run_study
 from latency_study.summary import summarise
 from latency_study.variants import Variant, plan_variants
 from machine import MachineRecord, read_machine
+from result_document import OtherSettingsError
 
 from polyrhythm.errors import InternalError
 from polyrhythm.image import Sampler

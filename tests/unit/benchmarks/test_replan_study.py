@@ -18,10 +18,11 @@ from latency_study.variants import Measured
 from replan_study.campaign import Round, Run
 from replan_study.load_timer import LoadTimer, Reaction
 from replan_study.plans import Way, load_boundary, oracle_at_once, oracle_from_start
-from replan_study.results import ReplanResults, page, read_document
+from replan_study.results import TITLE, ReplanResults, page
 from replan_study.scenarios import Scenario, scenarios
 from replan_study.study import Extent, run_study
 from replan_study.summary import judge, scenario_row, way_rows
+from result_document import OtherSettingsError, read_document
 
 from polyrhythm.image import ImageRequest, Sampler
 from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned, ReplanReason
@@ -168,7 +169,7 @@ async def test_every_way_runs_once_a_round_on_a_fleet_that_has_not_seen_the_load
         assert len(reference.plan.agents if reference.plan else ()) == 1
         assert len(others) == 3
         assert fleet.load_running == [True, False, *[True, False] * 4]
-    document = read_document(path)
+    document = read_document(path, TITLE)
     (row,) = results.rows
     assert row.replanned == row.rounds == 2
     assert row.to_oracle > 1.0  # the fake goes on by its first plan
@@ -189,7 +190,7 @@ async def test_what_was_run_is_kept_and_what_is_left_out_is_named(tmp_path: Path
     assert len(document["rows"]) == 1
     assert list(document["not_run"]) == [scenarios("s", 0)[1].name]
     assert "* not run: " in page(document)
-    with pytest.raises(ValueError, match="was made with"):
+    with pytest.raises(OtherSettingsError, match="was made with"):
         ReplanResults(path, machine=MACHINE, settings={"seed": "t"}, resume=True)
 
 
