@@ -1,25 +1,13 @@
-"""Where the coordinator's log goes, and what becomes of a line that cannot be written. Knows not what is logged."""
+"""How the coordinator logs: one line an event, to standard error. Knows not what is logged."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 
 import structlog
 
-
-class ForgivingLogger(structlog.PrintLogger):
-    """Drops a line that cannot be written: a full disk, or a pipe without a reader, is no reason to drop jobs."""
-
-    def msg(self, message: str) -> None:
-        """Prints a line, if it can be."""
-        with suppress(OSError):
-            super().msg(message)
-
-    # The base class binds these names to its own method.
-    log = debug = info = warn = warning = msg
-    fatal = failure = err = error = critical = exception = msg
+from polyrhythm.forgiving_logger import ForgivingLogger
 
 
 def log_to_stderr(level: str) -> None:

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 
 import structlog
 
-
-class ForgivingLogger(structlog.PrintLogger):
-    """Prints lines as long as something takes them; on a full disk, or when the reader has died, they are lost.
-
-    A log must not end what it tells of.
-    """
-
-    def msg(self, message: str) -> None:
-        """Prints one line, if that is possible."""
-        with contextlib.suppress(OSError):
-            super().msg(message)
-
-    log = debug = info = warn = warning = msg
-    fatal = failure = err = error = critical = exception = msg
+from polyrhythm.forgiving_logger import ForgivingLogger
 
 
 def configure_log(agent: str) -> None:

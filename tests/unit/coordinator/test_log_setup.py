@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pytest
 
-from polyrhythm_coordinator.log_setup import ForgivingLogger
+from polyrhythm.forgiving_logger import ForgivingLogger
 
 FULL_DISK = Path("/dev/full")
 
