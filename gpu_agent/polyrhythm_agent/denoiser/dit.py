@@ -22,13 +22,11 @@ from polyrhythm.image import ImageSpec, check_image
 from polyrhythm_agent.denoiser.attention import PatchContext, set_patch_processors
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
 from polyrhythm_agent.denoiser.guided_run import batch_of
-from polyrhythm_agent.denoiser.token_transformer import TokenDenoiser, TokenParts, TokenRun, token_facts
+from polyrhythm_agent.denoiser.token_transformer import PromptNeeds, TokenDenoiser, TokenFamily, TokenParts, TokenRun
 from polyrhythm_agent.ports import ActivationExchange
 
-FAMILY = "dit"
-DEFAULT_STEPS = 50
-DEFAULT_GUIDANCE = 4.0
-"""Both as the pipeline of diffusers has them."""
+FAMILY = TokenFamily(name="dit", default_steps=50, default_guidance=4.0, square_only=True)
+"""Steps and guidance as the pipeline of diffusers has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +53,7 @@ class DiTDenoiser(TokenDenoiser[DiTParts]):
     """Every model has a first class."""
 
     def __init__(self, *, model: str, parts: DiTParts) -> None:
-        super().__init__(
-            parts,
-            token_facts(
-                model,
-                parts,
-                family=FAMILY,
-                default_steps=DEFAULT_STEPS,
-                default_guidance=DEFAULT_GUIDANCE,
-                token_limit=1,
-                condition_bytes=0,
-                square_only=True,
-            ),
-        )
+        super().__init__(model, FAMILY, parts, PromptNeeds(token_limit=1, condition_bytes=0))
         for layer, block in enumerate(parts.transformer.transformer_blocks):
             set_patch_processors(layer, block.attn1, None)
 

@@ -22,13 +22,11 @@ from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, pro
 from polyrhythm_agent.denoiser.guided_run import batch_of
 from polyrhythm_agent.denoiser.memory import text_condition_bytes
 from polyrhythm_agent.denoiser.text import T5Text
-from polyrhythm_agent.denoiser.token_transformer import TokenDenoiser, TokenParts, TokenRun, token_facts
+from polyrhythm_agent.denoiser.token_transformer import PromptNeeds, TokenDenoiser, TokenFamily, TokenParts, TokenRun
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import ActivationExchange
 
-FAMILY = "pixart"
-DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = 4.5
+FAMILY = TokenFamily(name="pixart", default_steps=20, default_guidance=4.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,21 +53,13 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
     """Any text is a prompt."""
 
     def __init__(self, *, model: str, parts: PixArtParts) -> None:
-        super().__init__(
-            parts,
-            token_facts(
-                model,
-                parts,
-                family=FAMILY,
-                default_steps=DEFAULT_STEPS,
-                default_guidance=DEFAULT_GUIDANCE,
-                token_limit=parts.text.token_limit,
-                condition_bytes=text_condition_bytes(parts.transformer, parts.text),
-                text_encoders=(parts.text.encoder,),
-                encode_bytes=parts.text.working_bytes,
-            ),
+        prompt = PromptNeeds(
+            token_limit=parts.text.token_limit,
+            condition_bytes=text_condition_bytes(parts.transformer, parts.text),
             text_encoders=(parts.text.encoder,),
+            encode_bytes=parts.text.working_bytes,
         )
+        super().__init__(model, FAMILY, parts, prompt)
         _check_make(parts.transformer)
         for layer, block in enumerate(parts.transformer.transformer_blocks):
             set_patch_processors(layer, block.attn1, block.attn2)

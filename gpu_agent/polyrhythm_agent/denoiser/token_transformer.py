@@ -10,7 +10,6 @@ Shape letters as in the ports; N own tokens, A all tokens, P patch size, F featu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -57,6 +56,40 @@ class TokenParts:
 PartsT = TypeVar("PartsT", bound=TokenParts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFamily:
+    """What differs between these families for a user.
+
+    Attributes:
+        name: of the adapter.
+        default_steps: steps when the user names none.
+        default_guidance: guidance when the user names none.
+        square_only: whether width and height must agree.
+    """
+
+    name: str
+    default_steps: int
+    default_guidance: float
+    square_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptNeeds:
+    """What it takes to turn a prompt into the condition.
+
+    Attributes:
+        token_limit: longest prompt in tokens, end mark included.
+        condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
+        text_encoders: all of them.
+        encode_bytes: working memory of encoding one text.
+    """
+
+    token_limit: int
+    condition_bytes: int
+    text_encoders: tuple[OnDemand[Any], ...] = ()
+    encode_bytes: int = 0
+
+
 class TokenForward(Protocol):
     """The condition of one picture, and how a family's blocks and head take it in."""
 
@@ -80,13 +113,13 @@ class TokenDenoiser(Generic[PartsT]):
         ModelFolderError: the transformer's channels are of no known make.
     """
 
-    def __init__(self, parts: PartsT, facts: ModelFacts, text_encoders: Sequence[OnDemand[Any]] = ()) -> None:
+    def __init__(self, model: str, family: TokenFamily, parts: PartsT, prompt: PromptNeeds) -> None:
         channels, out_channels = parts.transformer.config["in_channels"], parts.transformer.out_channels
         if out_channels not in {channels, 2 * channels}:
             raise ModelFolderError(f"transformer: {channels} channels in, {out_channels} out")
         self._parts = parts
-        self.facts = facts
-        self.parts = (parts.vae, *text_encoders)
+        self.facts = _token_facts(model, family, parts, prompt)
+        self.parts = (parts.vae, *prompt.text_encoders)
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -203,50 +236,32 @@ class TokenRun(GuidedRun):
         return cells_BHWPPC.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
-def token_facts(
-    model: str,
-    parts: TokenParts,
-    *,
-    family: str,
-    default_steps: int,
-    default_guidance: float,
-    token_limit: int,
-    condition_bytes: int,
-    square_only: bool = False,
-    text_encoders: Sequence[OnDemand[Any]] = (),
-    encode_bytes: int = 0,
-) -> ModelFacts:
+def _token_facts(model: str, family: TokenFamily, parts: TokenParts, prompt: PromptNeeds) -> ModelFacts:
     """What the coordinator is told of such a model.
 
     Args:
         model: name in requests.
+        family: of the model.
         parts: of the model.
-        family: name of the adapter.
-        default_steps: steps when the user names none.
-        default_guidance: guidance when the user names none.
-        token_limit: longest prompt in tokens, end mark included.
-        condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
-        square_only: whether width and height must agree.
-        text_encoders: all of them.
-        encode_bytes: working memory of encoding one text.
+        prompt: what its texts take.
     """
     transformer, scale = parts.transformer, latent_scale(parts.vae.outline)
     patch, channels = transformer.config["patch_size"], transformer.config["in_channels"]
     side_px = transformer.config["sample_size"] * scale
     return ModelFacts(
         model=model,
-        family=family,
+        family=family.name,
         fingerprint=parts.fingerprint,
         dtype=str(transformer.dtype).removeprefix("torch."),
         samplers=tuple(sampler.value for sampler in parts.sampling.samplers),
         default_width_px=side_px,
         default_height_px=side_px,
-        default_steps=default_steps,
-        default_guidance=default_guidance,
+        default_steps=family.default_steps,
+        default_guidance=family.default_guidance,
         pixel_multiple=patch * scale,
         row_unit_px=patch * scale,
         pixels_max=PIXELS_MAX_OF_TRAINED * side_px**2,
-        token_limit=token_limit,
+        token_limit=prompt.token_limit,
         exchanged=(
             LayerGroup(
                 kind=LayerKind.TOKENS,
@@ -257,11 +272,15 @@ def token_facts(
         ),
         token_px=patch * scale,
         latent_bytes_per_token=channels * patch**2 * torch.float32.itemsize,
-        weights_bytes=module_bytes(transformer) + sum(each.size_bytes for each in (parts.vae, *text_encoders)),
+        weights_bytes=module_bytes(transformer) + sum(each.size_bytes for each in (parts.vae, *prompt.text_encoders)),
         memory=token_memory(
-            transformer, parts.vae.outline, text_encoders, encode_bytes=encode_bytes, condition_bytes=condition_bytes
+            transformer,
+            parts.vae.outline,
+            prompt.text_encoders,
+            encode_bytes=prompt.encode_bytes,
+            condition_bytes=prompt.condition_bytes,
         ),
-        square_only=square_only,
+        square_only=family.square_only,
         full_rate_samplers=tuple(sampler.value for sampler in parts.sampling.full_rate_samplers),
         notices=parts.sampling.notices,
     )
