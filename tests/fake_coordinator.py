@@ -27,7 +27,7 @@ from polyrhythm.explanation import AgentPrediction, Candidate, Exclusion, Exclus
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import (
     Accepted,
     ImageChunk,
@@ -40,6 +40,7 @@ from polyrhythm.job_events import (
 )
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.reports import AgentUsage, JobReport
+from polyrhythm.request_checks import resolve
 from polyrhythm.rows import RowRange
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client.png import SIGNATURE

@@ -34,13 +34,13 @@ from polyrhythm.messages import (
     RequestFailed,
     StartEpoch,
     StepDone,
-    StoreReply,
     TokensCounted,
     Welcome,
     WorkerReady,
 )
 from polyrhythm.pace import Pace
 from polyrhythm.profile import Link, Profile
+from polyrhythm.rendezvous import StoreReply
 from polyrhythm.reports import BeatReport
 from tests.fake_fabric import EpochRun, FakeFabric, Meeting, PlanVersion
 from tests.layers import token_groups

@@ -21,9 +21,10 @@ from latency_study.variants import Measured, PlannedVariant, Variant, describe
 from polyrhythm.errors import InternalError
 from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler, resolve
+from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
 from polyrhythm.job_events import AgentFailed, JobEvent, Replanned
 from polyrhythm.plan import Plan
+from polyrhythm.request_checks import resolve
 from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.build import equal_patches_plan
 

@@ -10,8 +10,9 @@ from latency_study.variants import Measured
 
 from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality, Sampler, resolve
+from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.profile import Link, Workload
+from polyrhythm.request_checks import resolve
 from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.outcome import Outcome, simulate
 from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse

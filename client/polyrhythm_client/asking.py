@@ -7,8 +7,9 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest, ImageSpec, Objective, Overrides, Quality, Sampler, check_request, resolve
+from polyrhythm.image import ImageRequest, ImageSpec, Objective, Overrides, Quality, Sampler
 from polyrhythm.reports import JobReport
+from polyrhythm.request_checks import check_request, resolve
 from polyrhythm_client.parsing import parse_devices, parse_size
 from polyrhythm_client.recipe import Recipe
 

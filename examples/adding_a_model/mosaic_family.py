@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts, ModelMemory
-from polyrhythm.image import ImageSpec, check_image
+from polyrhythm.image import ImageSpec
+from polyrhythm.request_checks import check_image
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
 from polyrhythm_agent.denoiser.folder import ModelFolder

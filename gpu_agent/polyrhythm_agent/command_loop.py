@@ -26,11 +26,11 @@ from polyrhythm.messages import (
     ProfileMeasured,
     RequestFailed,
     StartEpoch,
-    StoreReply,
     TokensCounted,
     Welcome,
 )
 from polyrhythm.profile import Profile, Workload
+from polyrhythm.rendezvous import StoreReply
 from polyrhythm_agent.epoch_run import EpochRun, Workshop
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 
 from polyrhythm.ids import GangId
-from polyrhythm.messages import AgentEvent, StoreOperation, StoreReply, StoreRequest
+from polyrhythm.messages import AgentEvent
+from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.errors import EpochAbortedError
 
 

@@ -19,8 +19,9 @@ import torch
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.messages import StoreOperation, WorkerLost, WorkerReady
+from polyrhythm.messages import WorkerLost, WorkerReady
 from polyrhythm.profile import Profile, Workload
+from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
 from polyrhythm_agent.calibration.file import with_calibration

@@ -16,6 +16,7 @@ from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageSpec
 from polyrhythm.plan import Segment
 from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.rendezvous import StoreReply, StoreRequest
 from polyrhythm.reports import BeatReport
 
 PROTOCOL_VERSION = 2
@@ -152,21 +153,6 @@ class ForgetJob:
     """The job has ended: embeddings and boundary states may go."""
 
     job: JobId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreReply:
-    """Answer to a rendezvous request.
-
-    Attributes:
-        request_id: of the request.
-        value: what the key holds; for ADD the decimal sum; empty for SET and DELETE.
-        found: false where a key to DELETE or CHECK does not exist.
-    """
-
-    request_id: int
-    value: bytes
-    found: bool
 
 
 AgentCommand: TypeAlias = (
@@ -362,38 +348,6 @@ class EpochEnded:
     detail: str
     gang_intact: bool
     out_of_memory: bool = False
-
-
-class StoreOperation(StrEnum):
-    """Operations of the rendezvous store."""
-
-    SET = "set"
-    GET = "get"
-    """Answered only once the key exists."""
-    ADD = "add"
-    CHECK = "check"
-    DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreRequest:
-    """A rendezvous operation of a gang that is being formed.
-
-    Attributes:
-        gang: whose dictionary.
-        request_id: answered by the reply of the same number.
-        operation: what to do.
-        key: of the dictionary.
-        value: for SET.
-        amount: for ADD.
-    """
-
-    gang: GangId
-    request_id: int
-    operation: StoreOperation
-    key: str
-    value: bytes
-    amount: int
 
 
 AgentEvent: TypeAlias = (

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import torch
 
-from polyrhythm.messages import StoreOperation
+from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import EpochAbortedError
 from polyrhythm_agent.exchange.rendezvous import RendezvousClient
 from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport

@@ -12,8 +12,9 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler, resolve
+from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
 from polyrhythm.profile import Workload
+from polyrhythm.request_checks import resolve
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange

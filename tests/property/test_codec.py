@@ -27,6 +27,7 @@ from polyrhythm.codec.status import error_from_status, error_to_status
 from polyrhythm.job_events import JobEvent
 from polyrhythm.messages import AgentCommand, AgentEvent
 from tests.property import codec_strategies as some
+from tests.property import message_strategies
 
 
 def through_bytes(value: Any, encode: Callable[[Any], Message], decode: Callable[[Any], Any]) -> Any:
@@ -54,8 +55,8 @@ def test_inverse(pair: tuple[st.SearchStrategy, Any, Any], data: st.DataObject) 
 
 
 UNIONS = (
-    (AgentCommand, some.commands, command_to_proto, command_from_proto),
-    (AgentEvent, some.events, event_to_proto, event_from_proto),
+    (AgentCommand, message_strategies.commands, command_to_proto, command_from_proto),
+    (AgentEvent, message_strategies.events, event_to_proto, event_from_proto),
     (JobEvent, some.job_event_values, job_event_to_proto, job_event_from_proto),
 )
 MEMBERS = [

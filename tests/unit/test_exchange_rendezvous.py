@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from polyrhythm.messages import StoreOperation
+from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import EpochAbortedError
 from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous, RendezvousStore
 

@@ -18,9 +18,10 @@ from polyrhythm.errors import (
 )
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted
 from polyrhythm.messages import COUNTED_FIELDS, CountTokens
+from polyrhythm.request_checks import resolve
 from polyrhythm_coordinator.scheduling.arithmetic import may_mix, precision
 from polyrhythm_coordinator.scheduling.effects import FailJob
 from polyrhythm_coordinator.scheduling.events import JobSubmitted

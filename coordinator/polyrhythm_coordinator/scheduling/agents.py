@@ -23,12 +23,12 @@ from polyrhythm.messages import (
     Register,
     RequestFailed,
     StepDone,
-    StoreRequest,
     TokensCounted,
     Welcome,
     WorkerLost,
     WorkerReady,
 )
+from polyrhythm.rendezvous import StoreRequest
 from polyrhythm_coordinator.scheduling.admission import ask_another, take_counts, take_failure
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentEventReceived, SessionId

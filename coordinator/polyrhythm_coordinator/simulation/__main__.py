@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
-from polyrhythm.image import ImageRequest, Objective, Quality, Sampler, check_request
+from polyrhythm.image import ImageRequest, Objective, Quality, Sampler
+from polyrhythm.request_checks import check_request
 from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.fleet_text import fleet_text

@@ -8,9 +8,10 @@ from typing import Any
 
 from polyrhythm.explanation import Exclusion, Explanation
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec, resolve
+from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.job_events import ImageCompleted, Planned, Replanned
 from polyrhythm.reports import JobReport
+from polyrhythm.request_checks import resolve
 from polyrhythm_coordinator.planning import explanation_of
 from polyrhythm_coordinator.scheduling.effects import PlanTask
 from polyrhythm_coordinator.scheduling.measured import workload_of

@@ -26,12 +26,12 @@ from polyrhythm.messages import (
     Register,
     StartEpoch,
     StepDone,
-    StoreReply,
     TokensCounted,
     Welcome,
     WorkerReady,
 )
 from polyrhythm.profile import Profile, Workload
+from polyrhythm.rendezvous import StoreReply
 from polyrhythm_coordinator.scheduling.events import AgentDrained, AgentEventReceived, SessionId
 from polyrhythm_coordinator.simulation.description import DeviceDescription
 from polyrhythm_coordinator.simulation.surroundings import Memory

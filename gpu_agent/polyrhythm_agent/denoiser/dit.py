@@ -18,7 +18,8 @@ from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.image import ImageSpec, check_image
+from polyrhythm.image import ImageSpec
+from polyrhythm.request_checks import check_image
 from polyrhythm_agent.denoiser.attention import PatchContext, set_patch_processors
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
 from polyrhythm_agent.denoiser.guided_run import batch_of

@@ -17,7 +17,8 @@ import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, check_image
+from polyrhythm.image import ImageSpec
+from polyrhythm.request_checks import check_image
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text, set_patch_processors
 from polyrhythm_agent.denoiser.guided_run import batch_of
 from polyrhythm_agent.denoiser.memory import text_condition_bytes

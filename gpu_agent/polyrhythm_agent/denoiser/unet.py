@@ -18,7 +18,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, check_image
+from polyrhythm.image import ImageSpec
+from polyrhythm.request_checks import check_image
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text
 from polyrhythm_agent.denoiser.clip_text import ClipText

@@ -19,8 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from polyrhythm.messages import StoreOperation
 from polyrhythm.profile import Link
+from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.connecting import connected
 from polyrhythm_agent.exchange.gloo_group import Group, connect, listen

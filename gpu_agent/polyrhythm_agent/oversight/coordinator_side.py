@@ -18,10 +18,10 @@ from polyrhythm.messages import (
     MeasureProfile,
     RequestFailed,
     StartEpoch,
-    StoreReply,
     Welcome,
 )
 from polyrhythm.plan import Segment
+from polyrhythm.rendezvous import StoreReply
 from polyrhythm_agent.oversight.signals import Note, SendDown, SendUp
 from polyrhythm_agent.oversight.state import Outcome, Oversight, Question, Ready, Run, Stage
 

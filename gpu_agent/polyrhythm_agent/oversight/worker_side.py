@@ -21,11 +21,11 @@ from polyrhythm.messages import (
     Register,
     RequestFailed,
     StepDone,
-    StoreRequest,
     TokensCounted,
     WorkerLost,
     WorkerReady,
 )
+from polyrhythm.rendezvous import StoreRequest
 from polyrhythm_agent.backoff import doubling_delay_s
 from polyrhythm_agent.oversight.signals import Effect, GiveUpModel, KillWorker, Note, SendUp, WorkerEnded
 from polyrhythm_agent.oversight.state import Absent, Ending, Outcome, Oversight, Ready, Stage, Starting, Unusable

@@ -20,10 +20,10 @@ from polyrhythm.messages import (
     ForgetJob,
     MeasureProfile,
     StartEpoch,
-    StoreReply,
     Welcome,
 )
 from polyrhythm.plan import Segment
+from polyrhythm.rendezvous import StoreReply
 from polyrhythm.v1 import plan_pb2
 
 

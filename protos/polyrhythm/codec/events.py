@@ -43,12 +43,11 @@ from polyrhythm.messages import (
     Register,
     RequestFailed,
     StepDone,
-    StoreOperation,
-    StoreRequest,
     TokensCounted,
     WorkerLost,
     WorkerReady,
 )
+from polyrhythm.rendezvous import StoreOperation, StoreRequest
 
 EPOCH_OUTCOMES = EnumTable(
     EpochOutcome,

@@ -18,12 +18,10 @@ from polyrhythm.messages import (
     Register,
     RequestFailed,
     StepDone,
-    StoreOperation,
-    StoreReply,
-    StoreRequest,
     TokensCounted,
     WorkerLost,
 )
+from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.oversight.signals import (
     CoordinatorConnected,
     CoordinatorLost,

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from polyrhythm.ids import GangId
-from polyrhythm.messages import AgentEvent, StoreOperation, StoreReply, StoreRequest
+from polyrhythm.messages import AgentEvent
+from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.errors import EpochAbortedError
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 

@@ -18,11 +18,12 @@ from polyrhythm.explanation import Explanation
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import AgentFailed, JobEvent
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.reports import AgentUsage, JobReport
+from polyrhythm.request_checks import resolve
 from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.request import PlanRequest

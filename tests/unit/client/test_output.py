@@ -10,8 +10,9 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.ids import JobId
-from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent
+from polyrhythm.request_checks import resolve
 from polyrhythm_client.address import check_address
 from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_size, parse_speeds

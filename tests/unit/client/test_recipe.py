@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.image import ImageRequest, resolve
+from polyrhythm.image import ImageRequest
+from polyrhythm.request_checks import resolve
 from polyrhythm_client.png import add_texts
 from polyrhythm_client.recipe import PLAN_KEY, REQUEST_KEY, Recipe, recipe_of, recipe_texts
 from polyrhythm_client.recipe_file import read_recipe

@@ -10,18 +10,9 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import (
-    COUNT_MAX,
-    PROMPT_CHARACTERS_MAX,
-    SEED_MAX,
-    ImageRequest,
-    Overrides,
-    Quality,
-    Sampler,
-    check_request,
-    resolve,
-)
+from polyrhythm.image import COUNT_MAX, PROMPT_CHARACTERS_MAX, SEED_MAX, ImageRequest, Overrides, Quality, Sampler
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.request_checks import check_request, resolve
 from polyrhythm.rows import RowRange
 from tests.layers import token_groups
 

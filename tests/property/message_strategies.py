@@ -1,0 +1,129 @@
+"""Hypothesis strategies for every message between coordinator, daemon and worker. Values are valid by construction.
+
+The strategies of a union stand in the order of its members.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from polyrhythm import messages, rendezvous, reports
+from polyrhythm.ids import GangId, JobId
+from tests.property.codec_strategies import (
+    agents,
+    blobs,
+    devices,
+    epochs,
+    image_specs,
+    int32s,
+    int64s,
+    measured_costs,
+    model_parts,
+    models,
+    names,
+    profiles,
+    seconds,
+    segments,
+    software,
+    texts,
+    tuples,
+    violations,
+    workloads,
+)
+
+commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
+    st.builds(messages.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
+    st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads),
+    st.builds(messages.CountTokens, request_id=int64s, model=names, texts=tuples(texts)),
+    st.builds(
+        messages.StartEpoch,
+        epoch=epochs,
+        gang=names.map(GangId),
+        members=tuples(agents),
+        job=names.map(JobId),
+        image=image_specs,
+        begin_step=int32s,
+        root=agents,
+        decoder=agents,
+        plan_version=int32s,
+        segments=tuples(segments(), 2),
+        complete=st.booleans(),
+        step_timeout_s=seconds,
+        uninterruptible_s=seconds,
+        exchange_dtype=names,
+        memory_need_bytes=int64s,
+    ),
+    st.builds(
+        messages.ExtendPlan,
+        epoch=epochs,
+        plan_version=int32s,
+        segments=tuples(segments(), 2),
+        complete=st.booleans(),
+        step_timeout_s=seconds,
+        uninterruptible_s=seconds,
+        memory_need_bytes=int64s,
+    ),
+    st.builds(messages.CancelEpoch, epoch=epochs),
+    st.builds(messages.AbortEpoch, epoch=epochs, reason=texts),
+    st.builds(messages.ForgetJob, job=names.map(JobId)),
+    st.builds(rendezvous.StoreReply, request_id=int64s, value=blobs, found=st.booleans()),
+)
+links = st.tuples(agents, measured_costs)
+corrections = st.builds(
+    reports.Correction,
+    step=int32s,
+    layer=int32s,
+    kind=st.sampled_from(reports.CorrectionKind),
+    elements=int32s,
+)
+events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
+    st.builds(messages.Register, agent=agents, protocol_version=int32s, software=software, device=devices),
+    st.builds(messages.WorkerReady, models=tuples(models)),
+    st.builds(messages.WorkerLost, reason=texts),
+    st.builds(messages.Heartbeat, sequence=int64s),
+    st.builds(messages.ProfileMeasured, request_id=int64s, profile=profiles),
+    st.builds(messages.TokensCounted, request_id=int64s, counts=tuples(int32s)),
+    st.builds(messages.RequestFailed, request_id=int64s, detail=texts, violations=tuples(violations)),
+    st.builds(messages.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
+    st.builds(messages.PartLoaded, epoch=epochs, part=model_parts, loading_s=seconds),
+    st.builds(messages.StepDone, epoch=epochs, step=int32s),
+    st.builds(
+        messages.BeatDone,
+        report=st.builds(
+            reports.BeatReport,
+            epoch=epochs,
+            boundary_step=int32s,
+            plan_version=int32s,
+            active_steps=int32s,
+            busy_s=seconds,
+            wait_s=seconds,
+            sent_bytes=int64s,
+            wall_s=seconds,
+            last=st.booleans(),
+            corrections=tuples(corrections),
+            step_s=tuples(seconds),
+            changed=st.booleans(),
+        ),
+    ),
+    st.builds(messages.PreviewMade, epoch=epochs, step=int32s, png=blobs),
+    st.builds(messages.ImageMade, epoch=epochs, offset=int64s, data=blobs, last=st.booleans(), decode_s=seconds),
+    st.builds(
+        messages.EpochEnded,
+        epoch=epochs,
+        outcome=st.sampled_from(messages.EpochOutcome),
+        held_boundaries=tuples(int32s, 2),
+        detail=texts,
+        gang_intact=st.booleans(),
+        out_of_memory=st.booleans(),
+    ),
+    st.builds(
+        rendezvous.StoreRequest,
+        gang=names.map(GangId),
+        request_id=int64s,
+        operation=st.sampled_from(rendezvous.StoreOperation),
+        key=texts,
+        value=blobs,
+        amount=int64s,
+    ),
+    st.builds(messages.MemoryRead, usable_bytes=int64s, free_bytes=int64s),
+)
