@@ -12,6 +12,14 @@ from typing import Any
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from tests.models import tiny_dit_folder, tiny_pixart_folder
+from tests.unet_models import TINY_UNETS
+
+TINY_MODELS: Mapping[str, Callable[[Path], Path]] = {
+    "pixart": tiny_pixart_folder,
+    "dit": tiny_dit_folder,
+    **TINY_UNETS,
+}
+"""Who writes a tiny model of each make, UNets included, for tests that ask nothing of its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ a picture shows.
 from __future__ import annotations
 
 import string
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,10 @@ def tiny_sdxl_folder(path: Path, *, seed: int = 0, scheduler: object | None = No
         )
     pipeline.save_pretrained(path, safe_serialization=True)
     return path
+
+
+TINY_UNETS: Mapping[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_sdxl_folder}
+"""Who writes them, by name."""
 
 
 def _scheduler() -> DDIMScheduler:

@@ -156,7 +156,7 @@ class Interpreter:
         """Notes the first error of the body, whoever catches it."""
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, and raised again: the state may be torn
             self._failure = self._failure or error
             self._failed.set()
             raise

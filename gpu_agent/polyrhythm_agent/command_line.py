@@ -84,63 +84,70 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    _add_fleet(parser.add_argument_group("the fleet"))
+    _add_work(parser.add_argument_group("the work"))
+    _add_speed(parser.add_argument_group("speed"))
+    _add_memory(parser.add_argument_group("memory"))
+    other = parser.add_argument_group("other")
+    _add(other, "lifeline_fd", "FD", "end when this inherited pipe ends; for programs that start agents as children")
+    other.add_argument("--list-devices", action="store_true", help="print one JSON object a CUDA device, and end")
+    other.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
 
-    def add(group: argparse._ArgumentGroup, name: str, metavar: str, text: str) -> None:
-        group.add_argument(OPTIONS[name], dest=name, metavar=metavar, help=text)
 
-    fleet = parser.add_argument_group("the fleet")
-    add(fleet, "coordinator", "HOST:PORT", "the coordinator to dial (required)")
-    add(fleet, "name", "NAME", "name of this agent, unique in the fleet (required): letters, digits, '.', '_', '-'")
-    add(
+def _add(group: argparse._ArgumentGroup, name: str, metavar: str, text: str) -> None:
+    group.add_argument(OPTIONS[name], dest=name, metavar=metavar, help=text)
+
+
+def _add_fleet(fleet: argparse._ArgumentGroup) -> None:
+    _add(fleet, "coordinator", "HOST:PORT", "the coordinator to dial (required)")
+    _add(fleet, "name", "NAME", "name of this agent, unique in the fleet (required): letters, digits, '.', '_', '-'")
+    _add(
         fleet, "bind_address", "ADDRESS",
         "local address or host name that carries activations between workers, in plain text: loopback, or an address "
         "on a network that you trust (default: 127.0.0.1)",
     )  # fmt: skip
-    add(fleet, "connect_timeout_s", "SECONDS", "give up if no coordinator answers in time (default: try for ever)")
+    _add(fleet, "connect_timeout_s", "SECONDS", "give up if no coordinator answers in time (default: try for ever)")
 
-    work = parser.add_argument_group("the work")
-    add(
+
+def _add_work(work: argparse._ArgumentGroup) -> None:
+    _add(
         work, "model", "MODEL",
         "'demo', a local folder in diffusers format, a .safetensors checkpoint of Stable Diffusion 1, 2 or XL, or "
         "ORG/NAME[@REVISION] of the Hugging Face hub (default: demo)",
     )  # fmt: skip
-    add(
+    _add(
         work, "model_config_folder", "FOLDER",
         "configs and tokenizers that go with a checkpoint file: a folder in diffusers format, weights not needed "
         "(default: the folder beside it that has its name without the suffix, or its name with .config)",
     )  # fmt: skip
-    add(work, "device", "cpu|cuda:N", "what to compute on; N counts in PCI bus order (default: cpu)")
-    add(work, "dtype", "TYPE", "arithmetic: float32, float64, bfloat16 or float16 (default: float32)")
-    add(
+    _add(work, "device", "cpu|cuda:N", "what to compute on; N counts in PCI bus order (default: cpu)")
+    _add(work, "dtype", "TYPE", "arithmetic: float32, float64, bfloat16 or float16 (default: float32)")
+    _add(
         work, "load_timeout_s", "SECONDS",
         "how long the worker may load the model; the conversion of a checkpoint does not count as long as it gets on "
         "(default: 120)",
     )  # fmt: skip
 
-    cpu = parser.add_argument_group("speed")
-    add(cpu, "threads", "N", "compute threads on a CPU (default: all cores of this process; 1 with --pin-core)")
-    add(cpu, "pin_core", "CORE", "bind the worker to one core, by its number (default: any core)")
-    add(
+
+def _add_speed(cpu: argparse._ArgumentGroup) -> None:
+    _add(cpu, "threads", "N", "compute threads on a CPU (default: all cores of this process; 1 with --pin-core)")
+    _add(cpu, "pin_core", "CORE", "bind the worker to one core, by its number (default: any core)")
+    _add(
         cpu, "emulate_speed", "SHARE",
         "run at this share of the true speed, above 0 and at most 1, by sleeping after every block; on a CPU only; all "
         "figures of this agent are then called emulated (default: run freely)",
     )  # fmt: skip
 
-    memory = parser.add_argument_group("memory")
-    add(
+
+def _add_memory(memory: argparse._ArgumentGroup) -> None:
+    _add(
         memory, "memory_limit_bytes", "SIZE",
         "use no more memory than this for model and pictures, such as 300MiB or 8GiB; pictures are planned for it, and "
         "work that would not fit is refused (default: all that is free)",
     )  # fmt: skip
-
-    add(
+    _add(
         memory, "offload", "auto|never|always",
         "keep the denoiser's weights outside of the device's memory and bring them in block by block in every forward, "
         "from the host's memory for a GPU, from the files for a CPU; slower (default: auto, where it would not fit)",
     )  # fmt: skip
-
-    other = parser.add_argument_group("other")
-    add(other, "lifeline_fd", "FD", "end when this inherited pipe ends; for programs that start agents as children")
-    other.add_argument("--list-devices", action="store_true", help="print one JSON object a CUDA device, and end")
-    other.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser

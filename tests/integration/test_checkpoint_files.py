@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,12 @@ from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_folder import find_model
 from tests.gang import solo_latent
 from tests.original_layout import original_checkpoint, write_checkpoint
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
-
-MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_sdxl_folder}
+from tests.unet_models import TINY_UNETS
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: make(tmp_path_factory.mktemp(name)) for name, make in MAKERS.items()}
+    return {name: make(tmp_path_factory.mktemp(name)) for name, make in TINY_UNETS.items()}
 
 
 def configs_of(folder: Path, target: Path) -> Path:
@@ -55,7 +52,7 @@ def picture(folder: Path) -> Tensor:
     return denoiser.decode(solo_latent(denoiser.start(spec, denoiser.encode(spec)), spec.steps))
 
 
-@pytest.mark.parametrize("family", list(MAKERS))
+@pytest.mark.parametrize("family", list(TINY_UNETS))
 def test_the_picture_is_that_of_the_folder(folders: dict[str, Path], tmp_path: Path, family: str) -> None:
     checkpoint = write_checkpoint(folders[family], tmp_path / "tiny.safetensors")
     configs_of(folders[family], tmp_path / "tiny")

@@ -22,21 +22,16 @@ from polyrhythm_agent.parts_in_memory import PartsInMemory, held_bytes
 from polyrhythm_agent.ports import Denoiser
 from polyrhythm_agent.profiling import measure_profile
 from tests.allocation import peak_bytes, square_image
-from tests.models import tiny_dit_folder, tiny_pixart_folder
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+from tests.families import TINY_MODELS
+from tests.models import tiny_pixart_folder
+from tests.unet_models import tiny_sd_folder
 
-MAKERS: dict[str, Callable[[Path], Path]] = {
-    "pixart": tiny_pixart_folder,
-    "dit": tiny_dit_folder,
-    "sd": tiny_sd_folder,
-    "sdxl": tiny_sdxl_folder,
-}
 SIDE_PX = 64
 
 
-@pytest.fixture(scope="module", params=list(MAKERS))
+@pytest.fixture(scope="module", params=list(TINY_MODELS))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
+    return TINY_MODELS[request.param](tmp_path_factory.mktemp(request.param))
 
 
 def limited(denoiser: Denoiser, limit_bytes: int) -> PartsInMemory:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
 
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports import Denoiser
 from tests.allocation import forward_bytes, peak_bytes, square_image
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+from tests.unet_models import TINY_UNETS
 
 SIDE_PX = 512
-MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_sdxl_folder}
 
 
-@pytest.fixture(scope="module", params=list(MAKERS))
+@pytest.fixture(scope="module", params=list(TINY_UNETS))
 def denoiser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
-    denoiser = load_denoiser(MAKERS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
+    denoiser = load_denoiser(TINY_UNETS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
     for part in denoiser.parts:
         part.load()
     return denoiser

@@ -27,14 +27,13 @@ from tests.plans import agent_ids, exact_plan, plan, segment
 from tests.reference import SCHEDULERS, relative_difference
 from tests.simulator import PlanSimulator
 from tests.tapped_exchange import TappedExchange
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+from tests.unet_models import TINY_UNETS
 
 STEPS = 20
 LOSSY_STEPS = 6
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 MARGIN = 100
 DISPLACED = Exchange.DISPLACED
-MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_sdxl_folder}
 UNIT_PX = {"sd": 64, "sdxl": 32}
 HALVES = [(torch.float32, Sampler.DDIM), (torch.float64, Sampler.DPM_SOLVER_PP_2M)]
 """Every dtype and every sampler; the transformers' tests go through all pairs."""
@@ -42,7 +41,7 @@ HALVES = [(torch.float32, Sampler.DDIM), (torch.float64, Sampler.DPM_SOLVER_PP_2
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: make(tmp_path_factory.mktemp(name)) for name, make in MAKERS.items()}
+    return {name: make(tmp_path_factory.mktemp(name)) for name, make in TINY_UNETS.items()}
 
 
 def image(family: str, *, rows: int = 8, width_px: int = 64, **changes: Any) -> ImageSpec:
@@ -93,7 +92,7 @@ def exact_difference(folder: Path, spec: ImageSpec, dtype: torch.dtype, counts: 
 
 @pytest.mark.parametrize(("dtype", "sampler"), HALVES)
 @pytest.mark.parametrize("counts", [(8,), (6, 2), (1, 4, 3), (2, 1, 4, 1)], ids=lambda counts: f"{len(counts)}")
-@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("family", TINY_UNETS)
 def test_exact_is_the_picture_of_plain_diffusers(
     folders: dict[str, Path],
     family: str,
@@ -119,7 +118,7 @@ def test_any_multiple_of_8_pixels_will_do(
 
 
 @pytest.mark.parametrize("changes", [{"guidance": 1.0}, {"negative_prompt": "blurry cat"}], ids=["alone", "negative"])
-@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("family", TINY_UNETS)
 def test_other_pictures(folders: dict[str, Path], family: str, changes: dict[str, Any]) -> None:
     assert exact_difference(folders[family], image(family, **changes), torch.float64, (5, 3)) <= 1e-9
 
@@ -147,7 +146,7 @@ def moving_plans() -> dict[str, Plan]:
 
 @pytest.mark.parametrize(("dtype", "sampler"), HALVES)
 @pytest.mark.parametrize("name", list(moving_plans()))
-@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("family", TINY_UNETS)
 def test_any_plan_is_the_simulators_picture_at_every_boundary(
     folders: dict[str, Path], family: str, name: str, dtype: torch.dtype, sampler: Sampler
 ) -> None:
@@ -190,7 +189,7 @@ class LossyExchange(TappedExchange):
         return () if self.is_tapped(layer) else parts
 
 
-@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("family", TINY_UNETS)
 def test_losing_any_one_message_is_seen(folders: dict[str, Path], family: str) -> None:
     """One layer of each kind at each level, at the first, a middle and the last step; the strided convolution, which
     needs nothing from below, is left out."""

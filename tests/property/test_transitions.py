@@ -64,10 +64,40 @@ def test_every_job_ends_exactly_once(actions: list[tuple[str, int]]) -> None:
     assert world.ended[last] is None
 
 
-def act(world: World, submitted: list[JobId], action: str, number: int) -> None:  # noqa: C901, PLR0912 - an arm each
+def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
     """One random thing happens."""
-    agent = AGENTS[number % len(AGENTS)]
-    daemon = world.daemons[agent]
+    if action in CLIENTS:
+        ask(world, submitted, action, number)
+    elif action in PROGRESS + PAUSES:
+        go_on(world, action, number)
+    else:
+        befall(world, AGENTS[number % len(AGENTS)], action, number)
+
+
+def ask(world: World, submitted: list[JobId], action: str, number: int) -> None:
+    """A client wants something."""
+    match action:
+        case "submit":
+            submitted.append(world.submit())
+        case "submit_two":
+            submitted.append(world.submit(ImageRequest(prompt="two", seed=1, count=2, quality=Quality.HIGH, steps=6)))
+        case "submit_many":
+            objective = (None, Objective.THROUGHPUT)[number % 2]
+            many = ImageRequest(prompt="many", seed=1, count=2 + number % 4, steps=12, objective=objective)
+            submitted.append(world.submit(many))
+        case "submit_long":
+            submitted.append(world.submit(LONG))
+        case "explain":
+            submitted.append(world.submit(explain_only=True))
+        case "cancel" if submitted:
+            world.cancel(submitted[number % len(submitted)], CancelledError("enough"))
+        case _:
+            pass  # not possible now
+
+
+def go_on(world: World, action: str, number: int) -> None:
+    """Something gets on, or stands still for a while."""
+    daemon = world.daemons[AGENTS[number % len(AGENTS)]]
     match action:
         case "down":
             world.deliver_down(daemon)
@@ -81,6 +111,20 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
             world.tick(0.1 * (1 + number))
         case "settle":
             world.settle()
+        case "pause":
+            for other in world.daemons.values():
+                other.worker.pause_at = 3 * number
+        case "go_on":
+            for other in world.daemons.values():
+                other.worker.pause_at = None
+        case _:
+            raise ValueError(action)
+
+
+def befall(world: World, agent: str, action: str, number: int) -> None:  # noqa: C901, PLR0912 - an arm each
+    """An agent comes, goes, changes or fails."""
+    daemon = world.daemons[agent]
+    match action:
         case "connect" if daemon.session is None:
             world.connect(agent)
         case "load" if daemon.session is not None and daemon.loading and not daemon.up:
@@ -95,12 +139,6 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
             daemon.silent = True
         case "continue_daemon":
             daemon.silent = False
-        case "pause":
-            for other in world.daemons.values():
-                other.worker.pause_at = 3 * number
-        case "go_on":
-            for other in world.daemons.values():
-                other.worker.pause_at = None
         case "slow_down":
             daemon.worker.slowdown = 1.5 + number
         case "speed_up":
@@ -117,20 +155,6 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
             daemon.worker.fail_at = number
         case "short":
             daemon.worker.rows_max = number
-        case "submit":
-            submitted.append(world.submit())
-        case "submit_two":
-            submitted.append(world.submit(ImageRequest(prompt="two", seed=1, count=2, quality=Quality.HIGH, steps=6)))
-        case "submit_many":
-            objective = (None, Objective.THROUGHPUT)[number % 2]
-            many = ImageRequest(prompt="many", seed=1, count=2 + number % 4, steps=12, objective=objective)
-            submitted.append(world.submit(many))
-        case "submit_long":
-            submitted.append(world.submit(LONG))
-        case "explain":
-            submitted.append(world.submit(explain_only=True))
-        case "cancel" if submitted:
-            world.cancel(submitted[number % len(submitted)], CancelledError("enough"))
         case _:
             pass  # not possible now
 
