@@ -19,6 +19,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import PeakMemory, Profile, Workload
 from polyrhythm.rows import RowRange
+from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.exchange.shapes import message_shape
 from polyrhythm_agent.parts_in_memory import PartsInMemory
@@ -161,7 +162,9 @@ def measure_profile(
 def _fits(step: _PatchStep) -> bool:
     try:
         step.time_s()
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return False
     return True
 

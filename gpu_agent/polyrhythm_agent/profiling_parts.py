@@ -12,6 +12,8 @@ from torch import Tensor
 
 from polyrhythm.facts import ModelFacts, ModelPart
 from polyrhythm.image import ImageSpec
+from polyrhythm_agent.device_memory import is_out_of_memory
+from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports import Denoiser, LayerSeam
 
@@ -122,7 +124,9 @@ def _measure(
         begin_s = time.perf_counter()
         begin()
         held_bytes = peak_bytes(lambda: made.append(work()), device)
-    except torch.OutOfMemoryError as error:
+    except (OutOfMemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         log.warning("no room for a part of the model", part=str(part), reason=str(error))
         parts.release(part)
         return PartUse(output=None)

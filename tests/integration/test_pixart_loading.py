@@ -12,7 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm_agent.denoiser.diffusers_parts import load_part, load_text_encoder
+from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
+from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import ModelFolderError
 from tests.gang import solo_latent
 from tests.models import tiny_pixart_folder
@@ -133,6 +136,47 @@ def test_folders_that_cannot_be_used(folder: Path, damage: Callable[[Path], None
     damage(folder)
     with pytest.raises(ModelFolderError, match=reason):
         load_denoiser(folder, model="tiny")
+
+
+def no_patches(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", patch_size=0)
+
+
+def odd_text_encoder(folder: Path) -> None:
+    edit_json(folder / "text_encoder" / "config.json", num_heads=None)
+
+
+def odd_autoencoder(folder: Path) -> None:
+    edit_json(folder / "vae" / "config.json", norm_num_groups=0)
+
+
+def empty_autoencoder(folder: Path) -> None:
+    edit_json(folder / "vae" / "config.json", block_out_channels=[])
+
+
+@pytest.mark.parametrize("damage", [no_patches, odd_text_encoder, odd_autoencoder, empty_autoencoder])
+def test_configs_that_no_model_can_be_made_of_name_the_folder(folder: Path, damage: Callable[[Path], None]) -> None:
+    damage(folder)
+    with pytest.raises(ModelFolderError, match=f"model: {folder}.* cannot be loaded: "):
+        load_denoiser(folder, model="tiny")
+
+
+class Greedy:
+    """A part for which the host has not enough memory."""
+
+    @staticmethod
+    def from_pretrained(*_: object, **__: object) -> object:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+
+@pytest.mark.parametrize("load", [load_part, load_text_encoder])
+def test_a_lack_of_memory_while_a_part_is_loaded_is_no_fault_of_the_folder(
+    original: Path, load: Callable[..., object]
+) -> None:
+    folder = ModelFolder.open(original)
+    with pytest.raises(RuntimeError) as caught:
+        load(Greedy, folder, "vae", dtype=torch.float32, device=torch.device("cpu"))
+    assert is_out_of_memory(caught.value)
 
 
 def test_the_fingerprint_follows_weights_and_configs_only(original: Path, folder: Path) -> None:

@@ -60,7 +60,7 @@ def decode_latent(vae: AutoencoderKL, latent_BCHW: Tensor, tiling: Tiling = TILI
         PictureBlackError: there is nothing to see. Any other colour all over is a picture, and so is black with one
             pixel that is not.
     """
-    scaled_BCHW = latent_BCHW.to(vae.device, vae.dtype) / vae.config["scaling_factor"]
+    scaled_BCHW = _unscaled(vae, latent_BCHW.to(vae.device, vae.dtype))
     with _tiled(vae, scaled_BCHW, tiling):
         pixels_CHW = vae.decode(scaled_BCHW, return_dict=False)[0][0]
     broken = int((~torch.isfinite(pixels_CHW)).sum())
@@ -72,6 +72,16 @@ def decode_latent(vae: AutoencoderKL, latent_BCHW: Tensor, tiling: Tiling = TILI
     if brightest < BLACK_BELOW:
         raise PictureBlackError(f"picture: black all over, the brightest of its values is {brightest} of 255")
     return picture_CHW
+
+
+def _unscaled(vae: AutoencoderKL, latent_BCHW: Tensor) -> Tensor:
+    """What the autoencoder takes; one that names mean and deviation of each channel is read as by SDXL's pipeline."""
+    unscaled_BCHW = latent_BCHW / vae.config["scaling_factor"]
+    mean, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
+    if mean is None or deviation is None:
+        return unscaled_BCHW
+    mean_C11, deviation_C11 = (unscaled_BCHW.new_tensor(value).view(-1, 1, 1) for value in (mean, deviation))
+    return unscaled_BCHW * deviation_C11 + mean_C11
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
@@ -21,7 +22,21 @@ from polyrhythm.facts import ModelPart
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.offload import WeightsOutside
 from polyrhythm_agent.denoiser.on_demand import OnDemand, outline_of
+from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import ModelFolderError
+
+LIBRARY_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,  # of transformers' configs
+    TypeError,
+    ValueError,
+)
+"""What diffusers and transformers raise for files and configs that do not fit."""
 
 
 def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:
@@ -150,10 +165,12 @@ def require_complete(folder: ModelFolder, part: str, info: dict[str, Any]) -> No
 
 @contextmanager
 def as_folder_error(folder: ModelFolder, part: str) -> Iterator[None]:
-    """Translates what the libraries raise for missing, torn or contradictory files."""
+    """Translates what the libraries raise for missing, torn or contradictory files; lack of memory stays what it is."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, NotImplementedError, SafetensorError) as error:
+    except LIBRARY_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFolderError(f"model: {folder.path / part} cannot be loaded: {error}") from error
 
 

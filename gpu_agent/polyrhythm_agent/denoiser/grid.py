@@ -23,8 +23,8 @@ from diffusers import (
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Sampler
 
-ROUNDING = 1e-12
-"""Of a lambda: two ways to write one noise level may differ by so much."""
+ROUNDING = 1e-6
+"""Of a lambda: diffusers computes its schedules in fp32, so two ways to write one noise level may differ by so much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +113,8 @@ def dpm_solver_grid(scheduler: DPMSolverMultistepScheduler, steps: int) -> Grid:
     timesteps = _whole_timesteps(scheduler, steps)
     sigmas = [float(value) for value in scheduler.sigmas.double()]
     levels = [_level_from_ratio(value) for value in (*sigmas[:steps], sigmas[-1])]
-    # The solver divides by differences of lambda.
-    if len({level.half_log_snr for level in levels}) != len(levels):
+    # The solver divides by differences of lambda. A final sigma that repeats the last one may be off by rounding.
+    if any(after.half_log_snr - before.half_log_snr <= ROUNDING for before, after in pairwise(levels)):
         raise InvalidArgumentError.of(
             "steps", f"the model's schedule has not {steps} different noise levels for {Sampler.DPM_SOLVER_PP_2M}"
         )

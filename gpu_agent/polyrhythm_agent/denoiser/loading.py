@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.errors import ModelFolderError
@@ -64,11 +64,16 @@ def load_denoiser(
 
     Raises:
         ModelFolderError: the folder is missing, is no pipeline, has no safetensors, or is of no known family, or its
-            family's code cannot be imported.
+            family's code cannot be imported, or its configs say what no model can be made of.
     """
     folder = ModelFolder.open(path, offload=offload)
     load = _family_loader(folder)
-    return load(folder, model=model, dtype=dtype, device=device or torch.device("cpu"))
+    try:
+        return load(folder, model=model, dtype=dtype, device=device or torch.device("cpu"))
+    except PolyrhythmError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise ModelFolderError(f"model: {path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def _family_loader(folder: ModelFolder) -> FamilyLoader:

@@ -19,14 +19,19 @@ from diffusers import (
 )
 from torch import Tensor
 
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser import samplers
 from polyrhythm_agent.denoiser.grid import Grid, ddim_grid, dpm_solver_grid, euler_grid, flow_grid
 from polyrhythm_agent.denoiser.samplers import PredictionKind, SecondOrder
 from polyrhythm_agent.denoiser.scheduler_config import CLIPPING_CLASSES, read_offer
+from polyrhythm_agent.errors import ModelFolderError
 
 FULL_RATE_SAMPLERS = frozenset({Sampler.EULER_ANCESTRAL})
 """Those that take every step of the grid: two half steps of an update with noise are not one whole step."""
+
+TRIED_STEPS = 10
+"""Of the grids that are made to see whether a config's options can be used."""
 
 FEW_STEPS = 15
 """Below so many steps ``lower_order_final`` means something, as in diffusers."""
@@ -125,9 +130,10 @@ class ModelSampling:
     def __init__(self, config: Mapping[str, Any]) -> None:
         offer = read_offer(config)
         self._config = offer.config
-        self.samplers = offer.samplers
+        self._try(offer.samplers[0])
+        self.samplers = tuple(sampler for sampler in offer.samplers if self._works(sampler))
         """What may be asked for, the default first."""
-        self.full_rate_samplers = tuple(sampler for sampler in offer.samplers if sampler in FULL_RATE_SAMPLERS)
+        self.full_rate_samplers = tuple(sampler for sampler in self.samplers if sampler in FULL_RATE_SAMPLERS)
         """Those of them that take stride 1 only."""
         self.notices = offer.notices
         """What the user should know of the choice."""
@@ -172,6 +178,26 @@ class ModelSampling:
                 return begun(grid=flow_grid(flow, steps, image_tokens), prediction=PredictionKind.FLOW)
             case _:
                 assert_never(sampler)
+
+    def _works(self, sampler: Sampler) -> bool:
+        try:
+            self._try(sampler)
+        except ModelFolderError:
+            return False
+        return True
+
+    def _try(self, sampler: Sampler) -> None:
+        """Makes a grid now, since diffusers looks at many options only when they are used: in the middle of a job.
+
+        Raises:
+            ModelFolderError: it cannot be made, whatever the number of steps.
+        """
+        try:
+            self.start(sampler, TRIED_STEPS, latent_rows_per_unit=1, image_tokens=1)
+        except InvalidArgumentError:
+            pass  # so many steps are none of this schedule; others may be
+        except (ArithmeticError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelFolderError(f"scheduler: {self._config['_class_name']} cannot be used: {error}") from error
 
 
 def _euler_scheduler(

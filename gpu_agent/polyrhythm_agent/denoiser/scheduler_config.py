@@ -85,7 +85,7 @@ def read_offer(config: Mapping[str, Any]) -> Offer:
     Raises:
         ModelFolderError: the scheduler is unknown, or no sampler here can follow its options exactly; it names them.
     """
-    name = config.get("_class_name", "")
+    name = str(config.get("_class_name", ""))
     known = {key: value for key, value in config.items() if key != "_use_default_values"}
     if name in STAND_IN_BY_CLASS:
         return _stand_in(known)

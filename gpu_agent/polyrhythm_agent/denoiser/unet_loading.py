@@ -66,7 +66,7 @@ def _load(
     unet, outside = load_denoiser_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device)
     parts = UNetParts(
         unet=unet,
-        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, dtype), device=device),
+        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, family, dtype), device=device),
         text=text,
         sampling=sampling,
         fingerprint=folder.fingerprint(),
@@ -77,9 +77,9 @@ def _load(
     return denoiser
 
 
-def _vae_dtype(folder: ModelFolder, dtype: torch.dtype) -> torch.dtype:
-    """SDXL's autoencoder overflows in fp16; its config says so, and it is then run in fp32."""
-    upcast = bool(folder.config_of("vae", "config.json").get("force_upcast", False))
+def _vae_dtype(folder: ModelFolder, family: UNetFamily, dtype: torch.dtype) -> torch.dtype:
+    """SDXL's autoencoder overflows in fp16; unless its config says that it does not, it is then run in fp32."""
+    upcast = bool(folder.config_of("vae", "config.json").get("force_upcast", family is SDXL))
     return torch.float32 if upcast and dtype is torch.float16 else dtype
 
 

@@ -50,3 +50,20 @@ def test_black_with_one_bright_pixel_is_a_picture() -> None:
 def test_a_picture_that_is_not_finite_is_told_as_such_though_it_would_come_out_black() -> None:
     with pytest.raises(PictureNotFiniteError):
         decoded(torch.full((3, 8, 8), float("nan")))
+
+
+def test_an_autoencoder_with_a_mean_and_a_deviation_of_each_channel_gets_what_it_was_trained_on() -> None:
+    taken: list[Tensor] = []
+    vae: Any = SimpleNamespace(
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        config={
+            "scaling_factor": 0.5,
+            "latents_mean": [1.0, 2.0, 3.0, 4.0],
+            "latents_std": [1.0, 1.0, 2.0, 2.0],
+            "block_out_channels": (1, 1, 1),
+        },
+        decode=lambda latent_BCHW, return_dict: (taken.append(latent_BCHW), (picture(1.0)[None],))[1],
+    )
+    decode_latent(vae, torch.ones(1, 4, 2, 2))
+    assert taken[0][0, :, 0, 0].tolist() == [3.0, 4.0, 7.0, 8.0]

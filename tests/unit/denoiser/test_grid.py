@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.denoiser.grid import Grid, NoiseLevel, ddim_grid, dpm_solver_grid
+from polyrhythm_agent.denoiser.grid import Grid, NoiseLevel, ddim_grid, dpm_solver_grid, euler_grid
 
 
 def test_dpm_solver_points_are_the_schedulers() -> None:
@@ -80,6 +80,22 @@ def test_more_steps_than_the_schedule_has_are_refused() -> None:
 def test_equal_noise_levels_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match=r"steps: .* not 1000 different noise levels for dpmpp-2m"):
         dpm_solver_grid(DPMSolverMultistepScheduler(), 1000)
+
+
+@pytest.mark.parametrize("steps", [4, 10, 16, 50])
+def test_a_final_level_that_repeats_the_last_one_but_for_rounding_is_no_rise(steps: int) -> None:
+    euler = EulerDiscreteScheduler(
+        use_karras_sigmas=True,
+        interpolation_type="log_linear",
+        final_sigmas_type="sigma_min",
+        rescale_betas_zero_snr=True,
+    )
+    assert euler_grid(euler, steps).steps == steps
+    solver = DPMSolverMultistepScheduler(
+        use_lu_lambdas=True, final_sigmas_type="sigma_min", rescale_betas_zero_snr=True
+    )
+    with pytest.raises(InvalidArgumentError, match=r"steps: .* different noise levels"):
+        dpm_solver_grid(solver, steps)
 
 
 def test_steps_off_the_schedule_are_refused() -> None:

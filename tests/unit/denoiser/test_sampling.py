@@ -265,6 +265,22 @@ def test_options_of_the_solver_that_do_not_exist_here_are_refused(options: dict[
         ModelSampling(as_saved(DPMSolverMultistepScheduler()) | options)
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"timestep_spacing": "even"}, "even is not supported"),
+        ({"use_karras_sigmas": True, "use_exponential_sigmas": True}, "can be used"),
+        ({"beta_start": "small"}, "cannot be used"),
+        ({"num_train_timesteps": -1}, "cannot be used"),
+    ],
+)
+def test_options_that_diffusers_refuses_only_when_they_are_used_are_refused_at_loading(
+    options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ModelFolderError, match=rf"scheduler: .*{named}"):
+        ModelSampling(as_saved(DPMSolverMultistepScheduler()) | options)
+
+
 def test_noise_prediction_without_signal_is_refused() -> None:
     with pytest.raises(ModelFolderError, match="rescale_betas_zero_snr=True"):
         ModelSampling(as_saved(DDIMScheduler(rescale_betas_zero_snr=True)))
