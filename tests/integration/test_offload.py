@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Workload
@@ -60,6 +61,16 @@ def test_a_forward_is_the_same_but_for_rounding(folder: Path, dtype: str, tolera
     expected = run_plain()
     for _ in range(2):  # what was let go comes back
         torch.testing.assert_close(run_outside(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_files_that_are_not_the_models_are_not_brought_in(tmp_path: Path) -> None:
+    """As where a folder has the weights in half precision, too."""
+    folder = tiny_dit_folder(tmp_path)
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    others = {name: torch.zeros_like(value) for name, value in load_file(weights).items()}
+    save_file(others, weights.with_name("diffusion_pytorch_model.small.safetensors"))
+    expected, outside = (forward(load_denoiser(folder, model="tiny", offload=offload))() for offload in (False, True))
+    torch.testing.assert_close(outside, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_between_forwards_the_blocks_weigh_nothing(folder: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -50,3 +54,23 @@ def test_weights_are_those_of_the_parts(denoiser: Denoiser) -> None:
     assert facts.memory is not None
     parts_bytes = facts.memory.denoiser_bytes + facts.memory.text_encoder_bytes + facts.memory.autoencoder_bytes
     assert facts.weights_bytes == parts_bytes > torch.float32.itemsize * 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "expected"),
+    [
+        ("sdxl", {}, torch.float32),
+        ("sdxl", {"force_upcast": False}, torch.float16),
+        ("sd", {}, torch.float16),
+        ("sd", {"force_upcast": True}, torch.float32),
+    ],
+)
+def test_an_sdxl_autoencoder_is_kept_out_of_half_precision_unless_it_says_otherwise(
+    tmp_path: Path, name: str, said: dict[str, bool], expected: torch.dtype
+) -> None:
+    folder = MAKERS[name](tmp_path)
+    config = folder / "vae" / "config.json"
+    values = {key: value for key, value in json.loads(config.read_text()).items() if key != "force_upcast"}
+    config.write_text(json.dumps(values | said))
+    autoencoder: Any = load_denoiser(folder, model="tiny", dtype=torch.float16).parts[0]
+    assert autoencoder.outline.dtype is autoencoder.module().dtype is expected

@@ -70,8 +70,7 @@ class WeightsOutside:
         for block in blocks_of(module):
             for parameter in block.parameters():
                 home = stored.get(names[parameter])
-                fits = home is not None and home.shape == parameter.shape
-                self._homes[parameter] = home if fits and home is not None else parameter.data
+                self._homes[parameter] = home if home is not None and _same(home, parameter) else parameter.data
 
     def send_out(self, facts: ModelFacts) -> ModelFacts:
         """Takes the blocks' weights out of the device's memory, and brings in all else. Once, before any forward.
@@ -120,6 +119,11 @@ class WeightsOutside:
     def _let_go(self, parameter: nn.Parameter) -> None:
         with torch.inference_mode(mode=False):
             parameter.data = torch.empty(0, dtype=parameter.dtype, device=self._device)
+
+
+def _same(home: Tensor, parameter: nn.Parameter) -> bool:
+    """Whether a file holds what was loaded: a folder may hold files of other precisions beside those that are read."""
+    return home.shape == parameter.shape and torch.equal(home.to(parameter.dtype), parameter.data)
 
 
 def _mapped(files: Path) -> Mapping[str, Tensor]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+import torch
+from torch import Tensor
+
+from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.device_memory import HostMemory
+from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.profiling import fit_line, row_counts
+from polyrhythm_agent.profiling_parts import measure_decoding
 
 
 def test_an_exact_line_is_found() -> None:
@@ -24,3 +33,29 @@ def test_one_point_gives_a_proportional_cost() -> None:
 @pytest.mark.parametrize(("rows", "expected"), [(16, (16, 12, 8, 4)), (3, (3, 2, 1)), (1, (1,))])
 def test_row_counts_span_the_picture(rows: int, expected: tuple[int, ...]) -> None:
     assert row_counts(rows) == expected
+
+
+class Decoder:
+    """A denoiser of which only the decoding is asked, which fails."""
+
+    def __init__(self, reason: str) -> None:
+        self.facts = SimpleNamespace(memory=None, resident_bytes=0)
+        self._reason = reason
+
+    def decode(self, latent_BCHW: Tensor) -> Tensor:
+        raise RuntimeError(self._reason)
+
+
+def measure(decoder: Any) -> Tensor | None:
+    parts = PartsInMemory((), HostMemory(weights_bytes=lambda: 0))
+    image: Any = None  # only a model that knows its memory is asked for the picture's size
+    return measure_decoding(torch.zeros(1), image, decoder, OpenSeam(), parts).output
+
+
+def test_a_part_that_the_host_has_no_memory_for_has_no_room() -> None:
+    assert measure(Decoder("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")) is None
+
+
+def test_another_failure_of_a_part_is_no_lack_of_room() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        measure(Decoder("shapes cannot be multiplied"))
