@@ -65,7 +65,7 @@ def test_a_forward_is_the_same_but_for_rounding(folder: Path, dtype: str, tolera
 
 def test_files_that_are_not_the_models_are_not_brought_in(tmp_path: Path) -> None:
     """As where a folder has the weights in half precision, too."""
-    folder = tiny_dit_folder(tmp_path)
+    folder = TINY_MODELS["dit"](tmp_path)
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     others = {name: torch.zeros_like(value) for name, value in load_file(weights).items()}
     save_file(others, weights.with_name("diffusion_pytorch_model.small.safetensors"))

@@ -68,7 +68,7 @@ def test_weights_are_those_of_the_parts(denoiser: Denoiser) -> None:
 def test_an_sdxl_autoencoder_is_kept_out_of_half_precision_unless_it_says_otherwise(
     tmp_path: Path, name: str, said: dict[str, bool], expected: torch.dtype
 ) -> None:
-    folder = MAKERS[name](tmp_path)
+    folder = TINY_UNETS[name](tmp_path)
     config = folder / "vae" / "config.json"
     values = {key: value for key, value in json.loads(config.read_text()).items() if key != "force_upcast"}
     config.write_text(json.dumps(values | said))
