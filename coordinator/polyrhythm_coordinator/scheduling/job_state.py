@@ -68,16 +68,18 @@ class Preparing:
     """Its next plan needs ready agents and their profiles.
 
     Attributes:
-        since_s: when this began.
+        since_s: when this began, or when it last waited for something else than loading.
         excluded: agents that could not give one.
         holders_only: plan with agents only that hold the boundary to resume from.
         held_in: the situation in which it was better to wait; None if nothing was decided yet.
+        shelved: whether all that could make it are drained, so that others need not wait for it.
     """
 
     since_s: float
     excluded: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
     holders_only: bool = False
     held_in: Situation | None = None
+    shelved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from polyrhythm.job_events import Queued
-from polyrhythm_coordinator.scheduling.job_state import Job, Phase, Picture, Planning, Preparing
+from polyrhythm_coordinator.scheduling.job_state import Job, Phase, Picture, Planning, Preparing, Running
 from polyrhythm_coordinator.scheduling.occupancy import free_agents
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -14,7 +15,8 @@ from polyrhythm_coordinator.scheduling.turn import Turn
 def line_up(turn: Turn) -> None:
     """Calls the next picture up, if the one before it is decided about and somebody could make it.
 
-    A job whose devices all work, since it names them, or since no others hold its model, keeps nobody else waiting.
+    A job whose devices all work or are drained, since it names them, or since no others hold its model, keeps nobody
+    else waiting.
     """
     state = turn.state
     if any(is_next(state, picture) for picture in state.pictures):
@@ -27,7 +29,15 @@ def line_up(turn: Turn) -> None:
 
 def is_next(state: State, picture: Picture) -> bool:
     """Whether it is the picture that was called up and about which nothing is decided yet."""
-    undecided = isinstance(picture.phase, Preparing) or (isinstance(picture.phase, Planning) and picture.phase.compares)
+    match picture.phase:
+        case Preparing(shelved=shelved):
+            undecided = not shelved
+        case Planning(compares=compares):
+            undecided = compares
+        case Running():
+            undecided = False
+        case _:
+            assert_never(picture.phase)
     return undecided and not picture.has_begun and picture.job in state.queue
 
 
@@ -55,7 +65,12 @@ def tell_positions(turn: Turn) -> None:
 
 
 def _has_a_chance(state: State, job: Job) -> bool:
-    """Whether nobody works at all, or somebody who could make its picture is free."""
+    """Whether nobody works at all, or somebody who could make its picture is free.
+
+    One picture of a job is called up to find out that all who could make it are drained; the others wait behind it.
+    """
+    if any(isinstance(picture.phase, Preparing) and picture.phase.shelved for picture in job.pictures.values()):
+        return False
     works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
     free = free_agents(state)
     return not works or any(

@@ -23,7 +23,11 @@ def allow_for_own_pause(turn: Turn) -> None:
     if pause_s < limits.heartbeat_timeout_s / 2:
         return
     agents = {
-        name: replace(agent, last_heard_s=_shifted(agent.last_heard_s, turn, pause_s))
+        name: replace(
+            agent,
+            last_heard_s=_shifted(agent.last_heard_s, turn, pause_s),
+            asked_s=_shifted(agent.asked_s, turn, pause_s),
+        )
         for name, agent in state.agents.items()
     }
     turn.state = replace(

@@ -33,9 +33,13 @@ class KeepWaiting:
 
     Attributes:
         reason: what the client is told of it; empty where it will not take long, or takes its course.
+        for_loading: whether its worker is loading, which is waited for only so long.
+        for_drained: whether nobody else could make it, so that it may be for ever.
     """
 
     reason: str = ""
+    for_loading: bool = False
+    for_drained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,7 @@ def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> De
     absent = tuple(agent for agent in needed if agent not in state.agents or agent in pool.excluded)
     if absent:
         if may_load and all(agent in pool.loading for agent in absent):
-            return KeepWaiting()
+            return KeepWaiting(for_loading=True)
         told = "; ".join(f"{a}: {pool.excluded[a].detail if a in pool.excluded else 'not connected'}" for a in absent)
         return GiveUp(error=InvalidArgumentError.of("plan", f"not all of its agents can take part: {told}"))
     pool = pool if fixed is None else _only(pool, fixed.agents)
@@ -142,19 +146,20 @@ def _wait_or_give_up(picture: Picture, pool: Pool, *, may_load: bool) -> Decisio
     if pool.measuring or pool.busy or pool.occupied:
         return KeepWaiting()
     if pool.loading and may_load and not picture.lost:
-        return KeepWaiting(reason=f"nobody is ready: the workers of {', '.join(pool.loading)} are loading")
+        told = f"nobody is ready: the workers of {', '.join(pool.loading)} are loading"
+        return KeepWaiting(reason=told, for_loading=True)
     # A job that was accepted outlasts the drain of the last agent.
     if pool.drained and not picture.explain_only:
         names = ", ".join(pool.drained)
         return KeepWaiting(
-            reason=f"all that could make it are drained: {names}; `polyrhythm drain --undo` puts one back"
+            reason=f"all that could make it are drained: {names}; `polyrhythm drain --undo` puts one back",
+            for_drained=True,
         )
     return GiveUp(error=_nobody(picture, pool))
 
 
 def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> Pool:
     """Sorts all agents."""
-    overdue = now_s >= phase.since_s + state.limits.profile_timeout_s
     promised = promised_agents(state, but=picture)
     found: dict[str, list[AgentId]] = {kind: [] for kind in ("profiled", "unmeasured", "measuring", "busy", "occupied")}
     excluded: dict[AgentId, Exclusion] = {}
@@ -169,11 +174,13 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
             found["busy" if works and not picture.explain_only else "profiled"].append(name)
         elif works:
             found["occupied"].append(name)
-        elif overdue:
+        elif agent.measuring is None:
+            found["unmeasured"].append(name)
+        elif now_s >= agent.asked_s + state.limits.profile_timeout_s:
             detail = f"it measured nothing within {state.limits.profile_timeout_s:g} s"
             excluded[name] = Exclusion(agent=name, reason=ExclusionReason.TOO_SLOW, detail=detail)
         else:
-            found["unmeasured" if agent.measuring is None else "measuring"].append(name)
+            found["measuring"].append(name)
     allowed = tuple(name for name in sorted(state.agents) if picture.image.overrides.allows(name))
     return Pool(
         profiled=tuple(found["profiled"]),

@@ -28,8 +28,8 @@ def prepare(turn: Turn, picture: Picture) -> None:
     match decision := decide(turn.state, picture, picture.phase, turn.now_s):
         case GiveUp(error=error):
             give_up(turn, picture.job, error)
-        case KeepWaiting(reason=reason):
-            _tell_delay(turn, picture, reason)
+        case KeepWaiting():
+            _wait(turn, picture, picture.phase, decision)
         case Ask(agents=agents):
             _ask(turn, picture, agents)
         case Go():
@@ -69,9 +69,18 @@ def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -
 def _ask(turn: Turn, picture: Picture, agents: tuple[AgentId, ...]) -> None:
     for name in agents:
         number = turn.number()
-        turn.put_agent(replace(turn.state.agents[name], measuring=number))
+        turn.put_agent(replace(turn.state.agents[name], measuring=number, asked_s=turn.now_s))
         turn.send(name, MeasureProfile(request_id=number, workload=workload_of(picture.image)))
     turn.tell(picture.job, Profiling(agents=agents))
+
+
+def _wait(turn: Turn, picture: Picture, phase: Preparing, waiting: KeepWaiting) -> None:
+    """Patience with workers that are loading begins when nothing else is waited for."""
+    since_s = phase.since_s if waiting.for_loading else turn.now_s
+    if (since_s, waiting.for_drained) != (phase.since_s, phase.shelved):
+        picture = replace(picture, phase=replace(phase, since_s=since_s, shelved=waiting.for_drained))
+        turn.put_picture(picture)
+    _tell_delay(turn, picture, waiting.reason)
 
 
 def _tell_delay(turn: Turn, picture: Picture, reason: str) -> None:

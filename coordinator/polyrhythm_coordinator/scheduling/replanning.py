@@ -140,7 +140,8 @@ def _may_join(turn: Turn, picture: Picture) -> bool:
     now = situation(turn.state)
     phases = [other.phase for other in turn.state.pictures if not other.explain_only]
     return not any(
-        isinstance(phase, Planning) or (isinstance(phase, Preparing) and phase.held_in != now) for phase in phases
+        isinstance(phase, Planning) or (isinstance(phase, Preparing) and not phase.shelved and phase.held_in != now)
+        for phase in phases
     )
 
 
@@ -256,7 +257,7 @@ def _ask_newcomers(turn: Turn, picture: Picture, epoch: Epoch) -> None:
         return
     for agent in agents:
         number = turn.number()
-        turn.put_agent(replace(turn.state.agents[agent], measuring=number))
+        turn.put_agent(replace(turn.state.agents[agent], measuring=number, asked_s=turn.now_s))
         turn.send(agent, MeasureProfile(request_id=number, workload=workload_of(picture.image)))
     turn.put_epoch(replace(epoch, revision=replace(revision, asked=revision.asked.union(agents))))
     turn.tell(picture.job, Profiling(agents=agents))

@@ -38,6 +38,7 @@ class Agent:
             or as registered until then.
         ceilings_bytes: less than that, for workloads on which its memory ran out.
         measuring: number of an unanswered MeasureProfile.
+        asked_s: when the last one was sent.
         epoch: what its worker runs, until that has ended.
     """
 
@@ -51,6 +52,7 @@ class Agent:
     worker_ready: bool = False
     models: tuple[ModelFacts, ...] = ()
     measuring: int | None = None
+    asked_s: float = 0.0
     epoch: EpochId | None = None
 
     @property

@@ -12,7 +12,7 @@ from polyrhythm.fleet import AgentState
 from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Overrides, Quality
-from polyrhythm.job_events import ImageCompleted, Planned, Replanned, ReplanReason
+from polyrhythm.job_events import Delayed, ImageCompleted, Planned, Replanned, ReplanReason
 from polyrhythm.messages import AbortEpoch, CancelEpoch, StartEpoch
 from polyrhythm.reports import JobReport
 from polyrhythm_coordinator.planning import explanation_of
@@ -285,3 +285,63 @@ def test_whoever_is_left_may_go_on_with_merged_steps(step: int) -> None:
     assert not any(segment.of(leaving).rows.count for segment in alone)
     assert any(min(a.stride for a in segment.assignments if a.rows.count) > 1 for segment in alone)
     assert spliced(report.plans).steps == 100
+
+
+def only(agent: str, **values: int) -> ImageRequest:
+    return replace(HIGH, overrides=Overrides(devices=(AgentId(agent),)), **values)
+
+
+def wait(world: World, seconds: float) -> None:
+    end_s = world.now_s + seconds
+    while world.now_s < end_s:
+        world.settle()
+        world.tick()
+
+
+def waiting_for_a_drained_agent(*, count: int = 1) -> tuple[World, JobId]:
+    """A picture of a size that nobody has measured waits for ``a``, which is drained; ``b`` is idle."""
+    world, running = at_step(8, "a", "b", request=only("a"))
+    job = world.submit(only("a", width_px=128, height_px=128, count=count))
+    world.settle()
+    world.drain("a")
+    finished(world, running)
+    world.run_until(lambda: bool(world.told_of(job, Delayed)))
+    return world, job
+
+
+def test_a_job_for_drained_agents_holds_up_nobody_else() -> None:
+    world, job = waiting_for_a_drained_agent(count=3)
+    world.run(other := world.submit())
+    assert world.ended[other] is None
+    assert job not in world.ended
+    assert len(world.told_of(job, Delayed)) == 1
+    world.drain("a", undo=True)
+    world.run(job)
+    assert world.ended[job] is None
+    assert len(world.told_of(job, ImageCompleted)) == 3
+
+
+def test_all_jobs_for_drained_agents_are_told_so() -> None:
+    world, _ = waiting_for_a_drained_agent()
+    others = [world.submit(only("a")) for _ in range(2)]
+    world.settle()
+    assert all(world.told_of(other, Delayed) for other in others)
+
+
+def test_an_agent_that_is_put_back_late_is_still_asked_to_measure() -> None:
+    world, job = waiting_for_a_drained_agent()
+    wait(world, 2 * world.state.limits.profile_timeout_s)
+    world.drain("a", undo=True)
+    world.run(job)
+    assert world.ended[job] is None
+
+
+def test_an_agent_that_is_put_back_late_may_still_load() -> None:
+    world, job = waiting_for_a_drained_agent()
+    wait(world, 2 * world.state.limits.loading_grace_s)
+    world.kill_worker("a")
+    world.drain("a", undo=True)
+    wait(world, world.state.limits.loading_grace_s / 2)
+    world.load("a")
+    world.run(job)
+    assert world.ended[job] is None
