@@ -177,7 +177,11 @@ def _count_violations(count: int, seed: int) -> list[FieldViolation]:
 def _plan_violations(plan: Plan | None, image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
     if plan is None:
         return []
-    found = [*_stride_violations(plan, image, facts), *_move_violations(plan, facts)]
+    found = [
+        *_stride_violations(plan, image, facts),
+        *_move_violations(plan, facts),
+        *_inexact_violations(plan, image),
+    ]
     pairs = (
         ("begins at step", plan.begin_step, "a whole picture at", 0),
         ("has steps:", plan.steps, "the picture", image.steps),
@@ -207,6 +211,24 @@ def _move_violations(plan: Plan, facts: ModelFacts) -> list[FieldViolation]:
         )
         for before, after in pairwise(plan.segments)
         if after.reads_stale and [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
+    ]
+
+
+def _inexact_violations(plan: Plan, image: ImageSpec) -> list[FieldViolation]:
+    if image.quality is not Quality.EXACT:
+        return []
+    step = next(
+        (
+            part.begin_step
+            for part in plan.segments
+            if part.reads_stale or any(held.stride > 1 for held in part.assignments if held.rows.count)
+        ),
+        None,
+    )
+    if step is None:
+        return []
+    return [
+        FieldViolation(field="plan", description=f"is not exact from step {step} on, and quality exact is asked for")
     ]
 
 
@@ -240,6 +262,10 @@ def _override_violations(request: ImageRequest) -> list[FieldViolation]:
             if value is not None
         ]
     unmoved = request.quality in {Quality.EXACT, Quality.HIGH}
+    exact = request.quality is Quality.EXACT
+    all_alike = (
+        "quality exact runs every step on every device, and in all of them they wait for each other; leave it out"
+    )
     rules = (
         (
             overrides.max_stride is None or overrides.max_stride in STRIDES,
@@ -256,6 +282,8 @@ def _override_violations(request: ImageRequest) -> list[FieldViolation]:
             "warmup",
             f"must be 1..{STEPS_MAX}, got {overrides.warmup_steps}",
         ),
+        (not (exact and overrides.warmup_steps is not None), "warmup", all_alike),
+        (not (exact and overrides.tail_steps is not None), "tail", all_alike),
         (
             overrides.tail_steps is None or 0 <= overrides.tail_steps <= STEPS_MAX,
             "tail",

@@ -156,12 +156,40 @@ def test_a_fixed_plan_that_moves_rows_without_a_synchronous_step_is_refused_wher
         ({"overrides": Overrides(warmup_steps=30, tail_steps=25)}, ["warmup", "tail"]),
         ({"overrides": Overrides(warmup_steps=12, tail_steps=8)}, ["tail"]),
         ({"overrides": Overrides(warmup_steps=6), "steps": 6}, ["warmup"]),
+        ({"overrides": Overrides(warmup_steps=6), "quality": Quality.EXACT}, ["warmup"]),
+        ({"overrides": Overrides(warmup_steps=1, tail_steps=0), "quality": Quality.EXACT}, ["warmup", "tail"]),
     ],
 )
 def test_every_offending_field_is_named(changes: dict, fields: list[str]) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         resolve(replace(ImageRequest(prompt="apple"), **changes), FACTS, seed=7)
     assert [violation.field for violation in caught.value.violations] == fields
+
+
+def test_a_fixed_plan_that_is_not_exact_is_refused_where_an_exact_picture_is_asked_for() -> None:
+    def part(exchange: Exchange, begin: int, rows: int, stride: int) -> Segment:
+        names = ((AgentId("a"), 0, rows), (AgentId("b"), rows, 12))
+        held = tuple(Assignment(agent=a, rows=RowRange(begin=top, end=end), stride=stride) for a, top, end in names)
+        return Segment(begin_step=begin, end_step=begin + 4, beat_steps=2, exchange=exchange, assignments=held)
+
+    first = part(Exchange.SYNCHRONOUS, 0, 6, 1)
+    for second, exact in (
+        (part(Exchange.SYNCHRONOUS, 4, 6, 1), True),
+        (part(Exchange.DISPLACED, 4, 12, 1), True),
+        (part(Exchange.DISPLACED, 4, 6, 1), False),
+        (part(Exchange.DISPLACED, 4, 12, 2), False),
+    ):
+        whole = replace(plan(8, 12), segments=(first, second))
+        request = ImageRequest(prompt="apple", plan=whole, quality=Quality.EXACT)
+        if exact:
+            assert resolve(request, FACTS, seed=7).quality is Quality.EXACT
+        else:
+            with pytest.raises(InvalidArgumentError) as caught:
+                resolve(request, FACTS, seed=7)
+            (violation,) = caught.value.violations
+            assert violation.field == "plan"
+            assert "step 4" in violation.description
+        assert resolve(replace(request, quality=None), FACTS, seed=7).steps == 8
 
 
 @pytest.mark.parametrize("steps", [1, 3, 20])
