@@ -227,9 +227,7 @@ def _inexact_violations(plan: Plan, image: ImageSpec) -> list[FieldViolation]:
     )
     if step is None:
         return []
-    return [
-        FieldViolation(field="plan", description=f"is not exact from step {step} on, and quality exact is asked for")
-    ]
+    return [FieldViolation(field="plan", description=f"is not exact from step {step} on, as quality exact wants it")]
 
 
 def _phase_violations(image: ImageSpec) -> list[FieldViolation]:
