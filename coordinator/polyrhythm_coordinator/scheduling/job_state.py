@@ -55,7 +55,7 @@ class Situation:
     Attributes:
         free: agents that could begin something.
         busy: agents that work on something, each with what.
-        waiting: pictures in the queue.
+        waiting: the next pictures in the queue, as many as are looked at together.
     """
 
     free: frozenset[AgentId]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import assert_never
 
+from polyrhythm.ids import AgentId
 from polyrhythm.job_events import Queued
 from polyrhythm_coordinator.scheduling.job_state import Job, Phase, Picture, Planning, Preparing, Running
 from polyrhythm_coordinator.scheduling.occupancy import free_agents
@@ -21,8 +23,12 @@ def line_up(turn: Turn) -> None:
     state = turn.state
     if any(is_next(state, picture) for picture in state.pictures):
         return
+    works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
+    free = free_agents(state)  # once, however many jobs wait: this comes after every event
+    if works and not free:
+        return
     waiting = (state.jobs[name] for name in state.queue if state.jobs[name].waiting)
-    job = next((job for job in waiting if _has_a_chance(state, job)), None)
+    job = next((job for job in waiting if _has_a_chance(state, job, free=free, works=works)), None)
     if job is not None:
         leave_queue(turn, job, job.waiting[0], Preparing(since_s=turn.now_s))
 
@@ -64,16 +70,11 @@ def tell_positions(turn: Turn) -> None:
             turn.tell(name, Queued(position=position))
 
 
-def _has_a_chance(state: State, job: Job) -> bool:
+def _has_a_chance(state: State, job: Job, *, free: AbstractSet[AgentId], works: bool) -> bool:
     """Whether nobody works at all, or somebody who could make its picture is free.
 
     One picture of a job is called up to find out that all who could make it are drained; the others wait behind it.
     """
     if any(isinstance(picture.phase, Preparing) and picture.phase.shelved for picture in job.pictures.values()):
         return False
-    works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
-    free = free_agents(state)
-    return not works or any(
-        agent.agent in free and agent.holds(job.facts) and job.image.overrides.allows(agent.agent)
-        for agent in state.open_agents
-    )
+    return not works or any(state.agents[name].holds(job.facts) and job.image.overrides.allows(name) for name in free)

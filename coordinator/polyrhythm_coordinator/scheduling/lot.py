@@ -11,13 +11,11 @@ from polyrhythm.image import Objective
 from polyrhythm.plan import Exchange
 from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
+from polyrhythm_coordinator.scheduling.occupancy import LOT_MAX
 from polyrhythm_coordinator.scheduling.pool import pool_of
 from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
 from polyrhythm_coordinator.scheduling.sharing import Entry
 from polyrhythm_coordinator.scheduling.state import State
-
-LOT_MAX = 64
-"""Pictures that are looked at together; what is decided about one of them hardly depends on those far behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

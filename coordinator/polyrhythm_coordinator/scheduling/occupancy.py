@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import assert_never
 
 from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Situation
 from polyrhythm_coordinator.scheduling.state import State
+
+LOT_MAX = 64
+"""Pictures that are looked at together; what is decided about one of them hardly depends on those far behind it."""
 
 
 def promised_agents(state: State, *, but: Picture | None = None) -> frozenset[AgentId]:
@@ -39,10 +43,11 @@ def free_agents(state: State) -> frozenset[AgentId]:
 def situation(state: State) -> Situation:
     """What a decision to wait rests on."""
     free = free_agents(state)
+    waiting = ((name, index) for name in state.queue for index in state.jobs[name].waiting)
     return Situation(
         free=free,
         busy=frozenset((name, agent.epoch) for name, agent in state.agents.items() if name not in free),
-        waiting=tuple((name, index) for name in state.queue for index in state.jobs[name].waiting),
+        waiting=tuple(islice(waiting, LOT_MAX)),
     )
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from polyrhythm.errors import CancelledError, InvalidArgumentError, UnreachableError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest
+from polyrhythm.image import COUNT_MAX, ImageRequest
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Progressed, Queued
-from polyrhythm.messages import AbortEpoch, CancelEpoch, ForgetJob, MeasureProfile, StartEpoch
+from polyrhythm.messages import AbortEpoch, CancelEpoch, ForgetJob, Heartbeat, MeasureProfile, StartEpoch
 from polyrhythm_coordinator.scheduling.events import Stopping
+from polyrhythm_coordinator.scheduling.job_state import Job
+from polyrhythm_coordinator.scheduling.occupancy import LOT_MAX, situation
 from tests.fake_worker import PNG
 from tests.fleet_world import World
 from tests.plans import exact_plan
+
+if TYPE_CHECKING:
+    from _collections_abc import dict_values
 
 ENOUGH = CancelledError("enough")
 
@@ -235,3 +243,41 @@ def test_stopping_ends_everything() -> None:
     late = world.submit()
     assert isinstance(world.ended[late], UnreachableError)
     assert AgentId("a") not in world.state.agents
+
+
+class CountedJobs(dict[JobId, Job]):
+    """Jobs, and how many of them were looked at."""
+
+    looked_at = 0
+
+    def __getitem__(self, name: JobId) -> Job:
+        self.looked_at += 1
+        return super().__getitem__(name)
+
+    def values(self) -> dict_values[JobId, Job]:
+        self.looked_at += len(self)
+        return super().values()
+
+
+def looks_a_heartbeat(jobs: int) -> int:
+    world = paused_world("a", "b")
+    for _ in range(jobs):
+        world.submit()
+    world.settle()
+    counted = CountedJobs(world.state.jobs)
+    world.state = replace(world.state, jobs=counted)
+    world.say("a", Heartbeat(sequence=0))
+    assert world.state.jobs is counted
+    return counted.looked_at
+
+
+def test_what_an_event_costs_grows_with_the_queue_no_faster_than_the_queue() -> None:
+    assert looks_a_heartbeat(60) < 2.5 * looks_a_heartbeat(30)
+
+
+def test_a_decision_to_wait_does_not_list_the_whole_queue() -> None:
+    world = paused_world("a")
+    for _ in range(3):
+        world.submit(ImageRequest(prompt="many", seed=1, count=COUNT_MAX))
+    world.settle()
+    assert len(situation(world.state).waiting) == LOT_MAX
