@@ -18,6 +18,7 @@ from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due, step_timeout_s, tell_progress
 from polyrhythm_coordinator.scheduling.job_state import Picture, Usage
+from polyrhythm_coordinator.scheduling.measured import SECONDS_MAX
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.takeover import follow, watched
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -60,6 +61,11 @@ def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> 
         for _, link in event.links
     ):
         raise WireError(f"epoch_joined.links: a link of {agent} is not positive: {event.links}")
+    if any(
+        max(link.latency_s, link.handling_s, link.handling_s_per_byte, 1 / link.bytes_per_s) > SECONDS_MAX
+        for _, link in event.links
+    ):
+        raise WireError(f"epoch_joined.links: a link of {agent} takes more than {SECONDS_MAX:g} s: {event.links}")
     uuids = {name: turn.state.agents[name].device.uuid for name in epoch.members if name in turn.state.agents}
     measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}
     turn.state = replace(turn.state, links={**turn.state.links, **measured})
@@ -86,11 +92,11 @@ def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
 
 def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
     epoch = follow(turn, _take_step(epoch, agent, report.boundary_step), report)
-    beat = _beat_of(epoch, report)
+    beat, run = _beat_of(epoch, report), epoch.members[agent]
     if report.boundary_step > epoch.boundary:
         age_s = 0.0 if report.changed else turn.limits.heartbeat_interval_s
         epoch = replace(epoch, reported_s=turn.now_s, report_age_s=age_s)
-    epoch = _with_run(epoch, agent, replace(epoch.members[agent], boundary=report.boundary_step))
+    epoch = _with_run(epoch, agent, replace(run, boundary=max(run.boundary, report.boundary_step)))
     picture = turn.state.picture_of(epoch)
     if picture is not None:
         picture = _with_reached(picture, agent, report.boundary_step)
@@ -111,6 +117,10 @@ def _beat_of(epoch: Epoch, report: BeatReport) -> Beat:
     plan = epoch.versions.get(report.plan_version)
     if plan is None:
         raise WireError(f"beat_done.plan_version: {report.plan_version} is not followed by {epoch.epoch}")
+    if plan is not epoch.plan and report.boundary_step > epoch.plan.begin_step:
+        raise WireError(
+            f"beat_done.plan_version: {epoch.plan.version} is followed from step {epoch.plan.begin_step} on"
+        )
     for beat in plan.beats():
         if beat.end_step == report.boundary_step:
             return beat

@@ -182,6 +182,12 @@ def test_a_report_of_a_step_that_is_no_boundary_costs_the_agent_its_stream() -> 
         lambda epoch: EpochJoined(
             epoch=epoch, encode_s=0.0, links=((AgentId("b"), Link(latency_s=0.0, bytes_per_s=0.0)),)
         ),
+        lambda epoch: EpochJoined(
+            epoch=epoch, encode_s=0.0, links=((AgentId("b"), Link(latency_s=1e300, bytes_per_s=1.0)),)
+        ),
+        lambda epoch: EpochJoined(
+            epoch=epoch, encode_s=0.0, links=((AgentId("b"), Link(latency_s=0.0, bytes_per_s=1e-300)),)
+        ),
     ],
 )
 def test_what_cannot_be_true_costs_the_agent_its_stream(lie: object) -> None:

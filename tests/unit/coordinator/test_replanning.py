@@ -181,6 +181,16 @@ def test_reports_of_a_version_that_nobody_was_sent_cost_an_agent_its_stream() ->
     assert str(error).startswith("beat_done.plan_version: 7")
 
 
+def test_a_report_of_the_version_before_from_beyond_the_takeover_costs_an_agent_its_stream() -> None:
+    world, job = at_step(8, slow=2.5)
+    pause(world, None)
+    world.run_until(lambda: bool(world.told_of(job, Replanned)))
+    (epoch,) = world.state.epochs.values()
+    effects = world.say("a", report_of(world, epoch.boundary + 1, version=1))
+    (error,) = (effect.error for effect in effects if isinstance(effect, DisconnectAgent))
+    assert str(error) == f"beat_done.plan_version: 2 is followed from step {epoch.plan.begin_step} on"
+
+
 def test_a_slower_member_may_still_report_the_version_before() -> None:
     world, job = at_step(8, slow=2.0)
     for daemon in world.daemons.values():
