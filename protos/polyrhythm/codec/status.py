@@ -59,13 +59,23 @@ _SIMPLE_ERRORS: dict[ErrorCode, type[PolyrhythmError]] = {
 }
 
 
+MESSAGE_BYTES_MAX = 2400
+PART_BYTES_MAX = 300
+NAME_BYTES_MAX = 60
+KNOWN_MAX = 64
+VIOLATIONS_MAX = 16
+"""An error travels in headers, which are refused as a whole beyond 16 KiB: a client would see neither code nor text.
+The message counts up to three times, since what is not ASCII is escaped there, and details by a third more."""
+ELLIPSIS = " ..."
+
+
 def error_to_status(error: PolyrhythmError) -> tuple[grpc.StatusCode, str, bytes]:
     """What a servicer answers for an error.
 
     Returns:
         The status code, the message, and the serialised google.rpc.Status for the trailing metadata entry DETAILS_KEY.
     """
-    code = STATUS_CODES[error.code]
+    code, message = STATUS_CODES[error.code], _shortened(str(error), MESSAGE_BYTES_MAX)
     info = error_details_pb2.ErrorInfo(reason=error.code.name, domain=DOMAIN)
     details: list[Message] = [info]
     match error:
@@ -74,16 +84,21 @@ def error_to_status(error: PolyrhythmError) -> tuple[grpc.StatusCode, str, bytes
         case FieldError(field=field, description=description):
             details.append(_bad_request((FieldViolation(field=field, description=description),)))
         case NotFoundError():
-            details.append(error_details_pb2.ResourceInfo(resource_type=error.kind, resource_name=error.name))
-            info.metadata.update({f"known.{index}": other for index, other in enumerate(error.known)})
+            details.append(
+                error_details_pb2.ResourceInfo(
+                    resource_type=error.kind, resource_name=_shortened(error.name, PART_BYTES_MAX)
+                )
+            )
+            known = (_shortened(other, NAME_BYTES_MAX) for other in error.known[:KNOWN_MAX])
+            info.metadata.update({f"known.{index}": other for index, other in enumerate(known)})
         case _:
             pass
-    status = status_pb2.Status(code=_CODE_NUMBERS[code], message=str(error))
+    status = status_pb2.Status(code=_CODE_NUMBERS[code], message=_shortened(message, PART_BYTES_MAX))
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    return code, str(error), status.SerializeToString()
+    return code, message, status.SerializeToString()
 
 
 def error_from_status(code: grpc.StatusCode, message: str, details: bytes | None) -> PolyrhythmError:
@@ -122,12 +137,25 @@ def error_from_status(code: grpc.StatusCode, message: str, details: bytes | None
 
 
 def _bad_request(violations: tuple[FieldViolation, ...]) -> error_details_pb2.BadRequest:
+    told = violations[:VIOLATIONS_MAX]
+    bytes_max = max(PART_BYTES_MAX, MESSAGE_BYTES_MAX // max(1, len(told)))
     return error_details_pb2.BadRequest(
         field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
-            for violation in violations
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_shortened(violation.field, NAME_BYTES_MAX),
+                description=_shortened(violation.description, bytes_max),
+            )
+            for violation in told
         ]
     )
+
+
+def _shortened(text: str, bytes_max: int) -> str:
+    """A text that takes no more bytes than that; what is left out is shown by an ellipsis."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= bytes_max:
+        return encoded.decode()
+    return encoded[: bytes_max - len(ELLIPSIS.encode())].decode(errors="ignore") + ELLIPSIS
 
 
 def _parse(details: bytes | None) -> status_pb2.Status:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -22,7 +24,16 @@ from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.codec.messages import command_from_proto, event_from_proto
 from polyrhythm.codec.plan import plan_from_proto
 from polyrhythm.codec.status import STATUS_CODES, error_from_status, error_to_status
-from polyrhythm.errors import ErrorCode, InvalidArgumentError, UnreachableError, WireError
+from polyrhythm.errors import (
+    ErrorCode,
+    FieldViolation,
+    InvalidArgumentError,
+    NoAgentsError,
+    NotFoundError,
+    PolyrhythmError,
+    UnreachableError,
+    WireError,
+)
 from polyrhythm.image import ImageRequest
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
 from tests.fake_worker import FACTS
@@ -249,3 +260,30 @@ def test_a_status_of_grpc_itself_is_told_by_its_code() -> None:
 def test_a_garbled_length_is_refused_before_memory_is_asked_for() -> None:
     with pytest.raises(WireError, match="beyond the limit"):
         FrameDecoder().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+
+
+HEADERS_BYTES_MAX = 16 * 1024 - 512
+"""What gRPC takes, less what it needs itself."""
+
+
+@pytest.mark.parametrize("text", ["long " * 4000, "äöü" * 4000])
+@pytest.mark.parametrize(
+    "error_of",
+    [
+        NoAgentsError,
+        lambda text: InvalidArgumentError.of("plan", text),
+        lambda text: InvalidArgumentError(*(FieldViolation(field=text, description=text) for _ in range(40))),
+        lambda text: NotFoundError("model", text, tuple(f"{text}{index}" for index in range(100))),
+        lambda text: FieldError(text, text),
+    ],
+)
+def test_an_error_of_any_length_fits_the_headers_in_which_it_travels(
+    error_of: Callable[[str], PolyrhythmError], text: str
+) -> None:
+    error = error_of(text)
+    code, message, details = error_to_status(error)
+    assert len(quote(message)) + len(b64encode(details)) < HEADERS_BYTES_MAX
+    back = error_from_status(code, message, details)
+    assert back.code is error.code
+    assert text[:40] in str(back)
+    assert "..." in str(back)
