@@ -7,17 +7,20 @@ state's invariants hold, that no command goes to a lost agent, and that no clien
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyrhythm.errors import CancelledError
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageRequest, Objective, Quality
+from polyrhythm.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Queued
 from polyrhythm.messages import EpochEnded, StartEpoch, WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.effects import SendCommand
 from polyrhythm_coordinator.scheduling.events import AgentEventReceived
 from tests.fleet_world import World
+from tests.plans import exact_plan
 
 AGENTS = ("a", "b", "c")
 PAUSES = ("pause", "go_on")
@@ -34,13 +37,21 @@ FAULTS = (
 )
 REPAIRS = ("connect", "load", "continue_daemon")
 CLIENTS = ("submit", "submit_two", "submit_many", "submit_long", "explain", "cancel")
+PARTICULAR = ("submit_named", "submit_sized", "submit_planned", "explain_sized", "cancel")
 PROGRESS = ("down", "up", "work", "plan", "tick", "settle")
 ACTIONS = st.tuples(
     st.sampled_from(PROGRESS * 5 + PAUSES * 2 + REPAIRS * 2 + CLIENTS * 2 + CHANGES * 2 + FAULTS),
     st.integers(min_value=0, max_value=11),
 )
+PARTICULAR_ACTIONS = st.tuples(
+    st.sampled_from(PROGRESS * 3 + REPAIRS + PARTICULAR * 3 + CHANGES * 2 + FAULTS),
+    st.integers(min_value=0, max_value=11),
+)
 LONG = ImageRequest(prompt="long", seed=1, quality=Quality.BALANCED, steps=60)
 """Beats enough for plans that take over in mid-image."""
+NAMED = ImageRequest(prompt="named", seed=1, count=2)
+SIZED = ImageRequest(prompt="sized", seed=1, width_px=128, height_px=128)
+PLANNED = ImageRequest(prompt="planned", seed=1, plan=exact_plan(12, (4, 4)))
 FAIR_S = 600.0
 """Longer than every patience of the core in a row."""
 
@@ -48,6 +59,16 @@ FAIR_S = 600.0
 @settings(max_examples=150)
 @given(actions=st.lists(ACTIONS, max_size=80))
 def test_every_job_ends_exactly_once(actions: list[tuple[str, int]]) -> None:
+    all_end(actions)
+
+
+@settings(max_examples=25)
+@given(actions=st.lists(PARTICULAR_ACTIONS, max_size=40))
+def test_jobs_with_devices_sizes_and_plans_of_their_own_end_too(actions: list[tuple[str, int]]) -> None:
+    all_end(actions)
+
+
+def all_end(actions: list[tuple[str, int]]) -> None:
     world = World(*AGENTS, per_row_s={"a": 0.01, "b": 0.02, "c": 0.03})
     submitted: list[JobId] = []
     for action, number in actions:
@@ -66,7 +87,7 @@ def test_every_job_ends_exactly_once(actions: list[tuple[str, int]]) -> None:
 
 def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
     """One random thing happens."""
-    if action in CLIENTS:
+    if action in CLIENTS + PARTICULAR:
         ask(world, submitted, action, number)
     elif action in PROGRESS + PAUSES:
         go_on(world, action, number)
@@ -87,8 +108,17 @@ def ask(world: World, submitted: list[JobId], action: str, number: int) -> None:
             submitted.append(world.submit(many))
         case "submit_long":
             submitted.append(world.submit(LONG))
+        case "submit_named":
+            devices = (AgentId(AGENTS[number % len(AGENTS)]),)
+            submitted.append(world.submit(replace(NAMED, overrides=Overrides(devices=devices))))
+        case "submit_sized":
+            submitted.append(world.submit(replace(SIZED, count=1 + number % 3)))
+        case "submit_planned":
+            submitted.append(world.submit(replace(PLANNED, count=1 + number % 2)))
         case "explain":
             submitted.append(world.submit(explain_only=True))
+        case "explain_sized":
+            submitted.append(world.submit(replace(SIZED, width_px=96, count=1 + number), explain_only=True))
         case "cancel" if submitted:
             world.cancel(submitted[number % len(submitted)], CancelledError("enough"))
         case _:
