@@ -145,11 +145,12 @@ def describe_layout(agents: tuple[AgentLayout, ...], why: str) -> str:
             f"starting a local fleet ({why}): {len(agents)} on the CPU at EMULATED speeds {listed}, one thread each; "
             "every figure below is of emulated devices"
         )
-    parts = [
-        f"{agent.agent} on {agent.device}" + (f" ({agent.threads} threads)" if agent.device == CPU else "")
-        for agent in agents
-    ]
+    parts = [f"{agent.agent} on {agent.device}" + (_threads(agent) if agent.device == CPU else "") for agent in agents]
     return f"starting a local fleet ({why}): {', '.join(parts)}"
+
+
+def _threads(agent: AgentLayout) -> str:
+    return " (1 thread)" if agent.threads == 1 else f" ({agent.threads} threads)"
 
 
 def local_model(wish: FleetWish) -> str:

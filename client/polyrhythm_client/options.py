@@ -53,8 +53,10 @@ SamplerChoice: TypeAlias = Annotated[
     Sampler | None,
     typer.Option(
         "--sampler",
-        help="Update rule; default: the model's. With euler-ancestral no device skips steps; flow-euler is for models "
-        "of flow matching alone.",
+        metavar="NAME",
+        # Not the choices as metavar: on 80 columns it is broken in the middle of a name.
+        help="Update rule: ddim, dpmpp-2m, euler, euler-ancestral or flow-euler; default: the model's. With "
+        "euler-ancestral no device skips steps; flow-euler is for models of flow matching alone.",
         rich_help_panel=PICTURE,
     ),
 ]
@@ -62,8 +64,9 @@ QualityChoice: TypeAlias = Annotated[
     Quality | None,
     typer.Option(
         "--quality",
-        help="How far the picture may leave the single-device one for speed: exact not at all, balanced (default) and "
-        "fast let slower devices skip steps.",
+        metavar="NAME",
+        help="How far the picture may leave the single-device one for speed: exact not at all, high by activations "
+        "that are a step old, balanced (default) and fast let slower devices skip steps.",
         rich_help_panel=PICTURE,
     ),
 ]
@@ -71,6 +74,7 @@ ObjectiveChoice: TypeAlias = Annotated[
     Objective | None,
     typer.Option(
         "--objective",
+        metavar="NAME",
         help="latency (default): as soon as possible, by all devices or, where several pictures wait, each by one if "
         "that is sooner; throughput: each picture by one device, the others stay free for what comes.",
         rich_help_panel=PICTURE,
@@ -119,6 +123,16 @@ Address: TypeAlias = Annotated[
         envvar="POLYRHYTHM_ADDRESS",
         help="Coordinator to ask; default: the one on 127.0.0.1:50051 if it answers, else a fleet of this command's "
         "own on this machine.",
+        rich_help_panel=FLEET,
+    ),
+]
+RunningAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        envvar="POLYRHYTHM_ADDRESS",
+        help="Coordinator to ask; default: 127.0.0.1:50051, where polyrhythm up listens.",
         rich_help_panel=FLEET,
     ),
 ]

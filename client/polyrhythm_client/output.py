@@ -10,14 +10,19 @@ from pathlib import Path
 from polyrhythm.errors import InvalidArgumentError
 
 SUFFIX = ".png"
-_SLUG_CHARACTERS_MAX = 60
+_SLUG_BYTES_MAX = 60
+_SCRATCH = {"prefix": ".polyrhythm-", "suffix": ".tmp"}
+_NAME_TOO_LONG = "its name is too long for the file system"
 
 
-def check_output(path: Path | None) -> None:
-    """Checks that a picture can be written, before any work is done for it.
+def check_output(path: Path | None, *, count: int = 1) -> None:
+    """Checks that pictures can be written, before any work is done for them.
+
+    What the permissions say is not enough: a file is made and removed again.
 
     Args:
         path: as the user wrote it; None for a name made from the prompt, in the current folder.
+        count: pictures of the job; their files are numbered where there are several.
 
     Raises:
         InvalidArgumentError: the folder is not there or not writable, or the name is not one of a PNG file.
@@ -29,8 +34,16 @@ def check_output(path: Path | None) -> None:
         raise InvalidArgumentError.of("output", f"{path} is a folder")
     if not folder.is_dir():
         raise InvalidArgumentError.of("output", f"the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidArgumentError.of("output", f"the folder {folder} is not writable")
+    try:
+        descriptor, scratch = tempfile.mkstemp(dir=folder, **_SCRATCH)
+    except OSError as error:
+        raise InvalidArgumentError.of("output", f"the folder {folder} is not writable: {error.strerror}") from error
+    os.close(descriptor)
+    Path(scratch).unlink()
+    if path is not None:
+        last = output_path(path, prompt="", seed=0, index=count - 1, count=count)
+        if len(os.fsencode(last.name)) > os.pathconf(folder, "PC_NAME_MAX"):
+            raise InvalidArgumentError.of("output", f"cannot write {last}: {_NAME_TOO_LONG}")
 
 
 def output_path(path: Path | None, *, prompt: str, seed: int, index: int, count: int) -> Path:
@@ -44,8 +57,8 @@ def output_path(path: Path | None, *, prompt: str, seed: int, index: int, count:
         count: pictures of the job; their files are numbered where there are several.
     """
     if path is None:
-        slug = re.sub(r"\W+", "-", prompt.lower()).strip("-_")[:_SLUG_CHARACTERS_MAX] or "picture"
-        return Path(f"{slug}-{seed}{SUFFIX}")
+        slug = re.sub(r"\W+", "-", prompt.lower()).strip("-_").encode()[:_SLUG_BYTES_MAX].decode(errors="ignore")
+        return Path(f"{slug or 'picture'}-{seed}{SUFFIX}")
     return path if count == 1 else path.with_name(f"{path.stem}-{index}{path.suffix}")
 
 
@@ -61,7 +74,7 @@ def write_whole(path: Path, content: bytes) -> None:
         InvalidArgumentError: it cannot be written.
     """
     try:
-        descriptor, scratch = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
+        descriptor, scratch = tempfile.mkstemp(dir=path.parent, **_SCRATCH)
     except OSError as error:
         raise InvalidArgumentError.of("output", f"cannot write {path}: {error.strerror}") from error
     try:

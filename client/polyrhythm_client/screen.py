@@ -87,6 +87,7 @@ class JobProgress:
         )
         self._console = console
         self._shown_notices: set[str] = set()
+        self._shown_left_out: set[tuple[AgentId, ExclusionReason]] = set()
         self._several = False
         self._task: TaskID = self._progress.add_task("job", total=None, phase="waiting", detail="")
 
@@ -158,13 +159,15 @@ class JobProgress:
         self._shown_notices.add(sharing)
 
     def _show_left_out(self, exclusions: tuple[Exclusion, ...]) -> None:
-        """Who takes no part, once for each reason; not those that the user left out."""
+        """Who takes no part, and why in numbers, once for each reason; not those that the user left out."""
         for exclusion in exclusions:
-            told = f"{exclusion.agent} takes no part: {exclusion.reason.replace('_', ' ')}"
+            told = (exclusion.agent, exclusion.reason)
             expected = exclusion.reason in {ExclusionReason.NOT_NAMED, ExclusionReason.OTHER_PICTURES}
-            if not expected and told not in self._shown_notices:
-                self._note(f"[yellow]note:[/yellow] {escape(told)} (polyrhythm plan says why)")
-                self._shown_notices.add(told)
+            if not expected and told not in self._shown_left_out:
+                # Not the reason's name: the fastest device may be "too slow" for a picture that is sooner done alone.
+                why = exclusion.detail or exclusion.reason.replace("_", " ")
+                self._note(f"[yellow]note:[/yellow] {escape(exclusion.agent)} takes no part: {escape(why)}")
+                self._shown_left_out.add(told)
 
     def _show_step(self, event: Progressed) -> None:
         phase = "denoising" if event.step < event.steps else "decoding"

@@ -82,9 +82,13 @@ def picture_line(picture: Picture, image: ImageSpec, path: Path) -> str:
     names = ", ".join(usage.agent for usage in report.agents)
     emulated = " (emulated speeds)" if is_emulated(report) else ""
     return (
-        f"{path}: {image.width_px}x{image.height_px}, {image.steps} steps, seed {report.seed}, "
+        f"{path}: {image.width_px}x{image.height_px}, {_steps(image.steps)}, seed {report.seed}, "
         f"{seconds:.2f} s on {names}{emulated}"
     )
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 def is_emulated(report: JobReport) -> bool:

@@ -15,18 +15,26 @@ from polyrhythm.errors import FieldViolation, InvalidArgumentError
 ENVIRONMENT_PREFIX = "POLYRHYTHM_COORDINATOR_"
 
 DESCRIPTION = """\
-Accepts requests for pictures over gRPC, plans each picture on the agents that are connected, and follows it to the end.
-It needs no GPU and no torch. Agents dial in; start it first, then one agent for each device:
+Accepts requests for pictures over gRPC, plans each picture on the agents that
+are connected, and follows it to the end. It needs no GPU and no torch. Agents
+dial in; start it first, then one agent for each device:
 
   polyrhythm-coordinator --port 50051
   polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 --device cuda:0
   polyrhythm generate "red apple" --address 127.0.0.1:50051
 
-When it listens it prints one line: polyrhythm-coordinator ready on HOST:PORT. Everything else goes to standard error.
-SIGINT or SIGTERM ends it; running jobs get a typed error."""
+When it listens it prints one line: polyrhythm-coordinator ready on HOST:PORT.
+Everything else goes to standard error. SIGINT or SIGTERM ends it; running jobs
+get a typed error."""
 
 EPILOG = f"""\
-Every option can also be set in the environment, such as {ENVIRONMENT_PREFIX}PORT=50052. The command line wins."""
+Every option can also be set in the environment, such as
+{ENVIRONMENT_PREFIX}PORT=50052. The command line wins.
+
+exit codes:
+  0  ended by a signal or by its lifeline
+  1  it cannot listen, or failed
+  2  an option is wrong"""
 
 
 class CoordinatorSettings(BaseSettings):

@@ -13,9 +13,11 @@ from polyrhythm_agent.settings import ENVIRONMENT_PREFIX, OPTIONS
 _DESCRIPTION = """\
 Lends one device to a Polyrhythm fleet.
 
-The agent dials the coordinator, starts a worker process that loads the model onto the device, and takes its share of
-each picture from then on: the rows and steps that the coordinator plans for the measured speed of this device. Run
-one agent for each device. It ends with Ctrl-C, and its worker with it; a worker that crashes or hangs is started anew.
+The agent dials the coordinator, starts a worker process that loads the model
+onto the device, and takes its share of each picture from then on: the rows and
+steps that the coordinator plans for the measured speed of this device. Run one
+agent for each device. It ends with Ctrl-C, and its worker with it; a worker
+that crashes or hangs is started anew.
 """
 
 _EPILOG = f"""\
@@ -23,29 +25,38 @@ examples:
   two unequal agents on one machine, the second at half speed
     polyrhythm-coordinator --port 50051
     polyrhythm-agent --coordinator 127.0.0.1:50051 --name fast --pin-core 0
-    polyrhythm-agent --coordinator 127.0.0.1:50051 --name slow --pin-core 1 --emulate-speed 0.5
+    polyrhythm-agent --coordinator 127.0.0.1:50051 --name slow --pin-core 1 \\
+        --emulate-speed 0.5
 
-  the first CUDA device with a PixArt model from a local folder, in half precision
-    polyrhythm-agent --coordinator 10.0.0.5:50051 --name rtx4090 --device cuda:0 \\
-        --model /models/PixArt-XL-2-512x512 --dtype float16 --bind-address 10.0.0.7
+  the first CUDA device with a PixArt model from a folder, in half precision
+    polyrhythm-agent --coordinator 10.0.0.5:50051 --name rtx4090 \\
+        --device cuda:0 --model /models/PixArt-XL-2-512x512 --dtype float16 \\
+        --bind-address 10.0.0.7
 
-  a checkpoint file, whose configs and tokenizers lie in /models/sdxl-configs; it is converted once
-    polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 --device cuda:0 --dtype float16 \\
-        --model /models/sd_xl_base_1.0.safetensors --model-config /models/sdxl-configs
+  a checkpoint file, whose configs and tokenizers lie in /models/sdxl-configs;
+  it is converted once
+    polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 \\
+        --device cuda:0 --model /models/sd_xl_base_1.0.safetensors \\
+        --model-config /models/sdxl-configs --dtype float16
 
-  measure what stale activations and skipped steps cost on a model, once for all devices (see its own --help)
+  measure what stale activations and skipped steps cost on a model, once for all
+  devices (see its own --help)
     polyrhythm-agent calibrate --model /models/PixArt-XL-2-512x512
 
 environment:
-  Each option may be set as {ENVIRONMENT_PREFIX}<OPTION> instead, such as {ENVIRONMENT_PREFIX}EMULATE_SPEED=0.5
-  (durations end in _S: {ENVIRONMENT_PREFIX}CONNECT_TIMEOUT_S=10). An option wins over the environment.
-  {CACHE_VARIABLE} is the folder that converted checkpoints are kept in (default: polyrhythm in the user's cache);
-  HF_HOME and HF_HUB_OFFLINE mean for models of the hub what they mean everywhere.
+  Each option may be set as {ENVIRONMENT_PREFIX}<OPTION> instead, such as
+  {ENVIRONMENT_PREFIX}EMULATE_SPEED=0.5 (durations end in _S:
+  {ENVIRONMENT_PREFIX}CONNECT_TIMEOUT_S=10). An option wins over the environment.
+  {CACHE_VARIABLE} is the folder that converted checkpoints are kept in
+  (default: polyrhythm in the user's cache); HF_HOME and HF_HUB_OFFLINE mean for
+  models of the hub what they mean everywhere.
 
 exit codes:
   0  ended by a signal or by its lifeline
-  1  the coordinator refused the agent or could not be reached in time, or the device failed
-  2  an option is wrong, in which case nothing was started, or the worker cannot load the model
+  1  the coordinator refused the agent or could not be reached in time, or the
+     device failed
+  2  an option is wrong, in which case nothing was started, or the worker cannot
+     load the model
 """
 
 

@@ -14,7 +14,7 @@ from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.tables import agents_table
 
 
-def agents(address: options.Address = None, as_json: options.AsJson = False) -> None:
+def agents(address: options.RunningAddress = None, as_json: options.AsJson = False) -> None:
     """Lists the agents of a fleet: devices, models, and what each is doing.
 
     For example:

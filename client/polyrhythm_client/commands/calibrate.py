@@ -51,7 +51,7 @@ def calibrate(
     ```
     polyrhythm calibrate demo
     polyrhythm calibrate /models/PixArt-XL-2-512x512 --device cuda:0
-    polyrhythm calibrate /models/sd_xl_base_1.0.safetensors --model-config /models/sdxl-configs
+    polyrhythm calibrate sd_xl.safetensors --model-config sdxl-configs
     ```
     """
     wish = CalibrationWish(
@@ -71,7 +71,7 @@ async def _calibrate(wish: CalibrationWish, console: Console, *, as_json: bool) 
     from polyrhythm_client.local.fleet import Executables
 
     columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=as_json) as progress:
+    with Progress(*columns, console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
         bar = progress.add_task("measuring", total=None)
         calibrated = await run_calibration(
             wish, Executables().agent, lambda done, total: progress.update(bar, completed=done, total=total)

@@ -17,7 +17,7 @@ def drain(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Its name, as `polyrhythm agents` lists it.")],
     *,
     undo: Annotated[bool, typer.Option("--undo", help="Put it back into service.")] = False,
-    address: options.Address = None,
+    address: options.RunningAddress = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Takes an agent out of service, such as before its machine is switched off.

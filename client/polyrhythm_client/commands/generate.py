@@ -134,7 +134,7 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
 
     recipe = None if given.plan_file is None else read_recipe(given.plan_file)
     request = image_request(given.image, recipe)
-    check_output(given.output)
+    check_output(given.output, count=request.count)
     wish = FleetWish(
         address=given.address,
         speeds=None if given.speeds is None else parse_speeds(given.speeds),

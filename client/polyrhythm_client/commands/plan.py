@@ -61,7 +61,7 @@ def plan(
 
     ```
     polyrhythm plan "red apple on a blue background" --speeds 1,0.5
-    polyrhythm plan "red apple on a blue background" --quality exact --json > plan.json
+    polyrhythm plan "red apple on a blue background" --json > plan.json
     ```
     """
     given = PlanOptions(

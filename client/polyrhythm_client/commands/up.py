@@ -33,7 +33,7 @@ def up(
         int | None,
         typer.Option(
             metavar="N",
-            help="Agents to start; default: one a CUDA device, or one on the CPU.",
+            help="Agents to start, at most 64; default: one a CUDA device, or one on the CPU.",
             rich_help_panel=options.FLEET,
         ),
     ] = None,
@@ -75,8 +75,6 @@ async def _up(given: UpOptions, console: Console) -> None:
 
     if given.agents is not None and given.speeds is not None:
         raise InvalidArgumentError.of("agents", "goes without --speeds, which names one agent a speed")
-    if given.agents is not None and given.agents < 1:
-        raise InvalidArgumentError.of("agents", f"must be at least 1, got {given.agents}")
     if not 0 <= given.port <= 65535:
         raise InvalidArgumentError.of("port", f"must be 0..65535, got {given.port}")
     wish = FleetWish(

@@ -14,6 +14,7 @@ from contextlib import suppress
 from polyrhythm.errors import ErrorCode, PolyrhythmError
 
 LAST_WORDS_BYTES = 4096
+SHOWN_LINES = 5
 EXIT_BAD_INPUT = 2
 
 
@@ -22,7 +23,7 @@ class ChildEndedError(PolyrhythmError):
 
     Attributes:
         exit_code: of the child; negative for a signal.
-        last_words: the end of what it wrote to standard error.
+        last_words: the end of what it wrote to standard error; the message shows the last lines of it.
     """
 
     def __init__(self, name: str, exit_code: int, last_words: str) -> None:
@@ -34,8 +35,16 @@ class ChildEndedError(PolyrhythmError):
         how = (
             f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
         )
-        words = f"; it said:\n{last_words}" if last_words else " and said nothing"
+        shown = "\n".join(last_words.splitlines()[-SHOWN_LINES:])
+        words = f"; it said:\n{shown}" if shown else " and said nothing"
         super().__init__(f"{name} {how}{words}")
+
+
+def whole_lines(tail: bytes) -> str:
+    """The end of a text without the line that it begins in the middle of, where it was cut to ``LAST_WORDS_BYTES``."""
+    if len(tail) == LAST_WORDS_BYTES and b"\n" in tail.rstrip():
+        tail = tail.split(b"\n", maxsplit=1)[1]
+    return tail.decode(errors="replace").strip()
 
 
 class Child:
@@ -97,7 +106,7 @@ class Child:
         exit_code = await self._process.wait()
         # A grandchild may hold the pipes open longer than the child lives: what was said by now is enough.
         await asyncio.wait(self._readers, timeout=0.5)
-        return ChildEndedError(self.name, exit_code, self._stderr_tail.decode(errors="replace").strip())
+        return ChildEndedError(self.name, exit_code, whole_lines(self._stderr_tail))
 
     async def stop(self, grace_s: float) -> None:
         """Ends the process and whatever it started; returns when they are gone."""

@@ -15,6 +15,8 @@ from polyrhythm.plan import Plan
 from polyrhythm_client.recipe import AgentRecord
 
 CPU = "cpu"
+AGENTS_MAX = 64
+"""Of one machine's own fleet, as many as plans are made for: each is a process that loads the model."""
 SHARE_ROUNDING = 1e-9
 """Shares such as 0.4 + 0.6 fill a core."""
 
@@ -77,10 +79,12 @@ def emulated_layout(speeds: Sequence[float], cores: Sequence[int]) -> tuple[Agen
         cores: that this process may use.
 
     Raises:
-        InvalidArgumentError: no speed is given, or one is not above 0 and at most 1.
+        InvalidArgumentError: no speed is given, too many are, or one is not above 0 and at most 1.
     """
     if not speeds:
         raise InvalidArgumentError.of("speeds", "must name at least one agent, such as 1,0.5")
+    if len(speeds) > AGENTS_MAX:
+        raise InvalidArgumentError.of("speeds", f"must name at most {AGENTS_MAX} agents, got {len(speeds)}")
     for speed in speeds:
         if not 0.0 < speed <= 1.0:
             raise InvalidArgumentError.of("speeds", f"each must be above 0 and at most 1, got {speed:g}")
@@ -95,7 +99,7 @@ def cpu_layout(count: int, cores: Sequence[int]) -> tuple[AgentLayout, ...]:
     """Agents that share the cores of this machine evenly; a single one takes all of them.
 
     Raises:
-        InvalidArgumentError: fewer than one agent is asked for.
+        InvalidArgumentError: fewer than one agent, or more than ``AGENTS_MAX``, are asked for.
     """
     _check_count(count)
     threads = max(1, len(cores) // count)
@@ -175,5 +179,5 @@ def _position(agent: AgentId) -> tuple[str, int, str]:
 
 
 def _check_count(count: int) -> None:
-    if count < 1:
-        raise InvalidArgumentError.of("agents", f"must be at least 1, got {count}")
+    if not 1 <= count <= AGENTS_MAX:
+        raise InvalidArgumentError.of("agents", f"must be 1..{AGENTS_MAX}, got {count}")

@@ -122,12 +122,17 @@ def read_fleet(path: Path) -> FleetDescription:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError.of("devices", f"{path} cannot be read: {error}") from error
-    return parse_fleet(text)
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgumentError.of("devices", f"{path} cannot be read: {why}") from error
+    return parse_fleet(text, origin=str(path))
 
 
-def parse_fleet(text: str) -> FleetDescription:
+def parse_fleet(text: str, *, origin: str = "the file") -> FleetDescription:
     """Understands the text of a fleet file.
+
+    Args:
+        text: of the file.
+        origin: its name in what is told of it.
 
     Raises:
         InvalidArgumentError: names every field that is wrong, and the line of its table.
@@ -135,12 +140,12 @@ def parse_fleet(text: str) -> FleetDescription:
     try:
         tables = FleetTables.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidArgumentError.of("devices", f"is no TOML: {error}") from error
+        raise InvalidArgumentError.of("devices", f"{origin} is no TOML: {error}") from error
     except ValidationError as error:
         raise InvalidArgumentError(
-            *(_violation(fault["loc"], str(fault["msg"]), text) for fault in error.errors())
-        ) from (error)
-    found = [_violation(location, told, text) for location, told in _contradictions(tables)]
+            *(_violation(fault["loc"], _told(fault["type"], fault["msg"]), text, origin) for fault in error.errors())
+        ) from error
+    found = [_violation(location, told, text, origin) for location, told in _contradictions(tables)]
     if found:
         raise InvalidArgumentError(*found)
     return _description(tables)
@@ -224,11 +229,15 @@ def _link(table: LinkCosts) -> Link:
     )
 
 
-def _violation(location: Sequence[int | str], told: str, text: str) -> FieldViolation:
+def _told(kind: str, message: str) -> str:
+    return "is no field of this table" if kind == "extra_forbidden" else message
+
+
+def _violation(location: Sequence[int | str], told: str, text: str, origin: str) -> FieldViolation:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
     line = _line_of_table(location, text)
     where = "" if line is None else f" (table at line {line})"
-    return FieldViolation(field=f"devices: {path}{where}", description=told)
+    return FieldViolation(field=f"devices: {origin}: {path}{where}", description=told)
 
 
 def _line_of_table(location: Sequence[int | str], text: str) -> int | None:

@@ -71,7 +71,8 @@ def read_report(path: Path) -> RunReport:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidArgumentError.of("fit", f"{path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgumentError.of("fit", f"{path} cannot be read: {why}") from error
     return parse_report(document)
 
 

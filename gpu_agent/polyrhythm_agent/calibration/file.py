@@ -102,7 +102,11 @@ def _entries(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
         if content["fingerprint"] != fingerprint:
             raise CalibrationFileError("it was made for other weights; run polyrhythm calibrate")
         return list(content["entries"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise CalibrationFileError(f"it cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise CalibrationFileError(f"it is no JSON: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
         raise CalibrationFileError(f"it cannot be read: {error!r}") from error
 
 

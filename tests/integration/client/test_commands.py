@@ -21,7 +21,7 @@ from polyrhythm_client.png import read_texts
 from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, VERSIONS_KEY
 from tests.fake_coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving
 
-LEFT_OUT = "note: old takes no part: too slow (polyrhythm plan says why)\n"
+LEFT_OUT = f"note: old takes no part: {explanation().exclusions[0].detail}\n"
 """What the fake coordinator's plan makes the commands say."""
 
 

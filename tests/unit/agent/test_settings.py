@@ -21,6 +21,13 @@ def fields_of(error: InvalidArgumentError) -> list[str]:
     return [violation.field for violation in error.violations]
 
 
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse_command_line(["--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 def test_the_defaults_are_a_cpu_agent_with_the_demo_model() -> None:
     settings = read_settings(GOOD)
     assert (settings.model, settings.device, settings.dtype) == ("demo", "cpu", "float32")

@@ -11,6 +11,7 @@ from polyrhythm.facts import DeviceKind
 from polyrhythm.ids import AgentId
 from polyrhythm_client.local.fleet import agent_arguments
 from polyrhythm_client.local.layout import (
+    AGENTS_MAX,
     AgentLayout,
     cores_by_share,
     cpu_layout,
@@ -27,6 +28,14 @@ CORES = (2, 3)
 def record(agent: str, speed: float | None = None, threads: int | None = 1, *, cuda: bool = False) -> AgentRecord:
     kind = DeviceKind.CUDA if cuda else DeviceKind.CPU
     return AgentRecord(agent=AgentId(agent), kind=kind, emulated_speed=speed, threads=threads)
+
+
+def test_a_machine_is_not_flooded_with_agents() -> None:
+    assert len(cpu_layout(AGENTS_MAX, CORES)) == len(emulated_layout((0.01,) * AGENTS_MAX, CORES)) == AGENTS_MAX
+    with pytest.raises(InvalidArgumentError, match=r"agents: must be 1\.\.64, got 65"):
+        cpu_layout(AGENTS_MAX + 1, CORES)
+    with pytest.raises(InvalidArgumentError, match="speeds: must name at most 64 agents, got 65"):
+        emulated_layout((0.01,) * (AGENTS_MAX + 1), CORES)
 
 
 def test_emulated_agents_get_a_core_each_as_far_as_they_go() -> None:

@@ -62,6 +62,22 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     check_output(None)
 
 
+def test_a_folder_that_takes_no_file_and_a_name_that_is_too_long_are_found_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"output: .* is not writable"):
+        check_output(Path("/proc/a.png"))  # its permissions would let root write
+    longest = tmp_path / f"{'a' * 251}.png"
+    check_output(longest)
+    write_whole(longest, b"one")
+    with pytest.raises(InvalidArgumentError, match=r"output: .* too long"):
+        check_output(longest, count=11)
+    assert [path.name for path in tmp_path.iterdir()] == [longest.name]
+
+
+def test_a_name_made_from_a_prompt_is_short_in_bytes() -> None:
+    path = output_path(None, prompt="𐌰" * 70, seed=5, index=0, count=1)
+    assert path.name == f"{'𐌰' * 15}-5.png"
+
+
 def test_names_of_files() -> None:
     asked = {"prompt": "Red apple, on a blue… background!", "seed": 5}
     assert output_path(None, **asked, index=0, count=1) == Path("red-apple-on-a-blue-background-5.png")

@@ -23,6 +23,13 @@ def test_defaults() -> None:
     )
 
 
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        read_settings(["--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYRHYTHM_COORDINATOR_PORT", "1234")
     monkeypatch.setenv("POLYRHYTHM_COORDINATOR_LOG_LEVEL", "error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -57,8 +58,8 @@ def test_the_example_is_understood() -> None:
 def test_what_is_wrong_is_named_with_its_line(before: str, after: str, field: str, line: int) -> None:
     assert before in TEXT
     with pytest.raises(InvalidArgumentError) as caught:
-        parse_fleet(TEXT.replace(before, after))
-    assert f"{field} (table at line {line})" in [
+        parse_fleet(TEXT.replace(before, after), origin="my.toml")
+    assert f"my.toml: {field} (table at line {line})" in [
         violation.field.removeprefix("devices: ") for violation in caught.value.violations
     ]
 
@@ -66,6 +67,21 @@ def test_what_is_wrong_is_named_with_its_line(before: str, after: str, field: st
 def test_a_missing_table_is_named() -> None:
     with pytest.raises(InvalidArgumentError, match="default_link"):
         parse_fleet(TEXT.replace("[default_link]", "[control]").replace("latency_s = 0.0002\nbytes_per_s = 1.0e9", ""))
+
+
+def test_a_field_that_no_table_has_is_said_to_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(TEXT.replace("[base]", "[base]\nfixd_s = 1"), encoding="utf-8")
+    with pytest.raises(InvalidArgumentError) as caught:
+        read_fleet(file)
+    told = f"devices: {file}: base.fixd_s (table at line {line_of('[base]')}): is no field of this table"
+    assert str(caught.value) == told
+
+
+def test_a_file_that_is_missing_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        read_fleet(tmp_path / "none.toml")
+    assert str(caught.value) == f"devices: {tmp_path / 'none.toml'} cannot be read: No such file or directory"
 
 
 def test_text_that_is_no_toml_is_refused_with_its_place() -> None:

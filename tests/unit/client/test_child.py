@@ -1,0 +1,27 @@
+"""What is shown of the last words of a child process that ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from polyrhythm_client.local.child import LAST_WORDS_BYTES, SHOWN_LINES, ChildEndedError, whole_lines
+
+
+@pytest.mark.parametrize(
+    ("tail", "whole"),
+    [
+        (b"", ""),
+        (b"first\nsecond\n", "first\nsecond"),
+        (b"x" * (LAST_WORDS_BYTES - 7) + b"\nwhole\n", "whole"),
+        (b"x" * LAST_WORDS_BYTES, "x" * LAST_WORDS_BYTES),
+    ],
+)
+def test_a_line_that_was_cut_is_not_shown(tail: bytes, whole: str) -> None:
+    assert whole_lines(tail) == whole
+
+
+def test_of_a_long_log_the_last_lines_are_shown() -> None:
+    lines = [f"line {number}" for number in range(20)]
+    error = ChildEndedError("coordinator", -9, "\n".join(lines))
+    assert str(error) == "coordinator was ended by SIGKILL; it said:\n" + "\n".join(lines[-SHOWN_LINES:])
+    assert error.last_words.splitlines() == lines
