@@ -11,7 +11,6 @@ from polyrhythm.errors import InvalidArgumentError
 
 SUFFIX = ".png"
 _SLUG_BYTES_MAX = 60
-_SCRATCH = {"prefix": ".polyrhythm-", "suffix": ".tmp"}
 _NAME_TOO_LONG = "its name is too long for the file system"
 
 
@@ -35,7 +34,7 @@ def check_output(path: Path | None, *, count: int = 1) -> None:
     if not folder.is_dir():
         raise InvalidArgumentError.of("output", f"the folder {folder} does not exist")
     try:
-        descriptor, scratch = tempfile.mkstemp(dir=folder, **_SCRATCH)
+        descriptor, scratch = _scratch_in(folder)
     except OSError as error:
         raise InvalidArgumentError.of("output", f"the folder {folder} is not writable: {error.strerror}") from error
     os.close(descriptor)
@@ -74,7 +73,7 @@ def write_whole(path: Path, content: bytes) -> None:
         InvalidArgumentError: it cannot be written.
     """
     try:
-        descriptor, scratch = tempfile.mkstemp(dir=path.parent, **_SCRATCH)
+        descriptor, scratch = _scratch_in(path.parent)
     except OSError as error:
         raise InvalidArgumentError.of("output", f"cannot write {path}: {error.strerror}") from error
     try:
@@ -85,6 +84,11 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         Path(scratch).unlink(missing_ok=True)
         raise InvalidArgumentError.of("output", f"cannot write {path}: {error.strerror}") from error
+
+
+def _scratch_in(folder: Path) -> tuple[int, str]:
+    """A new file beside the one that is meant, open; its name is short, however long that of the other is."""
+    return tempfile.mkstemp(prefix=".polyrhythm-", suffix=".tmp", dir=folder)
 
 
 def _umask() -> int:

@@ -165,9 +165,7 @@ def _told(choice: Choice, waiting: int, gang: Explanation, *, asked: bool) -> st
     }
     chosen, chosen_s = ways.pop(choice.way)
     others = ", ".join(f"{way} {seconds:.3f} s" for way, seconds in ways.values() if isfinite(seconds))
-    # A gang of one device is no other way than that device alone.
-    same = choice.way is Way.GANG or len(gang.chosen.plan.agents) == 1
-    if not others or (waiting == 1 and same and not asked):
+    if not others or (waiting == 1 and choice.way is Way.GANG and not asked):
         return ""
     why = "throughput is asked for, and " if asked else ""
     return f"{why}{pictures}: {chosen} in {chosen_s:.3f} s as predicted, {others}"

@@ -63,13 +63,6 @@ def test_for_latency_a_single_picture_is_made_by_the_gang_and_for_throughput_by_
     assert makers(world, many) in ({0: ("a",)}, {0: ("b",)})
 
 
-def test_a_device_that_is_alone_is_not_weighed_against_itself() -> None:
-    world = World("a")
-    job = world.submit(replace(ONE, objective=None))
-    world.run(job)
-    assert [planned.explanation.sharing for planned in world.told_of(job, Planned)] == [""]
-
-
 def test_a_picture_that_runs_for_throughput_is_joined_by_nobody() -> None:
     world = paused_world("a", "b", at=8)
     job = world.submit(replace(ONE, steps=60))
