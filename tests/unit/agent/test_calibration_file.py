@@ -99,6 +99,13 @@ def test_a_file_that_means_nothing_is_passed_over_and_that_is_said(tmp_path: Pat
     assert [entry["log_level"] for entry in logs] == ["warning"]
 
 
+def test_a_file_that_was_cut_off_is_said_to_be_no_json(tmp_path: Path) -> None:
+    path = tmp_path / CALIBRATION_FILE
+    path.write_text('{"format', encoding="utf-8")
+    with pytest.raises(CalibrationFileError, match="it is no JSON: Unterminated string"):
+        read_calibrations(path, FACTS.fingerprint)
+
+
 def test_the_file_decides_no_picture(tmp_path: Path) -> None:
     assert CALIBRATION_FILE in INDECISIVE_FILES
     (tmp_path / "model_index.json").write_text("{}")
