@@ -16,6 +16,8 @@ from polyrhythm.errors import FieldViolation, InvalidArgumentError
 
 ENVIRONMENT_PREFIX = "POLYRHYTHM_AGENT_"
 DEMO_MODEL = "demo"
+DtypeName = Literal["float32", "float64", "bfloat16", "float16"]
+"""Arithmetic of a denoiser."""
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?) ?(?P<unit>MiB|GiB)")
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
@@ -104,7 +106,7 @@ class AgentSettings(BaseSettings):
     emulate_speed: float | None = Field(default=None, gt=0.0, le=1.0)
     memory_limit_bytes: Annotated[int | None, BeforeValidator(parse_size)] = Field(default=None, ge=1)
     offload: Literal["auto", "never", "always"] = "auto"
-    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    dtype: DtypeName = "float32"
     bind_address: str = Field(default="127.0.0.1", min_length=1)
     load_timeout_s: float = Field(default=120.0, gt=0.0)
     connect_timeout_s: float | None = Field(default=None, gt=0.0)

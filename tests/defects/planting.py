@@ -1,24 +1,22 @@
 """A copy of the project with one fault in it, and what a named test says of it.
 
-Owns the copying, the replacing and the process that runs the test. The working tree is only read.
+Owns the copying, the replacing and the reading of the verdict; ``forks`` runs the test. The working tree is only read.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.defects.forks import Forks
 from tests.defects.planted import PlantedDefect
 
 PROJECT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("protos", "coordinator", "gpu_agent", "client")
-PACKAGES = ("polyrhythm", "polyrhythm_coordinator", "polyrhythm_agent", "polyrhythm_client")
 PROCESS_TIMEOUT_S = 240.0
 
 DETECTIONS = ("assert", "AssertionError", "Failed: DID NOT RAISE", "tests.members.StuckError", "polyrhythm")
@@ -39,6 +37,7 @@ class Verdict:
         passed: ids of the tests that passed.
         failed: ids of the tests that failed, with the first lines of why.
         broken: ids whose fixtures or collection failed, with why.
+        foreign: files of the project that did not come from the copy; whatever was found, it says nothing of the copy.
         output: all that was printed.
     """
 
@@ -46,12 +45,13 @@ class Verdict:
     passed: tuple[str, ...]
     failed: dict[str, str]
     broken: dict[str, str]
+    foreign: tuple[Path, ...]
     output: str
 
     def noticed(self, test_id: str) -> bool:
         """Whether exactly this test failed, and by an assertion or a typed error."""
         why = self.failed.get(test_id, "")
-        return self.exit_code == 1 and not self.broken and why.startswith(DETECTIONS)
+        return self.exit_code == 1 and not self.broken and not self.foreign and why.startswith(DETECTIONS)
 
 
 def copy_project(destination: Path) -> Path:
@@ -85,54 +85,38 @@ def plant(copy: Path, defect: PlantedDefect) -> None:
     path.write_text(with_defect(path.read_text(encoding="utf-8"), defect), encoding="utf-8")
 
 
-def environment(copy: Path) -> dict[str, str]:
-    """This process's environment in which a copy's packages come before the installed ones."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(str(copy / root) for root in SOURCE_ROOTS),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    }
+def forks_environment() -> dict[str, str]:
+    """This process's environment, without what points at the project or at the pytest that runs here."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_") and key != "PYTHONPATH"}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return kept | threads | {"PYTHONDONTWRITEBYTECODE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def package_files(copy: Path) -> tuple[Path, ...]:
-    """Where a process that runs a copy's tests finds the project's packages."""
-    shown = "; ".join(f"import {package}; print({package}.__file__)" for package in PACKAGES)
-    done = subprocess.run(
-        [sys.executable, "-c", shown],
-        cwd=copy,
-        env=environment(copy),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PROCESS_TIMEOUT_S,
-    )
-    return tuple(Path(line) for line in done.stdout.splitlines())
-
-
-def run_tests(copy: Path, test_ids: Sequence[str]) -> Verdict:
+def run_tests(forks: Forks, copy: Path, test_ids: Sequence[str]) -> Verdict:
     """Runs tests of a copy in a process of their own, up to the first failure; random ones always the same way.
 
     Raises:
-        subprocess.TimeoutExpired: it took too long.
+        TimeoutError: it took too long.
+        ForkDiedError: it ended without a verdict.
     """
-    report = copy / "report.xml"
-    options = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0", f"--junitxml={report}")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *test_ids],
-        cwd=copy,
-        env=environment(copy),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=PROCESS_TIMEOUT_S,
+    report, output = copy / "report.xml", copy / "output.txt"
+    options = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+    own = {
+        "PYTHONPATH": os.pathsep.join(str(copy / root) for root in SOURCE_ROOTS),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis"),
+    }
+    done = forks.pytest(
+        copy,
+        (*options, f"--basetemp={copy / 'tmp'}", f"--junitxml={report}", *test_ids),
+        environment=own,
+        output=output,
+        timeout_s=PROCESS_TIMEOUT_S,
     )
-    return _verdict(done.returncode, report, done.stdout)
+    foreign = tuple(file for file in done.files if not file.is_relative_to(copy))
+    return _verdict(done.exit_code, report, output.read_text(encoding="utf-8", errors="replace"), foreign)
 
 
-def _verdict(exit_code: int, report: Path, output: str) -> Verdict:
+def _verdict(exit_code: int, report: Path, output: str, foreign: tuple[Path, ...]) -> Verdict:
     passed: list[str] = []
     failed: dict[str, str] = {}
     broken: dict[str, str] = {}
@@ -146,4 +130,6 @@ def _verdict(exit_code: int, report: Path, output: str) -> Verdict:
             broken[test_id] = error.get("message", "")
         elif case.find("skipped") is None:
             passed.append(test_id)
-    return Verdict(exit_code=exit_code, passed=tuple(passed), failed=failed, broken=broken, output=output)
+    return Verdict(
+        exit_code=exit_code, passed=tuple(passed), failed=failed, broken=broken, foreign=foreign, output=output
+    )

@@ -1,6 +1,7 @@
 """The tests can fail: each known fault, planted into a copy of the project, turns a named test red.
 
-Each fault gets a copy and a process of its own, two at a time. On the copy without a fault all named tests pass.
+Each fault gets a copy and a process of its own, forked from one that has imported the slow libraries, two at a time. On
+the copy without a fault all named tests pass.
 """
 
 from __future__ import annotations
@@ -9,30 +10,39 @@ import ast
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.defects.catalogue import DEFECTS
+from tests.defects.forks import ForkDiedError, Forks
 from tests.defects.planted import PlantedDefect
-from tests.defects.planting import PROJECT, Verdict, copy_project, package_files, plant, run_tests, with_defect
+from tests.defects.planting import PROJECT, Verdict, copy_project, forks_environment, plant, run_tests, with_defect
 
 PROCESSES = 2
 NAMED_TESTS = tuple(dict.fromkeys(defect.test_id for defect in DEFECTS))
 CONTROL = "control"
 
 
-def planted_run(root: Path, defect: PlantedDefect) -> Verdict:
+def planted_run(forks: Forks, root: Path, defect: PlantedDefect) -> Verdict:
     copy = copy_project(root / defect.name.replace(" ", "-"))
     plant(copy, defect)
-    verdict = run_tests(copy, [defect.test_id])
+    verdict = run_tests(forks, copy, [defect.test_id])
     shutil.rmtree(copy)  # pytest keeps the folders of its last sessions, and forty copies are many
     return verdict
 
 
 @pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with Forks(tmp_path_factory.mktemp("forks"), forks_environment()) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def verdicts(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forks: Forks
 ) -> Iterator[Mapping[str, Future[Verdict]]]:
     """What was selected of this file, under way: by a defect's name, the control run by its own."""
     root = tmp_path_factory.mktemp("planted")
@@ -40,10 +50,10 @@ def verdicts(
     with ThreadPoolExecutor(max_workers=PROCESSES) as pool:
         runs: dict[str, Future[Verdict]] = {}
         if test_without_a_defect_the_named_tests_pass.__name__ in names:
-            runs[CONTROL] = pool.submit(lambda: run_tests(copy_project(root / CONTROL), NAMED_TESTS))
+            runs[CONTROL] = pool.submit(lambda: run_tests(forks, copy_project(root / CONTROL), NAMED_TESTS))
         for defect in DEFECTS:
             if f"{test_a_planted_defect_is_noticed.__name__}[{defect.name}]" in names:
-                runs[defect.name] = pool.submit(planted_run, root, defect)
+                runs[defect.name] = pool.submit(planted_run, forks, root, defect)
         yield runs
         pool.shutdown(cancel_futures=True)
 
@@ -56,16 +66,29 @@ def test_the_catalogue_fits_the_sources() -> None:
         assert ast.dump(ast.parse(with_defect(text, defect))) != ast.dump(ast.parse(text)), defect.name
 
 
-def test_a_copy_comes_before_the_installed_packages(tmp_path: Path) -> None:
-    copy = copy_project(tmp_path / "copy")
-    files = package_files(copy)
-    assert len(files) == 4
-    assert all(file.is_relative_to(copy) for file in files)
+def test_a_run_without_an_answer_is_an_error(tmp_path: Path, forks: Forks) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "test_ends.py").write_text("import os\n\ndef test_ends():\n    os._exit(0)\n")
+    with pytest.raises(ForkDiedError):
+        run_tests(forks, copy, ["test_ends.py"])
+
+
+def test_a_run_that_hangs_is_killed_with_its_children(tmp_path: Path, forks: Forks) -> None:
+    text = "import pathlib, subprocess\n\ndef test_hangs():\n    child = subprocess.Popen(['sleep', '600'])\n"
+    text += "    pathlib.Path('child').write_text(str(child.pid))\n    child.wait()\n"
+    (tmp_path / "test_hangs.py").write_text(text)
+    with pytest.raises(TimeoutError):
+        forks.pytest(tmp_path, ["-q"], environment={"PYTHONPATH": ""}, output=tmp_path / "output.txt", timeout_s=5.0)
+    child = int((tmp_path / "child").read_text())
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(child).wait(timeout=10)
 
 
 def test_without_a_defect_the_named_tests_pass(verdicts: Mapping[str, Future[Verdict]]) -> None:
     verdict = verdicts[CONTROL].result()
     assert verdict.exit_code == 0, verdict.output
+    assert verdict.foreign == ()
     assert sorted(verdict.passed) == sorted(NAMED_TESTS)
 
 
