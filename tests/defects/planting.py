@@ -5,11 +5,13 @@ Owns the copying, the replacing and the reading of the verdict; ``forks`` runs t
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from tests.defects.forks import Forks
@@ -55,11 +57,15 @@ class Verdict:
 
 
 def copy_project(destination: Path) -> Path:
-    """Copies sources, generated stubs included, and tests; no caches, so that nothing stale can be imported."""
+    """Copies sources, generated stubs included, and tests; no caches, so that nothing stale can be imported.
+
+    Compiles what it copied: copies of the copy need not.
+    """
     ignored = shutil.ignore_patterns("__pycache__", ".*")
     for folder in (*SOURCE_ROOTS, "tests"):
         shutil.copytree(PROJECT / folder, destination / folder, ignore=ignored)
     shutil.copy2(PROJECT / "pyproject.toml", destination)
+    compileall.compile_dir(destination, quiet=1)
     return destination
 
 
@@ -83,6 +89,7 @@ def plant(copy: Path, defect: PlantedDefect) -> None:
     """
     path = copy / defect.file
     path.write_text(with_defect(path.read_text(encoding="utf-8"), defect), encoding="utf-8")
+    Path(cache_from_source(str(path))).unlink()
 
 
 def forks_environment() -> dict[str, str]:

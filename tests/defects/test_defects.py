@@ -26,12 +26,16 @@ NAMED_TESTS = tuple(dict.fromkeys(defect.test_id for defect in DEFECTS))
 CONTROL = "control"
 
 
-def planted_run(forks: Forks, root: Path, defect: PlantedDefect) -> Verdict:
-    copy = copy_project(root / defect.name.replace(" ", "-"))
+def planted_run(forks: Forks, clean: Path, defect: PlantedDefect) -> Verdict:
+    copy = shutil.copytree(clean, clean.with_name(defect.name.replace(" ", "-")))
     plant(copy, defect)
     verdict = run_tests(forks, copy, [defect.test_id])
     shutil.rmtree(copy)  # pytest keeps the folders of its last sessions, and forty copies are many
     return verdict
+
+
+def control_run(forks: Forks, clean: Path) -> Verdict:
+    return run_tests(forks, shutil.copytree(clean, clean.with_name(CONTROL)), NAMED_TESTS)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +49,15 @@ def verdicts(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forks: Forks
 ) -> Iterator[Mapping[str, Future[Verdict]]]:
     """What was selected of this file, under way: by a defect's name, the control run by its own."""
-    root = tmp_path_factory.mktemp("planted")
+    clean = copy_project(tmp_path_factory.mktemp("planted") / "clean")
     names = {item.name for item in request.session.items if item.path == request.path}
     with ThreadPoolExecutor(max_workers=PROCESSES) as pool:
         runs: dict[str, Future[Verdict]] = {}
         if test_without_a_defect_the_named_tests_pass.__name__ in names:
-            runs[CONTROL] = pool.submit(lambda: run_tests(forks, copy_project(root / CONTROL), NAMED_TESTS))
+            runs[CONTROL] = pool.submit(control_run, forks, clean)
         for defect in DEFECTS:
             if f"{test_a_planted_defect_is_noticed.__name__}[{defect.name}]" in names:
-                runs[defect.name] = pool.submit(planted_run, forks, root, defect)
+                runs[defect.name] = pool.submit(planted_run, forks, clean, defect)
         yield runs
         pool.shutdown(cancel_futures=True)
 
