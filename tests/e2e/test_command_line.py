@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -78,20 +79,33 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell.assert_nothing_lives()
 
 
-def test_a_picture_from_a_fleet_of_its_own_and_the_same_again(shell: Shell) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFleetPicture:
+    """What a run on a fleet of its own left behind."""
+
+    path: Path
+    run: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> OwnFleetPicture:
+    """A red apple; nothing of its fleet lives any more."""
+    shell = Shell(tmp_path_factory.mktemp("own"))
     # High quality: the default may find one device with merged steps as good and faster, and that one runs freely.
     asked = ("--speeds", "1,0.5", "--quality", "high", "-o", "a.png", "--json")
-    made = shell("generate", "red apple on a blue background", *asked)
-    assert made.returncode == 0, made.stderr
+    run = shell("generate", "red apple on a blue background", *asked)
+    assert run.returncode == 0, run.stderr
+    shell.assert_nothing_lives()
+    return OwnFleetPicture(path=shell.folder / "a.png", run=run)
+
+
+def test_a_picture_from_a_fleet_of_its_own(shell: Shell, picture: OwnFleetPicture) -> None:
+    made = picture.run
     assert "EMULATED speeds 1 : 0.5" in made.stderr
     found = json.loads(made.stdout)
     assert (found["image"], found["emulated"]) == ("a.png", True)
     assert found["segments"][0]["begin_step"] == 0
     assert found["segments"][-1]["end_step"] == found["steps"]
-    shell.assert_nothing_lives()
-    again = shell("generate", "--plan", "a.png", "-o", "b.png")
-    assert again.returncode == 0, again.stderr
-    assert (shell.folder / "a.png").read_bytes() == (shell.folder / "b.png").read_bytes()
     # The run's account describes the fleet, which the simulator then follows without any device.
     (shell.folder / "run.json").write_text(made.stdout, encoding="utf-8")
     fitted = shell("simulate", "--fit", "run.json", "-o", "fleet.toml")
@@ -102,7 +116,7 @@ def test_a_picture_from_a_fleet_of_its_own_and_the_same_again(shell: Shell) -> N
     assert simulated["error"] is None
 
 
-def test_a_fleet_in_the_foreground(shell: Shell) -> None:
+def test_a_fleet_in_the_foreground(shell: Shell, picture: OwnFleetPicture) -> None:
     with shell.start("up", "--speeds", "1,0.5", "--port", "0") as fleet:
         assert fleet.stdout is not None
         lines = [fleet.stdout.readline() for _ in range(3)]
@@ -116,6 +130,9 @@ def test_a_fleet_in_the_foreground(shell: Shell) -> None:
         assert made.returncode == 0, made.stderr
         segments = json.loads(explained.stdout)["chosen"]["plan"]["segments"]
         assert json.loads(made.stdout)["segments"] == segments
+        again = shell("generate", "--plan", str(picture.path), "--address", address, "-o", "again.png")
+        assert again.returncode == 0, again.stderr
+        assert (shell.folder / "again.png").read_bytes() == picture.path.read_bytes()
         too_long = shell("generate", "word " * 500, "--address", address)
         assert (too_long.returncode, too_long.stderr.split(":")[:2]) == (2, ["error", " prompt"])
         fleet.send_signal(signal.SIGINT)

@@ -108,7 +108,7 @@ async def state_of(client: Client, agent: AgentId) -> AgentState:
 
 
 async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableFleet, denoiser: Denoiser) -> None:
-    steps, job = 48, Job()
+    steps, job = 32, Job()
     async with Client(fleet.address) as client:
         under_way = job.seen(is_at(8))
         making = asyncio.create_task(client.picture(request(steps), job.note))
@@ -130,7 +130,7 @@ async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableF
 
 
 async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser: Denoiser) -> None:
-    steps, job = 40, Job()
+    steps, job = 32, Job()
     async with Client(fleet.address) as client:
         under_way = job.seen(is_at(8))
         making = asyncio.create_task(client.picture(request(steps), job.note))

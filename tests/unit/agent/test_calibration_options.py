@@ -1,0 +1,38 @@
+"""What is wrong with an option of a calibration is said with the option's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm_agent.calibration.options import parser, read_task
+from polyrhythm_agent.calibration.prompts import PROMPTS
+
+
+def test_the_defaults_are_the_demo_model_on_the_cpu() -> None:
+    task = read_task(parser().parse_args([]))
+    assert (task.model.name, task.device, task.dtype, task.pictures) == ("demo", "cpu", "float32", 8)
+    assert (task.steps, task.threads, task.prompts) == (None, None, PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--steps", "3"), "--steps: must be at least 8, got 3"),
+        (("--threads", "0"), "--threads: must be at least 1, got 0"),
+        (("--pictures", "0"), "--pictures: must be at least 1, got 0"),
+        (("--level-pictures", "-1"), "--level-pictures: must be at least 0, got -1"),
+        (("--device", "toaster"), "--device: must be cpu or cuda:N"),
+        (("--prompts", "none"), "--prompts: none cannot be read"),
+        (("--model-config", "."), "--model-config"),
+        (("--model", "missing"), "--model"),
+    ],
+)
+def test_bad_input_names_the_option(
+    arguments: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError, match=told):
+        read_task(parser().parse_args(arguments))
