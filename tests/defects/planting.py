@@ -59,7 +59,7 @@ class Verdict:
 def copy_project(destination: Path) -> Path:
     """Copies sources, generated stubs included, and tests; no caches, so that nothing stale can be imported.
 
-    Compiles what it copied: copies of the copy need not.
+    Compiles what it copied, for the copies that share its files.
     """
     ignored = shutil.ignore_patterns("__pycache__", ".*")
     for folder in (*SOURCE_ROOTS, "tests"):
@@ -67,6 +67,11 @@ def copy_project(destination: Path) -> Path:
     shutil.copy2(PROJECT / "pyproject.toml", destination)
     compileall.compile_dir(destination, quiet=1)
     return destination
+
+
+def share_copy(copy: Path, destination: Path) -> Path:
+    """A second copy whose files are those of the first, until one is replaced."""
+    return shutil.copytree(copy, destination, copy_function=os.link)
 
 
 def with_defect(text: str, defect: PlantedDefect) -> str:
@@ -82,13 +87,15 @@ def with_defect(text: str, defect: PlantedDefect) -> str:
 
 
 def plant(copy: Path, defect: PlantedDefect) -> None:
-    """Puts one fault into a copy.
+    """Puts one fault into a copy, and into no other that shares its files.
 
     Raises:
         StaleDefectError: the original text is not there exactly once.
     """
     path = copy / defect.file
-    path.write_text(with_defect(path.read_text(encoding="utf-8"), defect), encoding="utf-8")
+    text = with_defect(path.read_text(encoding="utf-8"), defect)
+    path.unlink()
+    path.write_text(text, encoding="utf-8")
     Path(cache_from_source(str(path))).unlink()
 
 

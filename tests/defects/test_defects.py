@@ -19,7 +19,16 @@ import pytest
 from tests.defects.catalogue import DEFECTS
 from tests.defects.forks import ForkDiedError, Forks
 from tests.defects.planted import PlantedDefect
-from tests.defects.planting import PROJECT, Verdict, copy_project, forks_environment, plant, run_tests, with_defect
+from tests.defects.planting import (
+    PROJECT,
+    Verdict,
+    copy_project,
+    forks_environment,
+    plant,
+    run_tests,
+    share_copy,
+    with_defect,
+)
 
 PROCESSES = 2
 NAMED_TESTS = tuple(dict.fromkeys(defect.test_id for defect in DEFECTS))
@@ -27,7 +36,7 @@ CONTROL = "control"
 
 
 def planted_run(forks: Forks, clean: Path, defect: PlantedDefect) -> Verdict:
-    copy = shutil.copytree(clean, clean.with_name(defect.name.replace(" ", "-")))
+    copy = share_copy(clean, clean.with_name(defect.name.replace(" ", "-")))
     plant(copy, defect)
     verdict = run_tests(forks, copy, [defect.test_id])
     shutil.rmtree(copy)  # pytest keeps the folders of its last sessions, and forty copies are many
@@ -35,7 +44,7 @@ def planted_run(forks: Forks, clean: Path, defect: PlantedDefect) -> Verdict:
 
 
 def control_run(forks: Forks, clean: Path) -> Verdict:
-    return run_tests(forks, shutil.copytree(clean, clean.with_name(CONTROL)), NAMED_TESTS)
+    return run_tests(forks, share_copy(clean, clean.with_name(CONTROL)), NAMED_TESTS)
 
 
 @pytest.fixture(scope="module")
