@@ -52,9 +52,9 @@ PATCH_DEFECTS = (
     PlantedDefect(
         name="a variance below zero is used",
         file=PATCH_LAYERS,
-        original="usable_BG = variance_BG > 0",
-        planted="usable_BG = torch.ones_like(variance_BG, dtype=torch.bool)",
-        test_id=f"{PATCH_LAYER_TESTS}::test_where_the_correction_leaves_no_variance_the_own_moments_are_used",
+        original="torch.maximum(variance_BG, CORRECTED_SHARE_MIN * latest_variance_BG)",
+        planted="variance_BG",
+        test_id=f"{PATCH_LAYER_TESTS}::test_a_corrected_variance_keeps_half_of_that_of_the_newest_moments[below zero]",
         why="the root of a negative number: a black picture",
     ),
     PlantedDefect(

@@ -9,7 +9,7 @@ Shape letters as in the ports; G groups of a normalisation, M the pair (mean, va
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,11 @@ from torch import Tensor, nn
 
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.ports import ActivationExchange, ExchangedLayer, Geometry, Part
+
+CORRECTED_SHARE_MIN = 0.5
+"""Of the variance that the newest known moments have, what a corrected one keeps at least. Measured on the project's
+UNet: plain displaced pictures of two and three patches stay within 0.1 dB of those without a bound, and those of three
+with unequal strides come 0 to 13 dB nearer to the single device's. A quarter does nearly the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +147,7 @@ class PatchGroupNorm(nn.Module):
 
     In a synchronous step the moments of all patches are merged exactly (Chan et al. 1979, in the form of means and
     variances). In a displaced one the moments of the step before are merged and moved by as much as the own ones have
-    moved since (DistriFusion's corrected asynchronous normalisation); where that leaves no positive variance, the
-    own moments alone are used.
+    moved since (DistriFusion's corrected asynchronous normalisation), but for a variance that this leaves too small.
     """
 
     def __init__(self, norm: nn.GroupNorm, slot: PatchSlot) -> None:
@@ -198,6 +202,10 @@ def corrected_moments(
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of the whole picture as of this step, from all parts of the step before and the own rows now.
 
+    What the own rows have changed by, few of many perhaps, is taken for the change of all, and can leave a variance
+    near zero or below it, by which everything is divided. It never falls below a share of what the parts have together
+    where the own one is of now and the others as they were: all of them were true, so that is never negative.
+
     Args:
         own_MBG: of the own rows now.
         rows: of the patch.
@@ -212,8 +220,9 @@ def corrected_moments(
     stale_square_BG = stale_variance_BG + stale_mean_BG**2
     own_square_BG, before_square_BG = own_variance_BG + own_mean_BG**2, before[1] + before[0] ** 2
     variance_BG = stale_square_BG + own_square_BG - before_square_BG - mean_BG**2
-    usable_BG = variance_BG > 0
-    return torch.where(usable_BG, mean_BG, own_mean_BG), torch.where(usable_BG, variance_BG, own_variance_BG)
+    latest = [replace(part, tensor=own_MBG) if part.rows == rows else part for part in parts]
+    _, latest_variance_BG = merged_moments(latest, layer, geometry)
+    return mean_BG, torch.maximum(variance_BG, CORRECTED_SHARE_MIN * latest_variance_BG)
 
 
 def _normalised(hidden_BCHW: Tensor, norm: nn.GroupNorm, mean_BG: Tensor, variance_BG: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ REQUEST = ImageRequest(
     seed=3,
     guidance=2.0,
     sampler=Sampler.DDIM,
-    quality=Quality.EXACT,
+    quality=Quality.HIGH,
     plan=plan(),
 )
 

@@ -185,15 +185,20 @@ def test_a_displaced_normalisation_moves_with_the_own_rows() -> None:
     assert variance_BG[0, 0] == pytest.approx(square - mean**2)
 
 
-def test_where_the_correction_leaves_no_variance_the_own_moments_are_used() -> None:
+@pytest.mark.parametrize("before_variance", [9.0, 0.74], ids=["below zero", "hardly any"])
+def test_a_corrected_variance_keeps_half_of_that_of_the_newest_moments(before_variance: float) -> None:
+    """The rows of two parts; the own ones have lost more variance than the picture has, or nearly all of it."""
     size = geometry(8, NORM_LAYER)
     rows = ranges_from_counts([1, 1])
-    stale = torch.tensor([0.0, 0.01], dtype=torch.float64).reshape(2, 1, 1).expand(2, 2, GROUPS)
-    wild = torch.tensor([0.0, 9.0], dtype=torch.float64).reshape(2, 1, 1).expand(2, 2, GROUPS)
-    parts = (Part(rows=rows[0], step=STEP - 1, tensor=wild), Part(rows=rows[1], step=STEP - 1, tensor=stale))
-    own_MBG = torch.tensor([0.2, 0.5], dtype=torch.float64).reshape(2, 1, 1).expand(2, 2, GROUPS)
+    stale, before, own_MBG = (
+        torch.tensor([mean, variance], dtype=torch.float64).reshape(2, 1, 1).expand(2, 2, GROUPS)
+        for mean, variance in ((0.0, 0.01), (0.0, before_variance), (0.2, 0.3))
+    )
+    parts = (Part(rows=rows[0], step=STEP - 1, tensor=before), Part(rows=rows[1], step=STEP - 1, tensor=stale))
     mean_BG, variance_BG = corrected_moments(own_MBG, rows[0], parts, NORM_LAYER, size)
-    assert 0.5 * (9.0 + 0.01) + 0.5 + 0.04 - 9.0 - 0.04 < 0
-    assert mean_BG.eq(0.2).all()
-    assert variance_BG.eq(0.5).all()
+    corrected = 0.5 * (before_variance + 0.01) + 0.3 + 0.2**2 - before_variance - 0.2**2
+    newest = 0.5 * (0.3 + 0.2**2 + 0.01) - 0.1**2
+    assert corrected < 0.5 * newest
+    assert mean_BG[0, 0] == pytest.approx(0.2)
+    assert variance_BG[0, 0] == pytest.approx(0.5 * newest)
     assert math.isfinite(float(torch.rsqrt(variance_BG).sum()))
