@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -87,6 +88,16 @@ class GangOptions:
 def load_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
     """A denoiser of its own for every member: attention holds the picture's state, so they cannot share one."""
     return {agent: load_denoiser(folder, model="tiny", dtype=dtype) for agent in agents}
+
+
+def kept_members(folder: Path, agents: tuple[AgentId, ...], dtype: torch.dtype) -> dict[AgentId, Denoiser]:
+    """The same, kept from picture to picture as an agent keeps its own; for tests that change nothing about them."""
+    return {agent: _kept_denoiser(folder, dtype, place) for place, agent in enumerate(agents)}
+
+
+@lru_cache(maxsize=64)
+def _kept_denoiser(folder: Path, dtype: torch.dtype, place: int) -> Denoiser:
+    return load_denoiser(folder, model="tiny", dtype=dtype)
 
 
 @torch.inference_mode()

@@ -88,8 +88,8 @@ QUEUE_DEFECTS = (
     PlantedDefect(
         name="the next picture starts before a cancelled one has stopped",
         file=f"{SCHEDULING}/lineup.py",
-        original="return not works or any(",
-        planted="return True or any(",
+        original="works = bool(state.epochs) or any(",
+        planted="works = False and any(",
         test_id=f"{QUEUE_TESTS}::test_cancel_while_running_stops_at_a_boundary_and_the_next_job_follows",
         why="devices that still compute for nobody are planned as if they were free",
     ),

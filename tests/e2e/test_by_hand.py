@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.shell import OwnFleetPicture
+
 PROMPT = "red apple on a blue background"
 BIN = Path(sys.executable).parent
 READY_TIMEOUT_S = 60.0
@@ -55,13 +57,10 @@ def wait_until_ready(address: str, folder: Path) -> None:
         assert time.monotonic() < end_s, listed.stdout + listed.stderr
 
 
-def test_the_embedded_fleet_gives_the_same_bytes(address: str, tmp_path: Path) -> None:
-    settings = ("--steps", "12", "--seed", "3", "-o", "hand.png", "--address", address)
-    by_hand = polyrhythm("generate", PROMPT, *settings, cwd=tmp_path)
-    assert by_hand.returncode == 0, by_hand.stderr
-    embedded = polyrhythm("generate", "--plan", "hand.png", "-o", "embedded.png", cwd=tmp_path)
-    assert embedded.returncode == 0, embedded.stderr
-    assert (tmp_path / "embedded.png").read_bytes() == (tmp_path / "hand.png").read_bytes()
+def test_the_picture_of_an_embedded_fleet_is_made_again(address: str, picture: OwnFleetPicture, tmp_path: Path) -> None:
+    again = polyrhythm("generate", "--plan", str(picture.path), "-o", "again.png", "--address", address, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.png").read_bytes() == picture.path.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -3,73 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import signal
-import subprocess
-import sys
-import uuid
+import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from polyrhythm.image import STEPS_MAX
-
-COMMAND = (sys.executable, "-m", "polyrhythm_client.cli")
-LIMIT_S = 200.0
-GONE_S = 30.0
-
-
-class Shell:
-    """Runs the command in an empty folder, and knows every process that descends from it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._mark = uuid.uuid4().hex
-        # A mark in the environment is inherited by children of children, whatever session they lead.
-        self.environment = os.environ | {"POLYRHYTHM_TEST_MARK": self._mark}
-        self.environment.pop("POLYRHYTHM_ADDRESS", None)
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*COMMAND, *arguments], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
-        )
-
-    def living(self) -> list[psutil.Process]:
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
-
-    def assert_nothing_lives(self) -> None:
-        with ExitStack() as stack:
-            for process in self.living():
-                try:
-                    handle = os.pidfd_open(process.pid)
-                except ProcessLookupError:
-                    continue
-                stack.callback(os.close, handle)
-                assert select.select([handle], [], [], GONE_S)[0], f"left behind: {process}"
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get("POLYRHYTHM_TEST_MARK") == self._mark
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            return False
+from tests.e2e.shell import GONE_S, OwnFleetPicture, Shell
 
 
 @pytest.fixture
@@ -77,26 +20,6 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)
     yield shell
     shell.assert_nothing_lives()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnFleetPicture:
-    """What a run on a fleet of its own left behind."""
-
-    path: Path
-    run: subprocess.CompletedProcess[str]
-
-
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> OwnFleetPicture:
-    """A red apple; nothing of its fleet lives any more."""
-    shell = Shell(tmp_path_factory.mktemp("own"))
-    # High quality: the default may find one device with merged steps as good and faster, and that one runs freely.
-    asked = ("--speeds", "1,0.5", "--quality", "high", "-o", "a.png", "--json")
-    run = shell("generate", "red apple on a blue background", *asked)
-    assert run.returncode == 0, run.stderr
-    shell.assert_nothing_lives()
-    return OwnFleetPicture(path=shell.folder / "a.png", run=run)
 
 
 def test_a_picture_from_a_fleet_of_its_own(shell: Shell, picture: OwnFleetPicture) -> None:
@@ -116,7 +39,7 @@ def test_a_picture_from_a_fleet_of_its_own(shell: Shell, picture: OwnFleetPictur
     assert simulated["error"] is None
 
 
-def test_a_fleet_in_the_foreground(shell: Shell, picture: OwnFleetPicture) -> None:
+def test_a_fleet_in_the_foreground(shell: Shell) -> None:
     with shell.start("up", "--speeds", "1,0.5", "--port", "0") as fleet:
         assert fleet.stdout is not None
         lines = [fleet.stdout.readline() for _ in range(3)]
@@ -130,9 +53,6 @@ def test_a_fleet_in_the_foreground(shell: Shell, picture: OwnFleetPicture) -> No
         assert made.returncode == 0, made.stderr
         segments = json.loads(explained.stdout)["chosen"]["plan"]["segments"]
         assert json.loads(made.stdout)["segments"] == segments
-        again = shell("generate", "--plan", str(picture.path), "--address", address, "-o", "again.png")
-        assert again.returncode == 0, again.stderr
-        assert (shell.folder / "again.png").read_bytes() == picture.path.read_bytes()
         too_long = shell("generate", "word " * 500, "--address", address)
         assert (too_long.returncode, too_long.stderr.split(":")[:2]) == (2, ["error", " prompt"])
         fleet.send_signal(signal.SIGINT)
@@ -163,11 +83,8 @@ def test_a_folder_that_holds_no_weights(shell: Shell) -> None:
 
 
 def test_a_port_that_is_taken(shell: Shell) -> None:
-    with shell.start("up", "--speeds", "1", "--port", "0") as fleet:
-        assert fleet.stdout is not None
-        port = fleet.stdout.readline().strip().rpartition(":")[2]
-        refused = shell("up", "--speeds", "1", "--port", port)
-        assert refused.returncode == 1
-        assert f"--port: 127.0.0.1:{port} is taken" in refused.stderr
-        fleet.send_signal(signal.SIGTERM)
-        assert fleet.wait(GONE_S) == 0
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = shell("up", "--speeds", "1", "--port", str(port))
+    assert refused.returncode == 1
+    assert f"--port: 127.0.0.1:{port} is taken" in refused.stderr

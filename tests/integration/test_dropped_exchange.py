@@ -16,7 +16,7 @@ from tests.gang import GangOptions, load_members, run_gang
 from tests.plans import agent_ids, exact_plan
 from tests.tapped_exchange import TappedExchange
 
-STEPS = 20
+STEPS = 12
 LAYERS = 3
 MEMBERS = 3
 COUNTS = (7, 4, 5)

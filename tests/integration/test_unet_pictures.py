@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,9 @@ from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports import Part
 from polyrhythm_agent.step_loop import Exchange as StepExchange
-from tests.gang import GangOptions, load_members, run_gang
+from tests.gang import GangOptions, kept_members, run_gang
 from tests.plans import agent_ids, exact_plan, plan, segment
 from tests.reference import SCHEDULERS, relative_difference
 from tests.simulator import PlanSimulator
@@ -59,8 +59,12 @@ def image(family: str, *, rows: int = 8, width_px: int = 64, **changes: Any) -> 
     return replace(spec, **changes)
 
 
-def plain_latent(folder: Path, spec: ImageSpec, dtype: torch.dtype, noise_BCHW: Tensor) -> Tensor:
-    """The clean latent of diffusers' own pipeline."""
+@cache
+def plain_latent(folder: Path, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
+    """The clean latent of diffusers' own pipeline, from this project's noise; the same for every split."""
+    (member,) = kept_members(folder, agent_ids(1), dtype).values()
+    with torch.inference_mode():
+        noise_BCHW = member.start(spec, member.encode(spec)).initial_noise()
     pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     unclipped = {"clip_sample": False} if spec.sampler is Sampler.DDIM else {}
@@ -80,14 +84,11 @@ def plain_latent(folder: Path, spec: ImageSpec, dtype: torch.dtype, noise_BCHW: 
 def exact_difference(folder: Path, spec: ImageSpec, dtype: torch.dtype, counts: tuple[int, ...]) -> float:
     """Between diffusers' picture and that of a gang whose members hold so many row units."""
     agents = agent_ids(len(counts))
-    members = load_members(folder, agents, dtype)
-    runs = run_gang(exact_plan(spec.steps, counts, beat_steps=5), members, spec)
+    runs = run_gang(exact_plan(spec.steps, counts, beat_steps=5), kept_members(folder, agents, dtype), spec)
     finals = [run.states[spec.steps].x_BCHW for run in runs.values()]
     assert all(torch.equal(final_BCHW, finals[0]) for final_BCHW in finals)
     assert [run.sent_bytes for run in runs.values()] == [run.predicted_bytes for run in runs.values()]
-    with torch.inference_mode():
-        noise_BCHW = members[agents[0]].start(spec, members[agents[0]].encode(spec)).initial_noise()
-    return relative_difference(finals[0], plain_latent(folder, spec, dtype, noise_BCHW))
+    return relative_difference(finals[0], plain_latent(folder, spec, dtype))
 
 
 @pytest.mark.parametrize(("dtype", "sampler"), HALVES)
@@ -151,8 +152,8 @@ def test_any_plan_is_the_simulators_picture_at_every_boundary(
     folders: dict[str, Path], family: str, name: str, dtype: torch.dtype, sampler: Sampler
 ) -> None:
     spec, followed = image(family, sampler=sampler), moving_plans()[name]
-    runs = run_gang(followed, load_members(folders[family], followed.agents, dtype), spec)
-    denoiser = load_denoiser(folders[family], model="tiny", dtype=dtype)
+    runs = run_gang(followed, kept_members(folders[family], followed.agents, dtype), spec)
+    (denoiser,) = kept_members(folders[family], agent_ids(1), dtype).values()
     simulated = PlanSimulator(denoiser.start(spec, denoiser.encode(spec))).simulate(followed)
     for run in runs.values():
         assert run.sent_bytes == run.predicted_bytes
@@ -164,7 +165,7 @@ def test_any_plan_is_the_simulators_picture_at_every_boundary(
 def test_rows_that_move_into_a_displaced_step_are_refused(folders: dict[str, Path]) -> None:
     moved = plan(segment(0, 4, (4, 4), beat_steps=4), segment(4, 20, (5, 3), exchange=DISPLACED, beat_steps=4))
     with pytest.raises(ValueError, match="rows move at step 4, which must be synchronous"):
-        run_gang(moved, load_members(folders["sd"], moved.agents, torch.float32), image("sd"))
+        run_gang(moved, kept_members(folders["sd"], moved.agents, torch.float32), image("sd"))
 
 
 class LossyExchange(TappedExchange):
@@ -194,7 +195,7 @@ def test_losing_any_one_message_is_seen(folders: dict[str, Path], family: str) -
     """One layer of each kind at each level, at the first, a middle and the last step; the strided convolution, which
     needs nothing from below, is left out."""
     spec, agents = image(family, steps=LOSSY_STEPS), agent_ids(2)
-    members = load_members(folders[family], agents, torch.float64)
+    members = kept_members(folders[family], agents, torch.float64)
     followed = exact_plan(LOSSY_STEPS, (5, 3), beat_steps=LOSSY_STEPS)
     reference_BCHW = run_gang(followed, members, spec)[agents[0]].states[LOSSY_STEPS].x_BCHW
     limit = MARGIN * TOLERANCES[torch.float64] * max(1.0, float(reference_BCHW.abs().max()))
