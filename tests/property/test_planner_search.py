@@ -115,8 +115,7 @@ def _segment_s(
     return float((steps * step_s_C + -(-steps // 4) * boundary_s_C).min())
 
 
-# The same examples every time: on slow links the oracle is off by less than 0.1 % in about one of 300 random fleets.
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(
     fleets,
     links,

@@ -191,15 +191,26 @@ class GangCost:
             strides: fine steps a forward of each member.
             working_A: which members hold rows; the others exchange nothing.
         """
+        fixed_s_A, byte_s_AA = self._handling_rates(strides, working_A)
+        others_AK = (self.request.row_count - rows_AK) / max(1, int(working_A.sum()) - 1)
+        return fixed_s_A[:, None] + self._sizes.row * byte_s_AA.sum(axis=1)[:, None] * (rows_AK + others_AK)
+
+    def _held_handling_s_A(self, rows_A: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.float64]:
+        """The same where everybody's rows are known."""
+        fixed_s_A, byte_s_AA = self._handling_rates(strides, rows_A > 0)
+        return fixed_s_A + self._sizes.row * (byte_s_AA.sum(axis=1) * rows_A + byte_s_AA @ rows_A)
+
+    def _handling_rates(
+        self, strides: tuple[int, ...], working_A: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Seconds a fine step that each member loses whatever its rows, and to each byte of a version with a peer."""
         strides_A = np.array(strides)
         versions_AA = np.outer(working_A, working_A) / np.maximum(strides_A[:, None], strides_A)
         message_s_AA, byte_s_AA = self._handling_s_AA
         peers = max(1, int(working_A.sum()) - 1)
-        byte_s_A = (versions_AA * byte_s_AA).sum(axis=1)
         fixed_s_A = 2 * self.request.messages(peers) * (versions_AA * message_s_AA).sum(axis=1)
-        fixed_s_A += 2 * self._fixed_bytes(working_A) * byte_s_A
-        others_AK = (self.request.row_count - rows_AK) / peers
-        return fixed_s_A[:, None] + self._sizes.row * byte_s_A[:, None] * (rows_AK + others_AK)
+        fixed_s_A += 2 * self._fixed_bytes(working_A) * (versions_AA * byte_s_AA).sum(axis=1)
+        return fixed_s_A, versions_AA * byte_s_AA
 
     def step_costs(self, strides: tuple[int, ...]) -> StepCosts:
         """Seconds a fine step of each member for 1, 2, ... rows, everybody taking part."""
@@ -226,8 +237,7 @@ class GangCost:
         unhindered_s = max(float(compute_s_A.max()), float(wire_s_A.max()))
         match exchange:
             case Exchange.DISPLACED:
-                handling_s_A = self.handling_s_AK(rows_A[:, None], strides, working_A)[:, 0]
-                return max(unhindered_s, float((compute_s_A + handling_s_A).max()))
+                return max(unhindered_s, float((compute_s_A + self._held_handling_s_A(rows_A, strides)).max()))
             case Exchange.SYNCHRONOUS:
                 latency_s_A = self.request.facts.layers * self.latencies_s_A
                 exposed_s_A = np.sort((compute_s_A + wire_s_A + latency_s_A)[working_A])
