@@ -287,8 +287,7 @@ class GangPlans:
             step_s = self._cost.step_s(counts, strides, exchange)
             if step_s < best_s:
                 best_s, best_counts = step_s, counts
-        limited = any(self._rows_max(agent, exchange) < row_count for agent in agents)
-        if limited and not any(best_counts):
+        if not any(best_counts):  # no room, or no time that has a number
             raise DoesNotFitError(f"{', '.join(agents)} cannot hold {row_count} rows among them")
         return best_counts
 
