@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from polyrhythm.ids import AgentId
@@ -39,6 +39,7 @@ class Takeover:
         assumed: speeds that it rests on.
         needs_bytes: memory that it is predicted to make each member hold at most.
         reason: why.
+        watches: how members have kept to those speeds since it was sent, under the plan before it.
     """
 
     plan: Plan
@@ -46,6 +47,18 @@ class Takeover:
     needs_bytes: Mapping[AgentId, int]
     assumed: Mapping[AgentId, Profile]
     reason: ReplanReason
+    watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
+
+    def watched(self, agent: AgentId, step_s: Sequence[float], rows: int) -> Takeover:
+        """Takes one beat of the plan before it into account.
+
+        Args:
+            agent: whose beat it was.
+            step_s: seconds of each forward.
+            rows: that each was of.
+        """
+        watch = self.watches.get(agent, SpeedWatch()).seen(step_s, self.assumed[agent].forward_s(rows))
+        return replace(self, watches={**self.watches, agent: watch})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +93,15 @@ class Revision:
     def watch(self, agent: AgentId) -> SpeedWatch:
         """A member's watch."""
         return self.watches.get(agent, SpeedWatch())
+
+    def watched(self, agent: AgentId, step_s: Sequence[float], rows: int) -> Revision:
+        """Holds a beat against what the plan in force assumed, and against what the one on its way assumes.
+
+        Args:
+            agent: whose beat it was.
+            step_s: seconds of each forward.
+            rows: that each was of.
+        """
+        watch = self.watch(agent).seen(step_s, self.assumed[agent].forward_s(rows))
+        takeover = self.takeover and self.takeover.watched(agent, step_s, rows)
+        return replace(self, watches={**self.watches, agent: watch}, takeover=takeover)

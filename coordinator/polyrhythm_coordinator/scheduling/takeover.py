@@ -57,12 +57,10 @@ def follow(turn: Turn, epoch: Epoch, report: BeatReport) -> Epoch:
 
 def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epoch:
     """Holds a beat against what the plan in force assumed; beats of an earlier plan were held against that one."""
-    revision = epoch.revision
     if report.plan_version != epoch.plan.version:
         return epoch
-    assumed_s = revision.assumed[agent].forward_s(beat.segment.of(agent).rows.count)
-    watch = revision.watch(agent).seen(report.step_s, assumed_s)
-    return replace(epoch, revision=replace(revision, watches={**revision.watches, agent: watch}))
+    rows = beat.segment.of(agent).rows.count
+    return replace(epoch, revision=epoch.revision.watched(agent, report.step_s, rows))
 
 
 def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
@@ -83,6 +81,10 @@ def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
         versions={**epoch.versions, plan.version: plan},
         segments_sent=len(plan.segments),
         revision=Revision(
-            assumed=takeover.assumed, weighed=revision.weighed, asked=revision.asked, lead_s=revision.lead_s
+            assumed=takeover.assumed,
+            watches=takeover.watches,
+            weighed=revision.weighed,
+            asked=revision.asked,
+            lead_s=revision.lead_s,
         ),
     )

@@ -131,6 +131,18 @@ def test_a_load_that_goes_away_brings_the_rows_back() -> None:
     assert rows[0] == rows[2] > rows[1]
 
 
+def test_what_a_member_does_while_a_newer_plan_is_on_its_way_is_held_against_that_plan() -> None:
+    world, job = at_step(8, slow=1.6)
+    assert [command.plan_version for command in newer_versions(world)] == [2]
+    world.daemons["a"].worker.slowdown = 3.2
+    pause(world, 11)  # the first boundary of the newer plan
+    world.settle()
+    assert [command.plan_version for command in newer_versions(world)] == [2, 3]
+    first, second, third = completed(world, job).report.plans
+    assert (second.begin_step, third.begin_step) == (10, 17)
+    assert third.segments[-1].of(A).rows.count < second.segments[-1].of(A).rows.count
+
+
 def test_a_plan_of_the_client_is_followed_however_slow_it_has_become() -> None:
     world, job = at_step(8, request=replace(HIGH, plan=exact_plan(40, (4, 4))), slow=3.0)
     assert not newer_versions(world, "agent-0")
