@@ -23,6 +23,8 @@ endif
 PROTOS := $(shell find protos -name '*.proto')
 STUBS := $(PROTOS:.proto=_pb2.py)
 PYTEST_ARGS ?=
+# In as many processes as there are cores; tests/conftest.py says which tests share one, and which want to be alone.
+PYTEST_PROCESSES := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 BUF_VERSION := 1.75.0
 BUF_HOME := $(VENV)/buf-$(BUF_VERSION)
@@ -66,7 +68,7 @@ lint-protos: $(VENV)/.development
 	fi
 
 pytest: $(VENV)/.development $(STUBS)  ## Run every test suite: PYTEST_ARGS=...
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 unit: $(VENV)/.development $(STUBS)  ## Run the fast tests only
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""What every suite shares: marks by folder, time limits by folder, one thread a process.
+"""What every suite shares: marks by folder, time limits by folder, one thread a process, what may run beside what.
 
 Owns nothing that a test asserts on. Fixtures live beside the tests that use them.
 """
@@ -28,6 +28,9 @@ TIMEOUT_S_BY_SUITE = {
     "defects": 300,
 }
 
+# Whole fleets, and processes of their own, want the machine for themselves: they come last, in one process.
+ALONE = ("defects", "e2e", "gpu")
+
 # A loaded machine must not fail a property on time; the suite's own limit stands.
 hypothesis.settings.register_profile("polyrhythm", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("polyrhythm")
@@ -36,9 +39,16 @@ hypothesis.settings.load_profile("polyrhythm")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its suite's name, and give it the suite's time limit unless it names its own."""
     for item in items:
-        suite = item.path.relative_to(TESTS).parts[0]
+        suite = _suite(item)
         if suite not in TIMEOUT_S_BY_SUITE:
             raise pytest.UsageError(f"{item.path} lies in none of the suites {sorted(TIMEOUT_S_BY_SUITE)}")
         item.add_marker(suite)
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S_BY_SUITE[suite]))
+        # Where pytest-xdist distributes tests (`make test`), those of a group share a process, and what they keep in it.
+        item.add_marker(pytest.mark.xdist_group("alone" if suite in ALONE else str(item.path.relative_to(TESTS))))
+    items.sort(key=lambda item: _suite(item) in ALONE)
+
+
+def _suite(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]

@@ -32,6 +32,7 @@ from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.plan_book import PlanBook
 from polyrhythm_agent.ports import Denoiser, DenoiserRun, LayerSeam, Transport
 from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+from tests.one_core import one_core
 
 EPOCH = EpochId(incarnation=1, counter=1)
 JOIN_TIMEOUT_S = 100.0
@@ -133,8 +134,9 @@ def run_gang(
         )
         for rank, agent in enumerate(plan.agents)
     ]
-    for thread in random.Random(options.start_order_seed).sample(threads, len(threads)):
-        thread.start()
+    with one_core():
+        for thread in random.Random(options.start_order_seed).sample(threads, len(threads)):
+            thread.start()
     for thread in threads:
         thread.join(timeout=JOIN_TIMEOUT_S)
     stuck = [thread.name for thread in threads if thread.is_alive()]

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from tests.one_core import one_core
+
 Result = TypeVar("Result")
 
 
@@ -48,8 +50,9 @@ def run_members(
 
     threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(size)]
     end_s = time.monotonic() + timeout_s
-    for thread in threads:
-        thread.start()
+    with one_core():
+        for thread in threads:
+            thread.start()
     for thread in threads:
         thread.join(max(0.0, end_s - time.monotonic()))
     stuck = [rank for rank, thread in enumerate(threads) if thread.is_alive()]
