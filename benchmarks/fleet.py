@@ -21,7 +21,7 @@ from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import cores_by_share, emulated_layout
 from polyrhythm_client.pictures import Picture
 
-WORKER_MODULE = "polyrhythm_agent.worker"
+WORKER_MODULE = "polyrhythm_agent.worker_start"
 
 
 class TooFewCoresError(ValueError):

@@ -5,6 +5,7 @@ Owns nothing that a test asserts on. Fixtures live beside the tests that use the
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# The libraries make millions of objects that stay for good: the collector rests while they are imported.
+gc.disable()
 
 TESTS = Path(__file__).parent
 TIMEOUT_S_BY_SUITE = {
@@ -45,9 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(suite)
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S_BY_SUITE[suite]))
-        # Where pytest-xdist distributes tests (`make test`), those of a group share a process, and what they keep in it.
+        # Where pytest-xdist distributes tests (`make test`), those of a group share a process and what they keep.
         item.add_marker(pytest.mark.xdist_group("alone" if suite in ALONE else str(item.path.relative_to(TESTS))))
     items.sort(key=lambda item: _suite(item) in ALONE)
+
+
+def pytest_collection_finish() -> None:
+    """All is imported: the garbage collector looks at what is made from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 def _suite(item: pytest.Item) -> str:

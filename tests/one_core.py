@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def one_core() -> Iterator[None]:
     """Threads that are started within stay on one core; the caller may go everywhere again afterwards.
 
-    The members of a gang in one process hold the interpreter's lock in turn. Handing it over from core to core costs more
-    than a tiny model's layer: the same pictures take twice as long on two cores as on one.
+    The members of a gang in one process hold the interpreter's lock in turn. Handing it over from core to core costs
+    more than a tiny model's layer: the same pictures take up to twice as long on two cores as on one.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield

@@ -7,6 +7,7 @@ so that no worker outlives its daemon.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -158,7 +159,7 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
 
 
 def main() -> None:
-    """Runs one worker; started by its daemon only."""
+    """Runs one worker; started by its daemon only, by way of ``worker_start``."""
     parser = argparse.ArgumentParser(prog="polyrhythm-worker", description="Started by polyrhythm-agent, not by hand.")
     parser.add_argument("--channel-fd", type=int, required=True, help="inherited socket to the daemon")
     parser.add_argument("--daemon-pid", type=int, required=True, help="process to end with")
@@ -190,6 +191,8 @@ def main() -> None:
         log.error("model cannot be loaded", reason=str(error))
         channel.send(WorkerLost(reason=str(error)))
         sys.exit(EXIT_CANNOT_LOAD)
+    gc.freeze()  # the libraries and the model stay for good: nothing to look for there
+    gc.enable()
     loop = make_command_loop(settings, channel, denoiser)
     channel.listen(loop.accept, end_process)
     channel.tell_with_heartbeats(loop.read_memory)
@@ -197,7 +200,3 @@ def main() -> None:
     if (memory := loop.read_memory()) is not None:
         channel.send(memory)
     loop.compute_forever()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,13 @@
-"""A picture that the command made on a fleet of its own, for whoever makes it again by other ways."""
+"""What is slow to make and shared: a picture of the command on a fleet of its own, and a fleet that tests may hurt."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import AsyncGenerator
 
+import pytest
+import pytest_asyncio
+
+from tests.e2e.processes import HurtableFleet
 from tests.e2e.shell import OwnFleetPicture, Shell
 
 
@@ -17,3 +21,11 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> OwnFleetPicture:
     assert run.returncode == 0, run.stderr
     shell.assert_nothing_lives()
     return OwnFleetPicture(path=shell.folder / "a.png", run=run)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def slow_and_fast(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
+    """An agent at half speed, then one at full speed; every test leaves both of them ready, or about to be."""
+    async with HurtableFleet((0.5, 1.0), tmp_path_factory.mktemp("fleet") / "stderr.log") as hurt:
+        yield hurt
+    assert hurt.survivors() == []

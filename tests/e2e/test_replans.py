@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -23,10 +23,9 @@ from polyrhythm_client import Client
 from tests.e2e.processes import HurtableFleet, throttled
 from tests.e2e.simulated import right_pixels
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
 PROMPT = "red apple on a blue background"
-SPEEDS = (0.4, 0.8)
 SLOW, FAST = AgentId("local-0"), AgentId("local-1")
 
 
@@ -56,13 +55,12 @@ def denoiser() -> Denoiser:
     return load_denoiser(find_model("demo").path, model="demo", dtype=torch.float32)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
-    async with HurtableFleet(SPEEDS, tmp_path_factory.mktemp("fleet") / "stderr.log") as hurt:
-        async with Client(hurt.address) as client:
-            await client.picture(request(4))  # measures the size once
-        yield hurt
-    assert hurt.survivors() == []
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def fleet(slow_and_fast: HurtableFleet) -> HurtableFleet:
+    await slow_and_fast.until_ready()
+    async with Client(slow_and_fast.address) as client:
+        await client.picture(request(4))  # measures the size once
+    return slow_and_fast
 
 
 Condition = Callable[[JobEvent], bool]
@@ -167,7 +165,7 @@ async def test_a_member_that_something_else_slows_down_gives_rows_away(
     fleet: HurtableFleet, denoiser: Denoiser
 ) -> None:
     await fleet.until_ready()
-    steps, job = 72, Job()
+    steps, job = 56, Job()
     async with Client(fleet.address) as client:
         under_way, changed = job.seen(is_at(12)), job.seen(lambda event: isinstance(event, Replanned))
         making = asyncio.create_task(client.picture(request(steps), job.note))

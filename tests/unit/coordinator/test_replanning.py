@@ -138,7 +138,7 @@ def test_what_a_member_does_while_a_newer_plan_is_on_its_way_is_held_against_tha
     pause(world, 11)  # the first boundary of the newer plan
     world.settle()
     assert [command.plan_version for command in newer_versions(world)] == [2, 3]
-    first, second, third = completed(world, job).report.plans
+    _, second, third = completed(world, job).report.plans
     assert (second.begin_step, third.begin_step) == (10, 17)
     assert third.segments[-1].of(A).rows.count < second.segments[-1].of(A).rows.count
 
