@@ -191,10 +191,20 @@ REPLAN_DEFECTS = (
     PlantedDefect(
         name="speed by CPU time",
         file=f"{SCHEDULING}/takeover.py",
-        original="seen(report.step_s, assumed_s)",
-        planted="seen([report.busy_s / max(1, report.active_steps)], assumed_s)",
+        original="watched(agent, report.step_s, rows)",
+        planted="watched(agent, [report.busy_s / max(1, report.active_steps)], rows)",
         test_id=f"{REPLANNING_TESTS}::test_a_member_at_half_its_speed_gives_rows_away",
         why="another process on the core slows the picture down and nobody sees it",
+    ),
+    PlantedDefect(
+        name="what is measured during a takeover is forgotten",
+        file=f"{SCHEDULING}/takeover.py",
+        original="watches=takeover.watches",
+        planted="watches={}",
+        test_id=(
+            f"{REPLANNING_TESTS}::test_what_a_member_does_while_a_newer_plan_is_on_its_way_is_held_against_that_plan"
+        ),
+        why="a plan for a load that was still growing is followed for as long as the first one was",
     ),
     PlantedDefect(
         name="a takeover one boundary too early",
