@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import structlog
 import torch
 from torch import Tensor
 
@@ -30,13 +31,21 @@ from polyrhythm.messages import (
 from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState, JobMemory
 from polyrhythm_agent.busy import BusyClock
 from polyrhythm_agent.device_memory import DeviceMemory, is_out_of_memory
-from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, OutOfMemoryError, forget_frames
+from polyrhythm_agent.errors import (
+    EpochAbortedError,
+    EpochCancelledError,
+    OutOfMemoryError,
+    PictureBlackError,
+    forget_frames,
+)
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
 from polyrhythm_agent.plan_book import PlanBook
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Transport
 from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,8 +303,17 @@ class EpochRun:
             and state.step - self._last_preview_step >= every
         ):
             self._last_preview_step = state.step
-            png = encode_png(workshop.denoiser.decode(state.x0_BCHW), side_max_px=PREVIEW_SIDE_PX)
-            workshop.tell(PreviewMade(epoch=self.epoch, step=state.step, png=png))
+            self._preview(state)
+
+    def _preview(self, state: BoundaryState) -> None:
+        workshop = self._workshop
+        try:
+            pixels_CHW = workshop.denoiser.decode(state.x0_BCHW)
+        except PictureBlackError as error:  # early guesses may be: only of a picture is that a fault
+            log.info("no preview", epoch=str(self.epoch), step=state.step, reason=str(error))
+            return
+        png = encode_png(pixels_CHW, side_max_px=PREVIEW_SIDE_PX)
+        workshop.tell(PreviewMade(epoch=self.epoch, step=state.step, png=png))
 
     @torch.inference_mode()
     def _decode(self, final: BoundaryState) -> None:

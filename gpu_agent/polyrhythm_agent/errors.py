@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrhythm.errors import PolyrhythmError
+from polyrhythm.errors import InternalError, PolyrhythmError
 
 
 def forget_frames(error: BaseException) -> None:
@@ -59,3 +59,11 @@ class OutOfMemoryError(PolyrhythmError):
 
 class RegistrationRefusedError(PolyrhythmError):
     """The coordinator does not take this agent: its name is in use, or it speaks another protocol."""
+
+
+class PictureNotFiniteError(InternalError):
+    """The decoded picture holds NaN or infinite values; there is nothing to show."""
+
+
+class PictureBlackError(InternalError):
+    """Every pixel of the decoded picture is black: what is left where values were lost on the way, as in fp16."""

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,11 +31,13 @@ from polyrhythm.messages import (
     ImageMade,
     MemoryRead,
     PartLoaded,
+    PreviewMade,
     RequestFailed,
     TokensCounted,
 )
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.device_memory import HostMemory, LimitedMemory
+from polyrhythm_agent.errors import PictureBlackError
 from polyrhythm_agent.ports import Denoiser
 from tests.epoch_bench import ME, PLAN, STEPS, Bench, picture, start
 from tests.models import tiny_dit_folder, tiny_pixart_folder
@@ -185,6 +188,24 @@ def test_parts_are_loaded_for_the_roles_of_an_epoch_and_their_loading_is_told(
     bench.loop.accept(replace(command, epoch=EpochId(incarnation=1, counter=2), job=JobId("next")))
     bench.loop.compute_next()
     assert len(bench.of(PartLoaded)) == 2  # both are there still
+
+
+def test_a_preview_with_nothing_to_see_is_left_out(denoiser: Denoiser) -> None:
+    seen: list[Tensor] = []
+
+    def decode(latent_BCHW: Tensor) -> Tensor:
+        seen.append(latent_BCHW)
+        if len(seen) == 1:
+            raise PictureBlackError("picture: black all over")
+        return denoiser.decode(latent_BCHW)
+
+    dark: Any = SimpleNamespace(**{name: getattr(denoiser, name) for name in dir(denoiser) if name[0] != "_"})
+    dark.decode = decode
+    bench = Bench(dark)
+    bench.loop.accept(replace(start(), image=replace(start().image, preview_every_steps=2)))
+    bench.loop.compute_next()
+    assert [preview.step for preview in bench.of(PreviewMade)] == [4]
+    assert bench.of(EpochEnded)[0].outcome is EpochOutcome.FINISHED
 
 
 def test_a_member_that_neither_encodes_nor_decodes_loads_nothing(folder: Path) -> None:

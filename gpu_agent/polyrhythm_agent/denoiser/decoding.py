@@ -13,18 +13,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from polyrhythm.errors import InternalError
+from polyrhythm_agent.errors import PictureBlackError, PictureNotFiniteError
 
 BLACK_BELOW = 2
 """Of 255: what nobody can tell from black, and rounding may add to it."""
-
-
-class PictureNotFiniteError(InternalError):
-    """The decoded picture holds NaN or infinite values; there is nothing to show."""
-
-
-class PictureBlackError(InternalError):
-    """Every pixel of the decoded picture is black: what is left where values were lost on the way, as in fp16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

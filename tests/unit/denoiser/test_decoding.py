@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm_agent.denoiser.decoding import PictureBlackError, PictureNotFiniteError, decode_latent
+from polyrhythm_agent.denoiser.decoding import decode_latent
+from polyrhythm_agent.errors import PictureBlackError, PictureNotFiniteError
 
 LATENT_BCHW = torch.zeros(1, 4, 2, 2)
 
