@@ -147,7 +147,7 @@ def time_allowed(watched: Watched, fault_s: float) -> tuple[float, float]:
 
 async def hurt_once(fleet: HurtableFleet, denoiser: Denoiser, kind: str, chance: random.Random) -> Outcome:
     """One job, one fault at a random moment of it."""
-    quality = chance.choice((Quality.EXACT, Quality.BALANCED))
+    quality = chance.choice((Quality.EXACT, Quality.HIGH, Quality.BALANCED))
     agent = chance.choice(fleet.agents)
     await fleet.until_ready()
     started = asyncio.Event()
