@@ -199,7 +199,7 @@ def _prediction(panel: Axes, rows: Sequence[Row]) -> None:
         )
     panel.axhline(0.0, color="black", linewidth=0.8)
     panel.set_xticks(
-        range(len(LOOKS)), [variant.replace(" + ", " +\n").replace(" ", "\n") for variant in LOOKS], fontsize=9
+        range(len(LOOKS)), [variant.replace(" + ", " +\n").replace(" ", "\n") for variant in LOOKS], fontsize=7
     )
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panel.set_xlabel(
