@@ -22,6 +22,7 @@ import pytest_asyncio
 import torch
 
 from polyrhythm.errors import PolyrhythmError
+from polyrhythm.explanation import Explanation
 from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
 from polyrhythm.job_events import Accepted, JobEvent, Planned, Replanned
 from polyrhythm_agent.denoiser.loading import load_denoiser
@@ -101,13 +102,15 @@ class Watched:
     error: PolyrhythmError | None = None
     end_s: float = 0.0
 
+    @property
+    def explanation(self) -> Explanation:
+        return next(event.explanation for _, event in self.events if isinstance(event, Planned))
+
     def first(self, kind: type[JobEvent]) -> float | None:
         return next((at_s for at_s, event in self.events if isinstance(event, kind)), None)
 
 
-async def watch(client: Client, quality: Quality, started: asyncio.Event) -> Watched:
-    watched = Watched(events=[])
-
+async def watch(client: Client, quality: Quality, watched: Watched, started: asyncio.Event) -> None:
     def note(event: JobEvent) -> None:
         watched.events.append((time.monotonic(), event))
         if isinstance(event, Planned):
@@ -119,12 +122,11 @@ async def watch(client: Client, quality: Quality, started: asyncio.Event) -> Wat
         watched.error = error
     watched.end_s = time.monotonic()
     started.set()
-    return watched
 
 
 def time_allowed(watched: Watched, fault_s: float) -> tuple[float, float]:
     """Predicted seconds of what was left to do after the fault, and what may come on top of it."""
-    explanation = next(event.explanation for _, event in watched.events if isinstance(event, Planned))
+    explanation = watched.explanation
     rows = explanation.chosen.plan.row_count
     steps_s = [profile.forward_s(rows) for profile in explanation.profiles]
     grace_s = PATIENCE * (GRACE_S + GRACE_STEPS * max(steps_s))
@@ -146,20 +148,21 @@ def time_allowed(watched: Watched, fault_s: float) -> tuple[float, float]:
 
 
 async def hurt_once(fleet: HurtableFleet, denoiser: Denoiser, kind: str, chance: random.Random) -> Outcome:
-    """One job, one fault at a random moment of it."""
+    """One job, one fault of one of its agents at a random moment."""
     quality = chance.choice((Quality.EXACT, Quality.HIGH, Quality.BALANCED))
-    agent = chance.choice(fleet.agents)
     await fleet.until_ready()
     started = asyncio.Event()
     async with Client(fleet.address) as client:
-        job = asyncio.create_task(watch(client, quality, started))
+        watched = Watched(events=[])
+        job = asyncio.create_task(watch(client, quality, watched, started))
         await started.wait()
+        agent = chance.choice(watched.explanation.chosen.plan.agents)
         moment_s = chance.uniform(0.0, 2.0)
         await asyncio.sleep(moment_s)  # the random moment is what is tested
         target = fleet.worker(agent) if kind.startswith("worker") else fleet.daemon(agent)
         fault_s = time.monotonic()
         target.send_signal(signal.SIGKILL if kind.endswith("kill") else signal.SIGSTOP)
-        watched = await asyncio.wait_for(job, 60)
+        await asyncio.wait_for(job, 60)
         # The next job, while the hurt agent is still away.
         following = await client.picture(request(Quality.EXACT))
     assert await asyncio.to_thread(right_pixels, denoiser, following, spec(Quality.EXACT))
