@@ -8,6 +8,7 @@ from statistics import median
 
 from polyrhythm.explanation import Explanation
 from polyrhythm.image import ImageRequest
+from polyrhythm.plan import Plan
 from polyrhythm_coordinator.planning import explanation_of
 from polyrhythm_coordinator.scheduling.effects import PlanTask
 from polyrhythm_coordinator.simulation.description import FleetDescription
@@ -25,7 +26,7 @@ class FleetResult:
         interconnect: how its devices are joined.
         agents: devices.
         plan_s: median wall seconds of the first plan's search.
-        replan_s: the same for the rest of the picture from its middle on, with the members of the first plan.
+        replan_s: the same for the rest of the picture from its middle on, when a member of the first plan gets slower.
         plan_cpu_s: CPU seconds of the first, which other processes on the machine hardly change.
         replan_cpu_s: CPU seconds of the second.
         members: of the chosen plan.
@@ -74,10 +75,11 @@ def measure(fleet: FleetDescription, interconnect: Interconnect, *, repetitions:
     simulation_s = time.perf_counter() - begin_s - planner.spent_s
     assert planner.task is not None
     (report,) = outcome.reports
-    members = outcome.explanations[0].chosen.plan.agents
+    running = outcome.explanations[0].chosen.plan
+    members = running.agents
     solo = replace(fleet, devices=fleet.devices[:1], links={})
     plan_s, plan_cpu_s = _search_s(planner.task, repetitions)
-    replan_s, replan_cpu_s = _search_s(_second_half(planner.task, frozenset(members)), repetitions)
+    replan_s, replan_cpu_s = _search_s(_second_half(planner.task, running), repetitions)
     return FleetResult(
         interconnect=interconnect,
         agents=len(fleet.devices),
@@ -94,12 +96,14 @@ def measure(fleet: FleetDescription, interconnect: Interconnect, *, repetitions:
     )
 
 
-def _second_half(task: PlanTask, members: frozenset[str]) -> PlanTask:
-    """The same picture from its middle on, among the members of the running plan."""
+def _second_half(task: PlanTask, running: Plan) -> PlanTask:
+    """What is searched when the first member of a running plan turns out to be half as fast, in mid-picture."""
     request = task.request
-    profiles = tuple(profile for profile in request.profiles if profile.agent in members)
+    profiles = tuple(profile for profile in request.profiles if profile.agent in running.agents)
+    slower = replace(profiles[0], fixed_s=2 * profiles[0].fixed_s, per_row_s=2 * profiles[0].per_row_s)
     begin_step = request.image.steps // 2
-    return replace(task, request=replace(request, profiles=profiles, begin_step=begin_step, version=2))
+    own = replace(request, profiles=(slower, *profiles[1:]), begin_step=begin_step, version=2, running=running)
+    return replace(task, request=own)
 
 
 def _search_s(task: PlanTask, repetitions: int) -> tuple[float, float]:
