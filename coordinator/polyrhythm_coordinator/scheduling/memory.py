@@ -164,6 +164,10 @@ class MemoryFit:
     def _rows(self) -> dict[tuple[AgentId, Exchange, bool], int]:
         return {}
 
+    @cached_property
+    def _decodes(self) -> dict[tuple[AgentId, Exchange, bool], bool]:
+        return {}
+
     def rows(self, agent: AgentId, *, exchange: Exchange, in_gang: bool) -> int:
         """Most row units of a segment that fit, what decoding takes left aside."""
         if agent not in self.request.usable_bytes:
@@ -175,6 +179,12 @@ class MemoryFit:
 
     def can_decode(self, agent: AgentId, *, exchange: Exchange, in_gang: bool) -> bool:
         """Whether the picture can be decoded there, and previews while a segment of this exchange runs."""
+        key = (agent, exchange, in_gang)
+        if key not in self._decodes:
+            self._decodes[key] = self._has_room_to_decode(agent, exchange, in_gang=in_gang)
+        return self._decodes[key]
+
+    def _has_room_to_decode(self, agent: AgentId, exchange: Exchange, *, in_gang: bool) -> bool:
         if ModelPart.AUTOENCODER in self.request.profile(agent).no_room:
             return False
         usable_bytes = self.request.usable_bytes.get(agent)

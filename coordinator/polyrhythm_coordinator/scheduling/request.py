@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from polyrhythm.errors import NoAgentsError
@@ -30,7 +31,7 @@ STATE_TENSORS = 2
 """x and the last x0, sent at every boundary."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: what a search asks for thousands of times is kept
 class PlanRequest:
     """One picture to plan.
 
@@ -79,10 +80,14 @@ class PlanRequest:
             if (work.model, work.width_px, work.height_px, work.batch) != wanted:
                 raise ValueError(f"profile of {profile.agent} is for {work}, the picture is {wanted}")
 
-    @property
+    @cached_property
     def agents(self) -> tuple[AgentId, ...]:
         """Candidates in rank order."""
         return tuple(profile.agent for profile in self.profiles)
+
+    @cached_property
+    def _profile_of(self) -> Mapping[AgentId, Profile]:
+        return dict(zip(self.agents, self.profiles, strict=True))
 
     @property
     def batch(self) -> int:
@@ -100,10 +105,7 @@ class PlanRequest:
         Raises:
             KeyError: the agent is no candidate.
         """
-        for profile in self.profiles:
-            if profile.agent == agent:
-                return profile
-        raise KeyError(agent)
+        return self._profile_of[agent]
 
     def facts_of(self, agent: AgentId) -> ModelFacts:
         """One candidate's own facts of the model: what it holds takes the bytes of its own arithmetic."""
@@ -131,19 +133,19 @@ class PlanRequest:
         """Bytes of one version of a row range's activations, all layers, to the owner of another."""
         return sum(self._group_bytes(group, rows, reader_rows) for group in self.facts.exchanged)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """What one whole row unit adds to a version."""
         unit = RowRange(begin=0, end=1)
         return sum(self._group_bytes(group, unit, unit) for group in self._groups(LayerKind.TOKENS))
 
-    @property
+    @cached_property
     def moments_bytes(self) -> int:
         """What a version has to every peer whatever its rows are."""
         unit = RowRange(begin=0, end=1)
         return sum(self._group_bytes(group, unit, unit) for group in self._groups(LayerKind.MOMENTS))
 
-    @property
+    @cached_property
     def rims_bytes(self) -> int:
         """What a version has to the neighbours on both sides together."""
         upper, lower = RowRange(begin=0, end=1), RowRange(begin=1, end=2)
