@@ -144,7 +144,7 @@ async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser:
 
 
 async def test_an_agent_that_becomes_ready_joins_the_picture(fleet: HurtableFleet, denoiser: Denoiser) -> None:
-    steps, job = 80, Job()
+    steps, job = 56, Job()
     fleet.daemon(FAST).send_signal(signal.SIGSTOP)
     async with Client(fleet.address) as client:
         await fleet.until_lost(FAST)

@@ -152,13 +152,13 @@ def test_several_processes_at_once_make_one_folder(folders: dict[str, Path], tmp
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     cache = tmp_path / "cache"
     command = [sys.executable, "-c", CONVERT, str(checkpoint), str(folders["sd"]), str(cache)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("g")
         process.stdin.flush()
     said = {process.communicate(timeout=100)[0].strip() for process in processes}
-    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [process.returncode for process in processes] == [0, 0]
     (target,) = map(Path, said)
     assert [path for path in target.parent.iterdir() if path.is_dir()] == [target]
     assert load_denoiser(target, model="tiny").facts.model == "tiny"
