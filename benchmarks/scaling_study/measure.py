@@ -11,6 +11,7 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.planning import explanation_of
 from polyrhythm_coordinator.scheduling.effects import PlanTask
+from polyrhythm_coordinator.scheduling.replan_rule import scaled
 from polyrhythm_coordinator.simulation.description import FleetDescription
 from polyrhythm_coordinator.simulation.outcome import simulate
 from scaling_study.fleets import Interconnect
@@ -100,9 +101,9 @@ def _second_half(task: PlanTask, running: Plan) -> PlanTask:
     """What is searched when the first member of a running plan turns out to be half as fast, in mid-picture."""
     request = task.request
     profiles = tuple(profile for profile in request.profiles if profile.agent in running.agents)
-    slower = replace(profiles[0], fixed_s=2 * profiles[0].fixed_s, per_row_s=2 * profiles[0].per_row_s)
+    slower = (scaled(profiles[0], 2.0), *profiles[1:])
     begin_step = request.image.steps // 2
-    own = replace(request, profiles=(slower, *profiles[1:]), begin_step=begin_step, version=2, running=running)
+    own = replace(request, profiles=slower, begin_step=begin_step, version=2, running=running)
     return replace(task, request=own)
 
 

@@ -37,7 +37,7 @@ from polyrhythm_agent.torch_build import cuda_obstacle
 
 log = structlog.get_logger()
 
-WORKER = "polyrhythm_agent.worker_start"
+WORKER_MODULE = "polyrhythm_agent.worker_start"
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 CALIBRATE = "calibrate"
@@ -92,13 +92,7 @@ def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[
             software=(*software_versions(), *_share_of_device(preflight, environment)),
             device=preflight.device,
         ),
-        worker_command=(
-            sys.executable,
-            "-m",
-            "polyrhythm_agent.worker_start",
-            "--settings",
-            preflight.worker.to_json(),
-        ),
+        worker_command=(sys.executable, "-m", WORKER_MODULE, "--settings", preflight.worker.to_json()),
         worker_environment={**environment, **preflight.worker_environment},
         pin_core=settings.pin_core,
         limits=Limits(start_s=settings.load_timeout_s),

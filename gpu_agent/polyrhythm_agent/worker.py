@@ -7,7 +7,6 @@ so that no worker outlives its daemon.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Callable
@@ -191,8 +190,6 @@ def main() -> None:
         log.error("model cannot be loaded", reason=str(error))
         channel.send(WorkerLost(reason=str(error)))
         sys.exit(EXIT_CANNOT_LOAD)
-    gc.freeze()  # the libraries and the model stay for good: nothing to look for there
-    gc.enable()
     loop = make_command_loop(settings, channel, denoiser)
     channel.listen(loop.accept, end_process)
     channel.tell_with_heartbeats(loop.read_memory)

@@ -1,4 +1,4 @@
-"""How a worker's process begins: with the garbage collector at rest, until the model is loaded.
+"""How a worker's process begins: with the garbage collector at rest while its libraries are imported.
 
 torch, diffusers and transformers make millions of objects that live as long as the process. The collector would walk
 through them again and again: for a quarter of the seconds of their import, and later in the middle of steps.
@@ -10,10 +10,12 @@ import gc
 
 
 def main() -> None:
-    """Imports and runs the worker, which wakes the collector."""
+    """Imports the worker, leaves what is there by then out of every later collection, and runs it."""
     gc.disable()
     from polyrhythm_agent.worker import main as work
 
+    gc.freeze()
+    gc.enable()
     work()
 
 

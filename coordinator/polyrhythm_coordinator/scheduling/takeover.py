@@ -56,7 +56,7 @@ def follow(turn: Turn, epoch: Epoch, report: BeatReport) -> Epoch:
 
 
 def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epoch:
-    """Holds a beat against what the plan in force assumed; beats of an earlier plan were held against that one."""
+    """Takes a beat of the plan in force into account; beats of an earlier plan were held against that one."""
     if report.plan_version != epoch.plan.version:
         return epoch
     rows = beat.segment.of(agent).rows.count
