@@ -121,7 +121,7 @@ def denoised(prediction_type: str, model_output: Tensor, sample: Tensor, sigma: 
         case "sample":
             return model_output
         case _:
-            raise NotImplementedError(prediction_type)
+            raise ValueError(f"no such prediction type: {prediction_type}")
 
 
 class FlowScheduler(FlowMatchEulerDiscreteScheduler):
