@@ -92,7 +92,7 @@ def test_a_run_that_hangs_is_killed_with_its_children(tmp_path: Path, forks: For
     text += "    pathlib.Path('child').write_text(str(child.pid))\n    child.wait()\n"
     (tmp_path / "test_hangs.py").write_text(text)
     with pytest.raises(TimeoutError):
-        forks.pytest(tmp_path, ["-q"], environment={"PYTHONPATH": ""}, output=tmp_path / "output.txt", timeout_s=5.0)
+        forks.pytest(tmp_path, ["-q"], environment={"PYTHONPATH": ""}, output=tmp_path / "output.txt", timeout_s=15.0)
     child = int((tmp_path / "child").read_text())
     with suppress(psutil.NoSuchProcess):
         psutil.Process(child).wait(timeout=10)
