@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from polyrhythm.environment import ADDRESS_VARIABLE
 from polyrhythm.image import Objective, Quality, Sampler
 
 PICTURE = "The picture"
@@ -120,7 +121,7 @@ Address: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        envvar="POLYRHYTHM_ADDRESS",
+        envvar=ADDRESS_VARIABLE,
         help="Coordinator to ask; default: the one on 127.0.0.1:50051 if it answers, else a fleet of this command's "
         "own on this machine.",
         rich_help_panel=FLEET,
@@ -131,7 +132,7 @@ RunningAddress: TypeAlias = Annotated[
     typer.Option(
         "--address",
         metavar="HOST:PORT",
-        envvar="POLYRHYTHM_ADDRESS",
+        envvar=ADDRESS_VARIABLE,
         help="Coordinator to ask; default: 127.0.0.1:50051, where polyrhythm up listens.",
         rich_help_panel=FLEET,
     ),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polyrhythm import __version__
+from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-
-ENVIRONMENT_PREFIX = "POLYRHYTHM_COORDINATOR_"
 
 DESCRIPTION = """\
 Accepts requests for pictures over gRPC, plans each picture on the agents that
@@ -29,7 +29,7 @@ get a typed error."""
 
 EPILOG = f"""\
 Every option can also be set in the environment, such as
-{ENVIRONMENT_PREFIX}PORT=50052. The command line wins.
+{variable_of(Daemon.COORDINATOR, "--port")}=50052. The command line wins.
 
 exit codes:
   0  ended by a signal or by its lifeline
@@ -37,7 +37,7 @@ exit codes:
   2  an option is wrong"""
 
 
-class CoordinatorSettings(BaseSettings):
+class CoordinatorSettings(BaseModel):
     """Settings of one coordinator.
 
     Attributes:
@@ -48,7 +48,7 @@ class CoordinatorSettings(BaseSettings):
         log_level: of what goes to standard error.
     """
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=50051, ge=0, le=65535)
@@ -57,15 +57,20 @@ class CoordinatorSettings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
 
-def read_settings(arguments: list[str]) -> CoordinatorSettings:
+OPTIONS = {name: f"--{name.replace('_', '-')}" for name in CoordinatorSettings.model_fields}
+"""How the command line spells each setting."""
+
+
+def read_settings(arguments: list[str], environment: Mapping[str, str] = os.environ) -> CoordinatorSettings:
     """Reads the command line and the environment.
 
     Raises:
-        InvalidArgumentError: names the option that is wrong.
+        InvalidArgumentError: names the option that is wrong, or the variable that nobody knows.
         SystemExit: after ``--help``, or for an option that does not exist.
     """
     given: dict[str, Any] = vars(_parser().parse_args(arguments))
-    return make_settings(**{name: value for name, value in given.items() if value is not None})
+    variables = read_variables(environment, Daemon.COORDINATOR, OPTIONS)
+    return make_settings(**{**variables, **{name: value for name, value in given.items() if value is not None}})
 
 
 def make_settings(**values: Any) -> CoordinatorSettings:
@@ -78,7 +83,7 @@ def make_settings(**values: Any) -> CoordinatorSettings:
         settings = CoordinatorSettings(**values)
     except ValidationError as error:
         found = (
-            FieldViolation(field=_option(fault["loc"]), description=f"{fault['msg']}, got {fault['input']!r}")
+            FieldViolation(field=OPTIONS[str(fault["loc"][0])], description=f"{fault['msg']}, got {fault['input']!r}")
             for fault in error.errors()
         )
         raise InvalidArgumentError(*found) from error
@@ -99,10 +104,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _option(location: tuple[int | str, ...]) -> str:
-    return "--" + str(location[0]).replace("_", "-")
 
 
 def _parser() -> argparse.ArgumentParser:

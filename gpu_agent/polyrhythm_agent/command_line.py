@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polyrhythm.environment import CACHE_VARIABLE, Daemon
 from polyrhythm_agent import __version__
-from polyrhythm_agent.model_folder import CACHE_VARIABLE
-from polyrhythm_agent.settings import ENVIRONMENT_PREFIX, OPTIONS
+from polyrhythm_agent.settings import OPTIONS
 
 _DESCRIPTION = """\
 Lends one device to a Polyrhythm fleet.
@@ -44,9 +44,9 @@ examples:
     polyrhythm-agent calibrate --model /models/PixArt-XL-2-512x512
 
 environment:
-  Each option may be set as {ENVIRONMENT_PREFIX}<OPTION> instead, such as
-  {ENVIRONMENT_PREFIX}EMULATE_SPEED=0.5 (durations end in _S:
-  {ENVIRONMENT_PREFIX}CONNECT_TIMEOUT_S=10). An option wins over the environment.
+  Each option may be set as {Daemon.AGENT}<OPTION> instead, such as
+  {Daemon.AGENT}MEMORY_LIMIT=300MiB. An option wins over the environment, and
+  a variable that nobody knows is refused.
   {CACHE_VARIABLE} is the folder that converted checkpoints are kept in
   (default: polyrhythm in the user's cache); HF_HOME and HF_HUB_OFFLINE mean for
   models of the hub what they mean everywhere.

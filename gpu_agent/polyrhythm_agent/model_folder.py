@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from polyrhythm.environment import CACHE_VARIABLE
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, HubId, read_hub_id
 from polyrhythm_agent.checkpoint_file import TEXT_PREFIXES, CheckpointHeader, places_of_configs
@@ -20,7 +21,6 @@ _PACKAGE = Path(__file__).parent
 DEMO_FOLDERS = (_PACKAGE / "models" / DEMO_MODEL, _PACKAGE.parents[1] / "models" / DEMO_MODEL)
 """Inside an installed wheel; in a checkout."""
 
-CACHE_VARIABLE = "POLYRHYTHM_CACHE"
 OPTION, CONFIG_OPTION = "--model", "--model-config"
 _INDEX = "model_index.json"
 _PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})

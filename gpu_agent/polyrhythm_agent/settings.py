@@ -5,16 +5,25 @@ Checks only what can be seen in the values themselves; what needs the machine is
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 
-ENVIRONMENT_PREFIX = "POLYRHYTHM_AGENT_"
 DEMO_MODEL = "demo"
 DtypeName = Literal["float32", "float64", "bfloat16", "float16"]
 """Arithmetic of a denoiser."""
@@ -73,7 +82,7 @@ def parse_size(value: object) -> object:
     return int(float(found["number"]) * _UNITS[found["unit"]])
 
 
-class AgentSettings(BaseSettings):
+class AgentSettings(BaseModel):
     """What one daemon is told. The options of the same names explain each.
 
     Attributes:
@@ -94,7 +103,7 @@ class AgentSettings(BaseSettings):
         lifeline_fd: the daemon ends when this pipe does; None for no lifeline.
     """
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     coordinator: Annotated[str, AfterValidator(check_host_port)]
     name: Annotated[str, AfterValidator(check_agent_name)]
@@ -127,26 +136,34 @@ OPTIONS = {name: f"--{_UNSAID.sub('', name).replace('_', '-')}" for name in Agen
 """How the command line spells each setting; options leave out what a value is: seconds, a size, a folder."""
 
 
-def read_settings(options: Mapping[str, object]) -> AgentSettings:
+def read_settings(options: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> AgentSettings:
     """Settings from options, and from the environment where an option is not given.
 
+    Args:
+        options: by the name of the setting.
+        environment: of this process.
+
     Raises:
-        InvalidArgumentError: names every option that is wrong or missing.
+        InvalidArgumentError: names every option or variable that is wrong, missing or unknown.
     """
+    variables = read_variables(environment, Daemon.AGENT, OPTIONS)
     try:
-        return AgentSettings(**options)  # pyright: ignore[reportArgumentType] - pydantic checks each value
+        return AgentSettings(**{**variables, **options})
     except ValidationError as error:
+        from_environment = variables.keys() - options.keys()
         violations = [
-            _violation(str(detail["loc"][0]), detail["type"], detail["msg"], detail["input"])
+            _violation(name, detail["type"], detail["msg"], detail["input"], in_environment=name in from_environment)
             for detail in error.errors()
+            for name in (str(detail["loc"][0]),)
         ]
         raise InvalidArgumentError(*violations) from None
 
 
-def _violation(name: str, kind: str, message: str, given: object) -> FieldViolation:
+def _violation(name: str, kind: str, message: str, given: object, *, in_environment: bool) -> FieldViolation:
     option = OPTIONS.get(name, name)
+    variable = variable_of(Daemon.AGENT, option)
     if kind == "missing":
-        description = f"is required; give it, or set {ENVIRONMENT_PREFIX}{name.upper()}"
+        description = f"is required; give it, or set {variable}"
     else:
         description = f"{message.removeprefix('Value error, ')}; got {given!r}"
-    return FieldViolation(field=option, description=description)
+    return FieldViolation(field=variable if in_environment else option, description=description)

@@ -25,7 +25,7 @@ class Shell:
         self.folder = folder
         self._mark = uuid.uuid4().hex
         # A mark in the environment is inherited by children of children, whatever session they lead.
-        self.environment = os.environ | {"POLYRHYTHM_TEST_MARK": self._mark}
+        self.environment = os.environ | {"TEST_MARK": self._mark}
         self.environment.pop("POLYRHYTHM_ADDRESS", None)
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,7 @@ class Shell:
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
-            return process.environ().get("POLYRHYTHM_TEST_MARK") == self._mark
+            return process.environ().get("TEST_MARK") == self._mark
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from polyrhythm.environment import check_variables
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm_client.interrupt import run_until_signal
 from polyrhythm_client.screen import error_console, show_error
@@ -32,6 +34,7 @@ def run_command(command: Callable[[Console], Coroutine[Any, Any, None]], *, runs
 
     async def work() -> int:
         try:
+            check_variables(os.environ)
             await command(console)
         except PolyrhythmError as error:
             return show_error(console, error)

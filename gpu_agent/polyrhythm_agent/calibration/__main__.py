@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 
+from polyrhythm.environment import check_variables
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm_agent.calibration.options import parser, read_task
 from polyrhythm_agent.log_setup import configure_log
@@ -40,6 +41,7 @@ def main() -> int:
     if arguments.lifeline_fd is not None:
         _end_with(arguments.lifeline_fd)
     try:
+        check_variables(os.environ)
         task = read_task(arguments)
         from polyrhythm_agent.calibration.command import calibrate  # loads torch, which takes seconds
 

@@ -1,0 +1,86 @@
+"""Variables of the environment: one name an option, and none that nobody reads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from polyrhythm.environment import SHARED_VARIABLES, Daemon, check_variables, read_variables, variable_of
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
+from polyrhythm_agent.settings import read_settings as read_agent
+from polyrhythm_client.cli import app
+from polyrhythm_coordinator.settings import OPTIONS as COORDINATOR_OPTIONS
+from polyrhythm_coordinator.settings import read_settings as read_coordinator
+
+AGENT = {"POLYRHYTHM_AGENT_COORDINATOR": "h:1", "POLYRHYTHM_AGENT_NAME": "a"}
+
+
+@pytest.mark.parametrize("option", AGENT_OPTIONS.values())
+def test_every_option_of_an_agent_is_a_variable_of_the_same_name(option: str) -> None:
+    variable = variable_of(Daemon.AGENT, option)
+    assert variable == f"POLYRHYTHM_AGENT_{option[2:].replace('-', '_').upper()}"
+    (name,) = [name for name, spelled in AGENT_OPTIONS.items() if spelled == option]
+    assert read_variables({variable: "x"}, Daemon.AGENT, AGENT_OPTIONS) == {name: "x"}
+
+
+def test_an_agent_reads_its_limit_and_its_configs() -> None:
+    limited = {"POLYRHYTHM_AGENT_MEMORY_LIMIT": "300MiB", "POLYRHYTHM_AGENT_MODEL_CONFIG": "/configs"}
+    settings = read_agent({}, AGENT | limited)
+    assert (settings.memory_limit_bytes, settings.model_config_folder) == (300 << 20, "/configs")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["POLYRHYTHM_AGENT_MEMORY_LIMIT_BYTES", "POLYRHYTHM_AGENT_DTYP", "POLYRHYTHM_AGNET_NAME", "POLYRHYTHM_MODEL"],
+)
+def test_an_agent_refuses_what_nobody_knows(name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{name}: no process of Polyrhythm knows this variable"):
+        read_agent({}, {**AGENT, name: "1"})
+
+
+def test_the_nearest_name_is_offered() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"did you mean POLYRHYTHM_AGENT_MEMORY_LIMIT\?"):
+        read_agent({}, {**AGENT, "POLYRHYTHM_AGENT_MEMROY_LIMIT": "1GiB"})
+
+
+def test_a_coordinator_refuses_what_nobody_knows() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^POLYRHYTHM_COORDINATOR_PROT: .* POLYRHYTHM_COORDINATOR_PORT"):
+        read_coordinator([], {"POLYRHYTHM_COORDINATOR_PROT": "1"})
+    assert set(read_variables({}, Daemon.COORDINATOR, COORDINATOR_OPTIONS)) == set()
+
+
+def test_a_variable_of_a_wrong_value_is_named_itself() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^POLYRHYTHM_AGENT_THREADS: "):
+        read_agent({}, {**AGENT, "POLYRHYTHM_AGENT_THREADS": "0"})
+
+
+def test_what_another_process_reads_is_left_to_it() -> None:
+    environment = {"POLYRHYTHM_ADDRESS": "h:1", "POLYRHYTHM_CACHE": "/c", "POLYRHYTHM_COORDINATOR_PORT": "1"}
+    assert read_agent({}, AGENT | environment).name == "a"
+    check_variables(environment | AGENT)
+
+
+def test_all_variables_of_the_command_line_are_known_to_every_process() -> None:
+    """What an option of the client reads must not be refused by the agents that it starts."""
+    command = typer.main.get_command(app)
+    read = {
+        parameter.envvar
+        for each in (command, *command.commands.values())  # pyright: ignore[reportAttributeAccessIssue] - a group
+        for parameter in each.params
+        if parameter.envvar
+    }
+    assert "POLYRHYTHM_ADDRESS" in read
+    assert read <= SHARED_VARIABLES
+
+
+def test_the_client_refuses_what_nobody_knows() -> None:
+    environment = os.environ | {"POLYRHYTHM_ADRESS": "h:1"}
+    command = (sys.executable, "-m", "polyrhythm_client.cli", "agents", "--address", "127.0.0.1:1")
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "POLYRHYTHM_ADRESS" in ended.stderr
