@@ -26,6 +26,7 @@ from polyrhythm_coordinator.scheduling.arithmetic import may_mix, precision
 from polyrhythm_coordinator.scheduling.effects import FailJob
 from polyrhythm_coordinator.scheduling.events import JobSubmitted
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, TokenQuestion
+from polyrhythm_coordinator.scheduling.pool import DRAINED
 from polyrhythm_coordinator.scheduling.state import Agent, State
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
@@ -161,7 +162,7 @@ def _review(turn: Turn, applicant: Applicant) -> None:
         put_applicant(turn, applicant)
     try:
         facts = _model_or_wait(turn, applicant)
-        if facts is None:
+        if facts is None or _named_is_returning(turn, applicant.request):
             return
         _check(turn.state, applicant.request, facts, applicant.drawn_seed)
         _ask(turn, applicant, facts)
@@ -173,7 +174,7 @@ def _model_or_wait(turn: Turn, applicant: Applicant) -> ModelFacts | None:
     """The model, or None while agents that may hold it are still loading."""
     agents = turn.state.open_agents
     patient = turn.now_s < applicant.submitted_s + turn.limits.loading_grace_s
-    loading = any(not agent.worker_ready for agent in agents)
+    loading = any(not agent.worker_ready for agent in agents) or bool(turn.state.returning(turn.now_s))
     if not any(agent.worker_ready for agent in agents):
         if loading and patient:
             return None
@@ -184,6 +185,12 @@ def _model_or_wait(turn: Turn, applicant: Applicant) -> ModelFacts | None:
         if loading and patient:
             return None
         raise
+
+
+def _named_is_returning(turn: Turn, request: ImageRequest) -> bool:
+    """Whether an agent that the request names was connected a moment ago, and is not now."""
+    named = (*request.overrides.devices, *(() if request.plan is None else request.plan.agents))
+    return any(name in turn.state.returning(turn.now_s) for name in named)
 
 
 def _why_nobody(state: State) -> str:
@@ -204,6 +211,9 @@ def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: i
             raise InvalidArgumentError.of(
                 "plan", f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
             )
+        drained = [f"{name}: {DRAINED}" for name in request.plan.agents if name in state.drained]
+        if drained:
+            raise InvalidArgumentError.of("plan", f"not all of its agents can take part: {'; '.join(drained)}")
 
 
 def _check_devices(state: State, devices: tuple[AgentId, ...]) -> None:

@@ -36,7 +36,7 @@ from polyrhythm_coordinator.scheduling.member_reports import take_report
 from polyrhythm_coordinator.scheduling.preparing import give_up_measuring, take_profile
 from polyrhythm_coordinator.scheduling.recovery import member_lost, take_end
 from polyrhythm_coordinator.scheduling.rendezvous import operate, refuse
-from polyrhythm_coordinator.scheduling.state import Agent
+from polyrhythm_coordinator.scheduling.state import Agent, Departure
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
 
@@ -49,6 +49,7 @@ def connect(turn: Turn, event: AgentConnected) -> None:
         return
     if register.agent in turn.state.agents:
         disconnect(turn, register.agent, AgentsLostError("said nothing for too long and came back"))
+    turn.state = replace(turn.state, departed=without(turn.state.departed, register.agent))
     turn.put_agent(
         Agent(
             agent=register.agent,
@@ -93,7 +94,9 @@ def lose(turn: Turn, name: AgentId, session: SessionId, reason: str) -> None:
     agent = turn.state.agents.get(name)
     if agent is None or agent.session != session:
         return
-    turn.state = replace(turn.state, agents=without(turn.state.agents, name))
+    departure = Departure(at_s=turn.now_s, models=agent.models)
+    departed = {**turn.state.departed, name: departure}
+    turn.state = replace(turn.state, agents=without(turn.state.agents, name), departed=departed)
     _lose_worker(turn, name, reason)
 
 
@@ -113,6 +116,9 @@ def check_heartbeats(turn: Turn) -> None:
         silent_s = turn.now_s - agent.last_heard_s
         if silent_s > turn.limits.heartbeat_timeout_s:
             disconnect(turn, agent.agent, AgentsLostError(f"no sign of life for {silent_s:.1f} s"))
+    returning = {name: turn.state.departed[name] for name in turn.state.returning(turn.now_s)}
+    if len(returning) < len(turn.state.departed):
+        turn.state = replace(turn.state, departed=returning)
 
 
 def _refusal(turn: Turn, register: Register) -> PolyrhythmError | None:

@@ -217,6 +217,7 @@ def _with_plan(turn: Turn, picture: Picture, plan: Plan, predicted_denoise_s: fl
         picture,
         plans=(*picture.plans, (plan, plan.begin_step)),
         last_version=plan.version,
+        unplanned_since_s=None,
         usage={**usage, **picture.usage},
         versions={**picture.versions, **versions},
         predicted_denoise_s=picture.predicted_denoise_s if picture.plans else predicted_denoise_s,

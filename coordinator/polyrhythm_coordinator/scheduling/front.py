@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import isfinite
+from math import inf, isfinite
 from typing import assert_never
 
 from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, Explanation
@@ -53,13 +53,21 @@ def take_comparison(turn: Turn, picture: Picture, gang: Explanation) -> None:
     _follow(turn, picture, lot, _choice(turn, picture, lot), gang, picture.phase.task.exclusions)
 
 
-def hold(turn: Turn, picture: Picture) -> None:
-    """Lets a picture wait until something changes."""
+def hold(turn: Turn, picture: Picture, *, until_s: float = inf, shelved: bool = False) -> None:
+    """Lets a picture wait until something changes.
+
+    Args:
+        turn: the transition.
+        picture: that waits.
+        until_s: when it is looked at again all the same.
+        shelved: whether others need not wait for it.
+    """
     phase = picture.phase
     excluded = phase.excluded if isinstance(phase, Preparing | Planning) else dict[AgentId, Exclusion]()
     waiting = Preparing(since_s=turn.now_s, excluded=excluded)
     turn.put_picture(replace(picture, phase=waiting))  # first, since what was kept free for it counts as free again
-    turn.put_picture(replace(picture, phase=replace(waiting, held_in=situation(turn.state))))
+    waiting = replace(waiting, held_in=situation(turn.state), held_until_s=until_s, shelved=shelved)
+    turn.put_picture(replace(picture, phase=waiting))
 
 
 def with_choice(phase: Planning, explanation: Explanation) -> Explanation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TypeAlias
 
 from polyrhythm.explanation import Exclusion, Explanation
@@ -72,6 +73,7 @@ class Preparing:
         excluded: agents that could not give one.
         holders_only: plan with agents only that hold the boundary to resume from.
         held_in: the situation in which it was better to wait; None if nothing was decided yet.
+        held_until_s: when it is looked at again even if that has not changed.
         shelved: whether all that could make it are drained, so that others need not wait for it.
     """
 
@@ -79,6 +81,7 @@ class Preparing:
     excluded: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
     holders_only: bool = False
     held_in: Situation | None = None
+    held_until_s: float = inf
     shelved: bool = False
 
 
@@ -161,6 +164,7 @@ class Picture:
         told_step: progress as last told.
         told_s: when.
         told_delay: what it waits for as last told; empty where it does not.
+        unplanned_since_s: since when there is no plan for it with those who are there; None where there is one.
     """
 
     job: JobId
@@ -190,6 +194,7 @@ class Picture:
     told_step: int = 0
     told_s: float | None = None
     told_delay: str = ""
+    unplanned_since_s: float | None = None
 
     @property
     def has_begun(self) -> bool:

@@ -15,11 +15,11 @@ from polyrhythm.messages import ForgetJob
 from polyrhythm_coordinator.scheduling.admission import refuse, review_all
 from polyrhythm_coordinator.scheduling.effects import EndJob, ReadinessChanged
 from polyrhythm_coordinator.scheduling.events import JobCancelled, PlanComputed, PlanFailed
-from polyrhythm_coordinator.scheduling.front import hold, take_comparison, with_choice
+from polyrhythm_coordinator.scheduling.front import take_comparison, with_choice
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.lineup import leave_queue, line_up, tell_positions
-from polyrhythm_coordinator.scheduling.pool import Go, decide, pool_of
-from polyrhythm_coordinator.scheduling.preparing import prepare
+from polyrhythm_coordinator.scheduling.pool import Go, decide
+from polyrhythm_coordinator.scheduling.preparing import prepare, wait_for_others
 from polyrhythm_coordinator.scheduling.recovery import give_up
 from polyrhythm_coordinator.scheduling.replanning import consider, take_answer
 from polyrhythm_coordinator.scheduling.starting import start_or_prepare
@@ -62,9 +62,7 @@ def take_plan_failure(turn: Turn, event: PlanFailed) -> None:
     picture = _planned(turn.state, event)
     if picture is None:
         take_answer(turn, event)
-    elif isinstance(event.error, NoAgentsError) and _others_may(turn, picture):
-        hold(turn, picture)
-    else:
+    elif not isinstance(event.error, NoAgentsError) or not wait_for_others(turn, picture, event.error):
         give_up(turn, picture.job, event.error)
 
 
@@ -92,14 +90,6 @@ def _planned(state: State, event: PlanComputed | PlanFailed) -> Picture | None:
         if isinstance(picture.phase, Planning) and picture.phase.number == event.number:
             return picture
     return None
-
-
-def _others_may(turn: Turn, picture: Picture) -> bool:
-    """Whether somebody who works on another picture now could make it later."""
-    assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
-    phase = Preparing(since_s=turn.now_s, excluded=picture.phase.excluded)
-    pool = pool_of(turn.state, picture, phase, turn.now_s)
-    return bool(pool.busy or pool.occupied) and picture.fixed_plan is None
 
 
 def _explain_at_once(turn: Turn) -> None:

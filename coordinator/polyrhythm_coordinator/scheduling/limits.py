@@ -14,7 +14,8 @@ class Limits:
         heartbeat_interval_s: how often agents are told to speak: what can wait travels then, or else a heartbeat.
         heartbeat_timeout_s: an agent that says nothing for so long is lost.
         token_timeout_s: to count the tokens of a prompt; then another agent is asked.
-        loading_grace_s: a request waits so long for agents that are loading when none is ready.
+        loading_grace_s: a request or a picture waits so long for agents that are loading when nobody else can make it.
+        return_grace_s: an agent whose stream has ended counts as loading for so long: it dials again at once.
         profile_timeout_s: to measure a size; generous, since a first forward on a slow device takes long.
         forming_timeout_s: to form a gang and share the condition, encoding not included.
         decode_timeout_s: to decode and send the picture, beside ``slack`` times the predicted time.
@@ -40,6 +41,7 @@ class Limits:
     heartbeat_timeout_s: float = 1.0
     token_timeout_s: float = 5.0
     loading_grace_s: float = 30.0
+    return_grace_s: float = 5.0
     profile_timeout_s: float = 120.0
     forming_timeout_s: float = 15.0
     decode_timeout_s: float = 10.0

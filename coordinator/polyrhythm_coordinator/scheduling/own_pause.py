@@ -30,9 +30,14 @@ def allow_for_own_pause(turn: Turn) -> None:
         )
         for name, agent in state.agents.items()
     }
+    departed = {
+        name: replace(departure, at_s=_shifted(departure.at_s, turn, pause_s))
+        for name, departure in state.departed.items()
+    }
     turn.state = replace(
         state,
         agents=agents,
+        departed=departed,
         applicants={name: _patient_applicant(held, turn, pause_s) for name, held in state.applicants.items()},
         jobs={name: _patient_job(job, turn, pause_s) for name, job in state.jobs.items()},
         epochs={name: replace(epoch, deadline_s=epoch.deadline_s + pause_s) for name, epoch in state.epochs.items()},
@@ -55,7 +60,12 @@ def _patient_picture(picture: Picture, turn: Turn, pause_s: float) -> Picture:
     phase = picture.phase
     if not isinstance(phase, Preparing):
         return picture
-    return replace(picture, phase=replace(phase, since_s=_shifted(phase.since_s, turn, pause_s)))
+    unplanned_since_s = picture.unplanned_since_s
+    if unplanned_since_s is not None:
+        unplanned_since_s = _shifted(unplanned_since_s, turn, pause_s)
+    since_s, held_until_s = _shifted(phase.since_s, turn, pause_s), phase.held_until_s + pause_s
+    phase = replace(phase, since_s=since_s, held_until_s=held_until_s)
+    return replace(picture, phase=phase, unplanned_since_s=unplanned_since_s)
 
 
 def _shifted(begin_s: float, turn: Turn, pause_s: float) -> float:

@@ -19,6 +19,8 @@ from polyrhythm_coordinator.scheduling.measured import ProfileKey, profile_key, 
 from polyrhythm_coordinator.scheduling.occupancy import promised_agents
 from polyrhythm_coordinator.scheduling.state import Agent, State
 
+DRAINED = "it is drained; `polyrhythm drain --undo` puts it back"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
@@ -33,7 +35,7 @@ class KeepWaiting:
 
     Attributes:
         reason: what the client is told of it; empty where it will not take long, or takes its course.
-        for_loading: whether its worker is loading, which is waited for only so long.
+        for_loading: whether its worker is loading or its stream ended, which is waited for only so long.
         for_drained: whether nobody else could make it, so that it may be for ever.
     """
 
@@ -81,6 +83,7 @@ class Pool:
         occupied: work on another picture, and their speed is not known.
         excluded: take no part, with the reason.
         loading: excluded for now because their worker is loading.
+        returning: not connected, and expected back in a moment.
         drained: excluded until somebody puts them back.
     """
 
@@ -91,7 +94,20 @@ class Pool:
     occupied: tuple[AgentId, ...]
     excluded: Mapping[AgentId, Exclusion]
     loading: tuple[AgentId, ...]
+    returning: tuple[AgentId, ...]
     drained: tuple[AgentId, ...]
+
+    @property
+    def coming(self) -> tuple[AgentId, ...]:
+        """Those that may be able soon without anybody's doing."""
+        return (*self.loading, *self.returning)
+
+    @property
+    def told_coming(self) -> str:
+        """Them in words."""
+        told = [f"the workers of {', '.join(self.loading)} are loading"] if self.loading else []
+        told += [f"{', '.join(self.returning)} may be back in a moment"] if self.returning else []
+        return ", ".join(told)
 
 
 def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> Decision:
@@ -102,10 +118,7 @@ def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> De
     needed = fixed.agents if fixed is not None else ()
     absent = tuple(agent for agent in needed if agent not in state.agents or agent in pool.excluded)
     if absent:
-        if may_load and all(agent in pool.loading for agent in absent):
-            return KeepWaiting(for_loading=True)
-        told = "; ".join(f"{a}: {pool.excluded[a].detail if a in pool.excluded else 'not connected'}" for a in absent)
-        return GiveUp(error=InvalidArgumentError.of("plan", f"not all of its agents can take part: {told}"))
+        return _without_some(picture, pool, absent, may_load=may_load)
     pool = pool if fixed is None else _only(pool, fixed.agents)
     late = (*pool.unmeasured, *pool.measuring)
     elsewhere = (*pool.busy, *pool.occupied)
@@ -118,6 +131,17 @@ def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> De
     if pool.unmeasured:
         return Ask(agents=pool.unmeasured)
     return _wait_or_give_up(picture, pool, may_load=may_load)
+
+
+def _without_some(picture: Picture, pool: Pool, absent: tuple[AgentId, ...], *, may_load: bool) -> Decision:
+    """A plan that was given cannot be followed without agents that cannot take part now."""
+    if may_load and all(agent in pool.coming for agent in absent):
+        return KeepWaiting(reason=f"not all agents of the plan are ready: {pool.told_coming}", for_loading=True)
+    drained = tuple(agent for agent in absent if agent in pool.drained)
+    if drained and not picture.explain_only and all(agent in (*pool.coming, *drained) for agent in absent):
+        return _for_drained(drained)
+    told = "; ".join(f"{a}: {pool.excluded[a].detail if a in pool.excluded else 'not connected'}" for a in absent)
+    return GiveUp(error=InvalidArgumentError.of("plan", f"not all of its agents can take part: {told}"))
 
 
 def _only(pool: Pool, agents: tuple[AgentId, ...]) -> Pool:
@@ -145,17 +169,17 @@ def _wait_or_give_up(picture: Picture, pool: Pool, *, may_load: bool) -> Decisio
     """Nobody can begin now; somebody may be free later, or come, or be put back."""
     if pool.measuring or pool.busy or pool.occupied:
         return KeepWaiting()
-    if pool.loading and may_load and not picture.lost:
-        told = f"nobody is ready: the workers of {', '.join(pool.loading)} are loading"
-        return KeepWaiting(reason=told, for_loading=True)
+    if pool.coming and may_load:
+        return KeepWaiting(reason=f"nobody is ready: {pool.told_coming}", for_loading=True)
     # A job that was accepted outlasts the drain of the last agent.
     if pool.drained and not picture.explain_only:
-        names = ", ".join(pool.drained)
-        return KeepWaiting(
-            reason=f"all that could make it are drained: {names}; `polyrhythm drain --undo` puts one back",
-            for_drained=True,
-        )
+        return _for_drained(pool.drained)
     return GiveUp(error=_nobody(picture, pool))
+
+
+def _for_drained(agents: tuple[AgentId, ...]) -> KeepWaiting:
+    told = f"all that could make it are drained: {', '.join(agents)}; `polyrhythm drain --undo` puts one back"
+    return KeepWaiting(reason=told, for_drained=True)
 
 
 def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> Pool:
@@ -181,7 +205,18 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
             excluded[name] = Exclusion(agent=name, reason=ExclusionReason.TOO_SLOW, detail=detail)
         else:
             found["measuring"].append(name)
-    allowed = tuple(name for name in sorted(state.agents) if picture.image.overrides.allows(name))
+    # Whoever was lost on this picture takes no further part in it, even when it is back.
+    allowed = tuple(
+        name for name in sorted(state.agents) if picture.image.overrides.allows(name) and name not in picture.lost
+    )
+    loading = (name for name in allowed if name not in state.drained and not state.agents[name].worker_ready)
+    returning = (
+        name
+        for name in state.returning(now_s)
+        if picture.image.overrides.allows(name)
+        and name not in picture.lost
+        and state.departed[name].may_hold(picture.facts)
+    )
     return Pool(
         profiled=tuple(found["profiled"]),
         unmeasured=tuple(found["unmeasured"]),
@@ -189,8 +224,9 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
         busy=tuple(found["busy"]),
         occupied=tuple(found["occupied"]),
         excluded=excluded,
-        loading=tuple(name for name in allowed if name not in state.drained and not state.agents[name].worker_ready),
-        drained=tuple(name for name in allowed if name in state.drained and name not in picture.lost),
+        loading=tuple(loading),
+        returning=tuple(returning),
+        drained=tuple(name for name in allowed if name in state.drained),
     )
 
 
@@ -233,7 +269,7 @@ def _exclusion(  # noqa: PLR0911 - one return a reason
     if not overrides.allows(name):
         return Exclusion(agent=name, reason=ExclusionReason.NOT_NAMED, detail=overrides.told)
     if name in state.drained:
-        return _not_ready(name, "it is drained; `polyrhythm drain --undo` puts it back")
+        return _not_ready(name, DRAINED)
     if (reason := picture.lost.get(name)) is not None:
         return _not_ready(name, f"lost earlier on this picture: {reason}")
     if not agent.worker_ready:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.errors import WireError
+from polyrhythm.errors import NoAgentsError, WireError
 from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import Delayed, Profiling
 from polyrhythm.messages import MeasureProfile, ProfileMeasured
-from polyrhythm_coordinator.scheduling.front import compare
-from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing
+from polyrhythm_coordinator.scheduling.front import compare, hold
+from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.lot import alone_s
 from polyrhythm_coordinator.scheduling.measured import SECONDS_MAX, MeasuredProfile, profile_key, workload_of
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.plan_tasks import ask_plan
-from polyrhythm_coordinator.scheduling.pool import Ask, GiveUp, Go, KeepWaiting, decide
+from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, decide, pool_of
 from polyrhythm_coordinator.scheduling.recovery import give_up
 from polyrhythm_coordinator.scheduling.turn import Turn
 
@@ -24,7 +24,8 @@ from polyrhythm_coordinator.scheduling.turn import Turn
 def prepare(turn: Turn, picture: Picture) -> None:
     """Goes on with a picture in phase Preparing, as far as it goes now."""
     assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
-    if picture.phase.held_in is not None and picture.phase.held_in == situation(turn.state):
+    held_in = picture.phase.held_in
+    if held_in is not None and held_in == situation(turn.state) and turn.now_s < picture.phase.held_until_s:
         return
     match decision := decide(turn.state, picture, picture.phase, turn.now_s):
         case GiveUp(error=error):
@@ -88,10 +89,39 @@ def _wait(turn: Turn, picture: Picture, phase: Preparing, waiting: KeepWaiting) 
     if (since_s, waiting.for_drained) != (phase.since_s, phase.shelved):
         picture = replace(picture, phase=replace(phase, since_s=since_s, shelved=waiting.for_drained))
         turn.put_picture(picture)
-    _tell_delay(turn, picture, waiting.reason)
+    tell_delay(turn, picture, waiting.reason)
 
 
-def _tell_delay(turn: Turn, picture: Picture, reason: str) -> None:
+def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
+    """There is no plan with those who are free: waits for others, as long as they may come.
+
+    Returns:
+        Whether there are others to wait for.
+    """
+    assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
+    since_s = turn.now_s if picture.unplanned_since_s is None else picture.unplanned_since_s
+    picture = replace(picture, unplanned_since_s=since_s)
+    phase = Preparing(since_s=turn.now_s, excluded=picture.phase.excluded)
+    pool = pool_of(turn.state, picture, phase, turn.now_s)
+    patient_until_s = since_s + turn.limits.loading_grace_s
+    if (pool.busy or pool.occupied) and picture.fixed_plan is None:
+        hold(turn, picture)
+    elif pool.coming and turn.now_s < patient_until_s:
+        hold(turn, picture, until_s=patient_until_s)
+        _tell_unplanned(turn, picture, f"{error}; {pool.told_coming}")
+    elif pool.drained and not picture.explain_only:
+        hold(turn, picture, shelved=True)
+        _tell_unplanned(turn, picture, f"{error}; {', '.join(pool.drained)}: {DRAINED}")
+    else:
+        return False
+    return True
+
+
+def _tell_unplanned(turn: Turn, picture: Picture, reason: str) -> None:
+    tell_delay(turn, turn.state.jobs[picture.job].pictures[picture.index], reason)
+
+
+def tell_delay(turn: Turn, picture: Picture, reason: str) -> None:
     """Says once why nobody works on a picture."""
     if reason != picture.told_delay:
         turn.put_picture(replace(picture, told_delay=reason))

@@ -83,6 +83,23 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """An agent whose stream has ended, which may well be back in a moment.
+
+    Attributes:
+        at_s: when it ended.
+        models: what its worker held; empty where it was loading.
+    """
+
+    at_s: float
+    models: tuple[ModelFacts, ...]
+
+    def may_hold(self, facts: ModelFacts) -> bool:
+        """Whether it may come back with these weights."""
+        return not self.models or any(may_mix(held, facts) for held in self.models)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """The whole state of the core.
 
@@ -91,6 +108,7 @@ class State:
             under which agents still hold something.
         limits: patience.
         agents: connected ones, by name.
+        departed: those that were connected a moment ago, by name.
         drained: names that take no work until they are put back, connected or not.
         applicants: requests that are being checked, in order of arrival.
         jobs: accepted and not ended.
@@ -110,6 +128,7 @@ class State:
     incarnation: int
     limits: Limits
     agents: Mapping[AgentId, Agent] = field(default_factory=dict[AgentId, Agent])
+    departed: Mapping[AgentId, Departure] = field(default_factory=dict[AgentId, Departure])
     drained: frozenset[AgentId] = frozenset()
     applicants: Mapping[JobId, Applicant] = field(default_factory=dict[JobId, Applicant])
     jobs: Mapping[JobId, Job] = field(default_factory=dict[JobId, Job])
@@ -134,6 +153,14 @@ class State:
     def open_agents(self) -> tuple[Agent, ...]:
         """Connected ones that are not drained."""
         return tuple(agent for agent in self.agents.values() if agent.agent not in self.drained)
+
+    def returning(self, now_s: float) -> tuple[AgentId, ...]:
+        """Agents that are not drained, are not connected, and may be back in a moment; sorted by name."""
+        return tuple(
+            name
+            for name, departure in sorted(self.departed.items())
+            if name not in self.drained and now_s < departure.at_s + self.limits.return_grace_s
+        )
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

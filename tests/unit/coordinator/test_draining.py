@@ -204,6 +204,18 @@ def test_a_plan_with_a_drained_agent_is_refused() -> None:
     assert "agent-1: it is drained" in str(error)
 
 
+def test_an_accepted_plan_waits_for_an_agent_that_is_drained_before_its_turn() -> None:
+    world, running = at_step(8, "agent-0", "agent-1")
+    job = world.submit(replace(HIGH, plan=exact_plan(40, (4, 4))))
+    world.settle()
+    world.drain("agent-1")
+    finished(world, running)
+    world.run_until(lambda: bool(world.told_of(job, Delayed)))
+    world.drain("agent-1", undo=True)
+    world.run(job)
+    assert world.ended[job] is None
+
+
 @pytest.mark.parametrize("connected", [True, False])
 def test_an_agent_stays_drained_when_it_comes_back(connected: bool) -> None:
     world = World("a", "b")

@@ -8,14 +8,14 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError, NoAgentsError, PolyrhythmError
 from polyrhythm.explanation import ExclusionReason
-from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Accepted, Planned
+from polyrhythm.ids import AgentId, JobId
+from polyrhythm.image import ImageRequest, Overrides
+from polyrhythm.job_events import Accepted, Delayed, Planned
 from polyrhythm.messages import MeasureProfile, ProfileMeasured, StartEpoch
 from polyrhythm.profile import Profile
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.events import PlanFailed
-from tests.fleet_world import World
+from tests.fleet_world import TICK_S, World
 from tests.plans import exact_plan
 
 
@@ -112,14 +112,94 @@ def test_a_job_waits_in_its_turn_for_an_agent_that_loads() -> None:
     assert world.ended[second] is None
 
 
-def test_a_job_in_its_turn_with_no_agent_at_all_ends() -> None:
+def left_alone() -> tuple[World, JobId]:
+    """The second job's turn comes when the only agent's stream ends."""
     world = World("a")
     world.daemons["a"].worker.pause_at = 4
     world.submit()
     second = world.submit()
     world.settle()
     world.kill_daemon("a")
+    return world, second
+
+
+def test_a_job_in_its_turn_with_no_agent_at_all_ends() -> None:
+    world, second = left_alone()
+    world.run(second)
     assert isinstance(world.ended[second], NoAgentsError)
+    assert world.now_s <= world.state.limits.return_grace_s + 2 * TICK_S
+
+
+def test_a_job_in_its_turn_outlasts_a_stream_that_breaks_for_a_moment() -> None:
+    world, second = left_alone()
+    assert [told.reason for told in world.told_of(second, Delayed)] == ["nobody is ready: a may be back in a moment"]
+    world.tick()
+    world.connect("a")
+    world.load("a")
+    world.run(second)
+    assert world.ended[second] is None
+
+
+def test_a_request_outlasts_a_stream_that_breaks_for_a_moment() -> None:
+    world = World("a", "b")
+    world.kill_daemon("b")
+    named = world.submit(ImageRequest(prompt="a red apple", seed=1, overrides=Overrides(devices=(AgentId("b"),))))
+    world.kill_daemon("a")
+    anybody = world.submit()
+    world.settle()
+    assert not world.ended
+    for agent in ("a", "b"):
+        world.connect(agent)
+        world.load(agent)
+    world.run(named, anybody)
+    assert set(world.ended.values()) == {None}
+
+
+def refused_plan(*agents: str, coming: str, drained: bool = False) -> tuple[World, JobId]:
+    """None of those who are ready can make the picture; another agent is loading, or drained."""
+    world = World(*agents)
+    world.connect(coming)
+    if drained:
+        world.load(coming)
+        world.drain(coming)
+    job = world.submit()
+    world.run_until(lambda: bool(world.plans))
+    refuse_plan(world, job)
+    return world, job
+
+
+def refuse_plan(world: World, job: JobId) -> None:
+    number = world.plans.popleft().number
+    world.feed(PlanFailed(job=job, number=number, error=NoAgentsError("it fits on none of them")))
+
+
+def test_a_picture_that_fits_on_none_of_those_that_are_ready_waits_for_one_that_loads() -> None:
+    world, job = refused_plan("a", coming="b")
+    (told,) = world.told_of(job, Delayed)
+    assert told.reason == "it fits on none of them; the workers of b are loading"
+    world.load("b")
+    world.run(job)
+    assert world.ended[job] is None
+
+
+def test_it_does_not_wait_for_one_that_loads_for_ever() -> None:
+    world, job = refused_plan("a", coming="b")
+    while not world.plans:
+        world.tick()
+    assert world.now_s >= world.state.limits.loading_grace_s
+    refuse_plan(world, job)
+    assert isinstance(world.ended[job], NoAgentsError)
+
+
+def test_a_picture_that_fits_on_none_of_those_that_are_ready_waits_for_one_that_is_drained() -> None:
+    world, job = refused_plan("a", coming="b", drained=True)
+    (told,) = world.told_of(job, Delayed)
+    assert told.reason.startswith("it fits on none of them; b: it is drained")
+    world.run(other := world.submit())
+    assert world.ended == {other: None}
+    world.drain("b", undo=True)
+    world.run(job)
+    assert world.ended[job] is None
 
 
 def test_a_given_plan_is_refused_if_one_of_its_agents_cannot_be_measured() -> None:

@@ -7,7 +7,7 @@ import pytest
 from polyrhythm.errors import AgentsLostError, CancelledError, InternalError
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Progressed, Replanned
+from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, Planned, Progressed, Replanned
 from polyrhythm.messages import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.scheduling.recovery import resume_step
 from tests.fleet_world import World
@@ -264,6 +264,33 @@ def test_with_nobody_left_the_job_ends_and_the_next_one_works() -> None:
     following = world.submit()
     world.run(following)
     assert world.ended[following] is None
+
+
+def test_a_picture_waits_for_an_agent_that_loads_when_its_last_member_dies() -> None:
+    world, job = at_step(12, "a")
+    world.connect("b")
+    world.kill_worker("a")
+    world.settle()
+    (told,) = world.told_of(job, Delayed)
+    assert told.reason == "nobody is ready: the workers of b are loading"
+    world.load("b")
+    world.run(job)
+    report_of(world, job)
+
+
+def test_a_picture_waits_for_an_agent_that_reconnects_when_its_last_member_dies() -> None:
+    world, job = at_step(12, "a")
+    world.connect("b")
+    world.load("b")
+    world.kill_daemon("b")
+    world.kill_worker("a")
+    world.settle()
+    (told,) = world.told_of(job, Delayed)
+    assert told.reason == "nobody is ready: b may be back in a moment"
+    world.connect("b")
+    world.load("b")
+    world.run(job)
+    report_of(world, job)
 
 
 def test_an_agent_that_was_lost_takes_no_further_part_in_this_picture() -> None:
