@@ -10,12 +10,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 TORCH_FLAGS ?=
 
-# Without CUDA the demo emulates two devices, the second half as fast as the first. They share the picture: on this small
-# model the default quality would find one device with half the steps faster, and as good.
+# Without CUDA the demo emulates two devices, the second half as fast as the first.
 PROMPT ?= red apple on a blue background
 DEMO_OUT ?= demo.png
 ifeq ($(shell nvidia-smi -L 2>/dev/null),)
-DEMO_ARGS ?= --speeds 1,0.5 --quality high
+DEMO_ARGS ?= --speeds 1,0.5
 else
 DEMO_ARGS ?=
 endif

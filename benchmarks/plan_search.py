@@ -29,11 +29,10 @@ from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
-from polyrhythm_coordinator.scheduling.budget import BUDGET_DB
 from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, equal_patches_plan
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.memory import share_need
-from polyrhythm_coordinator.scheduling.quality import policy_of
+from polyrhythm_coordinator.scheduling.quality import BALANCED_LOSS_DB, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
 
@@ -155,7 +154,7 @@ def brute_force_s(request: PlanRequest) -> float:
     """Seconds of the fastest plan within the budget; rows are optimal by the builder."""
     distortion = distortion_of(request)
     assert distortion is not None, "the model is calibrated"
-    least_db = distortion.plan_psnr_db(equal_patches_plan(request)) - BUDGET_DB
+    least_db = distortion.plan_psnr_db(equal_patches_plan(request)) - BALANCED_LOSS_DB
     policy = replace(policy_of(Quality.BALANCED), reduced_share_max=1.0)
     best_s = float("inf")
     for size in range(1, len(request.agents) + 1):
@@ -177,7 +176,7 @@ def _all_plans(request: PlanRequest, plans: GangPlans, size: int) -> Iterator[Pl
     warmup = [Cut(begin_step=0, end_step=WARMUP, exchange=Exchange.SYNCHRONOUS, strides=full_rate)] if begin else []
     for strides in product((1, 2), repeat=size):
         if strides[fastest] == 1:
-            for placed in product(sorted({full_rate, strides, (2,) * size}), repeat=cells):
+            for placed in product(sorted({full_rate, strides}), repeat=cells):
                 with suppress(DoesNotFitError):
                     yield plans.compose([*warmup, *_runs(begin, placed)])
 

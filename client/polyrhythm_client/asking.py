@@ -33,6 +33,7 @@ class ImageOptions:
     max_stride: int | None = None
     warmup: int | None = None
     tail: int | None = None
+    loss_db: float | None = None
     devices: str | None = None
 
 
@@ -63,6 +64,7 @@ def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
         max_stride=options.max_stride,
         warmup_steps=options.warmup,
         tail_steps=options.tail,
+        loss_db=options.loss_db,
         devices=() if options.devices is None else parse_devices(options.devices),
     )
     if overrides != Overrides():

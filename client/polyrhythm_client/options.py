@@ -67,7 +67,7 @@ QualityChoice: TypeAlias = Annotated[
         "--quality",
         metavar="NAME",
         help="How far the picture may leave the single-device one for speed: exact not at all, high by activations "
-        "that are a step old, balanced (default) and fast let slower devices skip steps.",
+        "that are a step old, balanced (default) lets slower devices skip steps and never the fastest, fast all.",
         rich_help_panel=PICTURE,
     ),
 ]
@@ -102,6 +102,15 @@ Warmup: TypeAlias = Annotated[
 Tail: TypeAlias = Annotated[
     int | None,
     typer.Option(metavar="N", help="Last steps, at least, that no device skips.", rich_help_panel=EXPERT),
+]
+LossDb: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Decibels that balanced or fast may lose by prediction against activations that are a step old and no "
+        "skipped steps, on a calibrated model; default: 1 for balanced, 3 for fast.",
+        rich_help_panel=EXPERT,
+    ),
 ]
 Devices: TypeAlias = Annotated[
     str | None,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from polyrhythm import __version__
 from polyrhythm.facts import DeviceKind
 from polyrhythm.fleet import AgentView
-from polyrhythm.gang_plan import spliced
+from polyrhythm.gang_plan import spliced, steps_taken
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.plan import Plan
@@ -21,6 +21,7 @@ from polyrhythm.reports import JobReport
 PROMPT_KEY = "Description"
 SOFTWARE_KEY = "Software"
 SEED_KEY = "polyrhythm:seed"
+STEPS_KEY = "polyrhythm:steps"
 REQUEST_KEY = "polyrhythm:request"
 PLAN_KEY = "polyrhythm:plan"
 AGENTS_KEY = "polyrhythm:agents"
@@ -113,6 +114,7 @@ def recipe_texts(recipe: Recipe) -> dict[str, str]:
         PROMPT_KEY: recipe.request.prompt,
         SOFTWARE_KEY: f"polyrhythm {__version__}",
         SEED_KEY: str(recipe.request.seed),
+        STEPS_KEY: str(steps_taken((recipe.plan,))),
         REQUEST_KEY: _to_json(settings),
         PLAN_KEY: _to_json(asdict(recipe.plan)),
         AGENTS_KEY: _to_json([asdict(agent) for agent in recipe.agents]),

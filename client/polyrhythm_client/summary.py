@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from polyrhythm.fleet import AgentView
-from polyrhythm.gang_plan import followed_segments
+from polyrhythm.gang_plan import followed_segments, steps_taken
 from polyrhythm.image import ImageSpec
+from polyrhythm.plan import Plan
 from polyrhythm.reports import AgentUsage, JobReport
 from polyrhythm_client.pictures import Picture
 
@@ -48,6 +50,7 @@ def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str,
             "decode": report.decode_s,
         },
         "predicted_seconds": predicted,
+        "steps_taken": steps_account(report.plans),
         "segments": [asdict(segment) for segment in followed_segments(report.plans)],
         "agents": [_agent(usage) for usage in report.agents],
         "versions": dict(report.versions),
@@ -82,13 +85,15 @@ def picture_line(picture: Picture, image: ImageSpec, path: Path) -> str:
     names = ", ".join(usage.agent for usage in report.agents)
     emulated = " (emulated speeds)" if is_emulated(report) else ""
     return (
-        f"{path}: {image.width_px}x{image.height_px}, {_steps(image.steps)}, seed {report.seed}, "
+        f"{path}: {image.width_px}x{image.height_px}, {steps_taken(report.plans)}, seed {report.seed}, "
         f"{seconds:.2f} s on {names}{emulated}"
     )
 
 
-def _steps(count: int) -> str:
-    return "1 step" if count == 1 else f"{count} steps"
+def steps_account(plans: Sequence[Plan]) -> dict[str, int]:
+    """How many steps fast and slow rows took, for files."""
+    taken = steps_taken(plans)
+    return {"fast_rows": taken.fast_rows, "slow_rows": taken.slow_rows}
 
 
 def is_emulated(report: JobReport) -> bool:

@@ -12,6 +12,7 @@ from polyrhythm.calibration import IDENTICAL_PSNR_DB
 from polyrhythm.explanation import Candidate, Explanation, Prediction
 from polyrhythm.facts import ModelFacts
 from polyrhythm.fleet import AgentView
+from polyrhythm.gang_plan import steps_taken
 from polyrhythm.plan import Assignment, Plan, Segment
 
 _MIB = 1024**2
@@ -73,7 +74,8 @@ def _segments_table(chosen: Candidate) -> Table:
             str(segment.beat_steps),
             *(_share(segment, assignment) for assignment in segment.assignments),
         )
-    table.caption = f"encodes: {escape(chosen.plan.encoder)}; decodes: {escape(chosen.plan.decoder)}"
+    encodes, decodes = escape(chosen.plan.encoder), escape(chosen.plan.decoder)
+    table.caption = f"{steps_taken((chosen.plan,))}\nencodes: {encodes}; decodes: {decodes}"
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Plan, Segment
@@ -37,6 +37,42 @@ def followed_segments(plans: Sequence[Plan]) -> tuple[Segment, ...]:
             if segment.begin_step < end_step
         ]
     return tuple(followed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsTaken:
+    """Forwards that the rows of a picture went through, out of so many steps that were asked for.
+
+    Attributes:
+        steps: of the schedule.
+        fast_rows: forwards of the rows that went through most.
+        slow_rows: forwards of the rows that went through fewest.
+    """
+
+    steps: int
+    fast_rows: int
+    slow_rows: int
+
+    def __str__(self) -> str:
+        """For people: ``50 steps``, ``25 of 50 steps``, ``50 steps on fast rows and 28 on slow ones``."""
+        asked = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        fast = asked if self.fast_rows == self.steps else f"{self.fast_rows} of {asked}"
+        return fast if self.slow_rows == self.fast_rows else f"{fast} on fast rows and {self.slow_rows} on slow ones"
+
+
+def steps_taken(plans: Sequence[Plan]) -> StepsTaken:
+    """How many forwards each row went through, the fewest and the most.
+
+    Args:
+        plans: in order, as for ``followed_segments``; the first one begins at step 0.
+    """
+    taken = [0] * plans[0].row_count
+    for segment in followed_segments(plans):
+        for held in segment.assignments:
+            forwards = sum(len(beat.active_steps(held.agent)) for beat in segment.beats())
+            for row in range(held.rows.begin, held.rows.end):
+                taken[row] += forwards
+    return StepsTaken(steps=plans[-1].steps, fast_rows=max(taken), slow_rows=min(taken))
 
 
 def spliced(plans: Sequence[Plan]) -> Plan:

@@ -42,10 +42,11 @@ class Quality(StrEnum):
     HIGH = "high"
     """Four warm-up steps, then displaced at stride 1."""
     BALANCED = "balanced"
-    """On a calibrated model the fastest plan within 1 dB of plain displaced parallelism; else strides 1 and 2 between
-    four warm-up and four tail steps."""
+    """The fastest member takes every step, slower ones may skip some. On a calibrated model the fastest such plan
+    within 1 dB of plain displaced parallelism; else strides 1 and 2 between four warm-up and four tail steps."""
     FAST = "fast"
-    """Strides 1 and 2 after two warm-up steps, no tail."""
+    """On a calibrated model the fastest plan within 3 dB of plain displaced parallelism, steps that all members skip
+    included; else strides 1 and 2 after two warm-up steps, no tail."""
 
 
 class Objective(StrEnum):
@@ -56,6 +57,9 @@ class Objective(StrEnum):
     THROUGHPUT = "throughput"
     """Many pictures a minute: each by a single device, wherever it fits on one; others are kept free for what comes."""
 
+
+LOSS_DB_MAX = 60.0
+"""Far beyond the loss at which nothing of a picture is left."""
 
 STRIDES = (1, 2, 4)
 """Fine steps that one active step may advance: each divides the next, so that all members meet soon."""
@@ -69,12 +73,15 @@ class Overrides:
         max_stride: largest stride of any agent.
         warmup_steps: synchronous steps at the start.
         tail_steps: last steps at full rate, at least.
+        loss_db: how far below plain displaced parallelism the predicted picture may lie, under ``balanced`` and
+            ``fast``; for calibrated models only.
         devices: agents that may take part.
     """
 
     max_stride: int | None = None
     warmup_steps: int | None = None
     tail_steps: int | None = None
+    loss_db: float | None = None
     devices: tuple[AgentId, ...] = ()
 
     def allows(self, agent: AgentId) -> bool:

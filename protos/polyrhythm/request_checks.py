@@ -12,6 +12,7 @@ from polyrhythm.facts import ModelFacts
 from polyrhythm.image import (
     COUNT_MAX,
     GUIDANCE_MAX,
+    LOSS_DB_MAX,
     PROMPT_CHARACTERS_MAX,
     SEED_MAX,
     STEPS_MAX,
@@ -92,6 +93,7 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         *_plan_violations(request.plan, image, facts),
         *_override_violations(request),
         *_phase_violations(image),
+        *_loss_violations(image, facts),
     ]
     try:
         check_image(image, facts)
@@ -244,12 +246,22 @@ def _phase_violations(image: ImageSpec) -> list[FieldViolation]:
     return found
 
 
+def _loss_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+    """A loss is held by prediction, so there must be one for the model and the sampler."""
+    calibrated = any(calibration.sampler == image.sampler for calibration in facts.calibrations)
+    if image.overrides.loss_db is None or calibrated:
+        return []
+    told = f"{facts.model} is not calibrated for {image.sampler}: polyrhythm calibrate measures what a loss is held by"
+    return [FieldViolation(field="loss_db", description=told)]
+
+
 def _override_violations(request: ImageRequest) -> list[FieldViolation]:
     overrides = request.overrides
     given = {
         "max_stride": overrides.max_stride,
         "warmup": overrides.warmup_steps,
         "tail": overrides.tail_steps,
+        "loss_db": overrides.loss_db,
         "devices": overrides.devices or None,
         "objective": request.objective,
     }
@@ -273,6 +285,16 @@ def _override_violations(request: ImageRequest) -> list[FieldViolation]:
         (
             not (unmoved and (overrides.max_stride or 1) > 1),
             "max_stride",
+            f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
+        ),
+        (
+            overrides.loss_db is None or 0 < overrides.loss_db <= LOSS_DB_MAX,
+            "loss_db",
+            f"must be above 0 and at most {LOSS_DB_MAX:g}, got {overrides.loss_db}",
+        ),
+        (
+            not (unmoved and overrides.loss_db is not None),
+            "loss_db",
             f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
         ),
         (

@@ -243,6 +243,7 @@ overrides = st.builds(
     max_stride=st.none() | int32s,
     warmup_steps=st.none() | int32s,
     tail_steps=st.none() | int32s,
+    loss_db=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     devices=tuples(agents),
 )
 image_requests = st.builds(

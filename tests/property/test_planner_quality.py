@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyrhythm.calibration import mean_age
+from polyrhythm.gang_plan import steps_taken
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link
 from polyrhythm_agent.exchange.schedule import reads
-from polyrhythm_coordinator.scheduling.budget import BUDGET_DB
 from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
 from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of
 from polyrhythm_coordinator.scheduling.quality import policy_of
@@ -26,6 +26,7 @@ from tests.plans import plan, segment
 from tests.unit.scheduling.planning import NO_COST, plan_request
 
 WARMUP = 4
+LOSS_DB = {Quality.BALANCED: 1.0, Quality.FAST: 3.0}
 speed = st.floats(min_value=0.05, max_value=1.0)
 links = st.just(NO_COST) | st.builds(Link, latency_s=st.floats(0, 2e-3), bytes_per_s=st.floats(1e8, 1e10))
 calibrations = st.builds(
@@ -41,12 +42,13 @@ calibrations = st.builds(
 
 @st.composite
 def requests(draw: st.DrawFn, *, agents_max: int = 4, cells_max: int = 5) -> PlanRequest:
-    """Balanced pictures of few steps on a calibrated model, some of them resumed."""
+    """Balanced and fast pictures of few steps on a calibrated model, some of them resumed."""
     begin = draw(st.integers(0, 9))
     warm_end = max(WARMUP, begin + 1)
     request = plan_request(
         draw(st.lists(speed, min_size=1, max_size=agents_max)),
         link=draw(links),
+        quality=draw(st.sampled_from([Quality.BALANCED, Quality.FAST])),
         steps=warm_end + draw(st.integers(0, 2 * cells_max + 1)),
         begin_step=begin,
         fixed_share=draw(st.floats(0.0, 0.3)),
@@ -63,9 +65,9 @@ def predictor(request: PlanRequest) -> Distortion:
 
 def floor_db(request: PlanRequest) -> float:
     """What a plan has to reach: equal patches on all candidates, on two halves where there is only one."""
-    found = predictor(request)
+    found, loss_db = predictor(request), LOSS_DB[request.image.quality]
     if len(request.agents) > 1:
-        return found.plan_psnr_db(equal_patches_plan(request)) - BUDGET_DB
+        return found.plan_psnr_db(equal_patches_plan(request)) - loss_db
     steps, begin = request.image.steps, max(WARMUP, request.begin_step + 1)
     if begin >= steps:
         return found.psnr_db(0.0)
@@ -73,13 +75,13 @@ def floor_db(request: PlanRequest) -> float:
         segment(0, begin, (8, 8), beat_steps=1),
         segment(begin, steps, (8, 8), exchange=Exchange.DISPLACED, beat_steps=1),
     ]
-    return found.plan_psnr_db(plan(*halves)) - BUDGET_DB
+    return found.plan_psnr_db(plan(*halves)) - loss_db
 
 
 def brute_force_s(request: PlanRequest) -> float:
     """Seconds of the fastest of all plans that reach the floor; rows by the builder, which has tests of its own."""
     least_db, found = floor_db(request), predictor(request)
-    policy = replace(policy_of(Quality.BALANCED), reduced_share_max=1.0)
+    policy = replace(policy_of(request.image.quality), reduced_share_max=1.0)
     best_s = float("inf")
     for size in range(1, len(request.agents) + 1):
         for gang in combinations(request.agents, size):
@@ -92,7 +94,9 @@ def brute_force_s(request: PlanRequest) -> float:
 
 
 def _all_plans(request: PlanRequest, plans: GangPlans, size: int) -> list[Plan]:
-    begin = request.begin_step if size == 1 else min(request.image.steps, max(WARMUP, request.begin_step + 1))
+    fast = request.image.quality is Quality.FAST
+    warmup = 2 if fast else WARMUP
+    begin = request.begin_step if size == 1 else min(request.image.steps, max(warmup, request.begin_step + 1))
     cells = (request.image.steps - begin) // 2
     whole_s = [profile.forward_s(request.row_count) for profile in plans.cost.profiles]
     fastest = whole_s.index(min(whole_s))
@@ -100,7 +104,7 @@ def _all_plans(request: PlanRequest, plans: GangPlans, size: int) -> list[Plan]:
     for strides in product((1, 2), repeat=size):
         if strides[fastest] != 1:
             continue
-        kinds = sorted({(1,) * size, strides, (2,) * size})
+        kinds: list[tuple[int, ...]] = sorted({(1,) * size, strides, *([(2,) * size] if fast else [])})
         for placed in product(kinds, repeat=cells):
             steps = [kind for kind in placed for _ in range(2)]
             steps += [(1,) * size] * (request.image.steps - begin - len(steps))
@@ -156,6 +160,18 @@ def test_every_plan_keeps_the_budget_and_none_is_slower_than_the_best_device_alo
         # Alone it would be held to two halves; with others it is held to no more than these.
     )
     assert explanation.chosen.prediction.total_s <= alone_s * (1 + INDIFFERENCE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(requests(agents_max=6, cells_max=24))
+def test_only_fast_takes_a_step_away_from_the_fastest_member(request: PlanRequest) -> None:
+    explanation = search_plan(replace(request, image=replace(request.image, quality=Quality.BALANCED)))
+    for candidate in (explanation.chosen, *explanation.runners_up):
+        members = candidate.plan.agents
+        fastest = min(members, key=lambda agent: request.profile(agent).forward_s(request.row_count))
+        assert all(part.of(fastest).stride == 1 for part in candidate.plan.segments)
+        taken = steps_taken((candidate.plan,))
+        assert taken.fast_rows == request.image.steps - request.begin_step
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,8 +1,8 @@
 """Plans within a quality budget: every gang, every kind of reduced steps, placed where they cost least.
 
-Owns the budget of ``balanced`` on a calibrated model and the plans that compete under it. The budget is what plain
-displaced parallelism would give on the same devices (equal rows on all candidates, at least two, stride 1, after the
-policy's warm-up), less ``BUDGET_DB``; for a resumed picture, the same of the steps that are left.
+Owns the budget of ``balanced`` and ``fast`` on a calibrated model and the plans that compete under it. The budget is
+what plain displaced parallelism would give on the same devices (equal rows on all candidates, at least two, stride 1,
+after the warm-up of ``high``), less the policy's loss; for a resumed picture, the same of the steps that are left.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from math import lcm
 
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
+from polyrhythm.image import Quality
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, beat_steps
 from polyrhythm_coordinator.scheduling.distortion import Distortion
 from polyrhythm_coordinator.scheduling.explain import Option
 from polyrhythm_coordinator.scheduling.placement import Kind, Placement, Placements, within
-from polyrhythm_coordinator.scheduling.quality import RESUME_WARMUP_STEPS, Policy
+from polyrhythm_coordinator.scheduling.quality import RESUME_WARMUP_STEPS, Policy, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
-
-BUDGET_DB = 1.0
-"""How far below plain displaced parallelism a plan's predicted PSNR may lie."""
 
 COMBINATIONS_FEW = 40
 BLOCKS_OF_FEW, BLOCKS_OF_MANY = 8, 5
@@ -56,6 +54,12 @@ class Budget:
         begin, steps = self.request.begin_step, self.request.image.steps
         return min(steps, max(self.policy.warmup_steps, begin + RESUME_WARMUP_STEPS))
 
+    @property
+    def _reference_warm_end(self) -> int:
+        """Where plain displaced parallelism, which the loss counts from, begins to be displaced."""
+        begin, steps = self.request.begin_step, self.request.image.steps
+        return min(steps, max(policy_of(Quality.HIGH).warmup_steps, begin + RESUME_WARMUP_STEPS))
+
     def full_rate_end(self, members: int) -> int:
         """Where displaced or merged steps may begin; one device alone only warms up where the user says so."""
         if members > 1:
@@ -66,12 +70,13 @@ class Budget:
     @cached_property
     def sum_mse(self) -> float:
         """Largest mean square of summed error vectors."""
-        reference = self.distortion.displaced_sum_mse(len(self.request.agents), self.warm_end)
+        reference = self.distortion.displaced_sum_mse(len(self.request.agents), self._reference_warm_end)
         if reference == 0.0:
             return 0.0
-        target_db = self.distortion.psnr_db(reference) - BUDGET_DB
-        # Twice the square is 3 dB where nothing saturates, and saturation takes less than all but a third of that.
-        low, high = reference, 4 * reference
+        target_db = self.distortion.psnr_db(reference) - (self.policy.loss_db or 0.0)
+        low = high = reference
+        while self.distortion.psnr_db(high) >= target_db:
+            low, high = high, 2 * high
         for _ in range(40):
             middle = (low + high) / 2
             low, high = (middle, high) if self.distortion.psnr_db(middle) >= target_db else (low, middle)
@@ -178,15 +183,22 @@ def _placed_from(
 
 
 def _kinds(budget: Budget, plans: GangPlans, strides: tuple[int, ...]) -> list[Kind]:
-    """Full rate, the strides, and merged steps for everybody."""
+    """Full rate, the strides, and merged steps for everybody where the policy has them."""
     members = len(strides)
     plans.rows(Exchange.SYNCHRONOUS, (1,) * members)  # the warm-up has to fit as well
     kinds = [_kind(plans, (1,) * members)]
     if max(strides) > 1:
-        kinds.append(_kind(plans, strides))
-    if max(budget.policy.strides) > 1:
+        reduced = _kind(plans, strides)
+        if budget.policy.merges_all or _somebody_takes_all(reduced):
+            kinds.append(reduced)
+    if budget.policy.merges_all and max(budget.policy.strides) > 1:
         kinds.append(_kind(plans, (2,) * members))
     return kinds
+
+
+def _somebody_takes_all(kind: Kind) -> bool:
+    """Whether a member with rows takes every step; where memory leaves the fastest one none, nobody else may."""
+    return any(stride == 1 for stride, count in zip(kind.strides, kind.counts, strict=True) if count)
 
 
 def _plan_that_fits(option: Found) -> Plan | None:

@@ -26,6 +26,9 @@ BALANCED_REDUCED_SHARE = 0.5
 FAST_REDUCED_SHARE = 0.75
 """The same under ``fast``, whose user has traded quality away: three of four equal devices' rows."""
 
+BALANCED_LOSS_DB, FAST_LOSS_DB = 1.0, 3.0
+"""How far below plain displaced parallelism the predicted PSNR of a calibrated model's picture may lie."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -37,7 +40,12 @@ class Policy:
         tail_steps: last steps at full rate, at least.
         strides: allowed strides, ascending from 1, each a divisor of the next, so that their least common multiple
             is the largest.
-        reduced_share_max: of the image's rows that may be denoised at a stride above 1.
+        reduced_share_max: of the image's rows that may be denoised at a stride above 1, where no calibration says what
+            that costs.
+        loss_db: where one does: how far below plain displaced parallelism the predicted PSNR may lie. None where
+            nothing is reduced.
+        merges_all: whether all members may skip the same step, within that loss; else a gang's fastest member takes
+            every step.
     """
 
     displaced: bool
@@ -45,6 +53,8 @@ class Policy:
     tail_steps: int = 0
     strides: tuple[int, ...] = (1,)
     reduced_share_max: float = 0.0
+    loss_db: float | None = None
+    merges_all: bool = False
 
     def __post_init__(self) -> None:
         if self.strides[0] != 1 or any(b % a or b <= a for a, b in pairwise(self.strides)):
@@ -53,6 +63,8 @@ class Policy:
             raise ValueError("a displaced policy needs at least one warm-up step to fill the activations")
         if not 0 <= self.reduced_share_max <= 1 or self.tail_steps < 0:
             raise ValueError(f"share {self.reduced_share_max} and tail {self.tail_steps} are out of range")
+        if self.loss_db is not None and not self.loss_db > 0:
+            raise ValueError(f"a loss must be positive: {self.loss_db} dB")
 
 
 def policy_of(quality: Quality) -> Policy:
@@ -69,9 +81,17 @@ def policy_of(quality: Quality) -> Policy:
                 tail_steps=4,
                 strides=(1, 2),
                 reduced_share_max=BALANCED_REDUCED_SHARE,
+                loss_db=BALANCED_LOSS_DB,
             )
         case Quality.FAST:
-            return Policy(displaced=True, warmup_steps=2, strides=(1, 2), reduced_share_max=FAST_REDUCED_SHARE)
+            return Policy(
+                displaced=True,
+                warmup_steps=2,
+                strides=(1, 2),
+                reduced_share_max=FAST_REDUCED_SHARE,
+                loss_db=FAST_LOSS_DB,
+                merges_all=True,
+            )
         case _:
             assert_never(quality)
 
@@ -94,6 +114,7 @@ def policy_for(image: ImageSpec) -> Policy:
         warmup_steps=policy.warmup_steps if overrides.warmup_steps is None else overrides.warmup_steps,
         tail_steps=policy.tail_steps if overrides.tail_steps is None else overrides.tail_steps,
         strides=strides,
+        loss_db=policy.loss_db if overrides.loss_db is None else overrides.loss_db,
     )
 
 

@@ -28,7 +28,7 @@ from polyrhythm_coordinator.scheduling.explain import (
     shortage,
 )
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
-from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_for
+from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_for, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments, strides_like
 
@@ -113,12 +113,14 @@ def _unwanted(request: PlanRequest) -> tuple[Exclusion, ...]:
 def _options(request: PlanRequest) -> Iterable[Option]:
     policy = _policy(request)
     predicted = distortion_of(request)
-    if request.image.quality is not Quality.BALANCED or predicted is None:
+    if policy.loss_db is None or predicted is None:
         return _policy_options(request, policy)
     # The budget decides how much may be reduced, and where; only what the user asks for is kept as it is.
     policy = replace(policy, reduced_share_max=1.0, tail_steps=request.image.overrides.tail_steps or 0)
     budget = Budget(request=request, distortion=predicted, policy=policy)
-    return budgeted_options(budget, _gang_plans(request, policy), lambda plans: _stride_choices(plans, policy))
+    options = budgeted_options(budget, _gang_plans(request, policy), lambda plans: _stride_choices(plans, policy))
+    # Where the picture fits on no single device, and activations a step old cost too much, all wait for each other.
+    return options or _policy_options(request, policy_of(Quality.EXACT))
 
 
 def _policy_options(request: PlanRequest, policy: Policy) -> Iterator[Option]:

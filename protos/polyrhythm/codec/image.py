@@ -141,6 +141,7 @@ def overrides_to_proto(overrides: Overrides) -> image_pb2.PlanOverrides | None:
         max_stride=overrides.max_stride,
         warmup_steps=overrides.warmup_steps,
         tail_steps=overrides.tail_steps,
+        loss_db=overrides.loss_db,
         devices=overrides.devices,
     )
 
@@ -151,6 +152,7 @@ def overrides_from_proto(proto: image_pb2.PlanOverrides) -> Overrides:
         max_stride=proto.max_stride if proto.HasField("max_stride") else None,
         warmup_steps=proto.warmup_steps if proto.HasField("warmup_steps") else None,
         tail_steps=proto.tail_steps if proto.HasField("tail_steps") else None,
+        loss_db=finite(proto.loss_db, "loss_db") if proto.HasField("loss_db") else None,
         devices=tuple(AgentId(device) for device in proto.devices),
     )
 

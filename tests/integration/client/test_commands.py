@@ -15,10 +15,11 @@ import pytest
 from polyrhythm import __version__
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm.gang_plan import steps_taken
 from polyrhythm.image import ImageRequest, Objective, Quality, Sampler
 from polyrhythm_client.cli import app
 from polyrhythm_client.png import read_texts
-from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, VERSIONS_KEY
+from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, VERSIONS_KEY
 from tests.fake_coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving
 
 LEFT_OUT = f"note: old takes no part: {explanation().exclusions[0].detail}\n"
@@ -70,7 +71,7 @@ def test_generate_writes_a_picture_that_says_how_it_was_made(shell: Shell, fake:
         *("--seed", "5", "--guidance", "2", "--sampler", "ddim", "--quality", "exact"),
     )
     assert (result.code, result.err) == (0, LEFT_OUT)
-    assert result.out.startswith("a.png: 64x128, 8 steps, seed 5")
+    assert result.out.startswith("a.png: 64x128, 8 steps on fast rows and 6 on slow ones, seed 5")
     assert "emulated" in result.out
     assert fake.requests == [
         ImageRequest(
@@ -87,7 +88,7 @@ def test_generate_writes_a_picture_that_says_how_it_was_made(shell: Shell, fake:
     ]
     content = (shell.folder / "a.png").read_bytes()
     texts = read_texts(content)
-    assert (texts[PROMPT_KEY], texts[SEED_KEY]) == ("red apple", "5")
+    assert (texts[PROMPT_KEY], texts[SEED_KEY], texts[STEPS_KEY]) == ("red apple", "5", str(steps_taken((plan(),))))
     assert json.loads(texts[PLAN_KEY]) == json.loads(json.dumps(asdict(plan())))
     assert json.loads(texts[VERSIONS_KEY])["torch"] == "2.0"
     assert [agent["emulated_speed"] for agent in json.loads(texts[AGENTS_KEY])] == [None, 0.5]

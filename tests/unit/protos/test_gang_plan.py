@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.gang_plan import followed_segments, spliced, widened
+from polyrhythm.gang_plan import followed_segments, spliced, steps_taken, widened
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange
+from polyrhythm.plan import Exchange, Plan
 from tests.plans import agent_ids, plan, segment
 
 FIRST = plan(segment(0, 4, (4, 4)), segment(4, 20, (4, 4), exchange=Exchange.DISPLACED, strides=(1, 2), beat_steps=4))
@@ -61,3 +61,27 @@ def test_one_agent_begins_with_merged_steps_and_others_join_it() -> None:
     assert one.agents == agent_ids(2)
     assert one.segments[0] == widened(replace(alone.segments[0], end_step=8), one.agents)
     assert [part.reads_stale for part in one.segments] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("plans", "taken"),
+    [
+        ((plan(segment(0, 1, (8,))),), "1 step"),
+        ((plan(segment(0, 20, (4, 4))),), "20 steps"),
+        ((FIRST,), "20 steps on fast rows and 12 on slow ones"),
+        ((FIRST, SECOND), "20 steps on fast rows and 16 on slow ones"),
+        ((plan(segment(0, 20, (8,), exchange=Exchange.DISPLACED, strides=(2,), beat_steps=4)),), "10 of 20 steps"),
+        (
+            (
+                plan(
+                    segment(0, 4, (4, 4)),
+                    segment(4, 12, (4, 4), exchange=Exchange.DISPLACED, strides=(2, 2), beat_steps=4),
+                    segment(12, 20, (6, 2), exchange=Exchange.DISPLACED, strides=(1, 4), beat_steps=4),
+                ),
+            ),
+            "16 of 20 steps on fast rows and 10 on slow ones",
+        ),
+    ],
+)
+def test_the_steps_that_fast_and_slow_rows_took_are_counted(plans: tuple[Plan, ...], taken: str) -> None:
+    assert str(steps_taken(plans)) == taken

@@ -14,6 +14,7 @@ from polyrhythm.image import COUNT_MAX, PROMPT_CHARACTERS_MAX, SEED_MAX, ImageRe
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.request_checks import check_request, resolve
 from polyrhythm.rows import RowRange
+from tests.calibrations import calibration
 from tests.layers import token_groups
 
 FACTS = ModelFacts(
@@ -200,3 +201,34 @@ def test_the_policys_own_warm_up_and_tail_may_leave_nothing_between_them(steps: 
 def test_warm_up_and_tail_may_leave_one_step() -> None:
     overrides = Overrides(warmup_steps=12, tail_steps=7)
     assert resolve(ImageRequest(prompt="apple", overrides=overrides), FACTS, seed=7).overrides == overrides
+
+
+@pytest.mark.parametrize(
+    ("quality", "loss_db", "sampler", "told"),
+    [
+        (Quality.BALANCED, 0.0, "ddim", "must be above 0 and at most 60, got 0.0"),
+        (Quality.FAST, 60.1, "ddim", "must be above 0 and at most 60, got 60.1"),
+        (Quality.HIGH, 1.0, "ddim", "quality high runs every step on every device; leave it out or ask for"),
+        (Quality.EXACT, 1.0, "ddim", "quality exact runs every step on every device; leave it out or ask for"),
+        (None, 1.0, "dpmpp-2m", "demo is not calibrated for dpmpp-2m"),
+    ],
+)
+def test_a_loss_is_for_qualities_that_skip_steps_and_for_calibrated_models(
+    quality: Quality | None, loss_db: float, sampler: str, told: str
+) -> None:
+    facts = replace(FACTS, calibrations=(calibration(sampler="ddim"),))
+    request = ImageRequest(
+        prompt="apple", quality=quality, sampler=Sampler(sampler), overrides=Overrides(loss_db=loss_db)
+    )
+    with pytest.raises(InvalidArgumentError) as caught:
+        resolve(request, facts, seed=7)
+    (violation,) = caught.value.violations
+    assert violation.field == "loss_db"
+    assert violation.description.startswith(told)
+
+
+@pytest.mark.parametrize("quality", [None, Quality.BALANCED, Quality.FAST])
+def test_a_loss_stands(quality: Quality | None) -> None:
+    facts = replace(FACTS, calibrations=(calibration(sampler="dpmpp-2m"),))
+    request = ImageRequest(prompt="apple", quality=quality, overrides=Overrides(loss_db=0.5))
+    assert resolve(request, facts, seed=7).overrides.loss_db == 0.5

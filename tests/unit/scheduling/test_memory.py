@@ -10,7 +10,7 @@ from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import ExclusionReason
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
+from polyrhythm.image import Overrides, Quality
 from polyrhythm.plan import Exchange
 from polyrhythm.profile import PeakMemory
 from polyrhythm_coordinator.scheduling.build import solo_plan
@@ -18,6 +18,7 @@ from polyrhythm_coordinator.scheduling.explain import notices
 from polyrhythm_coordinator.scheduling.memory import MemoryFit, memory_need, share_need
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
+from tests.calibrations import calibration
 from tests.layers import token_groups
 from tests.unit.scheduling.planning import FACTS, MEMORY, plan_request
 
@@ -214,3 +215,17 @@ def test_two_devices_hold_together_what_neither_holds_alone() -> None:
     explanation = search_plan(request)
     assert explanation.chosen.plan.agents == (A, B)
     assert all(len(candidate.plan.agents) == 2 for candidate in explanation.runners_up)
+
+
+def test_where_no_plan_keeps_the_loss_and_no_device_holds_the_picture_all_wait_for_each_other() -> None:
+    measured = PeakMemory(forward_fixed_bytes=0, forward_row_bytes=4_000_000, decode_bytes=5, encode_bytes=9)
+    request = request_for([1.0, 1.0])
+    request = replace(request, profiles=tuple(replace(profile, memory=measured) for profile in request.profiles))
+    half = share_need(request, A, rows=9, exchange=Exchange.DISPLACED, in_gang=True).total_bytes
+    request = replace(request, usable_bytes={A: half, B: half})
+    assert MemoryFit(request=request).rows(A, exchange=Exchange.SYNCHRONOUS, in_gang=False) < 16
+    strict = replace(request.image, overrides=Overrides(loss_db=1e-6, warmup_steps=1))
+    facts = replace(request.facts, calibrations=(calibration(),))
+    plan = search_plan(replace(request, image=strict, facts=facts)).chosen.plan
+    assert plan.agents == (A, B)
+    assert {part.exchange for part in plan.segments} == {Exchange.SYNCHRONOUS}
