@@ -95,11 +95,15 @@ def main() -> None:
     parser.add_argument("--never-ready", action="store_true")
     parser.add_argument("--hang-up", action="store_true", help="closes the channel instead of getting ready")
     parser.add_argument("--exit", type=int, help="exit with this code at once")
+    parser.add_argument("--say", default="", help="writes this to standard error first")
     parser.add_argument("--last-words", default="", help="says that it cannot load, and why")
     parser.add_argument("--deaf", action="store_true", help="ignores aborts")
     parser.add_argument("--stubborn", action="store_true", help="stays when the channel ends")
     parser.add_argument("--child", action="store_true", help="starts a process of its own, which stays")
     arguments = parser.parse_args()
+    if arguments.say:
+        sys.stderr.write(f"{arguments.say}\n")
+        sys.stderr.flush()
     if arguments.last_words:
         lost = WorkerLost(reason=arguments.last_words)
         os.write(arguments.channel_fd, encode_event(lost))

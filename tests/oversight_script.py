@@ -44,9 +44,9 @@ UNINTERRUPTIBLE_S = 5.0
 class Script:
     """Runs the machine and keeps what it asked for since the last look, notes apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
         self.now_s = 100.0
-        self.state = initial(AGENT, LIMITS, self.now_s)
+        self.state = initial(AGENT, limits, self.now_s)
         self.effects: list[Effect] = []
         self.notes: list[str] = []
 

@@ -22,7 +22,7 @@ _GIB = 1024**3
 def agents_table(agents: tuple[AgentView, ...]) -> Table:
     """One line an agent, on 80 columns too: a device's name is cut where it has to be.
 
-    Speeds have a column where some are emulated.
+    Where some speeds are emulated, a column says which.
     """
     emulated = any(view.device.emulated_speed is not None for view in agents)
     table = Table(title="Agents", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
@@ -38,6 +38,13 @@ def agents_table(agents: tuple[AgentView, ...]) -> Table:
             escape(", ".join(map(_model, view.models))),
         )
     return table
+
+
+def print_troubles(console: Console, agents: tuple[AgentView, ...]) -> None:
+    """How the last workers of agents were lost that have no other one yet."""
+    for view in agents:
+        if view.trouble:
+            console.print(f"[bold]{escape(view.agent)}[/bold]: {escape(view.trouble)}", soft_wrap=True)
 
 
 def print_explanation(console: Console, explanation: Explanation, agents: tuple[AgentView, ...]) -> None:
@@ -158,4 +165,4 @@ def _psnr(prediction: Prediction) -> str:
 
 def _speed(view: AgentView) -> str:
     speed = view.device.emulated_speed
-    return "true" if speed is None else f"emulated {speed:g}"
+    return "its own" if speed is None else f"emulated {speed:g}"

@@ -53,8 +53,9 @@ environment:
 
 exit codes:
   0  ended by a signal or by its lifeline
-  1  the coordinator refused the agent or could not be reached in time, or the
-     device failed
+  1  the coordinator refused the agent or could not be reached in time, the
+     device failed, or --start-attempts workers in a row ended before they were
+     ready
   2  an option is wrong, in which case nothing was started, or the worker cannot
      load the model
 """
@@ -138,6 +139,11 @@ def _add_work(work: argparse._ArgumentGroup) -> None:
         work, "load_timeout_s", "SECONDS",
         "how long the worker may load the model; the conversion of a checkpoint does not count as long as it gets on "
         "(default: 120)",
+    )  # fmt: skip
+    _add(
+        work, "start_attempts", "N",
+        "end when so many workers in a row were lost before they were ready (default: start another one for ever, "
+        "after a delay that grows to 30 s)",
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[
         worker_command=(sys.executable, "-m", WORKER_MODULE, "--settings", preflight.worker.to_json()),
         worker_environment={**environment, **preflight.worker_environment},
         pin_core=settings.pin_core,
-        limits=Limits(start_s=settings.load_timeout_s),
+        limits=Limits(start_s=settings.load_timeout_s, starts_max=settings.start_attempts),
         timing=LinkTiming(),
         connect_timeout_s=settings.connect_timeout_s,
         lifeline_fd=settings.lifeline_fd,
@@ -124,6 +124,7 @@ async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:
         InvalidArgumentError: the lifeline is no pipe, or the worker cannot load its model.
         RegistrationRefusedError: the coordinator does not want this agent.
         UnreachableError: no coordinator answered within the connect timeout.
+        WorkerStartError: too many workers in a row were lost before they were ready.
     """
 
     async def start_worker() -> WorkerProcess:

@@ -46,7 +46,7 @@ class ChannelClosedError(PolyrhythmError):
 
 
 class WorkerStartError(PolyrhythmError):
-    """The worker process could not be started at all."""
+    """The worker process could not be started at all, or ended before it was ready every time."""
 
 
 class DeviceError(PolyrhythmError):

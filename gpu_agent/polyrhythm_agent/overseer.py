@@ -18,6 +18,7 @@ from polyrhythm_agent.oversight.signals import (
     TICK_S,
     Effect,
     GiveUpModel,
+    GiveUpStarting,
     KillWorker,
     Note,
     OversightEvent,
@@ -65,6 +66,7 @@ class Overseer:
 
         Raises:
             InvalidArgumentError: the worker cannot load its model.
+            WorkerStartError: too many workers in a row were lost before they were ready.
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -104,6 +106,8 @@ class Overseer:
                     self._worker.kill()
             case GiveUpModel(reason=reason):
                 raise InvalidArgumentError.of("--model", reason)
+            case GiveUpStarting(reason=reason):
+                raise WorkerStartError(reason)
             case SendUp(event=event):
                 self._send_up(event)
             case SendDown(command=command):

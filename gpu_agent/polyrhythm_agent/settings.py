@@ -99,6 +99,7 @@ class AgentSettings(BaseModel):
         dtype: arithmetic of the denoiser.
         bind_address: local address that carries activations between workers.
         load_timeout_s: how long the worker may load its model, or not get on with a checkpoint that it converts first.
+        start_attempts: workers lost in a row before they were ready, after which the daemon ends; None to try for ever.
         connect_timeout_s: how long to look for the coordinator at first; None for ever.
         lifeline_fd: the daemon ends when this pipe does; None for no lifeline.
     """
@@ -118,6 +119,7 @@ class AgentSettings(BaseModel):
     dtype: DtypeName = "float32"
     bind_address: str = Field(default="127.0.0.1", min_length=1)
     load_timeout_s: float = Field(default=120.0, gt=0.0)
+    start_attempts: int | None = Field(default=None, ge=1)
     connect_timeout_s: float | None = Field(default=None, gt=0.0)
     lifeline_fd: int | None = Field(default=None, ge=0)
 

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 
 from polyrhythm.codec.channel import EventDecoder, encode_command
 from polyrhythm.errors import WireError
+from polyrhythm.last_words import quoted
 from polyrhythm.messages import AgentCommand, AgentEvent
 from polyrhythm_agent.errors import WorkerStartError
+from polyrhythm_agent.worker_words import WorkerWords
 
 _RECEIVE_BYTES = 256 * 1024
 _DRAIN_S = 1.0
-_STANDARD_ERROR_FD = 2
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM})
+"""Signals of others: what the process said before has nothing to do with its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +43,13 @@ class WorkerEnd:
 class WorkerProcess:
     """One worker, from its start to its end. All methods on the event loop."""
 
-    def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, words: WorkerWords
+    ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._words = words
         self._complaint: str | None = None
 
     @classmethod
@@ -68,6 +74,8 @@ class WorkerProcess:
             # Before the process is there: whoever cancels this coroutine leaves no process without an owner.
             reader, writer = await asyncio.open_connection(sock=ours)
             undo.callback(writer.close)
+            words = WorkerWords()
+            undo.callback(words.close)
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command,
@@ -76,7 +84,8 @@ class WorkerProcess:
                     "--daemon-pid",
                     str(os.getpid()),
                     stdin=DEVNULL,
-                    stdout=_STANDARD_ERROR_FD,  # standard output belongs to whoever reads the daemon's
+                    stdout=words.write_fd,  # standard output belongs to whoever reads the daemon's
+                    stderr=words.write_fd,
                     pass_fds=[theirs.fileno()],
                     env=dict(environment),
                     start_new_session=True,
@@ -84,10 +93,11 @@ class WorkerProcess:
             except OSError as error:
                 raise WorkerStartError(f"{command[0]} cannot be started: {error}") from error
             undo.pop_all()
+        words.listen_only()
         if pin_core is not None:
             with contextlib.suppress(ProcessLookupError):  # it has ended already; that is seen elsewhere
                 os.sched_setaffinity(process.pid, {pin_core})
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, words)
 
     @property
     def pid(self) -> int:
@@ -130,10 +140,11 @@ class WorkerProcess:
             hearing.cancel()
             ending.cancel()
             self._writer.close()
+            self._words.close()
         if self._complaint is not None:
             return WorkerEnd(detail=self._complaint, exit_code=None)
         status = self._process.returncode
-        return WorkerEnd(detail=_describe_end(status), exit_code=status)
+        return WorkerEnd(detail=_describe_end(status, self._words.last()), exit_code=status)
 
     def kill(self) -> None:
         """Ends the process and its group at once."""
@@ -151,6 +162,7 @@ class WorkerProcess:
         finally:
             self.kill()
         await self._process.wait()
+        self._words.close()
 
     async def _hear(self, on_event: Callable[[AgentEvent], None]) -> None:
         decoder = EventDecoder()
@@ -168,7 +180,8 @@ def _has_failed(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is not None
 
 
-def _describe_end(status: int | None) -> str:
-    if status is not None and status < 0:
+def _describe_end(status: int | None, words: str) -> str:
+    if status is not None and -status in _FROM_OUTSIDE:
         return f"signal {signal.Signals(-status).name}"
-    return f"exit code {status}"
+    how = f"signal {signal.Signals(-status).name}" if status is not None and status < 0 else f"exit code {status}"
+    return f"{how}{quoted(words)}"

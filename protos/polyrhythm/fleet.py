@@ -23,10 +23,20 @@ class AgentState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentView:
-    """One connected agent with its facts and state."""
+    """One connected agent with its facts and state.
+
+    Attributes:
+        agent: its name.
+        state: what it does.
+        device: what it computes on.
+        models: what its worker holds; empty while it loads.
+        software: versions that decide a picture's bytes, as ``(name, version)``.
+        trouble: how its last worker was lost, as long as no other one is ready; empty where none was.
+    """
 
     agent: AgentId
     state: AgentState
     device: DeviceFacts
     models: tuple[ModelFacts, ...]
     software: tuple[tuple[str, str], ...]
+    trouble: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
+from polyrhythm_agent.errors import WorkerStartError
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.overseer import Overseer
 from polyrhythm_agent.oversight.signals import CoordinatorConnected
@@ -128,6 +130,38 @@ async def test_a_worker_that_cannot_start_is_told_with_its_exit_code() -> None:
         session = await service.next_session()
         await session.hear(Register)
         assert (await session.hear(WorkerLost)).reason == "the worker ended: exit code 4"
+
+
+async def test_the_last_words_of_a_worker_that_cannot_start_are_told_and_passed_on() -> None:
+    service, heard = FakeAgentService(), io.StringIO()
+    with redirect_stderr(heard):
+        async with serving(service) as port, running(parts_of(port, "--exit", "1", "--say", "no such folder")):
+            session = await service.next_session()
+            await session.hear(Register)
+            reason = (await session.hear(WorkerLost)).reason
+    assert reason == "the worker ended: exit code 1; it said:\nno such folder"
+    assert "no such folder\n" in heard.getvalue()
+
+
+async def test_what_a_worker_said_before_it_was_killed_is_not_taken_for_the_reason() -> None:
+    service = FakeAgentService()
+    async with serving(service) as port, running(parts_of(port, "--say", "model loaded")):
+        session = await in_epoch(service)
+        session.say(tell("crash"))
+        assert (await session.hear(WorkerLost)).reason == "the worker ended: signal SIGKILL"
+
+
+async def test_three_workers_that_cannot_start_end_an_agent_that_is_to_give_up() -> None:
+    service, limits = FakeAgentService(), replace(LIMITS, starts_max=3)
+    fails = ("--exit", "1", "--say", "no such folder")
+    async with serving(service) as port, running(parts_of(port, *fails, limits=limits)) as agent:
+        told = (
+            "3 workers in a row were lost before they were ready; the last one: "
+            "the worker ended: exit code 1; it said:\nno such folder"
+        )
+        with pytest.raises(WorkerStartError) as caught:
+            await asyncio.wait_for(agent.task, WAIT_S)
+        assert str(caught.value) == told
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,7 @@ agent_views = st.builds(
     device=devices,
     models=tuples(models),
     software=software,
+    trouble=texts,
 )
 overrides = st.builds(
     image.Overrides,

@@ -11,7 +11,7 @@ from rich.console import Console
 from polyrhythm_client import options
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.commands.running import run_command
-from polyrhythm_client.tables import agents_table
+from polyrhythm_client.tables import agents_table, print_troubles
 
 
 def agents(address: options.RunningAddress = None, as_json: options.AsJson = False) -> None:
@@ -35,6 +35,8 @@ async def _agents(address: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"agents": [asdict(view) for view in found]}, ensure_ascii=False))
     elif found:
-        Console().print(agents_table(found))
+        console = Console()
+        console.print(agents_table(found))
+        print_troubles(console, found)
     else:
         typer.echo(f"no agent is connected to {address}; start one with polyrhythm-agent --coordinator {address}")

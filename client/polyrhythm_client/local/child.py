@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from polyrhythm.errors import ErrorCode, PolyrhythmError
+from polyrhythm.last_words import LastWords, quoted
 
-LAST_WORDS_BYTES = 4096
-SHOWN_LINES = 5
+READ_BYTES = 4096
 EXIT_BAD_INPUT = 2
 
 
@@ -35,16 +35,7 @@ class ChildEndedError(PolyrhythmError):
         how = (
             f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
         )
-        shown = "\n".join(last_words.splitlines()[-SHOWN_LINES:])
-        words = f"; it said:\n{shown}" if shown else " and said nothing"
-        super().__init__(f"{name} {how}{words}")
-
-
-def whole_lines(tail: bytes) -> str:
-    """The end of a text without the line that it begins in the middle of, where it was cut to ``LAST_WORDS_BYTES``."""
-    if len(tail) == LAST_WORDS_BYTES and b"\n" in tail.rstrip():
-        tail = tail.split(b"\n", maxsplit=1)[1]
-    return tail.decode(errors="replace").strip()
+        super().__init__(f"{name} {how}{quoted(last_words) or ' and said nothing'}")
 
 
 class Child:
@@ -59,7 +50,7 @@ class Child:
         self.name = name
         self._process = process
         self._stdout_lines: asyncio.Queue[str | None] = asyncio.Queue()
-        self._stderr_tail = b""
+        self._last_words = LastWords()
         self._readers = (
             asyncio.create_task(self._read_stdout(), name=f"stdout of {name}"),
             asyncio.create_task(self._read_stderr(), name=f"stderr of {name}"),
@@ -106,7 +97,7 @@ class Child:
         exit_code = await self._process.wait()
         # A grandchild may hold the pipes open longer than the child lives: what was said by now is enough.
         await asyncio.wait(self._readers, timeout=0.5)
-        return ChildEndedError(self.name, exit_code, whole_lines(self._stderr_tail))
+        return ChildEndedError(self.name, exit_code, self._last_words.text)
 
     async def stop(self, grace_s: float) -> None:
         """Ends the process and whatever it started; returns when they are gone."""
@@ -137,7 +128,7 @@ class Child:
     async def _read_stdout(self) -> None:
         assert self._process.stdout is not None
         pending = b""
-        while data := await self._process.stdout.read(LAST_WORDS_BYTES):
+        while data := await self._process.stdout.read(READ_BYTES):
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 self._stdout_lines.put_nowait(line.decode(errors="replace"))
@@ -145,5 +136,5 @@ class Child:
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None
-        while data := await self._process.stderr.read(LAST_WORDS_BYTES):
-            self._stderr_tail = (self._stderr_tail + data)[-LAST_WORDS_BYTES:]
+        while data := await self._process.stderr.read(READ_BYTES):
+            self._last_words.add(data)

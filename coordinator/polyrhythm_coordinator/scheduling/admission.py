@@ -27,7 +27,7 @@ from polyrhythm_coordinator.scheduling.effects import FailJob
 from polyrhythm_coordinator.scheduling.events import JobSubmitted
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, TokenQuestion
 from polyrhythm_coordinator.scheduling.pool import DRAINED
-from polyrhythm_coordinator.scheduling.state import Agent, State
+from polyrhythm_coordinator.scheduling.state import Agent, State, loading_told
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
 
@@ -199,7 +199,7 @@ def _why_nobody(state: State) -> str:
     if not state.open_agents:
         names = ", ".join(sorted(state.agents))
         return f"all connected agents are drained: {names}; `polyrhythm drain --undo` puts one back"
-    return f"none of {len(state.open_agents)} connected agents is ready"
+    return f"none of {len(state.open_agents)} connected agents is ready: {loading_told(state.open_agents)}"
 
 
 def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> None:

@@ -166,7 +166,7 @@ def _take_worker(turn: Turn, name: AgentId, event: WorkerReady) -> None:
     if turn.state.agents[name].worker_ready:
         # Another worker took the place of one whose end was not told.
         _lose_worker(turn, name, "its worker was replaced")
-    turn.put_agent(replace(turn.state.agents[name], worker_ready=True, models=event.models))
+    turn.put_agent(replace(turn.state.agents[name], worker_ready=True, models=event.models, trouble=""))
 
 
 def _operate_store(turn: Turn, name: AgentId, request: StoreRequest) -> None:
@@ -186,7 +186,9 @@ def _lose_worker(turn: Turn, name: AgentId, reason: str) -> None:
     state = turn.state
     agent = state.agents.get(name)
     if agent is not None:
-        turn.put_agent(replace(agent, worker_ready=False, models=(), ceilings_bytes={}, measuring=None, epoch=None))
+        turn.put_agent(
+            replace(agent, worker_ready=False, models=(), ceilings_bytes={}, measuring=None, epoch=None, trouble=reason)
+        )
     for members in [members for members in state.gangs if name in members]:
         turn.drop_gang(members)
     turn.state = replace(

@@ -17,7 +17,7 @@ from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing
 from polyrhythm_coordinator.scheduling.measured import ProfileKey, profile_key, workload_of
 from polyrhythm_coordinator.scheduling.occupancy import promised_agents
-from polyrhythm_coordinator.scheduling.state import Agent, State
+from polyrhythm_coordinator.scheduling.state import Agent, State, loading_told
 
 DRAINED = "it is drained; `polyrhythm drain --undo` puts it back"
 
@@ -83,6 +83,7 @@ class Pool:
         occupied: work on another picture, and their speed is not known.
         excluded: take no part, with the reason.
         loading: excluded for now because their worker is loading.
+        told_loading: that they are loading, in words.
         returning: not connected, and expected back in a moment.
         drained: excluded until somebody puts them back.
     """
@@ -94,6 +95,7 @@ class Pool:
     occupied: tuple[AgentId, ...]
     excluded: Mapping[AgentId, Exclusion]
     loading: tuple[AgentId, ...]
+    told_loading: str
     returning: tuple[AgentId, ...]
     drained: tuple[AgentId, ...]
 
@@ -105,7 +107,7 @@ class Pool:
     @property
     def told_coming(self) -> str:
         """Them in words."""
-        told = [f"the workers of {', '.join(self.loading)} are loading"] if self.loading else []
+        told = [self.told_loading] if self.loading else []
         told += [f"{', '.join(self.returning)} may be back in a moment"] if self.returning else []
         return ", ".join(told)
 
@@ -209,7 +211,7 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
     allowed = tuple(
         name for name in sorted(state.agents) if picture.image.overrides.allows(name) and name not in picture.lost
     )
-    loading = (name for name in allowed if name not in state.drained and not state.agents[name].worker_ready)
+    loading = tuple(name for name in allowed if name not in state.drained and not state.agents[name].worker_ready)
     returning = (
         name
         for name in state.returning(now_s)
@@ -224,7 +226,8 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
         busy=tuple(found["busy"]),
         occupied=tuple(found["occupied"]),
         excluded=excluded,
-        loading=tuple(loading),
+        loading=loading,
+        told_loading=loading_told(state.agents[name] for name in loading),
         returning=tuple(returning),
         drained=tuple(name for name in allowed if name in state.drained),
     )
@@ -273,7 +276,7 @@ def _exclusion(  # noqa: PLR0911 - one return a reason
     if (reason := picture.lost.get(name)) is not None:
         return _not_ready(name, f"lost earlier on this picture: {reason}")
     if not agent.worker_ready:
-        return _not_ready(name, "its worker is loading")
+        return _not_ready(name, f"its worker is loading{f'; the one before: {agent.trouble}' if agent.trouble else ''}")
     if (unlike := mismatch(agent, picture)) is not None:
         return unlike
     if phase.holders_only and name not in picture.holders:

@@ -6,7 +6,7 @@ checked by ``polyrhythm_coordinator.scheduling.invariants``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from polyrhythm.facts import DeviceFacts, ModelFacts
@@ -33,6 +33,7 @@ class Agent:
         software: versions that decide a picture's bytes.
         last_heard_s: when the last message came.
         worker_ready: whether its worker takes commands; False while it loads.
+        trouble: how its last worker was lost, as long as no other one is ready.
         models: what the worker holds; empty while it loads.
         usable_bytes: memory that its worker may use, what it holds already included: as last read while it was idle,
             or as registered until then.
@@ -50,6 +51,7 @@ class Agent:
     usable_bytes: int
     ceilings_bytes: Mapping[Workload, int] = field(default_factory=dict[Workload, int])
     worker_ready: bool = False
+    trouble: str = ""
     models: tuple[ModelFacts, ...] = ()
     measuring: int | None = None
     asked_s: float = 0.0
@@ -79,7 +81,14 @@ class Agent:
         state = self.state
         if drained:
             state = AgentState.DRAINED if self.epoch is None else AgentState.DRAINING
-        return AgentView(agent=self.agent, state=state, device=self.device, models=self.models, software=self.software)
+        return AgentView(
+            agent=self.agent,
+            state=state,
+            device=self.device,
+            models=self.models,
+            software=self.software,
+            trouble=self.trouble,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,3 +184,11 @@ class State:
     def views(self) -> tuple[AgentView, ...]:
         """All connected agents, sorted by name."""
         return tuple(self.agents[name].view(drained=name in self.drained) for name in sorted(self.agents))
+
+
+def loading_told(agents: Iterable[Agent]) -> str:
+    """That the workers of these agents are loading, in words, and what became of the ones before."""
+    agents = tuple(agents)
+    names = ", ".join(agent.agent for agent in agents)
+    troubles = (f"; the one of {agent.agent} before: {agent.trouble}" for agent in agents if agent.trouble)
+    return f"the workers of {names} are loading{''.join(troubles)}"

@@ -39,7 +39,7 @@ class WorkerEnded:
     """The worker process is gone and nothing more will be heard of it.
 
     Attributes:
-        detail: how it ended.
+        detail: how it ended, with its last words.
         cannot_load: whether its exit code says that no start can ever load the model.
     """
 
@@ -83,6 +83,17 @@ class GiveUpModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUpStarting:
+    """End this agent: too many of its workers in a row ended before they were ready.
+
+    Attributes:
+        reason: how many, and how the last one ended.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendUp:
     """Tell the coordinator."""
 
@@ -109,4 +120,4 @@ class Note:
     alarming: bool = True
 
 
-Effect: TypeAlias = StartWorker | KillWorker | GiveUpModel | SendUp | SendDown | Note
+Effect: TypeAlias = StartWorker | KillWorker | GiveUpModel | GiveUpStarting | SendUp | SendDown | Note

@@ -27,6 +27,7 @@ class Limits:
         proven_s: a worker that lived so long, or finished an epoch, restarts without delay.
         first_restart_s: delay of the second restart in a row; the first has none.
         longest_restart_s: bound of that delay.
+        starts_max: workers lost in a row before they were ready, after which none is started any more; None for ever.
         stall_s: a daemon that was not scheduled for so long must not blame its worker for the gap.
     """
 
@@ -41,6 +42,7 @@ class Limits:
     proven_s: float = 10.0
     first_restart_s: float = 0.5
     longest_restart_s: float = 30.0
+    starts_max: int | None = None
     stall_s: float = 0.5
 
 
@@ -79,7 +81,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unusable:
-    """No worker can load the model; none is started any more."""
+    """No worker can load the model, or too many ended before they were ready; none is started any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,8 @@ class Oversight:
         run: the epoch under way.
         questions: requests without an answer, oldest first.
         failures: losses in a row, for the delay of the next restart.
+        failed_starts: losses in a row of workers that never were ready.
+        lost: how the last worker was lost; empty where none was.
         proven: whether this worker has finished an epoch.
         jobs: jobs that the worker may hold memory of.
         stale_jobs: those of a session that has ended; forgotten as soon as the worker is idle.
@@ -165,6 +169,8 @@ class Oversight:
     run: Run | None = None
     questions: tuple[Question, ...] = ()
     failures: int = 0
+    failed_starts: int = 0
+    lost: str = ""
     proven: bool = False
     jobs: tuple[JobId, ...] = ()
     stale_jobs: tuple[JobId, ...] = ()

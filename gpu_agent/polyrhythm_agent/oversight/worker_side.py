@@ -27,7 +27,15 @@ from polyrhythm.messages import (
 )
 from polyrhythm.rendezvous import StoreRequest
 from polyrhythm_agent.backoff import doubling_delay_s
-from polyrhythm_agent.oversight.signals import Effect, GiveUpModel, KillWorker, Note, SendUp, WorkerEnded
+from polyrhythm_agent.oversight.signals import (
+    Effect,
+    GiveUpModel,
+    GiveUpStarting,
+    KillWorker,
+    Note,
+    SendUp,
+    WorkerEnded,
+)
 from polyrhythm_agent.oversight.state import Absent, Ending, Outcome, Oversight, Ready, Stage, Starting, Unusable
 
 Answer: TypeAlias = ProfileMeasured | TokensCounted | RequestFailed
@@ -48,7 +56,7 @@ def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
             if not isinstance(event, WorkerReady):
                 return state, ()
             ready = Ready(since_s=now_s, heard_s=now_s, announcement=event)
-            return replace(state, phase=ready), (Note(text="the worker is ready", alarming=False),)
+            return replace(state, phase=ready, failed_starts=0), (Note(text="the worker is ready", alarming=False),)
         case Ready():
             return _hear_ready(replace(state, phase=replace(phase, heard_s=now_s)), event, now_s)
         case _:
@@ -92,6 +100,9 @@ def bury(state: Oversight, end: WorkerEnded, now_s: float) -> Outcome:
     if not isinstance(state.phase, Ending):
         state, effects = _count_loss(state, f"the worker ended: {end.detail}", now_s)
     limits = state.limits
+    if limits.starts_max is not None and state.failed_starts >= limits.starts_max:
+        reason = f"{state.failed_starts} workers in a row were lost before they were ready; the last one: {state.lost}"
+        return replace(state, phase=Unusable()), (*effects, GiveUpStarting(reason=reason))
     delay_s = doubling_delay_s(state.failures - 1, first_s=limits.first_restart_s, longest_s=limits.longest_restart_s)
     return replace(state, phase=Absent(restart_at_s=now_s + delay_s)), effects
 
@@ -150,6 +161,8 @@ def _count_loss(state: Oversight, reason: str, now_s: float) -> Outcome:
         run=None,
         questions=(),
         failures=1 if state.proven or lived else state.failures + 1,
+        failed_starts=state.failed_starts + isinstance(phase, Starting),
+        lost=reason,
         proven=False,
         jobs=(),
         stale_jobs=(),

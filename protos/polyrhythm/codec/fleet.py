@@ -286,6 +286,7 @@ def agent_view_to_proto(view: AgentView) -> fleet_pb2.Agent:
         device=device_facts_to_proto(view.device),
         models=[model_facts_to_proto(model) for model in view.models],
         software=software_to_proto(view.software),
+        trouble=view.trouble,
     )
 
 
@@ -303,6 +304,7 @@ def agent_view_from_proto(proto: fleet_pb2.Agent, path: str = "agent") -> AgentV
             model_facts_from_proto(model, f"{path}.models[{index}]") for index, model in enumerate(proto.models)
         ),
         software=software_from_proto(proto.software),
+        trouble=proto.trouble,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from polyrhythm.facts import DeviceFacts, DeviceKind
@@ -26,6 +28,7 @@ from polyrhythm_agent.oversight.signals import (
     CoordinatorConnected,
     CoordinatorLost,
     GiveUpModel,
+    GiveUpStarting,
     KillWorker,
     OversightEvent,
     SendUp,
@@ -39,6 +42,7 @@ from tests.oversight_script import (
     AGENT,
     EPOCH,
     JOB,
+    LIMITS,
     READY,
     Script,
     beat_done,
@@ -171,6 +175,31 @@ def test_a_model_that_no_worker_can_load_is_given_up(event: OversightEvent, word
     reason = f"the worker cannot load the model: {words}"
     assert script.feed(event).take() == [up(WorkerLost(reason=reason)), KillWorker(), GiveUpModel(reason=reason)]
     assert script.feed(WorkerEnded(detail="exit code 3", cannot_load=True)).wait(60.0, beating=False).take() == []
+
+
+def test_an_agent_gives_up_after_as_many_failed_starts_as_it_is_told_to() -> None:
+    script = Script(replace(LIMITS, starts_max=3)).feed(TimePassed(), CoordinatorConnected())
+    for _ in range(2):
+        script.feed(WorkerEnded(detail="exit code 1")).wait(1.0, beating=False)
+    script.say(READY).feed(WorkerEnded(detail="exit code 1")).wait(2.1, beating=False)
+    script.take()
+    assert script.state.failed_starts == 0, "one that was ready has started"
+    for _ in range(2):
+        script.feed(WorkerEnded(detail="exit code 1")).wait(8.1, beating=False)
+    script.take()
+    script.feed(WorkerEnded(detail="exit code 1; it said:\nno folder"))
+    lost = "the worker ended: exit code 1; it said:\nno folder"
+    reason = f"3 workers in a row were lost before they were ready; the last one: {lost}"
+    assert script.take() == [up(WorkerLost(reason=lost)), GiveUpStarting(reason=reason)]
+    assert script.wait(60.0, beating=False).take() == []
+
+
+def test_a_worker_that_hangs_at_its_start_has_failed_to_start_too() -> None:
+    script = Script(replace(LIMITS, starts_max=1)).feed(TimePassed()).wait(20.3, beating=False)
+    script.take()
+    (given_up,) = script.feed(WorkerEnded(detail="signal SIGKILL")).take()
+    assert isinstance(given_up, GiveUpStarting)
+    assert given_up.reason.endswith("the last one: the worker did not get on with loading for 20 s")
 
 
 def test_a_worker_that_was_ready_could_load_its_model(script: Script) -> None:

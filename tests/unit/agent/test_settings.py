@@ -111,7 +111,7 @@ def test_every_setting_has_an_option() -> None:
         *("--coordinator", "h:1", "--name", "n", "--model", "m", "--device", "cpu", "--dtype", "float64"),
         *("--threads", "2", "--pin-core", "0", "--emulate-speed", "0.5", "--bind-address", "::1"),
         *("--load-timeout", "1", "--connect-timeout", "2", "--lifeline-fd", "3", "--memory-limit", "1GiB"),
-        *("--model-config", "c", "--offload", "never"),
+        *("--model-config", "c", "--offload", "never", "--start-attempts", "3"),
     ]
     assert set(parse_command_line(arguments).options) == set(AgentSettings.model_fields)
 

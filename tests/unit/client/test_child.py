@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm_client.local.child import LAST_WORDS_BYTES, SHOWN_LINES, ChildEndedError, whole_lines
+from polyrhythm.last_words import LAST_WORDS_BYTES, SHOWN_LINES, whole_lines
+from polyrhythm_client.local.child import ChildEndedError
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,20 @@ def test_an_agent_is_welcomed_loads_and_is_ready() -> None:
     assert [view.agent for view in world.state.views()] == ["a"]
 
 
+def test_a_worker_that_ends_before_it_is_ready_is_told_with_its_last_words_until_another_one_is() -> None:
+    world = World()
+    world.connect("a")
+    world.say("a", WorkerLost(reason="exit code 1; it said:\nno such folder"))
+    (view,) = world.state.views()
+    assert (view.state, view.trouble) == (AgentState.LOADING, "exit code 1; it said:\nno such folder")
+    job = world.submit()
+    world.tick(world.state.limits.loading_grace_s + 1.0)
+    assert "the one of a before: exit code 1; it said:\nno such folder" in str(world.ended[job])
+    world.load("a")
+    (view,) = world.state.views()
+    assert (view.state, view.trouble) == (AgentState.READY, "")
+
+
 def test_another_protocol_is_refused() -> None:
     state = State(incarnation=1, limits=Limits())
     connected = AgentConnected(session=SessionId(1), register=register(A, protocol_version=99))

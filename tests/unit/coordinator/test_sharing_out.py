@@ -237,7 +237,8 @@ def test_a_job_is_told_that_everybody_loads() -> None:
     world.cancel(first, ENOUGH)
     world.kill_worker("a")
     world.settle()
-    assert [told.reason for told in world.told_of(second, Delayed)] == ["nobody is ready: the workers of a are loading"]
+    (delayed,) = world.told_of(second, Delayed)
+    assert delayed.reason == "nobody is ready: the workers of a are loading; the one of a before: killed"
     world.load("a")
     go_on(world)
     world.run(second)
