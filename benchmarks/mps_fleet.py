@@ -1,7 +1,7 @@
 """Fleets of several agents on one GPU: NVIDIA's MPS gives each of them a percentage of the threads that may be active.
 
 Starts the MPS control program with pipe and log folders of its own and ends it again; changes no clock and no mode of
-the device. Messages travel over Gloo, since NCCL wants a device each.
+the device. Messages travel over Gloo.
 """
 
 from __future__ import annotations

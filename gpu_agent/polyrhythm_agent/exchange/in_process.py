@@ -1,4 +1,4 @@
-"""A transport between threads of one process, with NCCL's semantics: FIFO an ordered pair, rendezvous, no tags.
+"""A transport between threads of one process, with the strictest semantics: FIFO an ordered pair, rendezvous, no tags.
 
 For tests of plans and of the step loop: a message of the wrong shape, a receive that no send answers or an order that
 differs between the two ends shows here as an error or as a wait that never ends, as it would on devices.
