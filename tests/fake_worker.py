@@ -65,6 +65,8 @@ FACTS = ModelFacts(
     weights_bytes=1,
 )
 SOFTWARE = (("polyrhythm", "0.1.0"), ("torch", "2.13.0"))
+SCHEDULE_STEPS = 900
+"""Longest grid that the schedule of the fake model has."""
 UNPAINTED = "unicorn"
 """A text with this word in it is none that the fake model takes."""
 PNG = b"\x89PNG a fake picture"
@@ -196,6 +198,8 @@ class FakeWorker:
             for field, text in zip(COUNTED_FIELDS, command.texts, strict=True)
             if UNPAINTED in text
         )
+        if command.steps > SCHEDULE_STEPS:
+            violations += (FieldViolation(field="steps", description=f"has {SCHEDULE_STEPS}, got {command.steps}"),)
         if violations:
             return RequestFailed(request_id=command.request_id, detail="not painted here", violations=violations)
         return TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)))

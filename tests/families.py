@@ -62,7 +62,13 @@ FAMILIES: Mapping[str, Family] = {
         make=tiny_pixart_folder,
         prompt="A red apple on the green background",
         other_px=(128, 192),
-        other_pictures=({"guidance": 1.0}, {"negative_prompt": "blurry cat"}, {"width_px": 64}),
+        other_pictures=(
+            {"guidance": 1.0},
+            {"guidance": 0.5},
+            {"prompt": "", "seed": 2**64 - 1},
+            {"negative_prompt": "blurry cat"},
+            {"width_px": 64},
+        ),
     ),
     "dit": Family(
         make=tiny_dit_folder,

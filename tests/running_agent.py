@@ -108,7 +108,7 @@ def start_epoch(epoch: EpochId = EPOCH) -> StartEpoch:
 
 def tell(*texts: str, request_id: int = 1) -> CountTokens:
     """What the fake worker obeys."""
-    return CountTokens(request_id=request_id, model="demo", texts=texts)
+    return CountTokens(request_id=request_id, model="demo", texts=texts, sampler=Sampler.DDIM, steps=4)
 
 
 async def ready_session(service: FakeAgentService) -> Session:

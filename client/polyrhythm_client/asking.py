@@ -72,7 +72,7 @@ def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
     if options.size is not None:
         given["width_px"], given["height_px"] = parse_size(options.size)
     base = ImageRequest(prompt="") if recipe is None else recipe.request
-    if not base.prompt and options.prompt is None:
+    if options.prompt is None and (recipe is None or recipe.bare):
         raise InvalidArgumentError.of("prompt", "must be given")
     request = replace(base, **{name: value for name, value in given.items() if value is not None})
     check_request(request)

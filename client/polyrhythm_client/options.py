@@ -17,7 +17,10 @@ EXPERT = "Instead of the planner"
 
 Prompt: TypeAlias = Annotated[
     str | None,
-    typer.Argument(metavar="PROMPT", help="What to paint. May be left out with --plan, which brings its own."),
+    typer.Argument(
+        metavar="PROMPT",
+        help='What to paint; "" for nothing in particular. May be left out with --plan, which brings its own.',
+    ),
 ]
 Model: TypeAlias = Annotated[
     str | None,
@@ -47,7 +50,9 @@ Seed: TypeAlias = Annotated[
 Guidance: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        metavar="X", help="How closely to follow the prompt; 1 ignores the negative prompt.", rich_help_panel=PICTURE
+        metavar="X",
+        help="How closely to follow the prompt; 1 and less ignore the negative prompt.",
+        rich_help_panel=PICTURE,
     ),
 ]
 SamplerChoice: TypeAlias = Annotated[

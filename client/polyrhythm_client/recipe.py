@@ -67,12 +67,14 @@ class Recipe:
         plan: that makes it; where several took over from one another, the one plan that they amount to.
         agents: what computed it; empty where the file is a bare plan.
         versions: software and models that computed it.
+        bare: whether there is a plan and nothing else: the prompt, which may be empty, is not known.
     """
 
     request: ImageRequest
     plan: Plan
     agents: tuple[AgentRecord, ...]
     versions: tuple[tuple[str, str], ...]
+    bare: bool = False
 
 
 def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]) -> Recipe:

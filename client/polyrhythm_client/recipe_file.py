@@ -37,7 +37,7 @@ def read_recipe(path: Path) -> Recipe:
     if isinstance(written, dict) and "chosen" in written:
         written = JsonFields(written, "plan").object("chosen").value("plan")
     plan = plan_from_json(written, "plan")
-    return Recipe(request=ImageRequest(prompt="", plan=plan), plan=plan, agents=(), versions=())
+    return Recipe(request=ImageRequest(prompt="", plan=plan), plan=plan, agents=(), versions=(), bare=True)
 
 
 def plan_from_json(value: object, path: str) -> Plan:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts, ModelMemory
-from polyrhythm.image import ImageSpec
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.request_checks import check_image
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
@@ -105,6 +105,10 @@ class MosaicDenoiser:
         if text.strip():
             raise InvalidArgumentError.of(field, "this model takes none; leave it empty")
         return 0
+
+    def check_steps(self, sampler: Sampler, steps: int) -> None:
+        """Asked before a request is queued, too: whether the schedule has so many steps."""
+        self._sampling.check_steps(sampler, steps)
 
     def encode(self, image: ImageSpec) -> Mapping[str, Tensor]:
         """What the prompt becomes; it travels to the other agents by name."""

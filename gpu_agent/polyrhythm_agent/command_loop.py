@@ -124,6 +124,10 @@ class CommandLoop:
                 counts.append(denoiser.count_tokens(text, field))
             except InvalidArgumentError as error:
                 violations.extend(error.violations)
+        try:
+            denoiser.check_steps(command.sampler, command.steps)
+        except InvalidArgumentError as error:
+            violations.extend(error.violations)
         if violations:
             detail = str(InvalidArgumentError(*violations))
             return RequestFailed(request_id=command.request_id, detail=detail, violations=tuple(violations))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.facts import ModelFacts, ModelPart
-from polyrhythm.image import ImageSpec
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.profile import Link
 from polyrhythm.rows import RowRange
 
@@ -232,6 +232,14 @@ class Denoiser(Protocol):
 
         Raises:
             InvalidArgumentError: names the field: the model takes no such text, however short.
+        """
+        ...
+
+    def check_steps(self, sampler: Sampler, steps: int) -> None:
+        """Asked before a request is queued, as ``count_tokens`` is.
+
+        Raises:
+            InvalidArgumentError: names ``steps``: the model's schedule has not so many for that sampler.
         """
         ...
 

@@ -12,14 +12,14 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Plan
 
 STEPS_MIN = 1
-STEPS_MAX = 500
-"""Half of the thousand timesteps that models are trained on: every sampler finds a noise level for each."""
+STEPS_MAX = 1000
+"""Timesteps that models are trained on; whether a sampler finds a noise level for each is for its agents to say."""
 GUIDANCE_MAX = 50.0
 COUNT_MAX = 64
 PROMPT_CHARACTERS_MAX = 8192
 """Many times what any text encoder reads, and so little that checking, sending and tokenising it takes no time: the
 limit in tokens is known only after that work is done."""
-SEED_MAX = 2**63 - 1
+SEED_MAX = 2**64 - 1
 
 
 class Sampler(StrEnum):
@@ -106,7 +106,7 @@ class ImageSpec:
         height_px: height in pixels.
         steps: fine denoising steps.
         seed: of the initial noise; the same seed gives the same noise on every device and for every split.
-        guidance: classifier-free guidance scale; 1 switches guidance off.
+        guidance: classifier-free guidance scale; 1 and less switch guidance off, as in the pipelines of diffusers.
         sampler: update rule.
         quality: policy of the planner.
         preview_every_steps: send a preview at boundaries at least so many steps apart; 0 for none.

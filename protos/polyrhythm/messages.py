@@ -13,7 +13,7 @@ from typing import TypeAlias
 from polyrhythm.errors import FieldViolation
 from polyrhythm.facts import DeviceFacts, ModelFacts, ModelPart
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.plan import Segment
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.rendezvous import StoreReply, StoreRequest
@@ -52,17 +52,21 @@ COUNTED_FIELDS = ("prompt", "negative_prompt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountTokens:
-    """Count the tokens of texts with the model's tokenizer, so that a text that it cannot take is refused early.
+    """Count the tokens of texts with the model's tokenizer, so that a request that it cannot meet is refused early.
 
     Attributes:
         request_id: repeated in the answer.
-        model: whose tokenizer.
+        model: whose tokenizer and schedule.
         texts: of ``COUNTED_FIELDS``.
+        sampler: whose grid the schedule must have.
+        steps: of that grid.
     """
 
     request_id: int
     model: str
     texts: tuple[str, ...]
+    sampler: Sampler
+    steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

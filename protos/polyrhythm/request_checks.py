@@ -114,12 +114,11 @@ def _default_sampler(facts: ModelFacts) -> Sampler:
 
 
 def _text_violations(prompt: str, negative_prompt: str) -> list[FieldViolation]:
-    found = [
+    return [
         FieldViolation(field=field, description=f"at most {PROMPT_CHARACTERS_MAX} characters, got {len(text)}")
         for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt))
         if len(text) > PROMPT_CHARACTERS_MAX
     ]
-    return found if prompt.strip() else [FieldViolation(field="prompt", description="must not be empty"), *found]
 
 
 def _value_violations(
@@ -127,11 +126,11 @@ def _value_violations(
 ) -> list[FieldViolation]:
     rules = (
         (steps is None or STEPS_MIN <= steps <= STEPS_MAX, "steps", f"must be {STEPS_MIN}..{STEPS_MAX}, got {steps}"),
-        (seed is None or 0 <= seed <= SEED_MAX, "seed", f"must be 0..2^63-1, got {seed}"),
+        (seed is None or 0 <= seed <= SEED_MAX, "seed", f"must be 0..2^64-1, got {seed}"),
         (
-            guidance is None or 1.0 <= guidance <= GUIDANCE_MAX,
+            guidance is None or 0.0 <= guidance <= GUIDANCE_MAX,
             "guidance",
-            f"must be 1..{GUIDANCE_MAX:g}, got {guidance}",
+            f"must be 0..{GUIDANCE_MAX:g}, got {guidance}",
         ),
         (preview_every_steps >= 0, "preview_every_steps", f"must not be negative: {preview_every_steps}"),
     )
@@ -172,7 +171,7 @@ def _count_violations(count: int, seed: int) -> list[FieldViolation]:
     if not 1 <= count <= COUNT_MAX:
         return [FieldViolation(field="count", description=f"must be 1..{COUNT_MAX}, got {count}")]
     if seed <= SEED_MAX < seed + count - 1:
-        return [FieldViolation(field="seed", description=f"the last of {count} pictures would leave 0..2^63-1")]
+        return [FieldViolation(field="seed", description=f"the last of {count} pictures would leave 0..2^64-1")]
     return []
 
 

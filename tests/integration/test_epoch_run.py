@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageSpec
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.messages import (
     AbortEpoch,
     AgentEvent,
@@ -315,6 +315,10 @@ def test_an_abort_after_the_last_boundary_leaves_the_gang_as_it_is(denoiser: Den
     assert len(bench.transports) == 1
 
 
+def question(request_id: int, *texts: str, steps: int = 4) -> CountTokens:
+    return CountTokens(request_id=request_id, model="tiny", texts=texts, sampler=Sampler.DDIM, steps=steps)
+
+
 def test_tokens_are_counted_while_another_thread_encodes(denoiser: Denoiser) -> None:
     """The tokenizer keeps how it pads as state: unguarded, counts come back padded and prompts unpadded."""
     bench = Bench(denoiser)
@@ -323,7 +327,7 @@ def test_tokens_are_counted_while_another_thread_encodes(denoiser: Denoiser) -> 
 
     def count() -> None:
         while not done.is_set():
-            bench.loop.accept(CountTokens(request_id=1, model="tiny", texts=("a red apple",)))
+            bench.loop.accept(question(1, "a red apple"))
 
     thread = threading.Thread(target=count)
     thread.start()
@@ -341,13 +345,23 @@ def test_tokens_are_counted_while_another_thread_encodes(denoiser: Denoiser) -> 
 def test_texts_that_the_model_does_not_take_name_their_fields(tmp_path: Path) -> None:
     bench = Bench(load_denoiser(tiny_dit_folder(tmp_path / "m"), model="tiny"))
     for number, texts in enumerate((("a dog", ""), ("a dog", "blurry"), ("207", ""))):
-        bench.loop.accept(CountTokens(request_id=number, model="tiny", texts=texts))
+        bench.loop.accept(question(number, *texts))
     first, both, taken = bench.events
     assert isinstance(first, RequestFailed)
     assert isinstance(both, RequestFailed)
     assert [violation.field for violation in first.violations] == ["prompt"]
     assert [violation.field for violation in both.violations] == ["prompt", "negative_prompt"]
     assert taken == TokensCounted(request_id=2, counts=(1, 0))
+
+
+def test_steps_that_the_schedule_has_not_are_refused_with_the_texts(tmp_path: Path) -> None:
+    bench = Bench(load_denoiser(tiny_dit_folder(tmp_path / "m"), model="tiny"))
+    for number, (text, steps) in enumerate((("a dog", 1001), ("207", 1000))):
+        bench.loop.accept(question(number, text, "", steps=steps))
+    refused, taken = bench.events
+    assert isinstance(refused, RequestFailed)
+    assert [violation.field for violation in refused.violations] == ["prompt", "steps"]
+    assert isinstance(taken, TokensCounted)
 
 
 def test_an_epoch_that_failed_leaves_nothing_behind(denoiser: Denoiser) -> None:

@@ -184,5 +184,8 @@ def test_the_same_seed_is_the_same_noise_in_every_precision(folder: Path, family
         dtype: started(load_denoiser(folder, model="tiny", dtype=dtype), spec).initial_noise() for dtype in TOLERANCES
     }
     assert torch.equal(noise[torch.float32].double(), noise[torch.float64])
+    largest = started(load_denoiser(folder, model="tiny"), spec.with_seed(2**64 - 1)).initial_noise()
+    drawn = torch.randn(largest.shape, generator=torch.Generator().manual_seed(2**64 - 1))
+    assert torch.equal(largest, drawn)
     other = started(load_denoiser(folder, model="tiny"), spec.with_seed(12)).initial_noise()
     assert not torch.equal(other, noise[torch.float32])

@@ -25,6 +25,7 @@ from polyrhythm.rows import RowRange, ranges_from_counts
 
 int32s = st.integers(0, 2**31 - 1)
 int64s = st.integers(0, 2**63 - 1)
+uint64s = st.integers(0, 2**64 - 1)
 positive_int32s = st.integers(1, 2**31 - 1)
 positive_int64s = st.integers(1, 2**63 - 1)
 # Lone surrogates are no text: protobuf refuses them, and so does every terminal.
@@ -255,7 +256,7 @@ image_requests = st.builds(
     width_px=st.none() | int32s,
     height_px=st.none() | int32s,
     steps=st.none() | int32s,
-    seed=st.none() | int64s,
+    seed=st.none() | uint64s,
     guidance=st.none() | seconds,
     sampler=st.none() | st.sampled_from(image.Sampler),
     quality=st.none() | st.sampled_from(image.Quality),
@@ -273,7 +274,7 @@ image_specs = st.builds(
     width_px=int32s,
     height_px=int32s,
     steps=int32s,
-    seed=int64s,
+    seed=uint64s,
     guidance=seconds,
     sampler=st.sampled_from(image.Sampler),
     quality=st.sampled_from(image.Quality),
@@ -292,7 +293,7 @@ job_reports = st.builds(
     reports.JobReport,
     job=names.map(JobId),
     image_index=int32s,
-    seed=int64s,
+    seed=uint64s,
     plans=tuples(plans(), 2),
     agents=tuples(
         st.builds(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from polyrhythm import messages, rendezvous, reports
+from polyrhythm import image, messages, rendezvous, reports
 from polyrhythm.ids import GangId, JobId
 from tests.property.codec_strategies import (
     agents,
@@ -34,7 +34,14 @@ from tests.property.codec_strategies import (
 commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
     st.builds(messages.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
     st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads),
-    st.builds(messages.CountTokens, request_id=int64s, model=names, texts=tuples(texts)),
+    st.builds(
+        messages.CountTokens,
+        request_id=int64s,
+        model=names,
+        texts=tuples(texts),
+        sampler=st.sampled_from(image.Sampler),
+        steps=int32s,
+    ),
     st.builds(
         messages.StartEpoch,
         epoch=epochs,

@@ -1,7 +1,7 @@
 """Requests before they are accepted: which model, all defaults, all limits, the prompts.
 
-Nothing is queued before every check has passed. An agent looks at the prompts, since the coordinator holds no tokenizer
-and knows no model's labels.
+Nothing is queued before every check has passed. An agent looks at prompts and steps, since the coordinator holds no
+tokenizer, no labels and no noise schedule.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from polyrhythm.errors import (
 )
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
+from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.job_events import Accepted
 from polyrhythm.messages import COUNTED_FIELDS, CountTokens
 from polyrhythm.request_checks import resolve
@@ -164,8 +164,8 @@ def _review(turn: Turn, applicant: Applicant) -> None:
         facts = _model_or_wait(turn, applicant)
         if facts is None or _named_is_returning(turn, applicant.request):
             return
-        _check(turn.state, applicant.request, facts, applicant.drawn_seed)
-        _ask(turn, applicant, facts)
+        image = _checked(turn.state, applicant.request, facts, applicant.drawn_seed)
+        _ask(turn, applicant, facts, image)
     except PolyrhythmError as error:
         refuse(turn, applicant, error)
 
@@ -202,8 +202,8 @@ def _why_nobody(state: State) -> str:
     return f"none of {len(state.open_agents)} connected agents is ready: {loading_told(state.open_agents)}"
 
 
-def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> None:
-    resolve(request, facts, drawn_seed)
+def _checked(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> ImageSpec:
+    image = resolve(request, facts, drawn_seed)
     _check_devices(state, request.overrides.devices)
     if request.plan is not None:
         absent = [name for name in request.plan.agents if name not in state.agents]
@@ -214,6 +214,7 @@ def _check(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: i
         drained = [f"{name}: {DRAINED}" for name in request.plan.agents if name in state.drained]
         if drained:
             raise InvalidArgumentError.of("plan", f"not all of its agents can take part: {'; '.join(drained)}")
+    return image
 
 
 def _check_devices(state: State, devices: tuple[AgentId, ...]) -> None:
@@ -224,7 +225,7 @@ def _check_devices(state: State, devices: tuple[AgentId, ...]) -> None:
         )
 
 
-def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
+def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts, image: ImageSpec) -> None:
     """Asks the first able agent, an idle one where there is one."""
     able = [agent for agent in turn.state.open_agents if agent.holds(facts) and agent.agent not in applicant.silent]
     if not able:
@@ -237,7 +238,13 @@ def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
         deadline_s=turn.now_s + turn.limits.token_timeout_s,
     )
     put_applicant(turn, replace(applicant, question=question))
-    command = CountTokens(request_id=question.request_id, model=facts.model, texts=_texts(applicant.request))
+    command = CountTokens(
+        request_id=question.request_id,
+        model=facts.model,
+        texts=_texts(applicant.request),
+        sampler=image.sampler,
+        steps=image.steps,
+    )
     turn.send(chosen.agent, command)
 
 

@@ -179,6 +179,14 @@ class ModelSampling:
             case _:
                 assert_never(sampler)
 
+    def check_steps(self, sampler: Sampler, steps: int) -> None:
+        """Makes the grid and throws it away.
+
+        Raises:
+            InvalidArgumentError: the schedule has not so many steps.
+        """
+        self.start(sampler, steps, latent_rows_per_unit=1, image_tokens=1)
+
     def _works(self, sampler: Sampler) -> bool:
         try:
             self._try(sampler)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
-from polyrhythm.image import ImageSpec
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
@@ -154,6 +154,14 @@ class TokenDenoiser(Generic[PartsT]):
             )
             * len(transformer.transformer_blocks),
         )
+
+    def check_steps(self, sampler: Sampler, steps: int) -> None:
+        """Whether the schedule has so many steps for a sampler.
+
+        Raises:
+            InvalidArgumentError: it has not.
+        """
+        self._parts.sampling.check_steps(sampler, steps)
 
     def decode(self, latent_BCHW: Tensor) -> Tensor:
         """Decodes ``(1, C, H, W)`` to ``(3, height, width)`` uint8 on the CPU.

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec
+from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.request_checks import check_image
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text
@@ -106,6 +106,14 @@ class UNetDenoiser:
         """Tokens of a text, marks at both ends included, without truncation."""
         del field  # both prompts are texts
         return self._parts.text.count_tokens(text)
+
+    def check_steps(self, sampler: Sampler, steps: int) -> None:
+        """Whether the schedule has so many steps for a sampler.
+
+        Raises:
+            InvalidArgumentError: it has not.
+        """
+        self._parts.sampling.check_steps(sampler, steps)
 
     @torch.inference_mode()
     def encode(self, image: ImageSpec) -> Mapping[str, Tensor]:

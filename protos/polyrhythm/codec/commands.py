@@ -7,7 +7,7 @@ from typing import assert_never
 
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.fields import FieldError, finite, name, part
-from polyrhythm.codec.image import image_spec_from_proto, image_spec_to_proto
+from polyrhythm.codec.image import SAMPLERS, image_spec_from_proto, image_spec_to_proto
 from polyrhythm.codec.plan import segment_from_proto, segment_to_proto
 from polyrhythm.codec.session_parts import epoch_from_proto, epoch_to_proto, workload_from_proto, workload_to_proto
 from polyrhythm.ids import AgentId, GangId, JobId
@@ -37,8 +37,8 @@ def command_to_proto(command: AgentCommand) -> session_pb2.SessionResponse:  # n
         case MeasureProfile(request_id=request_id, workload=workload):
             measure = session_pb2.MeasureProfile(request_id=request_id, workload=workload_to_proto(workload))
             return response(measure_profile=measure)
-        case CountTokens(request_id=request_id, model=model, texts=texts):
-            return response(count_tokens=session_pb2.CountTokens(request_id=request_id, model=model, texts=texts))
+        case CountTokens():
+            return response(count_tokens=_count_to_proto(command))
         case StartEpoch():
             return response(start_epoch=_start_to_proto(command))
         case ExtendPlan():
@@ -72,9 +72,7 @@ def command_from_proto(proto: session_pb2.SessionResponse) -> AgentCommand:  # n
                 request_id=measure.request_id, workload=workload_from_proto(workload, "measure_profile.workload")
             )
         case "count_tokens":
-            count = proto.count_tokens
-            model = name(count.model, "count_tokens.model")
-            return CountTokens(request_id=count.request_id, model=model, texts=tuple(count.texts))
+            return _count_from_proto(proto.count_tokens)
         case "start_epoch":
             return _start_from_proto(proto.start_epoch)
         case "extend_plan":
@@ -92,6 +90,26 @@ def command_from_proto(proto: session_pb2.SessionResponse) -> AgentCommand:  # n
             return StoreReply(request_id=reply.request_id, value=reply.value, found=reply.found)
         case _:
             raise FieldError("command", "is not set, or is of a kind that this version does not know")
+
+
+def _count_to_proto(command: CountTokens) -> session_pb2.CountTokens:
+    return session_pb2.CountTokens(
+        request_id=command.request_id,
+        model=command.model,
+        texts=command.texts,
+        sampler=SAMPLERS.to_proto(command.sampler),
+        steps=command.steps,
+    )
+
+
+def _count_from_proto(proto: session_pb2.CountTokens) -> CountTokens:
+    return CountTokens(
+        request_id=proto.request_id,
+        model=name(proto.model, "count_tokens.model"),
+        texts=tuple(proto.texts),
+        sampler=SAMPLERS.from_proto(proto.sampler, "count_tokens.sampler"),
+        steps=proto.steps,
+    )
 
 
 def _start_to_proto(command: StartEpoch) -> session_pb2.StartEpoch:

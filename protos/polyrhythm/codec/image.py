@@ -41,16 +41,8 @@ OBJECTIVES = EnumTable(
         Objective.THROUGHPUT: image_pb2.OBJECTIVE_THROUGHPUT,
     },
 )
-_BITS = {
-    "size": 32,
-    "steps": 32,
-    "seed": 64,
-    "count": 32,
-    "preview_every_steps": 32,
-    "max_stride": 32,
-    "warmup": 32,
-    "tail": 32,
-}
+_INT32 = range(-(2**31), 2**31)
+_UINT64 = range(2**64)
 
 
 def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
@@ -182,15 +174,15 @@ def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
 
 def _check_fits(request: ImageRequest) -> None:
     values = (
-        ("size", request.width_px),
-        ("size", request.height_px),
-        ("steps", request.steps),
-        ("seed", request.seed),
-        ("count", request.count),
-        ("preview_every_steps", request.preview_every_steps),
-        ("max_stride", request.overrides.max_stride),
-        ("warmup", request.overrides.warmup_steps),
-        ("tail", request.overrides.tail_steps),
+        ("size", request.width_px, _INT32),
+        ("size", request.height_px, _INT32),
+        ("steps", request.steps, _INT32),
+        ("seed", request.seed, _UINT64),
+        ("count", request.count, _INT32),
+        ("preview_every_steps", request.preview_every_steps, _INT32),
+        ("max_stride", request.overrides.max_stride, _INT32),
+        ("warmup", request.overrides.warmup_steps, _INT32),
+        ("tail", request.overrides.tail_steps, _INT32),
     )
     texts = (
         ("model", request.model),
@@ -205,9 +197,9 @@ def _check_fits(request: ImageRequest) -> None:
         if any("\ud800" <= character <= "\udfff" for character in text)
     ]
     found += [
-        FieldViolation(field=field, description=f"must fit {_BITS[field]} bits, got {value}")
-        for field, value in values
-        if value is not None and not -(2 ** (_BITS[field] - 1)) <= value < 2 ** (_BITS[field] - 1)
+        FieldViolation(field=field, description=f"must be {bounds.start}..{bounds.stop - 1}, got {value}")
+        for field, value, bounds in values
+        if value is not None and value not in bounds
     ]
     if found:
         raise InvalidArgumentError(*found)

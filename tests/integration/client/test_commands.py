@@ -157,6 +157,14 @@ def test_options_win_over_the_file(shell: Shell, fake: FakeCoordinator) -> None:
     assert (fake.requests[1].prompt, fake.requests[1].seed, fake.requests[1].plan) == ("green pear", 8, plan())
 
 
+def test_what_is_unusual_and_allowed_reaches_the_coordinator(shell: Shell, fake: FakeCoordinator) -> None:
+    odd = ("--seed", str(2**64 - 1), "--guidance", "0", "--steps", "1000")
+    assert shell("generate", "", "-o", "a.png", *odd).code == 0
+    (asked,) = fake.requests
+    assert (asked.prompt, asked.seed, asked.guidance, asked.steps) == ("", 2**64 - 1, 0.0, 1000)
+    assert read_texts((shell.folder / "a.png").read_bytes())[SEED_KEY] == str(2**64 - 1)
+
+
 def test_an_explained_plan_can_be_followed(shell: Shell, fake: FakeCoordinator) -> None:
     (shell.folder / "plan.json").write_text(shell("plan", "p", "--json").out)
     assert shell("generate", "p", "--plan", "plan.json", "-o", "a.png").code == 0
@@ -238,13 +246,14 @@ def test_an_agent_is_drained_and_put_back(shell: Shell, fake: FakeCoordinator) -
 
 
 BAD_INPUT = {
-    "empty prompt": (("generate", " "), "prompt"),
     "no prompt": (("generate",), "prompt"),
     "size": (("generate", "p", "--size", "128"), "size"),
     "size of the model": (("generate", "p", "--size", "129x128"), "size"),
     "steps": (("generate", "p", "--steps", "0"), "steps"),
-    "guidance": (("generate", "p", "--guidance", "0.5"), "guidance"),
+    "guidance": (("generate", "p", "--guidance", "-0.5"), "guidance"),
     "seed": (("generate", "p", "--seed", "-1"), "seed"),
+    "seed beyond the largest": (("generate", "p", "--seed", str(2**64)), "seed"),
+    "seeds that would count beyond it": (("generate", "p", "--seed", str(2**64 - 1), "--count", "2"), "seed"),
     "count": (("generate", "p", "--count", "0"), "count"),
     "preview": (("generate", "p", "--preview-every", "-1"), "preview_every_steps"),
     "sampler": (("generate", "p", "--sampler", "heun"), "--sampler"),

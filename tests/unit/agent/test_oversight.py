@@ -8,6 +8,7 @@ import pytest
 
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import EpochId, GangId
+from polyrhythm.image import Sampler
 from polyrhythm.messages import (
     AbortEpoch,
     CancelEpoch,
@@ -105,7 +106,7 @@ def test_an_epoch_is_relayed_both_ways(script: Script) -> None:
 def test_a_worker_that_is_not_ready_answers_through_its_daemon() -> None:
     script = Script().feed(TimePassed(), CoordinatorConnected())
     script.take()
-    script.command(CountTokens(request_id=3, model="demo", texts=("t",)), start_epoch())
+    script.command(CountTokens(request_id=3, model="demo", texts=("t",), sampler=Sampler.DDIM, steps=4), start_epoch())
     failed, refused = script.take()
     assert failed == up(RequestFailed(request_id=3, detail="a: the worker is not ready"))
     assert isinstance(refused, SendUp)
@@ -239,7 +240,7 @@ def test_without_a_coordinator_the_epoch_is_left_and_the_job_forgotten(running: 
 
 
 def test_an_answer_to_a_session_that_has_ended_is_told_to_nobody(script: Script) -> None:
-    script.command(CountTokens(request_id=1, model="demo", texts=("t",))).feed(
+    script.command(CountTokens(request_id=1, model="demo", texts=("t",), sampler=Sampler.DDIM, steps=4)).feed(
         CoordinatorLost(), CoordinatorConnected()
     )
     script.take()

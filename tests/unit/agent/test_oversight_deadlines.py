@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polyrhythm.image import Sampler
 from polyrhythm.messages import (
     AbortEpoch,
     CountTokens,
@@ -104,7 +105,7 @@ def test_joining_and_decoding_have_limits_of_their_own(script: Script) -> None:
 
 
 def test_an_unanswered_request_convicts_a_worker_that_is_in_no_epoch(script: Script) -> None:
-    script.command(CountTokens(request_id=1, model="demo", texts=()), start_epoch())
+    script.command(CountTokens(request_id=1, model="demo", texts=(), sampler=Sampler.DDIM, steps=4), start_epoch())
     script.say(EpochJoined(epoch=EPOCH, encode_s=0.0, links=()))
     for step in range(60):
         script.wait(1.0).say(StepDone(epoch=EPOCH, step=step))

@@ -11,7 +11,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted
 from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, WorkerReady
-from tests.fake_worker import FACTS, UNPAINTED
+from tests.fake_worker import FACTS, SCHEDULE_STEPS, UNPAINTED
 from tests.fleet_world import World
 from tests.plans import exact_plan
 
@@ -21,11 +21,12 @@ REQUEST = ImageRequest(prompt="a red apple", seed=1)
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        (replace(REQUEST, prompt=" "), "prompt"),
         (replace(REQUEST, prompt="one two three four five six seven eight"), "prompt"),
         (replace(REQUEST, negative_prompt="one two three four five six seven eight"), "negative_prompt"),
         (replace(REQUEST, width_px=60), "size"),
         (replace(REQUEST, steps=0), "steps"),
+        (replace(REQUEST, steps=1001), "steps"),
+        (replace(REQUEST, steps=SCHEDULE_STEPS + 1), "steps"),
         (replace(REQUEST, count=65), "count"),
         (replace(REQUEST, plan=exact_plan(12, (4, 4))), "plan"),
         (replace(REQUEST, plan=exact_plan(12, (3, 4))), "plan"),
@@ -62,6 +63,15 @@ def test_texts_that_the_model_does_not_take_are_refused_by_the_first_agent(
     assert world.told[job] == []
     assert world.state.jobs == {}
     assert len(world.sent("a", CountTokens)) + len(world.sent("b", CountTokens)) == 1
+
+
+def test_an_empty_prompt_is_a_prompt() -> None:
+    world = World("a")
+    job = world.submit(replace(REQUEST, prompt=""))
+    world.run(job)
+    assert world.ended[job] is None
+    (start,) = world.sent("a", StartEpoch)
+    assert start.image.prompt == ""
 
 
 def test_an_answer_to_a_question_that_nobody_asked_ends_nothing() -> None:

@@ -232,7 +232,7 @@ def test_a_bad_request_is_the_users_error(proto: image_pb2.ImageRequest, field: 
 
 def test_numbers_beyond_their_field_are_the_users_error() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        image_request_to_proto(ImageRequest(prompt="p", steps=2**31, seed=2**63))
+        image_request_to_proto(ImageRequest(prompt="p", steps=2**31, seed=2**64))
     assert [violation.field for violation in caught.value.violations] == ["steps", "seed"]
 
 

@@ -10,7 +10,17 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import COUNT_MAX, PROMPT_CHARACTERS_MAX, SEED_MAX, ImageRequest, Overrides, Quality, Sampler
+from polyrhythm.image import (
+    COUNT_MAX,
+    GUIDANCE_MAX,
+    PROMPT_CHARACTERS_MAX,
+    SEED_MAX,
+    STEPS_MAX,
+    ImageRequest,
+    Overrides,
+    Quality,
+    Sampler,
+)
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.request_checks import check_request, resolve
 from polyrhythm.rows import RowRange
@@ -80,6 +90,25 @@ def test_given_fields_stand() -> None:
     assert (image.sampler, image.quality) == (Sampler.DDIM, Quality.EXACT)
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ImageRequest(prompt=""),
+        ImageRequest(prompt=" ", negative_prompt=" "),
+        ImageRequest(prompt="apple", seed=2**64 - 1),
+        ImageRequest(prompt="apple", seed=2**64 - COUNT_MAX, count=COUNT_MAX),
+        ImageRequest(prompt="apple", guidance=0.0),
+        ImageRequest(prompt="apple", guidance=50.0),
+        ImageRequest(prompt="apple", steps=1000),
+    ],
+)
+def test_what_pipelines_take_is_taken(request_: ImageRequest) -> None:
+    image = resolve(request_, FACTS, seed=7)
+    assert image.prompt == request_.prompt
+    for field in ("seed", "guidance", "steps"):
+        assert getattr(request_, field) in {None, getattr(image, field)}
+
+
 def test_long_texts_are_refused_before_any_fleet_is_asked() -> None:
     longest = "p" * PROMPT_CHARACTERS_MAX
     check_request(ImageRequest(prompt=longest, negative_prompt=longest))
@@ -144,14 +173,18 @@ def test_a_fixed_plan_that_moves_rows_without_a_synchronous_step_is_refused_wher
         ({"count": 0}, ["count"]),
         ({"count": COUNT_MAX + 1}, ["count"]),
         ({"count": 2, "seed": SEED_MAX}, ["seed"]),
+        ({"seed": SEED_MAX + 1}, ["seed"]),
         ({"seed": -1}, ["seed"]),
-        ({"prompt": " ", "steps": 0, "count": -3}, ["prompt", "steps", "count"]),
+        ({"steps": STEPS_MAX + 1}, ["steps"]),
+        ({"guidance": -0.5}, ["guidance"]),
+        ({"guidance": GUIDANCE_MAX + 1}, ["guidance"]),
+        ({"steps": 0, "count": -3}, ["steps", "count"]),
         ({"plan": plan(6, 12), "steps": 7}, ["plan"]),
         ({"plan": plan(6, 11)}, ["plan"]),
         ({"guidance": float("nan")}, ["guidance"]),
         ({"prompt": "p" * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt"]),
         ({"negative_prompt": "p" * (PROMPT_CHARACTERS_MAX + 1), "steps": 0}, ["negative_prompt", "steps"]),
-        ({"prompt": " " * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt", "prompt"]),
+        ({"prompt": " " * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt"]),
         ({"overrides": Overrides(warmup_steps=20)}, ["warmup"]),
         ({"overrides": Overrides(tail_steps=20)}, ["tail"]),
         ({"overrides": Overrides(warmup_steps=30, tail_steps=25)}, ["warmup", "tail"]),
