@@ -26,7 +26,10 @@ from polyrhythm_client.local.layout import (
     emulated_layout,
     replay_layout,
 )
+from polyrhythm_client.local.own_agents import NOTHING_SAID, OwnAgents, chosen_devices
+from polyrhythm_client.parsing import parse_gpus
 from polyrhythm_client.recipe import Recipe
+from polyrhythm_client.replay import recorded_dtypes
 
 DEMO_MODEL = "demo"
 CONNECT_S = 0.5
@@ -44,6 +47,7 @@ class FleetWish:
         speeds: emulated speeds of a fleet of the command's own; None if not said.
         model: name, or folder for a fleet of the command's own; None if not said.
         recipe: of a picture to make again; None for a new one.
+        own: what the user said about the agents of a fleet of the command's own.
         default_address: where to look for a fleet if nothing is said.
     """
 
@@ -51,7 +55,13 @@ class FleetWish:
     speeds: tuple[float, ...] | None = None
     model: str | None = None
     recipe: Recipe | None = None
+    own: OwnAgents = NOTHING_SAID
     default_address: str = DEFAULT_ADDRESS
+
+    @property
+    def of_own_fleet(self) -> tuple[str, ...]:
+        """Names of what was said that means a fleet of the command's own."""
+        return (*(("speeds",) if self.speeds is not None else ()), *(name.replace("_", "-") for name in self.own.given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +85,13 @@ def check_wish(wish: FleetWish) -> None:
     """
     if wish.address is not None:
         check_address(wish.address)
+        for name in wish.of_own_fleet:
+            raise InvalidArgumentError.of(name, "starts a fleet of its own and cannot go with an address")
+    if wish.own.gpus is not None:
+        parse_gpus(wish.own.gpus)
         if wish.speeds is not None:
-            raise InvalidArgumentError.of("speeds", "starts a fleet of its own and cannot go with an address")
-    if wish.speeds is not None:
+            raise InvalidArgumentError.of("gpus", "goes without speeds, which are of agents on the CPU")
+    if wish.of_own_fleet:
         local_model(wish)
 
 
@@ -96,13 +110,13 @@ async def open_fleet(wish: FleetWish, note: Note, executables: Executables | Non
     if wish.address is not None:
         yield FleetInUse(address=wish.address, embedded=False)
         return
-    if wish.speeds is None and await _answers(wish.default_address, note):
+    if not wish.of_own_fleet and await _answers(wish.default_address, note):
         note(f"using the fleet at {wish.default_address}")
         yield FleetInUse(address=wish.default_address, embedded=False)
         return
     model = local_model(wish)
     executables = executables or Executables()
-    layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=model)
+    layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=model, own=wish.own)
     async with LocalFleet(layout, executables=executables) as fleet:
         yield FleetInUse(address=fleet.address, embedded=True)
 
@@ -127,8 +141,12 @@ async def choose_agents(
         note(describe_layout(agents, "no GPU is used"))
         return agents
     cuda = await find_cuda_devices(executables.agent)
+    if wish.own.gpus is not None:
+        cuda = chosen_devices(cuda, wish.own.gpus)
     if wish.recipe is not None and wish.recipe.request.plan is not None:
-        agents = replay_layout(wish.recipe.request.plan, wish.recipe.agents, cores, cuda.devices)
+        agents = replay_layout(
+            wish.recipe.request.plan, wish.recipe.agents, cores, cuda.devices, recorded_dtypes(wish.recipe)
+        )
         note(describe_layout(agents, "the agents that the plan names"))
         return agents
     agents = cuda_layout(cuda.devices, count) if cuda.devices else cpu_layout(1 if count is None else count, cores)

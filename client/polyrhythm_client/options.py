@@ -9,6 +9,7 @@ import typer
 
 from polyrhythm.environment import ADDRESS_VARIABLE
 from polyrhythm.image import Objective, Quality, Sampler
+from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
 
 PICTURE = "The picture"
 FLEET = "The fleet"
@@ -157,6 +158,41 @@ Speeds: TypeAlias = Annotated[
         metavar="A,B,...",
         help="Start a fleet of CPU agents at these emulated shares of the true speed, a core each: 1,0.5 stands for a "
         "device and one half as fast.",
+        rich_help_panel=FLEET,
+    ),
+]
+ModelConfig: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Configs and tokenizers of a checkpoint file, for a fleet of this command's own; default: found by the "
+        "checkpoint.",
+        rich_help_panel=FLEET,
+    ),
+]
+Dtype: TypeAlias = Annotated[
+    DtypeChoice | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Arithmetic of a fleet of this command's own: float32, bfloat16, float16 or float64; default: auto, by "
+        "the device.",
+        rich_help_panel=FLEET,
+    ),
+]
+Offload: TypeAlias = Annotated[
+    OffloadChoice | None,
+    typer.Option(
+        metavar="WHEN",
+        help="Whether a fleet of this command's own keeps the denoiser's weights outside of the devices' memory: "
+        "never, always or auto (default), where they would not fit.",
+        rich_help_panel=FLEET,
+    ),
+]
+Gpus: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="CUDA devices of a fleet of this command's own, by number or UUID, an agent each; default: all.",
         rich_help_panel=FLEET,
     ),
 ]

@@ -43,6 +43,18 @@ def parse_speeds(text: str) -> tuple[float, ...]:
     return tuple(speeds)
 
 
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """Numbers or UUIDs of CUDA devices from ``0,2``.
+
+    Raises:
+        InvalidArgumentError: one is empty.
+    """
+    gpus = tuple(part.strip() for part in text.split(","))
+    if not all(gpus):
+        raise InvalidArgumentError.of("gpus", f"must be numbers or UUIDs of CUDA devices, such as 0,2, got {text!r}")
+    return gpus
+
+
 def parse_devices(text: str) -> tuple[AgentId, ...]:
     """Names of agents from ``local-0,local-1``.
 

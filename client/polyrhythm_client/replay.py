@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId
@@ -59,12 +57,11 @@ def changed_software(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[str
 
     So may one that is computed in another dtype, and in more of them.
     """
-    recorded = dict(recipe.versions)
     found: list[str] = []
     for view in _members(recipe, agents):
         held = {dtype_key(facts.model): facts.dtype for facts in view.models}
         present = {**dict(view.software), **held}
-        for name, version in _recorded_for(view.agent, recorded).items():
+        for name, version in _recorded_for(recipe, view.agent).items():
             if name.startswith(dtype_key("")) and name not in held:
                 continue  # still loading, or another model is asked for
             if present.get(name) != version:
@@ -72,15 +69,28 @@ def changed_software(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[str
     return tuple(found)
 
 
+def recorded_dtypes(recipe: Recipe) -> dict[AgentId, str]:
+    """Arithmetic in which each agent of the plan computed the picture, as far as the file says."""
+    key = dtype_key(recipe.request.model)
+    recorded = {agent: _recorded_for(recipe, agent) for agent in recipe.plan.agents}
+    return {agent: versions[key] for agent, versions in recorded.items() if key in versions}
+
+
 def _members(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[AgentView, ...]:
     return tuple(view for view in agents if view.agent in recipe.plan.agents)
 
 
-def _recorded_for(agent: AgentId, recorded: Mapping[str, str]) -> dict[str, str]:
-    """The versions that an agent had: ``name``, or ``name@agent`` where agents differed; weights are left out."""
+def _recorded_for(recipe: Recipe, agent: AgentId) -> dict[str, str]:
+    """The versions that an agent had: ``name``, or ``name@agent`` where agents differed; weights are left out.
+
+    A model of the hub may have an ``@`` in its own name, with a revision behind it that is no agent.
+    """
+    model = recipe.request.model
     found: dict[str, str] = {}
-    for key, version in recorded.items():
-        name, _, owner = key.partition("@")
-        if owner in {"", agent} and not key.startswith(weights_key("")):
+    for key, version in recipe.versions:
+        name, _, owner = key.rpartition("@")
+        if key in {weights_key(model), dtype_key(model)} or owner not in recipe.plan.agents:
+            name, owner = key, ""
+        if owner in {"", agent} and not name.startswith(weights_key("")):
             found[name] = version
     return found

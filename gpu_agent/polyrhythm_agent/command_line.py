@@ -134,7 +134,11 @@ def _add_work(work: argparse._ArgumentGroup) -> None:
         "(default: the folder beside it that has its name without the suffix, or its name with .config)",
     )  # fmt: skip
     _add(work, "device", "cpu|cuda:N", "what to compute on; N counts in PCI bus order (default: cpu)")
-    _add(work, "dtype", "TYPE", "arithmetic: float32, float64, bfloat16 or float16 (default: float32)")
+    _add(
+        work, "dtype", "TYPE",
+        "arithmetic: float32, bfloat16, float16, float64, or auto, which is float32 on a CPU and, on CUDA, bfloat16 "
+        "where the device has it, else float16 where that is fast, else float32 (default: auto)",
+    )  # fmt: skip
     _add(
         work, "load_timeout_s", "SECONDS",
         "how long the worker may load the model; the conversion of a checkpoint does not count as long as it gets on "

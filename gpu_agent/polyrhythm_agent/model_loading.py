@@ -13,13 +13,13 @@ import torch
 
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.facts import ModelFacts
+from polyrhythm.loading_choices import OffloadChoice
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.device_memory import memory_of
 from polyrhythm_agent.ports import Denoiser
 
 log = structlog.get_logger()
 
-AUTO, ALWAYS = "auto", "always"
 GUIDED_BATCH = 2
 
 
@@ -41,9 +41,9 @@ def load_as_it_fits(
     Raises:
         ModelFolderError: the folder cannot be used.
     """
-    whole = offload != ALWAYS
+    whole = offload != OffloadChoice.ALWAYS
     usable_bytes = memory_of(device, weights_bytes=lambda: 0, limit_bytes=limit_bytes).read().usable_bytes
-    if offload == AUTO:
+    if offload == OffloadChoice.AUTO:
         looked_at = load_denoiser(folder, model=model, dtype=dtype, device=torch.device("cpu"))
         need_bytes, memory = smallest_share_bytes(looked_at.facts), looked_at.facts.memory
         if need_bytes > usable_bytes and memory is not None and memory.offloaded_bytes:

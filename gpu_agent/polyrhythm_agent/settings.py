@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -23,10 +23,9 @@ from pydantic import (
 
 from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
 
 DEMO_MODEL = "demo"
-DtypeName = Literal["float32", "float64", "bfloat16", "float16"]
-"""Arithmetic of a denoiser."""
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?) ?(?P<unit>MiB|GiB)")
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
@@ -96,7 +95,7 @@ class AgentSettings(BaseModel):
         emulate_speed: share of the true speed to run at, on a CPU only; None for all of it.
         memory_limit_bytes: what the worker may use at most, weights included; None for all that is free.
         offload: whether the denoiser's weights stay outside of the device's memory.
-        dtype: arithmetic of the denoiser.
+        dtype: arithmetic of the denoiser, or that the device decides.
         bind_address: local address that carries activations between workers.
         load_timeout_s: how long the worker may load its model, or not get on with a checkpoint that it converts first.
         start_attempts: workers lost in a row before they were ready, after which the daemon ends; None to try for ever.
@@ -115,8 +114,8 @@ class AgentSettings(BaseModel):
     pin_core: int | None = Field(default=None, ge=0)
     emulate_speed: float | None = Field(default=None, gt=0.0, le=1.0)
     memory_limit_bytes: Annotated[int | None, BeforeValidator(parse_size)] = Field(default=None, ge=1)
-    offload: Literal["auto", "never", "always"] = "auto"
-    dtype: DtypeName = "float32"
+    offload: OffloadChoice = OffloadChoice.AUTO
+    dtype: DtypeChoice = DtypeChoice.AUTO
     bind_address: str = Field(default="127.0.0.1", min_length=1)
     load_timeout_s: float = Field(default=120.0, gt=0.0)
     start_attempts: int | None = Field(default=None, ge=1)

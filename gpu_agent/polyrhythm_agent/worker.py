@@ -22,6 +22,7 @@ from polyrhythm.ids import AgentId, GangId
 from polyrhythm.messages import WorkerLost, WorkerReady
 from polyrhythm.profile import Profile, Workload
 from polyrhythm.rendezvous import StoreOperation
+from polyrhythm_agent.arithmetic import device_of, dtype_for
 from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
 from polyrhythm_agent.calibration.file import with_calibration
@@ -176,11 +177,12 @@ def main() -> None:
             cache=Path(settings.cache_path),
             progress=LoadingSigns(channel.send),
         )
+        device = torch.device(settings.device)
         denoiser = load_as_it_fits(
             folder,
             model=settings.model,
-            dtype=DTYPES[settings.dtype],
-            device=torch.device(settings.device),
+            dtype=DTYPES[dtype_for(settings.dtype, device_of(device))],
+            device=device,
             offload=settings.offload,
             limit_bytes=settings.memory_limit_bytes,
         )

@@ -17,7 +17,7 @@ class WorkerSettings:
         model_configs_path: folder of a checkpoint's configs and tokenizers; None where ``model_path`` is a folder.
         cache_path: folder that converted checkpoints are kept in; used for a checkpoint only.
         device: torch device, such as ``cpu`` or ``cuda:0``.
-        dtype: arithmetic of the denoiser.
+        dtype: arithmetic of the denoiser; ``auto`` for what suits the device.
         threads: compute threads on a CPU.
         pin_core: core that the whole worker is bound to; None for all.
         emulate_speed: share of the true speed to run at; None for all of it.

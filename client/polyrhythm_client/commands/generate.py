@@ -18,6 +18,7 @@ from polyrhythm.job_events import Planned, Previewed, Replanned
 from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request, resolved_image
 from polyrhythm_client.commands.running import fleet_for, run_command
+from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
@@ -41,6 +42,7 @@ class GenerateOptions:
     plan_file: Path | None
     address: str | None
     speeds: str | None
+    own: OwnAgents
     as_json: bool
 
 
@@ -64,6 +66,10 @@ def generate(
     plan: options.PlanFile = None,
     address: options.Address = None,
     speeds: options.Speeds = None,
+    gpus: options.Gpus = None,
+    model_config: options.ModelConfig = None,
+    dtype: options.Dtype = None,
+    offload: options.Offload = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -124,6 +130,7 @@ def generate(
         plan_file=plan,
         address=address,
         speeds=speeds,
+        own=OwnAgents(model_config=model_config, dtype=dtype, offload=offload, gpus=gpus),
         as_json=as_json,
     )
     run_command(lambda console: _generate(given, console))
@@ -142,6 +149,7 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
         speeds=None if given.speeds is None else parse_speeds(given.speeds),
         model=given.image.model,
         recipe=recipe,
+        own=given.own,
     )
     check_wish(wish)
     async with fleet_for(wish, console, quiet=given.as_json) as fleet, Client(fleet.address) as client:

@@ -12,6 +12,7 @@ from rich.console import Console
 from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request
 from polyrhythm_client.commands.running import fleet_for, run_command
+from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.recipe_file import read_recipe
 from polyrhythm_client.replay import changed_software, changed_weights
@@ -27,6 +28,7 @@ class PlanOptions:
     plan_file: Path | None
     address: str | None
     speeds: str | None
+    own: OwnAgents
     as_json: bool
 
 
@@ -49,6 +51,10 @@ def plan(
     plan_file: options.PlanFile = None,
     address: options.Address = None,
     speeds: options.Speeds = None,
+    gpus: options.Gpus = None,
+    model_config: options.ModelConfig = None,
+    dtype: options.Dtype = None,
+    offload: options.Offload = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Explains how a picture would be made, without making it.
@@ -86,6 +92,7 @@ def plan(
         plan_file=plan_file,
         address=address,
         speeds=speeds,
+        own=OwnAgents(model_config=model_config, dtype=dtype, offload=offload, gpus=gpus),
         as_json=as_json,
     )
     run_command(lambda console: _plan(given, console))
@@ -102,6 +109,7 @@ async def _plan(given: PlanOptions, console: Console) -> None:
         speeds=None if given.speeds is None else parse_speeds(given.speeds),
         model=given.image.model,
         recipe=recipe,
+        own=given.own,
     )
     check_wish(wish)
     async with fleet_for(wish, console, quiet=given.as_json) as fleet, Client(fleet.address) as client:

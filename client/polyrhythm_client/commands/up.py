@@ -13,6 +13,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import note_on, run_command
+from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.parsing import parse_speeds
 
 DEFAULT_PORT = 50051
@@ -26,6 +27,7 @@ class UpOptions:
     speeds: str | None
     model: str | None
     port: int
+    own: OwnAgents
 
 
 def up(
@@ -38,6 +40,10 @@ def up(
         ),
     ] = None,
     speeds: options.Speeds = None,
+    gpus: options.Gpus = None,
+    model_config: options.ModelConfig = None,
+    dtype: options.Dtype = None,
+    offload: options.Offload = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -65,26 +71,39 @@ def up(
     polyrhythm up --speeds 1,0.5 --port 50060
     ```
     """
-    given = UpOptions(agents=agents, speeds=speeds, model=model, port=port)
+    given = UpOptions(
+        agents=agents,
+        speeds=speeds,
+        model=model,
+        port=port,
+        own=OwnAgents(model_config=model_config, dtype=dtype, offload=offload, gpus=gpus),
+    )
     run_command(lambda console: _up(given, console), runs_until_signal=True)
 
 
 async def _up(given: UpOptions, console: Console) -> None:
-    from polyrhythm_client.fleet_in_use import FleetWish, choose_agents, local_model
+    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, choose_agents, local_model
     from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
 
     if given.agents is not None and given.speeds is not None:
         raise InvalidArgumentError.of("agents", "goes without --speeds, which names one agent a speed")
+    if given.agents is not None and given.own.gpus is not None:
+        raise InvalidArgumentError.of("agents", "goes without --gpus, which names one agent a device")
     if not 0 <= given.port <= 65535:
         raise InvalidArgumentError.of("port", f"must be 0..65535, got {given.port}")
     wish = FleetWish(
         speeds=None if given.speeds is None else parse_speeds(given.speeds),
         model=given.model,
+        own=given.own,
     )
+    check_wish(wish)
     model = local_model(wish)
     executables = Executables()
     layout = FleetLayout(
-        agents=await choose_agents(wish, executables, note_on(console), given.agents), model=model, port=given.port
+        agents=await choose_agents(wish, executables, note_on(console), given.agents),
+        model=model,
+        port=given.port,
+        own=given.own,
     )
     fleet = LocalFleet(
         layout,

@@ -20,11 +20,13 @@ class CudaDevices:
     Attributes:
         devices: such as ``cuda:0``.
         names: what people call them, in the same order.
+        uuids: of the devices, in the same order.
         absence: why there are none; empty where there are some.
     """
 
     devices: tuple[str, ...]
     names: tuple[str, ...]
+    uuids: tuple[str, ...]
     absence: str
 
 
@@ -59,5 +61,6 @@ async def find_cuda_devices(agent_command: Sequence[str]) -> CudaDevices:
     return CudaDevices(
         devices=tuple(device.text("device") for device in found),
         names=tuple(device.text("name") for device in found),
+        uuids=tuple(device.text("uuid") for device in found),
         absence="" if found else said.rpartition("no CUDA device: ")[2],
     )

@@ -21,6 +21,7 @@ from polyrhythm_client.client import Client
 from polyrhythm_client.local.child import Child, ChildEndedError
 from polyrhythm_client.local.layout import AgentLayout
 from polyrhythm_client.local.lifeline import Lifeline
+from polyrhythm_client.local.own_agents import NOTHING_SAID, OwnAgents
 
 COORDINATOR_READY_S = 30.0
 AGENTS_READY_S = 150.0
@@ -48,11 +49,13 @@ class FleetLayout:
         agents: at least one.
         model: ``demo``, a path, or a model of the hub.
         port: of the coordinator; 0 for any that is free.
+        own: what the user said about the agents.
     """
 
     agents: tuple[AgentLayout, ...]
     model: str = "demo"
     port: int = 0
+    own: OwnAgents = NOTHING_SAID
 
 
 class LocalFleet:
@@ -137,7 +140,7 @@ class LocalFleet:
         return child
 
     async def _start_agent(self, agent: AgentLayout, lifeline: Lifeline) -> Child:
-        arguments = agent_arguments(agent, self.address, self._layout.model)
+        arguments = agent_arguments(agent, self.address, self._layout.model, self._layout.own)
         command = (*self._executables.agent, *arguments)
         return await self._start(agent.agent, command, lifeline, threads=agent.threads, extra=dict(agent.environment))
 
@@ -200,8 +203,9 @@ class LocalFleet:
         self._children.clear()
 
 
-def agent_arguments(agent: AgentLayout, coordinator: str, model: str) -> tuple[str, ...]:
-    """Options of ``polyrhythm-agent`` for one agent."""
+def agent_arguments(agent: AgentLayout, coordinator: str, model: str, own: OwnAgents = NOTHING_SAID) -> tuple[str, ...]:
+    """Options of ``polyrhythm-agent`` for one agent; what the user said goes before what a picture was made with."""
+    said = {name: value for name, value in own.loading_options().items() if value is not None}
     options = {
         "--coordinator": coordinator,
         "--name": agent.agent,
@@ -210,5 +214,7 @@ def agent_arguments(agent: AgentLayout, coordinator: str, model: str) -> tuple[s
         "--threads": agent.threads,
         "--pin-core": agent.pin_core,
         "--emulate-speed": agent.emulate_speed,
+        "--dtype": agent.dtype,
+        **said,
     }
     return tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))

@@ -5,7 +5,7 @@ Names are part of a plan, so the same wish gives the same names: ``local-0``, ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polyrhythm.errors import InvalidArgumentError
@@ -31,6 +31,7 @@ class AgentLayout:
         threads: compute threads of a CPU; None on a GPU.
         pin_core: core that it is bound to; None for any.
         emulate_speed: share of its true speed; None to run freely.
+        dtype: arithmetic of a picture to make again; None leaves it to the user and the agent.
         environment: variables beside those of this process, as ``(name, value)``.
     """
 
@@ -39,6 +40,7 @@ class AgentLayout:
     threads: int | None = None
     pin_core: int | None = None
     emulate_speed: float | None = None
+    dtype: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
 
 
@@ -126,7 +128,11 @@ def cuda_layout(devices: Sequence[str], count: int | None = None) -> tuple[Agent
 
 
 def replay_layout(
-    plan: Plan, records: Sequence[AgentRecord], cores: Sequence[int], devices: Sequence[str]
+    plan: Plan,
+    records: Sequence[AgentRecord],
+    cores: Sequence[int],
+    devices: Sequence[str],
+    dtypes: Mapping[AgentId, str],
 ) -> tuple[AgentLayout, ...]:
     """The agents that a plan names, as they were when it was followed.
 
@@ -135,6 +141,7 @@ def replay_layout(
         records: of its agents; those of a bare plan are taken for CUDA devices where this machine has some.
         cores: that this process may use.
         devices: CUDA devices of this machine.
+        dtypes: arithmetic of each agent, as far as it is known.
 
     Raises:
         InvalidArgumentError: the plan needs more CUDA devices than there are.
@@ -151,7 +158,7 @@ def replay_layout(
     layouts: list[AgentLayout] = []
     for index, agent in enumerate(agents):
         if agent in on_cuda:
-            layouts.append(AgentLayout(agent=agent, device=devices[on_cuda.index(agent)]))
+            layouts.append(AgentLayout(agent=agent, device=devices[on_cuda.index(agent)], dtype=dtypes.get(agent)))
             continue
         record = kinds.get(agent)
         alone = len(agents) == 1 and not emulated
@@ -163,6 +170,7 @@ def replay_layout(
                 threads=threads,
                 pin_core=cores[index % len(cores)] if threads == 1 else None,
                 emulate_speed=record.emulated_speed if record else None,
+                dtype=dtypes.get(agent),
             )
         )
     return tuple(layouts)

@@ -11,6 +11,7 @@ from polyrhythm.calibration import Calibration
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec
+from polyrhythm_agent.arithmetic import device_of, dtype_for
 from polyrhythm_agent.calibration.file import write_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import measure_level, measure_picture, picture_of, probe_count, sum_up
@@ -61,7 +62,7 @@ def _made(task: Task, facts: ModelFacts) -> dict[str, object]:
         "command": "polyrhythm calibrate",
         "size": f"{facts.default_width_px}x{facts.default_height_px}",
         "guidance": facts.default_guidance,
-        "dtype": task.dtype,
+        "dtype": facts.dtype,
         "device": task.device,
         "pictures_in_full": task.pictures,
         "pictures_for_the_level": task.level_pictures,
@@ -84,7 +85,7 @@ def calibrate(task: Task, say: Callable[..., None]) -> None:
     """
     device = _device(task.device)
     torch.set_num_threads(task.threads or max(1, len(os.sched_getaffinity(0)) // len(MEMBERS)))
-    dtype = DTYPES[task.dtype]
+    dtype = DTYPES[dtype_for(task.dtype, device_of(device))]
     folder = diffusers_folder(task.model.path, task.model.configs, cache=cache_folder(os.environ))
     gang = InProcessGang([load_denoiser(folder, model=task.model.name, dtype=dtype, device=device) for _ in MEMBERS])
     facts = gang.denoiser.facts

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm_agent.calibration.probes import STEPS_MIN
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.model_folder import ModelFolder, find_model
-from polyrhythm_agent.settings import DtypeName, check_device_name
+from polyrhythm_agent.settings import check_device_name
 from polyrhythm_agent.torch_build import cuda_obstacle
 
 
@@ -32,7 +32,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--model-config", metavar="FOLDER", help="configs and tokenizers of a checkpoint file")
     add("--device", default="cpu", metavar="cpu|cuda:N", help="what to compute on (default: cpu)")
-    add("--dtype", default="float32", choices=get_args(DtypeName), help="arithmetic (default: float32)")
+    add(
+        "--dtype",
+        default=DtypeChoice.AUTO,
+        choices=[choice.value for choice in DtypeChoice],
+        help="arithmetic (default: auto, by the device)",
+    )
     add(
         "--threads",
         type=int,
@@ -60,7 +65,7 @@ class Task:
     Attributes:
         model: where it lies.
         device: ``cpu`` or ``cuda:N``.
-        dtype: name of the arithmetic.
+        dtype: name of the arithmetic, or ``auto``.
         threads: compute threads of each member; None leaves it to the machine.
         steps: of the grid; None leaves it to the model.
         pictures: how many to measure in full.

@@ -19,6 +19,7 @@ from polyrhythm_client.fleet_in_use import FleetWish, choose_agents, open_fleet
 from polyrhythm_client.local.child import ChildEndedError
 from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import cpu_layout
+from polyrhythm_client.local.own_agents import OwnAgents
 from tests.fake_coordinator import FakeCoordinator, serving
 
 ROOT = Path(__file__).parents[3]
@@ -184,9 +185,23 @@ async def test_emulated_speeds_are_called_emulated() -> None:
     assert "EMULATED speeds 1 : 0.5" in notes[0]
 
 
+CARDS = (
+    '{"device": "cuda:0", "name": "A card", "uuid": "GPU-a1"}\n'
+    '{"device": "cuda:1", "name": "An old card", "uuid": "GPU-b2"}\n'
+)
+
+
+async def test_only_the_cuda_devices_that_are_named_get_an_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_DEVICES", CARDS)
+    notes: list[str] = []
+    agents = await choose_agents(FleetWish(own=OwnAgents(gpus="GPU-b2")), EXECUTABLES, notes.append)
+    assert [agent.device for agent in agents] == ["cuda:1"]
+    assert "An old card" in notes[0]
+    assert "A card" not in notes[0]
+
+
 async def test_cuda_devices_get_an_agent_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = '{"device": "cuda:0", "name": "A card"}\n{"device": "cuda:1", "name": "An old card"}\n'
-    monkeypatch.setenv("FAKE_DEVICES", lines)
+    monkeypatch.setenv("FAKE_DEVICES", CARDS)
     notes: list[str] = []
     agents = await choose_agents(FleetWish(), EXECUTABLES, notes.append)
     assert [agent.device for agent in agents] == ["cuda:0", "cuda:1"]

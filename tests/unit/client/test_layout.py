@@ -100,7 +100,7 @@ def test_one_agent_a_cuda_device() -> None:
 
 def test_a_replay_starts_the_agents_that_the_plan_names() -> None:
     followed = plan(("local-2", "local-0"))
-    agents = replay_layout(followed, (record("local-0"), record("local-2", 0.5)), CORES, ())
+    agents = replay_layout(followed, (record("local-0"), record("local-2", 0.5)), CORES, (), {})
     assert [(a.agent, a.emulate_speed, a.threads, a.pin_core) for a in agents] == [
         ("local-0", None, 1, 2),
         ("local-2", 0.5, 1, 3),
@@ -108,18 +108,18 @@ def test_a_replay_starts_the_agents_that_the_plan_names() -> None:
 
 
 def test_a_replay_keeps_the_threads_of_a_single_device() -> None:
-    (agent,) = replay_layout(plan(("local-0",)), (record("local-0", threads=4),), CORES, ())
+    (agent,) = replay_layout(plan(("local-0",)), (record("local-0", threads=4),), CORES, (), {})
     assert (agent.threads, agent.pin_core) == (4, None)
-    (agent,) = replay_layout(plan(("local-0",)), (), CORES, ())
+    (agent,) = replay_layout(plan(("local-0",)), (), CORES, (), {})
     assert agent.threads == len(CORES)
 
 
 def test_a_replay_needs_the_devices_that_were_there() -> None:
     records = (record("local-0", cuda=True), record("local-1", cuda=True))
-    agents = replay_layout(plan(), records, CORES, ("cuda:0", "cuda:1"))
-    assert [a.device for a in agents] == ["cuda:0", "cuda:1"]
+    agents = replay_layout(plan(), records, CORES, ("cuda:0", "cuda:1"), {AgentId("local-1"): "float16"})
+    assert [(a.device, a.dtype) for a in agents] == [("cuda:0", None), ("cuda:1", "float16")]
     with pytest.raises(InvalidArgumentError, match="plan: was followed on 2 CUDA devices, this machine has 1"):
-        replay_layout(plan(), records, CORES, ("cuda:0",))
+        replay_layout(plan(), records, CORES, ("cuda:0",), {})
 
 
 def test_agent_arguments_leave_out_what_is_not_said() -> None:

@@ -11,7 +11,7 @@ from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.request_checks import resolve
 from polyrhythm_client.recipe import Recipe, recipe_of
-from polyrhythm_client.replay import changed_software, check_weights
+from polyrhythm_client.replay import changed_software, check_weights, recorded_dtypes
 from tests.fake_coordinator import AGENTS, FACTS, agent_view, plan, report
 
 REQUEST = ImageRequest(prompt="red apple", seed=9)
@@ -54,3 +54,18 @@ def test_software_is_compared_agent_by_agent() -> None:
         "torch 1.9 in the file, 2.0 on local-1",
         "cudnn 9 in the file, none on local-1",
     )
+
+
+def test_the_dtype_of_a_revision_of_the_hub_is_found_again() -> None:
+    """Its name has an @ of its own."""
+    model = "org/name@main"
+    views = tuple(replace(view, models=(replace(FACTS, model=model),)) for view in AGENTS)
+    made = recipe(("dtype of org/name@main", "float16"), ("torch@local-0", "2.0"), ("torch@local-1", "2.0"))
+    made = replace(made, request=replace(made.request, model=model))
+    assert recorded_dtypes(made) == {"local-0": "float16", "local-1": "float16"}
+    assert changed_software(made, views) == (
+        "dtype of org/name@main float16 in the file, float32 on local-0",
+        "dtype of org/name@main float16 in the file, float32 on local-1",
+    )
+    mixed = replace(made, versions=tuple((f"dtype of {model}@local-{i}", dtype) for i, dtype in enumerate(("a", "b"))))
+    assert recorded_dtypes(mixed) == {"local-0": "a", "local-1": "b"}
