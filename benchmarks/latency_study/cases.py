@@ -27,7 +27,14 @@ FLEET_STEPS = (20, 50)
 FLEET_CORES = 2
 """Fleets are drawn for so many cores whatever the machine has, so that a seed draws the same ones everywhere."""
 DEMO, DEMO_UNET = "demo", "demo-unet"
-FEW_VARIANTS = (Variant.SOLO, Variant.EQUAL, Variant.FEWER_STEPS, Variant.UNCALIBRATED, Variant.BALANCED)
+FEW_VARIANTS = (
+    Variant.SOLO,
+    Variant.EQUAL,
+    Variant.FEWER_STEPS,
+    Variant.UNCALIBRATED,
+    Variant.BALANCED,
+    Variant.FAST,
+)
 """Where many cases matter more than every rule."""
 
 

@@ -65,5 +65,5 @@ def _to_full_speed(variant: Variant, speeds: Sequence[float]) -> float:
             return 1.0 / (len(speeds) * min(speeds))
         case Variant.ROWS:
             return 1.0 / sum(speeds)
-        case Variant.FEWER_STEPS | Variant.STRIDES | Variant.UNCALIBRATED | Variant.BALANCED:
+        case Variant.FEWER_STEPS | Variant.STRIDES | Variant.UNCALIBRATED | Variant.BALANCED | Variant.FAST:
             return REDUCED / sum(speeds)

@@ -40,6 +40,7 @@ LOOKS: Mapping[Variant, Look] = {
     Variant.STRIDES: Look(colour="#56B4E9", marker="D"),
     Variant.UNCALIBRATED: Look(colour="#009E73", marker="P"),
     Variant.BALANCED: Look(colour="#0072B2", marker="o"),
+    Variant.FAST: Look(colour="#999999", marker="X"),
 }
 
 

@@ -63,6 +63,7 @@ def compared_plans(facts: ModelFacts, image: ImageSpec, speeds: tuple[float, ...
         "rows + strides + tail": uncalibrated["balanced"],
         "solo, half the steps": half_steps(image.steps, request.row_count),
         "balanced": plans["balanced"],
+        "fast": plans["fast"],
     }
 
 

@@ -114,7 +114,7 @@ async def test_a_whole_study_finds_what_the_fleets_do(tmp_path: Path) -> None:
     assert {one.case for one in findings.qualities} == {"1 : 0.5", "1 : 0.4"}
     assert any("expected duration" in line for line in said)
     document = json.loads((tmp_path / "latency.json").read_text())
-    assert document["pictures_compared_across_speeds"] == {"compared": 28, "identical": 28}
+    assert document["pictures_compared_across_speeds"] == {"compared": 32, "identical": 32}
 
 
 async def test_predictions_lie_on_disk_before_the_variants_run(tmp_path: Path) -> None:
