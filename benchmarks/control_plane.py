@@ -34,7 +34,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=10, metavar="N", help="measured jobs, one after the other")
     parser.add_argument("--idle-s", type=float, default=30.0, metavar="SECONDS", help="how long to watch an idle fleet")
-    parser.add_argument("--model", default="demo", help="'demo' or a folder in diffusers format")
+    parser.add_argument(
+        "--model", default="demo-transformer", help="name of one that ships, or a folder in diffusers format"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="FOLDER")
     options = parser.parse_args(arguments)
     if options.jobs < 1 or options.idle_s <= 0:

@@ -73,7 +73,7 @@ async def pinned_fleet(speeds: Sequence[float], model: str, *, load: Load | None
 
     Args:
         speeds: shares of the true speed; 1 runs freely.
-        model: ``demo`` or a folder in diffusers format.
+        model: name of one that ships, or a folder in diffusers format.
         load: on the core of one of the devices, running as soon as all are ready; None for none.
 
     Raises:

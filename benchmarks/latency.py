@@ -30,7 +30,7 @@ from latency_study.study import Extent, run_study
 from latency_study.table import terminal_aims, terminal_table
 from machine import read_machine
 from mps_fleet import MpsUnavailableError, mps_cases, open_mps_fleet
-from pinned_cases import model_source, open_pinned_fleet
+from pinned_cases import open_pinned_fleet
 from result_document import QUICK_RESULTS, RESULTS
 from terminal import console, progress_from_now, warn_of_others
 
@@ -55,7 +55,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--time-limit-s", type=float, default=inf, metavar="S", help="leave out, and list, what would end later")
     add("--resume", action="store_true", help="keep the cases that the result file holds already")
     add("--cuda-mps", type=_shares, metavar="SHARES", help="percentages of one GPU, such as 100,50, instead of cores")
-    add("--model", default="demo", help="of --cuda-mps: 'demo', 'demo-unet' or a folder in diffusers format")
+    add(
+        "--model",
+        default="demo-transformer",
+        help="of --cuda-mps: name of one that ships, or a folder in diffusers format",
+    )
     add("--output", type=Path, metavar="FOLDER", help="default: benchmarks/results")
     add("--show", type=Path, metavar="JSON", help="only show an earlier result again")
     options = parser.parse_args(arguments)
@@ -97,7 +101,7 @@ def what_to_run(options: argparse.Namespace) -> tuple[tuple[Case, ...], OpenFlee
     if options.cuda_mps is None:
         cases = all_cases(options.cases, seed=options.seed, pairs=options.pairs, fleets=options.fleets)
         return cases, open_pinned_fleet, "latency"
-    opener = open_mps_fleet(model_source)
+    opener = open_mps_fleet()
     return mps_cases(options.cuda_mps, options.model), opener, "latency-mps"
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,11 +199,10 @@ async def _until_answered(programs: Programs, control: Running, environment: Map
     raise MpsUnavailableError(f"no MPS: {CONTROL} did not answer within {READY_S:g} s: {said}")
 
 
-def open_mps_fleet(model_source: Callable[[str], str], programs: Programs | None = None) -> OpenFleet:
+def open_mps_fleet(programs: Programs | None = None) -> OpenFleet:
     """Starts fleets that share the first GPU.
 
     Args:
-        model_source: what an agent is started with, from the model of a case.
         programs: of the machine; this one's if None.
     """
 
@@ -212,7 +211,7 @@ def open_mps_fleet(model_source: Callable[[str], str], programs: Programs | None
         with tempfile.TemporaryDirectory(prefix="mps-") as folder:
             async with mps_control(programs or MachinePrograms(), Path(folder)) as environment:
                 agents = mps_layout(case.speeds, environment)
-                layout = FleetLayout(agents=agents, model=model_source(case.model))
+                layout = FleetLayout(agents=agents, model=case.model)
                 async with LocalFleet(layout) as fleet, Client(fleet.address) as client:
                     yield PinnedFleet(client, fleet.pids)
 

@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULT, metavar="FILE")
     options = parser.parse_args()
-    folder = find_model("demo")
+    folder = find_model("demo-transformer")
     facts = with_calibration(load_denoiser(folder.path, model=folder.name).facts, folder.path)
     draw = random.Random(options.seed)
     result = {

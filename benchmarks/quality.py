@@ -84,7 +84,9 @@ def measure(
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="demo", help="'demo' or a folder in diffusers format")
+    parser.add_argument(
+        "--model", default="demo-transformer", help="name of one that ships, or a folder in diffusers format"
+    )
     parser.add_argument("--pictures", type=int, default=64, metavar="N", help="listed prompts and seeds")
     parser.add_argument("--speeds", default="1,0.5", metavar="S,S", help="of the described devices, relative")
     parser.add_argument("--steps", type=int, metavar="N", help="steps (default: the model's)")

@@ -162,7 +162,9 @@ def summary(predicted_db: np.ndarray, measured_PN: np.ndarray) -> dict[str, obje
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="demo", help="'demo' or a folder in diffusers format")
+    parser.add_argument(
+        "--model", default="demo-transformer", help="name of one that ships, or a folder in diffusers format"
+    )
     parser.add_argument("--pictures", type=int, default=16, metavar="N", help="held-out prompts")
     parser.add_argument("--first-picture", type=int, default=0, metavar="I", help="place of the first in the list")
     parser.add_argument("--plans", type=int, default=24, metavar="N", help="random plans, beside three plain ones")

@@ -52,7 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--width", type=int, default=192, metavar="PX")
     add("--height", type=int, default=192, metavar="PX")
     add("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
-    add("--model", default="demo", help="'demo', 'demo-unet' or a folder in diffusers format")
+    add("--model", default="demo-transformer", help="name of one that ships, or a folder in diffusers format")
     add("--quick", action="store_true", help="the two named loads, one round, into build/")
     add("--simulated", action="store_true", help="in virtual time, without processes: replan_simulated.json and .md")
     add("--time-limit-s", type=float, default=inf, metavar="S", help="leave out, and list, what would end later")

@@ -85,7 +85,7 @@ async def run_fleet(
     The first picture, which measures the devices and the links, is not kept.
     """
     accounts: list[dict[str, Any]] = []
-    async with pinned_fleet(speeds, "demo") as fleet:
+    async with pinned_fleet(speeds, "demo-transformer") as fleet:
         await fleet.picture(request)
         before_s = fleet.core_wait_s()
         for seed in range(1, repetitions + 1):

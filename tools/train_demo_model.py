@@ -1,15 +1,16 @@
 """Trains, exports and evaluates the small text-to-image models that ship with Polyrhythm.
 
-There are two, on the same pictures and with the same autoencoder: PixArt's transformer (models/demo) and the UNet of
-Stable Diffusion (models/demo-unet). Training draws its own pictures (emoji on coloured backgrounds), so it needs the
-Debian package fonts-noto-color-emoji and nothing else. It can be stopped at any time and goes on from its last
-checkpoint; where no checkpoint was kept, from an exported folder.
+There are two, on the same pictures and with the same autoencoder: PixArt's transformer (models/demo-transformer) and
+the UNet of Stable Diffusion (models/demo-unet). Training draws its own pictures (emoji on coloured backgrounds), so it
+needs the Debian package fonts-noto-color-emoji and nothing else. It can be stopped at any time and goes on from its
+last checkpoint; where no checkpoint was kept, from an exported folder.
 
     python tools/train_demo_model.py --work-dir build/demo-model
-    python tools/train_demo_model.py --work-dir build/demo-model --export models/demo
-    python tools/train_demo_model.py --evaluate models/demo
+    python tools/train_demo_model.py --work-dir build/demo-model --export models/demo-transformer
+    python tools/train_demo_model.py --evaluate models/demo-transformer
 
-    python tools/train_demo_model.py --family unet --work-dir build/demo-unet --autoencoder-from models/demo
+    python tools/train_demo_model.py --family unet --work-dir build/demo-unet \
+        --autoencoder-from models/demo-transformer
     python tools/train_demo_model.py --family unet --work-dir build/demo-unet --export models/demo-unet
     python tools/train_demo_model.py --evaluate models/demo-unet
     python tools/train_demo_model.py --family unet --work-dir build/again --init-from models/demo-unet --init-step 3000

@@ -26,7 +26,7 @@ FLEET_PX = ((128, 128), (128, 192), (160, 96), (192, 128), (192, 192))
 FLEET_STEPS = (20, 50)
 FLEET_CORES = 2
 """Fleets are drawn for so many cores whatever the machine has, so that a seed draws the same ones everywhere."""
-DEMO, DEMO_UNET = "demo", "demo-unet"
+DEMO, DEMO_UNET = "demo-transformer", "demo-unet"
 FEW_VARIANTS = (
     Variant.SOLO,
     Variant.EQUAL,
@@ -77,7 +77,7 @@ class Case:
     Attributes:
         group: kind.
         speeds: of the devices, as shares of a core or of a GPU.
-        model: ``demo``, ``demo-unet`` or a folder.
+        model: name of one that ships, or a folder.
         width_px: of the picture; None for the model's own.
         height_px: the same.
         steps: fine steps; None for those of the study.

@@ -26,7 +26,7 @@ class Extent:
         scenarios: in the order in which they run.
         rounds: of each.
         seed: of the order of each round.
-        model: ``demo``, ``demo-unet`` or a folder.
+        model: name of one that ships, or a folder.
         width_px: of the picture.
         height_px: of the picture.
         time_limit_s: no scenario begins that would end later; each one left out is named in the result.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
+from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.devices import CudaDevices, find_cuda_devices
@@ -31,7 +32,6 @@ from polyrhythm_client.parsing import parse_gpus
 from polyrhythm_client.recipe import Recipe
 from polyrhythm_client.replay import recorded_dtypes
 
-DEMO_MODEL = "demo"
 CONNECT_S = 0.5
 ANSWER_S = 5.0
 
@@ -172,16 +172,16 @@ def _threads(agent: AgentLayout) -> str:
 
 
 def local_model(wish: FleetWish) -> str:
-    """The model that agents of a fleet of the command's own load: the demo model, a path, or a model of the hub.
+    """The model that agents of a fleet of the command's own load: one that ships, a path, or a model of the hub.
 
     Only agents can say whether there is a model at the path, or on the hub.
 
     Raises:
         InvalidArgumentError: it is none of these.
     """
-    model = wish.model or (wish.recipe.request.model if wish.recipe is not None else "") or DEMO_MODEL
+    model = wish.model or (wish.recipe.request.model if wish.recipe is not None else "") or DEFAULT_MODEL
     path = Path(model).expanduser()
-    if model == DEMO_MODEL or path.is_dir() or (path.suffix == WEIGHTS_SUFFIX and path.is_file()):
+    if model in SHIPPED_MODELS or path.is_dir() or (path.suffix == WEIGHTS_SUFFIX and path.is_file()):
         return model
     if read_hub_id(model) is not None:
         return model
@@ -189,8 +189,8 @@ def local_model(wish: FleetWish) -> str:
         raise InvalidArgumentError.of("model", f"the plan's picture was made with {model!r}: give its folder")
     raise InvalidArgumentError.of(
         "model",
-        f"{model!r} is neither {DEMO_MODEL!r} nor a folder or a {WEIGHTS_SUFFIX} checkpoint on this machine, "
-        "nor ORG/NAME of the Hugging Face hub",
+        f"{model!r} is neither a model that ships ({', '.join(SHIPPED_MODELS)}) nor a folder or a {WEIGHTS_SUFFIX} "
+        "checkpoint on this machine, nor ORG/NAME of the Hugging Face hub",
     )
 
 

@@ -26,8 +26,8 @@ Prompt: TypeAlias = Annotated[
 Model: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Name of a model that the fleet holds; for a fleet of this command's own: demo, a folder in diffusers "
-        "format, a .safetensors checkpoint or ORG/NAME of the Hugging Face hub.",
+        help="Name of a model that the fleet holds; for a fleet of this command's own: demo-unet (default), a folder "
+        "in diffusers format, a .safetensors checkpoint or ORG/NAME of the Hugging Face hub.",
         rich_help_panel=PICTURE,
     ),
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyrhythm.environment import CACHE_VARIABLE, Daemon
+from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent import __version__
 from polyrhythm_agent.settings import OPTIONS
 
@@ -125,8 +126,8 @@ def _add_fleet(fleet: argparse._ArgumentGroup) -> None:
 def _add_work(work: argparse._ArgumentGroup) -> None:
     _add(
         work, "model", "MODEL",
-        "'demo', a local folder in diffusers format, a .safetensors checkpoint of Stable Diffusion 1, 2 or XL, or "
-        "ORG/NAME[@REVISION] of the Hugging Face hub (default: demo)",
+        f"{' or '.join(SHIPPED_MODELS)}, a local folder in diffusers format, a .safetensors checkpoint of Stable "
+        f"Diffusion 1, 2 or XL, or ORG/NAME[@REVISION] of the Hugging Face hub (default: {DEFAULT_MODEL})",
     )  # fmt: skip
     _add(
         work, "model_config_folder", "FOLDER",

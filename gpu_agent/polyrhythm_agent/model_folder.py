@@ -11,15 +11,15 @@ from pathlib import Path
 from polyrhythm.environment import CACHE_VARIABLE
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, HubId, read_hub_id
+from polyrhythm.shipped_models import SHIPPED_MODELS
 from polyrhythm_agent.checkpoint_file import TEXT_PREFIXES, CheckpointHeader, places_of_configs
 from polyrhythm_agent.errors import ModelFolderError, ModelUnavailableError
 from polyrhythm_agent.families import known_families
 from polyrhythm_agent.hub import FetchSnapshot, fetch_snapshot
-from polyrhythm_agent.settings import DEMO_MODEL
 
 _PACKAGE = Path(__file__).parent
-DEMO_FOLDERS = (_PACKAGE / "models" / DEMO_MODEL, _PACKAGE.parents[1] / "models" / DEMO_MODEL)
-"""Inside an installed wheel; in a checkout."""
+SHIPPED_PLACES = (_PACKAGE / "models", _PACKAGE.parents[1] / "models")
+"""Where models that ship lie: inside an installed wheel; in a checkout."""
 
 OPTION, CONFIG_OPTION = "--model", "--model-config"
 _INDEX = "model_index.json"
@@ -43,7 +43,7 @@ class ModelFolder:
 
 def find_model(
     model: str,
-    demo_folders: tuple[Path, ...] = DEMO_FOLDERS,
+    places: tuple[Path, ...] = SHIPPED_PLACES,
     *,
     configs: str | None = None,
     fetch: FetchSnapshot = fetch_snapshot,
@@ -53,8 +53,8 @@ def find_model(
     An existing path goes before a model of the hub.
 
     Args:
-        model: ``demo``, a path, or ``org/name`` with or without ``@revision``.
-        demo_folders: where the demo model may lie, first match wins.
+        model: name of one that ships, a path, or ``org/name`` with or without ``@revision``.
+        places: where those that ship may lie, first match wins.
         configs: folder of a checkpoint's configs and tokenizers; None to look beside the checkpoint.
         fetch: brings models of the hub.
 
@@ -62,10 +62,12 @@ def find_model(
         InvalidArgumentError: there is no such model, or it is no diffusers model of a known pipeline with safetensors,
             and no checkpoint of one with configs.
     """
-    if model == DEMO_MODEL:
-        found = _demo(demo_folders)
-    elif (path := _path(model)).exists() or (hub_id := read_hub_id(model)) is None:
+    if model in SHIPPED_MODELS:
+        found = _shipped(model, places)
+    elif (path := _path(model)).exists():
         found = _at_path(path, configs)
+    elif (hub_id := read_hub_id(model)) is None:
+        raise _error(f"{path.absolute()} does not exist; models that are known by name here: {_names(places)}")
     else:
         found = ModelFolder(name=model, path=_fetched(hub_id, fetch))
     if found.configs is None:
@@ -83,11 +85,19 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
     return (Path(users) if users.startswith("/") else Path.home() / ".cache") / "polyrhythm"
 
 
-def _demo(places: tuple[Path, ...]) -> ModelFolder:
-    path = next((folder for folder in places if folder.is_dir()), None)
+def _shipped(name: str, places: tuple[Path, ...]) -> ModelFolder:
+    path = next((place / name for place in places if (place / name).is_dir()), None)
     if path is None:
-        raise _error("the demo model is not part of this installation; name a model folder instead")
-    return ModelFolder(name=DEMO_MODEL, path=path)
+        raise _error(
+            f"{name} is not part of this installation; models that are known by name here: {_names(places)}; "
+            "any other is given as its folder"
+        )
+    return ModelFolder(name=name, path=path)
+
+
+def _names(places: tuple[Path, ...]) -> str:
+    """Those that ship and are here, for a sentence."""
+    return ", ".join(name for name in SHIPPED_MODELS if any((place / name).is_dir() for place in places)) or "none"
 
 
 def _path(text: str) -> Path:

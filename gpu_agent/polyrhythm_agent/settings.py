@@ -24,8 +24,8 @@ from pydantic import (
 from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm.shipped_models import DEFAULT_MODEL
 
-DEMO_MODEL = "demo"
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?) ?(?P<unit>MiB|GiB)")
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
@@ -87,7 +87,7 @@ class AgentSettings(BaseModel):
     Attributes:
         coordinator: ``HOST:PORT`` to dial.
         name: of the agent, unique in its fleet.
-        model: ``demo``, a local folder, a checkpoint file, or a model of the hub.
+        model: one that ships, a local folder, a checkpoint file, or a model of the hub.
         model_config_folder: configs and tokenizers of a checkpoint file; None to look beside it.
         device: ``cpu`` or ``cuda:N``.
         threads: compute threads of a CPU worker; None for all cores that this process may use, or 1 when pinned.
@@ -107,7 +107,7 @@ class AgentSettings(BaseModel):
 
     coordinator: Annotated[str, AfterValidator(check_host_port)]
     name: Annotated[str, AfterValidator(check_agent_name)]
-    model: str = Field(default=DEMO_MODEL, min_length=1)
+    model: str = Field(default=DEFAULT_MODEL, min_length=1)
     model_config_folder: str | None = Field(default=None, min_length=1)
     device: Annotated[str, AfterValidator(check_device_name)] = "cpu"
     threads: int | None = Field(default=None, ge=1)

@@ -44,7 +44,7 @@ class HurtableFleet:
         log: Path,
         *,
         memory_limits: Mapping[str, str] = MappingProxyType({}),
-        model: str = "demo",
+        model: str = "demo-transformer",
         dtypes: Mapping[str, str] = MappingProxyType({}),
         options: tuple[str, ...] = (),
         own_options: Mapping[str, tuple[str, ...]] = MappingProxyType({}),

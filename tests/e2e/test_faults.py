@@ -2,7 +2,7 @@
 
 Each moment must end in the right picture or in a typed error, in time, and leave the fleet able to make the next
 picture. The number of moments a kind is ``TEST_FAULT_MOMENTS`` (one in an ordinary test run), their seed
-``TEST_FAULT_SEED``, the model ``TEST_FAULT_MODEL`` (a folder such as ``models/demo-unet``; the demo else).
+``TEST_FAULT_SEED``, the model ``TEST_FAULT_MODEL`` (``demo-transformer`` else).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.timeout(3600), pytest.mark.asyncio(loop_scope="module"
 
 MOMENTS = int(os.environ.get("TEST_FAULT_MOMENTS", "1"))
 SEED = int(os.environ.get("TEST_FAULT_SEED", "20"))
-MODEL = os.environ.get("TEST_FAULT_MODEL", "demo")
+MODEL = os.environ.get("TEST_FAULT_MODEL", "demo-transformer")
 KINDS = ("worker-kill", "daemon-stop", "worker-stop", "daemon-kill")
 """What is done to whom; an ordinary run takes one that is seen to die and one that is only silent."""
 STEPS = 24

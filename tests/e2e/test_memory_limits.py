@@ -127,10 +127,7 @@ async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_p
 
 
 async def test_an_agent_whose_denoiser_does_not_fit_brings_it_in_block_by_block(tmp_path: Path) -> None:
-    folder = Path(__file__).parents[2] / "models" / "demo-unet"
-    started = HurtableFleet(
-        (1.0, 1.0), tmp_path / "stderr.log", memory_limits={SMALL: "12MiB"}, options=("--model", str(folder))
-    )
+    started = HurtableFleet((1.0, 1.0), tmp_path / "stderr.log", memory_limits={SMALL: "12MiB"}, model="demo-unet")
     request = replace(EXACT, width_px=128, height_px=128)
     async with started, Client(started.address) as client:
         offloaded = {view.agent: [facts.offloaded for facts in view.models] for view in await client.agents()}

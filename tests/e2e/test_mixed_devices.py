@@ -33,7 +33,7 @@ PSNR_MIN_DB = 40.0
 PROMPT = "red apple on a blue background"
 REQUEST = ImageRequest(prompt=PROMPT, steps=STEPS, seed=5, sampler=Sampler.DDIM, guidance=4.0, quality=Quality.HIGH)
 IMAGE = ImageSpec(
-    model="demo",
+    model="demo-transformer",
     prompt=PROMPT,
     width_px=128,
     height_px=128,
@@ -100,7 +100,7 @@ async def test_an_exact_picture_is_made_by_one_of_them(fleet: HurtableFleet) -> 
 def simulated() -> np.ndarray:
     """The picture that the plan makes in fp32."""
     torch.set_num_threads(1)
-    denoiser = load_denoiser(find_model("demo").path, model="demo", dtype=torch.float32)
+    denoiser = load_denoiser(find_model("demo-transformer").path, model="demo-transformer", dtype=torch.float32)
     with torch.inference_mode():
         run = denoiser.start(IMAGE, denoiser.encode(IMAGE))
         x_BCHW = PlanSimulator(run).simulate(HALVES)[STEPS].x_BCHW

@@ -37,7 +37,7 @@ def request(steps: int) -> ImageRequest:
 
 def spec(steps: int) -> ImageSpec:
     return ImageSpec(
-        model="demo",
+        model="demo-transformer",
         prompt=PROMPT,
         width_px=128,
         height_px=128,
@@ -52,7 +52,7 @@ def spec(steps: int) -> ImageSpec:
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
     torch.set_num_threads(1)
-    return load_denoiser(find_model("demo").path, model="demo", dtype=torch.float32)
+    return load_denoiser(find_model("demo-transformer").path, model="demo-transformer", dtype=torch.float32)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

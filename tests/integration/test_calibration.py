@@ -111,8 +111,8 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
 async def test_bad_input_names_the_option() -> None:
     """By way of the client and two programs; each option alone: ``tests/unit/agent/test_calibration_options.py``."""
     for wish, told in (
-        (CalibrationWish(model="demo", steps=3), "--steps: must be at least 8, got 3"),
-        (CalibrationWish(model="demo", device="cuda:99"), "--device: cuda:99 cannot be used"),
+        (CalibrationWish(model="demo-transformer", steps=3), "--steps: must be at least 8, got 3"),
+        (CalibrationWish(model="demo-transformer", device="cuda:99"), "--device: cuda:99 cannot be used"),
     ):
         with pytest.raises(ChildEndedError, match=told) as caught:
             await run_calibration(wish, AGENT, lambda *_: None)

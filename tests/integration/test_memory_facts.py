@@ -20,7 +20,7 @@ SIDE_PX = 128
 
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
-    denoiser = load_denoiser(find_model("demo").path, model="demo")
+    denoiser = load_denoiser(find_model("demo-transformer").path, model="demo-transformer")
     for part in denoiser.parts:
         part.load()
     return denoiser
@@ -32,7 +32,9 @@ def image(denoiser: Denoiser) -> ImageSpec:
 
 
 def demo_autoencoder() -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(find_model("demo").path, subfolder="vae", torch_dtype=torch.float32)
+    return AutoencoderKL.from_pretrained(
+        find_model("demo-transformer").path, subfolder="vae", torch_dtype=torch.float32
+    )
 
 
 @pytest.mark.parametrize("rows", [16, 8, 4])

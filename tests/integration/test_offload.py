@@ -85,8 +85,8 @@ def test_between_forwards_the_blocks_weigh_nothing(folder: Path) -> None:
 
 
 def test_a_forward_holds_one_block_at_a_time() -> None:
-    folder = find_model("demo").path
-    plain, outside = (load_denoiser(folder, model="demo", offload=offload) for offload in (False, True))
+    folder = find_model("demo-transformer").path
+    plain, outside = (load_denoiser(folder, model="demo-transformer", offload=offload) for offload in (False, True))
     largest_bytes = max(module_bytes(block) for block in blocks_of(network(plain)))
     more_bytes = peak_bytes(forward(outside)) - peak_bytes(forward(plain))
     assert 0.9 * largest_bytes < more_bytes <= largest_bytes

@@ -20,7 +20,7 @@ from polyrhythm_agent.errors import ModelFolderError
 from tests.gang import solo_latent
 from tests.models import tiny_pixart_folder
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
+DEMO = Path(__file__).parents[2] / "models" / "demo-transformer"
 WEIGHTS = Path("transformer") / "diffusion_pytorch_model.safetensors"
 
 
@@ -194,12 +194,12 @@ def test_a_tokenizer_may_ask_for_less(tmp_path: Path) -> None:
     assert load_denoiser(without, model="tiny").facts.token_limit == 120
 
 
-@pytest.mark.skipif(not (DEMO / "model_index.json").is_file(), reason="the demo model is not there yet")
+@pytest.mark.skipif(not (DEMO / "model_index.json").is_file(), reason="the model is not there yet")
 def test_the_demo_model_paints() -> None:
-    denoiser = load_denoiser(DEMO, model="demo")
+    denoiser = load_denoiser(DEMO, model="demo-transformer")
     facts = denoiser.facts
     spec = ImageSpec(
-        model="demo",
+        model="demo-transformer",
         prompt="red apple on a blue background",
         width_px=facts.default_width_px,
         height_px=facts.default_height_px,

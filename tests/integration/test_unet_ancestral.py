@@ -18,7 +18,7 @@ from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import DEMO_FOLDERS
+from polyrhythm_agent.model_folder import find_model
 from polyrhythm_agent.ports import DenoiserRun, Part
 from tests.canvas import Canvas, PatchView
 from tests.gang import load_members, run_gang, solo_latent
@@ -27,7 +27,7 @@ from tests.reference import relative_difference
 from tests.simulator import PlanSimulator
 from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
 
-DEMO_UNET = DEMO_FOLDERS[1].with_name("demo-unet")
+DEMO_UNET = find_model("demo-unet").path
 MAKERS: dict[str, tuple[Callable[[Path], Path], int]] = {"sd": (tiny_sd_folder, 64), "sdxl": (tiny_sdxl_folder, 32)}
 STEPS = 12
 SEEDS = range(3)

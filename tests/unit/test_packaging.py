@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from polyrhythm.shipped_models import DEFAULT_MODEL
+
 REPOSITORY = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 OWN_PACKAGES = frozenset({"polyrhythm", "polyrhythm_coordinator", "polyrhythm_agent", "polyrhythm_client"})
@@ -125,3 +127,8 @@ def test_the_vocabulary_declares_the_messages_of_google_that_its_errors_travel_i
     importing = (REPOSITORY / "protos/polyrhythm/codec/status.py").read_text(encoding="utf-8")
     assert "from google.rpc import" in importing
     assert "googleapis-common-protos" in declared_for(None)
+
+
+def test_the_wheel_holds_the_default_model_and_no_other() -> None:
+    included = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included == {f"models/{DEFAULT_MODEL}": f"polyrhythm_agent/models/{DEFAULT_MODEL}"}

@@ -17,7 +17,9 @@ from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="demo, a folder, a checkpoint or ORG/NAME of the hub.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="demo-unet, a folder, a checkpoint or ORG/NAME of the hub.")
+    ],
     model_config: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Configs and tokenizers of a checkpoint file; default: beside it."),
@@ -49,7 +51,7 @@ def calibrate(
     For example:
 
     ```
-    polyrhythm calibrate demo
+    polyrhythm calibrate demo-unet
     polyrhythm calibrate /models/PixArt-XL-2-512x512 --device cuda:0
     polyrhythm calibrate sd_xl.safetensors --model-config sdxl-configs
     ```

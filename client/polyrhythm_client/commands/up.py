@@ -47,8 +47,8 @@ def up(
     model: Annotated[
         str | None,
         typer.Option(
-            help="What the agents load: demo (default), a folder in diffusers format with safetensors, a .safetensors "
-            "checkpoint or ORG/NAME of the Hugging Face hub.",
+            help="What the agents load: demo-unet (default), a folder in diffusers format with safetensors, a "
+            ".safetensors checkpoint or ORG/NAME of the Hugging Face hub.",
             rich_help_panel=options.FLEET,
         ),
     ] = None,

@@ -21,7 +21,7 @@ class CalibrationWish:
     """What to measure, as written; None leaves it to the program.
 
     Attributes:
-        model: ``demo``, a path, or a model of the hub.
+        model: name of one that ships, a path, or a model of the hub.
         model_config: configs and tokenizers of a checkpoint file.
         device: ``cpu`` or ``cuda:N``.
         pictures: how many to measure in full.

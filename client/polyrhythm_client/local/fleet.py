@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from polyrhythm.errors import InternalError
 from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm.shipped_models import DEFAULT_MODEL
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.child import Child, ChildEndedError
 from polyrhythm_client.local.layout import AgentLayout
@@ -47,13 +48,13 @@ class FleetLayout:
 
     Attributes:
         agents: at least one.
-        model: ``demo``, a path, or a model of the hub.
+        model: name of one that ships, a path, or a model of the hub.
         port: of the coordinator; 0 for any that is free.
         own: what the user said about the agents.
     """
 
     agents: tuple[AgentLayout, ...]
-    model: str = "demo"
+    model: str = DEFAULT_MODEL
     port: int = 0
     own: OwnAgents = NOTHING_SAID
 

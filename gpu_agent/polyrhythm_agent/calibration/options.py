@@ -8,6 +8,7 @@ from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.loading_choices import DtypeChoice
+from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent.calibration.probes import STEPS_MIN
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.model_folder import ModelFolder, find_model
@@ -26,9 +27,10 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add(
         "--model",
-        default="demo",
+        default=DEFAULT_MODEL,
         metavar="MODEL",
-        help="what to measure: demo, a folder, a checkpoint file or ORG/NAME of the hub (default: demo)",
+        help=f"what to measure: {', '.join(SHIPPED_MODELS)}, a folder, a checkpoint file or ORG/NAME of the hub "
+        f"(default: {DEFAULT_MODEL})",
     )
     add("--model-config", metavar="FOLDER", help="configs and tokenizers of a checkpoint file")
     add("--device", default="cpu", metavar="cpu|cuda:N", help="what to compute on (default: cpu)")

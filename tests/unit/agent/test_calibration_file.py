@@ -19,7 +19,7 @@ from polyrhythm_agent.calibration.file import (
     write_calibration,
 )
 from polyrhythm_agent.denoiser.folder import INDECISIVE_FILES, ModelFolder
-from polyrhythm_agent.model_folder import DEMO_FOLDERS
+from polyrhythm_agent.model_folder import find_model
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import FACTS
 
@@ -117,14 +117,11 @@ def test_the_file_decides_no_picture(tmp_path: Path) -> None:
     assert ModelFolder.open(tmp_path).fingerprint() != before
 
 
-UNET_FOLDER = Path(__file__).parents[3] / "models" / "demo-unet"
-
-
 @pytest.mark.parametrize(
-    ("folder", "sampler", "grids"),
-    [(next(folder for folder in DEMO_FOLDERS if folder.is_dir()), "dpmpp-2m", [20]), (UNET_FOLDER, "ddim", [20, 50])],
+    ("model", "sampler", "grids"), [("demo-transformer", "dpmpp-2m", [20]), ("demo-unet", "ddim", [20, 50])]
 )
-def test_the_demo_models_ship_calibrated(folder: Path, sampler: str, grids: list[int]) -> None:
+def test_the_demo_models_ship_calibrated(model: str, sampler: str, grids: list[int]) -> None:
+    folder = find_model(model).path
     facts = replace(FACTS, fingerprint=ModelFolder.open(folder).fingerprint())
     found = with_calibration(facts, folder).calibrations
     assert [(one.sampler, one.steps) for one in found] == [(sampler, steps) for steps in grids]

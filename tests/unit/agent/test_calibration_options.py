@@ -13,7 +13,7 @@ from polyrhythm_agent.calibration.prompts import PROMPTS
 
 def test_the_defaults_are_the_demo_model_on_the_cpu() -> None:
     task = read_task(parser().parse_args([]))
-    assert (task.model.name, task.device, task.dtype, task.pictures) == ("demo", "cpu", "auto", 8)
+    assert (task.model.name, task.device, task.dtype, task.pictures) == ("demo-unet", "cpu", "auto", 8)
     assert (task.steps, task.threads, task.prompts) == (None, None, PROMPTS)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.hub_id import HubId
+from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent.errors import ModelUnavailableError
 from polyrhythm_agent.model_folder import cache_folder, find_model
 
@@ -30,15 +31,30 @@ def test_a_folder_is_named_after_itself(tmp_path: Path) -> None:
     assert (found.name, found.path) == ("PixArt-512", tmp_path / "PixArt-512")
 
 
-def test_the_demo_model_is_the_first_of_its_places(tmp_path: Path) -> None:
-    here = make_model(tmp_path / "b" / "demo")
-    found = find_model("demo", (tmp_path / "a" / "demo", here))
-    assert (found.name, found.path) == ("demo", here)
+def test_a_model_that_ships_is_found_by_its_name_in_the_first_of_its_places(tmp_path: Path) -> None:
+    here = make_model(tmp_path / "b" / DEFAULT_MODEL)
+    make_model(tmp_path / "c" / DEFAULT_MODEL)
+    found = find_model(DEFAULT_MODEL, (tmp_path / "a", tmp_path / "b", tmp_path / "c"))
+    assert (found.name, found.path) == (DEFAULT_MODEL, here)
 
 
-def test_an_installation_without_the_demo_model_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"--model: the demo model is not part of this installation"):
-        find_model("demo", (tmp_path / "demo",))
+def test_a_checkout_has_every_model_that_ships() -> None:
+    assert [find_model(name).path.parent.name for name in SHIPPED_MODELS] == ["models"] * len(SHIPPED_MODELS)
+
+
+def test_an_installation_without_a_model_that_ships_names_those_that_it_has(tmp_path: Path) -> None:
+    make_model(tmp_path / DEFAULT_MODEL)
+    expected = rf"^--model: demo-transformer is not part of this installation; .* by name here: {DEFAULT_MODEL}; "
+    with pytest.raises(InvalidArgumentError, match=expected):
+        find_model("demo-transformer", (tmp_path,))
+
+
+def test_a_name_of_no_model_is_answered_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InvalidArgumentError, match=r"^--model: \S+/demo does not exist; .*: demo-unet, demo-transformer$"
+    ):
+        find_model("demo")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +250,7 @@ def test_an_existing_path_goes_before_the_hub(tmp_path: Path, monkeypatch: pytes
 def test_what_can_be_a_path_only_is_never_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     hub = FakeHub()
-    with pytest.raises(InvalidArgumentError, match=r"^--model: .* does not exist$"):
+    with pytest.raises(InvalidArgumentError, match=r"^--model: .* does not exist; "):
         find_model(text, fetch=hub.fetch)
     assert not hub.asked
 

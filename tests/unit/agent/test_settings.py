@@ -30,7 +30,7 @@ def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_the_defaults_are_a_cpu_agent_with_the_demo_model() -> None:
     settings = read_settings(GOOD)
-    assert (settings.model, settings.device, settings.dtype) == ("demo", "cpu", "auto")
+    assert (settings.model, settings.device, settings.dtype) == ("demo-unet", "cpu", "auto")
     assert settings.emulate_speed is None
 
 

@@ -180,7 +180,9 @@ def test_every_case_has_a_name_of_its_own_and_is_there_once() -> None:
     cases = all_cases(frozenset(Group), seed="7", pairs=3, fleets=20)
     assert len({case.name for case in cases}) == len(cases)
     assert [case.group for case in cases] == sorted((case.group for case in cases), key=list(Group).index)
-    assert sum(case.speeds == (1.0, 0.4) and case.load is None and case.model == "demo" for case in cases) == 1
+    assert (
+        sum(case.speeds == (1.0, 0.4) and case.load is None and case.model == "demo-transformer" for case in cases) == 1
+    )
     assert {case.load.share for case in cases if case.load} == {0.2, 0.4, 0.6}
     assert all(cores_by_share(case.speeds, range(2)) is not None for case in cases)
     assert {case.group for case in all_cases(frozenset({Group.GANGS}), seed="7", pairs=3, fleets=20)} == {Group.GANGS}

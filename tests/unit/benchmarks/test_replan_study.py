@@ -152,7 +152,7 @@ async def test_a_load_whose_picture_is_done_never_begins() -> None:
 
 def extent(count: int = 2, **changes: float) -> Extent:
     found = scenarios("s", max(0, count - 2))[:count]
-    whole = Extent(scenarios=found, rounds=2, seed="s", model="demo", width_px=128, height_px=128)
+    whole = Extent(scenarios=found, rounds=2, seed="s", model="demo-transformer", width_px=128, height_px=128)
     return replace(whole, **changes)
 
 
