@@ -126,7 +126,7 @@ def explanation(chosen: Plan | None = None) -> Explanation:
     )
 
 
-def picture_events(request: ImageRequest, drawn_seed: int = 7) -> list[JobEvent]:
+def picture_events(request: ImageRequest, drawn_seed: int = 7, png: bytes = PNG) -> list[JobEvent]:
     """What a healthy fleet tells about a request."""
     image = resolve(request, FACTS, drawn_seed)
     followed = request.plan or plan(steps=image.steps)
@@ -138,11 +138,11 @@ def picture_events(request: ImageRequest, drawn_seed: int = 7) -> list[JobEvent]
             for step in range(1, image.steps + 1)
         ]
         if request.preview_every_steps:
-            events.append(Previewed(image_index=index, step=4, png=PNG))
-        half = len(PNG) // 2
+            events.append(Previewed(image_index=index, step=4, png=png))
+        half = len(png) // 2
         events += [
-            ImageChunk(image_index=index, offset=0, data=PNG[:half], last=False),
-            ImageChunk(image_index=index, offset=half, data=PNG[half:], last=True),
+            ImageChunk(image_index=index, offset=0, data=png[:half], last=False),
+            ImageChunk(image_index=index, offset=half, data=png[half:], last=True),
             ImageCompleted(report=report(followed, image.seed + index, index)),
         ]
     return events
@@ -209,6 +209,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
         agents_at_work: connected to it from the next job on.
         error: every call ends with it.
         backwards: the pictures of a job are begun in order and end in the opposite one, their events mixed.
+        png: what it hands out as a picture.
         stall: a job stops after its first event until its client leaves.
         drained_earlier: an agent that is drained and not connected.
         requests: that were asked for, in order.
@@ -219,6 +220,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
     agents_at_work: tuple[AgentView, ...] | None = None
     error: PolyrhythmError | None = None
     backwards: bool = False
+    png: bytes = PNG
     stall: bool = False
     drained_earlier: str = ""
     requests: list[ImageRequest] = field(default_factory=list)
@@ -229,7 +231,7 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
     ) -> AsyncIterator[image_pb2.GenerateResponse]:
         asked = await self._decode(request.image, context)
         self.agents = self.agents_at_work or self.agents
-        events = picture_events(asked)
+        events = picture_events(asked, png=self.png)
         for event in mixed(events) if self.backwards else events:
             yield job_event_to_proto(event)
             if self.stall:

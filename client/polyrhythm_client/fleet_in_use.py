@@ -180,8 +180,7 @@ def local_model(wish: FleetWish) -> str:
         InvalidArgumentError: it is none of these.
     """
     model = wish.model or (wish.recipe.request.model if wish.recipe is not None else "") or DEFAULT_MODEL
-    path = Path(model).expanduser()
-    if model in SHIPPED_MODELS or path.is_dir() or (path.suffix == WEIGHTS_SUFFIX and path.is_file()):
+    if model in SHIPPED_MODELS or _lies_here(model):
         return model
     if read_hub_id(model) is not None:
         return model
@@ -192,6 +191,15 @@ def local_model(wish: FleetWish) -> str:
         f"{model!r} is neither a model that ships ({', '.join(SHIPPED_MODELS)}) nor a folder or a {WEIGHTS_SUFFIX} "
         "checkpoint on this machine, nor ORG/NAME of the Hugging Face hub",
     )
+
+
+def _lies_here(model: str) -> bool:
+    """Whether a folder or a checkpoint file is at a path; none is at one that cannot be."""
+    try:
+        path = Path(model).expanduser()
+        return path.is_dir() or (path.suffix == WEIGHTS_SUFFIX and path.is_file())
+    except (OSError, RuntimeError, ValueError):  # too long, the home of a stranger, a NUL
+        return False
 
 
 def _devices_found(cuda: CudaDevices) -> str:

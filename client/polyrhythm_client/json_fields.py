@@ -1,17 +1,51 @@
-"""Fields of a JSON document that a user handed in, each checked for its type.
+"""Fields of a JSON document that a user handed in, each checked for its type and for what can be sent on.
 
 Owns how the path of an offending field is spelled. Knows no document.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from math import isfinite
+from typing import Any, NoReturn, TypeVar
 
 from polyrhythm.errors import InvalidArgumentError
 
 T = TypeVar("T")
+
+INT32 = range(-(2**31), 2**31)
+INT64 = range(-(2**63), 2**63)
+UINT64 = range(2**64)
+DIGITS_MAX = 1000
+"""Of a number that is looked at: Python gives up a little further on, in words of its own."""
+SHOWN_DIGITS = 20
+"""Of a number that is refused."""
+
+
+def parse_json(text: str, path: str) -> Any:
+    """Parses a document that may be anything.
+
+    Raises:
+        InvalidArgumentError: names ``path``: it is no JSON, or has numbers or depths that nobody can have meant.
+    """
+    try:
+        return json.loads(text, parse_int=_integer, parse_constant=_no_number)
+    except ValueError as error:
+        raise InvalidArgumentError.of(path, f"is no JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidArgumentError.of(path, "is nested too deeply") from error
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS_MAX:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 class JsonFields:
@@ -36,23 +70,34 @@ class JsonFields:
 
     def names(self) -> tuple[str, ...]:
         """Names of all fields, in order."""
-        return tuple(str(name) for name in self._value)
+        return tuple(self._carried(f"field {name!a}", str(name)) for name in self._value)
 
     def value(self, name: str) -> object:
         """Whatever is there."""
         return self._value.get(name)
 
-    def integer(self, name: str) -> int:
-        """A whole number."""
-        return self._typed(name, int)
+    def integer(self, name: str, within: range = INT64) -> int:
+        """A whole number, within what a message can carry."""
+        value = self._typed(name, int)
+        if value not in within:
+            told = f"must be {within.start}..{within.stop - 1}, got {_shown(value)}"
+            raise InvalidArgumentError.of(f"{self.path}.{name}", told)
+        return value
 
     def number(self, name: str) -> float:
-        """A number."""
-        return float(self._typed(name, (int, float)))
+        """A finite number."""
+        value = self._typed(name, (int, float))
+        try:
+            number = float(value)
+        except OverflowError:  # of an integer of hundreds of digits
+            number = float("inf")
+        if not isfinite(number):
+            raise InvalidArgumentError.of(f"{self.path}.{name}", f"must be a finite number, got {_shown(value)}")
+        return number
 
     def text(self, name: str) -> str:
-        """A text."""
-        return self._typed(name, str)
+        """A text that UTF-8 can carry; JSON may hold half of a surrogate pair."""
+        return self._carried(name, self._typed(name, str))
 
     def object(self, name: str) -> JsonFields:
         """An object."""
@@ -72,6 +117,11 @@ class JsonFields:
         """As it was parsed."""
         return {str(name): value for name, value in self._value.items()}
 
+    def _carried(self, name: str, text: str) -> str:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InvalidArgumentError.of(f"{self.path}.{name}", "must be text that UTF-8 can carry")
+        return text
+
     def _typed(self, name: str, kind: type[T] | tuple[type[T], ...]) -> T:
         value = self._value.get(name)
         # JSON's true is Python's 1.
@@ -81,6 +131,10 @@ class JsonFields:
             found = "nothing" if value is None else type(value).__name__
             raise InvalidArgumentError.of(f"{self.path}.{name}", f"must be {wanted}, got {found}")
         return value
+
+
+def _shown(value: float) -> str:
+    return repr(value) if abs(value) < 10**SHOWN_DIGITS else f"one of more than {SHOWN_DIGITS} digits"
 
 
 @contextmanager

@@ -29,10 +29,13 @@ def check_output(path: Path | None, *, count: int = 1) -> None:
     folder = Path() if path is None else path.parent
     if path is not None and path.suffix.lower() != SUFFIX:
         raise InvalidArgumentError.of("output", f"pictures are PNG files: the name must end in {SUFFIX}, got {path}")
-    if path is not None and path.is_dir():
-        raise InvalidArgumentError.of("output", f"{path} is a folder")
-    if not folder.is_dir():
-        raise InvalidArgumentError.of("output", f"the folder {folder} does not exist")
+    try:
+        if path is not None and path.is_dir():
+            raise InvalidArgumentError.of("output", f"{path} is a folder")
+        if not folder.is_dir():
+            raise InvalidArgumentError.of("output", f"the folder {folder} does not exist")
+    except OSError as error:  # a name that no folder can hold
+        raise InvalidArgumentError.of("output", f"cannot write {path}: {error.strerror}") from error
     try:
         descriptor, scratch = _scratch_in(folder)
     except OSError as error:

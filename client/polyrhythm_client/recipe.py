@@ -7,7 +7,9 @@ job or the address, so that a picture made again is the same file.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from polyrhythm import __version__
 from polyrhythm.facts import DeviceKind
@@ -29,6 +31,8 @@ VERSIONS_KEY = "polyrhythm:versions"
 
 THREADS_SOFTWARE = "threads"
 """Name under which an agent on a CPU lists its threads among the things that decide a picture's bytes."""
+
+_THREADS = re.compile(r"[0-9]{1,6}")
 
 
 def weights_key(model: str) -> str:
@@ -108,20 +112,25 @@ def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]
 
 def recipe_texts(recipe: Recipe) -> dict[str, str]:
     """What goes into the PNG file, by keyword."""
-    settings = asdict(replace(recipe.request, plan=None))
-    # One picture, made without onlookers, by a plan that is there in full: none of these belongs to what decides it.
-    for name in ("plan", "count", "preview_every_steps", "overrides", "objective"):
-        del settings[name]
     return {
         PROMPT_KEY: recipe.request.prompt,
         SOFTWARE_KEY: f"polyrhythm {__version__}",
         SEED_KEY: str(recipe.request.seed),
         STEPS_KEY: str(steps_taken((recipe.plan,))),
-        REQUEST_KEY: _to_json(settings),
+        REQUEST_KEY: _to_json(request_settings(recipe.request)),
         PLAN_KEY: _to_json(asdict(recipe.plan)),
         AGENTS_KEY: _to_json([asdict(agent) for agent in recipe.agents]),
         VERSIONS_KEY: _to_json(dict(recipe.versions)),
     }
+
+
+def request_settings(request: ImageRequest) -> dict[str, Any]:
+    """What decides one picture besides a plan, by name; None where the model or chance decides."""
+    settings = asdict(replace(request, plan=None))
+    # One picture, made without onlookers, by a plan that is there in full: none of these belongs to what decides it.
+    for name in ("plan", "count", "preview_every_steps", "overrides", "objective"):
+        del settings[name]
+    return settings
 
 
 def _record_of(view: AgentView) -> AgentRecord:
@@ -130,7 +139,7 @@ def _record_of(view: AgentView) -> AgentRecord:
         agent=view.agent,
         kind=view.device.kind,
         emulated_speed=view.device.emulated_speed,
-        threads=int(threads) if threads.isdecimal() else None,
+        threads=int(threads) if _THREADS.fullmatch(threads) else None,
     )
 
 

@@ -1,13 +1,15 @@
 """Reads how to make a picture again: from a PNG file that polyrhythm made, or from a JSON file with a plan.
 
-Whatever the file holds, the answer is a recipe or an error that names the field.
+Whatever the file holds, the answer is a recipe or an error that names file and field.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
@@ -16,9 +18,18 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
-from polyrhythm_client.json_fields import JsonFields, meaning
+from polyrhythm_client.json_fields import INT32, UINT64, JsonFields, meaning, parse_json
 from polyrhythm_client.png import SIGNATURE, PngError, read_texts
 from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, REQUEST_KEY, VERSIONS_KEY, AgentRecord, Recipe
+
+T = TypeVar("T")
+
+FILE_BYTES_MAX = 256 << 20
+"""Far beyond any picture, and what is read of a file that does not end."""
+THREADS = range(1, 1025)
+"""Compute threads of a CPU: torch starts as many as it is told."""
+JSON_BYTES_MAX = 16 << 20
+"""A plan that a message can carry is half of it."""
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -28,16 +39,15 @@ def read_recipe(path: Path) -> Recipe:
         InvalidArgumentError: the file cannot be read, or does not say how to make a picture again.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise InvalidArgumentError.of("plan", f"cannot read {path}: {error.strerror}") from error
-    if content.startswith(SIGNATURE):
-        return _recipe_from_png(content, path)
-    written = _parse(content.decode("utf-8", errors="replace"), "plan")
-    if isinstance(written, dict) and "chosen" in written:
-        written = JsonFields(written, "plan").object("chosen").value("plan")
-    plan = plan_from_json(written, "plan")
-    return Recipe(request=ImageRequest(prompt="", plan=plan), plan=plan, agents=(), versions=(), bare=True)
+    try:
+        return _recipe_from_png(content) if content.startswith(SIGNATURE) else _recipe_from_json(content)
+    except InvalidArgumentError as error:
+        violations = (replace(found, description=f"{path}: {found.description}") for found in error.violations)
+        raise InvalidArgumentError(*violations) from error
 
 
 def plan_from_json(value: object, path: str) -> Plan:
@@ -50,9 +60,9 @@ def plan_from_json(value: object, path: str) -> Plan:
     segments = tuple(_segment(segment) for segment in fields.objects("segments"))
     with meaning(path):
         return Plan(
-            version=fields.integer("version"),
-            begin_step=fields.integer("begin_step"),
-            steps=fields.integer("steps"),
+            version=fields.integer("version", INT32),
+            begin_step=fields.integer("begin_step", INT32),
+            steps=fields.integer("steps", INT32),
             segments=segments,
             encoder=AgentId(fields.text("encoder")),
             decoder=AgentId(fields.text("decoder")),
@@ -62,38 +72,57 @@ def plan_from_json(value: object, path: str) -> Plan:
 def _segment(fields: JsonFields) -> Segment:
     with meaning(fields.path):
         return Segment(
-            begin_step=fields.integer("begin_step"),
-            end_step=fields.integer("end_step"),
-            beat_steps=fields.integer("beat_steps"),
+            begin_step=fields.integer("begin_step", INT32),
+            end_step=fields.integer("end_step", INT32),
+            beat_steps=fields.integer("beat_steps", INT32),
             exchange=Exchange(fields.text("exchange")),
-            assignments=tuple(
-                Assignment(
-                    agent=AgentId(share.text("agent")),
-                    rows=RowRange(begin=share.object("rows").integer("begin"), end=share.object("rows").integer("end")),
-                    stride=share.integer("stride"),
-                )
-                for share in fields.objects("assignments")
-            ),
+            assignments=tuple(map(_assignment, fields.objects("assignments"))),
         )
 
 
-def _recipe_from_png(content: bytes, path: Path) -> Recipe:
+def _assignment(fields: JsonFields) -> Assignment:
+    rows = fields.object("rows")
+    return Assignment(
+        agent=AgentId(fields.text("agent")),
+        rows=RowRange(begin=rows.integer("begin", INT32), end=rows.integer("end", INT32)),
+        stride=fields.integer("stride", INT32),
+    )
+
+
+def _recipe_from_json(content: bytes) -> Recipe:
+    """A bare plan; or what ``polyrhythm plan --json`` prints, with the request and without what is left to chance."""
+    if len(content) > JSON_BYTES_MAX:
+        raise InvalidArgumentError.of("plan", f"is no PNG file, and too long for a plan: over {JSON_BYTES_MAX} bytes")
+    written = parse_json(content.decode("utf-8", errors="replace"), "plan")
+    if not isinstance(written, dict) or "chosen" not in written:
+        plan = plan_from_json(written, "plan")
+        return Recipe(request=ImageRequest(prompt="", plan=plan), plan=plan, agents=(), versions=(), bare=True)
+    explained = JsonFields(written, "plan")
+    plan = plan_from_json(explained.object("chosen").value("plan"), "plan")
+    bare = "request" not in explained  # so printed earlier versions it
+    request = ImageRequest(prompt="", plan=plan) if bare else _asked(explained.object("request"), plan)
+    return Recipe(request=request, plan=plan, agents=(), versions=(), bare=bare)
+
+
+def _recipe_from_png(content: bytes) -> Recipe:
+    if len(content) > FILE_BYTES_MAX:
+        raise InvalidArgumentError.of("plan", f"is too long for a picture: over {FILE_BYTES_MAX} bytes")
     try:
         texts = read_texts(content)
     except PngError as error:
-        raise InvalidArgumentError.of("plan", f"{path}: {error}") from error
+        raise InvalidArgumentError.of("plan", str(error)) from error
     if not {REQUEST_KEY, PLAN_KEY} <= texts.keys():
-        raise InvalidArgumentError.of("plan", f"{path} does not say how it was made: not by polyrhythm, or saved anew")
-    written = _parse(texts[PLAN_KEY], "plan")
+        raise InvalidArgumentError.of("plan", "does not say how it was made: not by polyrhythm, or saved anew")
+    written = parse_json(texts[PLAN_KEY], "plan")
     if isinstance(written, list):  # files of earlier versions list the plans that took over from one another
         plans = tuple(plan_from_json(plan, f"plan[{index}]") for index, plan in enumerate(written))
         with meaning("plan"):
             plan = spliced(plans)
     else:
         plan = plan_from_json(written, "plan")
-    settings = JsonFields(_parse(texts[REQUEST_KEY], "request"), "request")
-    agents = JsonFields({"agents": _parse(texts.get(AGENTS_KEY, "[]"), "agents")}, "plan").objects("agents")
-    versions = JsonFields(_parse(texts.get(VERSIONS_KEY, "{}"), "versions"), "versions")
+    settings = JsonFields(parse_json(texts[REQUEST_KEY], "request"), "request")
+    agents = JsonFields({"agents": parse_json(texts.get(AGENTS_KEY, "[]"), "agents")}, "plan").objects("agents")
+    versions = JsonFields(parse_json(texts.get(VERSIONS_KEY, "{}"), "versions"), "versions")
     return Recipe(
         request=_request(settings, plan),
         plan=plan,
@@ -108,10 +137,10 @@ def _request(fields: JsonFields, plan: Plan) -> ImageRequest:
             prompt=fields.text("prompt"),
             model=fields.text("model"),
             negative_prompt=fields.text("negative_prompt"),
-            width_px=fields.integer("width_px"),
-            height_px=fields.integer("height_px"),
-            steps=fields.integer("steps"),
-            seed=fields.integer("seed"),
+            width_px=fields.integer("width_px", INT32),
+            height_px=fields.integer("height_px", INT32),
+            steps=fields.integer("steps", INT32),
+            seed=fields.integer("seed", UINT64),
             guidance=fields.number("guidance"),
             sampler=Sampler(fields.text("sampler")),
             quality=Quality(fields.text("quality")),
@@ -119,18 +148,37 @@ def _request(fields: JsonFields, plan: Plan) -> ImageRequest:
         )
 
 
+def _asked(fields: JsonFields, plan: Plan) -> ImageRequest:
+    """What was asked for when the plan was made; what the model or chance decides is not there."""
+
+    def held(read: Callable[[str], T], name: str) -> T | None:
+        return read(name) if name in fields else None
+
+    with meaning(fields.path):
+        sampler, quality = held(fields.text, "sampler"), held(fields.text, "quality")
+        return ImageRequest(
+            prompt=fields.text("prompt"),
+            model=held(fields.text, "model") or "",
+            negative_prompt=held(fields.text, "negative_prompt") or "",
+            width_px=held(partial(fields.integer, within=INT32), "width_px"),
+            height_px=held(partial(fields.integer, within=INT32), "height_px"),
+            steps=held(partial(fields.integer, within=INT32), "steps"),
+            seed=held(partial(fields.integer, within=UINT64), "seed"),
+            guidance=held(fields.number, "guidance"),
+            sampler=None if sampler is None else Sampler(sampler),
+            quality=None if quality is None else Quality(quality),
+            plan=plan,
+        )
+
+
 def _agent(fields: JsonFields) -> AgentRecord:
+    speed = fields.number("emulated_speed") if "emulated_speed" in fields else None
+    if speed is not None and not 0.0 < speed <= 1.0:
+        raise InvalidArgumentError.of(f"{fields.path}.emulated_speed", f"must be above 0 and at most 1, got {speed:g}")
     with meaning(fields.path):
         return AgentRecord(
             agent=AgentId(fields.text("agent")),
             kind=DeviceKind(fields.text("kind")),
-            emulated_speed=fields.number("emulated_speed") if "emulated_speed" in fields else None,
-            threads=fields.integer("threads") if "threads" in fields else None,
+            emulated_speed=speed,
+            threads=fields.integer("threads", THREADS) if "threads" in fields else None,
         )
-
-
-def _parse(text: str, path: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InvalidArgumentError.of(path, f"is neither a PNG file nor JSON: {error}") from error

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
+from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import (
@@ -56,7 +56,9 @@ def show_error(console: Console, error: PolyrhythmError) -> int:
         lines = [str(error)]
     for line in lines:
         console.print(f"[red]error:[/red] {escape(line)}")
-    return EXIT_BAD_INPUT if error.code in _BAD_INPUT_CODES else EXIT_FAILED
+    # Nonsense from another process has the code of bad input, and is none of the user's.
+    blamed = error.code in _BAD_INPUT_CODES and not isinstance(error, WireError)
+    return EXIT_BAD_INPUT if blamed else EXIT_FAILED
 
 
 def show_changes(console: Console, changes: tuple[str, ...]) -> None:

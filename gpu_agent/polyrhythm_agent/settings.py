@@ -23,10 +23,10 @@ from pydantic import (
 
 from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.ids import check_agent_name
 from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
 from polyrhythm.shipped_models import DEFAULT_MODEL
 
-_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?) ?(?P<unit>MiB|GiB)")
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 _DEVICE = re.compile(r"cpu|cuda:[0-9]{1,3}")
@@ -42,17 +42,6 @@ def check_host_port(text: str) -> str:
     found = _HOST_PORT.fullmatch(text)
     if found is None or not 1 <= int(found["port"]) <= 65535:
         raise ValueError("must be HOST:PORT with a port of 1..65535, such as 127.0.0.1:50051")
-    return text
-
-
-def check_agent_name(text: str) -> str:
-    """A name that fits file names, metrics and tables.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if _AGENT_NAME.fullmatch(text) is None:
-        raise ValueError("must be 1..63 letters, digits, '.', '_' or '-', the first one a letter or digit")
     return text
 
 

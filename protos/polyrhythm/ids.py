@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NewType
 
 AgentId = NewType("AgentId", str)
 """Stable name of one agent daemon, unique in a fleet."""
+
+_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def check_agent_name(text: str) -> str:
+    """A name that fits file names, metrics, tables and command lines.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if _AGENT_NAME.fullmatch(text) is None:
+        raise ValueError("must be 1..63 letters, digits, '.', '_' or '-', the first one a letter or digit")
+    return text
+
 
 JobId = NewType("JobId", str)
 """Name of one accepted request."""

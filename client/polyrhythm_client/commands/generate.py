@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from polyrhythm.errors import InternalError
+from polyrhythm.errors import InternalError, WireError
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Planned, Previewed, Replanned
@@ -22,7 +22,7 @@ from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
-from polyrhythm_client.png import add_texts
+from polyrhythm_client.png import PngError, add_texts
 from polyrhythm_client.recipe import Recipe, recipe_of, recipe_texts
 from polyrhythm_client.recipe_file import read_recipe
 from polyrhythm_client.replay import changed_software, check_weights
@@ -201,7 +201,11 @@ def _finish(
     image = resolved_image(request, report, agents)
     path = output_path(given.output, prompt=image.prompt, seed=report.seed, index=index, count=request.count)
     texts = recipe_texts(recipe_of(image, report, agents))
-    write_whole(path, add_texts(picture.png, texts))
+    try:
+        content = add_texts(picture.png, texts)
+    except PngError as error:
+        raise WireError(f"image_chunk: what the fleet made is no picture: {error}") from error
+    write_whole(path, content)
     if not given.as_json:
         typer.echo(picture_line(picture, image, path))
     return {**picture_summary(picture, image, path), "measured": measured_fleet(picture, agents)}

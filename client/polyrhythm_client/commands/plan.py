@@ -14,6 +14,7 @@ from polyrhythm_client.asking import ImageOptions, image_request
 from polyrhythm_client.commands.running import fleet_for, run_command
 from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.parsing import parse_speeds
+from polyrhythm_client.recipe import request_settings
 from polyrhythm_client.recipe_file import read_recipe
 from polyrhythm_client.replay import changed_software, changed_weights
 from polyrhythm_client.screen import show_changes
@@ -69,6 +70,7 @@ def plan(
     ```
     polyrhythm plan "red apple on a blue background" --speeds 1,0.5
     polyrhythm plan "red apple on a blue background" --json > plan.json
+    polyrhythm generate --plan plan.json -o apple.png
     ```
     """
     given = PlanOptions(
@@ -119,6 +121,6 @@ async def _plan(given: PlanOptions, console: Console) -> None:
     if recipe is not None:
         show_changes(console, (*changed_weights(recipe, asked.model, agents), *changed_software(recipe, agents)))
     if given.as_json:
-        typer.echo(json.dumps(asdict(explanation), ensure_ascii=False))
+        typer.echo(json.dumps({"request": request_settings(request), **asdict(explanation)}, ensure_ascii=False))
     else:
         print_explanation(Console(), explanation, agents)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, check_agent_name
 from polyrhythm.plan import Plan
 from polyrhythm_client.recipe import AgentRecord
 
@@ -144,8 +144,10 @@ def replay_layout(
         dtypes: arithmetic of each agent, as far as it is known.
 
     Raises:
-        InvalidArgumentError: the plan needs more CUDA devices than there are.
+        InvalidArgumentError: the plan names more agents than are started, one whose name none can have, or needs more
+            CUDA devices than there are.
     """
+    _check_agents(plan)
     kinds = {record.agent: record for record in records}
     default_kind = DeviceKind.CUDA if devices else DeviceKind.CPU
     agents = sorted(plan.agents, key=_position)
@@ -179,6 +181,19 @@ def replay_layout(
 def agent_of(index: int) -> AgentId:
     """Name of a local agent, counted from 0."""
     return AgentId(f"local-{index}")
+
+
+def _check_agents(plan: Plan) -> None:
+    if len(plan.agents) > AGENTS_MAX:
+        told = (
+            f"names {len(plan.agents)} agents, and this machine starts at most {AGENTS_MAX}; name a fleet's --address"
+        )
+        raise InvalidArgumentError.of("plan", told)
+    for agent in plan.agents:
+        try:
+            check_agent_name(agent)
+        except ValueError as error:
+            raise InvalidArgumentError.of("plan", f"no agent can be called {agent!a}: {error}") from error
 
 
 def _position(agent: AgentId) -> tuple[str, int, str]:

@@ -141,6 +141,8 @@ def parse_fleet(text: str, *, origin: str = "the file") -> FleetDescription:
         tables = FleetTables.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgumentError.of("devices", f"{origin} is no TOML: {error}") from error
+    except RecursionError as error:
+        raise InvalidArgumentError.of("devices", f"{origin} cannot be read: it is nested too deeply") from error
     except ValidationError as error:
         raise InvalidArgumentError(
             *(_violation(fault["loc"], _told(fault["type"], fault["msg"]), text, origin) for fault in error.errors())

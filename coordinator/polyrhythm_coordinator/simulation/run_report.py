@@ -73,6 +73,8 @@ def read_report(path: Path) -> RunReport:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise InvalidArgumentError.of("fit", f"{path} cannot be read: {why}") from error
+    except RecursionError as error:
+        raise InvalidArgumentError.of("fit", f"{path} cannot be read: it is nested too deeply") from error
     return parse_report(document)
 
 

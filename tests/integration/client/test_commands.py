@@ -215,12 +215,33 @@ def test_previews_are_written_beside_the_picture(shell: Shell) -> None:
     assert (shell.folder / "a.preview.png").read_bytes() == PNG
 
 
+def test_a_printed_plan_needs_no_prompt(shell: Shell, fake: FakeCoordinator) -> None:
+    printed = shell("plan", "red apple", "--guidance", "2", "--negative", "blur", "--sampler", "ddim", "--json").out
+    (shell.folder / "plan.json").write_text(printed)
+    assert shell("generate", "--plan", "plan.json", "-o", "a.png").code == 0
+    asked = fake.requests[1]
+    assert (asked.prompt, asked.negative_prompt, asked.guidance) == ("red apple", "blur", 2.0)
+    assert (asked.sampler, asked.plan) == (Sampler.DDIM, plan())
+
+
+def test_what_is_no_picture_is_told_and_not_written(shell: Shell, fake: FakeCoordinator) -> None:
+    fake.png = b"\0" * 60
+    result = shell("generate", "red apple", "-o", "a.png")
+    assert result.code == 1
+    assert result.err.endswith(
+        "error: image_chunk: what the fleet made is no picture: the file does not begin with the PNG signature\n"
+    )
+    assert list(shell.folder.iterdir()) == []
+
+
 def test_plan_explains(shell: Shell) -> None:
     result = shell("plan", "red apple")
     assert result.code == 0
     for words in ("2 agents, strides 1, 2", "solo local-0", "left out: old (too slow)", "rows 0..8 of 16", "emulated"):
         assert words in result.out
-    assert json.loads(shell("plan", "red apple", "--json").out) == json.loads(json.dumps(asdict(explanation())))
+    printed = json.loads(shell("plan", "red apple", "--json").out)
+    assert printed.pop("request")["prompt"] == "red apple"
+    assert printed == json.loads(json.dumps(asdict(explanation())))
 
 
 def test_agents_are_listed(shell: Shell, fake: FakeCoordinator) -> None:
@@ -262,6 +283,9 @@ BAD_INPUT = {
     "output folder": (("generate", "p", "-o", "none/a.png"), "output"),
     "output suffix": (("generate", "p", "-o", "a.jpg"), "output"),
     "plan file": (("generate", "p", "--plan", "none.png"), "plan"),
+    "plan file of too long a name": (("generate", "p", "--plan", "a" * 5000), "plan"),
+    "output of too long a path": (("generate", "p", "-o", "a" * 5000 + "/a.png"), "output"),
+    "output of too long a name": (("generate", "p", "-o", "a" * 5000 + ".png"), "output"),
     "speeds with an address": (("generate", "p", "--speeds", "1,0.5"), "speeds"),
     "speed of zero": (("generate", "p", "--speeds", "1,0"), "speeds"),
     "prompt that is no text": (("generate", "p\udcff"), "prompt"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
 from polyrhythm.ids import AgentId
+from polyrhythm_client.fleet_in_use import FleetWish, local_model
 from polyrhythm_client.local.fleet import agent_arguments
 from polyrhythm_client.local.layout import (
     AGENTS_MAX,
@@ -36,6 +37,23 @@ def test_a_machine_is_not_flooded_with_agents() -> None:
         cpu_layout(AGENTS_MAX + 1, CORES)
     with pytest.raises(InvalidArgumentError, match="speeds: must name at most 64 agents, got 65"):
         emulated_layout((0.01,) * (AGENTS_MAX + 1), CORES)
+
+
+def test_a_plan_starts_no_more_agents_than_a_person_may() -> None:
+    with pytest.raises(InvalidArgumentError, match="plan: names 3000 agents, and this machine starts at most 64"):
+        replay_layout(plan([f"local-{index}" for index in range(3000)], rows=3000), (), CORES, (), {})
+
+
+@pytest.mark.parametrize("name", ["--help", "a b", "a-" + "9" * 5000, "a\0"])
+def test_a_plan_whose_agents_cannot_be_called_so_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="plan: no agent can be called"):
+        replay_layout(plan((name, "b")), (), CORES, (), {})
+
+
+@pytest.mark.parametrize("model", ["a" * 5000, "~nobody-is-called-so/m", "a\0b/c/d", "none/such/folder"])
+def test_a_model_that_can_be_no_path_is_refused(model: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="model: "):
+        local_model(FleetWish(model=model))
 
 
 def test_emulated_agents_get_a_core_each_as_far_as_they_go() -> None:

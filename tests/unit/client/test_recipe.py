@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.image import ImageRequest
+from polyrhythm.image import ImageRequest, Sampler
 from polyrhythm.request_checks import resolve
 from polyrhythm_client.png import add_texts
-from polyrhythm_client.recipe import PLAN_KEY, REQUEST_KEY, Recipe, recipe_of, recipe_texts
+from polyrhythm_client.recipe import (
+    AGENTS_KEY,
+    PLAN_KEY,
+    REQUEST_KEY,
+    VERSIONS_KEY,
+    Recipe,
+    recipe_of,
+    recipe_texts,
+    request_settings,
+)
 from polyrhythm_client.recipe_file import read_recipe
 from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, plan, report
 
@@ -79,6 +88,17 @@ def test_a_picture_of_several_plans_is_made_again_by_the_one_that_they_amount_to
     ("document", "field"),
     [
         ("nonsense", "plan"),
+        ("[" * 100_000, "plan"),
+        ('{"segments":' * 100_000, "plan"),
+        ("9" * 5000, "plan"),
+        (json.dumps(asdict(plan()) | {"steps": 2**31}), "plan.steps"),
+        (json.dumps(asdict(plan()) | {"version": int("9" * 400)}), "plan.version"),
+        (json.dumps(asdict(plan()) | {"version": float("nan")}), "plan"),
+        (
+            json.dumps(asdict(plan())).replace('"begin": 8', f'"begin": {2**31}'),
+            "plan.segments[0].assignments[1].rows.begin",
+        ),
+        (json.dumps(asdict(plan()) | {"encoder": "\ud800"}), "plan.encoder"),
         ("[]", "plan"),
         ("{}", "plan.segments"),
         (json.dumps(asdict(plan()) | {"steps": "8"}), "plan.steps"),
@@ -89,13 +109,61 @@ def test_a_picture_of_several_plans_is_made_again_by_the_one_that_they_amount_to
     ],
 )
 def test_a_plan_that_means_nothing_names_its_field(document: str, field: str, tmp_path: Path) -> None:
-    assert refused(write(tmp_path / "plan.json", document))[0] == field
+    path = write(tmp_path / "plan.json", document)
+    found, told = refused(path)
+    assert found == field
+    assert told.startswith(f"{path}: ")
+    assert len(told) < 200
+
+
+def test_a_file_that_does_not_end_is_refused() -> None:
+    field, told = refused(Path("/dev/zero"))
+    assert (field, "too long" in told) == ("plan", True)
+
+
+def test_a_printed_explanation_brings_its_request(tmp_path: Path) -> None:
+    asked = replace(REQUEST, sampler=Sampler.DDIM, width_px=64, seed=None)
+    document = {"request": request_settings(asked), **asdict(explanation())}
+    back = read_recipe(write(tmp_path / "plan.json", json.dumps(document)))
+    assert back.request == replace(asked, plan=plan())
+    assert not back.bare
+    document["request"]["seed"] = -1
+    assert refused(write(tmp_path / "odd.json", json.dumps(document)))[0] == "plan.request.seed"
 
 
 def test_pictures_of_others_and_missing_files_are_refused(tmp_path: Path) -> None:
     assert "does not say how it was made" in refused(write(tmp_path / "a.png", PNG))[1]
     assert "cannot read" in refused(tmp_path / "absent.png")[1]
     assert "ends inside the chunk" in refused(write(tmp_path / "cut.png", PNG[:50]))[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "field"),
+    [
+        (REQUEST_KEY, {"guidance": int("9" * 400)}, "request.guidance"),
+        (REQUEST_KEY, {"seed": 2**64}, "request.seed"),
+        (REQUEST_KEY, {"seed": None}, "request.seed"),
+        (REQUEST_KEY, {"prompt": "\udc80"}, "request.prompt"),
+        (REQUEST_KEY, {"width_px": 2**31}, "request.width_px"),
+        (VERSIONS_KEY, {"\ud800": "1"}, "versions.field '\\ud800'"),
+    ],
+)
+def test_values_that_cannot_be_sent_are_refused(
+    recipe: Recipe, tmp_path: Path, key: str, changes: dict, field: str
+) -> None:
+    texts = recipe_texts(recipe)
+    texts[key] = json.dumps(json.loads(texts[key]) | changes)
+    assert refused(write(tmp_path / "a.png", add_texts(PNG, texts)))[0] == field
+
+
+@pytest.mark.parametrize(
+    "changes", [{"threads": 10**6}, {"threads": 0}, {"emulated_speed": 0.0}, {"emulated_speed": 2}]
+)
+def test_agents_that_cannot_be_started_are_refused(recipe: Recipe, tmp_path: Path, changes: dict) -> None:
+    texts = recipe_texts(recipe)
+    texts[AGENTS_KEY] = json.dumps([json.loads(texts[AGENTS_KEY])[0] | changes])
+    (name,) = changes
+    assert refused(write(tmp_path / "a.png", add_texts(PNG, texts)))[0] == f"plan.agents[0].{name}"
 
 
 def test_settings_that_mean_nothing_are_refused(recipe: Recipe, tmp_path: Path) -> None:
