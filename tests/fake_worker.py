@@ -102,6 +102,7 @@ class FakeWorker:
         encode_s: what it measures for encoding.
         decode_s: what it measures for decoding.
         fail_at: its epoch fails at this step.
+        no_picture: whether it fails there because what it has made is no picture.
         rows_max: its memory runs out at a step for which it holds more rows; None for never.
         slowdown: how many times as long as measured a step takes it now.
         hiccup: how many times as long its next step takes, and no other; 0 for none.
@@ -127,6 +128,7 @@ class FakeWorker:
         self.encode_s = 0.01
         self.decode_s = 0.02
         self.fail_at: int | None = None
+        self.no_picture = False
         self.rows_max: int | None = None
         self.slowdown = 1.0
         self.hiccup = 0.0
@@ -230,7 +232,7 @@ class FakeWorker:
             return self._meet(run, meeting)
         if self.fail_at is not None and run.step >= self.fail_at:
             meeting.broken = f"{self.agent} failed"
-            return [self._end(run, EpochOutcome.FAILED, "not a number")]
+            return [self._end(run, EpochOutcome.FAILED, "not a number", no_picture=self.no_picture)]
         if self._is_short(run):
             meeting.broken = f"{self.agent} failed"
             return [self._end(run, EpochOutcome.FAILED, "OutOfMemoryError: too many rows", out_of_memory=True)]
@@ -328,7 +330,15 @@ class FakeWorker:
                 )
         return [*events, self._end(run, EpochOutcome.FINISHED, "")]
 
-    def _end(self, run: EpochRun, outcome: EpochOutcome, detail: str, *, out_of_memory: bool = False) -> EpochEnded:
+    def _end(
+        self,
+        run: EpochRun,
+        outcome: EpochOutcome,
+        detail: str,
+        *,
+        out_of_memory: bool = False,
+        no_picture: bool = False,
+    ) -> EpochEnded:
         self.moves += 1
         self._tasks.popleft()
         del self._runs[run.command.epoch]
@@ -339,6 +349,7 @@ class FakeWorker:
             detail=detail,
             gang_intact=outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED},
             out_of_memory=out_of_memory,
+            no_picture=no_picture,
         )
 
     def _remember(self, job: JobId, step: int) -> None:

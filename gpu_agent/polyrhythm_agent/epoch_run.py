@@ -34,8 +34,8 @@ from polyrhythm_agent.device_memory import DeviceMemory, is_out_of_memory
 from polyrhythm_agent.errors import (
     EpochAbortedError,
     EpochCancelledError,
+    NoPictureError,
     OutOfMemoryError,
-    PictureBlackError,
     forget_frames,
 )
 from polyrhythm_agent.gangs import Gang, GangCache
@@ -129,7 +129,7 @@ class EpochRun:
 
     def run(self) -> None:
         """Runs to the end and tells how it ended; raises nothing that belongs to the epoch."""
-        outcome, detail, out_of_memory = EpochOutcome.FINISHED, "", False
+        outcome, detail, out_of_memory, no_picture = EpochOutcome.FINISHED, "", False, False
         try:
             final = self._denoise()
             if self._decodes:
@@ -139,6 +139,7 @@ class EpochRun:
             forget_frames(error)
         except (PolyrhythmError, RuntimeError) as error:
             out_of_memory = is_out_of_memory(error) or self._refusal is not None
+            no_picture = isinstance(error, NoPictureError)
             if not out_of_memory and not isinstance(error, PolyrhythmError):
                 raise  # a bug: the daemon sees the worker end
             aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
@@ -160,6 +161,7 @@ class EpochRun:
                 detail=detail,
                 gang_intact=intact,
                 out_of_memory=out_of_memory,
+                no_picture=no_picture,
             )
         )
 
@@ -309,7 +311,7 @@ class EpochRun:
         workshop = self._workshop
         try:
             pixels_CHW = workshop.denoiser.decode(state.x0_BCHW)
-        except PictureBlackError as error:  # early guesses may be: only of a picture is that a fault
+        except NoPictureError as error:  # early guesses may be none: only of a picture is that a fault
             log.info("no preview", epoch=str(self.epoch), step=state.step, reason=str(error))
             return
         png = encode_png(pixels_CHW, side_max_px=PREVIEW_SIDE_PX)

@@ -61,9 +61,13 @@ class RegistrationRefusedError(PolyrhythmError):
     """The coordinator does not take this agent: its name is in use, or it speaks another protocol."""
 
 
-class PictureNotFiniteError(InternalError):
+class NoPictureError(InternalError):
+    """What was decoded is no picture; another try makes the same."""
+
+
+class PictureNotFiniteError(NoPictureError):
     """The decoded picture holds NaN or infinite values; there is nothing to show."""
 
 
-class PictureBlackError(InternalError):
+class PictureBlackError(NoPictureError):
     """Every pixel of the decoded picture is black: what is left where values were lost on the way, as in fp16."""

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     AGENTS_LOST = "agents_lost"
     UNREACHABLE = "unreachable"
     ALREADY_IN_USE = "already_in_use"
+    PICTURE_FAILED = "picture_failed"
     INTERNAL = "internal"
 
 
@@ -84,6 +85,12 @@ class AgentsLostError(PolyrhythmError):
     """Every agent that worked on a job was lost before the picture was done."""
 
     code = ErrorCode.AGENTS_LOST
+
+
+class PictureFailedError(PolyrhythmError):
+    """What was asked for cannot be made here: it ended worker after worker, or came out as no picture."""
+
+    code = ErrorCode.PICTURE_FAILED
 
 
 class CancelledError(PolyrhythmError):

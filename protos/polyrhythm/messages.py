@@ -344,6 +344,7 @@ class EpochEnded:
         detail: what went wrong, for FAILED.
         gang_intact: whether the gang may be used again by this member.
         out_of_memory: whether this member's memory ran out, or would have.
+        no_picture: whether what this member decoded is none, not finite or black all over, however often it is tried.
     """
 
     epoch: EpochId
@@ -352,6 +353,7 @@ class EpochEnded:
     detail: str
     gang_intact: bool
     out_of_memory: bool = False
+    no_picture: bool = False
 
 
 AgentEvent: TypeAlias = (

@@ -129,6 +129,14 @@ QUEUE_DEFECTS = (
 
 FAILURE_DEFECTS = (
     PlantedDefect(
+        name="a deadly picture is tried by everybody",
+        file=f"{SCHEDULING}/hopeless.py",
+        original="if len(picture.deaths) < limits.deaths_max:",
+        planted="if picture.deaths:",
+        test_id=f"{RECOVERY_TESTS}::test_a_request_that_ends_two_workers_is_tried_by_no_third",
+        why="one request ends the worker of every device of the fleet, one after another",
+    ),
+    PlantedDefect(
         name="silent agents are believed in for a minute",
         file=f"{SCHEDULING}/agents.py",
         original="if silent_s > turn.limits.heartbeat_timeout_s:",

@@ -37,7 +37,7 @@ from polyrhythm.messages import (
 )
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.device_memory import HostMemory, LimitedMemory
-from polyrhythm_agent.errors import PictureBlackError
+from polyrhythm_agent.errors import PictureBlackError, PictureNotFiniteError
 from polyrhythm_agent.ports import Denoiser
 from tests.epoch_bench import ME, PLAN, STEPS, Bench, picture, start
 from tests.models import tiny_dit_folder, tiny_pixart_folder
@@ -206,6 +206,20 @@ def test_a_preview_with_nothing_to_see_is_left_out(denoiser: Denoiser) -> None:
     bench.loop.compute_next()
     assert [preview.step for preview in bench.of(PreviewMade)] == [4]
     assert bench.of(EpochEnded)[0].outcome is EpochOutcome.FINISHED
+
+
+@pytest.mark.parametrize("error", [PictureBlackError("black"), PictureNotFiniteError("nan")])
+def test_what_is_no_picture_is_told_as_that(denoiser: Denoiser, error: Exception) -> None:
+    def decode(_: Tensor) -> Tensor:
+        raise error
+
+    broken: Any = SimpleNamespace(**{name: getattr(denoiser, name) for name in dir(denoiser) if name[0] != "_"})
+    broken.decode = decode
+    bench = Bench(broken)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    (ended,) = bench.of(EpochEnded)
+    assert (ended.outcome, ended.no_picture, ended.out_of_memory) == (EpochOutcome.FAILED, True, False)
 
 
 def test_a_member_that_neither_encodes_nor_decodes_loads_nothing(folder: Path) -> None:

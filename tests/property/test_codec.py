@@ -85,6 +85,7 @@ ERRORS: st.SearchStrategy[errors.PolyrhythmError] = st.one_of(
         for kind in (
             errors.NoAgentsError,
             errors.AgentsLostError,
+            errors.PictureFailedError,
             errors.CancelledError,
             errors.DeadlineExceededError,
             errors.UnreachableError,

@@ -33,7 +33,7 @@ from polyrhythm_coordinator.scheduling.admission import ask_another, take_counts
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentEventReceived, SessionId
 from polyrhythm_coordinator.scheduling.member_reports import take_report
-from polyrhythm_coordinator.scheduling.preparing import give_up_measuring, take_profile
+from polyrhythm_coordinator.scheduling.preparing import died_measuring, give_up_measuring, take_profile
 from polyrhythm_coordinator.scheduling.recovery import member_lost, take_end
 from polyrhythm_coordinator.scheduling.rendezvous import operate, refuse
 from polyrhythm_coordinator.scheduling.state import Agent, Departure
@@ -186,6 +186,8 @@ def _lose_worker(turn: Turn, name: AgentId, reason: str) -> None:
     state = turn.state
     agent = state.agents.get(name)
     if agent is not None:
+        if agent.measuring is not None:
+            died_measuring(turn, name, reason)
         turn.put_agent(
             replace(agent, worker_ready=False, models=(), ceilings_bytes={}, measuring=None, epoch=None, trouble=reason)
         )

@@ -39,6 +39,7 @@ class MemberRun:
         boundary: the last boundary it has completed.
         ended: how it left; None while it runs.
         lost: why it is lost; None while it is not.
+        died: whether it is lost because its worker ended while its agent lives on.
     """
 
     joined: bool = False
@@ -46,6 +47,7 @@ class MemberRun:
     boundary: int
     ended: EpochEnded | None = None
     lost: str | None = None
+    died: bool = False
 
     @property
     def gone(self) -> bool:

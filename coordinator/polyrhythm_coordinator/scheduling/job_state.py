@@ -151,6 +151,7 @@ class Picture:
         last_version: highest version given to a plan, whether it was followed or not.
         lost: agents that were lost on this picture, with the reason. They take no further part in it, so that a picture
             that kills workers ends.
+        deaths: whose workers ended while they worked for it, and how, an entry an epoch or measurement.
         short_of_memory: agents whose memory ran out on this picture.
         reached: boundaries of this picture that an agent's present worker holds or held.
         failures: epochs that failed in a row at ``begin_step`` while nobody was lost.
@@ -179,6 +180,7 @@ class Picture:
     plans: tuple[tuple[Plan, int], ...] = ()
     last_version: int = 0
     lost: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
+    deaths: tuple[str, ...] = ()
     short_of_memory: frozenset[AgentId] = frozenset()
     reached: Mapping[AgentId, frozenset[int]] = field(default_factory=dict[AgentId, frozenset[int]])
     failures: int = 0

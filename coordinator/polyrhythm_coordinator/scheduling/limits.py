@@ -33,6 +33,7 @@ class Limits:
         forming_s: what it costs to end an epoch at a boundary and to form another gang.
         join_left_s: a newcomer is asked to measure only if so much of the picture is left; measuring takes seconds.
         failures_max: epochs that may fail in a row at one boundary while no agent is lost.
+        deaths_max: epochs of one picture, or measurements for it, that end by the end of a worker under a living agent.
         progress_interval_s: between two reports of progress to a client.
     """
 
@@ -55,4 +56,5 @@ class Limits:
     forming_s: float = 0.5
     join_left_s: float = 4.0
     failures_max: int = 3
+    deaths_max: int = 2
     progress_interval_s: float = 0.2

@@ -11,12 +11,13 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job_events import Delayed, Profiling
 from polyrhythm.messages import MeasureProfile, ProfileMeasured
 from polyrhythm_coordinator.scheduling.front import compare, hold
+from polyrhythm_coordinator.scheduling.hopeless import counted
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.lot import alone_s
 from polyrhythm_coordinator.scheduling.measured import SECONDS_MAX, MeasuredProfile, profile_key, workload_of
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.plan_tasks import ask_plan
-from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, decide, pool_of
+from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, decide, key_of, pool_of
 from polyrhythm_coordinator.scheduling.recovery import give_up
 from polyrhythm_coordinator.scheduling.turn import Turn
 
@@ -73,6 +74,19 @@ def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -
         if isinstance(picture.phase, Preparing):
             phase = replace(picture.phase, excluded={**picture.phase.excluded, name: exclusion})
             turn.put_picture(replace(picture, phase=phase))
+
+
+def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
+    """A worker ended while it measured, as the next one may: it counts against the pictures that asked for it."""
+    agent = turn.state.agents[name]
+    for picture in turn.state.pictures:
+        if not isinstance(picture.phase, Preparing) or key_of(agent, picture) in turn.state.profiles:
+            continue
+        remembering, hopeless = counted(picture, f"{name} ({reason})", turn.limits)
+        if hopeless is None:
+            turn.put_picture(remembering)
+        elif picture.job in turn.state.jobs:
+            give_up(turn, picture.job, hopeless)
 
 
 def _ask(turn: Turn, picture: Picture, agents: tuple[AgentId, ...]) -> None:

@@ -15,6 +15,7 @@ from polyrhythm.job_events import AgentFailed, ImageCompleted, ReplanReason
 from polyrhythm.messages import AbortEpoch, CancelEpoch, EpochEnded, EpochOutcome
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, EndJob
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
+from polyrhythm_coordinator.scheduling.hopeless import after_epoch
 from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing, Running
 from polyrhythm_coordinator.scheduling.out_of_memory import shrink
 from polyrhythm_coordinator.scheduling.reporting import job_report
@@ -105,7 +106,7 @@ def member_lost(turn: Turn, agent: AgentId, reason: str) -> None:
     for epoch in tuple(turn.state.epochs.values()):
         if agent not in epoch.members or epoch.members[agent].gone:
             continue
-        run = replace(epoch.members[agent], lost=reason)
+        run = replace(epoch.members[agent], lost=reason, died=agent in turn.state.agents)
         turn.put_epoch(replace(epoch, members={**epoch.members, agent: run}))
         picture = turn.state.picture_of(epoch)
         if picture is not None:
@@ -207,6 +208,11 @@ def _complete(turn: Turn, picture: Picture) -> None:
 def _go_on(turn: Turn, picture: Picture, epoch: Epoch) -> None:
     """Plans the rest of a picture on whoever is left, at the speeds that they have shown."""
     keep_speeds(turn, picture, epoch)
+    picture, hopeless = after_epoch(picture, epoch, turn.limits)
+    if hopeless is not None:
+        _tell_failure(turn, picture.job, epoch, epoch.members)
+        give_up(turn, picture.job, hopeless)
+        return
     held = {
         agent: frozenset(run.ended.held_boundaries) & picture.reached.get(agent, frozenset())
         for agent, run in epoch.members.items()

@@ -270,6 +270,7 @@ def _ended_to_proto(event: EpochEnded) -> session_pb2.EpochEnded:
         detail=event.detail,
         gang_intact=event.gang_intact,
         out_of_memory=event.out_of_memory,
+        no_picture=event.no_picture,
     )
 
 
@@ -282,6 +283,7 @@ def _ended_from_proto(event: session_pb2.AgentEvent) -> EpochEnded:
         detail=proto.detail,
         gang_intact=proto.gang_intact,
         out_of_memory=proto.out_of_memory,
+        no_picture=proto.no_picture,
     )
 
 

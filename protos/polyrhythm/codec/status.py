@@ -23,6 +23,7 @@ from polyrhythm.errors import (
     InvalidArgumentError,
     NoAgentsError,
     NotFoundError,
+    PictureFailedError,
     PolyrhythmError,
     UnreachableError,
 )
@@ -43,6 +44,8 @@ STATUS_CODES = {
     ErrorCode.AGENTS_LOST: grpc.StatusCode.ABORTED,
     ErrorCode.UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     ErrorCode.ALREADY_IN_USE: grpc.StatusCode.ALREADY_EXISTS,
+    # Not INTERNAL: the same request will end the same way.
+    ErrorCode.PICTURE_FAILED: grpc.StatusCode.DATA_LOSS,
     ErrorCode.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 _ERROR_CODES = {status: code for code, status in STATUS_CODES.items()}
@@ -55,6 +58,7 @@ _SIMPLE_ERRORS: dict[ErrorCode, type[PolyrhythmError]] = {
     ErrorCode.AGENTS_LOST: AgentsLostError,
     ErrorCode.UNREACHABLE: UnreachableError,
     ErrorCode.ALREADY_IN_USE: AlreadyInUseError,
+    ErrorCode.PICTURE_FAILED: PictureFailedError,
     ErrorCode.INTERNAL: InternalError,
 }
 

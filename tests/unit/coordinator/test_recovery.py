@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.errors import AgentsLostError, CancelledError, InternalError
+from polyrhythm.errors import AgentsLostError, CancelledError, InternalError, PictureFailedError
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, Planned, Progressed, Replanned
-from polyrhythm.messages import AbortEpoch, StartEpoch
+from polyrhythm.messages import AbortEpoch, MeasureProfile, StartEpoch, WorkerLost
 from polyrhythm_coordinator.scheduling.recovery import resume_step
 from tests.fleet_world import World
 
@@ -298,7 +298,7 @@ def test_an_agent_that_was_lost_takes_no_further_part_in_this_picture() -> None:
     world.kill_worker("b")
     world.settle()
     world.load("b")
-    world.kill_worker("a")
+    world.kill_daemon("a")
     world.settle()
     error = world.ended[job]
     assert isinstance(error, AgentsLostError)
@@ -333,6 +333,59 @@ def test_a_failure_that_repeats_ends_the_job() -> None:
     following = world.submit()
     world.run(following)
     assert world.ended[following] is None
+
+
+def test_a_request_that_ends_two_workers_is_tried_by_no_third() -> None:
+    world, job = at_step(12, "a", "b", "c", "d")
+    for victim in ("d", "c"):
+        world.kill_worker(victim)
+        world.settle()
+    error = world.ended[job]
+    assert isinstance(error, PictureFailedError)
+    assert "d (killed); then c (killed)" in str(error)
+    assert all(world.daemons[spared].worker is not None and not world.daemons[spared].loading for spared in "ab")
+    go_on(world)
+    following = world.submit()
+    world.run(following)
+    assert world.ended[following] is None
+
+
+def test_devices_that_are_lost_say_nothing_about_the_picture() -> None:
+    world, job = at_step(12, "a", "b", "c")
+    for victim in ("c", "b"):
+        world.kill_daemon(victim)
+        world.settle()
+    go_on(world)
+    world.run(job)
+    assert report_of(world, job).report.plans[-1].agents == ("a",)
+
+
+def test_a_request_that_ends_workers_while_they_measure_is_given_up() -> None:
+    world = World("a", "b")
+    job = world.submit()
+    asked = world.daemons["a"]  # how many tokens the prompt has
+    while not world.sent("a", MeasureProfile):
+        world.deliver_down(asked)
+        world.deliver_up(asked)
+    for victim in "ab":
+        assert job not in world.ended
+        assert world.state.agents[AgentId(victim)].measuring is not None
+        world.say(victim, WorkerLost(reason="killed"))
+    error = world.ended[job]
+    assert isinstance(error, PictureFailedError)
+    assert "a (killed); then b (killed)" in str(error)
+
+
+def test_what_came_out_as_no_picture_is_not_tried_again() -> None:
+    world, job = at_step(12, "a", "b")
+    world.daemons["a"].worker.fail_at, world.daemons["a"].worker.no_picture = 12, True
+    go_on(world)
+    world.run(job)
+    error = world.ended[job]
+    assert isinstance(error, PictureFailedError)
+    assert str(error) == "a made no picture of it: not a number"
+    assert len(world.sent("a", StartEpoch)) == 1
+    assert AgentFailed(agent=AgentId("a"), reason="not a number") in world.told[job]
 
 
 def test_a_loss_during_the_wind_up_of_a_cancelled_job_is_nobodys_failure() -> None:
