@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
@@ -96,13 +96,16 @@ def check_wish(wish: FleetWish) -> None:
 
 
 @asynccontextmanager
-async def open_fleet(wish: FleetWish, note: Note, executables: Executables | None = None) -> AsyncGenerator[FleetInUse]:
+async def open_fleet(
+    wish: FleetWish, note: Note, executables: Executables | None = None, *, progress: Note = lambda _: None
+) -> AsyncGenerator[FleetInUse]:
     """Finds or starts the fleet; one that was started is gone when the context ends.
 
     Args:
         wish: what the user said.
-        note: told what was chosen and why.
+        note: told what was chosen and why, and what goes wrong with an agent.
         executables: how a fleet of its own is started.
+        progress: told how far the start of a fleet of its own has come.
 
     Raises:
         PolyrhythmError: it cannot be started.
@@ -117,8 +120,22 @@ async def open_fleet(wish: FleetWish, note: Note, executables: Executables | Non
     model = local_model(wish)
     executables = executables or Executables()
     layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=model, own=wish.own)
-    async with LocalFleet(layout, executables=executables) as fleet:
-        yield FleetInUse(address=fleet.address, embedded=True)
+    fleet = LocalFleet(
+        layout,
+        executables=executables,
+        on_change=lambda change: note(f"agent {change.agent} {change.told}") if change.trouble else None,
+        on_loaded=lambda loaded: progress(loading_line(loaded, len(layout.agents))),
+    )
+    async with fleet:
+        try:
+            yield FleetInUse(address=fleet.address, embedded=True)
+        except UnreachableError as error:
+            raise await fleet.coordinator_end() or error from error
+
+
+def loading_line(loaded: int, agents: int) -> str:
+    """How far the start of a fleet has come, while it loads."""
+    return "the fleet is ready" if loaded == agents else f"loading the model: {loaded + 1} of {agents}"
 
 
 async def choose_agents(

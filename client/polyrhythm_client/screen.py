@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, assert_never
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -67,6 +68,41 @@ def show_changes(console: Console, changes: tuple[str, ...]) -> None:
         console.print("[yellow]note:[/yellow] the file's picture was made with something else, so this one may differ:")
     for change in changes:
         console.print(f"  {escape(change)}")
+
+
+class StartingSign:
+    """A sign of life on standard error while a fleet starts, out of the way of what goes to standard output.
+
+    Args:
+        console: on standard error.
+        text: what is going on at first.
+    """
+
+    def __init__(self, console: Console, text: str) -> None:
+        self._status = console.status(text)
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        self._shown = True
+        self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shown = False
+        self._status.stop()
+
+    def update(self, text: str) -> None:
+        """Something else is going on."""
+        self._status.update(text)
+
+    def say(self, line: str) -> None:
+        """Prints a line on standard output; while the sign is shown, that belongs to it."""
+        self._status.stop()
+        typer.echo(line)
+        if self._shown:
+            self._status.start()
 
 
 class JobProgress:

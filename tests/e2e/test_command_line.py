@@ -42,9 +42,10 @@ def test_a_picture_from_a_fleet_of_its_own(shell: Shell, picture: OwnFleetPictur
 def test_a_fleet_in_the_foreground(shell: Shell) -> None:
     with shell.start("up", "--speeds", "1,0.5", "--port", "0") as fleet:
         assert fleet.stdout is not None
-        lines = [fleet.stdout.readline() for _ in range(3)]
+        lines = [fleet.stdout.readline() for _ in range(5)]
         assert lines[0].startswith("coordinator ready on 127.0.0.1:")
-        assert sorted(line.split()[1] for line in lines[1:]) == ["local-0", "local-1"]
+        told = sorted(" ".join(line.split()[2:4]) for line in lines[1:])
+        assert told == ["local-0 loading", "local-0 ready:", "local-1 loading", "local-1 ready:"]
         address = lines[0].split()[-1]
         explained = shell("plan", "green tree", "--json", "--address", address)
         assert explained.returncode == 0, explained.stderr

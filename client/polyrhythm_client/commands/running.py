@@ -71,6 +71,7 @@ async def fleet_for(wish: FleetWish, console: Console, *, quiet: bool) -> AsyncG
     from polyrhythm_client.fleet_in_use import open_fleet
 
     async with AsyncExitStack() as stack:
-        with nullcontext() if quiet else console.status("looking for a fleet, or starting one"):
-            fleet = await stack.enter_async_context(open_fleet(wish, note_on(console)))
+        with nullcontext() if quiet else console.status("looking for a fleet, or starting one") as status:
+            progress = (lambda _: None) if status is None else status.update
+            fleet = await stack.enter_async_context(open_fleet(wish, note_on(console), progress=progress))
         yield fleet

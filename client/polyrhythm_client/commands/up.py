@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.fleet import AgentView
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import note_on, run_command
 from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.parsing import parse_speeds
+from polyrhythm_client.screen import StartingSign
 
 DEFAULT_PORT = 50051
 
@@ -28,6 +30,7 @@ class UpOptions:
     model: str | None
     port: int
     own: OwnAgents
+    log: str | None
 
 
 def up(
@@ -58,17 +61,27 @@ def up(
             metavar="N", help="Of the coordinator on 127.0.0.1; 0 for any that is free.", rich_help_panel=options.FLEET
         ),
     ] = DEFAULT_PORT,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|FOLDER/",
+            help="Keep what all processes log: in one file, or in a file each in a folder.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
 ) -> None:
     """Starts a coordinator and agents on this machine and keeps them until Ctrl-C.
 
-    Prints one line for the coordinator and one for each agent when it is ready. Other commands then find this fleet
-    without an address, as long as it listens on the default port.
+    Prints a line when the coordinator is ready, and one whenever an agent stands otherwise than before: it loads its
+    model, is ready, has lost its worker and why, or is drained. An agent gives up once three workers in a row were lost
+    before they were ready. Other commands find this fleet without an address, as long as it listens on the default
+    port.
 
     For example:
 
     ```
     polyrhythm up
-    polyrhythm up --speeds 1,0.5 --port 50060
+    polyrhythm up --speeds 1,0.5 --port 50060 --log fleet.log
     ```
     """
     given = UpOptions(
@@ -77,13 +90,15 @@ def up(
         model=model,
         port=port,
         own=OwnAgents(model_config=model_config, dtype=dtype, offload=offload, gpus=gpus),
+        log=log,
     )
     run_command(lambda console: _up(given, console), runs_until_signal=True)
 
 
 async def _up(given: UpOptions, console: Console) -> None:
-    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, choose_agents, local_model
+    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, choose_agents, loading_line, local_model
     from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
+    from polyrhythm_client.local.logs import FleetLogs
 
     if given.agents is not None and given.speeds is not None:
         raise InvalidArgumentError.of("agents", "goes without --speeds, which names one agent a speed")
@@ -105,19 +120,21 @@ async def _up(given: UpOptions, console: Console) -> None:
         port=given.port,
         own=given.own,
     )
+    sign = StartingSign(console, "starting the coordinator")
     fleet = LocalFleet(
         layout,
         executables=executables,
-        on_coordinator=lambda address: typer.echo(f"coordinator ready on {address}"),
-        on_ready=lambda view: typer.echo(_ready_line(view)),
+        on_coordinator=lambda address: sign.say(f"coordinator ready on {address}"),
+        on_change=lambda change: sign.say(_line(f"agent {change.agent} {change.told}")),
+        on_loaded=lambda loaded: sign.update(loading_line(loaded, len(layout.agents))),
+        logs=None if given.log is None else FleetLogs(given.log),
     )
-    async with fleet:
-        ended = await fleet.watch(lambda agent: console.print(f"[yellow]{escape(str(agent))}[/yellow]"))
+    async with AsyncExitStack() as stack:
+        with sign:
+            await stack.enter_async_context(fleet)
+        ended = await fleet.watch(lambda agent: console.print(f"[yellow]{escape(_line(str(agent)))}[/yellow]"))
         raise ended
 
 
-def _ready_line(view: AgentView) -> str:
-    models = ", ".join(model.model for model in view.models)
-    speed = view.device.emulated_speed
-    emulated = "" if speed is None else f", emulated speed {speed:g}"
-    return f"agent {view.agent} ready: {view.device.kind} {view.device.name}{emulated}, model {models}"
+def _line(told: str) -> str:
+    return f"{datetime.now():%H:%M:%S} {told}"  # noqa: DTZ005 - by the clock of whoever reads it

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from polyrhythm.errors import ErrorCode, PolyrhythmError
@@ -44,13 +44,15 @@ class Child:
     Args:
         name: what a person calls it.
         process: started with pipes for its output.
+        keep: takes what it writes to standard error, and an empty text at its end.
     """
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, keep: Callable[[bytes], None]) -> None:
         self.name = name
         self._process = process
         self._stdout_lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._last_words = LastWords()
+        self._keep = keep
         self._readers = (
             asyncio.create_task(self._read_stdout(), name=f"stdout of {name}"),
             asyncio.create_task(self._read_stderr(), name=f"stderr of {name}"),
@@ -58,9 +60,22 @@ class Child:
 
     @classmethod
     async def start(
-        cls, name: str, command: Sequence[str], *, environment: Mapping[str, str], lifeline_fd: int
+        cls,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        lifeline_fd: int,
+        keep: Callable[[bytes], None] = lambda _: None,
     ) -> Child:
         """Starts a program by exec, in a session of its own: Ctrl-C in the terminal is ours to pass on.
+
+        Args:
+            name: what a person calls it.
+            command: program and arguments.
+            environment: all of it.
+            lifeline_fd: that it inherits and watches.
+            keep: takes what it writes to standard error, and an empty text at its end.
 
         Raises:
             OSError: the program cannot be started.
@@ -74,7 +89,7 @@ class Child:
             pass_fds=(lifeline_fd,),
             start_new_session=True,
         )
-        return cls(name, process)
+        return cls(name, process, keep)
 
     @property
     def pid(self) -> int:
@@ -138,3 +153,5 @@ class Child:
         assert self._process.stderr is not None
         while data := await self._process.stderr.read(READ_BYTES):
             self._last_words.add(data)
+            self._keep(data)
+        self._keep(b"")

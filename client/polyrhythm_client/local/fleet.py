@@ -10,24 +10,33 @@ import os
 import re
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from polyrhythm.errors import InternalError
-from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm.errors import InternalError, PolyrhythmError
+from polyrhythm.fleet import AgentView
+from polyrhythm.ids import AgentId
 from polyrhythm.shipped_models import DEFAULT_MODEL
 from polyrhythm_client.client import Client
+from polyrhythm_client.local.agent_changes import AgentChange, changes, is_loaded
 from polyrhythm_client.local.child import Child, ChildEndedError
 from polyrhythm_client.local.layout import AgentLayout
 from polyrhythm_client.local.lifeline import Lifeline
+from polyrhythm_client.local.logs import FleetLogs
 from polyrhythm_client.local.own_agents import NOTHING_SAID, OwnAgents
 
 COORDINATOR_READY_S = 30.0
-AGENTS_READY_S = 150.0
-POLL_S = 0.05
+AGENTS_SILENT_S = 150.0
+"""How long no agent of a fleet that starts may change its state; each says more of itself in less, or gives up."""
+STARTS_MAX = 3
+"""Workers of one agent, lost in a row before they were ready, that end it."""
+STARTING_POLL_S = 0.05
+RUNNING_POLL_S = 0.5
 GRACE_S = 3.0
+ENDING_S = 1.0
+"""How long after a lost connection a process may take to be seen to have ended."""
 
 _HOST = "127.0.0.1"
 _READY_LINE = re.compile(r"polyrhythm-coordinator ready on (?P<address>\S+:\d+)")
@@ -65,8 +74,10 @@ class LocalFleet:
     Args:
         layout: what to start.
         executables: how.
-        on_ready: told of each agent that becomes ready.
         on_coordinator: told of the coordinator's address.
+        on_change: told of every agent that stands otherwise than before; while ``watch`` runs, too.
+        on_loaded: told how many of the agents hold their model, whenever that changes while the fleet starts.
+        logs: keep what all processes say; None not to.
     """
 
     def __init__(
@@ -75,19 +86,26 @@ class LocalFleet:
         *,
         executables: Executables | None = None,
         on_coordinator: Callable[[str], None] = lambda _: None,
-        on_ready: Callable[[AgentView], None] = lambda _: None,
+        on_change: Callable[[AgentChange], None] = lambda _: None,
+        on_loaded: Callable[[int], None] = lambda _: None,
+        logs: FleetLogs | None = None,
     ) -> None:
         self.address = ""
         self._layout = layout
         self._executables = executables or Executables()
         self._on_coordinator = on_coordinator
-        self._on_ready = on_ready
+        self._on_change = on_change
+        self._on_loaded = on_loaded
+        self._logs = logs
+        self._views: dict[AgentId, AgentView] = {}
         self._children: list[Child] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             lifeline = stack.enter_context(Lifeline())
+            if self._logs is not None:
+                stack.callback(self._logs.close)
             stack.push_async_callback(self._stop_all, lifeline)
             coordinator = await self._start_coordinator(lifeline)
             self._on_coordinator(self.address)
@@ -106,6 +124,13 @@ class LocalFleet:
         """Of the coordinator and the agents, in this order."""
         return tuple(child.pid for child in self._children)
 
+    async def coordinator_end(self) -> ChildEndedError | None:
+        """What to say about the coordinator's end; None where it still runs, or does for a moment."""
+        try:
+            return await asyncio.wait_for(self._children[0].ended(), ENDING_S)
+        except TimeoutError:
+            return None
+
     async def watch(self, on_agent_ended: Callable[[ChildEndedError], None]) -> ChildEndedError:
         """Waits until the coordinator or the last agent has ended by itself, and says which.
 
@@ -114,6 +139,7 @@ class LocalFleet:
         """
         coordinator, *agents = [asyncio.create_task(child.ended()) for child in self._children]
         waiting = {coordinator, *agents}
+        following = asyncio.create_task(self._follow_agents())
         try:
             while True:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -125,11 +151,13 @@ class LocalFleet:
                 for ended in last:
                     on_agent_ended(ended)
         finally:
+            following.cancel()
             for task in waiting:
                 task.cancel()
 
     async def _start_coordinator(self, lifeline: Lifeline) -> Child:
-        arguments = ("--host", _HOST, "--port", str(self._layout.port), "--log-level", "warning")
+        level = "warning" if self._logs is None else "info"
+        arguments = ("--host", _HOST, "--port", str(self._layout.port), "--log-level", level)
         child = await self._start("coordinator", (*self._executables.coordinator, *arguments), lifeline, threads=1)
         try:
             async with asyncio.timeout(COORDINATOR_READY_S):
@@ -158,25 +186,57 @@ class LocalFleet:
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         fd = lifeline.child_fd
-        child = await Child.start(name, (*command, "--lifeline-fd", str(fd)), environment=environment, lifeline_fd=fd)
+        child = await Child.start(
+            name,
+            (*command, "--lifeline-fd", str(fd)),
+            environment=environment,
+            lifeline_fd=fd,
+            keep=(lambda _: None) if self._logs is None else self._logs.of(name),
+        )
         self._children.append(child)
         return child
 
     async def _agents_ready(self) -> None:
-        """Polls, because the API has no watch; a fleet on loopback answers in a millisecond."""
-        missing = {agent.agent for agent in self._layout.agents}
+        """Polls, because the API has no watch; a fleet on loopback answers in a millisecond.
+
+        Raises:
+            InternalError: nothing has changed for too long.
+        """
+        wanted = {agent.agent for agent in self._layout.agents}
+        loaded, clock = -1, asyncio.get_running_loop().time
         async with Client(self.address) as client:
             try:
-                async with asyncio.timeout(AGENTS_READY_S):
-                    while missing:
-                        for view in await client.agents():
-                            if view.agent in missing and view.state is not AgentState.LOADING:
-                                missing.remove(view.agent)
-                                self._on_ready(view)
-                        await asyncio.sleep(POLL_S)
+                async with asyncio.timeout(AGENTS_SILENT_S) as patience:
+                    while loaded < len(wanted):
+                        if self._look(await client.agents()):
+                            patience.reschedule(clock() + AGENTS_SILENT_S)
+                        now = sum(is_loaded(view) for name, view in self._views.items() if name in wanted)
+                        if now != loaded:
+                            loaded = now
+                            self._on_loaded(loaded)
+                        await asyncio.sleep(STARTING_POLL_S)
             except TimeoutError:
-                names = ", ".join(sorted(missing))
-                raise InternalError(f"not ready within {AGENTS_READY_S:g} s: {names}") from None
+                names = ", ".join(sorted(name for name in wanted if not self._is_loaded(name)))
+                raise InternalError(f"nothing has changed for {AGENTS_SILENT_S:g} s, not ready: {names}") from None
+
+    def _is_loaded(self, name: AgentId) -> bool:
+        return name in self._views and is_loaded(self._views[name])
+
+    async def _follow_agents(self) -> None:
+        """Tells what becomes of agents that were ready, for as long as there is a coordinator to ask."""
+        async with Client(self.address) as client:
+            while True:
+                with suppress(PolyrhythmError):  # its end is told by whoever watches the processes
+                    self._look(await client.agents())
+                await asyncio.sleep(RUNNING_POLL_S)
+
+    def _look(self, views: tuple[AgentView, ...]) -> bool:
+        """Tells what has changed; whether anything has."""
+        found = changes(self._views, views)
+        self._views = {view.agent: view for view in views}
+        for change in found:
+            self._on_change(change)
+        return bool(found)
 
     async def _unless_ended(self, children: Sequence[Child], work: Coroutine[Any, Any, None]) -> None:
         """Runs some work; gives it up as soon as a child ends.
@@ -217,5 +277,6 @@ def agent_arguments(agent: AgentLayout, coordinator: str, model: str, own: OwnAg
         "--emulate-speed": agent.emulate_speed,
         "--dtype": agent.dtype,
         **said,
+        "--start-attempts": STARTS_MAX,
     }
     return tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))

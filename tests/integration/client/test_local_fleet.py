@@ -63,18 +63,21 @@ def assert_gone(handles: list[int]) -> None:
 
 async def test_a_fleet_is_ready_and_then_gone(deaths: Deaths) -> None:
     addresses: list[str] = []
-    ready: list[str] = []
+    changes: list[tuple[str, str]] = []
+    loaded: list[int] = []
     fleet = LocalFleet(
         LAYOUT,
         executables=EXECUTABLES,
         on_coordinator=addresses.append,
-        on_ready=lambda view: ready.append(view.agent),
+        on_change=lambda change: changes.append((change.agent, change.told.split(":")[0])),
+        on_loaded=loaded.append,
     )
     async with fleet:
         handles = [deaths.watch(pid) for pid in fleet.pids]
         assert len(handles) == 3
         assert addresses == [fleet.address]
-        assert sorted(ready) == ["local-0", "local-1"]
+        assert changes == [("local-0", "ready"), ("local-1", "ready")]
+        assert loaded[-1] == 2
     assert_gone(handles)
 
 

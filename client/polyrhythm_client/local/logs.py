@@ -1,0 +1,69 @@
+"""What the processes of a fleet say, kept in one file or in a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from polyrhythm.errors import InvalidArgumentError
+
+Keep = Callable[[bytes], None]
+"""Takes what a process said next."""
+
+
+class FleetLogs:
+    """Open files, to be closed when all processes have ended.
+
+    Args:
+        path: a file for all, whose lines then begin with the name of the process; or a folder, existing or written with
+            a slash at its end, for a file a process. What is there is kept, and added to.
+
+    Raises:
+        InvalidArgumentError: it cannot be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).expanduser()
+        self._in_folder = path.endswith("/") or self._path.is_dir()
+        self._files: dict[Path, BinaryIO] = {}
+        self._parts: dict[str, bytes] = {}
+        try:
+            if self._in_folder:
+                self._path.mkdir(parents=True, exist_ok=True)
+            else:
+                self._open(self._path)
+        except OSError as error:
+            raise InvalidArgumentError.of("log", f"{path} cannot be written: {error.strerror}") from error
+
+    def of(self, name: str) -> Keep:
+        """Keeps what one process says, in whole lines.
+
+        Raises:
+            InvalidArgumentError: its file cannot be written.
+        """
+        path = self._path / f"{name}.log" if self._in_folder else self._path
+        try:
+            file = self._open(path)
+        except OSError as error:
+            raise InvalidArgumentError.of("log", f"{path} cannot be written: {error.strerror}") from error
+        prefix = b"" if self._in_folder else f"[{name}] ".encode()
+
+        def keep(data: bytes) -> None:
+            *lines, self._parts[name] = (self._parts.get(name, b"") + data).split(b"\n")
+            if not data and self._parts[name]:  # the end of a line that nothing will follow
+                lines.append(self._parts.pop(name))
+            file.write(b"".join(prefix + line + b"\n" for line in lines))
+
+        return keep
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _open(self, path: Path) -> BinaryIO:
+        if path not in self._files:
+            self._files[path] = path.open("ab", buffering=0)
+        return self._files[path]
