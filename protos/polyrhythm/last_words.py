@@ -4,6 +4,8 @@ from __future__ import annotations
 
 LAST_WORDS_BYTES = 4096
 SHOWN_LINES = 5
+OWN_PROGRAMS = ("polyrhythm-agent: ", "polyrhythm-coordinator: ")
+"""How programs of ours begin the line in which they say why they end."""
 
 
 class LastWords:
@@ -30,6 +32,11 @@ def whole_lines(tail: bytes) -> str:
 
 
 def quoted(words: str) -> str:
-    """The last lines of last words, to be put behind what is told of an end; empty where nothing was said."""
-    shown = "\n".join(words.splitlines()[-SHOWN_LINES:])
+    """The last lines of last words, to be put behind what is told of an end; empty where nothing was said.
+
+    Of a program of ours that says itself why it ends, that and no line of the log before it.
+    """
+    lines = words.splitlines()
+    own = [index for index, line in enumerate(lines) if line.startswith(OWN_PROGRAMS)]
+    shown = "\n".join(lines[own[-1] :] if own else lines[-SHOWN_LINES:])
     return f"; it said:\n{shown}" if shown else ""

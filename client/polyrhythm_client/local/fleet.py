@@ -271,12 +271,12 @@ def agent_arguments(agent: AgentLayout, coordinator: str, model: str, own: OwnAg
         "--coordinator": coordinator,
         "--name": agent.agent,
         "--model": model,
+        "--start-attempts": STARTS_MAX,
         "--device": agent.device,
         "--threads": agent.threads,
         "--pin-core": agent.pin_core,
         "--emulate-speed": agent.emulate_speed,
         "--dtype": agent.dtype,
         **said,
-        "--start-attempts": STARTS_MAX,
     }
     return tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))

@@ -12,7 +12,7 @@ import torch
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId
-from polyrhythm_agent.daemon import MPS_PERCENTAGE, compose, list_devices
+from polyrhythm_agent.daemon import MPS_PERCENTAGE, compose, list_devices, main
 from polyrhythm_agent.device import Host, cpu_device, cuda_device, read_host, visible_devices
 from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.preflight import check_machine
@@ -228,3 +228,14 @@ def test_cuda_without_a_driver_names_the_option(settings: AgentSettings) -> None
 def test_cuda_without_a_torch_that_can_use_it_names_the_option(settings: AgentSettings) -> None:
     with pytest.raises(InvalidArgumentError, match="--device: cuda:0 cannot be used: torch 2 has no CUDA"):
         check_machine(with_options(settings, device="cuda:0"), FakeNvml(*DEVICES), {}, "torch 2 has no CUDA")
+
+
+def test_an_agent_in_a_folder_that_was_deleted_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(["--coordinator", "127.0.0.1:1", "--name", "a"]) == 1
+    assert capsys.readouterr().err.startswith("polyrhythm-agent: the current folder does not exist any more")

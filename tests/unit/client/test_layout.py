@@ -144,5 +144,5 @@ def test_agent_arguments_leave_out_what_is_not_said() -> None:
     agent = AgentLayout(agent=AgentId("local-0"), device="cuda:0")
     assert agent_arguments(agent, "127.0.0.1:5", "demo") == (
         *("--coordinator", "127.0.0.1:5", "--name", "local-0"),
-        *("--model", "demo", "--device", "cuda:0"),
+        *("--model", "demo", "--start-attempts", "3", "--device", "cuda:0"),
     )
