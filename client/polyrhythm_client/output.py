@@ -1,15 +1,18 @@
-"""Where pictures are written: names, checks beforehand, files that are whole or not there."""
+"""Where pictures are written: names, checks beforehand, files that are whole or not there; or standard output."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
 
 SUFFIX = ".png"
+STANDARD_OUTPUT = Path("-")
+"""As an option: the bytes of one picture go to standard output, and everything that is said to standard error."""
 _SLUG_BYTES_MAX = 60
 _NAME_TOO_LONG = "its name is too long for the file system"
 
@@ -46,6 +49,40 @@ def check_output(path: Path | None, *, count: int = 1) -> None:
         last = output_path(path, prompt="", seed=0, index=count - 1, count=count)
         if len(os.fsencode(last.name)) > os.pathconf(folder, "PC_NAME_MAX"):
             raise InvalidArgumentError.of("output", f"cannot write {last}: {_NAME_TOO_LONG}")
+
+
+def check_standard_output(*, count: int, previews: bool, as_json: bool) -> None:
+    """Checks that a picture may go to standard output.
+
+    Args:
+        count: pictures of the job.
+        previews: whether they are asked for.
+        as_json: whether the account of the picture is to go there.
+
+    Raises:
+        InvalidArgumentError: something else would go there too, or a person would see the bytes.
+    """
+    if count > 1:
+        raise InvalidArgumentError.of("output", f"standard output takes one picture, not --count {count}")
+    if previews:
+        raise InvalidArgumentError.of("output", "--preview-every writes beside a file, and standard output is none")
+    if as_json:
+        raise InvalidArgumentError.of("output", "--json writes to standard output itself: name a file for the picture")
+    if sys.stdout.isatty():
+        raise InvalidArgumentError.of("output", "standard output is a terminal, which shows no PNG: send it to a file")
+
+
+def write_standard_output(content: bytes) -> None:
+    """Writes a picture to standard output.
+
+    Raises:
+        InvalidArgumentError: whoever reads it has gone, or it cannot be written.
+    """
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise InvalidArgumentError.of("output", f"cannot write to standard output: {error.strerror}") from error
 
 
 def output_path(path: Path | None, *, prompt: str, seed: int, index: int, count: int) -> Path:

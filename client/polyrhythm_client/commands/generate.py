@@ -19,7 +19,15 @@ from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request, resolved_image
 from polyrhythm_client.commands.running import fleet_for, run_command
 from polyrhythm_client.local.own_agents import OwnAgents
-from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
+from polyrhythm_client.output import (
+    STANDARD_OUTPUT,
+    check_output,
+    check_standard_output,
+    output_path,
+    preview_path,
+    write_standard_output,
+    write_whole,
+)
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
 from polyrhythm_client.png import PngError, add_texts
@@ -76,7 +84,8 @@ def generate(
             "--output",
             "-o",
             metavar="FILE",
-            help="PNG file to write; default: a name made from prompt and seed. Several pictures are numbered.",
+            help="PNG file to write, or - for standard output; default: a name made from prompt and seed. Several "
+            "pictures are numbered.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -104,6 +113,7 @@ def generate(
     polyrhythm generate "red apple on a blue background" -o apple.png
     polyrhythm generate "red apple on a blue background" --speeds 1,0.5 --json
     polyrhythm generate --plan apple.png -o again.png
+    polyrhythm generate "red apple on a blue background" -o - > apple.png
     ```
     """
     given = GenerateOptions(
@@ -143,7 +153,11 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
 
     recipe = None if given.plan_file is None else read_recipe(given.plan_file)
     request = image_request(given.image, recipe)
-    check_output(given.output, count=request.count)
+    if given.output == STANDARD_OUTPUT:
+        previews = request.preview_every_steps > 0
+        check_standard_output(count=request.count, previews=previews, as_json=given.as_json)
+    else:
+        check_output(given.output, count=request.count)
     wish = FleetWish(
         address=given.address,
         speeds=None if given.speeds is None else parse_speeds(given.speeds),
@@ -205,7 +219,11 @@ def _finish(
         content = add_texts(picture.png, texts)
     except PngError as error:
         raise WireError(f"image_chunk: what the fleet made is no picture: {error}") from error
-    write_whole(path, content)
-    if not given.as_json:
-        typer.echo(picture_line(picture, image, path))
+    if path == STANDARD_OUTPUT:
+        write_standard_output(content)
+        typer.echo(picture_line(picture, image, Path("standard output")), err=True)
+    else:
+        write_whole(path, content)
+        if not given.as_json:
+            typer.echo(picture_line(picture, image, path))
     return {**picture_summary(picture, image, path), "measured": measured_fleet(picture, agents)}
