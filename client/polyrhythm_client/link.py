@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.codec.fleet import agent_view_from_proto
 from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.codec.job_events import job_event_from_proto
@@ -48,6 +49,8 @@ _RETRIES = {
     ]
 }
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_send_message_length", REQUEST_BYTES_MAX),
+    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
     # A coordinator that vanished without a word is noticed within 30 s, however long a picture takes.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),

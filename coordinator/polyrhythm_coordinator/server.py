@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
+from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentError, PolyrhythmError
 from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
@@ -43,16 +44,17 @@ AGENT_SERVICE = session_pb2.DESCRIPTOR.services_by_name["AgentService"].full_nam
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
-MESSAGE_BYTES_MAX = 8 << 20
-"""Twice gRPC's default: parts of pictures are 1 MiB, previews and plans smaller."""
+CALLS_MAX = 128
+"""At a time on one connection."""
 STOP_GRACE_S = 1.0
 SEED_DRAWN_MAX = 2**32
 """Short enough to be typed again."""
 
 SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, never shared
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+    ("grpc.max_send_message_length", ANSWER_BYTES_MAX),
+    ("grpc.max_concurrent_streams", CALLS_MAX),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),  # this one, a minute by default, bounds how long a ping goes unanswered

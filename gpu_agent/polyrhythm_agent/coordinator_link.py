@@ -14,6 +14,7 @@ import grpc
 import structlog
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
+from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.codec.messages import command_from_proto, event_to_proto
 from polyrhythm.codec.request_grouping import grouped_requests
 from polyrhythm.errors import UnreachableError, WireError
@@ -29,9 +30,7 @@ from polyrhythm_agent.oversight.signals import (
 
 log = structlog.get_logger()
 
-MESSAGE_BYTES_MAX = 8 * 1024 * 1024
-"""As the coordinator takes them: parts of pictures are about 1 MiB, previews smaller."""
-_GROUP_BYTES_MAX = 1024 * 1024
+_GROUP_BYTES_MAX = REQUEST_BYTES_MAX // 2
 """Of events that go together. Far below the limit of a message, which breaks the stream: a picture that waits whole
 must not go whole."""
 REFUSALS = frozenset(
@@ -72,8 +71,8 @@ class LinkTiming:
     def channel_options(self) -> tuple[tuple[str, int], ...]:
         """What gRPC is told of it, and of the size of messages."""
         return (
-            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.max_send_message_length", REQUEST_BYTES_MAX),
+            ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
             # A machine that vanished without a word is noticed by pings that nobody answers.
             ("grpc.keepalive_time_ms", round(1000 * self.ping_s)),
             ("grpc.keepalive_timeout_ms", round(1000 * self.pong_s)),

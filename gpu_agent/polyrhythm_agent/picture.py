@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from PIL import Image
 from torch import Tensor
 
+from polyrhythm.codec.bounds import PART_BYTES
 from polyrhythm.ids import EpochId
 from polyrhythm.messages import ImageMade
-
-PART_BYTES = 1 << 20
-"""Well under gRPC's default limit of 4 MiB a message."""
 
 PREVIEW_SIDE_PX = 256
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from polyrhythm.codec.bounds import PART_BYTES
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, ImageMade, Register
@@ -14,7 +15,6 @@ from polyrhythm_agent.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.oversight.signals import CoordinatorConnected, OversightEvent
 from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
 
-PART_BYTES = 1 << 20
 REGISTRATION = Register(
     agent=AgentId("a"),
     protocol_version=PROTOCOL_VERSION,

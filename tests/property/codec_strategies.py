@@ -19,19 +19,33 @@ from polyrhythm import (
     profile,
     reports,
 )
+from polyrhythm.codec.bounds import (
+    BYTES_MAX,
+    PIXELS_MAX,
+    SECONDS_MAX,
+    SECONDS_MIN,
+    SIDE_PX_MAX,
+    TRAFFIC_BYTES_MAX,
+    UNIT_BYTES_MAX,
+)
 from polyrhythm.errors import FieldViolation
 from polyrhythm.ids import AgentId, EpochId, JobId
+from polyrhythm.image import STEPS_MAX
 from polyrhythm.rows import RowRange, ranges_from_counts
 
 int32s = st.integers(0, 2**31 - 1)
 int64s = st.integers(0, 2**63 - 1)
 uint64s = st.integers(0, 2**64 - 1)
 positive_int32s = st.integers(1, 2**31 - 1)
-positive_int64s = st.integers(1, 2**63 - 1)
 # Lone surrogates are no text: protobuf refuses them, and so does every terminal.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-seconds = st.floats(0, 1e6)
+seconds = st.just(0.0) | st.floats(SECONDS_MIN, SECONDS_MAX)
+sizes = st.integers(0, BYTES_MAX)
+unit_bytes = st.integers(0, UNIT_BYTES_MAX)
+pixels = st.integers(0, PIXELS_MAX)
+steps = st.integers(0, STEPS_MAX)
+sides = st.integers(1, SIDE_PX_MAX)
 blobs = st.binary(max_size=64)
 agents = names.map(AgentId)
 violations = st.builds(FieldViolation, field=names, description=texts)
@@ -105,9 +119,13 @@ predictions = st.builds(
     psnr_db=st.none() | st.floats(-20, 100),
 )
 candidates = st.builds(explanation.Candidate, label=texts, plan=plans(), prediction=predictions)
-workloads = st.builds(profile.Workload, model=names, width_px=int32s, height_px=int32s, batch=int32s)
+workloads = st.builds(profile.Workload, model=names, width_px=sides, height_px=sides, batch=int32s)
 peak_memories = st.builds(
-    profile.PeakMemory, forward_fixed_bytes=int64s, forward_row_bytes=int64s, decode_bytes=int64s, encode_bytes=int64s
+    profile.PeakMemory,
+    forward_fixed_bytes=sizes,
+    forward_row_bytes=st.integers(0, TRAFFIC_BYTES_MAX),
+    decode_bytes=sizes,
+    encode_bytes=sizes,
 )
 model_parts = st.sampled_from(facts.ModelPart)
 profiles = st.builds(
@@ -120,12 +138,16 @@ profiles = st.builds(
     decode_s=seconds,
     samples=int32s,
     memory=st.none() | peak_memories,
-    no_room=tuples(model_parts),
+    no_room=st.lists(model_parts, max_size=2, unique=True).map(tuple),
     loading_s=seconds,
     offloaded=st.booleans(),
 )
 measured_costs = st.builds(
-    profile.Link, latency_s=seconds, bytes_per_s=seconds, handling_s=seconds, handling_s_per_byte=seconds
+    profile.Link,
+    latency_s=seconds,
+    bytes_per_s=st.floats(1, 1e12),
+    handling_s=seconds,
+    handling_s_per_byte=st.floats(0, 1),
 )
 explanations = st.builds(
     explanation.Explanation,
@@ -149,33 +171,33 @@ devices = st.builds(
     uuid=names,
     name=texts,
     kind=st.sampled_from(facts.DeviceKind),
-    memory_total_bytes=int64s,
-    memory_free_bytes=int64s,
+    memory_total_bytes=sizes,
+    memory_free_bytes=sizes,
     driver=texts,
     emulated_speed=st.none() | st.floats(0, 1),
-    memory_limit_bytes=st.none() | int64s,
+    memory_limit_bytes=st.none() | sizes,
 )
 model_memories = st.builds(
     facts.ModelMemory,
-    denoiser_bytes=int64s,
-    text_encoder_bytes=int64s,
-    autoencoder_bytes=int64s,
-    condition_bytes=int64s,
-    own_token_bytes=int64s,
-    image_token_bytes=int64s,
-    decode_pixel_bytes=int64s,
-    tiled_above_pixels=int64s,
-    tile_pixels=int64s,
-    tiled_pixel_bytes=int64s,
-    encode_bytes=int64s,
-    offloaded_bytes=int64s,
+    denoiser_bytes=sizes,
+    text_encoder_bytes=sizes,
+    autoencoder_bytes=sizes,
+    condition_bytes=sizes,
+    own_token_bytes=unit_bytes,
+    image_token_bytes=unit_bytes,
+    decode_pixel_bytes=unit_bytes,
+    tiled_above_pixels=pixels,
+    tile_pixels=pixels,
+    tiled_pixel_bytes=unit_bytes,
+    encode_bytes=sizes,
+    offloaded_bytes=sizes,
 )
 layer_groups = st.builds(
     exchanged_layers.LayerGroup,
     kind=st.sampled_from(exchanged_layers.LayerKind),
-    layers=positive_int32s,
-    cell_px=positive_int32s,
-    cell_bytes=positive_int64s,
+    layers=st.integers(1, 64),
+    cell_px=sides,
+    cell_bytes=st.integers(1, 64),
     rows_above=st.integers(0, 8),
     rows_below=st.integers(0, 8),
     guided=st.booleans(),
@@ -212,18 +234,18 @@ models = st.builds(
     fingerprint=texts,
     dtype=texts,
     samplers=st.lists(texts, min_size=1, max_size=3).map(tuple),
-    default_width_px=positive_int32s,
-    default_height_px=positive_int32s,
-    default_steps=positive_int32s,
-    default_guidance=seconds,
-    pixel_multiple=positive_int32s,
-    row_unit_px=positive_int32s,
-    pixels_max=positive_int64s,
+    default_width_px=sides,
+    default_height_px=sides,
+    default_steps=st.integers(1, STEPS_MAX),
+    default_guidance=st.floats(0, 100),
+    pixel_multiple=sides,
+    row_unit_px=sides,
+    pixels_max=st.integers(1, PIXELS_MAX),
     token_limit=positive_int32s,
     exchanged=st.lists(layer_groups, min_size=1, max_size=3).map(tuple),
-    token_px=positive_int32s,
-    latent_bytes_per_token=positive_int64s,
-    weights_bytes=positive_int64s,
+    token_px=sides,
+    latent_bytes_per_token=st.integers(1, UNIT_BYTES_MAX),
+    weights_bytes=st.integers(1, BYTES_MAX),
     square_only=st.booleans(),
     full_rate_samplers=tuples(texts),
     notices=tuples(texts),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from polyrhythm import image, messages, rendezvous, reports
+from polyrhythm.codec.bounds import TRAFFIC_BYTES_MAX
 from polyrhythm.ids import GangId, JobId
 from tests.property.codec_strategies import (
     agents,
@@ -24,7 +25,9 @@ from tests.property.codec_strategies import (
     profiles,
     seconds,
     segments,
+    sizes,
     software,
+    steps,
     texts,
     tuples,
     violations,
@@ -93,18 +96,18 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
     st.builds(messages.RequestFailed, request_id=int64s, detail=texts, violations=tuples(violations)),
     st.builds(messages.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
     st.builds(messages.PartLoaded, epoch=epochs, part=model_parts, loading_s=seconds),
-    st.builds(messages.StepDone, epoch=epochs, step=int32s),
+    st.builds(messages.StepDone, epoch=epochs, step=steps),
     st.builds(
         messages.BeatDone,
         report=st.builds(
             reports.BeatReport,
             epoch=epochs,
-            boundary_step=int32s,
+            boundary_step=steps,
             plan_version=int32s,
-            active_steps=int32s,
+            active_steps=steps,
             busy_s=seconds,
             wait_s=seconds,
-            sent_bytes=int64s,
+            sent_bytes=st.integers(0, TRAFFIC_BYTES_MAX),
             wall_s=seconds,
             last=st.booleans(),
             corrections=tuples(corrections),
@@ -112,13 +115,13 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
             changed=st.booleans(),
         ),
     ),
-    st.builds(messages.PreviewMade, epoch=epochs, step=int32s, png=blobs),
-    st.builds(messages.ImageMade, epoch=epochs, offset=int64s, data=blobs, last=st.booleans(), decode_s=seconds),
+    st.builds(messages.PreviewMade, epoch=epochs, step=steps, png=blobs),
+    st.builds(messages.ImageMade, epoch=epochs, offset=sizes, data=blobs, last=st.booleans(), decode_s=seconds),
     st.builds(
         messages.EpochEnded,
         epoch=epochs,
         outcome=st.sampled_from(messages.EpochOutcome),
-        held_boundaries=tuples(int32s, 2),
+        held_boundaries=tuples(steps, 2),
         detail=texts,
         gang_intact=st.booleans(),
         out_of_memory=st.booleans(),
@@ -132,5 +135,5 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
         value=blobs,
         amount=int64s,
     ),
-    st.builds(messages.MemoryRead, usable_bytes=int64s, free_bytes=int64s),
+    st.builds(messages.MemoryRead, usable_bytes=sizes, free_bytes=sizes),
 )

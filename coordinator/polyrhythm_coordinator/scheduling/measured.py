@@ -18,8 +18,6 @@ PROFILE_BEATS = 2
 """How many beats the profile itself counts for."""
 HYSTERESIS = 0.05
 """The average must leave the scale in use by this share before plans see it, so that plans do not flap."""
-SECONDS_MAX = 1e9
-"""No part of a picture takes 30 years: sums and products of what is measured stay numbers."""
 RATIO_MIN, RATIO_MAX = 0.2, 5.0
 """A beat outside of this band says more about the beat than about the device."""
 

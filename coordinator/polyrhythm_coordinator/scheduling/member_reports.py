@@ -18,7 +18,6 @@ from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due, step_timeout_s, tell_progress
 from polyrhythm_coordinator.scheduling.job_state import Picture, Usage
-from polyrhythm_coordinator.scheduling.measured import SECONDS_MAX
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.takeover import follow, watched
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -56,16 +55,6 @@ def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
 
 
 def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
-    if any(
-        link.bytes_per_s <= 0 or min(link.latency_s, link.handling_s, link.handling_s_per_byte) < 0
-        for _, link in event.links
-    ):
-        raise WireError(f"epoch_joined.links: a link of {agent} is not positive: {event.links}")
-    if any(
-        max(link.latency_s, link.handling_s, link.handling_s_per_byte, 1 / link.bytes_per_s) > SECONDS_MAX
-        for _, link in event.links
-    ):
-        raise WireError(f"epoch_joined.links: a link of {agent} takes more than {SECONDS_MAX:g} s: {event.links}")
     uuids = {name: turn.state.agents[name].device.uuid for name in epoch.members if name in turn.state.agents}
     measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}
     turn.state = replace(turn.state, links={**turn.state.links, **measured})
@@ -93,6 +82,7 @@ def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
 def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
     epoch = follow(turn, _take_step(epoch, agent, report.boundary_step), report)
     beat, run = _beat_of(epoch, report), epoch.members[agent]
+    _check_beat(beat, run, agent, report)
     if report.boundary_step > epoch.boundary:
         age_s = 0.0 if report.changed else turn.limits.heartbeat_interval_s
         epoch = replace(epoch, reported_s=turn.now_s, report_age_s=age_s)
@@ -125,6 +115,19 @@ def _beat_of(epoch: Epoch, report: BeatReport) -> Beat:
         if beat.end_step == report.boundary_step:
             return beat
     raise WireError(f"beat_done.boundary_step: {report.boundary_step} is no boundary of the plan")
+
+
+def _check_beat(beat: Beat, run: MemberRun, agent: AgentId, report: BeatReport) -> None:
+    """Each beat counts once, for no more than it is made of: sums of reports stay what a picture can take.
+
+    Raises:
+        WireError: the report says otherwise.
+    """
+    if report.boundary_step <= run.boundary:
+        raise WireError(f"beat_done.boundary_step: {report.boundary_step} comes after {run.boundary}")
+    active = len(beat.active_steps(agent))
+    if not len(report.step_s) <= report.active_steps <= active:
+        raise WireError(f"beat_done.active_steps: {report.active_steps} of {active}, with {len(report.step_s)} step_s")
 
 
 def _added(usage: Usage, report: BeatReport) -> Usage:

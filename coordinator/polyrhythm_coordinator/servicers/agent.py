@@ -10,6 +10,7 @@ import grpc.aio
 import structlog
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
+from polyrhythm.codec.bounds import EVENTS_MAX, few
 from polyrhythm.codec.commands import command_to_proto
 from polyrhythm.codec.events import event_from_proto
 from polyrhythm.errors import InternalError, PolyrhythmError, UnreachableError, WireError
@@ -60,8 +61,9 @@ class AgentServicer(session_pb2_grpc.AgentServiceServicer):
         self, requests: AsyncIterator[session_pb2.SessionRequest], agent: AgentId, session: SessionId
     ) -> None:
         async for request in requests:
-            for event in request.events:
+            for event in few(request.events, "events", EVENTS_MAX):
                 self._interpreter.receive(agent, session, event_from_proto(event))
+                await asyncio.sleep(0)  # other streams have their turn between any two events
 
     def _close(self, agent: AgentId, session: SessionId, reader: asyncio.Task[None]) -> None:
         """Whatever ended the reading ends the session."""
@@ -90,7 +92,7 @@ async def _introduction(requests: AsyncIterator[session_pb2.SessionRequest], tim
         raise UnreachableError(f"session: no register message within {timeout_s:g} s") from error
     except StopAsyncIteration as error:
         raise WireError("session: ended without a register message") from error
-    events = [event_from_proto(event) for event in request.events]
+    events = [event_from_proto(event) for event in request.events[:2]]
     match events:
         case [Register() as register]:
             return register

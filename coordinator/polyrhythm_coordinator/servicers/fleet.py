@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc.aio
 
-from polyrhythm.codec.fields import name
+from polyrhythm.codec.bounds import name
 from polyrhythm.codec.fleet import agent_view_to_proto
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import assert_never
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.fields import FieldError, finite, name, part
+from polyrhythm.codec.bounds import MEMBERS_MAX, TEXTS_MAX, few, finite, name, told
+from polyrhythm.codec.fields import FieldError, part
 from polyrhythm.codec.image import SAMPLERS, image_spec_from_proto, image_spec_to_proto
-from polyrhythm.codec.plan import segment_from_proto, segment_to_proto
+from polyrhythm.codec.plan import segment_to_proto, segments_from_proto
 from polyrhythm.codec.session_parts import epoch_from_proto, epoch_to_proto, workload_from_proto, workload_to_proto
 from polyrhythm.ids import AgentId, GangId, JobId
 from polyrhythm.messages import (
@@ -22,9 +22,7 @@ from polyrhythm.messages import (
     StartEpoch,
     Welcome,
 )
-from polyrhythm.plan import Segment
 from polyrhythm.rendezvous import StoreReply
-from polyrhythm.v1 import plan_pb2
 
 
 def command_to_proto(command: AgentCommand) -> session_pb2.SessionResponse:  # noqa: PLR0911 - one return a command
@@ -82,7 +80,7 @@ def command_from_proto(proto: session_pb2.SessionResponse) -> AgentCommand:  # n
             return CancelEpoch(epoch=epoch_from_proto(epoch, "cancel_epoch.epoch"))
         case "abort_epoch":
             epoch = part(proto.abort_epoch, "epoch", proto.abort_epoch.epoch, "abort_epoch")
-            return AbortEpoch(epoch=epoch_from_proto(epoch, "abort_epoch.epoch"), reason=proto.abort_epoch.reason)
+            return AbortEpoch(epoch=epoch_from_proto(epoch, "abort_epoch.epoch"), reason=told(proto.abort_epoch.reason))
         case "forget_job":
             return ForgetJob(job=JobId(name(proto.forget_job.job, "forget_job.job")))
         case "store_reply":
@@ -106,7 +104,7 @@ def _count_from_proto(proto: session_pb2.CountTokens) -> CountTokens:
     return CountTokens(
         request_id=proto.request_id,
         model=name(proto.model, "count_tokens.model"),
-        texts=tuple(proto.texts),
+        texts=tuple(few(proto.texts, "count_tokens.texts", TEXTS_MAX)),
         sampler=SAMPLERS.from_proto(proto.sampler, "count_tokens.sampler"),
         steps=proto.steps,
     )
@@ -137,14 +135,17 @@ def _start_from_proto(proto: session_pb2.StartEpoch) -> StartEpoch:
     return StartEpoch(
         epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
         gang=GangId(name(proto.gang, f"{path}.gang")),
-        members=tuple(AgentId(name(member, f"{path}.members[{index}]")) for index, member in enumerate(proto.members)),
+        members=tuple(
+            AgentId(name(member, f"{path}.members[{index}]"))
+            for index, member in enumerate(few(proto.members, f"{path}.members", MEMBERS_MAX))
+        ),
         job=JobId(name(proto.job, f"{path}.job")),
         image=image_spec_from_proto(part(proto, "image", proto.image, path), f"{path}.image"),
         begin_step=proto.begin_step,
         root=AgentId(name(proto.root, f"{path}.root")),
         decoder=AgentId(name(proto.decoder, f"{path}.decoder")),
         plan_version=proto.plan_version,
-        segments=_segments_from_proto(proto.segments, path),
+        segments=segments_from_proto(proto.segments, f"{path}.segments"),
         complete=proto.complete,
         step_timeout_s=finite(proto.step_timeout_s, f"{path}.step_timeout_s"),
         uninterruptible_s=finite(proto.uninterruptible_s, f"{path}.uninterruptible_s"),
@@ -170,13 +171,9 @@ def _extend_from_proto(proto: session_pb2.ExtendPlan) -> ExtendPlan:
     return ExtendPlan(
         epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
         plan_version=proto.plan_version,
-        segments=_segments_from_proto(proto.segments, path),
+        segments=segments_from_proto(proto.segments, f"{path}.segments"),
         complete=proto.complete,
         step_timeout_s=finite(proto.step_timeout_s, f"{path}.step_timeout_s"),
         uninterruptible_s=finite(proto.uninterruptible_s, f"{path}.uninterruptible_s"),
         memory_need_bytes=proto.memory_need_bytes,
     )
-
-
-def _segments_from_proto(protos: Iterable[plan_pb2.Segment], path: str) -> tuple[Segment, ...]:
-    return tuple(segment_from_proto(proto, f"{path}.segments[{index}]") for index, proto in enumerate(protos))

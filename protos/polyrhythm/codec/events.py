@@ -6,7 +6,25 @@ from collections.abc import Callable
 from typing import assert_never
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
+from polyrhythm.codec.bounds import (
+    BYTES_MAX,
+    COUNT_MAX,
+    HELD_BOUNDARIES_MAX,
+    MEMBERS_MAX,
+    MODELS_MAX,
+    PART_BYTES,
+    PREVIEW_BYTES_MAX,
+    TEXTS_MAX,
+    VALUE_BYTES_MAX,
+    blob,
+    count,
+    few,
+    label,
+    name,
+    seconds,
+    told,
+)
+from polyrhythm.codec.fields import EnumTable, FieldError, part
 from polyrhythm.codec.fleet import (
     MODEL_PARTS,
     device_facts_from_proto,
@@ -28,6 +46,7 @@ from polyrhythm.codec.session_parts import (
 )
 from polyrhythm.errors import FieldViolation
 from polyrhythm.ids import AgentId, EpochId, GangId
+from polyrhythm.image import STEPS_MAX
 from polyrhythm.messages import (
     AgentEvent,
     BeatDone,
@@ -138,7 +157,7 @@ def _register_from_proto(event: session_pb2.AgentEvent) -> Register:
     return Register(
         agent=AgentId(name(proto.agent, "register.agent")),
         protocol_version=proto.protocol_version,
-        software=software_from_proto(proto.software),
+        software=software_from_proto(proto.software, "register.software"),
         device=device_facts_from_proto(part(proto, "device", proto.device, "register"), "register.device"),
     )
 
@@ -147,13 +166,13 @@ def _ready_from_proto(event: session_pb2.AgentEvent) -> WorkerReady:
     return WorkerReady(
         models=tuple(
             model_facts_from_proto(model, f"worker_ready.models[{index}]")
-            for index, model in enumerate(event.worker_ready.models)
+            for index, model in enumerate(few(event.worker_ready.models, "worker_ready.models", MODELS_MAX))
         )
     )
 
 
 def _lost_from_proto(event: session_pb2.AgentEvent) -> WorkerLost:
-    return WorkerLost(reason=event.worker_lost.reason)
+    return WorkerLost(reason=told(event.worker_lost.reason))
 
 
 def _heartbeat_from_proto(event: session_pb2.AgentEvent) -> Heartbeat:
@@ -167,7 +186,12 @@ def _profile_from_proto(event: session_pb2.AgentEvent) -> ProfileMeasured:
 
 
 def _tokens_from_proto(event: session_pb2.AgentEvent) -> TokensCounted:
-    return TokensCounted(request_id=event.tokens_counted.request_id, counts=tuple(event.tokens_counted.counts))
+    proto = event.tokens_counted
+    counts = few(proto.counts, "tokens_counted.counts", TEXTS_MAX)
+    return TokensCounted(
+        request_id=proto.request_id,
+        counts=tuple(count(value, f"tokens_counted.counts[{index}]", COUNT_MAX) for index, value in enumerate(counts)),
+    )
 
 
 def _failed_to_proto(event: RequestFailed) -> session_pb2.RequestFailed:
@@ -185,13 +209,13 @@ def _failed_from_proto(event: session_pb2.AgentEvent) -> RequestFailed:
     proto = event.request_failed
     return RequestFailed(
         request_id=proto.request_id,
-        detail=proto.detail,
+        detail=told(proto.detail),
         violations=tuple(
             FieldViolation(
                 field=name(violation.field, f"request_failed.violations[{index}].field"),
-                description=violation.description,
+                description=told(violation.description),
             )
-            for index, violation in enumerate(proto.violations)
+            for index, violation in enumerate(few(proto.violations, "request_failed.violations", TEXTS_MAX))
         ),
     )
 
@@ -208,8 +232,11 @@ def _joined_from_proto(event: session_pb2.AgentEvent) -> EpochJoined:
     proto = event.epoch_joined
     return EpochJoined(
         epoch=_epoch(proto, "epoch_joined"),
-        encode_s=finite(proto.encode_s, "epoch_joined.encode_s"),
-        links=tuple(link_from_proto(link, f"epoch_joined.links[{index}]") for index, link in enumerate(proto.links)),
+        encode_s=seconds(proto.encode_s, "epoch_joined.encode_s"),
+        links=tuple(
+            link_from_proto(link, f"epoch_joined.links[{index}]")
+            for index, link in enumerate(few(proto.links, "epoch_joined.links", MEMBERS_MAX))
+        ),
     )
 
 
@@ -224,12 +251,13 @@ def _loaded_from_proto(event: session_pb2.AgentEvent) -> PartLoaded:
     return PartLoaded(
         epoch=_epoch(proto, "part_loaded"),
         part=MODEL_PARTS.from_proto(proto.part, "part_loaded.part"),
-        loading_s=finite(proto.loading_s, "part_loaded.loading_s"),
+        loading_s=seconds(proto.loading_s, "part_loaded.loading_s"),
     )
 
 
 def _step_from_proto(event: session_pb2.AgentEvent) -> StepDone:
-    return StepDone(epoch=_epoch(event.step_done, "step_done"), step=event.step_done.step)
+    proto = event.step_done
+    return StepDone(epoch=_epoch(proto, "step_done"), step=count(proto.step, "step_done.step", STEPS_MAX))
 
 
 def _beat_from_proto(event: session_pb2.AgentEvent) -> BeatDone:
@@ -238,7 +266,11 @@ def _beat_from_proto(event: session_pb2.AgentEvent) -> BeatDone:
 
 def _preview_from_proto(event: session_pb2.AgentEvent) -> PreviewMade:
     proto = event.preview_made
-    return PreviewMade(epoch=_epoch(proto, "preview_made"), step=proto.step, png=proto.png)
+    return PreviewMade(
+        epoch=_epoch(proto, "preview_made"),
+        step=count(proto.step, "preview_made.step", STEPS_MAX),
+        png=blob(proto.png, "preview_made.png", PREVIEW_BYTES_MAX),
+    )
 
 
 def _image_to_proto(event: ImageMade) -> session_pb2.ImageMade:
@@ -255,10 +287,10 @@ def _image_from_proto(event: session_pb2.AgentEvent) -> ImageMade:
     proto = event.image_made
     return ImageMade(
         epoch=_epoch(proto, "image_made"),
-        offset=proto.offset,
-        data=proto.data,
+        offset=count(proto.offset, "image_made.offset", BYTES_MAX),
+        data=blob(proto.data, "image_made.data", PART_BYTES),
         last=proto.last,
-        decode_s=finite(proto.decode_s, "image_made.decode_s"),
+        decode_s=seconds(proto.decode_s, "image_made.decode_s"),
     )
 
 
@@ -279,8 +311,11 @@ def _ended_from_proto(event: session_pb2.AgentEvent) -> EpochEnded:
     return EpochEnded(
         epoch=_epoch(proto, "epoch_ended"),
         outcome=EPOCH_OUTCOMES.from_proto(proto.outcome, "epoch_ended.outcome"),
-        held_boundaries=tuple(proto.held_boundaries),
-        detail=proto.detail,
+        held_boundaries=tuple(
+            count(step, f"epoch_ended.held_boundaries[{index}]", STEPS_MAX)
+            for index, step in enumerate(few(proto.held_boundaries, "epoch_ended.held_boundaries", HELD_BOUNDARIES_MAX))
+        ),
+        detail=told(proto.detail),
         gang_intact=proto.gang_intact,
         out_of_memory=proto.out_of_memory,
         no_picture=proto.no_picture,
@@ -304,18 +339,18 @@ def _store_from_proto(event: session_pb2.AgentEvent) -> StoreRequest:
         gang=GangId(name(proto.gang, "store_request.gang")),
         request_id=proto.request_id,
         operation=STORE_OPERATIONS.from_proto(proto.operation, "store_request.operation"),
-        key=proto.key,
-        value=proto.value,
+        key=label(proto.key, "store_request.key"),
+        value=blob(proto.value, "store_request.value", VALUE_BYTES_MAX),
         amount=proto.amount,
     )
 
 
 def _memory_from_proto(event: session_pb2.AgentEvent) -> MemoryRead:
     proto = event.memory_read
-    for field in ("usable_bytes", "free_bytes"):
-        if getattr(proto, field) < 0:
-            raise FieldError(f"memory_read.{field}", f"must not be negative, got {getattr(proto, field)}")
-    return MemoryRead(usable_bytes=proto.usable_bytes, free_bytes=proto.free_bytes)
+    return MemoryRead(
+        usable_bytes=count(proto.usable_bytes, "memory_read.usable_bytes", BYTES_MAX),
+        free_bytes=count(proto.free_bytes, "memory_read.free_bytes", BYTES_MAX),
+    )
 
 
 def _epoch(

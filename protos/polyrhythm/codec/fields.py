@@ -1,6 +1,7 @@
-"""What every decoder asks of a field: an enum value that is known, a part that is there, a finite number, a name.
+"""What every decoder asks of a field: an enum value that is known, a part that is there, an invariant that holds.
 
-Owns how the path of an offending field is spelled. Knows no message.
+Owns how the path of an offending field is spelled. Knows no message. How large and how long things may be is in
+``bounds``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from math import isfinite
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -90,26 +90,4 @@ def part(message: Message, field: str, value: M, path: str) -> M:
     """
     if not message.HasField(field):
         raise FieldError(f"{path}.{field}", "is missing")
-    return value
-
-
-def name(value: str, path: str) -> str:
-    """A name, which must not be empty.
-
-    Raises:
-        FieldError: it is.
-    """
-    if not value:
-        raise FieldError(path, "must not be empty")
-    return value
-
-
-def finite(value: float, path: str) -> float:
-    """A number that can be computed with.
-
-    Raises:
-        FieldError: it is infinite or not a number.
-    """
-    if not isfinite(value):
-        raise FieldError(path, f"must be finite, got {value}")
     return value

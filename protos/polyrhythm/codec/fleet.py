@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from polyrhythm.calibration import Calibration
-from polyrhythm.codec.fields import EnumTable, FieldError, finite, invariants, name, part
+from polyrhythm.codec.bounds import (
+    BYTES_MAX,
+    CALIBRATIONS_MAX,
+    COUNT_MAX,
+    DISTURBANCES_MAX,
+    GUIDANCE_MAX,
+    LAYER_GROUPS_MAX,
+    MODELS_MAX,
+    NOTICES_MAX,
+    PIXELS_MAX,
+    SAMPLERS_MAX,
+    SIDE_PX_MAX,
+    SOFTWARE_MAX,
+    TRAFFIC_BYTES_MAX,
+    UNIT_BYTES_MAX,
+    count,
+    few,
+    label,
+    name,
+    told,
+    within,
+)
+from polyrhythm.codec.fields import EnumTable, FieldError, invariants, part
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory, ModelPart
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
+from polyrhythm.image import STEPS_MAX
 from polyrhythm.v1 import fleet_pb2
 
 DEVICE_KINDS = EnumTable(
@@ -48,9 +71,16 @@ def software_to_proto(software: Iterable[tuple[str, str]]) -> list[fleet_pb2.Sof
     return [fleet_pb2.SoftwareVersion(name=name_, version=version) for name_, version in software]
 
 
-def software_from_proto(protos: Iterable[fleet_pb2.SoftwareVersion]) -> tuple[tuple[str, str], ...]:
-    """Decodes names and versions of software, in order."""
-    return tuple((proto.name, proto.version) for proto in protos)
+def software_from_proto(protos: Sequence[fleet_pb2.SoftwareVersion], path: str) -> tuple[tuple[str, str], ...]:
+    """Decodes names and versions of software, in order.
+
+    Raises:
+        WireError: there are too many, or one is too long.
+    """
+    return tuple(
+        (label(proto.name, f"{path}[{index}].name"), label(proto.version, f"{path}[{index}].version"))
+        for index, proto in enumerate(few(protos, path, SOFTWARE_MAX))
+    )
 
 
 def device_facts_to_proto(device: DeviceFacts) -> fleet_pb2.Device:
@@ -71,20 +101,24 @@ def device_facts_from_proto(proto: fleet_pb2.Device, path: str = "device") -> De
     """Decodes a device.
 
     Raises:
-        WireError: the kind is unknown, the uuid is empty, or the emulated speed is not finite.
+        WireError: the kind is unknown, the uuid is empty, or a figure is out of bounds.
     """
     emulated_speed = (
-        finite(proto.emulated_speed, f"{path}.emulated_speed") if proto.HasField("emulated_speed") else None
+        within(proto.emulated_speed, f"{path}.emulated_speed", 0.0, 1.0) if proto.HasField("emulated_speed") else None
     )
     return DeviceFacts(
         uuid=name(proto.uuid, f"{path}.uuid"),
-        name=proto.name,
+        name=label(proto.name, f"{path}.name"),
         kind=DEVICE_KINDS.from_proto(proto.kind, f"{path}.kind"),
-        memory_total_bytes=proto.memory_total_bytes,
-        memory_free_bytes=proto.memory_free_bytes,
-        driver=proto.driver,
+        memory_total_bytes=count(proto.memory_total_bytes, f"{path}.memory_total_bytes", BYTES_MAX),
+        memory_free_bytes=count(proto.memory_free_bytes, f"{path}.memory_free_bytes", BYTES_MAX),
+        driver=label(proto.driver, f"{path}.driver"),
         emulated_speed=emulated_speed,
-        memory_limit_bytes=proto.memory_limit_bytes if proto.HasField("memory_limit_bytes") else None,
+        memory_limit_bytes=(
+            count(proto.memory_limit_bytes, f"{path}.memory_limit_bytes", BYTES_MAX)
+            if proto.HasField("memory_limit_bytes")
+            else None
+        ),
     )
 
 
@@ -110,32 +144,32 @@ def model_memory_from_proto(proto: fleet_pb2.ModelMemory, path: str = "memory") 
     """Decodes what a model's parts take.
 
     Raises:
-        WireError: a number is negative.
+        WireError: a figure is out of bounds.
     """
-    with invariants(path):
-        return ModelMemory(
-            denoiser_bytes=proto.denoiser_bytes,
-            text_encoder_bytes=proto.text_encoder_bytes,
-            autoencoder_bytes=proto.autoencoder_bytes,
-            condition_bytes=proto.condition_bytes,
-            own_token_bytes=proto.own_token_bytes,
-            image_token_bytes=proto.image_token_bytes,
-            decode_pixel_bytes=proto.decode_pixel_bytes,
-            tiled_above_pixels=proto.tiled_above_pixels,
-            tile_pixels=proto.tile_pixels,
-            tiled_pixel_bytes=proto.tiled_pixel_bytes,
-            encode_bytes=proto.encode_bytes,
-            offloaded_bytes=proto.offloaded_bytes,
-        )
+    return ModelMemory(
+        denoiser_bytes=count(proto.denoiser_bytes, f"{path}.denoiser_bytes", BYTES_MAX),
+        text_encoder_bytes=count(proto.text_encoder_bytes, f"{path}.text_encoder_bytes", BYTES_MAX),
+        autoencoder_bytes=count(proto.autoencoder_bytes, f"{path}.autoencoder_bytes", BYTES_MAX),
+        condition_bytes=count(proto.condition_bytes, f"{path}.condition_bytes", BYTES_MAX),
+        own_token_bytes=count(proto.own_token_bytes, f"{path}.own_token_bytes", UNIT_BYTES_MAX),
+        image_token_bytes=count(proto.image_token_bytes, f"{path}.image_token_bytes", UNIT_BYTES_MAX),
+        decode_pixel_bytes=count(proto.decode_pixel_bytes, f"{path}.decode_pixel_bytes", UNIT_BYTES_MAX),
+        tiled_above_pixels=count(proto.tiled_above_pixels, f"{path}.tiled_above_pixels", PIXELS_MAX),
+        tile_pixels=count(proto.tile_pixels, f"{path}.tile_pixels", PIXELS_MAX),
+        tiled_pixel_bytes=count(proto.tiled_pixel_bytes, f"{path}.tiled_pixel_bytes", UNIT_BYTES_MAX),
+        encode_bytes=count(proto.encode_bytes, f"{path}.encode_bytes", BYTES_MAX),
+        offloaded_bytes=count(proto.offloaded_bytes, f"{path}.offloaded_bytes", BYTES_MAX),
+    )
 
 
-def model_parts_from_proto(protos: Iterable[int], path: str) -> tuple[ModelPart, ...]:
+def model_parts_from_proto(protos: Sequence[int], path: str) -> tuple[ModelPart, ...]:
     """Decodes parts of a model.
 
     Raises:
-        WireError: one of them is unknown.
+        WireError: one of them is unknown, or there are more than exist.
     """
-    return tuple(MODEL_PARTS.from_proto(proto, f"{path}[{index}]") for index, proto in enumerate(protos))
+    some = few(protos, path, len(ModelPart))
+    return tuple(MODEL_PARTS.from_proto(proto, f"{path}[{index}]") for index, proto in enumerate(some))
 
 
 def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
@@ -171,39 +205,37 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
     """Decodes what a model is and takes.
 
     Raises:
-        WireError: the name is empty, there is no sampler or no exchanging layer, a size or a count is not positive, or
-            the default guidance is not finite.
+        WireError: the name is empty, there is no sampler or no exchanging layer, or a figure is out of bounds.
     """
     for field, present in (("samplers", proto.samplers), ("exchanged", proto.exchanged)):
         if not present:
             raise FieldError(f"{path}.{field}", "must not be empty")
+    pixels_max = _size(proto.pixels_max, f"{path}.pixels_max", PIXELS_MAX)
     return ModelFacts(
         model=name(proto.model, f"{path}.model"),
-        family=proto.family,
-        fingerprint=proto.fingerprint,
-        dtype=proto.dtype,
-        samplers=tuple(proto.samplers),
-        default_width_px=_positive(proto.default_width_px, f"{path}.default_width_px"),
-        default_height_px=_positive(proto.default_height_px, f"{path}.default_height_px"),
-        default_steps=_positive(proto.default_steps, f"{path}.default_steps"),
-        default_guidance=finite(proto.default_guidance, f"{path}.default_guidance"),
-        pixel_multiple=_positive(proto.pixel_multiple, f"{path}.pixel_multiple"),
-        row_unit_px=_positive(proto.row_unit_px, f"{path}.row_unit_px"),
-        pixels_max=_positive(proto.pixels_max, f"{path}.pixels_max"),
-        token_limit=_positive(proto.token_limit, f"{path}.token_limit"),
-        exchanged=tuple(
-            layer_group_from_proto(group, f"{path}.exchanged[{index}]") for index, group in enumerate(proto.exchanged)
-        ),
-        token_px=_positive(proto.token_px, f"{path}.token_px"),
-        latent_bytes_per_token=_positive(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token"),
-        weights_bytes=_positive(proto.weights_bytes, f"{path}.weights_bytes"),
+        family=label(proto.family, f"{path}.family"),
+        fingerprint=label(proto.fingerprint, f"{path}.fingerprint"),
+        dtype=label(proto.dtype, f"{path}.dtype"),
+        samplers=_labels(proto.samplers, f"{path}.samplers", SAMPLERS_MAX),
+        default_width_px=_size(proto.default_width_px, f"{path}.default_width_px", SIDE_PX_MAX),
+        default_height_px=_size(proto.default_height_px, f"{path}.default_height_px", SIDE_PX_MAX),
+        default_steps=_size(proto.default_steps, f"{path}.default_steps", STEPS_MAX),
+        default_guidance=within(proto.default_guidance, f"{path}.default_guidance", 0.0, GUIDANCE_MAX),
+        pixel_multiple=_size(proto.pixel_multiple, f"{path}.pixel_multiple", SIDE_PX_MAX),
+        row_unit_px=_size(proto.row_unit_px, f"{path}.row_unit_px", SIDE_PX_MAX),
+        pixels_max=pixels_max,
+        token_limit=_size(proto.token_limit, f"{path}.token_limit", COUNT_MAX),
+        exchanged=_layer_groups(proto.exchanged, f"{path}.exchanged", pixels_max),
+        token_px=_size(proto.token_px, f"{path}.token_px", SIDE_PX_MAX),
+        latent_bytes_per_token=_size(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token", UNIT_BYTES_MAX),
+        weights_bytes=_size(proto.weights_bytes, f"{path}.weights_bytes", BYTES_MAX),
         square_only=proto.square_only,
-        full_rate_samplers=tuple(proto.full_rate_samplers),
-        notices=tuple(proto.notices),
+        full_rate_samplers=_labels(proto.full_rate_samplers, f"{path}.full_rate_samplers", SAMPLERS_MAX),
+        notices=tuple(map(told, few(proto.notices, f"{path}.notices", NOTICES_MAX))),
         memory=model_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
         calibrations=tuple(
             calibration_from_proto(calibration, f"{path}.calibrations[{index}]")
-            for index, calibration in enumerate(proto.calibrations)
+            for index, calibration in enumerate(few(proto.calibrations, f"{path}.calibrations", CALIBRATIONS_MAX))
         ),
         offloaded=proto.offloaded,
     )
@@ -226,15 +258,15 @@ def layer_group_from_proto(proto: fleet_pb2.LayerGroup, path: str) -> LayerGroup
     """Decodes layers that exchange messages of the same size.
 
     Raises:
-        WireError: the kind is unknown, a size is not positive, or a halo is negative.
+        WireError: the kind is unknown, or a figure is out of bounds.
     """
     return LayerGroup(
         kind=LAYER_KINDS.from_proto(proto.kind, f"{path}.kind"),
-        layers=_positive(proto.layers, f"{path}.layers"),
-        cell_px=_positive(proto.cell_px, f"{path}.cell_px"),
-        cell_bytes=_positive(proto.cell_bytes, f"{path}.cell_bytes"),
-        rows_above=_not_negative(proto.rows_above, f"{path}.rows_above"),
-        rows_below=_not_negative(proto.rows_below, f"{path}.rows_below"),
+        layers=_size(proto.layers, f"{path}.layers", COUNT_MAX),
+        cell_px=_size(proto.cell_px, f"{path}.cell_px", SIDE_PX_MAX),
+        cell_bytes=_size(proto.cell_bytes, f"{path}.cell_bytes", UNIT_BYTES_MAX),
+        rows_above=count(proto.rows_above, f"{path}.rows_above", SIDE_PX_MAX),
+        rows_below=count(proto.rows_below, f"{path}.rows_below", SIDE_PX_MAX),
         guided=proto.guided,
     )
 
@@ -262,10 +294,15 @@ def calibration_from_proto(proto: fleet_pb2.Calibration, path: str = "calibratio
     Raises:
         WireError: the numbers do not belong together.
     """
+    windows = len(proto.stale_begin_steps) + len(proto.unequal_begin_steps)
+    disturbances = windows + len(proto.merge_steps) + len(proto.following_steps)
+    count(disturbances, f"{path}.products", DISTURBANCES_MAX)
+    few(proto.products, f"{path}.products", disturbances**2)
+    few(proto.row_weights, f"{path}.row_weights", SIDE_PX_MAX)
     with invariants(path):
         return Calibration(
-            sampler=proto.sampler,
-            steps=proto.steps,
+            sampler=label(proto.sampler, f"{path}.sampler"),
+            steps=count(proto.steps, f"{path}.steps", STEPS_MAX),
             latent_range=proto.latent_range,
             stale_begin_steps=tuple(proto.stale_begin_steps),
             merge_steps=tuple(proto.merge_steps),
@@ -301,22 +338,29 @@ def agent_view_from_proto(proto: fleet_pb2.Agent, path: str = "agent") -> AgentV
         state=AGENT_STATES.from_proto(proto.state, f"{path}.state"),
         device=device_facts_from_proto(part(proto, "device", proto.device, path), f"{path}.device"),
         models=tuple(
-            model_facts_from_proto(model, f"{path}.models[{index}]") for index, model in enumerate(proto.models)
+            model_facts_from_proto(model, f"{path}.models[{index}]")
+            for index, model in enumerate(few(proto.models, f"{path}.models", MODELS_MAX))
         ),
-        software=software_from_proto(proto.software),
-        trouble=proto.trouble,
+        software=software_from_proto(proto.software, f"{path}.software"),
+        trouble=told(proto.trouble),
     )
 
 
-def _positive(value: int, path: str) -> int:
+def _layer_groups(protos: Sequence[fleet_pb2.LayerGroup], path: str, pixels_max: int) -> tuple[LayerGroup, ...]:
+    """Layers of a denoiser, whose activations of the largest picture are counted in 64 bits, however often they go."""
+    groups = tuple(
+        layer_group_from_proto(proto, f"{path}[{index}]")
+        for index, proto in enumerate(few(protos, path, LAYER_GROUPS_MAX))
+    )
+    whole_bytes = sum(group.layers * group.cell_bytes * -(-pixels_max // group.cell_px**2) for group in groups)
+    count(whole_bytes, path, TRAFFIC_BYTES_MAX)
+    return groups
+
+
+def _labels(protos: Sequence[str], path: str, most: int) -> tuple[str, ...]:
+    return tuple(label(proto, f"{path}[{index}]") for index, proto in enumerate(few(protos, path, most)))
+
+
+def _size(value: int, path: str, most: int) -> int:
     """A size or a count, which is never 0: that is how a field arrives that was not set."""
-    if value <= 0:
-        raise FieldError(path, f"must be positive, got {value}")
-    return value
-
-
-def _not_negative(value: int, path: str) -> int:
-    """A count that may be 0."""
-    if value < 0:
-        raise FieldError(path, f"must not be negative, got {value}")
-    return value
+    return count(value, path, most, least=1)

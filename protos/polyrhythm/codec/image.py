@@ -8,7 +8,8 @@ processes it is a WireError.
 from __future__ import annotations
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.fields import EnumTable, FieldError, finite, name
+from polyrhythm.codec.bounds import MEMBERS_MAX, few, finite, label, name
+from polyrhythm.codec.fields import EnumTable, FieldError
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.ids import AgentId
@@ -139,13 +140,20 @@ def overrides_to_proto(overrides: Overrides) -> image_pb2.PlanOverrides | None:
 
 
 def overrides_from_proto(proto: image_pb2.PlanOverrides) -> Overrides:
-    """Decodes what an expert decides; its values are checked with the request."""
+    """Decodes what an expert decides; its values are checked with the request.
+
+    Raises:
+        WireError: it names more devices than there are, or one by too long a name.
+    """
     return Overrides(
         max_stride=proto.max_stride if proto.HasField("max_stride") else None,
         warmup_steps=proto.warmup_steps if proto.HasField("warmup_steps") else None,
         tail_steps=proto.tail_steps if proto.HasField("tail_steps") else None,
         loss_db=finite(proto.loss_db, "loss_db") if proto.HasField("loss_db") else None,
-        devices=tuple(AgentId(device) for device in proto.devices),
+        devices=tuple(
+            AgentId(label(device, f"devices[{index}]"))
+            for index, device in enumerate(few(proto.devices, "devices", MEMBERS_MAX))
+        ),
     )
 
 
@@ -153,7 +161,7 @@ def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
     if proto.WhichOneof("condition") is None:
         raise FieldError("prompt", "must be given: it is the only condition that this version understands")
     return ImageRequest(
-        model=proto.model,
+        model=label(proto.model, "model"),
         prompt=proto.prompt,
         negative_prompt=proto.negative_prompt,
         width_px=proto.width_px if proto.HasField("width_px") else None,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from polyrhythm.codec.fields import EnumTable, FieldError, finite, name, part
-from polyrhythm.codec.fleet import MODEL_PARTS, software_from_proto, software_to_proto
+from polyrhythm.codec.bounds import finite, name
+from polyrhythm.codec.fields import EnumTable, FieldError, part
+from polyrhythm.codec.fleet import MODEL_PARTS, software_to_proto
 from polyrhythm.codec.plan import (
     explanation_from_proto,
     explanation_to_proto,
@@ -154,7 +155,7 @@ def job_report_from_proto(proto: image_pb2.JobReport, path: str = "report") -> J
         decode_s=finite(proto.decode_s, f"{path}.decode_s"),
         queued_s=finite(proto.queued_s, f"{path}.queued_s"),
         predicted_denoise_s=finite(proto.predicted_denoise_s, f"{path}.predicted_denoise_s"),
-        versions=software_from_proto(proto.versions),
+        versions=tuple((software.name, software.version) for software in proto.versions),
     )
 
 

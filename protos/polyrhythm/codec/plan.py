@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
+from collections.abc import Sequence
+
+from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec.bounds import (
+    ASSIGNMENTS_MAX,
+    BYTES_MAX,
+    BYTES_PER_S_MAX,
+    BYTES_PER_S_MIN,
+    MEMBERS_MAX,
+    ROWS_MAX,
+    SECONDS_PER_BYTE_MAX,
+    SEGMENTS_MAX,
+    TRAFFIC_BYTES_MAX,
+    count,
+    few,
+    finite,
+    label,
+    name,
+    seconds,
+    within,
+)
+from polyrhythm.codec.fields import EnumTable, FieldError, invariants, part
 from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
 from polyrhythm.explanation import (
     AgentPrediction,
@@ -14,6 +35,7 @@ from polyrhythm.explanation import (
     Prediction,
 )
 from polyrhythm.ids import AgentId
+from polyrhythm.image import STEPS_MAX, STRIDES
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.profile import Link, PeakMemory, Profile, Workload
 from polyrhythm.rows import RowRange
@@ -49,10 +71,12 @@ def rows_from_proto(proto: plan_pb2.RowRange, path: str = "rows") -> RowRange:
     """Decodes a range of row units.
 
     Raises:
-        WireError: the range runs backwards.
+        WireError: the range runs backwards, or beyond any picture.
     """
-    with invariants(path):
-        return RowRange(begin=proto.begin, end=proto.end)
+    begin, end = proto.begin, proto.end
+    if not 0 <= begin <= end <= ROWS_MAX:
+        raise FieldError(path, f"must satisfy 0 <= begin <= end <= {ROWS_MAX}, got [{begin}, {end})")
+    return RowRange(begin=begin, end=end)
 
 
 def assignment_to_proto(assignment: Assignment) -> plan_pb2.Assignment:
@@ -64,12 +88,12 @@ def assignment_from_proto(proto: plan_pb2.Assignment, path: str = "assignment") 
     """Decodes one agent's share of a segment.
 
     Raises:
-        WireError: rows are missing or backwards, the stride is less than 1, or the agent has no name.
+        WireError: rows are missing or backwards, the stride is none, or the agent has no name.
     """
+    if proto.stride not in STRIDES:  # before anything is computed of it: least common multiples have no bound
+        raise FieldError(f"{path}.stride", f"must be one of {', '.join(map(str, STRIDES))}, got {proto.stride}")
     rows = rows_from_proto(part(proto, "rows", proto.rows, path), f"{path}.rows")
-    agent = AgentId(name(proto.agent, f"{path}.agent"))
-    with invariants(path):
-        return Assignment(agent=agent, rows=rows, stride=proto.stride)
+    return Assignment(agent=AgentId(name(proto.agent, f"{path}.agent")), rows=rows, stride=proto.stride)
 
 
 def segment_to_proto(segment: Segment) -> plan_pb2.Segment:
@@ -92,16 +116,27 @@ def segment_from_proto(proto: plan_pb2.Segment, path: str = "segment") -> Segmen
     exchange = EXCHANGES.from_proto(proto.exchange, f"{path}.exchange")
     assignments = tuple(
         assignment_from_proto(assignment, f"{path}.assignments[{index}]")
-        for index, assignment in enumerate(proto.assignments)
+        for index, assignment in enumerate(few(proto.assignments, f"{path}.assignments", MEMBERS_MAX))
     )
     with invariants(path):
         return Segment(
             begin_step=proto.begin_step,
-            end_step=proto.end_step,
-            beat_steps=proto.beat_steps,
+            end_step=count(proto.end_step, f"{path}.end_step", STEPS_MAX),
+            beat_steps=count(proto.beat_steps, f"{path}.beat_steps", STEPS_MAX),
             exchange=exchange,
             assignments=assignments,
         )
+
+
+def segments_from_proto(protos: Sequence[plan_pb2.Segment], path: str) -> tuple[Segment, ...]:
+    """Decodes consecutive segments of a plan.
+
+    Raises:
+        WireError: a field of one means nothing, or there is more than a plan can be made of.
+    """
+    few(protos, path, SEGMENTS_MAX)
+    count(sum(len(proto.assignments) for proto in protos), f"{path}.assignments", ASSIGNMENTS_MAX)
+    return tuple(segment_from_proto(proto, f"{path}[{index}]") for index, proto in enumerate(protos))
 
 
 def plan_to_proto(plan: Plan) -> plan_pb2.Plan:
@@ -122,17 +157,15 @@ def plan_from_proto(proto: plan_pb2.Plan, path: str = "plan") -> Plan:
     Raises:
         WireError: a field means nothing, or the plan breaks an invariant.
     """
-    segments = tuple(
-        segment_from_proto(segment, f"{path}.segments[{index}]") for index, segment in enumerate(proto.segments)
-    )
+    segments = segments_from_proto(proto.segments, f"{path}.segments")
     with invariants(path):
         return Plan(
             version=proto.version,
             begin_step=proto.begin_step,
-            steps=proto.steps,
+            steps=count(proto.steps, f"{path}.steps", STEPS_MAX),
             segments=segments,
-            encoder=AgentId(proto.encoder),
-            decoder=AgentId(proto.decoder),
+            encoder=AgentId(label(proto.encoder, f"{path}.encoder")),
+            decoder=AgentId(label(proto.decoder, f"{path}.decoder")),
         )
 
 
@@ -216,15 +249,14 @@ def peak_memory_from_proto(proto: plan_pb2.PeakMemory, path: str = "memory") -> 
     """Decodes measured memory.
 
     Raises:
-        WireError: a number is negative.
+        WireError: a figure is out of bounds.
     """
-    with invariants(path):
-        return PeakMemory(
-            forward_fixed_bytes=proto.forward_fixed_bytes,
-            forward_row_bytes=proto.forward_row_bytes,
-            decode_bytes=proto.decode_bytes,
-            encode_bytes=proto.encode_bytes,
-        )
+    return PeakMemory(
+        forward_fixed_bytes=count(proto.forward_fixed_bytes, f"{path}.forward_fixed_bytes", BYTES_MAX),
+        forward_row_bytes=count(proto.forward_row_bytes, f"{path}.forward_row_bytes", TRAFFIC_BYTES_MAX),
+        decode_bytes=count(proto.decode_bytes, f"{path}.decode_bytes", BYTES_MAX),
+        encode_bytes=count(proto.encode_bytes, f"{path}.encode_bytes", BYTES_MAX),
+    )
 
 
 def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
@@ -292,17 +324,26 @@ def link_from_proto(proto: plan_pb2.Link, path: str = "link") -> MeasuredLink:
     """Decodes the measured cost of messages between two agents.
 
     Raises:
-        WireError: an agent has no name, or a number is not finite.
+        WireError: an agent has no name, or a figure is out of bounds.
     """
     return MeasuredLink(
         sender=AgentId(name(proto.sender, f"{path}.sender")),
         receiver=AgentId(name(proto.receiver, f"{path}.receiver")),
-        link=Link(
-            latency_s=finite(proto.latency_s, f"{path}.latency_s"),
-            bytes_per_s=finite(proto.bytes_per_s, f"{path}.bytes_per_s"),
-            handling_s=finite(proto.handling_s, f"{path}.handling_s"),
-            handling_s_per_byte=finite(proto.handling_s_per_byte, f"{path}.handling_s_per_byte"),
-        ),
+        link=measured_link(proto, path),
+    )
+
+
+def measured_link(proto: plan_pb2.Link | session_pb2.Link, path: str) -> Link:
+    """Decodes what messages cost, between whomever.
+
+    Raises:
+        WireError: a figure is out of bounds.
+    """
+    return Link(
+        latency_s=seconds(proto.latency_s, f"{path}.latency_s"),
+        bytes_per_s=within(proto.bytes_per_s, f"{path}.bytes_per_s", BYTES_PER_S_MIN, BYTES_PER_S_MAX),
+        handling_s=seconds(proto.handling_s, f"{path}.handling_s"),
+        handling_s_per_byte=within(proto.handling_s_per_byte, f"{path}.handling_s_per_byte", 0.0, SECONDS_PER_BYTE_MAX),
     )
 
 

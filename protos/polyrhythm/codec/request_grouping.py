@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec.bounds import EVENTS_MAX
 from polyrhythm.codec.events import event_to_proto
 from polyrhythm.messages import AgentEvent
 
@@ -15,6 +16,7 @@ def grouped_requests(events: Iterable[AgentEvent], limit_bytes: int) -> Iterator
     Args:
         events: all that wait.
         limit_bytes: encoded size that a message of several events does not exceed; a larger event goes alone.
+            There are no more than ``EVENTS_MAX`` in one.
 
     Yields:
         Each message when it is complete.
@@ -24,7 +26,7 @@ def grouped_requests(events: Iterable[AgentEvent], limit_bytes: int) -> Iterator
         single = session_pb2.SessionRequest(events=[event_to_proto(event)])
         single_bytes = single.ByteSize()
         # Messages of nothing but a repeated field: the size of the merged one is the sum of theirs.
-        if request.events and size_bytes + single_bytes > limit_bytes:
+        if request.events and (size_bytes + single_bytes > limit_bytes or len(request.events) == EVENTS_MAX):
             yield request
             request, size_bytes = session_pb2.SessionRequest(), 0
         request.MergeFrom(single)

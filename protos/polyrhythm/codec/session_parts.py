@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.fields import EnumTable, finite, invariants, name, part
+from polyrhythm.codec.bounds import (
+    CORRECTIONS_MAX,
+    COUNT_MAX,
+    SIDE_PX_MAX,
+    TRAFFIC_BYTES_MAX,
+    count,
+    few,
+    name,
+    positive_seconds,
+    seconds,
+)
+from polyrhythm.codec.fields import EnumTable, invariants, part
 from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
-from polyrhythm.codec.plan import peak_memory_from_proto, peak_memory_to_proto
+from polyrhythm.codec.plan import measured_link, peak_memory_from_proto, peak_memory_to_proto
 from polyrhythm.ids import AgentId, EpochId
+from polyrhythm.image import STEPS_MAX
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.reports import BeatReport, Correction, CorrectionKind
 
@@ -50,9 +62,9 @@ def workload_from_proto(proto: session_pb2.Workload, path: str = "workload") -> 
     """
     return Workload(
         model=name(proto.model, f"{path}.model"),
-        width_px=proto.width_px,
-        height_px=proto.height_px,
-        batch=proto.batch,
+        width_px=count(proto.width_px, f"{path}.width_px", SIDE_PX_MAX),
+        height_px=count(proto.height_px, f"{path}.height_px", SIDE_PX_MAX),
+        batch=count(proto.batch, f"{path}.batch", COUNT_MAX),
     )
 
 
@@ -77,7 +89,7 @@ def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Pro
     """Decodes a measured cost.
 
     Raises:
-        WireError: the workload is missing, or a number is not finite or not positive.
+        WireError: the workload is missing, or a figure is out of bounds.
     """
     workload = workload_from_proto(part(proto, "workload", proto.workload, path), f"{path}.workload")
     agent = AgentId(name(proto.agent, f"{path}.agent"))
@@ -85,14 +97,14 @@ def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Pro
         return Profile(
             agent=agent,
             workload=workload,
-            fixed_s=finite(proto.fixed_s, f"{path}.fixed_s"),
-            per_row_s=finite(proto.per_row_s, f"{path}.per_row_s"),
-            encode_s=finite(proto.encode_s, f"{path}.encode_s"),
-            decode_s=finite(proto.decode_s, f"{path}.decode_s"),
-            samples=proto.samples,
+            fixed_s=seconds(proto.fixed_s, f"{path}.fixed_s"),
+            per_row_s=positive_seconds(proto.per_row_s, f"{path}.per_row_s"),
+            encode_s=seconds(proto.encode_s, f"{path}.encode_s"),
+            decode_s=seconds(proto.decode_s, f"{path}.decode_s"),
+            samples=count(proto.samples, f"{path}.samples", COUNT_MAX),
             memory=peak_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
             no_room=model_parts_from_proto(proto.no_room, f"{path}.no_room"),
-            loading_s=finite(proto.loading_s, f"{path}.loading_s"),
+            loading_s=seconds(proto.loading_s, f"{path}.loading_s"),
             offloaded=proto.offloaded,
         )
 
@@ -112,14 +124,9 @@ def link_from_proto(proto: session_pb2.Link, path: str = "link") -> tuple[AgentI
     """Decodes the measured cost of messages to a peer.
 
     Raises:
-        WireError: the peer has no name, or a number is not finite.
+        WireError: the peer has no name, or a figure is out of bounds.
     """
-    return AgentId(name(proto.peer, f"{path}.peer")), Link(
-        latency_s=finite(proto.latency_s, f"{path}.latency_s"),
-        bytes_per_s=finite(proto.bytes_per_s, f"{path}.bytes_per_s"),
-        handling_s=finite(proto.handling_s, f"{path}.handling_s"),
-        handling_s_per_byte=finite(proto.handling_s_per_byte, f"{path}.handling_s_per_byte"),
-    )
+    return AgentId(name(proto.peer, f"{path}.peer")), measured_link(proto, path)
 
 
 def beat_report_to_proto(report: BeatReport) -> session_pb2.BeatDone:
@@ -149,17 +156,17 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
     """Decodes one agent's account of one beat.
 
     Raises:
-        WireError: the epoch is missing, a number is not finite, or a correction is of an unknown kind.
+        WireError: the epoch is missing, a figure is out of bounds, or a correction is of an unknown kind.
     """
     return BeatReport(
         epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
-        boundary_step=proto.boundary_step,
+        boundary_step=count(proto.boundary_step, f"{path}.boundary_step", STEPS_MAX),
         plan_version=proto.plan_version,
-        active_steps=proto.active_steps,
-        busy_s=finite(proto.busy_s, f"{path}.busy_s"),
-        wait_s=finite(proto.wait_s, f"{path}.wait_s"),
-        sent_bytes=proto.sent_bytes,
-        wall_s=finite(proto.wall_s, f"{path}.wall_s"),
+        active_steps=count(proto.active_steps, f"{path}.active_steps", STEPS_MAX),
+        busy_s=seconds(proto.busy_s, f"{path}.busy_s"),
+        wait_s=seconds(proto.wait_s, f"{path}.wait_s"),
+        sent_bytes=count(proto.sent_bytes, f"{path}.sent_bytes", TRAFFIC_BYTES_MAX),
+        wall_s=seconds(proto.wall_s, f"{path}.wall_s"),
         last=proto.last,
         corrections=tuple(
             Correction(
@@ -168,8 +175,11 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
                 kind=CORRECTION_KINDS.from_proto(found.kind, f"{path}.corrections[{index}].kind"),
                 elements=found.elements,
             )
-            for index, found in enumerate(proto.corrections)
+            for index, found in enumerate(few(proto.corrections, f"{path}.corrections", CORRECTIONS_MAX))
         ),
-        step_s=tuple(finite(seconds, f"{path}.step_s[{index}]") for index, seconds in enumerate(proto.step_s)),
+        step_s=tuple(
+            seconds(step_s, f"{path}.step_s[{index}]")
+            for index, step_s in enumerate(few(proto.step_s, f"{path}.step_s", STEPS_MAX))
+        ),
         changed=proto.changed,
     )

@@ -14,7 +14,6 @@ from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted, Previewed, Profiling, Progressed
 from polyrhythm.messages import (
     BeatDone,
-    EpochJoined,
     ExtendPlan,
     ImageMade,
     PartLoaded,
@@ -23,7 +22,6 @@ from polyrhythm.messages import (
     StepDone,
 )
 from polyrhythm.plan import Exchange
-from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due
@@ -174,20 +172,23 @@ def test_a_report_of_a_step_that_is_no_boundary_costs_the_agent_its_stream() -> 
     assert str(error) == "beat_done.boundary_step: 21 is no boundary of the plan"
 
 
+def test_a_beat_that_is_reported_again_costs_the_agent_its_stream() -> None:
+    """Else sums of what a picture took would grow for ever."""
+    world, job = running("agent-0", "agent-1", request=replace(BALANCED, plan=exact_plan(40, (4, 4), beat_steps=4)))
+    report = BeatDone(report=replace(beat_report(world.sent("agent-0", StartEpoch)[0].epoch, boundary=4), sent_bytes=1))
+    world.say("agent-0", report)
+    (error,) = (effect.error for effect in world.say("agent-0", report) if isinstance(effect, DisconnectAgent))
+    assert str(error) == "beat_done.boundary_step: 4 comes after 4"
+    assert world.state.jobs[job].pictures[0].usage[AgentId("agent-0")].sent_bytes == 1
+
+
 @pytest.mark.parametrize(
     "lie",
     [
         lambda epoch: StepDone(epoch=epoch, step=41),
         lambda epoch: ImageMade(epoch=epoch, offset=5, data=b"x", last=False, decode_s=0.0),
-        lambda epoch: EpochJoined(
-            epoch=epoch, encode_s=0.0, links=((AgentId("b"), Link(latency_s=0.0, bytes_per_s=0.0)),)
-        ),
-        lambda epoch: EpochJoined(
-            epoch=epoch, encode_s=0.0, links=((AgentId("b"), Link(latency_s=1e300, bytes_per_s=1.0)),)
-        ),
-        lambda epoch: EpochJoined(
-            epoch=epoch, encode_s=0.0, links=((AgentId("b"), Link(latency_s=0.0, bytes_per_s=1e-300)),)
-        ),
+        lambda epoch: BeatDone(report=replace(beat_report(epoch, boundary=4), active_steps=5)),
+        lambda epoch: BeatDone(report=replace(beat_report(epoch, boundary=4), active_steps=0, step_s=(1.0,))),
     ],
 )
 def test_what_cannot_be_true_costs_the_agent_its_stream(lie: object) -> None:

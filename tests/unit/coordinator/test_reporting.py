@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from polyrhythm.ids import AgentId
@@ -83,7 +85,7 @@ def test_corrections_are_summed_up() -> None:
         epoch=world.sent("a", StartEpoch)[0].epoch,
         boundary_step=4,
         plan_version=1,
-        active_steps=4,
+        active_steps=2,
         busy_s=0.0,
         wait_s=0.0,
         sent_bytes=0,
@@ -91,7 +93,7 @@ def test_corrections_are_summed_up() -> None:
         last=False,
         corrections=found,
     )
-    for _ in range(2):
-        world.say("a", BeatDone(report=report))
+    for boundary in (4, 8):
+        world.say("a", BeatDone(report=replace(report, boundary_step=boundary)))
     held = world.state.jobs[job]
     assert {usage.agent: usage.corrections for usage in job_report(held, held.pictures[0]).agents} == {"a": 6, "b": 0}

@@ -151,7 +151,7 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
                 )
             )
         ),
-        "profile_measured.profile",
+        "profile_measured.profile.per_row_s",
     ),
     "busy not finite": (
         lambda: event_from_proto(

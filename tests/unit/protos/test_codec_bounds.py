@@ -1,0 +1,140 @@
+"""What a decoder refuses for its size: figures that nobody can have measured, lists that nobody can mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.codec import bounds
+from polyrhythm.codec.fields import FieldError
+from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
+from polyrhythm.codec.image import image_request_from_proto
+from polyrhythm.codec.messages import event_from_proto
+from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
+from polyrhythm.codec.session_parts import beat_report_from_proto
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.messages import BeatDone
+from polyrhythm.v1 import fleet_pb2, image_pb2
+from tests.fake_worker import FACTS
+from tests.plans import exact_plan
+
+AGENT_FIGURES = (
+    ("beat_done", "step_s[0]", {"step_s": [1.7e308] * 4}),
+    ("beat_done", "busy_s", {"busy_s": 1e7}),
+    ("beat_done", "wait_s", {"wait_s": -1.0}),
+    ("beat_done", "wall_s", {"wall_s": float("nan")}),
+    ("beat_done", "sent_bytes", {"sent_bytes": 2**63 - 1}),
+    ("beat_done", "active_steps", {"active_steps": 2**31 - 1}),
+    ("beat_done", "step_s", {"step_s": [1.0] * 1001}),
+    ("beat_done", "corrections", {"corrections": [session_pb2.Correction()] * 5000}),
+    ("epoch_joined", "links[0].bytes_per_s", {"links": [session_pb2.Link(peer="b", bytes_per_s=1e-300)]}),
+    ("epoch_joined", "links[0].bytes_per_s", {"links": [session_pb2.Link(peer="b")]}),
+    ("epoch_joined", "links[0].latency_s", {"links": [session_pb2.Link(peer="b", bytes_per_s=1, latency_s=1e300)]}),
+    ("epoch_joined", "links[0].handling_s", {"links": [session_pb2.Link(peer="b", bytes_per_s=1, handling_s=-1)]}),
+    ("epoch_joined", "links", {"links": [session_pb2.Link()] * 257}),
+    ("epoch_joined", "encode_s", {"encode_s": 1e300}),
+    ("part_loaded", "loading_s", {"loading_s": 1e300, "part": fleet_pb2.MODEL_PART_AUTOENCODER}),
+    ("step_done", "step", {"step": 1001}),
+    ("preview_made", "png", {"png": bytes(1 << 20)}),
+    ("image_made", "data", {"data": bytes(1 << 20)}),
+    ("image_made", "decode_s", {"decode_s": -1}),
+    ("epoch_ended", "held_boundaries", {"outcome": session_pb2.EPOCH_OUTCOME_FAILED, "held_boundaries": [0, 1, 2]}),
+)
+
+
+@pytest.mark.parametrize(("kind", "field", "values"), AGENT_FIGURES)
+def test_a_figure_that_nobody_can_have_measured_is_refused_where_it_is_decoded(
+    kind: str, field: str, values: dict[str, Any]
+) -> None:
+    message = getattr(session_pb2.AgentEvent(), kind)
+    proto = type(message)(epoch=session_pb2.EpochId(), **values)
+    with pytest.raises(FieldError) as caught:
+        event_from_proto(session_pb2.AgentEvent(**{kind: proto}))
+    assert caught.value.field == f"{kind}.{field}"
+
+
+@pytest.mark.parametrize("field", ["fixed_s", "per_row_s", "encode_s", "decode_s", "loading_s"])
+def test_a_profile_of_figures_that_cannot_be_computed_with_is_refused(field: str) -> None:
+    proto = session_pb2.Profile(agent="b", workload=session_pb2.Workload(model="m"), per_row_s=1.0)
+    setattr(proto, field, 1.7e308)
+    with pytest.raises(FieldError) as caught:
+        event_from_proto(session_pb2.AgentEvent(profile_measured=session_pb2.ProfileMeasured(profile=proto)))
+    assert caught.value.field == f"profile_measured.profile.{field}"
+
+
+@pytest.mark.parametrize("value", [5e-324, -1e-12])
+def test_what_no_clock_tells_is_nothing(value: float) -> None:
+    """Also what is left of a difference of two readings; a logarithm of it would be none."""
+    report = beat_report_from_proto(session_pb2.BeatDone(epoch=session_pb2.EpochId(), step_s=[value], wait_s=value))
+    assert (report.step_s, report.wait_s) == ((0.0,), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("token_px", 2**31 - 1),
+        ("latent_bytes_per_token", 2**63 - 1),
+        ("default_steps", 1001),
+        ("default_guidance", -1.0),
+    ],
+)
+def test_facts_of_a_model_that_cannot_be_are_refused(field: str, value: float) -> None:
+    proto = model_facts_to_proto(FACTS)
+    setattr(proto, field, value)
+    with pytest.raises(FieldError) as caught:
+        model_facts_from_proto(proto)
+    assert caught.value.field == f"model.{field}"
+
+
+def test_layers_whose_bytes_no_64_bits_count_are_refused() -> None:
+    group = replace(FACTS.exchanged[0], layers=2**31 - 1, cell_bytes=2**24)
+    with pytest.raises(FieldError) as caught:
+        model_facts_from_proto(model_facts_to_proto(replace(FACTS, exchanged=(group,))))
+    assert caught.value.field == "model.exchanged"
+
+
+def test_a_stride_that_is_none_is_refused_before_any_least_common_multiple() -> None:
+    proto = plan_to_proto(exact_plan(4, (4, 4)))
+    proto.segments[0].assignments[1].stride = 3
+    with pytest.raises(FieldError) as caught:
+        plan_from_proto(proto)
+    assert caught.value.field == "plan.segments[0].assignments[1].stride"
+
+
+def test_a_request_that_names_more_devices_than_there_are_is_the_users_error() -> None:
+    devices = [f"gpu-{number}" for number in range(bounds.MEMBERS_MAX + 1)]
+    proto = image_pb2.ImageRequest(prompt="p", overrides=image_pb2.PlanOverrides(devices=devices))
+    with pytest.raises(InvalidArgumentError) as caught:
+        image_request_from_proto(proto)
+    assert [violation.field for violation in caught.value.violations] == ["devices"]
+
+
+def test_a_name_is_no_longer_than_others_can_repeat() -> None:
+    register = session_pb2.Register(agent="a" * 257)
+    with pytest.raises(FieldError) as caught:
+        event_from_proto(session_pb2.AgentEvent(register=register))
+    assert caught.value.field == "register.agent"
+
+
+def test_a_reason_is_shortened_not_refused() -> None:
+    """Whoever has a long story to tell is not lost for it."""
+    event = event_from_proto(session_pb2.AgentEvent(worker_lost=session_pb2.WorkerLost(reason="long " * 4000)))
+    assert str(event).count("long ") < 1000
+    assert "..." in str(event)
+
+
+@given(step_s=st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=4), wait_s=st.floats())
+def test_whatever_a_report_says_it_is_refused_or_can_be_computed_with(step_s: list[float], wait_s: float) -> None:
+    proto = session_pb2.BeatDone(epoch=session_pb2.EpochId(), step_s=step_s, wait_s=wait_s)
+    try:
+        event = event_from_proto(session_pb2.AgentEvent(beat_done=proto))
+    except FieldError:
+        return
+    assert isinstance(event, BeatDone)
+    figures = (*event.report.step_s, event.report.wait_s)
+    assert all(figure == 0 or bounds.SECONDS_MIN <= figure <= bounds.SECONDS_MAX for figure in figures)
