@@ -13,6 +13,7 @@ from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
 from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
+from polyrhythm_client.forked import FIRST_CHANNEL
 from polyrhythm_client.link import Link
 from polyrhythm_client.pictures import Picture, PictureAssembler
 
@@ -31,13 +32,13 @@ class Client:
             picture = await client.picture(ImageRequest(prompt="red apple on a blue background"))
 
     Args:
-        address: ``host:port`` of the coordinator.
+        address: ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/PATH`` of the coordinator.
         job_deadline_s: longest time a job may take, waiting in the queue included.
         query_deadline_s: longest time any other answer may take. A plan for a size that the fleet has not seen yet
             takes a few seconds, because it is measured first.
 
     Raises:
-        InvalidArgumentError: the address is not ``host:port``.
+        InvalidArgumentError: the address is none.
     """
 
     def __init__(
@@ -144,11 +145,13 @@ class Client:
     async def close(self) -> None:
         """Closes the connection; jobs under way are cancelled."""
         if self._open_link is not None:
+            FIRST_CHANNEL.check()
             await self._open_link.close()
             self._open_link = None
 
     def _link(self) -> Link:
         # Opened here and not in the constructor: a channel belongs to the event loop that it was opened in.
+        FIRST_CHANNEL.check()
         if self._open_link is None:
             self._open_link = Link(self.address)
         return self._open_link

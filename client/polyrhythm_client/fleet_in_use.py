@@ -48,7 +48,7 @@ class FleetWish:
         model: name, or folder for a fleet of the command's own; None if not said.
         recipe: of a picture to make again; None for a new one.
         own: what the user said about the agents of a fleet of the command's own.
-        default_address: where to look for a fleet if nothing is said.
+        default_address: where to look for a fleet if nothing is said, as ``HOST:PORT``.
     """
 
     address: str | None = None
@@ -226,10 +226,10 @@ def _devices_found(cuda: CudaDevices) -> str:
 
 
 async def _answers(address: str, note: Note) -> bool:
-    host, port = check_address(address)
+    host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(host, port)
+            _, writer = await asyncio.open_connection(host, int(port))
     except (OSError, TimeoutError):
         return False
     writer.close()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from polyrhythm import address as addresses
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.codec.fleet import agent_view_from_proto
 from polyrhythm.codec.image import image_request_to_proto
@@ -25,6 +26,7 @@ from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+from polyrhythm_client.forked import FIRST_CHANNEL
 
 T = TypeVar("T")
 
@@ -57,16 +59,20 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.ping_timeout_ms", 10_000),  # the one that grpc heeds, 60 s if unset
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 5_000),
-    # A proxy for the web is not meant for a fleet in the next room, let alone on loopback.
-    ("grpc.enable_http_proxy", 0),
+    *addresses.CHANNEL_OPTIONS,
     ("grpc.service_config", json.dumps(_RETRIES)),
 )
 
 
 class Link:
-    """The RPCs of a coordinator, with the vocabulary's types."""
+    """The RPCs of a coordinator, with the vocabulary's types.
+
+    Raises:
+        ForkedError: gRPC was first used in the process that this one was forked from.
+    """
 
     def __init__(self, address: str) -> None:
+        FIRST_CHANNEL.check()
         self._address = address
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._images = image_pb2_grpc.ImageServiceStub(self._channel)

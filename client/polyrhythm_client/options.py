@@ -135,10 +135,10 @@ PlanFile: TypeAlias = Annotated[
 Address: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="HOST:PORT",
+        metavar="ADDRESS",
         envvar=ADDRESS_VARIABLE,
-        help="Coordinator to ask; default: the one on 127.0.0.1:50051 if it answers, else a fleet of this command's "
-        "own on this machine.",
+        help="Coordinator to ask, HOST:PORT or unix:/PATH; default: the one on 127.0.0.1:50051 if it answers, else a "
+        "fleet of this command's own on this machine.",
         rich_help_panel=FLEET,
     ),
 ]
@@ -146,9 +146,9 @@ RunningAddress: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--address",
-        metavar="HOST:PORT",
+        metavar="ADDRESS",
         envvar=ADDRESS_VARIABLE,
-        help="Coordinator to ask; default: 127.0.0.1:50051, where polyrhythm up listens.",
+        help="Coordinator to ask, HOST:PORT or unix:/PATH; default: 127.0.0.1:50051, where polyrhythm up listens.",
         rich_help_panel=FLEET,
     ),
 ]

@@ -15,6 +15,7 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.client import JOB_DEADLINE_S, QUERY_DEADLINE_S, Client
+from polyrhythm_client.forked import FIRST_CHANNEL
 from polyrhythm_client.pictures import Picture
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ class SyncClient:
     """A connection to one coordinator, with blocking calls.
 
     A thread of its own runs the event loop, so that keep-alive goes on while the caller thinks. Use it in a ``with``
-    block, or call ``close`` at the end.
+    block, or call ``close`` at the end. It does not outlive a fork: every call in a child process raises ForkedError.
 
     Example::
 
@@ -32,12 +33,13 @@ class SyncClient:
             picture = client.picture(ImageRequest(prompt="red apple on a blue background"))
 
     Args:
-        address: ``host:port`` of the coordinator.
+        address: as for Client.
         job_deadline_s: as for Client.
         query_deadline_s: as for Client.
 
     Raises:
-        InvalidArgumentError: the address is not ``host:port``.
+        InvalidArgumentError: the address is none.
+        ForkedError: this process was forked from one that had opened a client.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SyncClient:
         job_deadline_s: float = JOB_DEADLINE_S,
         query_deadline_s: float = QUERY_DEADLINE_S,
     ) -> None:
+        FIRST_CHANNEL.check()
         self._client = Client(address, job_deadline_s=job_deadline_s, query_deadline_s=query_deadline_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="polyrhythm-client", daemon=True)
@@ -61,8 +64,11 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection and ends the thread; jobs under way are cancelled. May be called again."""
-        if self._loop.is_closed():
+        """Closes the connection and ends the thread; jobs under way are cancelled. May be called again.
+
+        In a process that was forked meanwhile there is nothing to close.
+        """
+        if self._is_gone():
             return
         self._run(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -80,7 +86,8 @@ class SyncClient:
             while (event := self._run(_next(events))) is not None:
                 yield event
         finally:
-            self._run(_close(events))
+            if not self._is_gone():
+                self._run(_close(events))
 
     def pictures(
         self, request: ImageRequest, on_event: Callable[[JobEvent], None] | None = None
@@ -130,10 +137,18 @@ class SyncClient:
             async for event in events:
                 yield event
 
+    def _is_gone(self) -> bool:
+        """Whether there is nothing to end any more."""
+        return self._loop.is_closed() or FIRST_CHANNEL.is_elsewhere()
+
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        if self._loop.is_closed():
+        try:
+            FIRST_CHANNEL.check()
+            if self._loop.is_closed():
+                raise RuntimeError("this SyncClient is closed")
+        except RuntimeError:
             call.close()
-            raise RuntimeError("this SyncClient is closed")
+            raise
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()

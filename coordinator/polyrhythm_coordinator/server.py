@@ -34,6 +34,7 @@ from polyrhythm_coordinator.servicers.agent import AgentServicer
 from polyrhythm_coordinator.servicers.fleet import FleetServicer
 from polyrhythm_coordinator.servicers.health import FleetHealth
 from polyrhythm_coordinator.servicers.image import ImageServicer
+from polyrhythm_coordinator.servicers.malformed import MalformedRequests
 from polyrhythm_coordinator.settings import CoordinatorSettings, is_loopback, read_settings
 
 PROGRAM = "polyrhythm-coordinator"
@@ -73,11 +74,13 @@ class Coordinator:
 
     Attributes:
         interpreter: the core in its world.
-        port: that it listens on.
+        port: that it listens on; means nothing with a unix socket.
+        address: to dial.
     """
 
     interpreter: Interpreter
     port: int
+    address: str
 
 
 @asynccontextmanager
@@ -108,14 +111,14 @@ async def coordinator(
         compute_plan=compute_plan,
         observe=observe,
     )
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=(MalformedRequests(),), options=SERVER_OPTIONS)
     _register(server, interpreter, fleet_health)
     port = _bind(server, settings)
     await fleet_health.begin()
     await server.start()
     ticks = asyncio.create_task(_tick_forever(interpreter, limits.tick_interval_s))
     try:
-        yield Coordinator(interpreter=interpreter, port=port)
+        yield Coordinator(interpreter=interpreter, port=port, address=address_of(settings.host, port))
     finally:
         ticks.cancel()
         await asyncio.gather(ticks, return_exceptions=True)
@@ -149,7 +152,7 @@ async def serve(settings: CoordinatorSettings, *, clock: Callable[[], float] = t
     if not is_loopback(settings.host):
         log.warning("listening beyond loopback without TLS and token: only for a network that nobody else can reach")
     async with coordinator(settings, Limits(), clock=clock) as running:
-        sys.stdout.write(f"{PROGRAM} ready on {address_of(settings.host, running.port)}\n")
+        sys.stdout.write(f"{PROGRAM} ready on {running.address}\n")
         sys.stdout.flush()
         ends = (asyncio.create_task(stop.wait()), asyncio.create_task(running.interpreter.failed()))
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -6,11 +6,12 @@ import argparse
 import ipaddress
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from polyrhythm import __version__
+from polyrhythm.address import UNIX
 from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 
@@ -37,11 +38,16 @@ exit codes:
   2  an option is wrong"""
 
 
+def _bare(host: str) -> str:
+    """An IPv6 address without the brackets that it has beside a port."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 class CoordinatorSettings(BaseModel):
     """Settings of one coordinator.
 
     Attributes:
-        host: name or address to listen on.
+        host: name or address to listen on, or ``unix:/PATH`` for a socket.
         port: to listen on; 0 lets the system choose one.
         insecure_bind: listen beyond loopback without TLS and token, on a network that nobody else can reach.
         lifeline_fd: read end of a pipe; the coordinator ends when the pipe does.
@@ -50,7 +56,7 @@ class CoordinatorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", min_length=1)
+    host: Annotated[str, AfterValidator(_bare)] = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=50051, ge=0, le=65535)
     insecure_bind: bool = False
     lifeline_fd: int | None = Field(default=None, ge=0)
@@ -87,6 +93,8 @@ def make_settings(**values: Any) -> CoordinatorSettings:
             for fault in error.errors()
         )
         raise InvalidArgumentError(*found) from error
+    if settings.host.startswith(UNIX) and "port" in settings.model_fields_set:
+        raise InvalidArgumentError.of("--port", f"cannot go with a unix socket, {settings.host}")
     if not settings.insecure_bind and not is_loopback(settings.host):
         raise InvalidArgumentError.of(
             "--host",
@@ -98,10 +106,10 @@ def make_settings(**values: Any) -> CoordinatorSettings:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach it."""
-    if host == "localhost":  # resolved by the system, on all that are not misconfigured to loopback
+    if host == "localhost" or host.startswith(UNIX):  # the name is loopback wherever the system is not misconfigured
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -114,7 +122,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--host", help="address to listen on (default 127.0.0.1; only this machine can reach it)")
+    parser.add_argument(
+        "--host",
+        help="address to listen on (default 127.0.0.1; only this machine can reach it), or unix:/PATH for a socket",
+    )
     parser.add_argument("--port", help="port to listen on (default 50051; 0: a free one)")
     parser.add_argument(
         "--insecure-bind",

@@ -113,7 +113,7 @@ def _add(group: argparse._ArgumentGroup, name: str, metavar: str, text: str) -> 
 
 
 def _add_fleet(fleet: argparse._ArgumentGroup) -> None:
-    _add(fleet, "coordinator", "HOST:PORT", "the coordinator to dial (required)")
+    _add(fleet, "coordinator", "ADDRESS", "the coordinator to dial, HOST:PORT or unix:/PATH (required)")
     _add(fleet, "name", "NAME", "name of this agent, unique in the fleet (required): letters, digits, '.', '_', '-'")
     _add(
         fleet, "bind_address", "ADDRESS",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
+from polyrhythm.address import CHANNEL_OPTIONS
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.codec.messages import command_from_proto, event_to_proto
@@ -71,6 +72,7 @@ class LinkTiming:
     def channel_options(self) -> tuple[tuple[str, int], ...]:
         """What gRPC is told of it, and of the size of messages."""
         return (
+            *CHANNEL_OPTIONS,
             ("grpc.max_send_message_length", REQUEST_BYTES_MAX),
             ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
             # A machine that vanished without a word is noticed by pings that nobody answers.
@@ -100,7 +102,7 @@ class CoordinatorLink:
         """Makes a link that is not connected.
 
         Args:
-            address: ``HOST:PORT`` of the coordinator.
+            address: ``HOST:PORT`` or ``unix:/PATH`` of the coordinator.
             registration: first message of each session.
             handle: is told of the session's beginning and end, and of each command in between.
             chance: random numbers in ``[0, 1)``, for the delays.

@@ -52,7 +52,7 @@ class AgentParts:
     """What one agent is made of.
 
     Attributes:
-        coordinator: ``HOST:PORT``.
+        coordinator: ``HOST:PORT`` or ``unix:/PATH``.
         registration: first message of each session.
         worker_command: program and arguments that start a worker; ``--channel-fd N --daemon-pid N`` is added.
         worker_environment: all of it.

@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from polyrhythm.address import check_address
 from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.ids import check_agent_name
@@ -30,19 +31,6 @@ from polyrhythm.shipped_models import DEFAULT_MODEL
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?) ?(?P<unit>MiB|GiB)")
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 _DEVICE = re.compile(r"cpu|cuda:[0-9]{1,3}")
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
-
-
-def check_host_port(text: str) -> str:
-    """An address as ``HOST:PORT``; IPv6 hosts in brackets.
-
-    Raises:
-        ValueError: it is none.
-    """
-    found = _HOST_PORT.fullmatch(text)
-    if found is None or not 1 <= int(found["port"]) <= 65535:
-        raise ValueError("must be HOST:PORT with a port of 1..65535, such as 127.0.0.1:50051")
-    return text
 
 
 def check_device_name(text: str) -> str:
@@ -74,7 +62,7 @@ class AgentSettings(BaseModel):
     """What one daemon is told. The options of the same names explain each.
 
     Attributes:
-        coordinator: ``HOST:PORT`` to dial.
+        coordinator: ``HOST:PORT`` or ``unix:/PATH`` to dial.
         name: of the agent, unique in its fleet.
         model: one that ships, a local folder, a checkpoint file, or a model of the hub.
         model_config_folder: configs and tokenizers of a checkpoint file; None to look beside it.
@@ -94,7 +82,7 @@ class AgentSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    coordinator: Annotated[str, AfterValidator(check_host_port)]
+    coordinator: Annotated[str, AfterValidator(check_address)]
     name: Annotated[str, AfterValidator(check_agent_name)]
     model: str = Field(default=DEFAULT_MODEL, min_length=1)
     model_config_folder: str | None = Field(default=None, min_length=1)

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from polyrhythm.codec.bounds import PART_BYTES
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId, EpochId
@@ -65,6 +67,14 @@ async def test_a_large_picture_is_delivered_whole_however_much_of_it_waits() -> 
         session = await service.next_session()
         await session.hear(Register)
         assert [await session.hear(ImageMade) for _ in parts] == parts
+
+
+async def test_a_proxy_of_the_environment_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    service = FakeAgentService()
+    async with serving(service) as port, linked(port):
+        await (await service.next_session()).hear(Register)
 
 
 class Wire:

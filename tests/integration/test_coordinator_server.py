@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -46,12 +47,14 @@ from polyrhythm.job_events import (
 )
 from polyrhythm.messages import CancelEpoch, ExtendPlan, ForgetJob
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+from polyrhythm_client import Client
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.server import IMAGE_SERVICE, Coordinator, coordinator, serve
 from polyrhythm_coordinator.settings import make_settings
 from tests.fake_worker import PNG, FakeWorker, register
 from tests.fakes import FakeAgent, FakeFleet, error_of
 
+WAIT_S = 10.0
 REQUEST = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)
 
 
@@ -364,3 +367,38 @@ async def test_stopping_tells_clients_and_agents() -> None:
         assert isinstance(agent.error, UnreachableError)
         await fleet.close()
         await channel.close()
+
+
+GARBAGE = b"\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "polyrhythm.v1.ImageService/Generate",
+        "polyrhythm.v1.ImageService/ExplainPlan",
+        "polyrhythm.v1.FleetService/DrainAgent",
+        "grpc.health.v1.Health/Check",
+        "polyrhythm.agent.v1.AgentService/Session",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+async def test_bytes_that_are_no_message_are_the_callers_fault(site: Site, method: str) -> None:
+    async def garbage() -> AsyncIterator[bytes]:
+        yield GARBAGE
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in site.channel.stream_stream(f"/{method}")(garbage(), timeout=WAIT_S):
+            pass
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("place", ["[::1]", "unix"])
+async def test_clients_and_agents_reach_a_coordinator_by_ipv6_and_by_a_socket(place: str, tmp_path: Path) -> None:
+    settings = make_settings(host=f"unix:{tmp_path}/p.sock") if place == "unix" else make_settings(host=place, port=0)
+    async with coordinator(settings, Limits()) as server:
+        fleet = FakeFleet(server.address)
+        await fleet.add("a")
+        async with Client(server.address) as client:
+            assert [view.agent for view in await client.agents()] == ["a"]
+        await fleet.close()

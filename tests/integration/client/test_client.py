@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 import pytest
@@ -22,8 +24,12 @@ from polyrhythm.fleet import AgentState
 from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm_client import Client, SyncClient
+from polyrhythm_client.forked import ForkedError
 from tests.fake_coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
 
+FORK_S = 10
+"""Far beyond what a refusal takes."""
+REFUSED = 3
 REQUEST = ImageRequest(
     prompt="red apple",
     negative_prompt="blur",
@@ -92,8 +98,8 @@ async def test_an_agent_is_drained_and_put_back(client: Client, fake: FakeCoordi
 
 async def test_bad_input_names_every_field(client: Client) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        await client.picture(ImageRequest(prompt=" ", width_px=9))
-    assert [violation.field for violation in caught.value.violations] == ["prompt", "size"]
+        await client.picture(ImageRequest(prompt="p", steps=0, width_px=9))
+    assert [violation.field for violation in caught.value.violations] == ["steps", "size"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ def test_blocking_calls() -> None:
         assert client.explain(REQUEST) == explanation()
         assert list(client.generate(REQUEST)) == picture_events(REQUEST)
         with pytest.raises(InvalidArgumentError):
-            client.picture(ImageRequest(prompt=""))
+            client.picture(ImageRequest(prompt="p", steps=0))
 
 
 @pytest.mark.timeout(30)
@@ -189,3 +195,32 @@ def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
         # The other events can only be asked for once the stalled call is gone.
         fake.stall = False
         assert client.picture(REQUEST).png == PNG
+
+
+def in_a_fork(work: Callable[[], object]) -> str:
+    """What came of some work in a forked process: the name of its error, or nothing; by a signal if it hung."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(FORK_S)
+        code = 0
+        try:
+            work()
+        except ForkedError:
+            code = REFUSED
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    return {0: "done", REFUSED: "refused"}.get(os.waitstatus_to_exitcode(status), f"ended with {status}")
+
+
+def test_a_client_does_not_wait_for_ever_in_a_forked_process(fake: FakeCoordinator) -> None:
+    with serving(fake) as address, SyncClient(address) as client:
+        events = client.generate(REQUEST)
+        next(events)
+        assert in_a_fork(client.agents) == "refused"
+        assert in_a_fork(lambda: client.picture(REQUEST)) == "refused"
+        assert in_a_fork(lambda: next(events)) == "refused"
+        assert in_a_fork(lambda: SyncClient(address)) == "refused"
+        assert in_a_fork(events.close) == "done"
+        assert in_a_fork(client.close) == "done"
+        assert len(client.agents()) == len(AGENTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,7 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
         (["--port", "many"], "--port"),
         (["--port", "65536"], "--port"),
         (["--host", ""], "--host"),
+        (["--host", "unix:/tmp/p.sock", "--port", "5"], "--port"),
         (["--host", EVERYWHERE], "--host"),
         (["--host", "192.168.1.7"], "--host"),
         (["--host", "example.org"], "--host"),
@@ -85,5 +87,27 @@ def test_a_host_that_is_not_ours_is_named() -> None:
         check_address("192.0.2.1", 0)
 
 
+def test_brackets_around_an_ipv6_host_are_taken_off() -> None:
+    assert make_settings(host="[::1]").host == "::1"
+
+
+def test_a_socket_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("unix:relative", f"unix:{tmp_path}/none/p", f"unix:{tmp_path}/file", "unix:/" + "a" * 200):
+        with pytest.raises(InvalidArgumentError, match="--host"):
+            check_address(place, 0)
+
+
+def test_a_socket_that_somebody_listens_on_is_taken_and_one_left_behind_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "p.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(AlreadyInUseError, match="--host"):
+            check_address(f"unix:{path}", 0)
+    check_address(f"unix:{path}", 0)
+
+
 def test_addresses_are_written_as_grpc_reads_them() -> None:
+    assert address_of("unix:/run/p.sock", 0) == "unix:/run/p.sock"
     assert (address_of("127.0.0.1", 1), address_of("::1", 1)) == ("127.0.0.1:1", "[::1]:1")
