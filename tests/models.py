@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import string
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import (
@@ -19,6 +19,7 @@ from diffusers import (
     DiTTransformer2DModel,
     DPMSolverMultistepScheduler,
     PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
     PixArtTransformer2DModel,
 )
 from torch import nn
@@ -41,6 +42,7 @@ def tiny_pixart_folder(
     token_limit: int = 120,
     text_inner: int = 32,
     scheduler: object | None = None,
+    pipeline_class: type[PixArtAlphaPipeline | PixArtSigmaPipeline] = PixArtAlphaPipeline,
 ) -> Path:
     """Writes a PixArt pipeline of a few thousand parameters and returns its folder.
 
@@ -58,10 +60,11 @@ def tiny_pixart_folder(
         token_limit: longest prompt that the tokenizer claims to take.
         text_inner: inner width of the text encoder's feed-forward; its weights are 768 bytes each.
         scheduler: in place of a DPM-Solver++ 2M with PixArt's options.
+        pipeline_class: of PixArt-alpha or PixArt-Sigma.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pipeline = PixArtAlphaPipeline(
+        pipeline = pipeline_class(
             tokenizer=_tokenizer(token_limit),
             text_encoder=randomised(_text_encoder(text_inner)),
             vae=randomised(_autoencoder()),
@@ -70,6 +73,11 @@ def tiny_pixart_folder(
         )
     pipeline.save_pretrained(path, safe_serialization=True)
     return path
+
+
+def tiny_sigma_folder(path: Path, **changes: Any) -> Path:
+    """Writes a PixArt-Sigma pipeline; arguments as of ``tiny_pixart_folder``."""
+    return tiny_pixart_folder(path, **{"token_limit": 300, **changes}, pipeline_class=PixArtSigmaPipeline)
 
 
 LABELS = {

@@ -1,6 +1,7 @@
 """Plain diffusers in one process: the pictures that everything else is held against.
 
-Owns nothing of this project's arithmetic. The fp64 schedulers differ from diffusers' only in precision: those read
+A pipeline is loaded from its folder as a user loads it, and keeps the scheduler that it comes with wherever that can
+run. Owns nothing of this project's arithmetic. The fp64 schedulers differ from diffusers' only in precision: those read
 their tables in fp32, and DPM-Solver++ casts the latent to fp32 at every step, which would hide what fp64 is to show.
 """
 
@@ -19,6 +20,8 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
 )
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
@@ -157,6 +160,14 @@ class DoubleFlowScheduler(FlowScheduler):
         return (sample + (sigma_to - sigma) * model_output,)
 
 
+class DoubleTcdScheduler(TCDScheduler):
+    """Diffusers' TCD with its fp32 tables held in fp64."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        self.alphas_cumprod = self.alphas_cumprod.double()
+
+
 SCHEDULERS: dict[Sampler, dict[torch.dtype, Any]] = {
     Sampler.DDIM: {torch.float32: DDIMScheduler, torch.float64: DoubleDdimScheduler},
     Sampler.DPM_SOLVER_PP_2M: {torch.float32: DPMSolverMultistepScheduler, torch.float64: DoubleDpmSolverScheduler},
@@ -166,18 +177,30 @@ SCHEDULERS: dict[Sampler, dict[torch.dtype, Any]] = {
         torch.float64: DoubleEulerAncestralScheduler,
     },
     Sampler.FLOW_EULER: {torch.float32: FlowScheduler, torch.float64: DoubleFlowScheduler},
+    Sampler.LCM: {torch.float32: LCMScheduler},  # in fp64 it draws other noise
+    Sampler.TCD: {torch.float32: TCDScheduler, torch.float64: DoubleTcdScheduler},
 }
 
 
 def plain_pipeline(folder: Path, sampler: Sampler, dtype: torch.dtype = torch.float32) -> Any:
-    """The folder as a diffusers pipeline with the given sampler made from the folder's scheduler config."""
+    """The folder as a diffusers pipeline with a scheduler for the given sampler: its own, or one made of its config."""
     pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     pipeline.to(dtype)
     pipeline.set_progress_bar_config(disable=True)
-    # DDIM clips to [-1, 1] by default, which is meant for pixels and would cut latents.
-    unclipped = {"clip_sample": False} if sampler is Sampler.DDIM else {}
-    pipeline.scheduler = SCHEDULERS[sampler][dtype].from_config(pipeline.scheduler.config, **unclipped)
+    pipeline.scheduler = scheduler_for(pipeline.scheduler, sampler, dtype)
     return pipeline
+
+
+def scheduler_for(own: Any, sampler: Sampler, dtype: torch.dtype) -> Any:
+    """A pipeline's own scheduler if that is the sampler's; one made of its config, as a user makes it, if it is not."""
+    kind = SCHEDULERS[sampler][dtype]
+    if type(own) is kind:
+        return own
+    if issubclass(kind, type(own)):  # the same in fp64: all that the pipeline has set stays
+        return kind.from_config({key: value for key, value in own.config.items() if key != "_use_default_values"})
+    # DDIM would clip to [-1, 1] in the place of a scheduler that never clips.
+    unclipped = {"clip_sample": False} if sampler is Sampler.DDIM and "clip_sample" not in own.config else {}
+    return kind.from_config(own.config, **unclipped)
 
 
 @torch.inference_mode()

@@ -62,8 +62,8 @@ SamplerChoice: TypeAlias = Annotated[
         "--sampler",
         metavar="NAME",
         # Not the choices as metavar: on 80 columns it is broken in the middle of a name.
-        help="Update rule: ddim, dpmpp-2m, euler, euler-ancestral or flow-euler; default: the model's. With "
-        "euler-ancestral no device skips steps; flow-euler is for models of flow matching alone.",
+        help="Update rule: ddim, dpmpp-2m, euler, euler-ancestral, flow-euler, lcm or tcd; default: the model's. With "
+        "euler-ancestral and lcm no device skips steps; flow-euler is for models of flow matching alone.",
         rich_help_panel=PICTURE,
     ),
 ]

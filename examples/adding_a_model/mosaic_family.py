@@ -29,6 +29,7 @@ from polyrhythm_agent.denoiser.class_labels import ClassLabels
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
 from polyrhythm_agent.denoiser.sampling import ModelSampling
+from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, ExchangedLayer, Geometry, LayerSeam
 
@@ -199,7 +200,7 @@ def load_mosaic(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
     Raises:
         ModelFolderError: a part is missing or does not fit; the worker reports it and ends.
     """
-    sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
+    sampling = ModelSampling(scheduler_config(folder))
     config = folder.config_of("denoiser", "config.json")
     folder.require_safetensors("denoiser")
     network = MosaicTransformer(width=config["width"], classes=config["classes"])

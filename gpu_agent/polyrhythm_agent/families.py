@@ -18,8 +18,10 @@ OWN_FAMILIES = tuple(
     EntryPoint(name=pipeline, value=f"polyrhythm_agent.denoiser.{loader}", group=FAMILIES_GROUP)
     for pipeline, loader in (
         ("PixArtAlphaPipeline", "pixart_loading:load_pixart"),
+        ("PixArtSigmaPipeline", "pixart_loading:load_pixart_sigma"),
         ("DiTPipeline", "dit_loading:load_dit"),
         ("StableDiffusionPipeline", "unet_loading:load_stable_diffusion"),
+        ("LatentConsistencyModelPipeline", "unet_loading:load_latent_consistency"),
         ("StableDiffusionXLPipeline", "unet_loading:load_sdxl"),
     )
 )

@@ -141,6 +141,8 @@ class ModelFacts:
         memory: what its parts take; None where the family cannot say, so that nothing but weights, exchanged
             activations and latents is counted.
         offloaded: whether this agent keeps the weights of the denoiser's blocks outside of its device's memory.
+        guidance_embedded: whether the denoiser is told the guidance, and runs once a step instead of with and without
+            the text.
         calibrations: what stale activations and merged steps cost on it, by sampler and length of grid; empty where
             nobody has measured.
     """
@@ -168,6 +170,11 @@ class ModelFacts:
     memory: ModelMemory | None = None
     calibrations: tuple[Calibration, ...] = ()
     offloaded: bool = False
+    guidance_embedded: bool = False
+
+    def batch(self, guidance: float) -> int:
+        """Batch elements of one forward: both halves of the guidance, or one."""
+        return 2 if guidance > 1.0 and not self.guidance_embedded else 1
 
     @property
     def resident_bytes(self) -> int:

@@ -32,6 +32,10 @@ class Sampler(StrEnum):
     """Draws fresh noise at every step, so that it makes every step on every device."""
     FLOW_EULER = "flow-euler"
     """For models of flow matching, and only for those."""
+    LCM = "lcm"
+    """Latent consistency: predicts the clean picture and adds fresh noise at every step, so no device skips one."""
+    TCD = "tcd"
+    """Trajectory consistency with gamma 0, as the pipelines of diffusers run it: no fresh noise."""
 
 
 class Quality(StrEnum):

@@ -15,10 +15,12 @@ from tests.defects.coordinator_defects import (
     WIRE_DEFECTS,
 )
 from tests.defects.patch_defects import PATCH_DEFECTS
+from tests.defects.sampler_defects import SAMPLER_DEFECTS
 
 DEFECTS = (
     *DENOISER_DEFECTS,
     *PATCH_DEFECTS,
+    *SAMPLER_DEFECTS,
     *BOUNDARY_DEFECTS,
     *EXCHANGE_DEFECTS,
     *LOOP_DEFECTS,

@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
+)
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
@@ -24,7 +30,7 @@ from tests.families import FAMILIES
 from tests.gang import MemberRun, kept_members, load_members, run_gang
 from tests.models import BETA_END, tiny_pixart_folder
 from tests.plans import agent_ids, exact_plan, plan, segment
-from tests.reference import plain_latent, plain_pipeline, relative_difference
+from tests.reference import SCHEDULERS, plain_latent, plain_pipeline, relative_difference
 from tests.simulator import PlanSimulator
 
 STEPS = 20
@@ -131,17 +137,20 @@ def test_any_plan_is_the_simulators_picture_at_every_boundary(
             assert relative_difference(state.x0_BCHW, simulated[step].x0_BCHW) <= TOLERANCES[dtype], f"x0 at {step}"
 
 
-EULER_SCHEDULERS: dict[Sampler, Any] = {
+OTHER_SCHEDULERS: dict[Sampler, Any] = {
     Sampler.EULER: EulerDiscreteScheduler(beta_end=BETA_END),
     Sampler.EULER_ANCESTRAL: EulerAncestralDiscreteScheduler(beta_end=BETA_END),
     Sampler.FLOW_EULER: FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_image_seq_len=16),
+    Sampler.LCM: LCMScheduler(beta_end=BETA_END, beta_schedule="linear"),
+    Sampler.TCD: TCDScheduler(beta_end=BETA_END, beta_schedule="linear"),
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("sampler", list(EULER_SCHEDULERS))
-def test_a_gang_paints_eulers_picture(tmp_path: Path, dtype: torch.dtype, sampler: Sampler) -> None:
-    folder = tiny_pixart_folder(tmp_path / "m", scheduler=EULER_SCHEDULERS[sampler])
+@pytest.mark.parametrize(
+    ("sampler", "dtype"), [(sampler, dtype) for sampler in OTHER_SCHEDULERS for dtype in SCHEDULERS[sampler]]
+)
+def test_a_gang_paints_the_picture_of_other_samplers(tmp_path: Path, dtype: torch.dtype, sampler: Sampler) -> None:
+    folder = tiny_pixart_folder(tmp_path / "m", scheduler=OTHER_SCHEDULERS[sampler])
     spec = FAMILIES["pixart"].image(sampler=sampler, rows=24, steps=STEPS)
     denoisers = load_members(folder, agent_ids(3), dtype)
     final_BCHW = assert_all_members_agree(run_gang(exact_plan(STEPS, (13, 4, 7)), denoisers, spec), STEPS)
@@ -151,10 +160,16 @@ def test_a_gang_paints_eulers_picture(tmp_path: Path, dtype: torch.dtype, sample
 
 @pytest.mark.parametrize(
     ("sampler", "name"),
-    [(Sampler.EULER, "three agents"), (Sampler.EULER_ANCESTRAL, "high"), (Sampler.FLOW_EULER, "three agents")],
+    [
+        (Sampler.EULER, "three agents"),
+        (Sampler.EULER_ANCESTRAL, "high"),
+        (Sampler.FLOW_EULER, "three agents"),
+        (Sampler.LCM, "high"),
+        (Sampler.TCD, "three agents"),
+    ],
 )
-def test_eulers_picture_by_any_plan_is_the_simulators(tmp_path: Path, sampler: Sampler, name: str) -> None:
-    folder = tiny_pixart_folder(tmp_path / "m", scheduler=EULER_SCHEDULERS[sampler])
+def test_other_samplers_pictures_by_any_plan_are_the_simulators(tmp_path: Path, sampler: Sampler, name: str) -> None:
+    folder = tiny_pixart_folder(tmp_path / "m", scheduler=OTHER_SCHEDULERS[sampler])
     spec, followed = FAMILIES["pixart"].image(sampler=sampler, steps=STEPS), moving_plans()[name]
     runs = run_gang(followed, load_members(folder, followed.agents, torch.float64), spec)
     final_BCHW = assert_all_members_agree(runs, STEPS)

@@ -119,7 +119,7 @@ def large_tokenizer(folder: Path) -> None:
         (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
         (break_index, "cannot be read as JSON"),
         (list_index, "holds list, not an object"),
-        (other_pipeline, "is a 'OtherPipeline'; known pipelines: DiTPipeline, PixArtAlphaPipeline"),
+        (other_pipeline, "is a 'OtherPipeline'; known pipelines: DiTPipeline, LatentConsistencyModelPipeline, PixArt"),
         (pickled_weights, "transformer holds no .safetensors file"),
         (torn_weights, "transformer cannot be loaded"),
         (missing_weight, "missing_keys such as transformer_blocks.1.attn1.to_k.weight"),

@@ -117,8 +117,8 @@ def test_facts_are_those_of_the_parts(folder: Path, denoiser: PixArtDenoiser) ->
     pipeline = plain_pipeline(folder, Sampler.DDIM)
     parts = (pipeline.transformer, pipeline.vae, pipeline.text_encoder)
     assert facts.family == "pixart"
-    assert facts.samplers == ("dpmpp-2m", "ddim", "euler", "euler-ancestral")
-    assert facts.full_rate_samplers == ("euler-ancestral",)
+    assert facts.samplers == ("dpmpp-2m", "ddim", "euler", "euler-ancestral", "lcm", "tcd")
+    assert facts.full_rate_samplers == ("euler-ancestral", "lcm")
     assert (facts.default_width_px, facts.default_height_px) == (128, 128)
     assert (facts.pixel_multiple, facts.row_unit_px, facts.token_px) == (8, 8, 8)
     assert facts.weights_bytes >= sum(p.nbytes for part in parts for p in part.parameters())

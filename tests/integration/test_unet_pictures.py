@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerKind
@@ -24,7 +23,7 @@ from polyrhythm_agent.ports import Part
 from polyrhythm_agent.step_loop import Exchange as StepExchange
 from tests.gang import GangOptions, kept_members, run_gang
 from tests.plans import agent_ids, exact_plan, plan, segment
-from tests.reference import SCHEDULERS, relative_difference
+from tests.reference import plain_pipeline, relative_difference
 from tests.simulator import PlanSimulator
 from tests.tapped_exchange import TappedExchange
 from tests.unet_models import TINY_UNETS
@@ -65,11 +64,7 @@ def plain_latent(folder: Path, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
     (member,) = kept_members(folder, agent_ids(1), dtype).values()
     with torch.inference_mode():
         noise_BCHW = member.start(spec, member.encode(spec)).initial_noise()
-    pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=dtype)
-    pipeline.set_progress_bar_config(disable=True)
-    unclipped = {"clip_sample": False} if spec.sampler is Sampler.DDIM else {}
-    pipeline.scheduler = SCHEDULERS[spec.sampler][dtype].from_config(pipeline.scheduler.config, **unclipped)
-    return pipeline(
+    return plain_pipeline(folder, spec.sampler, dtype)(
         spec.prompt,
         negative_prompt=spec.negative_prompt or None,
         height=spec.height_px,

@@ -252,6 +252,7 @@ models = st.builds(
     memory=st.none() | model_memories,
     calibrations=st.lists(calibrations(), max_size=2).map(tuple),
     offloaded=st.booleans(),
+    guidance_embedded=st.booleans(),
 )
 agent_views = st.builds(
     fleet.AgentView,

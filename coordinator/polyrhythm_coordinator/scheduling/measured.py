@@ -83,7 +83,10 @@ class MeasuredProfile:
 
 
 def workload_of(image: ImageSpec) -> Workload:
-    """What has to be measured for a picture: its size, with both halves of the guidance in one batch."""
+    """What has to be measured for a picture: its size, with both halves of the guidance in one batch.
+
+    A denoiser that is told the guidance runs once in either case, and is measured so under both.
+    """
     return Workload(
         model=image.model, width_px=image.width_px, height_px=image.height_px, batch=2 if image.guidance > 1 else 1
     )

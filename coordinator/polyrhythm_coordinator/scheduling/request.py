@@ -19,6 +19,7 @@ from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile
 from polyrhythm.rows import RowRange
 from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
+from polyrhythm_coordinator.scheduling.measured import workload_of
 
 UNMEASURED_LINK = Link(latency_s=0.3e-3, bytes_per_s=1e9)
 """Assumed between two agents that never shared a gang.
@@ -74,11 +75,10 @@ class PlanRequest:
             raise ValueError(f"no steps are left: begin {self.begin_step} of {self.image.steps}")
         if self.own_facts and not self.own_facts.keys() >= set(self.agents):
             raise ValueError(f"own facts are known of {', '.join(self.own_facts)}, not of all of {self.agents}")
-        wanted = (self.image.model, self.image.width_px, self.image.height_px, self.batch)
+        wanted = workload_of(self.image)
         for profile in self.profiles:
-            work = profile.workload
-            if (work.model, work.width_px, work.height_px, work.batch) != wanted:
-                raise ValueError(f"profile of {profile.agent} is for {work}, the picture is {wanted}")
+            if profile.workload != wanted:
+                raise ValueError(f"profile of {profile.agent} is for {profile.workload}, the picture is {wanted}")
 
     @cached_property
     def agents(self) -> tuple[AgentId, ...]:
@@ -92,7 +92,7 @@ class PlanRequest:
     @property
     def batch(self) -> int:
         """Batch elements of one forward: both guidance halves, or one."""
-        return 2 if self.image.guidance > 1 else 1
+        return self.facts.batch(self.image.guidance)
 
     @property
     def row_count(self) -> int:

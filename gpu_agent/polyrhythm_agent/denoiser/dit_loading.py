@@ -13,6 +13,7 @@ from polyrhythm_agent.denoiser.diffusers_parts import load_denoiser_part, part_o
 from polyrhythm_agent.denoiser.dit import DiTDenoiser, DiTParts
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
+from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 
 
 def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> DiTDenoiser:
@@ -21,7 +22,7 @@ def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: tor
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
-    sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
+    sampling = ModelSampling(scheduler_config(folder))
     folder.require_safetensors("transformer", "vae")
     transformer, outside = load_denoiser_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
     parts = DiTParts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +18,10 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
 )
+from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Sampler
@@ -29,7 +32,10 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseLevel:
-    """x = alpha * x0 + sigma * noise, with alpha^2 + sigma^2 = 1, or alpha + sigma = 1 in flow matching.
+    """x = alpha * x0 + sigma * noise, with alpha^2 + sigma^2 = 1; alpha + sigma = 1 in flow matching.
+
+    Where a model is shown what is divided by the deviation of noise and data together, it is (alpha d)^2 + sigma^2 = 1
+    for data of deviation d (Karras et al. 2022).
 
     Attributes:
         alpha: share of the clean picture.
@@ -45,6 +51,9 @@ class NoiseLevel:
         if self.sigma == 0.0:
             return math.inf
         return math.log(self.alpha) - math.log(self.sigma) if self.alpha else -math.inf
+
+
+CLEAN = NoiseLevel(alpha=1.0, sigma=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +92,10 @@ class Grid:
     def steps(self) -> int:
         """Index of the clean picture."""
         return len(self.timesteps)
+
+    def ending_clean(self) -> Grid:
+        """The same points, the last one at no noise."""
+        return replace(self, arrivals=(*self.arrivals[:-1], CLEAN))
 
 
 def ddim_grid(scheduler: DDIMScheduler, steps: int) -> Grid:
@@ -154,6 +167,47 @@ def _initial_scale(spacing: str, sigma: float) -> float:
     return 1.0 if spacing == "leading" else sigma / math.sqrt(1.0 + sigma**2)
 
 
+def edm_grid(scheduler: EDMEulerScheduler | EDMDPMSolverMultistepScheduler, steps: int) -> Grid:
+    """The points that the EDM schedulers of diffusers visit in so many steps (Karras et al. 2022).
+
+    The model is told 0.25 * log(s), and shown x0 + s * noise divided by the deviation of both together.
+
+    Raises:
+        InvalidArgumentError: the noise does not fall from each point to the next.
+    """
+    timesteps, sigmas = _set_timesteps(scheduler, steps)
+    *visited, last = sigmas
+    _check_falling(visited, steps)
+    data = float(scheduler.config["sigma_data"])
+    departures = [_level_beside_data(value, data) for value in visited]
+    end = NoiseLevel(alpha=1.0, sigma=last)
+    return Grid(
+        timesteps=tuple(timesteps),
+        departures=tuple(departures),
+        arrivals=(*departures, end),
+        initial_scale=float(scheduler.init_noise_sigma) / math.hypot(visited[0], data),
+    )
+
+
+def consistency_grid(scheduler: LCMScheduler | TCDScheduler, steps: int) -> Grid:
+    """The points that the LCM or TCD of diffusers visits in so many steps: some of those that models were distilled at.
+
+    LCM ends at the clean picture (Luo et al. 2023), TCD at the first trained timestep (Zheng et al. 2024).
+
+    Raises:
+        InvalidArgumentError: the model was distilled at fewer points.
+    """
+    distilled = scheduler.config["original_inference_steps"]
+    if steps > distilled:
+        raise InvalidArgumentError.of("steps", f"the model was distilled at {distilled} timesteps, got {steps} steps")
+    timesteps = _whole_timesteps(scheduler, steps)
+    cumulative = [float(value) for value in scheduler.alphas_cumprod.double()]
+    departures = [_level_from_cumulative(cumulative[t]) for t in timesteps]
+    ends_clean = isinstance(scheduler, LCMScheduler)
+    end = CLEAN if ends_clean else _level_from_cumulative(cumulative[0])
+    return Grid(timesteps=tuple(timesteps), departures=tuple(departures), arrivals=(*departures, end))
+
+
 def flow_grid(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, image_tokens: int | None = None) -> Grid:
     """The points that the flow-matching Euler of diffusers visits in so many steps (Esser et al. 2024).
 
@@ -208,7 +262,7 @@ def _whole_if_all_are(timesteps: Sequence[float]) -> tuple[float, ...]:
     return tuple(map(int, timesteps)) if all(t.is_integer() for t in timesteps) else tuple(timesteps)
 
 
-def _whole_timesteps(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, steps: int) -> list[int]:
+def _whole_timesteps(scheduler: Any, steps: int) -> list[int]:
     # With "trailing" spacing diffusers sometimes appends a point at -1, by a rounding error of its range.
     timesteps = [int(t) for t in _set_timesteps(scheduler, steps)[0][:steps]]
     _check_trained(timesteps, steps, scheduler)
@@ -217,6 +271,11 @@ def _whole_timesteps(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, ste
 
 def _level_from_cumulative(alpha_squared: float) -> NoiseLevel:
     return NoiseLevel(alpha=math.sqrt(alpha_squared), sigma=math.sqrt(1.0 - alpha_squared))
+
+
+def _level_beside_data(sigma: float, data_deviation: float) -> NoiseLevel:
+    both = math.hypot(sigma, data_deviation)
+    return NoiseLevel(alpha=1.0 / both, sigma=sigma / both)
 
 
 def _level_from_ratio(sigma_over_alpha: float) -> NoiseLevel:

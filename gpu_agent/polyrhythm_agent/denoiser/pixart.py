@@ -1,4 +1,4 @@
-"""The PixArt family (Chen et al. 2023): a diffusion transformer that attends to a text.
+"""The PixArt families, alpha (Chen et al. 2023) and Sigma (Chen et al. 2024): transformers that attend to a text.
 
 Owns the condition: embeddings of the prompts, their keys and values for every layer, size and aspect ratio for models
 trained with them. The model's submodules are untouched but for their attention processors. Must not load files or know
@@ -27,7 +27,8 @@ from polyrhythm_agent.denoiser.token_transformer import PromptNeeds, TokenDenois
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import ActivationExchange
 
-FAMILY = TokenFamily(name="pixart", default_steps=20, default_guidance=4.5)
+ALPHA = TokenFamily(name="pixart", default_steps=20, default_guidance=4.5)
+SIGMA = TokenFamily(name="pixart-sigma", default_steps=20, default_guidance=4.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +54,15 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
     sample_prompt = "a photograph"
     """Any text is a prompt."""
 
-    def __init__(self, *, model: str, parts: PixArtParts) -> None:
+    def __init__(self, *, model: str, family: TokenFamily, parts: PixArtParts) -> None:
         prompt = PromptNeeds(
             token_limit=parts.text.token_limit,
             condition_bytes=text_condition_bytes(parts.transformer, parts.text),
             text_encoders=(parts.text.encoder,),
             encode_bytes=parts.text.working_bytes,
         )
-        super().__init__(model, FAMILY, parts, prompt)
-        _check_make(parts.transformer)
+        super().__init__(model, family, parts, prompt)
+        _check_make(parts.transformer, family)
         for layer, block in enumerate(parts.transformer.transformer_blocks):
             set_patch_processors(layer, block.attn1, block.attn2)
 
@@ -155,6 +156,8 @@ def _size_condition(transformer: PixArtTransformer2DModel, image: ImageSpec) -> 
     }
 
 
-def _check_make(transformer: PixArtTransformer2DModel) -> None:
+def _check_make(transformer: PixArtTransformer2DModel, family: TokenFamily) -> None:
     if transformer.config["attention_type"] != "default":
         raise ModelFolderError(f"transformer: attention_type {transformer.config['attention_type']!r} is not supported")
+    if family is SIGMA and transformer.use_additional_conditions:
+        raise ModelFolderError("transformer: use_additional_conditions=True, but PixArt-Sigma is told no sizes")

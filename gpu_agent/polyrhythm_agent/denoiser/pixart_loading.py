@@ -1,4 +1,4 @@
-"""Loads a PixArt pipeline folder part by part, through diffusers and transformers.
+"""Loads PixArt-alpha and PixArt-Sigma pipeline folders part by part, through diffusers and transformers.
 
 Owns which part is read how.
 """
@@ -16,13 +16,17 @@ from polyrhythm_agent.denoiser.diffusers_parts import (
     text_encoder_on_demand,
 )
 from polyrhythm_agent.denoiser.folder import ModelFolder
-from polyrhythm_agent.denoiser.pixart import PixArtDenoiser, PixArtParts
+from polyrhythm_agent.denoiser.pixart import ALPHA, SIGMA, PixArtDenoiser, PixArtParts
 from polyrhythm_agent.denoiser.sampling import ModelSampling
+from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 from polyrhythm_agent.denoiser.text import T5Text
+from polyrhythm_agent.denoiser.token_transformer import TokenFamily
 from polyrhythm_agent.errors import ModelFolderError
 
-TOKEN_LIMIT_MAX = 120
+ALPHA_TOKENS_MAX = 120
 """What PixArt-alpha was trained with (Chen et al. 2023, section 3.1); a tokenizer may ask for less."""
+SIGMA_TOKENS_MAX = 300
+"""The same of PixArt-Sigma (Chen et al. 2024, section 2.1)."""
 
 VOCABULARY_FILES = ("tokenizer.json", "spiece.model")
 
@@ -33,7 +37,31 @@ def load_pixart(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
-    sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
+    # Models distilled to one step are not to be led to the end of the schedule; only alpha's pipeline knows that.
+    sampling = ModelSampling(scheduler_config(folder), one_step_is_clean=True)
+    return _load(folder, ALPHA, sampling, ALPHA_TOKENS_MAX, model=model, dtype=dtype, device=device)
+
+
+def load_pixart_sigma(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> PixArtDenoiser:
+    """As for PixArt-alpha, with longer prompts and without sizes in the condition.
+
+    Raises:
+        ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
+    """
+    sampling = ModelSampling(scheduler_config(folder))
+    return _load(folder, SIGMA, sampling, SIGMA_TOKENS_MAX, model=model, dtype=dtype, device=device)
+
+
+def _load(
+    folder: ModelFolder,
+    family: TokenFamily,
+    sampling: ModelSampling,
+    tokens_max: int,
+    *,
+    model: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> PixArtDenoiser:
     folder.require_safetensors("transformer", "vae", "text_encoder")
     transformer, outside = load_denoiser_part(
         PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device
@@ -41,17 +69,17 @@ def load_pixart(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
     parts = PixArtParts(
         transformer=transformer,
         vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
-        text=_text(folder, dtype, device),
+        text=_text(folder, tokens_max, dtype, device),
         sampling=sampling,
         fingerprint=folder.fingerprint(),
     )
-    denoiser = PixArtDenoiser(model=model, parts=parts)
+    denoiser = PixArtDenoiser(model=model, family=family, parts=parts)
     if outside is not None:
         denoiser.facts = outside.send_out(denoiser.facts)
     return denoiser
 
 
-def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Text:
+def _text(folder: ModelFolder, tokens_max: int, dtype: torch.dtype, device: torch.device) -> T5Text:
     # Without a vocabulary transformers would make up an empty one.
     folder.require_file("tokenizer", *VOCABULARY_FILES)
     with as_folder_error(folder, "tokenizer"):
@@ -64,5 +92,5 @@ def _text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> T5Te
         tokenizer=tokenizer,
         encoder=encoder,
         # A tokenizer without a limit of its own claims 1e30.
-        token_limit=int(min(tokenizer.model_max_length, TOKEN_LIMIT_MAX)),
+        token_limit=int(min(tokenizer.model_max_length, tokens_max)),
     )

@@ -1,8 +1,9 @@
-"""Sampler updates as pure functions of tensors: DDIM, DPM-Solver++ 2M, ancestral Euler between any two noise levels.
+"""Sampler updates as pure functions of tensors: DDIM, DPM-Solver++ 2M, ancestral Euler, LCM between two noise levels.
 
 Euler's method on the probability flow is DDIM in other words: x moves along the line through x0 and the noise, whether
-alpha^2 + sigma^2 = 1 or alpha + sigma = 1. Every update is pointwise, so rows may jump differently. Coefficients are
-float64 numbers, applied in the dtype of the state. Must not know a grid, a model or a scheduler.
+alpha^2 + sigma^2 = 1 or alpha + sigma = 1. TCD without fresh noise is DDIM too, on a grid of its own.
+Every update is pointwise, so rows may jump differently. Coefficients are float64 numbers, applied in the dtype of the
+state. Must not know a grid, a model or a scheduler.
 
 Shape letters: B C H W as in the ports; U row units.
 """
@@ -28,6 +29,11 @@ class PredictionKind(StrEnum):
     CLEAN = "sample"
     FLOW = "flow_prediction"
     """noise - x0, where alpha + sigma = 1 (flow matching)."""
+    EDM = "edm"
+    """What is added to a share of x (Karras et al. 2022, equation 7), where (alpha d)^2 + sigma^2 = 1 for data of
+    deviation d."""
+    EDM_VELOCITY = "edm_v_prediction"
+    """The same with the opposite sign: velocity, where d = 1."""
 
 
 class SecondOrder(StrEnum):
@@ -48,6 +54,11 @@ def clean_picture(kind: PredictionKind, x_BCHW: Tensor, prediction_BCHW: Tensor,
             return prediction_BCHW
         case PredictionKind.FLOW:
             return x_BCHW - level.sigma * prediction_BCHW
+        case PredictionKind.EDM | PredictionKind.EDM_VELOCITY:
+            signal = math.sqrt((1.0 - level.sigma) * (1.0 + level.sigma))  # alpha times the deviation of the data
+            scale = signal / level.alpha
+            sigma = level.sigma if kind is PredictionKind.EDM else -level.sigma
+            return scale * (signal * x_BCHW + sigma * prediction_BCHW)
         case _:
             assert_never(kind)
 
@@ -63,6 +74,8 @@ def noise(kind: PredictionKind, x_BCHW: Tensor, prediction_BCHW: Tensor, level: 
             return (x_BCHW - level.alpha * prediction_BCHW) / level.sigma
         case PredictionKind.FLOW:
             return x_BCHW + level.alpha * prediction_BCHW
+        case PredictionKind.EDM | PredictionKind.EDM_VELOCITY:
+            return (x_BCHW - level.alpha * clean_picture(kind, x_BCHW, prediction_BCHW, level)) / level.sigma
         case _:
             assert_never(kind)
 
@@ -89,6 +102,17 @@ def euler_ancestral(
     ratio = target.sigma * source.alpha / (target.alpha * source.sigma)
     down, up = target.sigma * ratio, target.sigma * math.sqrt(1.0 - ratio**2)
     return target.alpha * x0_BCHW + down * noise_BCHW + up * fresh_noise_BCHW
+
+
+def lcm(clean_BCHW: Tensor, target: NoiseLevel, fresh_noise_BCHW: Tensor) -> Tensor:
+    """Multistep consistency sampling (Luo et al. 2023, algorithm 3): the noise is all new.
+
+    Args:
+        clean_BCHW: what the consistency function says at the source.
+        target: where it goes; at no noise none is added.
+        fresh_noise_BCHW: unit noise for the own rows.
+    """
+    return target.alpha * clean_BCHW + target.sigma * fresh_noise_BCHW
 
 
 def dpm_solver_pp_2m(

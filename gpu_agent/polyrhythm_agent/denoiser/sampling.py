@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, assert_never
 
 from diffusers import (
@@ -16,19 +15,45 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
 )
+from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser import samplers
-from polyrhythm_agent.denoiser.grid import Grid, ddim_grid, dpm_solver_grid, euler_grid, flow_grid
+from polyrhythm_agent.denoiser.grid import (
+    Grid,
+    consistency_grid,
+    ddim_grid,
+    dpm_solver_grid,
+    edm_grid,
+    euler_grid,
+    flow_grid,
+)
 from polyrhythm_agent.denoiser.samplers import PredictionKind, SecondOrder
-from polyrhythm_agent.denoiser.scheduler_config import CLIPPING_CLASSES, read_offer
+from polyrhythm_agent.denoiser.scheduler_config import CLIPPING_CLASSES, CLIPPING_SAMPLERS, EDM_CLASSES, read_offer
 from polyrhythm_agent.errors import ModelFolderError
 
-FULL_RATE_SAMPLERS = frozenset({Sampler.EULER_ANCESTRAL})
+FULL_RATE_SAMPLERS = frozenset({Sampler.EULER_ANCESTRAL, Sampler.LCM})
 """Those that take every step of the grid: two half steps of an update with noise are not one whole step."""
+
+CLASS_OF: Mapping[Sampler, type] = {
+    Sampler.DDIM: DDIMScheduler,
+    Sampler.DPM_SOLVER_PP_2M: DPMSolverMultistepScheduler,
+    Sampler.EULER: EulerDiscreteScheduler,
+    Sampler.EULER_ANCESTRAL: EulerAncestralDiscreteScheduler,
+    Sampler.FLOW_EULER: FlowMatchEulerDiscreteScheduler,
+    Sampler.LCM: LCMScheduler,
+    Sampler.TCD: TCDScheduler,
+}
+EDM_CLASS_OF: Mapping[Sampler, type] = {
+    Sampler.EULER: EDMEulerScheduler,
+    Sampler.DPM_SOLVER_PP_2M: EDMDPMSolverMultistepScheduler,
+}
+"""The schedulers of diffusers whose grids these samplers visit; of EDM's noise levels, their own."""
 
 TRIED_STEPS = 10
 """Of the grids that are made to see whether a config's options can be used."""
@@ -49,6 +74,7 @@ class PictureSampling:
         clip: bound of predicted clean latents, or None.
         second_order: weight of the difference in DPM-Solver++ 2M.
         first_order_last: whether the jump of DPM-Solver++ 2M to the clean picture is first order.
+        boundary: shares of x and of the predicted picture in what LCM takes for the clean one, at each point.
     """
 
     sampler: Sampler
@@ -58,6 +84,7 @@ class PictureSampling:
     clip: float | None = None
     second_order: SecondOrder = SecondOrder.MIDPOINT
     first_order_last: bool = False
+    boundary: tuple[tuple[float, float], ...] = ()
 
     @property
     def draws_noise(self) -> bool:
@@ -84,14 +111,17 @@ class PictureSampling:
         if self.clip is not None:
             x0_BCHW = x0_BCHW.clamp(-self.clip, self.clip)
         match self.sampler:
-            case Sampler.DDIM | Sampler.EULER | Sampler.FLOW_EULER:
+            case Sampler.DDIM | Sampler.EULER | Sampler.FLOW_EULER | Sampler.TCD:
                 noise_BCHW = samplers.noise(self.prediction, x_BCHW, prediction_BCHW, source)
                 next_BCHW = samplers.ddim(x0_BCHW, noise_BCHW, target)
             case Sampler.EULER_ANCESTRAL:
-                if fresh_noise_BCHW is None:
-                    raise ValueError(f"{self.sampler} needs fresh noise for step {step}")
                 noise_BCHW = samplers.noise(self.prediction, x_BCHW, prediction_BCHW, source)
-                next_BCHW = samplers.euler_ancestral(x0_BCHW, noise_BCHW, source, target, fresh_noise_BCHW)
+                fresh_BCHW = self._needed(fresh_noise_BCHW, step)
+                next_BCHW = samplers.euler_ancestral(x0_BCHW, noise_BCHW, source, target, fresh_BCHW)
+            case Sampler.LCM:
+                kept, taken = self.boundary[step]
+                x0_BCHW = taken * x0_BCHW + kept * x_BCHW
+                next_BCHW = samplers.lcm(x0_BCHW, target, self._needed(fresh_noise_BCHW, step))
             case Sampler.DPM_SOLVER_PP_2M:
                 next_BCHW = samplers.dpm_solver_pp_2m(
                     x_BCHW,
@@ -106,6 +136,11 @@ class PictureSampling:
             case _:
                 assert_never(self.sampler)
         return next_BCHW, x0_BCHW
+
+    def _needed(self, fresh_noise_BCHW: Tensor | None, step: int) -> Tensor:
+        if fresh_noise_BCHW is None:
+            raise ValueError(f"{self.sampler} needs fresh noise for step {step}")
+        return fresh_noise_BCHW
 
     def _check(self, step: int, next_step: int, history_steps: Sequence[int]) -> None:
         longest = 1 if self.sampler in FULL_RATE_SAMPLERS else self.grid.steps
@@ -123,12 +158,17 @@ class PictureSampling:
 class ModelSampling:
     """The samplers that a model's scheduler config allows.
 
+    Args:
+        config: as ``scheduler_file`` reads it.
+        one_step_is_clean: whether a picture of one step is the predicted one, wherever the schedule ends.
+
     Raises:
         ModelFolderError: the config names a scheduler or an option that this project does not have.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], *, one_step_is_clean: bool = False) -> None:
         offer = read_offer(config)
+        self._one_step_is_clean = one_step_is_clean
         self._config = offer.config
         self._try(offer.samplers[0])
         self.samplers = tuple(sampler for sampler in offer.samplers if self._works(sampler))
@@ -152,32 +192,22 @@ class ModelSampling:
         Raises:
             InvalidArgumentError: the schedule has not so many steps.
         """
-        begun = partial(PictureSampling, sampler=sampler, latent_rows_per_unit=latent_rows_per_unit)
-        match sampler:
-            case Sampler.DDIM:
-                ddim = _ddim_scheduler(self._config)
-                return begun(
-                    grid=ddim_grid(ddim, steps),
-                    prediction=PredictionKind(ddim.config["prediction_type"]),
-                    clip=ddim.config["clip_sample_range"] if ddim.config["clip_sample"] else None,
-                )
-            case Sampler.DPM_SOLVER_PP_2M:
-                solver = DPMSolverMultistepScheduler.from_config(self._config)
-                return begun(
-                    grid=dpm_solver_grid(solver, steps),
-                    prediction=PredictionKind(solver.config["prediction_type"]),
-                    second_order=SecondOrder(solver.config["solver_type"]),
-                    first_order_last=_is_first_order_last(solver.config, steps),
-                )
-            case Sampler.EULER | Sampler.EULER_ANCESTRAL:
-                euler = _euler_scheduler(sampler, self._config)
-                prediction = PredictionKind(euler.config["prediction_type"])
-                return begun(grid=euler_grid(euler, steps), prediction=prediction)
-            case Sampler.FLOW_EULER:
-                flow: Any = FlowMatchEulerDiscreteScheduler.from_config(self._config)
-                return begun(grid=flow_grid(flow, steps, image_tokens), prediction=PredictionKind.FLOW)
-            case _:
-                assert_never(sampler)
+        scheduler = self._scheduler(sampler)
+        grid, config = self._grid(sampler, scheduler, steps, image_tokens), scheduler.config
+        if steps == 1 and self._one_step_is_clean:
+            grid = grid.ending_clean()
+        solver, clips = sampler is Sampler.DPM_SOLVER_PP_2M, sampler in CLIPPING_SAMPLERS
+        boundary = scheduler.get_scalings_for_boundary_condition_discrete if sampler is Sampler.LCM else None
+        return PictureSampling(
+            sampler=sampler,
+            grid=grid,
+            prediction=_prediction_kind(config),
+            latent_rows_per_unit=latent_rows_per_unit,
+            clip=config["clip_sample_range"] if clips and config["clip_sample"] else None,
+            second_order=SecondOrder(config["solver_type"]) if solver else SecondOrder.MIDPOINT,
+            first_order_last=solver and _is_first_order_last(config, steps),
+            boundary=tuple(map(boundary, grid.timesteps)) if boundary else (),
+        )
 
     def check_steps(self, sampler: Sampler, steps: int) -> None:
         """Makes the grid and throws it away.
@@ -186,6 +216,35 @@ class ModelSampling:
             InvalidArgumentError: the schedule has not so many steps.
         """
         self.start(sampler, steps, latent_rows_per_unit=1, image_tokens=1)
+
+    def _grid(self, sampler: Sampler, scheduler: Any, steps: int, image_tokens: int | None) -> Grid:
+        if self._is_edm:
+            return edm_grid(scheduler, steps)
+        match sampler:
+            case Sampler.DDIM:
+                return ddim_grid(scheduler, steps)
+            case Sampler.DPM_SOLVER_PP_2M:
+                return dpm_solver_grid(scheduler, steps)
+            case Sampler.EULER | Sampler.EULER_ANCESTRAL:
+                return euler_grid(scheduler, steps)
+            case Sampler.FLOW_EULER:
+                return flow_grid(scheduler, steps, image_tokens)
+            case Sampler.LCM | Sampler.TCD:
+                return consistency_grid(scheduler, steps)
+            case _:
+                assert_never(sampler)
+
+    @property
+    def _is_edm(self) -> bool:
+        return self._config["_class_name"] in EDM_CLASSES
+
+    def _scheduler(self, sampler: Sampler) -> Any:
+        """The scheduler of diffusers that a grid is read from."""
+        kind: Any = (EDM_CLASS_OF if self._is_edm else CLASS_OF)[sampler]
+        # DDIM clips to [-1, 1] unless told otherwise, which is meant for pixels; a solver's config never asks for it.
+        never_clips = sampler is Sampler.DDIM and self._config["_class_name"] not in CLIPPING_CLASSES
+        unclipped = {"clip_sample": False} if never_clips and "clip_sample" not in self._config else {}
+        return kind.from_config(self._config, **unclipped)
 
     def _works(self, sampler: Sampler) -> bool:
         try:
@@ -208,19 +267,15 @@ class ModelSampling:
             raise ModelFolderError(f"scheduler: {self._config['_class_name']} cannot be used: {error}") from error
 
 
-def _euler_scheduler(
-    sampler: Sampler, config: dict[str, Any]
-) -> EulerDiscreteScheduler | EulerAncestralDiscreteScheduler:
-    kind = EulerAncestralDiscreteScheduler if sampler is Sampler.EULER_ANCESTRAL else EulerDiscreteScheduler
-    scheduler: Any = kind.from_config(config)
-    return scheduler
-
-
-def _ddim_scheduler(config: dict[str, Any]) -> DDIMScheduler:
-    # DDIM clips to [-1, 1] unless told otherwise, which is meant for pixels; a solver's config never asks for it.
-    unclipped = config["_class_name"] not in CLIPPING_CLASSES and "clip_sample" not in config
-    scheduler: Any = DDIMScheduler.from_config(config, **({"clip_sample": False} if unclipped else {}))
-    return scheduler
+def _prediction_kind(config: Mapping[str, Any]) -> PredictionKind:
+    match config["_class_name"]:
+        case "FlowMatchEulerDiscreteScheduler":
+            return PredictionKind.FLOW
+        case name if name in EDM_CLASSES:
+            velocity = config["prediction_type"] == PredictionKind.VELOCITY
+            return PredictionKind.EDM_VELOCITY if velocity else PredictionKind.EDM
+        case _:
+            return PredictionKind(config["prediction_type"])
 
 
 def _is_first_order_last(config: Mapping[str, Any], steps: int) -> bool:

@@ -20,6 +20,10 @@ OWN_SAMPLER_BY_CLASS = {
     "EulerDiscreteScheduler": Sampler.EULER,
     "EulerAncestralDiscreteScheduler": Sampler.EULER_ANCESTRAL,
     "FlowMatchEulerDiscreteScheduler": Sampler.FLOW_EULER,
+    "LCMScheduler": Sampler.LCM,
+    "TCDScheduler": Sampler.TCD,
+    "EDMEulerScheduler": Sampler.EULER,
+    "EDMDPMSolverMultistepScheduler": Sampler.DPM_SOLVER_PP_2M,
 }
 """The sampler that does what the scheduler class in a model's folder does."""
 
@@ -43,17 +47,33 @@ STAND_IN_BY_CLASS = {
 """The sampler that stands in for a scheduler class on its noise schedule, and why the class itself is not offered."""
 
 FLOW_CLASSES = frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"})
+EDM_CLASSES = frozenset({"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"})
+"""Noise levels without trained timesteps, and a model with skip and output scales (Karras et al. 2022)."""
+
 CLIPPING_CLASSES = frozenset({"DDIMScheduler", "DDPMScheduler"})
 """Classes that clip to [-1, 1] unless told otherwise, which is meant for pixels."""
+CLIPPING_IF_TOLD = frozenset({"HeunDiscreteScheduler", "LCMScheduler"})
+"""Classes that clip if their config says so. All others leave ``clip_sample`` to those who read it."""
 
-KARRAS_BETAS = {"beta_start": 0.00085, "beta_end": 0.012}
-BETAS_BY_CLASS: Mapping[str, Mapping[str, float]] = dict.fromkeys(
-    ("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler"),
-    KARRAS_BETAS,
-)
-"""What these classes take where a config names no betas; the others all take what our samplers' classes take."""
+LATENT_BETAS = {"beta_start": 0.00085, "beta_end": 0.012}
+BETAS_BY_CLASS: Mapping[str, Mapping[str, Any]] = {
+    **dict.fromkeys(
+        ("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler"),
+        LATENT_BETAS,
+    ),
+    **{name: {**LATENT_BETAS, "beta_schedule": "scaled_linear"} for name in ("LCMScheduler", "TCDScheduler")},
+}
+"""What these classes take where a config names no betas; the others all take what DDIM's takes."""
+
+ORDINARY_BETAS = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
 
 RESPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas")
+EDM_OPTIONS: Mapping[str, tuple[Any, ...]] = {
+    "prediction_type": (PredictionKind.EPSILON, PredictionKind.VELOCITY),
+    "thresholding": (False,),
+}
+CLIPPING_SAMPLERS = frozenset({Sampler.DDIM, Sampler.LCM})
+
 UNCLIPPED_LAMBDA = -float("inf")
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 SOLVER_RULE: Mapping[str, tuple[Any, ...]] = {
@@ -87,6 +107,9 @@ def read_offer(config: Mapping[str, Any]) -> Offer:
     """
     name = str(config.get("_class_name", ""))
     known = {key: value for key, value in config.items() if key != "_use_default_values"}
+    if name not in FLOW_CLASSES | EDM_CLASSES:
+        # Named, since a sampler's class may have other defaults than the model's own.
+        known = {**ORDINARY_BETAS, **BETAS_BY_CLASS.get(name, {}), **known}
     if name in STAND_IN_BY_CLASS:
         return _stand_in(known)
     if name not in OWN_SAMPLER_BY_CLASS:
@@ -103,7 +126,7 @@ def _stand_in(config: dict[str, Any]) -> Offer:
     """Another update on the schedule of a scheduler; the preferred one, or the first that can follow it."""
     name = config["_class_name"]
     preferred, reason = STAND_IN_BY_CLASS[name]
-    on_schedule = {**BETAS_BY_CLASS.get(name, {}), **_without_rule(config)}
+    on_schedule = _without_rule(config)
     offered = _offered(preferred, on_schedule)
     if not offered:
         _refuse_unless_followed(preferred, on_schedule)
@@ -131,8 +154,10 @@ def _without_rule(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _objections(sampler: Sampler, config: Mapping[str, Any]) -> list[str]:
     """Options of a config that this sampler cannot follow, as ``key=value``."""
-    if (sampler is Sampler.FLOW_EULER) is not (config["_class_name"] in FLOW_CLASSES):
+    if sampler not in _samplers_of_form(config["_class_name"]):
         return [f"_class_name={config['_class_name']!r}"]
+    if config["_class_name"] in EDM_CLASSES:
+        return _differing(EDM_OPTIONS, config)
     allowed: dict[str, tuple[Any, ...]] = {
         "prediction_type": (PredictionKind.EPSILON, PredictionKind.VELOCITY, PredictionKind.CLEAN),
         "thresholding": (False,),  # a quantile over the whole picture, so not pointwise
@@ -145,8 +170,7 @@ def _objections(sampler: Sampler, config: Mapping[str, Any]) -> list[str]:
         case Sampler.DDIM:
             allowed |= dict.fromkeys(RESPACED, (False,))
             allowed |= {"lambda_min_clipped": (UNCLIPPED_LAMBDA,), "interpolation_type": ("linear",)}
-            if config.get("prediction_type", PredictionKind.EPSILON) == PredictionKind.EPSILON:
-                allowed["rescale_betas_zero_snr"] = (False,)  # noise says nothing of a picture with no signal
+            allowed |= _signal_to_read(config)
         case Sampler.DPM_SOLVER_PP_2M:
             allowed["interpolation_type"] = ("linear",)
             allowed["variance_type"] = (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
@@ -160,13 +184,32 @@ def _objections(sampler: Sampler, config: Mapping[str, Any]) -> list[str]:
                 "interpolation_type": ("linear",),
                 "final_sigmas_type": ("zero",),
             }
+        case Sampler.LCM | Sampler.TCD:
+            allowed |= dict.fromkeys(RESPACED, (False,))
+            allowed |= {"lambda_min_clipped": (UNCLIPPED_LAMBDA,), "interpolation_type": ("linear",)}
+            allowed |= _signal_to_read(config)
         case Sampler.FLOW_EULER:
             allowed = {"invert_sigmas": (False,), "stochastic_sampling": (False,)}
         case _:
             assert_never(sampler)
-    if sampler is not Sampler.DDIM and config["_class_name"] not in CLIPPING_CLASSES:
-        allowed["clip_sample"] = (False,)  # those of the other classes are for pixels, and no latents are meant
+    if sampler not in CLIPPING_SAMPLERS and config["_class_name"] in CLIPPING_IF_TOLD:
+        allowed["clip_sample"] = (False,)
     return _differing(allowed, config)
+
+
+def _samplers_of_form(name: str) -> frozenset[Sampler]:
+    """Those whose grid can be read from schedulers of a class's form."""
+    if name in FLOW_CLASSES:
+        return frozenset({Sampler.FLOW_EULER})
+    if name in EDM_CLASSES:
+        return frozenset({Sampler.EULER, Sampler.DPM_SOLVER_PP_2M})
+    return frozenset(Sampler) - {Sampler.FLOW_EULER}
+
+
+def _signal_to_read(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Noise says nothing of a picture with no signal."""
+    noise = config.get("prediction_type", PredictionKind.EPSILON) == PredictionKind.EPSILON
+    return {"rescale_betas_zero_snr": (False,)} if noise else {}
 
 
 def _differing(allowed: Mapping[str, tuple[Any, ...]], config: Mapping[str, Any]) -> list[str]:

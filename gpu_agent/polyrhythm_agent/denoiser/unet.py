@@ -5,7 +5,7 @@ the model are untouched but for convolutions, group normalisations and attention
 Must not load files or know who holds other rows.
 
 Shape letters as in the ports; L text tokens, T width of a text embedding, Q width of a pooled text, E width of the time
-embedding.
+embedding, G width of the guidance's embedding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text
 from polyrhythm_agent.denoiser.clip_text import ClipText
 from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
-from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
+from polyrhythm_agent.denoiser.guidance_embedding import embed_guidance
+from polyrhythm_agent.denoiser.guided_run import GuidedRun, state_dtype_of
 from polyrhythm_agent.denoiser.on_demand import OnDemand
 from polyrhythm_agent.denoiser.patch_layers import PatchSlot, PatchStep
 from polyrhythm_agent.denoiser.sampling import ModelSampling, PictureSampling
@@ -98,8 +99,8 @@ class UNetDenoiser:
             latent_channels=self._parts.unet.config["in_channels"],
             latent_height=height,
             latent_width=width,
-            batch=batch_of(image),
-            layers=self._layers.exchanged(latent_width=width, batch=batch_of(image)),
+            batch=self._batch(image),
+            layers=self._layers.exchanged(latent_width=width, batch=self._batch(image)),
         )
 
     def count_tokens(self, text: str, field: str = "prompt") -> int:
@@ -126,7 +127,7 @@ class UNetDenoiser:
         text = self._parts.text
         text.check_length(prompt=image.prompt, negative_prompt=image.negative_prompt)
         encoded = [text.encode(image.prompt)]
-        if batch_of(image) == 2:
+        if self._batch(image) == 2:
             encoded.insert(0, text.encode(image.negative_prompt, negative=True))
         return {
             # The state dtype, so that agents of different compute dtypes can hand embeddings to one another.
@@ -136,7 +137,7 @@ class UNetDenoiser:
 
     def empty_condition(self, image: ImageSpec) -> Mapping[str, Tensor]:
         """Uninitialised tensors like those of ``encode``."""
-        batch, text = batch_of(image), self._parts.text
+        batch, text = self._batch(image), self._parts.text
         place = {"dtype": self.state_dtype, "device": self._parts.unet.device}
         return {
             "text_BLT": torch.empty((batch, text.token_limit, text.width), **place),
@@ -176,6 +177,9 @@ class UNetDenoiser:
         """
         return decode_latent(self._parts.vae.module(), latent_BCHW)
 
+    def _batch(self, image: ImageSpec) -> int:
+        return self.facts.batch(image.guidance)
+
 
 class UNetRun(GuidedRun):
     """One picture of a UNet model as ``DenoiserRun``."""
@@ -201,6 +205,7 @@ class UNetRun(GuidedRun):
         self._text_BLT = text_BLT
         self._text = text
         self._added = _added_condition(unet, image, pooled_BQ)
+        self._guidance_1G = _guidance_condition(unet, image)
 
     @torch.inference_mode()
     def predict(
@@ -215,7 +220,7 @@ class UNetRun(GuidedRun):
     ) -> Tensor:
         """The guided prediction for some rows.
 
-        Layers of the seam are ``embed``, ``down.0`` .., ``mid``, ``up.0`` .. and ``head``.
+        Layers of the seam are ``embed``, ``down.0`` .., ``mid`` where there is one, ``up.0`` .. and ``head``.
         """
         self._slot.enter(
             PatchStep(
@@ -247,8 +252,9 @@ class UNetRun(GuidedRun):
             hidden_BCHW, outputs = block(hidden_states=hidden_BCHW, temb=time_BE, **attends)
             skipped.extend(outputs)
             hidden_BCHW = seam.end_layer(f"down.{index}", hidden_BCHW)
-        seam.begin_layer("mid")
-        hidden_BCHW = seam.end_layer("mid", unet.mid_block(hidden_BCHW, time_BE, **block_arguments))
+        if unet.mid_block is not None:
+            seam.begin_layer("mid")
+            hidden_BCHW = seam.end_layer("mid", unet.mid_block(hidden_BCHW, time_BE, **block_arguments))
         for index, block in enumerate(unet.up_blocks):
             seam.begin_layer(f"up.{index}")
             taken = len(block.resnets)
@@ -269,7 +275,9 @@ class UNetRun(GuidedRun):
 
     def _embed_step(self, own_BCHW: Tensor, step: int) -> Tensor:
         unet = self._unet
-        time_BE = unet.time_embedding(unet.get_time_embed(sample=own_BCHW, timestep=self._timestep(step)))
+        time_BE = unet.time_embedding(
+            unet.get_time_embed(sample=own_BCHW, timestep=self._timestep(step)), self._guidance_1G
+        )
         added_BE = unet.get_aug_embed(emb=time_BE, encoder_hidden_states=self._text_BLT, added_cond_kwargs=self._added)
         return time_BE if added_BE is None else time_BE + added_BE
 
@@ -287,6 +295,12 @@ class UNetRun(GuidedRun):
         source, target = self._grid.departures[from_step], self._grid.departures[to_step]
         share = target.sigma / source.sigma
         return share * x_BCHW + (target.alpha - source.alpha * share) * x0_BCHW
+
+
+def _guidance_condition(unet: UNet2DConditionModel, image: ImageSpec) -> Tensor | None:
+    """The guidance as models are told it that were distilled so; None for the others."""
+    width = unet.config["time_cond_proj_dim"]
+    return None if width is None else embed_guidance(image.guidance, width).to(unet.device, unet.dtype)
 
 
 def _added_condition(unet: UNet2DConditionModel, image: ImageSpec, pooled_BQ: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from packaging.version import Version
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
@@ -19,6 +20,10 @@ from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.unet_layers import UNetLayer, UNetLayers
 from polyrhythm_agent.denoiser.unet_memory import unet_memory
+from polyrhythm_agent.errors import ModelFolderError
+
+OLD = Version("0.9.0.dev0")
+"""Before it, diffusers wrote a default in the place of what Stable Diffusion was trained with."""
 
 PIXELS_MAX_OF_TRAINED = 16
 """Largest picture as a multiple of the trained area."""
@@ -32,11 +37,13 @@ class UNetFamily:
         name: of the adapter.
         default_steps: steps when the user names none.
         default_guidance: guidance when the user names none.
+        least_side_of_old: trained latent side that files of diffusers before ``OLD`` mean when they name a smaller one.
     """
 
     name: str
     default_steps: int
     default_guidance: float
+    least_side_of_old: int = 0
 
 
 def unet_facts(
@@ -63,20 +70,20 @@ def unet_facts(
         fingerprint: of the folder.
     """
     scale = latent_scale(vae.outline)
-    side_px = unet.config["sample_size"] * scale
+    height_px, width_px = (side * scale for side in _trained_latent(unet, family))
     return ModelFacts(
         model=model,
         family=family.name,
         fingerprint=fingerprint,
         dtype=str(unet.dtype).removeprefix("torch."),
         samplers=tuple(sampler.value for sampler in sampling.samplers),
-        default_width_px=side_px,
-        default_height_px=side_px,
+        default_width_px=width_px,
+        default_height_px=height_px,
         default_steps=family.default_steps,
         default_guidance=family.default_guidance,
         pixel_multiple=scale,
         row_unit_px=layers.unit * scale,
-        pixels_max=PIXELS_MAX_OF_TRAINED * side_px**2,
+        pixels_max=PIXELS_MAX_OF_TRAINED * height_px * width_px,
         token_limit=text.token_limit,
         exchanged=layer_groups(layers.layers, scale_px=scale, dtype=unet.dtype),
         token_px=scale,
@@ -85,8 +92,27 @@ def unet_facts(
         + sum(each.size_bytes for each in (vae, *(part.encoder for part in text.encoders))),
         full_rate_samplers=tuple(sampler.value for sampler in sampling.full_rate_samplers),
         notices=sampling.notices,
+        guidance_embedded=unet.config["time_cond_proj_dim"] is not None,
         memory=unet_memory(unet, layers, vae=vae.outline, text=text),
     )
+
+
+def _trained_latent(unet: UNet2DConditionModel, family: UNetFamily) -> tuple[int, int]:
+    """Height and width.
+
+    Raises:
+        ModelFolderError: the config names none.
+    """
+    size = unet.config["sample_size"]
+    if not isinstance(size, int):
+        if size is None or len(size) != 2:
+            raise ModelFolderError(f"unet: sample_size is to be a side, or height and width, got {size!r}")
+        height, width = size
+        return int(height), int(width)
+    written_by = unet.config.get("_diffusers_version")
+    is_old = written_by is not None and Version(Version(written_by).base_version) < OLD
+    side = max(size, family.least_side_of_old) if is_old else size
+    return side, side
 
 
 def layer_groups(layers: Sequence[UNetLayer], *, scale_px: int, dtype: torch.dtype) -> tuple[LayerGroup, ...]:

@@ -31,11 +31,10 @@ KNOWN_OPTIONS: dict[str, tuple[object, ...]] = {
     "dual_cross_attention": (False,),
     "encoder_hid_dim_type": (None,),
     "mid_block_only_cross_attention": (None, False),
-    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+    "mid_block_type": (None, "UNetMidBlock2DCrossAttn"),
     "num_class_embeds": (None,),
     "only_cross_attention": (False,),
     "resnet_skip_time_act": (False,),
-    "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
     "time_embedding_type": ("positional",),
 }

@@ -20,11 +20,13 @@ from polyrhythm_agent.denoiser.diffusers_parts import (
 )
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
+from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 from polyrhythm_agent.denoiser.unet import UNetDenoiser, UNetParts
 from polyrhythm_agent.denoiser.unet_facts import UNetFamily
 from polyrhythm_agent.errors import ModelFolderError
 
-STABLE_DIFFUSION = UNetFamily(name="stable-diffusion", default_steps=50, default_guidance=7.5)
+STABLE_DIFFUSION = UNetFamily(name="stable-diffusion", default_steps=50, default_guidance=7.5, least_side_of_old=64)
+LATENT_CONSISTENCY = UNetFamily(name="latent-consistency", default_steps=4, default_guidance=8.5)
 SDXL = UNetFamily(name="sdxl", default_steps=50, default_guidance=5.0)
 """Defaults are those of diffusers' pipelines."""
 
@@ -39,6 +41,18 @@ def load_stable_diffusion(folder: ModelFolder, *, model: str, dtype: torch.dtype
     """
     text = ClipText(encoders=(_clip(folder, "", CLIPTextModel, dtype, device),))
     return _load(folder, STABLE_DIFFUSION, text, model=model, dtype=dtype, device=device)
+
+
+def load_latent_consistency(
+    folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device
+) -> UNetDenoiser:
+    """As for Stable Diffusion: the same parts, of a UNet that is told the guidance.
+
+    Raises:
+        ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
+    """
+    text = ClipText(encoders=(_clip(folder, "", CLIPTextModel, dtype, device),))
+    return _load(folder, LATENT_CONSISTENCY, text, model=model, dtype=dtype, device=device)
 
 
 def load_sdxl(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> UNetDenoiser:
@@ -61,7 +75,7 @@ def load_sdxl(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: to
 def _load(
     folder: ModelFolder, family: UNetFamily, text: ClipText, *, model: str, dtype: torch.dtype, device: torch.device
 ) -> UNetDenoiser:
-    sampling = ModelSampling(folder.config_of("scheduler", "scheduler_config.json"))
+    sampling = ModelSampling(scheduler_config(folder))
     folder.require_safetensors("unet", "vae")
     unet, outside = load_denoiser_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device)
     parts = UNetParts(

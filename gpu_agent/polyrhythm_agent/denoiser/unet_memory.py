@@ -113,8 +113,11 @@ def held_numbers(unet: UNet2DConditionModel) -> Iterator[float]:
     skips: list[float] = [float(model.config["block_out_channels"][0])]
     for level, block in zip(sizes, model.down_blocks, strict=True):
         yield from _down_places(block, level, skips)
-    yield from _mid_places(model.mid_block, sizes[-1], sum(skips))
-    hidden = sizes[-1].area * model.mid_block.resnets[-1].out_channels
+    lowest = model.down_blocks[-1]
+    if model.mid_block is not None:
+        lowest = model.mid_block
+        yield from _mid_places(lowest, sizes[-1], sum(skips))
+    hidden = sizes[-1].area * lowest.resnets[-1].out_channels
     for level, block in zip(reversed(sizes), model.up_blocks, strict=True):
         # The input of the block, and all that it reads of the way down, are held until it ends.
         yield from _up_places(block, level, sum(skips) + hidden)

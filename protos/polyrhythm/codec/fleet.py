@@ -198,6 +198,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         memory=None if model.memory is None else model_memory_to_proto(model.memory),
         calibrations=[calibration_to_proto(calibration) for calibration in model.calibrations],
         offloaded=model.offloaded,
+        guidance_embedded=model.guidance_embedded,
     )
 
 
@@ -238,6 +239,7 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
             for index, calibration in enumerate(few(proto.calibrations, f"{path}.calibrations", CALIBRATIONS_MAX))
         ),
         offloaded=proto.offloaded,
+        guidance_embedded=proto.guidance_embedded,
     )
 
 

@@ -24,6 +24,8 @@ SAMPLERS = EnumTable(
         Sampler.EULER: image_pb2.SAMPLER_EULER,
         Sampler.EULER_ANCESTRAL: image_pb2.SAMPLER_EULER_ANCESTRAL,
         Sampler.FLOW_EULER: image_pb2.SAMPLER_FLOW_EULER,
+        Sampler.LCM: image_pb2.SAMPLER_LCM,
+        Sampler.TCD: image_pb2.SAMPLER_TCD,
     },
 )
 QUALITIES = EnumTable(

@@ -36,7 +36,12 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("kind", list(PredictionKind))
 def test_every_prediction_kind_names_the_same_picture_and_noise(kind: PredictionKind) -> None:
-    here = NoiseLevel(alpha=0.3, sigma=0.7) if kind is PredictionKind.FLOW else level(1.1)
+    data = 0.5  # deviation of the data, which EDM's models know
+    here = {
+        PredictionKind.FLOW: NoiseLevel(alpha=0.3, sigma=0.7),
+        PredictionKind.EDM: NoiseLevel(alpha=0.6 / data, sigma=0.8),
+        PredictionKind.EDM_VELOCITY: NoiseLevel(alpha=0.6 / data, sigma=0.8),
+    }.get(kind, level(1.1))
     x0, eps = random_BCHW(1), random_BCHW(2)
     x = here.alpha * x0 + here.sigma * eps
     prediction = {
@@ -44,6 +49,9 @@ def test_every_prediction_kind_names_the_same_picture_and_noise(kind: Prediction
         PredictionKind.CLEAN: x0,
         PredictionKind.VELOCITY: here.alpha * eps - here.sigma * x0,
         PredictionKind.FLOW: eps - x0,
+        # x0 = c_skip * X + c_out * F of X = x0 + s * noise (Karras et al. 2022, table 1).
+        PredictionKind.EDM: (x0 - data * 0.6 * x) / (data * 0.8),
+        PredictionKind.EDM_VELOCITY: (data * 0.6 * x - x0) / (data * 0.8),
     }[kind]
     assert_close(clean_picture(kind, x, prediction, here), x0)
     assert_close(noise(kind, x, prediction, here), eps)

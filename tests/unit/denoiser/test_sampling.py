@@ -19,13 +19,17 @@ from diffusers import (
     HeunDiscreteScheduler,
     KDPM2AncestralDiscreteScheduler,
     KDPM2DiscreteScheduler,
+    LCMScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
     SASolverScheduler,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
+from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 from torch import Tensor
 
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.errors import ModelFolderError
@@ -132,7 +136,7 @@ def test_ddim_of_a_solvers_config_does_not_clip() -> None:
     assert relative_difference(ours(config, Sampler.DDIM, 20, initial()), expected) <= 1e-12
 
 
-EVERY_DIFFUSION_SAMPLER = {Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M, Sampler.EULER, Sampler.EULER_ANCESTRAL}
+EVERY_DIFFUSION_SAMPLER = set(Sampler) - {Sampler.FLOW_EULER}
 
 
 @pytest.mark.parametrize(
@@ -142,14 +146,43 @@ EVERY_DIFFUSION_SAMPLER = {Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M, Sampler.EULER
         (DDIMScheduler(), Sampler.DDIM),
         (EulerDiscreteScheduler(), Sampler.EULER),
         (EulerAncestralDiscreteScheduler(), Sampler.EULER_ANCESTRAL),
+        (LCMScheduler(), Sampler.LCM),
+        (TCDScheduler(), Sampler.TCD),
     ],
 )
 def test_the_models_own_sampler_is_the_default(scheduler: Any, own: Sampler) -> None:
     sampling = ModelSampling(as_saved(scheduler))
     assert sampling.samplers[0] is own
     assert set(sampling.samplers) == EVERY_DIFFUSION_SAMPLER
-    assert sampling.full_rate_samplers == (Sampler.EULER_ANCESTRAL,)
+    assert set(sampling.full_rate_samplers) == {Sampler.EULER_ANCESTRAL, Sampler.LCM}
     assert sampling.notices == ()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "samplers"),
+    [
+        (EDMEulerScheduler(), (Sampler.EULER, Sampler.DPM_SOLVER_PP_2M)),
+        (EDMDPMSolverMultistepScheduler(), (Sampler.DPM_SOLVER_PP_2M, Sampler.EULER)),
+    ],
+)
+def test_noise_levels_without_timesteps_are_for_two_samplers(scheduler: Any, samplers: tuple[Sampler, ...]) -> None:
+    assert ModelSampling(as_saved(scheduler)).samplers == samplers
+
+
+def test_a_model_that_was_distilled_at_few_points_takes_no_more_steps() -> None:
+    sampling = ModelSampling(as_saved(LCMScheduler(original_inference_steps=8)))
+    assert sampling.start(Sampler.LCM, 8, 2).grid.steps == 8
+    with pytest.raises(InvalidArgumentError, match="steps: the model was distilled at 8 timesteps, got 9 steps"):
+        sampling.check_steps(Sampler.LCM, 9)
+    assert sampling.start(Sampler.DDIM, 9, 2).grid.steps == 9
+
+
+def test_a_model_that_may_be_told_no_betas_takes_those_of_its_own_class() -> None:
+    named, unnamed = (
+        ModelSampling(config).start(Sampler.DDIM, 4, 2).grid
+        for config in (as_saved(LCMScheduler()), {"_class_name": "LCMScheduler"})
+    )
+    assert named == unnamed
 
 
 def test_flow_matching_has_a_sampler_of_its_own() -> None:
@@ -211,7 +244,7 @@ def test_a_stand_in_follows_the_betas_that_the_class_would_have_taken(name: str)
 
 def test_the_preferred_stand_in_gives_way_to_one_that_can_follow() -> None:
     clipping = ModelSampling(as_saved(HeunDiscreteScheduler(clip_sample=True)))
-    assert clipping.samplers == (Sampler.DDIM,)
+    assert clipping.samplers == (Sampler.DDIM, Sampler.LCM)
     assert clipping.notices[0].endswith("; ddim is the default instead")
 
 
@@ -286,7 +319,7 @@ def test_noise_prediction_without_signal_is_refused() -> None:
         ModelSampling(as_saved(DDIMScheduler(rescale_betas_zero_snr=True)))
 
 
-@pytest.mark.parametrize("name", ["LCMScheduler", "EDMEulerScheduler", ""])
+@pytest.mark.parametrize("name", ["CMStochasticIterativeScheduler", "FlowMatchLCMScheduler", ""])
 def test_other_schedulers_are_refused(name: str) -> None:
     with pytest.raises(ModelFolderError, match=f"scheduler: '{name}' is not one of DDIMScheduler"):
         ModelSampling({"_class_name": name})

@@ -1,0 +1,67 @@
+"""Faults of how a model's scheduler is read and of what samplers make of it; see ``catalogue``."""
+
+from __future__ import annotations
+
+from tests.defects.planted import PlantedDefect
+
+DENOISER = "gpu_agent/polyrhythm_agent/denoiser"
+PIPELINES = "tests/integration/test_pipeline_equality.py"
+
+SAMPLER_DEFECTS = (
+    PlantedDefect(
+        name="old step offsets are taken as they are written",
+        file=f"{DENOISER}/scheduler_file.py",
+        original='{"steps_offset": 1, "clip_sample": False}',
+        planted='{"clip_sample": False}',
+        test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sd clipping ddim]",
+        why="every step of an old Stable Diffusion model is one timestep off, and the last one goes nowhere",
+    ),
+    PlantedDefect(
+        name="old files clip latents",
+        file=f"{DENOISER}/scheduler_file.py",
+        original='{"steps_offset": 1, "clip_sample": False}',
+        planted='{"steps_offset": 1}',
+        test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sd first ddim]",
+        why="pale pictures of old models: their files leave out an option whose default is meant for pixels",
+    ),
+    PlantedDefect(
+        name="the file says which scheduler it is",
+        file=f"{DENOISER}/scheduler_file.py",
+        original="if named is not None:",
+        planted="if False:",
+        test_id=f"{PIPELINES}::test_the_index_names_the_scheduler_whatever_its_file_says[EulerDiscreteScheduler]",
+        why="a model whose index was changed to another scheduler is sampled with the one that was there before",
+    ),
+    PlantedDefect(
+        name="models that are shown data of deviation one half are shown it of deviation one",
+        file=f"{DENOISER}/grid.py",
+        original="departures = [_level_beside_data(value, data) for value in visited]",
+        planted="departures = [_level_beside_data(value, 1.0) for value in visited]",
+        test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sdxl playground 2.5]",
+        why="pictures of EDM models lose their contrast in the last steps, where the noise is small",
+    ),
+    PlantedDefect(
+        name="latent consistency keeps the noise that it had",
+        file=f"{DENOISER}/samplers.py",
+        original="return target.alpha * clean_BCHW + target.sigma * fresh_noise_BCHW",
+        planted="return target.alpha * clean_BCHW + 0.0 * fresh_noise_BCHW",
+        test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sdxl lcm]",
+        why="smooth pictures: the model is shown too little noise at every step but the first",
+    ),
+    PlantedDefect(
+        name="trajectory consistency ends at no noise",
+        file=f"{DENOISER}/grid.py",
+        original="end = CLEAN if ends_clean else _level_from_cumulative(cumulative[0])",
+        planted="end = CLEAN",
+        test_id=f"{PIPELINES}::test_every_familys_schedule_is_its_pipelines[sdxl tcd]",
+        why="a little more contrast than diffusers paints with the same seed",
+    ),
+    PlantedDefect(
+        name="old models paint at a quarter of their area",
+        file=f"{DENOISER}/unet_facts.py",
+        original="side = max(size, family.least_side_of_old) if is_old else size",
+        planted="side = size",
+        test_id=f"{PIPELINES}::test_old_files_mean_the_size_that_the_pipeline_takes[0.6.0-32-512]",
+        why="256 px unless a user asks for 512, which is all that the model has learned",
+    ),
+)
