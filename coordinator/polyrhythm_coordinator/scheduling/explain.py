@@ -25,6 +25,9 @@ from polyrhythm_coordinator.scheduling.request import PlanRequest
 
 SOLO_KIND = "solo"
 
+INDIFFERENCE = 0.005
+"""Plans within this share of the fastest count as equally fast, and the simplest of them is chosen: no prediction is
+as exact, a smaller gang has less that can fail, and full rate gives the better picture."""
 RUNNERS_UP_MAX = 5
 """Other plans shown, one of a kind each."""
 
@@ -203,7 +206,14 @@ def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.1f} MiB"
 
 
+def same_seconds(one_s: float, other_s: float) -> bool:
+    """Whether two predicted times count as one: no prediction is exact enough to tell them apart."""
+    return abs(one_s - other_s) <= INDIFFERENCE * max(one_s, other_s)
+
+
 def _why_too_slow(agent: AgentId, with_it_s: float | None, chosen_s: float, step_s: float, request: PlanRequest) -> str:
+    if with_it_s is not None and (with_it_s < chosen_s or same_seconds(with_it_s, chosen_s)):
+        return f"it would not make the picture sooner ready: {chosen_s:.3g} s with it or without it"
     if with_it_s is not None:
         return f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it {chosen_s:.3f} s"
     row_s = request.profile(agent).forward_s(1)

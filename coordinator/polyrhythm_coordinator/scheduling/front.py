@@ -13,7 +13,7 @@ from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, Explan
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import Planned
 from polyrhythm_coordinator.scheduling.effects import EndJob
-from polyrhythm_coordinator.scheduling.explain import RUNNERS_UP_MAX
+from polyrhythm_coordinator.scheduling.explain import RUNNERS_UP_MAX, same_seconds
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.lineup import leave_queue
 from polyrhythm_coordinator.scheduling.lot import Lot, lot_of, wants_throughput
@@ -172,8 +172,14 @@ def _told(choice: Choice, waiting: int, gang: Explanation, *, asked: bool) -> st
         Way.SINGLES: (each, choice.singles_s),
     }
     chosen, chosen_s = ways.pop(choice.way)
-    others = ", ".join(f"{way} {seconds:.3f} s" for way, seconds in ways.values() if isfinite(seconds))
-    if not others or (waiting == 1 and choice.way is Way.GANG and not asked):
+    # A gang of one device is no other way than a single device that takes as long.
+    alone = len(gang.chosen.plan.agents) == 1
+    told = [
+        f"{way} {seconds:.3f} s"
+        for way, seconds in ways.values()
+        if isfinite(seconds) and not (alone and same_seconds(seconds, chosen_s))
+    ]
+    if not asked and (not told or (waiting == 1 and choice.way is Way.GANG)):
         return ""
     why = "throughput is asked for, and " if asked else ""
-    return f"{why}{pictures}: {chosen} in {chosen_s:.3f} s as predicted, {others}"
+    return ", ".join((f"{why}{pictures}: {chosen} in {chosen_s:.3f} s as predicted", *told))

@@ -20,6 +20,7 @@ from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans, 
 from polyrhythm_coordinator.scheduling.cost import GangCost
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.explain import (
+    INDIFFERENCE,
     Option,
     candidate_of,
     exclusions,
@@ -32,9 +33,6 @@ from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phas
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments, strides_like
 
-INDIFFERENCE = 0.005
-"""Plans within this share of the fastest count as equally fast, and the simplest of them is chosen: no prediction is
-as exact, a smaller gang has less that can fail, and full rate gives the better picture."""
 HURRIED_AGENTS_MAX = 4
 """Agents of a running gang for which all strides are compared; in a larger one those of the running plan."""
 

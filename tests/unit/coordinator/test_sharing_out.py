@@ -97,6 +97,18 @@ def test_for_latency_waiting_pictures_are_shared_out_only_where_that_is_sooner()
     ]
 
 
+def test_a_single_device_is_not_told_twice_as_two_ways() -> None:
+    world = World("a", "b", per_row_s={"a": 0.01, "b": 3.0})
+    soon, many = world.submit(replace(ONE, objective=Objective.LATENCY)), world.submit(ONE)
+    world.run(soon, many)
+    (for_latency,), (for_throughput,) = world.told_of(soon, Planned), world.told_of(many, Planned)
+    assert for_latency.explanation.chosen.plan.agents == ("a",)
+    assert for_latency.explanation.sharing == ""
+    told = for_throughput.explanation.sharing
+    assert told.startswith("throughput is asked for, and no other picture waits: by one device in ")
+    assert told.count(" s") == 1, told
+
+
 def test_for_latency_a_device_that_gets_free_joins_the_last_picture() -> None:
     world = World("a", "b")
     for daemon in world.daemons.values():

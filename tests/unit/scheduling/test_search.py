@@ -86,6 +86,11 @@ def test_a_device_that_holds_the_others_up_is_left_out_with_both_times() -> None
     assert exclusion.detail == f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it 5.000 s"
 
 
+def test_a_device_that_changes_next_to_nothing_is_left_out_with_one_time() -> None:
+    (exclusion,) = search_plan(plan_request([1.0, 0.0025], rows=400)).exclusions
+    assert exclusion.detail == "it would not make the picture sooner ready: 50 s with it or without it"
+
+
 def test_a_gain_below_what_a_prediction_is_worth_does_not_buy_a_second_device() -> None:
     # one of 400 rows fits the second device: a quarter of a percent
     assert labels([1.0, 0.0025], rows=400)[0] == "solo gpu-0"
