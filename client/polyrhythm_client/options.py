@@ -197,5 +197,10 @@ Gpus: TypeAlias = Annotated[
     ),
 ]
 AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output instead.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object on standard output instead; one with the field error where the command fails.",
+        rich_help_panel=OUTPUT,
+    ),
 ]

@@ -6,7 +6,10 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from polyrhythm.errors import InvalidArgumentError
 
@@ -104,6 +107,37 @@ def output_path(path: Path | None, *, prompt: str, seed: int, index: int, count:
 def preview_path(path: Path | None) -> Path:
     """The file that holds the newest preview of a job."""
     return Path(f"preview{SUFFIX}") if path is None else path.with_name(f"{path.stem}.preview{path.suffix}")
+
+
+class Preview:
+    """The newest preview of a job: in its file for as long as the context lasts, however that ends.
+
+    Args:
+        path: of the picture, as the user wrote it.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = preview_path(path)
+        self._written = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._written:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def write(self, png: bytes) -> None:
+        """Takes the place of the one before.
+
+        Raises:
+            InvalidArgumentError: it cannot be written.
+        """
+        write_whole(self._path, png)
+        self._written = True
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -5,10 +5,10 @@ Owns the exit codes. Knows the events of a job, not where they come from.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
 
 import typer
 from rich.console import Console
@@ -60,6 +60,31 @@ def show_error(console: Console, error: PolyrhythmError) -> int:
     # Nonsense from another process has the code of bad input, and is none of the user's.
     blamed = error.code in _BAD_INPUT_CODES and not isinstance(error, WireError)
     return EXIT_BAD_INPUT if blamed else EXIT_FAILED
+
+
+def error_account(error: PolyrhythmError) -> dict[str, Any]:
+    """The one object that a command prints with ``--json`` where it fails.
+
+    ``error`` has its code, the message and, of bad input, each field with what is wrong with it. Beside it stands what
+    a ``FailedAccountError`` brings.
+    """
+    told: dict[str, Any] = {"code": error.code.value, "message": str(error)}
+    if isinstance(error, InvalidArgumentError):
+        told["fields"] = [{"field": wrong.field, "description": wrong.description} for wrong in error.violations]
+    beside = error.account if isinstance(error, FailedAccountError) else {}
+    return {**beside, "error": told}
+
+
+class FailedAccountError(PolyrhythmError):
+    """What was asked for has failed, and there is an account of how.
+
+    Attributes:
+        account: printed with ``--json`` beside the error.
+    """
+
+    def __init__(self, message: str, account: Mapping[str, object]) -> None:
+        self.account = account
+        super().__init__(message)
 
 
 def show_changes(console: Console, changes: tuple[str, ...]) -> None:

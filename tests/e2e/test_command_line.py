@@ -25,7 +25,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 def test_a_picture_from_a_fleet_of_its_own(shell: Shell, picture: OwnFleetPicture) -> None:
     made = picture.run
     assert "EMULATED speeds 1 : 0.5" in made.stderr
-    found = json.loads(made.stdout)
+    (found,) = json.loads(made.stdout)["images"]
     assert (found["image"], found["emulated"]) == ("a.png", True)
     assert found["segments"][0]["begin_step"] == 0
     assert found["segments"][-1]["end_step"] == found["steps"]
@@ -36,7 +36,7 @@ def test_a_picture_from_a_fleet_of_its_own(shell: Shell, picture: OwnFleetPictur
     assert "no measured link" in fitted.stderr
     simulated = json.loads(shell("simulate", "--devices", "fleet.toml", "--json").stdout)
     assert [device["agent"] for device in simulated["devices"]] == ["local-0", "local-1"]
-    assert simulated["error"] is None
+    assert "error" not in simulated
 
 
 def test_a_fleet_in_the_foreground(shell: Shell) -> None:
@@ -53,7 +53,7 @@ def test_a_fleet_in_the_foreground(shell: Shell) -> None:
         made = shell("generate", "green tree", "--plan", "plan.json", "--address", address, "-o", "tree.png", "--json")
         assert made.returncode == 0, made.stderr
         segments = json.loads(explained.stdout)["chosen"]["plan"]["segments"]
-        assert json.loads(made.stdout)["segments"] == segments
+        assert json.loads(made.stdout)["images"][0]["segments"] == segments
         too_long = shell("generate", "word " * 500, "--address", address)
         assert (too_long.returncode, too_long.stderr.split(":")[:2]) == (2, ["error", " prompt"])
         fleet.send_signal(signal.SIGINT)
@@ -72,6 +72,7 @@ def test_ctrl_c_in_mid_picture_leaves_nothing(shell: Shell) -> None:
         assert command.poll() is None
         command.send_signal(signal.SIGINT)
         assert command.wait(GONE_S) == 130
+        assert not preview.exists()
 
 
 def test_a_folder_that_holds_no_weights(shell: Shell) -> None:

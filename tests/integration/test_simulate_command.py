@@ -87,6 +87,9 @@ def test_a_job_that_fails_is_told_with_its_account(capsys: pytest.CaptureFixture
     assert result.code == 1
     assert "the simulated job failed: no agent is left" in result.err
     assert "dies" in result.out
+    told = json.loads(shell(capsys, "--devices", str(path), "--json").out)
+    assert told["error"]["message"].startswith("the simulated job failed: no agent is left")
+    assert told["timeline"]["marks"]
 
 
 def test_a_fleet_is_described_from_a_run_and_simulated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

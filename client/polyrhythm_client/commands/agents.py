@@ -24,7 +24,7 @@ def agents(address: options.RunningAddress = None, as_json: options.AsJson = Fal
     polyrhythm agents --address 10.0.0.5:50051 --json
     ```
     """
-    run_command(lambda _: _agents(address or DEFAULT_ADDRESS, as_json=as_json))
+    run_command(lambda _: _agents(address or DEFAULT_ADDRESS, as_json=as_json), as_json=as_json)
 
 
 async def _agents(address: str, *, as_json: bool) -> None:

@@ -65,7 +65,7 @@ def calibrate(
         steps=steps,
         prompts=prompts,
     )
-    run_command(lambda console: _calibrate(wish, console, as_json=as_json))
+    run_command(lambda console: _calibrate(wish, console, as_json=as_json), as_json=as_json)
 
 
 async def _calibrate(wish: CalibrationWish, console: Console, *, as_json: bool) -> None:

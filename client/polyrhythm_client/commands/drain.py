@@ -34,7 +34,7 @@ def drain(
     polyrhythm drain gpu-1 --undo
     ```
     """
-    run_command(lambda _: _drain(agent, address or DEFAULT_ADDRESS, undo=undo, as_json=as_json))
+    run_command(lambda _: _drain(agent, address or DEFAULT_ADDRESS, undo=undo, as_json=as_json), as_json=as_json)
 
 
 async def _drain(agent: str, address: str, *, undo: bool, as_json: bool) -> None:

@@ -21,10 +21,10 @@ from polyrhythm_client.commands.running import fleet_for, run_command
 from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.output import (
     STANDARD_OUTPUT,
+    Preview,
     check_output,
     check_standard_output,
     output_path,
-    preview_path,
     write_standard_output,
     write_whole,
 )
@@ -93,7 +93,7 @@ def generate(
         int | None,
         typer.Option(
             metavar="N",
-            help="Write the newest preview beside the picture every N steps or more.",
+            help="Write the newest preview beside the picture every N steps or more; it is gone at the end.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -143,7 +143,7 @@ def generate(
         own=OwnAgents(model_config=model_config, dtype=dtype, offload=offload, gpus=gpus),
         as_json=as_json,
     )
-    run_command(lambda console: _generate(given, console))
+    run_command(lambda console: _generate(given, console), as_json=given.as_json)
 
 
 async def _generate(given: GenerateOptions, console: Console) -> None:
@@ -173,8 +173,7 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
             check_weights(recipe, asked.model, await client.agents())  # before the wait in the queue
         summaries = await _run_job(client, asked, recipe, given, console)
     if given.as_json:
-        found = summaries[0] if len(summaries) == 1 else {"images": summaries}
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        typer.echo(json.dumps({"images": summaries}, ensure_ascii=False))
 
 
 async def _run_job(
@@ -184,7 +183,7 @@ async def _run_job(
     assembler = PictureAssembler()
     agents: tuple[AgentView, ...] = ()
     summaries: list[dict[str, Any]] = []
-    with JobProgress(console, quiet=given.as_json) as progress:
+    with JobProgress(console, quiet=given.as_json) as progress, Preview(given.output) as preview:
         async with aclosing(client.generate(request)) as events:
             async for event in events:
                 progress.show(event)
@@ -196,7 +195,7 @@ async def _run_job(
                     if event.image_index == 0:
                         show_changes(console, changed_software(recipe, agents))
                 if isinstance(event, Previewed):
-                    write_whole(preview_path(given.output), event.png)
+                    preview.write(event.png)
                 picture = assembler.take(event)
                 if picture is not None:
                     with progress.hidden():

@@ -97,7 +97,7 @@ def plan(
         own=OwnAgents(model_config=model_config, dtype=dtype, offload=offload, gpus=gpus),
         as_json=as_json,
     )
-    run_command(lambda console: _plan(given, console))
+    run_command(lambda console: _plan(given, console), as_json=given.as_json)
 
 
 async def _plan(given: PlanOptions, console: Console) -> None:

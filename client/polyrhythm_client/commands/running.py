@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -12,19 +13,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from polyrhythm.environment import check_variables
-from polyrhythm.errors import PolyrhythmError
+from polyrhythm.errors import CancelledError, PolyrhythmError
 from polyrhythm_client.interrupt import run_until_signal
-from polyrhythm_client.screen import error_console, show_error
+from polyrhythm_client.screen import error_account, error_console, show_error
 
 if TYPE_CHECKING:
     from polyrhythm_client.fleet_in_use import FleetInUse, FleetWish
 
 
-def run_command(command: Callable[[Console], Coroutine[Any, Any, None]], *, runs_until_signal: bool = False) -> None:
+def run_command(
+    command: Callable[[Console], Coroutine[Any, Any, None]], *, as_json: bool = False, runs_until_signal: bool = False
+) -> None:
     """Runs a command and ends the process with its exit code.
 
     Args:
         command: given the console on standard error; raises PolyrhythmError where it fails.
+        as_json: whether a failure is one JSON object on standard output too.
         runs_until_signal: a signal is the way to end it, and no failure.
 
     Raises:
@@ -37,11 +41,15 @@ def run_command(command: Callable[[Console], Coroutine[Any, Any, None]], *, runs
             check_variables(os.environ)
             await command(console)
         except PolyrhythmError as error:
+            if as_json:
+                typer.echo(json.dumps(error_account(error), ensure_ascii=False))
             return show_error(console, error)
         return 0
 
     code = run_until_signal(work())
     if code > 128:
+        if as_json:
+            typer.echo(json.dumps(error_account(CancelledError("interrupted"))))
         console.print("ended" if runs_until_signal else "interrupted")
         code = 0 if runs_until_signal else code
     raise typer.Exit(code)

@@ -16,6 +16,7 @@ from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.output import SUFFIX
 from polyrhythm_client.parsing import parse_size
+from polyrhythm_client.screen import FailedAccountError
 from polyrhythm_client.simulation_tables import print_simulation
 
 
@@ -99,11 +100,11 @@ def simulate(
         output=output,
         as_json=as_json,
     )
-    run_command(lambda console: _simulate(given, console))
+    run_command(lambda console: _simulate(given, console), as_json=given.as_json)
 
 
 async def _simulate(given: SimulateOptions, console: Console) -> None:
-    from polyrhythm_client.local.simulator import SimulatorError, run_simulator
+    from polyrhythm_client.local.simulator import run_simulator
 
     account = await run_simulator(_arguments(given))
     if given.fit is not None:
@@ -111,14 +112,16 @@ async def _simulate(given: SimulateOptions, console: Console) -> None:
             console.print(f"[yellow]note:[/yellow] {notice}", markup=True)
         typer.echo(json.dumps(account.as_dict()) if given.as_json else f"{given.output}: {account.text('summary')}")
         return
-    if given.as_json:
-        typer.echo(json.dumps(account.as_dict(), ensure_ascii=False))
-    else:
+    held = {name: value for name, value in account.as_dict().items() if name != "error"}
+    failed = account.text("error") if "error" in account else None
+    if not given.as_json:
         print_simulation(Console(), account)
         if given.gantt is not None:
             typer.echo(f"chart: {given.gantt}")
-    if "error" in account:
-        raise SimulatorError(f"the simulated job failed: {account.text('error')}")
+    elif failed is None:
+        typer.echo(json.dumps(held, ensure_ascii=False))
+    if failed is not None:
+        raise FailedAccountError(f"the simulated job failed: {failed}", held)
 
 
 def _arguments(given: SimulateOptions) -> tuple[str, ...]:

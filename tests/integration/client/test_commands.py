@@ -173,7 +173,7 @@ def test_an_explained_plan_can_be_followed(shell: Shell, fake: FakeCoordinator) 
 
 def test_json_is_one_object_on_standard_output(shell: Shell) -> None:
     result = shell("generate", "red apple", "-o", "a.png", "--json")
-    found = json.loads(result.out)
+    (found,) = json.loads(result.out)["images"]
     assert (result.code, result.err) == (0, LEFT_OUT)
     assert (found["image"], found["seed"], found["emulated"]) == ("a.png", 7, True)
     assert found["seconds"]["denoise"] == 1.3
@@ -210,9 +210,35 @@ def test_a_name_is_made_from_prompt_and_seed(shell: Shell) -> None:
     assert [path.name for path in shell.folder.iterdir()] == ["red-apple-7.png"]
 
 
-def test_previews_are_written_beside_the_picture(shell: Shell) -> None:
+def test_no_preview_is_left_behind(shell: Shell, fake: FakeCoordinator) -> None:
     assert shell("generate", "p", "-o", "a.png", "--preview-every", "4").code == 0
-    assert (shell.folder / "a.preview.png").read_bytes() == PNG
+    fake.error = NoAgentsError("all are gone")
+    assert shell("generate", "p", "-o", "b.png", "--preview-every", "4").code == 1
+    assert not list(shell.folder.glob("*preview*"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("generate", "p"), ("generate", "p", "--count", "2"), ("plan", "p"), ("drain", "nobody"), ("agents",)],
+    ids=" ".join,
+)
+def test_a_failure_is_one_object_too(shell: Shell, fake: FakeCoordinator, arguments: tuple[str, ...]) -> None:
+    fake.error = NoAgentsError("all are gone")
+    nowhere = "127.0.0.1:1" if arguments == ("agents",) else None
+    result = shell(*arguments, "--json", address=nowhere)
+    codes = {"drain": "not_found", "agents": "unreachable"}
+    told = json.loads(result.out)
+    assert result.code > 0
+    assert told["error"]["code"] == codes.get(arguments[0], "no_agents")
+    assert told["error"]["message"] in result.err
+
+
+def test_bad_input_is_told_by_field_in_json(shell: Shell) -> None:
+    result = shell("generate", "p", "--steps", "0", "--size", "128", "--json")
+    assert result.code == 2
+    told = json.loads(result.out)["error"]
+    assert told["code"] == "invalid_argument"
+    assert [wrong["field"] for wrong in told["fields"]] == ["size"]
 
 
 def test_a_printed_plan_needs_no_prompt(shell: Shell, fake: FakeCoordinator) -> None:

@@ -42,7 +42,9 @@ def test_what_would_also_go_to_standard_output_is_refused_by_name(
 ) -> None:
     assert run(address, *arguments) == 2
     said = capsys.readouterr()
-    assert (said.out, said.err.split(":")[:2]) == ("", ["error", " output"])
+    assert said.err.split(":")[:2] == ["error", " output"]
+    assert said.out.startswith('{"error": ' if "--json" in arguments else "")
+    assert "PNG" not in said.out
     assert " ".join(arguments).removesuffix(" 2") in said.err
 
 

@@ -14,7 +14,7 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent
 from polyrhythm.request_checks import resolve
 from polyrhythm_client.address import check_address
-from polyrhythm_client.output import check_output, output_path, preview_path, write_whole
+from polyrhythm_client.output import Preview, check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_size, parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
 from polyrhythm_client.summary import followed_segments, measured_fleet, picture_summary
@@ -168,3 +168,23 @@ def test_segments_of_a_plan_end_where_the_next_plan_began() -> None:
     second = replace(plan(("local-0",)), begin_step=6, segments=(replace(displaced, begin_step=6),))
     followed = followed_segments((first, second))
     assert [(s.begin_step, s.end_step, len(s.agents)) for s in followed] == [(0, 4, 2), (4, 6, 2), (6, 8, 1)]
+
+
+def test_a_preview_lasts_as_long_as_its_job(tmp_path: Path) -> None:
+    def fail() -> None:
+        with Preview(tmp_path / "a.png") as preview:
+            preview.write(b"first")
+            preview.write(b"second")
+            assert (tmp_path / "a.preview.png").read_bytes() == b"second"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_that_name_stays_where_no_preview_came(tmp_path: Path) -> None:
+    (tmp_path / "a.preview.png").write_bytes(b"mine")
+    with Preview(tmp_path / "a.png"):
+        pass
+    assert (tmp_path / "a.preview.png").read_bytes() == b"mine"
