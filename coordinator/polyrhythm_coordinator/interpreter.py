@@ -1,18 +1,22 @@
 """Feeds events to the scheduling core and carries out its effects. The only holder of state that changes.
 
-Must not decide anything. One event loop only; ``feed`` never waits, so events have one total order. An event that
-cannot be taken into account leaves a state that nobody can vouch for: ``failed`` tells the process to end.
+Must not decide anything. One event loop only; ``feed`` never waits, so events have one total order.
+
+The core is pure, so an event that it breaks down on leaves the old state, which stands. Whoever the event came from
+bears it: an agent loses its session, a client its call, a plan its picture. What nobody can bear (a tick, the end of a
+stream, effects that were carried out by half) leaves a state that cannot be gone on with, however often it is tried:
+``failed`` tells the process to end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
+from types import TracebackType
 from typing import TypeAlias, assert_never
 
-from polyrhythm.errors import InternalError, NotFoundError, PolyrhythmError
+from polyrhythm.errors import InternalError, NotFoundError, PolyrhythmError, ResourceExhaustedError
 from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId, JobId
@@ -20,6 +24,7 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
 from polyrhythm.messages import AgentCommand, AgentEvent, Register
 from polyrhythm_coordinator.outbox import Outbox
+from polyrhythm_coordinator.rooms import AGENT_ROOM, CLIENT_ROOM
 from polyrhythm_coordinator.scheduling.effects import (
     ComputePlan,
     DisconnectAgent,
@@ -42,12 +47,16 @@ from polyrhythm_coordinator.scheduling.events import (
     PlanComputed,
     PlanFailed,
     SessionId,
+    Stopping,
+    Tick,
 )
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.transitions import transition
 
 Observer: TypeAlias = Callable[[Event, tuple[Effect, ...]], None]
 """Sees every event with what came of it, after its effects were carried out."""
+FailureObserver: TypeAlias = Callable[[Event, Exception], None]
+"""Sees every event that the core broke down on, with the error."""
 
 
 class Interpreter:
@@ -59,6 +68,7 @@ class Interpreter:
         draw_seed: a seed for a request that names none.
         compute_plan: carries out plan tasks.
         observe: is shown everything.
+        observe_failure: is shown what one event cost whoever it came from.
     """
 
     def __init__(
@@ -69,18 +79,20 @@ class Interpreter:
         draw_seed: Callable[[], int],
         compute_plan: Callable[[PlanTask], Awaitable[Explanation]],
         observe: Observer,
+        observe_failure: FailureObserver,
     ) -> None:
         self._state = state
         self._clock = clock
         self._draw_seed = draw_seed
         self._compute_plan = compute_plan
         self._observe = observe
+        self._observe_failure = observe_failure
         self._sessions: dict[SessionId, Outbox[AgentCommand]] = {}
         self._jobs: dict[JobId, Outbox[JobEvent]] = {}
         self._plans: set[asyncio.Task[Explanation]] = set()
         self._last_session = 0
-        self._failure: BaseException | None = None
-        self._failed = asyncio.Event()
+        self._behind: list[SendCommand | Tell] = []
+        self._fatal = _Fatal()
 
     @property
     def state(self) -> State:
@@ -90,24 +102,35 @@ class Interpreter:
     @property
     def failure(self) -> BaseException | None:
         """What the core broke down on; None while it is sound."""
-        return self._failure
+        return self._fatal.failure
 
     async def failed(self) -> None:
         """Returns once the core has broken down."""
-        await self._failed.wait()
+        await self._fatal.failed.wait()
 
-    def feed(self, event: Event) -> None:
-        """Takes an event into account and carries out what follows from it."""
-        with self._fatal():
-            self._state, effects = transition(self._state, event, self._clock())
+    def feed(self, event: Event) -> InternalError | None:
+        """Takes an event into account and carries out what follows from it.
+
+        Returns:
+            What was wrong with this event alone: nothing has come of it, and whoever it came from has borne that.
+        """
+        with self._fatal:
+            now_s = self._clock()
+            try:
+                state, effects = transition(self._state, event, now_s)
+            except Exception as error:  # noqa: BLE001 - whatever a sender has made the core break down on
+                return self._bear(event, error)
+            self._state = state
             for effect in effects:
                 self._carry_out(effect)
             self._observe(event, effects)
+            self._cut_off()
+            return None
 
     def submit(self, request: ImageRequest, *, explain_only: bool) -> tuple[JobId, Outbox[JobEvent]]:
         """Hands in a request; its outbox ends with the job."""
         job = self._state.next_job
-        outbox = self._jobs[job] = Outbox()
+        outbox = self._jobs[job] = Outbox(CLIENT_ROOM)
         event = JobSubmitted(job=job, request=request, drawn_seed=self._draw_seed(), explain_only=explain_only)
         self.feed(event)
         return job, outbox
@@ -124,19 +147,22 @@ class Interpreter:
             How it stands now; None if it is not connected.
 
         Raises:
+            InternalError: the core broke down on it.
             NotFoundError: it is neither connected nor drained.
         """
         state = self._state
         if agent not in state.agents and agent not in state.drained:
             raise NotFoundError("agent", agent, tuple(sorted(state.agents.keys() | state.drained)))
-        self.feed(AgentDrained(agent=agent, undo=undo))
+        error = self.feed(AgentDrained(agent=agent, undo=undo))
+        if error is not None:
+            raise error
         return next((view for view in self._state.views() if view.agent == agent), None)
 
     def open_session(self, register: Register) -> tuple[SessionId, Outbox[AgentCommand]]:
         """Introduces an agent; its outbox ends with the session, at once if it is refused."""
         self._last_session += 1
         session = SessionId(self._last_session)
-        outbox = self._sessions[session] = Outbox()
+        outbox = self._sessions[session] = Outbox(AGENT_ROOM)
         self.feed(AgentConnected(session=session, register=register))
         return session, outbox
 
@@ -151,24 +177,50 @@ class Interpreter:
             outbox.end(error)
             self.feed(AgentDisconnected(agent=agent, session=session, reason=reason))
 
-    @contextmanager
-    def _fatal(self) -> Generator[None]:
-        """Notes the first error of the body, whoever catches it."""
-        try:
-            yield
-        except BaseException as error:  # whatever it is, and raised again: the state may be torn
-            self._failure = self._failure or error
-            self._failed.set()
-            raise
+    def _bear(self, event: Event, error: Exception) -> InternalError:
+        """Lets whoever an event came from bear that it could not be taken into account."""
+        bug = InternalError(f"{type(error).__name__}: {error}")
+        bug.__cause__ = error
+        match event:
+            case AgentConnected(session=session):
+                self._sessions.pop(session).end(bug)
+            case AgentEventReceived(agent=agent, session=session):
+                self.close_session(agent, session, str(bug), bug)
+            case JobSubmitted(job=job):
+                self._jobs.pop(job).end(bug)
+            case JobCancelled(job=job):
+                self._jobs[job].end(bug)  # nobody listens any more; the job goes on to its end
+            case PlanComputed(job=job, number=number):
+                self.feed(PlanFailed(job=job, number=number, error=bug))
+            case AgentDrained():
+                pass  # the caller is told
+            case AgentDisconnected() | PlanFailed() | Tick() | Stopping():
+                raise error
+            case _:
+                assert_never(event)
+        self._observe_failure(event, error)
+        return bug
+
+    def _cut_off(self) -> None:
+        """Ends whatever those have asked for who do not read what they are sent."""
+        while self._behind:
+            match self._behind.pop():
+                case SendCommand(agent=agent, session=session):
+                    error = ResourceExhaustedError(f"{agent} does not read its commands")
+                    self.close_session(agent, session, str(error), error)
+                case Tell(job=job):
+                    self.cancel(job, ResourceExhaustedError("the client does not read what it is told"))
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case SendCommand(session=session, command=command):
-                self._sessions[session].put(command)
+                if not self._sessions[session].put(command):
+                    self._behind.append(effect)
             case DisconnectAgent(session=session, error=error):
                 self._sessions.pop(session).end(error)
             case Tell(job=job, event=event):
-                self._jobs[job].put(event)
+                if not self._jobs[job].put(event):
+                    self._behind.append(effect)
             case EndJob(job=job):
                 self._jobs.pop(job).end()
             case FailJob(job=job, error=error):
@@ -195,3 +247,21 @@ class Interpreter:
                 bug = InternalError(f"the planner failed: {type(error).__name__}: {error}")
                 bug.__cause__ = error
                 self.feed(PlanFailed(job=effect.job, number=effect.number, error=bug))
+
+
+class _Fatal:
+    """Notes the first error of all its bodies, whoever catches it: the state may be torn."""
+
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+        self.failed = asyncio.Event()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.failure = self.failure or error
+            self.failed.set()

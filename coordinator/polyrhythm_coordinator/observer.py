@@ -17,6 +17,9 @@ from polyrhythm_coordinator.scheduling.events import (
     PlanFailed,
 )
 
+EVENT_CHARACTERS_MAX = 2000
+"""Of an event that is logged as it came; it may be as long as a message."""
+
 log = structlog.get_logger("polyrhythm.coordinator")
 
 
@@ -25,6 +28,16 @@ def log_everything(event: Event, effects: tuple[Effect, ...]) -> None:
     _log_event(event)
     for effect in effects:
         _log_effect(effect)
+
+
+def log_failure(event: Event, error: Exception) -> None:
+    """Logs an event that the scheduling core broke down on, and that cost only whoever it came from."""
+    match event:
+        case AgentEventReceived(agent=agent, session=session, event=said):
+            told = repr(said)[:EVENT_CHARACTERS_MAX]
+            log.error("agent's event broke the core down", agent=agent, session=session, said=told, exc_info=error)
+        case _:  # without its values, prompts among them
+            log.error("an event broke the core down", event_kind=type(event).__name__, exc_info=error)
 
 
 def _log_event(event: Event) -> None:

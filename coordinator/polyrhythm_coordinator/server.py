@@ -24,7 +24,7 @@ from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.listening import address_of, check_address
 from polyrhythm_coordinator.log_setup import log_to_stderr
-from polyrhythm_coordinator.observer import log_everything
+from polyrhythm_coordinator.observer import log_everything, log_failure
 from polyrhythm_coordinator.planning import compute_plan
 from polyrhythm_coordinator.scheduling.effects import Effect
 from polyrhythm_coordinator.scheduling.events import Event, Stopping, Tick
@@ -110,6 +110,7 @@ async def coordinator(
         draw_seed=lambda: secrets.randbelow(SEED_DRAWN_MAX),
         compute_plan=compute_plan,
         observe=observe,
+        observe_failure=log_failure,
     )
     server = grpc.aio.server(interceptors=(MalformedRequests(),), options=SERVER_OPTIONS)
     _register(server, interpreter, fleet_health)

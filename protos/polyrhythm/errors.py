@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     UNREACHABLE = "unreachable"
     ALREADY_IN_USE = "already_in_use"
     PICTURE_FAILED = "picture_failed"
+    RESOURCE_EXHAUSTED = "resource_exhausted"
     INTERNAL = "internal"
 
 
@@ -115,6 +116,12 @@ class AlreadyInUseError(PolyrhythmError):
     """A port, an agent name or a device is held by somebody else."""
 
     code = ErrorCode.ALREADY_IN_USE
+
+
+class ResourceExhaustedError(PolyrhythmError):
+    """More was sent, or is left unread, than a process keeps for one other."""
+
+    code = ErrorCode.RESOURCE_EXHAUSTED
 
 
 class WireError(PolyrhythmError, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.defects.agent_defects import BOUNDARY_DEFECTS, DENOISER_DEFECTS, EXCHANGE_DEFECTS, LOOP_DEFECTS
 from tests.defects.coordinator_defects import (
+    EDGE_DEFECTS,
     FAILURE_DEFECTS,
     PLANNER_DEFECTS,
     QUEUE_DEFECTS,
@@ -29,4 +30,5 @@ DEFECTS = (
     *FAILURE_DEFECTS,
     *REPLAN_DEFECTS,
     *WIRE_DEFECTS,
+    *EDGE_DEFECTS,
 )

@@ -242,3 +242,36 @@ WIRE_DEFECTS = (
         why="a newer coordinator's new kind of segment is run as the oldest kind, silently",
     ),
 )
+
+EDGE_DEFECTS = (
+    PlantedDefect(
+        name="one agent's message ends everybody's jobs",
+        file="coordinator/polyrhythm_coordinator/interpreter.py",
+        original="return self._bear(event, error)",
+        planted="raise InternalError(str(error)) from error",
+        test_id=(
+            "tests/unit/coordinator/test_isolation.py::"
+            "test_an_agents_event_that_the_core_breaks_down_on_costs_that_agent_its_session_and_nothing_else"
+        ),
+        why="a figure that nobody thought of stops the coordinator with all pictures in it",
+    ),
+    PlantedDefect(
+        name="what nobody reads is kept",
+        file="coordinator/polyrhythm_coordinator/outbox.py",
+        original="full = self._bytes > self._room.bytes_max and self._room.begins(item)",
+        planted="full = False",
+        test_id=(
+            "tests/unit/coordinator/test_outbox.py::"
+            "test_a_client_that_does_not_read_has_no_more_held_for_it_than_its_room_and_one_picture"
+        ),
+        why="eight clients that have stopped take the coordinator's memory",
+    ),
+    PlantedDefect(
+        name="strides are any number",
+        file=f"{CODEC}/plan.py",
+        original="if proto.stride not in STRIDES:",
+        planted="if proto.stride < 1:",
+        test_id="tests/unit/protos/test_codec_bounds.py::test_a_stride_that_is_none_is_refused_before_any_least_common_multiple",
+        why="a plan of half a MiB keeps the event loop busy for seconds with least common multiples",
+    ),
+)

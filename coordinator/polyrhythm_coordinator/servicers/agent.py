@@ -19,6 +19,7 @@ from polyrhythm.messages import Register
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.scheduling.events import SessionId
 from polyrhythm_coordinator.servicers.abort import abort_with
+from polyrhythm_coordinator.servicers.streaming import write_all
 
 REGISTER_TIMEOUT_S = 5.0
 """An agent introduces itself at once; a stream that says nothing is closed."""
@@ -50,8 +51,7 @@ class AgentServicer(session_pb2_grpc.AgentServiceServicer):
             reader = asyncio.create_task(self._read(request_iterator, register.agent, session))
             reader.add_done_callback(partial(self._close, register.agent, session))
             try:
-                async for command in commands:
-                    await context.write(command_to_proto(command))
+                await write_all(commands, lambda command: context.write(command_to_proto(command)))
             finally:
                 reader.cancel()
         except PolyrhythmError as error:

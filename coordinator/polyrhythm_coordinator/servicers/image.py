@@ -21,6 +21,7 @@ from polyrhythm.job_events import Planned
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.servicers.abort import abort_with
+from polyrhythm_coordinator.servicers.streaming import write_all
 
 
 class ImageServicer(image_pb2_grpc.ImageServiceServicer):
@@ -38,8 +39,7 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         try:
             job, updates = self._interpreter.submit(_decode(request), explain_only=False)
             try:
-                async for event in updates:
-                    await context.write(job_event_to_proto(event))
+                await write_all(updates, lambda event: context.write(job_event_to_proto(event)))
             finally:
                 self._interpreter.cancel(job, _end_of_call(context))
         except PolyrhythmError as error:

@@ -25,6 +25,7 @@ from polyrhythm.errors import (
     NotFoundError,
     PictureFailedError,
     PolyrhythmError,
+    ResourceExhaustedError,
     UnreachableError,
 )
 
@@ -46,6 +47,7 @@ STATUS_CODES = {
     ErrorCode.ALREADY_IN_USE: grpc.StatusCode.ALREADY_EXISTS,
     # Not INTERNAL: the same request will end the same way.
     ErrorCode.PICTURE_FAILED: grpc.StatusCode.DATA_LOSS,
+    ErrorCode.RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorCode.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 _ERROR_CODES = {status: code for code, status in STATUS_CODES.items()}
@@ -59,6 +61,7 @@ _SIMPLE_ERRORS: dict[ErrorCode, type[PolyrhythmError]] = {
     ErrorCode.UNREACHABLE: UnreachableError,
     ErrorCode.ALREADY_IN_USE: AlreadyInUseError,
     ErrorCode.PICTURE_FAILED: PictureFailedError,
+    ErrorCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
     ErrorCode.INTERNAL: InternalError,
 }
 

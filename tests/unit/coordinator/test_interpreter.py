@@ -43,6 +43,7 @@ def interpreter(
         draw_seed=lambda: 3,
         compute_plan=compute_plan,
         observe=observe,
+        observe_failure=lambda _event, _error: None,
     )
 
 
@@ -133,12 +134,3 @@ async def test_a_refused_agent_gets_its_error_and_nothing_else() -> None:
     assert [type(command) async for command in commands] == [Welcome]
     with pytest.raises(AlreadyInUseError):
         await anext(aiter(refused))
-
-
-async def test_nothing_follows_the_end_of_an_outbox() -> None:
-    outbox: Outbox[int] = Outbox()
-    outbox.put(1)
-    outbox.end()
-    outbox.put(2)
-    outbox.end(InternalError("late"))
-    assert [item async for item in outbox] == [1]

@@ -31,6 +31,7 @@ async def stub() -> AsyncIterator[session_pb2_grpc.AgentServiceStub]:
         draw_seed=lambda: 3,
         compute_plan=compute_plan,
         observe=lambda _event, _effects: None,
+        observe_failure=lambda _event, _error: None,
     )
     server = grpc.aio.server()
     session_pb2_grpc.add_AgentServiceServicer_to_server(AgentServicer(core, register_timeout_s=PATIENCE_S), server)

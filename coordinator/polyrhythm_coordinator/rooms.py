@@ -1,0 +1,52 @@
+"""How much may wait for a client that does not read, and for an agent. Owns these bounds and how things are weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from polyrhythm.job_events import ImageChunk, JobEvent, Previewed, Progressed
+from polyrhythm.messages import AgentCommand
+from polyrhythm.rendezvous import StoreReply
+from polyrhythm_coordinator.outbox import Room
+
+CLIENT_BYTES_MAX = 32 << 20
+"""Pictures of one client that wait when the next one is done: a slow network may lag by some, and nobody by all."""
+AGENT_BYTES_MAX = 4 << 20
+"""Commands are read at once; an agent that leaves so many of them waiting reads none."""
+MESSAGE_BYTES = 1 << 10
+"""What a message counts that is not weighed: most are much smaller."""
+
+
+def _event_bytes(event: JobEvent) -> int:
+    match event:
+        case ImageChunk(data=data):
+            return MESSAGE_BYTES + len(data)
+        case Previewed(png=png):
+            return MESSAGE_BYTES + len(png)
+        case _:
+            return MESSAGE_BYTES
+
+
+def _begins_picture(event: JobEvent) -> bool:
+    """A picture is told at once and is bounded by its size, so whoever keeps up gets any picture."""
+    return isinstance(event, ImageChunk) and event.offset == 0
+
+
+def _news_of(event: JobEvent) -> Hashable | None:
+    match event:
+        case Previewed(image_index=index) | Progressed(image_index=index):
+            return type(event), index
+        case _:
+            return None
+
+
+def _command_bytes(command: AgentCommand) -> int:
+    return MESSAGE_BYTES + (len(command.value) if isinstance(command, StoreReply) else 0)
+
+
+CLIENT_ROOM: Room[JobEvent] = Room(
+    bytes_max=CLIENT_BYTES_MAX, size_bytes=_event_bytes, begins=_begins_picture, news_of=_news_of
+)
+AGENT_ROOM: Room[AgentCommand] = Room(
+    bytes_max=AGENT_BYTES_MAX, size_bytes=_command_bytes, begins=lambda _: True, news_of=lambda _: None
+)
