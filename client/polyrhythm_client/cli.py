@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from polyrhythm import __version__
+from polyrhythm.standard_streams import forgive_standard_streams, lost_output, reader_has_left
 from polyrhythm_client.commands.agents import agents
 from polyrhythm_client.commands.calibrate import calibrate
 from polyrhythm_client.commands.drain import drain
@@ -14,6 +16,7 @@ from polyrhythm_client.commands.generate import generate
 from polyrhythm_client.commands.plan import plan
 from polyrhythm_client.commands.simulate import simulate
 from polyrhythm_client.commands.up import up
+from polyrhythm_client.screen import EXIT_FAILED
 
 app = typer.Typer(
     name="polyrhythm",
@@ -56,7 +59,18 @@ def polyrhythm(
 
 def main() -> None:
     """Entry point of the installed command."""
-    app()
+    forgive_standard_streams()
+    code = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    lost = lost_output()
+    if lost is not None and not code:
+        code = EXIT_FAILED
+        if not reader_has_left(lost):
+            sys.stderr.write(f"error: standard output: {lost.strerror}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

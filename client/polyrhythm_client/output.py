@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.standard_streams import lost_output, output_is_absent
 
 SUFFIX = ".png"
 STANDARD_OUTPUT = Path("-")
@@ -63,7 +64,7 @@ def check_standard_output(*, count: int, previews: bool, as_json: bool) -> None:
         as_json: whether the account of the picture is to go there.
 
     Raises:
-        InvalidArgumentError: something else would go there too, or a person would see the bytes.
+        InvalidArgumentError: there is none, something else would go there too, or a person would see the bytes.
     """
     if count > 1:
         raise InvalidArgumentError.of("output", f"standard output takes one picture, not --count {count}")
@@ -71,6 +72,8 @@ def check_standard_output(*, count: int, previews: bool, as_json: bool) -> None:
         raise InvalidArgumentError.of("output", "--preview-every writes beside a file, and standard output is none")
     if as_json:
         raise InvalidArgumentError.of("output", "--json writes to standard output itself: name a file for the picture")
+    if output_is_absent():
+        raise InvalidArgumentError.of("output", "there is no standard output: it is closed")
     if sys.stdout.isatty():
         raise InvalidArgumentError.of("output", "standard output is a terminal, which shows no PNG: send it to a file")
 
@@ -81,11 +84,10 @@ def write_standard_output(content: bytes) -> None:
     Raises:
         InvalidArgumentError: whoever reads it has gone, or it cannot be written.
     """
-    try:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        raise InvalidArgumentError.of("output", f"cannot write to standard output: {error.strerror}") from error
+    sys.stdout.buffer.write(content)
+    lost = lost_output()
+    if lost is not None:
+        raise InvalidArgumentError.of("output", f"cannot write to standard output: {lost.strerror}")
 
 
 def output_path(path: Path | None, *, prompt: str, seed: int, index: int, count: int) -> Path:

@@ -20,6 +20,7 @@ from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentError, PolyrhythmError
 from polyrhythm.lifeline import watch_lifeline
+from polyrhythm.standard_streams import forgive_standard_streams
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.listening import address_of, check_address
@@ -164,6 +165,7 @@ async def serve(settings: CoordinatorSettings, *, clock: Callable[[], float] = t
 
 def main() -> None:
     """Entry point of the command ``polyrhythm-coordinator``."""
+    forgive_standard_streams()
     try:
         settings = read_settings(sys.argv[1:])
         log_to_stderr(settings.log_level)

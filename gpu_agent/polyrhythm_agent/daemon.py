@@ -23,6 +23,7 @@ from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, Register
+from polyrhythm.standard_streams import forgive_standard_streams
 from polyrhythm_agent.command_line import parse_command_line
 from polyrhythm_agent.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.device import Nvml, PynvmlNvml, visible_devices
@@ -237,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; those of this process if None.
     """
+    forgive_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments and arguments[0] == CALIBRATE:

@@ -12,6 +12,7 @@ import threading
 
 from polyrhythm.environment import check_variables
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm.standard_streams import forgive_standard_streams
 from polyrhythm_agent.calibration.options import parser, read_task
 from polyrhythm_agent.log_setup import configure_log
 
@@ -36,6 +37,7 @@ def _end_with(lifeline_fd: int) -> None:
 
 def main() -> int:
     """Runs the command; returns its exit code."""
+    forgive_standard_streams()
     arguments = parser().parse_args()
     configure_log("calibrate")
     if arguments.lifeline_fd is not None:
