@@ -16,6 +16,7 @@ def calibration(
     scale: float = 1.0,
     following: float = 0.0,
     unequal: float = 0.0,
+    touchiness: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> Calibration:
     """A calibration whose error vectors point partly the same way.
 
@@ -27,6 +28,7 @@ def calibration(
         scale: of all vectors.
         following: length of what a merged step after a merged step leaves beyond both, over that of one.
         unequal: the same of what unequal strides leave beyond the rest.
+        touchiness: three numbers a picture.
     """
     stale = (1, *range(4, steps - 1, width))
     merges = tuple(range(0, steps - 1, width))
@@ -46,7 +48,10 @@ def calibration(
         following_steps=seconds,
         unequal_begin_steps=stale,
         products=tuple((vectors_DL @ vectors_DL.T).ravel().tolist()),
+        touchiness=touchiness,
         row_weights=(0.2, 0.6, 1.2, 2.0, 2.0, 1.2, 0.6, 0.2),
         saturation_mse=0.01,
-        pictures=8,
+        width_px=128,
+        height_px=128,
+        guidance=4.0,
     )

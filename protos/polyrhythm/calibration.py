@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import isfinite, lcm, log, sqrt
+from math import isfinite, lcm, sqrt
 from typing import Any, TypeVar
 
 ValueT = TypeVar("ValueT")
@@ -25,6 +25,20 @@ SATURATION_POWER = 0.7
 MULTIPLE_MAX = 2.0
 """Two vectors that nearly cancel are not scaled up further than this: what lies between them is not known so well."""
 
+
+STEPS_MAX = 250
+"""Of a grid that is measured."""
+DISTURBANCES_MAX = 256
+"""Measured on one grid, at most."""
+PICTURES_MAX = 1024
+"""Measured on one grid, at most."""
+
+KINDS = 3
+"""Of disturbances: stale activations, jumps, unequal strides. A picture can be touchy to one and not to another."""
+STALE, JUMP, UNEQUAL = range(KINDS)
+
+MEASURED_SHARE = 0.5
+"""Of the picture that is stale to each of two members when windows are measured."""
 
 SECOND_ORDER_SAMPLERS = frozenset({"dpmpp-2m"})
 """Samplers whose step also looks at the one before it."""
@@ -50,6 +64,33 @@ def mean_age(reader_stride: int, owner_stride: int) -> float:
     interval = lcm(reader_stride, owner_stride)
     active = range(interval, 2 * interval, reader_stride)
     return sum(step - (step - 1) // owner_stride * owner_stride for step in active) / len(active)
+
+
+def read_of_others(
+    shares: Sequence[float], strides: Sequence[int], cost: Callable[[int, int], float]
+) -> tuple[float, ...]:
+    """What each member reads of others, relative to what two equal halves read of each other.
+
+    What does not change cannot be stale, so shares of the picture are weighted by how errors lie over its height.
+
+    Args:
+        shares: of the picture that the members hold, of sum 1.
+        strides: of the members.
+        cost: of the strides of a reader and an owner.
+    """
+    share_of: dict[int, float] = {}
+    for share, stride in zip(shares, strides, strict=True):
+        share_of[stride] = share_of.get(stride, 0.0) + share
+    seen = {reader: sum(cost(reader, owner) * share for owner, share in share_of.items()) for reader in share_of}
+    return tuple(
+        (seen[stride] - cost(stride, stride) * share) / MEASURED_SHARE
+        for share, stride in zip(shares, strides, strict=True)
+    )
+
+
+def strides_apart(reader: int, owner: int) -> float:
+    """How far a stride is from another, relative to 1 and 2."""
+    return abs(reader - owner)
 
 
 def interpolated(
@@ -100,11 +141,15 @@ class Calibration:
         following_steps: fine step at which the second of each two measured jumps in a row begins, ascending; empty for
             samplers that do not look back.
         unequal_begin_steps: first step of each window of unequal strides, ascending.
-        products: mean over pictures of the mean product of two disturbances' errors, row by row, a square matrix; the
+        products: mean product of two disturbances' errors on a typical picture, row by row, a square matrix; the
             diagonal is a disturbance's latent mean squared error.
+        touchiness: of each measured picture, how many times the typical errors its own are: of stale activations, of
+            jumps and of unequal strides, picture by picture.
         row_weights: how the errors lie over the height of the picture, top to bottom, of mean 1.
         saturation_mse: where the error of several disturbances together begins to stay behind the sum of its parts.
-        pictures: how many were measured.
+        width_px: of the pictures that were measured.
+        height_px: likewise.
+        guidance: likewise.
     """
 
     sampler: str
@@ -115,17 +160,26 @@ class Calibration:
     following_steps: tuple[int, ...]
     unequal_begin_steps: tuple[int, ...]
     products: tuple[float, ...]
+    touchiness: tuple[float, ...]
     row_weights: tuple[float, ...]
     saturation_mse: float
-    pictures: int
+    width_px: int
+    height_px: int
+    guidance: float
 
     def __post_init__(self) -> None:
-        if self.steps < 2 or self.pictures < 1 or not self.sampler:
-            raise ValueError(f"sampler {self.sampler!r}, {self.steps} steps and {self.pictures} pictures mean nothing")
-        if not 0 < self.latent_range < float("inf") or not 0 < self.saturation_mse < float("inf"):
-            raise ValueError(
-                f"latent_range {self.latent_range} and saturation_mse {self.saturation_mse} must be positive"
-            )
+        if not 2 <= self.steps <= STEPS_MAX or not self.sampler:
+            raise ValueError(f"sampler {self.sampler!r} and {self.steps} steps mean nothing")
+        for name, value in (
+            ("latent_range", self.latent_range),
+            ("saturation_mse", self.saturation_mse),
+            ("width_px", self.width_px),
+            ("height_px", self.height_px),
+        ):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be positive, got {value}")
+        if not 0 <= self.guidance < float("inf"):
+            raise ValueError(f"guidance must not be negative, got {self.guidance}")
         for name, begins, first, last in (
             ("stale_begin_steps", self.stale_begin_steps, 0, self.steps - 1),
             ("merge_steps", self.merge_steps, 0, self.steps - 2),
@@ -136,8 +190,12 @@ class Calibration:
                 raise ValueError(f"{name} must ascend within {first}..{last}: {begins}")
         if not (self.stale_begin_steps and self.merge_steps and self.unequal_begin_steps):
             raise ValueError("stale_begin_steps, merge_steps and unequal_begin_steps may not be empty")
-        if len(self.products) != self.size**2 or not all(map(isfinite, self.products)):
-            raise ValueError(f"products must be {self.size}^2 finite numbers, got {len(self.products)}")
+        self._check_products()
+        if not self.touchiness or len(self.touchiness) % KINDS or self.pictures > PICTURES_MAX:
+            told = f"{KINDS} numbers for each of 1 to {PICTURES_MAX} pictures, got {len(self.touchiness)}"
+            raise ValueError(f"touchiness must be {told}")
+        if not all(0 < times < float("inf") for times in self.touchiness):
+            raise ValueError("touchiness must be positive")
         if (
             not self.row_weights
             or not all(isfinite(w) and w >= 0 for w in self.row_weights)
@@ -145,23 +203,27 @@ class Calibration:
         ):
             raise ValueError(f"row_weights must be positive: {self.row_weights}")
 
+    def _check_products(self) -> None:
+        """Products of vectors: finite, and none larger than that of the longest one with itself."""
+        size = self.size
+        if size > DISTURBANCES_MAX or len(self.products) != size**2 or not all(map(isfinite, self.products)):
+            raise ValueError(
+                f"products must be {size}^2 finite numbers of at most {DISTURBANCES_MAX}^2, got {len(self.products)}"
+            )
+        squares = self.products[:: size + 1]
+        if min(squares) < 0:
+            raise ValueError(f"the product of an error with itself cannot be negative: {min(squares)}")
+        least, largest, most = min(self.products), max(self.products), max(squares)
+        if max(largest, -least) > most:
+            raise ValueError(f"products of vectors no longer than {most}^0.5 cannot be {least}..{largest}")
+
+    @property
+    def pictures(self) -> int:
+        """How many were measured."""
+        return len(self.touchiness) // KINDS
+
     @property
     def size(self) -> int:
         """Number of disturbances."""
         windows = len(self.stale_begin_steps) + len(self.unequal_begin_steps)
         return windows + len(self.merge_steps) + len(self.following_steps)
-
-
-def nearest(calibrations: Sequence[Calibration], sampler: str, steps: int) -> Calibration | None:
-    """The measured grid from which the least is extrapolated: that of the sampler whose length has the nearest ratio.
-
-    Args:
-        calibrations: of one model.
-        sampler: of the picture.
-        steps: fine steps of the picture.
-
-    Returns:
-        None where the sampler was not measured.
-    """
-    measured = [calibration for calibration in calibrations if calibration.sampler == sampler]
-    return min(measured, key=lambda calibration: abs(log(calibration.steps / steps)), default=None)

@@ -39,7 +39,8 @@ class Prediction:
         decode_s: predicted seconds to decode.
         agents: in gang order.
         psnr_db: predicted PSNR of the final latent against that of a single device, at most ``IDENTICAL_PSNR_DB``; None
-            where the model or the sampler is not calibrated.
+            where the model's calibrations say nothing of such pictures; the mean over pictures.
+        psnr_low_db: the same of the touchiest tenth of pictures, the best of them.
     """
 
     encode_s: float
@@ -47,6 +48,7 @@ class Prediction:
     decode_s: float
     agents: tuple[AgentPrediction, ...]
     psnr_db: float | None = None
+    psnr_low_db: float | None = None
 
     @property
     def total_s(self) -> float:

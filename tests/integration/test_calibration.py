@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -16,8 +18,8 @@ from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
-from polyrhythm_agent.calibration.measure import measure_level, measure_picture, probe_count
-from polyrhythm_agent.calibration.probes import LEVEL_JOINTS, grid_of, reference_plan
+from polyrhythm_agent.calibration.measure import measure_picture, probe_count
+from polyrhythm_agent.calibration.probes import MEMBERS_MAX, grid_of, joints, reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
 from polyrhythm_client.local.child import ChildEndedError
@@ -50,7 +52,7 @@ def picture(*, steps: int = STEPS) -> ImageSpec:
 
 @pytest.fixture(scope="module")
 def gang(folder: Path) -> InProcessGang:
-    return InProcessGang([load_denoiser(folder, model="tiny", dtype=torch.float64) for _ in range(2)])
+    return InProcessGang([load_denoiser(folder, model="tiny", dtype=torch.float64) for _ in range(MEMBERS_MAX)])
 
 
 def test_the_gang_makes_the_picture_that_a_plan_means(gang: InProcessGang) -> None:
@@ -81,37 +83,40 @@ def test_a_member_that_fails_ends_the_others(gang: InProcessGang) -> None:
 
 def test_every_disturbance_leaves_an_error(gang: InProcessGang) -> None:
     grid, runs = grid_of(STEPS, "dpmpp-2m"), []
-    found = measure_picture(gang, picture(), grid, lambda: runs.append(1))
-    assert len(runs) == probe_count(grid)
-    assert (found.products_DD.diagonal() > 1e-12).all()
+    found = measure_picture(gang, picture(), grid, lambda: runs.append(1), in_full=True)
+    assert len(runs) == probe_count(grid, members=MEMBERS_MAX, in_full=True)
+    assert found.single is not None
+    assert (found.single.products_DD.diagonal() > 1e-12).all()
     assert (found.joint_mse_J > 1e-12).all()
-    assert found.products_DD == pytest.approx(found.products_DD.T)
-    level = measure_level(gang, picture(), grid, lambda: runs.append(1))
-    assert len(runs) == probe_count(grid) + probe_count(grid, full=False)
-    assert level == pytest.approx(found.joint_mse_J[list(LEVEL_JOINTS)])
+    assert found.single.products_DD == pytest.approx(found.single.products_DD.T)
+    further = measure_picture(gang, picture(), grid, lambda: runs.append(1), in_full=False)
+    assert len(runs) == sum(probe_count(grid, members=MEMBERS_MAX, in_full=in_full) for in_full in (True, False))
+    for_all = [joint.for_all for joint in joints(grid)]
+    assert further.joint_mse_J[for_all] == pytest.approx(found.joint_mse_J[for_all])
+    assert np.isnan(further.joint_mse_J[np.logical_not(for_all)]).all()
 
 
 async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
-    calibrated = await run_calibration(
-        CalibrationWish(model=str(folder), pictures=1, level_pictures=1, steps=STEPS),
-        AGENT,
-        lambda done, total: seen.append((done, total)),
-    )
+    wish = CalibrationWish(model=str(folder), pictures=1, level_pictures=1, steps=str(STEPS))
+    calibrated = await run_calibration(wish, AGENT, lambda done, total: seen.append((done, total)))
     assert calibrated.path == folder / "calibration.json"
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1] == len(seen) - 1
+    assert not any(name.endswith(".partial") for name in os.listdir(folder))
     facts = load_denoiser(folder, model="tiny").facts
     (reported,) = with_calibration(facts, folder).calibrations
     assert (reported.sampler, reported.steps, reported.pictures) == (facts.samplers[0], STEPS, 2)
-    made = json.loads(calibrated.path.read_text())["entries"][0]["made"]
-    assert made["size"] == f"{facts.default_width_px}x{facts.default_height_px}"
+    size = facts.default_width_px, facts.default_height_px
+    assert (reported.width_px, reported.height_px, reported.guidance) == (*size, facts.default_guidance)
+    with pytest.raises(ChildEndedError, match=r"--pictures: .* of 2 pictures .* --replace does that"):
+        await run_calibration(replace(wish, level_pictures=0), AGENT, lambda *_: None)
 
 
 async def test_bad_input_names_the_option() -> None:
     """By way of the client and two programs; each option alone: ``tests/unit/agent/test_calibration_options.py``."""
     for wish, told in (
-        (CalibrationWish(model="demo-transformer", steps=3), "--steps: must be at least 8, got 3"),
+        (CalibrationWish(model="demo-transformer", steps="3"), "--steps: must be 8..250, got 3"),
         (CalibrationWish(model="demo-transformer", device="cuda:99"), "--device: cuda:99 cannot be used"),
     ):
         with pytest.raises(ChildEndedError, match=told) as caught:
@@ -121,7 +126,7 @@ async def test_bad_input_names_the_option() -> None:
 
 async def test_a_calibration_that_is_given_up_leaves_no_process(folder: Path) -> None:
     begun = asyncio.Event()
-    wish = CalibrationWish(model=str(folder), pictures=1000, steps=STEPS)
+    wish = CalibrationWish(model=str(folder), pictures=1000, steps=str(STEPS))
     task = asyncio.create_task(run_calibration(wish, AGENT, lambda *_: begun.set()))
     await asyncio.wait_for(begun.wait(), 100)
     running = [child for child in psutil.Process().children() if "polyrhythm_agent.calibration" in child.cmdline()]

@@ -117,6 +117,7 @@ predictions = st.builds(
         )
     ),
     psnr_db=st.none() | st.floats(-20, 100),
+    psnr_low_db=st.none() | st.floats(-20, 100),
 )
 candidates = st.builds(explanation.Candidate, label=texts, plan=plans(), prediction=predictions)
 workloads = st.builds(profile.Workload, model=names, width_px=sides, height_px=sides, batch=int32s)
@@ -211,7 +212,8 @@ def calibrations(draw: st.DrawFn) -> calibration.Calibration:
     merges = sorted(draw(st.sets(st.integers(0, steps - 2), min_size=1, max_size=4)))
     following = sorted(draw(st.sets(st.integers(2, steps - 2), max_size=4))) if steps >= 4 else []
     unequal = sorted(draw(st.sets(st.integers(0, steps - 2), min_size=1, max_size=4)))
-    size = (len(stale) + len(merges) + len(following) + len(unequal)) ** 2
+    size = len(stale) + len(merges) + len(following) + len(unequal)
+    seconds = draw(st.lists(st.floats(-10, 10), min_size=size, max_size=size))  # vectors of two values each
     return calibration.Calibration(
         sampler=draw(names),
         steps=steps,
@@ -219,11 +221,14 @@ def calibrations(draw: st.DrawFn) -> calibration.Calibration:
         stale_begin_steps=tuple(stale),
         merge_steps=tuple(merges),
         following_steps=tuple(following),
-        products=tuple(draw(st.lists(st.floats(-1e3, 1e3), min_size=size, max_size=size))),
+        unequal_begin_steps=tuple(unequal),
+        products=tuple(1.0 + one * other for one in seconds for other in seconds),
+        touchiness=tuple(draw(st.lists(st.floats(0.1, 10), min_size=calibration.KINDS, max_size=calibration.KINDS))),
         row_weights=tuple(draw(st.lists(st.floats(1e-3, 10), min_size=1, max_size=4))),
         saturation_mse=draw(st.floats(1e-6, 1e3)),
-        unequal_begin_steps=tuple(unequal),
-        pictures=draw(positive_int32s),
+        width_px=draw(positive_int32s),
+        height_px=draw(positive_int32s),
+        guidance=draw(st.floats(0, 30)),
     )
 
 

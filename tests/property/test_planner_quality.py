@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.calibration import mean_age
+from polyrhythm.calibration import Calibration, mean_age
 from polyrhythm.gang_plan import steps_taken
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
@@ -17,7 +17,7 @@ from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link
 from polyrhythm_agent.exchange.schedule import reads
 from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
-from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of
+from polyrhythm_coordinator.scheduling.distortion import Distortion, Expected, distortion_of
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import INDIFFERENCE, search_plan
@@ -29,15 +29,24 @@ WARMUP = 4
 LOSS_DB = {Quality.BALANCED: 1.0, Quality.FAST: 3.0}
 speed = st.floats(min_value=0.05, max_value=1.0)
 links = st.just(NO_COST) | st.builds(Link, latency_s=st.floats(0, 2e-3), bytes_per_s=st.floats(1e8, 1e10))
-calibrations = st.builds(
-    calibration,
-    steps=st.just(20),
-    width=st.integers(2, 5),
-    together=st.floats(0, 2),
-    scale=st.floats(0.1, 10),
-    following=st.floats(0, 1.5),
-    unequal=st.floats(0, 3),
+touchiness = st.lists(st.floats(0.3, 3), min_size=1, max_size=4).map(
+    lambda times: tuple(t for one in times for t in (one, 1.0, one**0.5))
 )
+
+
+@st.composite
+def calibrations(draw: st.DrawFn, steps: int) -> tuple[Calibration, ...]:
+    """Of grids on both sides of a picture's, or of its own."""
+    lengths = {max(WARMUP, steps - draw(st.integers(0, 3))), steps + draw(st.integers(0, 5))}
+    drawn = {
+        "width": draw(st.integers(2, 5)),
+        "together": draw(st.floats(0, 2)),
+        "scale": draw(st.floats(0.1, 10)),
+        "following": draw(st.floats(0, 1.5)),
+        "unequal": draw(st.floats(0, 3)),
+        "touchiness": draw(touchiness),
+    }
+    return tuple(calibration(steps=length, **drawn) for length in sorted(lengths))
 
 
 @st.composite
@@ -54,7 +63,7 @@ def requests(draw: st.DrawFn, *, agents_max: int = 4, cells_max: int = 5) -> Pla
         fixed_share=draw(st.floats(0.0, 0.3)),
         whole_s=draw(st.floats(0.05, 2)),
     )
-    return replace(request, facts=replace(request.facts, calibrations=(draw(calibrations),)))
+    return replace(request, facts=replace(request.facts, calibrations=draw(calibrations(request.image.steps))))
 
 
 def predictor(request: PlanRequest) -> Distortion:
@@ -63,24 +72,31 @@ def predictor(request: PlanRequest) -> Distortion:
     return found
 
 
-def floor_db(request: PlanRequest) -> float:
+def floor(request: PlanRequest) -> Expected:
     """What a plan has to reach: equal patches on all candidates, on two halves where there is only one."""
     found, loss_db = predictor(request), LOSS_DB[request.image.quality]
-    if len(request.agents) > 1:
-        return found.plan_psnr_db(equal_patches_plan(request)) - loss_db
     steps, begin = request.image.steps, max(WARMUP, request.begin_step + 1)
-    if begin >= steps:
-        return found.psnr_db(0.0)
-    halves = [
-        segment(0, begin, (8, 8), beat_steps=1),
-        segment(begin, steps, (8, 8), exchange=Exchange.DISPLACED, beat_steps=1),
-    ]
-    return found.plan_psnr_db(plan(*halves)) - loss_db
+    if len(request.agents) > 1:
+        reference = equal_patches_plan(request)
+    elif begin >= steps:
+        reference = plan(segment(request.begin_step, steps, (8, 8), beat_steps=1), begin_step=request.begin_step)
+    else:
+        reference = plan(
+            segment(0, begin, (8, 8), beat_steps=1),
+            segment(begin, steps, (8, 8), exchange=Exchange.DISPLACED, beat_steps=1),
+        )
+    return found.plan_expected(reference).less(loss_db)
+
+
+def keeps(request: PlanRequest, candidate: Plan, least: Expected, *, rounding_db: float) -> bool:
+    """Whether a plan is good enough in the mean over pictures and on the touchiest ones."""
+    found = predictor(request).plan_expected(candidate)
+    return found.mean_db >= least.mean_db - rounding_db and found.low_db >= least.low_db - rounding_db
 
 
 def brute_force_s(request: PlanRequest) -> float:
     """Seconds of the fastest of all plans that reach the floor; rows by the builder, which has tests of its own."""
-    least_db, found = floor_db(request), predictor(request)
+    least = floor(request)
     policy = replace(policy_of(request.image.quality), reduced_share_max=1.0)
     best_s = float("inf")
     for size in range(1, len(request.agents) + 1):
@@ -88,7 +104,7 @@ def brute_force_s(request: PlanRequest) -> float:
             plans = GangPlans(request, gang, policy=policy)
             for candidate in _all_plans(request, plans, size):
                 seconds = plans.cost.total_s(candidate)
-                if seconds < best_s and found.plan_psnr_db(candidate) >= least_db - 1e-9:
+                if seconds < best_s and keeps(request, candidate, least, rounding_db=1e-9):
                     best_s = seconds
     return best_s
 
@@ -140,10 +156,12 @@ def test_the_search_is_within_one_percent_of_brute_force(request: PlanRequest) -
 
 
 @settings(max_examples=4, deadline=None)
-@given(st.lists(speed, min_size=4, max_size=4), calibrations)
-def test_the_search_is_within_one_percent_of_brute_force_for_four(speeds: list[float], numbers: object) -> None:
+@given(st.lists(speed, min_size=4, max_size=4), calibrations(10))
+def test_the_search_is_within_one_percent_of_brute_force_for_four(
+    speeds: list[float], numbers: tuple[Calibration, ...]
+) -> None:
     request = plan_request(speeds, steps=10)
-    request = replace(request, facts=replace(request.facts, calibrations=(numbers,)))
+    request = replace(request, facts=replace(request.facts, calibrations=numbers))
     assert search_plan(request).chosen.prediction.total_s <= brute_force_s(request) * 1.01 + 1e-12
 
 
@@ -153,7 +171,7 @@ def test_every_plan_keeps_the_budget_and_none_is_slower_than_the_best_device_alo
     explanation = search_plan(request)
     for candidate in (explanation.chosen, *explanation.runners_up):
         assert candidate.prediction.psnr_db is not None
-        assert candidate.prediction.psnr_db >= floor_db(request) - 1e-6
+        assert keeps(request, candidate.plan, floor(request), rounding_db=1e-6)
     alone_s = min(
         search_plan(replace(request, profiles=(profile,))).chosen.prediction.total_s
         for profile in request.profiles

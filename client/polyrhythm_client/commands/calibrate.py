@@ -29,14 +29,19 @@ def calibrate(
     ] = None,
     pictures: Annotated[int | None, typer.Option(metavar="N", help="Pictures to measure in full; default: 8.")] = None,
     level_pictures: Annotated[
-        int | None, typer.Option(metavar="N", help="More, for how touchy pictures are: cheap; default: 16.")
+        int | None, typer.Option(metavar="N", help="More, for how touchy pictures are: cheap; default: 56.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps of the grid to measure; default: the model's.")
+        str | None,
+        typer.Option(metavar="N[,N..]", help="Lengths to measure, such as 8,20,50; default: the model's own."),
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One prompt a line; default: plain objects.")
     ] = None,
+    members: Annotated[
+        int | None, typer.Option(metavar="N", help="Largest gang to measure, a copy of the denoiser each; default: 4.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a calibration of more pictures, too.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Measures what stale activations and merged steps cost on a model.
@@ -45,13 +50,16 @@ def calibrate(
     start on; quality **balanced** then means the fastest plan whose predicted picture is at most 1 dB worse than plain
     displaced parallelism makes it, and `polyrhythm plan` shows the prediction.
 
-    Takes minutes: a picture measured in full takes as long as 15 to 30 plain ones, each of the others as long as three.
-    Other weights need a calibration of their own.
+    It counts for pictures of the model's own sampler, of about the measured size and guidance, and of the measured
+    lengths and what lies between two of them. Elsewhere nothing is known, and no step is skipped.
+
+    A picture measured in full takes as long as 15 to 30 plain ones, each of the others as long as five. One that is
+    broken off goes on, run again, from the last picture. Other weights need a calibration of their own.
 
     For example:
 
     ```
-    polyrhythm calibrate demo-unet
+    polyrhythm calibrate demo-unet --steps 8,12,20,30,50
     polyrhythm calibrate /models/PixArt-XL-2-512x512 --device cuda:0
     polyrhythm calibrate sd_xl.safetensors --model-config sdxl-configs
     ```
@@ -64,6 +72,8 @@ def calibrate(
         level_pictures=level_pictures,
         steps=steps,
         prompts=prompts,
+        members=members,
+        replace=replace,
     )
     run_command(lambda console: _calibrate(wish, console, as_json=as_json), as_json=as_json)
 

@@ -26,8 +26,10 @@ class CalibrationWish:
         device: ``cpu`` or ``cuda:N``.
         pictures: how many to measure in full.
         level_pictures: how many more to measure how touchy pictures are.
-        steps: of the grid.
+        steps: lengths of grids, with commas between.
         prompts: file with one prompt a line.
+        members: of the largest gang that is measured.
+        replace: whether a calibration of more pictures may be replaced.
     """
 
     model: str
@@ -35,8 +37,10 @@ class CalibrationWish:
     device: str | None = None
     pictures: int | None = None
     level_pictures: int | None = None
-    steps: int | None = None
+    steps: str | None = None
     prompts: Path | None = None
+    members: int | None = None
+    replace: bool = False
 
     def arguments(self) -> tuple[str, ...]:
         """Options of the program."""
@@ -48,8 +52,10 @@ class CalibrationWish:
             "--level-pictures": self.level_pictures,
             "--steps": self.steps,
             "--prompts": self.prompts,
+            "--members": self.members,
         }
-        return tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))
+        given = tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))
+        return (*given, "--replace") if self.replace else given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +65,13 @@ class Calibrated:
     Attributes:
         path: the file that was written.
         pictures: measured.
-        steps: of the grid.
+        steps: lengths of grids, with commas between.
         sampler: that was measured.
     """
 
     path: Path
     pictures: int
-    steps: int
+    steps: str
     sampler: str
 
 
@@ -94,7 +100,7 @@ async def run_calibration(
                     return Calibrated(
                         path=Path(said.text("written")),
                         pictures=said.integer("pictures"),
-                        steps=said.integer("steps"),
+                        steps=said.text("steps"),
                         sampler=said.text("sampler"),
                     )
                 on_progress(said.integer("done"), said.integer("total"))

@@ -2,7 +2,8 @@
 
 Owns the budget of ``balanced`` and ``fast`` on a calibrated model and the plans that compete under it. The budget is
 what plain displaced parallelism would give on the same devices (equal rows on all candidates, at least two, stride 1,
-after the warm-up of ``high``), less the policy's loss; for a resumed picture, the same of the steps that are left.
+after the warm-up of ``high``), less the policy's loss, in the mean over pictures and in their tenth percentile; for a
+resumed picture, the same of the steps that are left.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, beat_steps
 from polyrhythm_coordinator.scheduling.distortion import Distortion
 from polyrhythm_coordinator.scheduling.explain import Option
-from polyrhythm_coordinator.scheduling.placement import Kind, Placement, Placements, within
+from polyrhythm_coordinator.scheduling.placement import Floor, Kind, Placement, Placements
 from polyrhythm_coordinator.scheduling.quality import RESUME_WARMUP_STEPS, Policy, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
 COMBINATIONS_FEW = 40
 BLOCKS_OF_FEW, BLOCKS_OF_MANY = 8, 5
 """Blocks of cells that are searched exhaustively, by how many gangs and strides there are to compare."""
+ROUNDING_DB = 1e-9
+"""By which the same plan may come out worse, summed up in another order."""
 CELLS_MAX = 32
 """Cells of a longer grid are several intervals long."""
 REFINED_MAX = 12
@@ -68,19 +71,13 @@ class Budget:
         return min(image.steps, max(self.request.begin_step, image.overrides.warmup_steps or 0))
 
     @cached_property
-    def sum_mse(self) -> float:
-        """Largest mean square of summed error vectors."""
-        reference = self.distortion.displaced_sum_mse(len(self.request.agents), self._reference_warm_end)
-        if reference == 0.0:
-            return 0.0
-        target_db = self.distortion.psnr_db(reference) - (self.policy.loss_db or 0.0)
-        low = high = reference
-        while self.distortion.psnr_db(high) >= target_db:
-            low, high = high, 2 * high
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.distortion.psnr_db(middle) >= target_db else (low, middle)
-        return low
+    def floor(self) -> Floor:
+        """How good a plan has to be: in the mean over pictures, and on the touchiest ones as well."""
+        reference_Q = self.distortion.displaced_sums(len(self.request.agents), self._reference_warm_end)
+        loss_db = self.policy.loss_db or 0.0
+        typical_db = float(self.distortion.typical_psnr_X(reference_Q.sum()))
+        expected = self.distortion.expected(reference_Q).less(loss_db + ROUNDING_DB)
+        return Floor(expected=expected, typical_db=typical_db - loss_db)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +175,7 @@ def _placed_from(
         beat_steps=beat_steps(interval, kinds[0].step_s, kinds[0].boundary_s),
         move_s=_move_s(plans, kinds) if plans.resync_after_move else 0.0,
     )
-    placement = placements.fastest(budget.sum_mse, blocks_max=blocks_max)
+    placement = placements.fastest(budget.floor, blocks_max=blocks_max)
     return None if placement is None else _found(plans, placements, placement, strides)
 
 
@@ -245,14 +242,14 @@ def _kind(plans: GangPlans, strides: tuple[int, ...]) -> Kind:
 
 
 def _refined(budget: Budget, option: Found) -> Found:
-    placement = option.placements.refined(option.placement, budget.sum_mse)
+    placement = option.placements.refined(option.placement, budget.floor)
     return _found(option.plans, option.placements, placement, option.strides)
 
 
 def _rows_only(budget: Budget, option: Found) -> Found | None:
     """The same gang without reduced steps, where that keeps the budget."""
     placement = (0,) * len(option.placement)
-    if not within(option.placements, placement, budget.sum_mse):
+    if not option.placements.reach_X([placement], budget.floor)[0]:
         return None
     return _found(option.plans, option.placements, placement, option.strides)
 

@@ -1,8 +1,8 @@
-"""Predicts how far a plan's picture is from that of a single device, from a model's calibration.
+"""Predicts how far a plan's picture is from that of a single device, from what calibrations say of every step.
 
-Owns the formula (this project's own). Each row collects **exposures**: to every window of the grid, how stale the rows
-are that it reads there, and to every place, whether it jumped there. A disturbance of exposure c leaves c times its
-measured error vector, errors add as vectors, and sums fall behind where they are large:
+Owns the formula (this project's own). Each row collects **exposures**: to every step at which what it reads is stale,
+and to every step at which it jumped. A disturbed step of exposure c leaves c times its error vector, errors add as
+vectors, and sums fall behind where they are large:
 
     sum = mean over rows r of  weight_r * c_r . products . c_r        mse = saturated(sum)
 
@@ -10,14 +10,17 @@ measured error vector, errors add as vectors, and sums fall behind where they ar
   exposed v * age / (1/2): two equal halves at stride 1 are what was measured. Shares are weighted like the rows, since
   what does not change cannot be stale.
   What is read at another stride than it was computed at leaves what was measured of unequal strides beyond that.
-* A jump over two fine steps is a merge at its place, exposure 1; between two measured places it is interpolated. One
-  that follows another also leaves what was measured of two in a row beyond both alone. A jump over s steps counts as
-  s - 1 jumps over two, each s / 2 times.
-* On a grid of other length, drift a step and the length of a step scale: staleness in a window with the first power
-  of the step's length, a merge with the sampler's order of local error.
+* A jump over two fine steps is a merge at its place, exposure 1. One that follows another also leaves what was measured
+  of two in a row beyond both alone. A jump over s steps counts as s - 1 jumps over two, each s / 2 times.
+* Pictures differ: on each measured picture the errors of each of three kinds (stale, jump, unequal) are so many times
+  those of a typical one. So a plan has a PSNR on each of them; their mean is what is predicted, and their tenth
+  percentile says what the touchiest pictures come to.
 
-Shape letters: R row units, A agents, D disturbances (in the order of the calibration), M fine steps, W windows, N cells
-of steps, T ways in which a cell's rows can be exposed.
+Sums are therefore kept apart by pairs of kinds, **six numbers** a plan (``PAIRS``); a product of two different kinds
+counts both ways.
+
+Shape letters: R row units, A agents, S steps in one of four ways (``step_errors``), M fine steps, N cells of steps, T
+ways in which a cell's rows can be exposed, P measured pictures, Q pairs of kinds, X plans.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import log10
+from itertools import combinations_with_replacement
 from typing import cast
 
 import numpy as np
@@ -33,30 +36,60 @@ from numpy.typing import NDArray
 
 from polyrhythm.calibration import (
     IDENTICAL_PSNR_DB,
-    SECOND_ORDER_SAMPLERS,
+    KINDS,
     Calibration,
-    interpolated,
     mean_age,
-    nearest,
+    read_of_others,
     saturated,
+    strides_apart,
 )
 from polyrhythm.plan import Exchange, Plan, Segment
 from polyrhythm_coordinator.scheduling.partition import equal_rows
 from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.step_errors import (
+    JUMPED,
+    JUMPED_AGAIN,
+    KIND_OF_WAY,
+    READ_LATE,
+    READ_UNEQUAL,
+    WAYS,
+    StepErrors,
+    step_errors,
+)
+from polyrhythm_coordinator.scheduling.trust import trusted
 
 Array = NDArray[np.float64]
 
-MEASURED_SHARE = 0.5
-"""Of the picture that was stale when windows were measured."""
+PAIRS = tuple(combinations_with_replacement(range(KINDS), 2))
+"""Of kinds, in the order of sums."""
 
-STALE_ORDER = 1.0
-SECOND_ORDER_MERGE = 3.0
-FIRST_ORDER_MERGE = 2.0
-"""Powers of the step's length: drift a step; local errors of solvers of second and of first order."""
-
+LOW_QUANTILE = 0.1
+"""Of pictures, which a low PSNR is exceeded by all others but."""
 
 Cells = tuple[tuple[int, int], ...]
 """First fine step of each and last one, exclusive."""
+
+
+def pair_of(one: int, other: int) -> int:
+    """Index of the pair of two kinds."""
+    return PAIRS.index((min(one, other), max(one, other)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """PSNR of a plan's pictures, in decibels.
+
+    Attributes:
+        mean_db: over pictures.
+        low_db: of the touchiest tenth the best one.
+    """
+
+    mean_db: float
+    low_db: float
+
+    def less(self, loss_db: float) -> Expected:
+        """So much worse."""
+        return Expected(mean_db=self.mean_db - loss_db, low_db=self.low_db - loss_db)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +100,13 @@ class CellProducts:
     jump leaves beyond itself where it follows another: T is 2, and 2 more a stride.
 
     Attributes:
+        kinds_T: of disturbances.
         pairs_TTNN: of two of these in two cells.
         rest_TN: of each with the staleness of the steps that are left.
         rest_mse: of that with itself.
     """
 
+    kinds_T: tuple[int, ...]
     pairs_TTNN: Array
     rest_TN: Array
     rest_mse: float
@@ -82,25 +117,27 @@ class Distortion:
     """The prediction for pictures of one height and length.
 
     Attributes:
-        calibration: of the model and the sampler.
-        steps: fine steps of the picture.
+        errors: of every step.
         row_count: row units of the picture.
     """
 
-    calibration: Calibration
-    steps: int
+    errors: StepErrors
     row_count: int
 
-    @cached_property
-    def products_DD(self) -> Array:
-        """Mean products of the errors of two disturbances."""
-        size = self.calibration.size
-        return np.array(self.calibration.products).reshape(size, size)
+    @classmethod
+    def of(cls, *calibrations: Calibration, steps: int, row_count: int) -> Distortion:
+        """The prediction from one calibration, or from a shorter and a longer grid."""
+        return cls(errors=step_errors(calibrations, steps), row_count=row_count)
+
+    @property
+    def steps(self) -> int:
+        """Fine steps of the picture."""
+        return self.errors.steps
 
     @cached_property
     def weights_R(self) -> Array:
         """How errors lie over the rows, of mean 1."""
-        measured = np.array(self.calibration.row_weights)
+        measured = self.errors.row_weights
         # The integral of the measured weights, read off at the edges of this picture's rows.
         edges = np.linspace(0.0, 1.0, len(measured) + 1)
         integral = np.concatenate(([0.0], np.cumsum(measured))) / measured.sum()
@@ -108,87 +145,39 @@ class Distortion:
         integral_E = cast("Array", np.interp(wanted, edges, integral))
         return (integral_E[1:] - integral_E[:-1]) * self.row_count
 
-    @cached_property
-    def stale_MD(self) -> Array:
-        """Exposure of each fine step to each window, at the measured share and an age of 1."""
-        return self._windows_MD(self.calibration.stale_begin_steps, 0)
-
-    @cached_property
-    def unequal_MD(self) -> Array:
-        """The same to what unequal strides leave beyond that."""
-        begins = self.calibration.unequal_begin_steps
-        return self._windows_MD(begins, self.calibration.size - len(begins))
-
-    def _windows_MD(self, begin_steps: Sequence[int], before: int) -> Array:
-        calibration, ratio = self.calibration, self.calibration.steps / self.steps
-        begins = np.array(begin_steps, dtype=np.float64)
-        ends = np.append(begins[1:], calibration.steps)
-        lengths_W = ends - begins
-        begins[0] = 0.0  # what lies before the first window is taken for a part of it
-        step_M = np.arange(self.steps)[:, None] * ratio
-        overlap_MW = np.clip(np.minimum(step_M + ratio, ends) - np.maximum(step_M, begins), 0.0, None)
-        exposure_MD = np.zeros((self.steps, calibration.size))
-        exposure_MD[:, before : before + len(begins)] = overlap_MW / lengths_W * ratio**STALE_ORDER
-        return exposure_MD
-
-    @cached_property
-    def pairs_MD(self) -> Array:
-        """Exposure of the jump over steps k and k + 1 to each place; the last row is empty."""
-        return self._jumps_MD(self.calibration.merge_steps, len(self.calibration.stale_begin_steps))
-
-    @cached_property
-    def following_MD(self) -> Array:
-        """Exposure of the same jump to what it leaves beyond itself where the step before it was a jump as well."""
-        before = len(self.calibration.stale_begin_steps) + len(self.calibration.merge_steps)
-        return self._jumps_MD(self.calibration.following_steps, before)
-
-    def _jumps_MD(self, begin_steps: Sequence[int], before: int) -> Array:
-        """Exposure of each jump over two steps to disturbances at some steps, which so many others come before."""
-        calibration, ratio = self.calibration, self.calibration.steps / self.steps
-        second = calibration.sampler in SECOND_ORDER_SAMPLERS
-        scale = ratio ** (SECOND_ORDER_MERGE if second else FIRST_ORDER_MERGE)
-        products_DD = self.products_DD[before:, before:]
-        exposure_MD = np.zeros((self.steps, calibration.size))
-        for step in range(self.steps - 1 if begin_steps else 0):
-            position = (step + 1) * ratio - 1
-            for index, times in interpolated(position, begin_steps, lambda i, j: float(products_DD[i, j])):
-                exposure_MD[step, before + index] += scale * times
-        return exposure_MD
-
     def stale_R(self, counts: Sequence[int], strides: Sequence[int]) -> Array:
         """How stale what each row reads is, relative to what was measured; rows in order of the agents."""
         return self._read_R(counts, strides, mean_age)
 
     def unequal_R(self, counts: Sequence[int], strides: Sequence[int]) -> Array:
         """How much of what each row reads runs at other strides, times how far apart, relative to what was measured."""
-        return self._read_R(counts, strides, lambda reader, owner: abs(reader - owner))
+        return self._read_R(counts, strides, strides_apart)
 
     def _read_R(self, counts: Sequence[int], strides: Sequence[int], cost: Callable[[int, int], float]) -> Array:
-        """For each row the sum over all other agents of their share of the picture times a cost of both strides."""
         ends = np.cumsum([0, *counts])
         integral = np.concatenate(([0.0], np.cumsum(self.weights_R))) / self.row_count
-        shares_A, strides_A = integral[ends[1:]] - integral[ends[:-1]], np.array(strides)
-        kinds = sorted(set(strides))
-        share_K = [float(shares_A[strides_A == kind].sum()) for kind in kinds]
-        read_A = np.zeros(len(shares_A))
-        for reader in kinds:
-            seen = sum(cost(reader, owner) * share for owner, share in zip(kinds, share_K, strict=True))
-            own_A = shares_A * cost(reader, reader)
-            read_A[strides_A == reader] = (seen - own_A)[strides_A == reader]
-        return np.repeat(read_A / MEASURED_SHARE, counts)
+        shares = (integral[ends[1:]] - integral[ends[:-1]]).tolist()
+        return np.repeat(read_of_others(shares, strides, cost), counts)
 
-    def jumps_D(self, begin: int, end: int, stride: int) -> Array:
+    def way_S(self, way: int, begin: int, end: int) -> Array:
+        """Exposure, once, to the steps from one to another in one way."""
+        exposure_S = np.zeros(WAYS * self.steps)
+        exposure_S[way * self.steps + begin : way * self.steps + end] = 1.0
+        return exposure_S
+
+    def jumps_S(self, begin: int, end: int, stride: int) -> Array:
         """Exposure of rows that run some steps at a stride."""
-        if stride == 1:
-            return np.zeros(self.calibration.size)
-        pairs = [k for k in range(begin, min(end, self.steps) - 1) if (k - begin) % stride != stride - 1]
-        following = [k for k in pairs if k >= begin + stride]
-        return (self.pairs_MD[pairs].sum(axis=0) + self.following_MD[following].sum(axis=0)) * stride / 2
+        exposure_S = np.zeros(WAYS * self.steps)
+        if stride > 1:
+            pairs = [k for k in range(begin, min(end, self.steps) - 1) if (k - begin) % stride != stride - 1]
+            for step in pairs:
+                exposure_S[JUMPED * self.steps + step] = stride / 2
+                exposure_S[JUMPED_AGAIN * self.steps + step] = stride / 2 if step >= begin + stride else 0.0
+        return exposure_S
 
-    def following_D(self, begin: int, stride: int) -> Array:
+    def following_S(self, begin: int, stride: int) -> Array:
         """What the first jump of such a run leaves beyond that where the step before it was a jump as well."""
-        pairs = range(begin, min(begin + stride, self.steps) - 1)
-        return self.following_MD[pairs].sum(axis=0) * stride / 2
+        return self.way_S(JUMPED_AGAIN, begin, min(begin + stride, self.steps) - 1) * stride / 2
 
     def cell_products(self, cells: Cells, rest_begin: int, strides: tuple[int, ...]) -> CellProducts:
         """Products of what rows can be exposed to in cells of steps; kept, since the gangs of a search share them.
@@ -208,54 +197,65 @@ class Distortion:
         return {}
 
     def _products_of(self, cells: Cells, rest_begin: int, strides: tuple[int, ...]) -> CellProducts:
-        ways = [
-            [parts_MD[begin:end].sum(axis=0) for begin, end in cells] for parts_MD in (self.stale_MD, self.unequal_MD)
-        ]
+        ways = [[self.way_S(way, begin, end) for begin, end in cells] for way in (READ_LATE, READ_UNEQUAL)]
         for stride in strides:
-            ways.append([self.jumps_D(begin, end, stride) for begin, end in cells])
-            ways.append([self.following_D(begin, stride) for begin, _ in cells])
-        exposures_TND = np.array(ways).reshape(len(ways), len(cells), self.calibration.size)
-        rest_D = self.stale_MD[rest_begin:].sum(axis=0)
-        spread_TND = exposures_TND @ self.products_DD
+            ways.append([self.jumps_S(begin, end, stride) for begin, end in cells])
+            ways.append([self.following_S(begin, stride) for begin, _ in cells])
+        exposures_TNS = np.array(ways).reshape(len(ways), len(cells), WAYS * self.steps)
+        rest_S = self.way_S(READ_LATE, rest_begin, self.steps)
+        spread_TNS = exposures_TNS @ self.errors.products_SS
+        pairs_TNTN = np.tensordot(spread_TNS, exposures_TNS, axes=(2, 2))
         return CellProducts(
-            pairs_TTNN=np.einsum("tnd,umd->tunm", spread_TND, exposures_TND, optimize=True),
-            rest_TN=spread_TND @ rest_D,
-            rest_mse=float(rest_D @ self.products_DD @ rest_D),
+            kinds_T=(
+                *(KIND_OF_WAY[way] for way in (READ_LATE, READ_UNEQUAL)),
+                *[KIND_OF_WAY[JUMPED]] * 2 * len(strides),
+            ),
+            pairs_TTNN=pairs_TNTN.transpose(0, 2, 1, 3),
+            rest_TN=spread_TNS @ rest_S,
+            rest_mse=float(rest_S @ self.errors.products_SS @ rest_S),
         )
 
-    def exposures_RD(self, segment: Segment) -> Array:
+    def exposures_RS(self, segment: Segment) -> Array:
         """Exposures of all rows, top of the picture first, in one segment."""
         held = sorted((a for a in segment.assignments if a.rows.count), key=lambda a: a.rows)
         counts, strides = [a.rows.count for a in held], [a.stride for a in held]
+        begin, end = segment.begin_step, segment.end_step
         if segment.exchange is Exchange.SYNCHRONOUS:
-            return np.zeros((self.row_count, self.calibration.size))
-        window_D = self.stale_MD[segment.begin_step : segment.end_step].sum(axis=0)
-        exposure_RD: Array = self.stale_R(counts, strides)[:, None] * window_D
+            return np.zeros((self.row_count, WAYS * self.steps))
+        exposure_RS: Array = self.stale_R(counts, strides)[:, None] * self.way_S(READ_LATE, begin, end)
         if len(set(strides)) > 1:
-            unequal_D = self.unequal_MD[segment.begin_step : segment.end_step].sum(axis=0)
-            exposure_RD += self.unequal_R(counts, strides)[:, None] * unequal_D
+            exposure_RS += self.unequal_R(counts, strides)[:, None] * self.way_S(READ_UNEQUAL, begin, end)
         for stride in {s for s in strides if s > 1}:
-            jumps_D = self.jumps_D(segment.begin_step, segment.end_step, stride)
-            exposure_RD += np.repeat([float(s == stride) for s in strides], counts)[:, None] * jumps_D
-        return exposure_RD
+            jumps_R = np.repeat([float(s == stride) for s in strides], counts)
+            exposure_RS += jumps_R[:, None] * self.jumps_S(begin, end, stride)
+        return exposure_RS
 
-    def sum_mse(self, exposures_RD: Array) -> float:
-        """Mean square of the summed error vectors."""
-        energy_R = ((exposures_RD @ self.products_DD) * exposures_RD).sum(axis=1)
-        return max(0.0, float(energy_R @ self.weights_R) / self.row_count)
+    def sums_of(self, exposures_RS: Array) -> Array:
+        """Mean square ``(Q,)`` of the summed error vectors of a typical picture, by pairs of kinds."""
+        kinds_S = np.repeat(KIND_OF_WAY, self.steps)
+        sums_Q = np.zeros(len(PAIRS))
+        for kind in range(KINDS):
+            own_S = kinds_S == kind
+            spread_RS = exposures_RS[:, own_S] @ self.errors.products_SS[own_S]
+            energy_RS = spread_RS * exposures_RS
+            for other in range(kind, KINDS):
+                energy_R = energy_RS[:, kinds_S == other].sum(axis=1)
+                both = 1.0 if kind == other else 2.0
+                sums_Q[pair_of(kind, other)] = both * float(energy_R @ self.weights_R) / self.row_count
+        return sums_Q
 
-    def plan_sum_mse(self, plan: Plan) -> float:
+    def plan_sums(self, plan: Plan) -> Array:
         """The same of a whole plan."""
-        exposure_RD = np.zeros((self.row_count, self.calibration.size))
+        exposure_RS = np.zeros((self.row_count, WAYS * self.steps))
         before_R = np.ones(self.row_count)
         for segment in plan.segments:
-            exposure_RD += self.exposures_RD(segment)
+            exposure_RS += self.exposures_RS(segment)
             strides_R = self._strides_R(segment)
             for stride in {s for s in segment.strides if s > 1}:
                 follows_R = (before_R > 1) & (strides_R == stride)
-                exposure_RD += follows_R[:, None] * self.following_D(segment.begin_step, stride)
+                exposure_RS += follows_R[:, None] * self.following_S(segment.begin_step, stride)
             before_R = strides_R
-        return self.sum_mse(exposure_RD)
+        return self.sums_of(exposure_RS)
 
     def _strides_R(self, segment: Segment) -> Array:
         """The stride of each row's agent."""
@@ -264,31 +264,53 @@ class Distortion:
             strides_R[assignment.rows.begin : assignment.rows.end] = assignment.stride
         return strides_R
 
-    def psnr_db(self, sum_mse: float) -> float:
-        """PSNR of the latent, from the mean square of the summed error vectors."""
-        mse = saturated(sum_mse, self.calibration.saturation_mse)
-        peak = self.calibration.latent_range**2
-        return IDENTICAL_PSNR_DB if mse <= peak * 10 ** (-IDENTICAL_PSNR_DB / 10) else 10 * log10(peak / mse)
+    @cached_property
+    def _touchiness_QP(self) -> Array:
+        """How much of each pair's sum a picture feels."""
+        times_PK = self.errors.touchiness_PK
+        return np.array([times_PK[:, one] * times_PK[:, other] for one, other in PAIRS])
 
-    def plan_psnr_db(self, plan: Plan) -> float:
+    def psnr_XP(self, sums_XQ: Array) -> Array:
+        """PSNR of the latent on each measured picture, from the mean square of the summed error vectors of plans."""
+        return self._psnr_db(sums_XQ @ self._touchiness_QP)
+
+    def typical_psnr_X(self, sums_X: Array) -> Array:
+        """The same on a picture that is as touchy as is typical."""
+        return self._psnr_db(sums_X)
+
+    def _psnr_db(self, sums: Array) -> Array:
+        mse = saturated(np.maximum(sums, 0.0), self.errors.saturation_mse)
+        peak = self.errors.latent_range**2
+        return 10 * np.log10(peak / np.maximum(mse, peak * 10 ** (-IDENTICAL_PSNR_DB / 10)))
+
+    def expected(self, sums_Q: Array) -> Expected:
+        """What pictures come to."""
+        psnr_P = self.psnr_XP(sums_Q[None])[0]
+        return Expected(mean_db=float(psnr_P.mean()), low_db=float(np.quantile(psnr_P, LOW_QUANTILE)))
+
+    def reach_X(self, sums_XQ: Array, floor: Expected) -> NDArray[np.bool_]:
+        """Which plans are good enough, in the mean and on the touchiest pictures."""
+        psnr_XP = self.psnr_XP(sums_XQ)
+        return (psnr_XP.mean(axis=1) >= floor.mean_db) & (np.quantile(psnr_XP, LOW_QUANTILE, axis=1) >= floor.low_db)
+
+    def plan_expected(self, plan: Plan) -> Expected:
         """Predicted PSNR of the final latent of a plan; of one that resumes, what the rest adds."""
-        return self.psnr_db(self.plan_sum_mse(plan))
+        return self.expected(self.plan_sums(plan))
 
-    def displaced_sum_mse(self, agents: int, displaced_from: int) -> float:
+    def displaced_sums(self, agents: int, displaced_from: int) -> Array:
         """Of plain displaced parallelism: equal rows, stride 1, displaced from a step on; two agents at least."""
         counts = equal_rows(max(2, agents), self.row_count)
         stale_R = self.stale_R(counts, (1,) * len(counts))
-        return self.sum_mse(stale_R[:, None] * self.stale_MD[displaced_from:].sum(axis=0))
+        return self.sums_of(stale_R[:, None] * self.way_S(READ_LATE, displaced_from, self.steps))
 
 
-@lru_cache(maxsize=64)
-def _distortion(calibration: Calibration, steps: int, row_count: int) -> Distortion:
+@lru_cache(maxsize=32)
+def _distortion(calibrations: tuple[Calibration, ...], steps: int, row_count: int) -> Distortion:
     """The prediction for pictures of one height and length: the arrays that it keeps serve many searches."""
-    return Distortion(calibration=calibration, steps=steps, row_count=row_count)
+    return Distortion.of(*calibrations, steps=steps, row_count=row_count)
 
 
 def distortion_of(request: PlanRequest) -> Distortion | None:
-    """The prediction for a request's picture, or None where its model and sampler are not calibrated."""
-    image = request.image
-    calibration = nearest(request.facts.calibrations, image.sampler.value, image.steps)
-    return None if calibration is None else _distortion(calibration, image.steps, request.row_count)
+    """The prediction for a request's picture, or None where its model's calibrations say nothing of such pictures."""
+    found = trusted(request).calibrations
+    return _distortion(found, request.image.steps, request.row_count) if found else None

@@ -22,6 +22,7 @@ from polyrhythm_coordinator.scheduling.memory import (
 )
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.trust import full_rate_for_want_of_numbers, trusted
 
 SOLO_KIND = "solo"
 
@@ -71,7 +72,10 @@ def predicted(plan: Plan, request: PlanRequest, cost: GangCost | None = None) ->
         InvalidArgumentError: the plan is for another picture height or number of steps.
     """
     found, seconds = distortion_of(request), predict(plan, request, cost)
-    return seconds if found is None else replace(seconds, psnr_db=found.plan_psnr_db(plan))
+    if found is None:
+        return seconds
+    expected = found.plan_expected(plan)
+    return replace(seconds, psnr_db=expected.mean_db, psnr_low_db=expected.low_db)
 
 
 def runners_up(options: Sequence[Option], chosen: Option) -> tuple[Option, ...]:
@@ -166,14 +170,23 @@ def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
 def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
     """What a user should know of how the picture is made.
 
-    Of the model; where the sampler forbids strides; in which dtypes a gang computes that does not agree on one; who has
-    no room for a part of the model.
+    Of the model; where nothing is known of the picture's quality; where the sampler forbids strides; in which dtypes a
+    gang computes that does not agree on one; who has no room for a part of the model.
 
     Args:
         request: the picture.
         gang: that makes it.
     """
     told, sampler = list(request.facts.notices), request.image.sampler
+    unknown = trusted(request).reason
+    if unknown and policy_of(request.image.quality).loss_db is not None:
+        at_full_rate = full_rate_for_want_of_numbers(request)
+        rule = (
+            "every device makes every step"
+            if at_full_rate
+            else "strides follow the rule for models without calibration"
+        )
+        told.append(f"what a skipped step costs is not known, and {rule}: {unknown}")
     if sampler in request.facts.full_rate_samplers and max(policy_of(request.image.quality).strides) > 1:
         told.append(f"{sampler} makes every step on every device, so no plan has strides above 1")
     dtypes = {agent: request.facts_of(agent).dtype for agent in gang}

@@ -2,16 +2,18 @@
 
 The steps after the warm-up are cut into **cells** of so many fine steps that all members meet again. Each cell runs
 one **kind** of steps: full rate, some strides, or a merged step for everybody. The sum of a placement's error vectors
-is linear in the features of its cells, so its mean square is a quadratic form over cells and features, computed once.
+is linear in the features of its cells, so its mean square is a quadratic form over cells and features, computed once,
+and so is the share of it that each pair of kinds of disturbances has. What a placement comes to on a typical picture
+tells most of those that are not good enough from all others; of these, the fastest are held against all pictures.
 Few cells are searched exhaustively; of many, blocks of neighbours first and then single cells.
 
-Knows rows and seconds only as numbers. Shape letters: K kinds, F features of a cell, N cells, X placements, R rows, D
-disturbances.
+Knows rows and seconds only as numbers. Shape letters: K kinds of cells, F features of a cell, N cells, X placements, R
+rows, T ways in which rows are exposed, Q pairs of kinds of disturbances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby, pairwise
@@ -20,7 +22,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm_coordinator.scheduling.distortion import Cells, Distortion
+from polyrhythm.calibration import STALE
+from polyrhythm_coordinator.scheduling.distortion import PAIRS, Cells, Distortion, Expected, pair_of
 
 Array = NDArray[np.float64]
 Placement = tuple[int, ...]
@@ -28,6 +31,23 @@ Placement = tuple[int, ...]
 
 REFINEMENTS_MAX = 24
 """Single cells changed after the search over blocks, at most."""
+TYPICAL_MARGIN_DB = 1.5
+"""By how much a placement may fall short on a typical picture and still be held against all of them."""
+CHUNK = 64
+"""Placements that are held against all pictures at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """How good a plan has to be.
+
+    Attributes:
+        expected: over pictures.
+        typical_db: of a typical picture, about.
+    """
+
+    expected: Expected
+    typical_db: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +71,27 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """The mean square of summed error vectors as a function of a placement's features.
+    """The mean square of summed error vectors as a function of a placement's features, by pairs of kinds.
 
     Attributes:
-        constant: of a placement without features.
-        linear: a number a feature, cell by cell.
-        quadratic: for each two of them.
+        constant_Q: of a placement without features.
+        linear_Q: a number a feature, cell by cell, for each pair.
+        quadratic_Q: for each two of them.
     """
 
-    constant: float
-    linear: Array
-    quadratic: Array
+    constant_Q: Array
+    linear_Q: Array
+    quadratic_Q: Array
 
-    def sum_mse_X(self, features: Array) -> Array:
+    def sums_XQ(self, features: Array) -> Array:
         """Mean square of placements, of each its features."""
-        return self.constant + features @ self.linear + np.einsum("xi,xi->x", features @ self.quadratic, features)
+        spread = np.einsum("xi,qij->xqj", features, self.quadratic_Q, optimize=True)
+        return self.constant_Q + features @ self.linear_Q.T + np.einsum("xqj,xj->xq", spread, features)
+
+    def typical_sums_X(self, features: Array) -> Array:
+        """The same of all pairs together, a picture's as touchy as is typical."""
+        linear = features @ self.linear_Q.sum(axis=0)
+        return self.constant_Q.sum() + linear + np.einsum("xi,xi->x", features @ self.quadratic_Q.sum(axis=0), features)
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: the arrays below are computed once and kept
@@ -94,11 +120,6 @@ class Placements:
     def cells(self) -> Cells:
         """First and last step of each cell."""
         return tuple((begin, begin + self.cell_steps) for begin in self.cell_begins)
-
-    @property
-    def constant(self) -> float:
-        """Mean square that the steps after the last cell leave by themselves."""
-        return self._cell_form.constant
 
     @cached_property
     def _reduced_strides(self) -> tuple[int, ...]:
@@ -132,23 +153,33 @@ class Placements:
         rest_begin = self.distortion.steps - self.rest_steps
         products = self.distortion.cell_products(cells, rest_begin, self._reduced_strides)
         overlaps_FFTT = self._overlaps_FFTT
-        features, ways = overlaps_FFTT.shape[1:3]
-        pairs = overlaps_FFTT.reshape(-1, ways * ways) @ products.pairs_TTNN.reshape(ways * ways, len(cells) ** 2)
-        quadratic = pairs.reshape(features, features, len(cells), len(cells)).transpose(2, 0, 3, 1)
-        linear_FN = 2 * overlaps_FFTT[:, 0, :, 0] @ products.rest_TN
+        features, count = overlaps_FFTT.shape[1], len(cells)
+        quadratic = np.zeros((len(PAIRS), features, features, count, count))
+        linear = np.zeros((len(PAIRS), features, count))
+        for one, kind in enumerate(products.kinds_T):
+            linear[pair_of(kind, STALE)] += 2 * overlaps_FFTT[:, 0, one, 0, None] * products.rest_TN[one]
+            for other, other_kind in enumerate(products.kinds_T):
+                overlap = overlaps_FFTT[:, :, one, other, None, None]
+                quadratic[pair_of(kind, other_kind)] += overlap * products.pairs_TTNN[one, other]
+        constant_Q = np.zeros(len(PAIRS))
+        constant_Q[pair_of(STALE, STALE)] = products.rest_mse * overlaps_FFTT[0, 0, 0, 0]
         return Form(
-            constant=float(products.rest_mse * overlaps_FFTT[0, 0, 0, 0]),
-            linear=linear_FN.T.ravel(),
-            quadratic=quadratic.reshape(len(cells) * features, len(cells) * features),
+            constant_Q=constant_Q,
+            linear_Q=linear.transpose(0, 2, 1).reshape(len(PAIRS), count * features),
+            quadratic_Q=quadratic.transpose(0, 3, 1, 4, 2).reshape(len(PAIRS), count * features, count * features),
         )
 
     @cached_property
     def _cell_form(self) -> Form:
         return self.form(self.cells)
 
-    def sum_mse_X(self, placements: NDArray[np.int64]) -> Array:
-        """Mean square of the summed error vectors of placements ``(X, N)``."""
-        return self._cell_form.sum_mse_X(_features(placements, len(self.kinds)))
+    def sums_XQ(self, placements: NDArray[np.int64]) -> Array:
+        """Mean square of the summed error vectors of placements ``(X, N)``, by pairs of kinds."""
+        return self._cell_form.sums_XQ(_features(placements, len(self.kinds)))
+
+    def reach_X(self, placements: Sequence[Placement], floor: Floor) -> NDArray[np.bool_]:
+        """Which placements are good enough."""
+        return self.distortion.reach_X(self.sums_XQ(np.array(placements, dtype=np.int64)), floor.expected)
 
     def seconds(self, placement: Placement) -> float:
         """Of all cells and the rest, boundaries included."""
@@ -165,11 +196,11 @@ class Placements:
             total += self.move_s * (self.kinds[before].counts != self.kinds[after].counts)
         return total
 
-    def fastest(self, budget_mse: float, *, blocks_max: int) -> Placement | None:
-        """The fastest placement over blocks of cells within the budget; None where there is none."""
+    def fastest(self, floor: Floor, *, blocks_max: int) -> Placement | None:
+        """The fastest placement over blocks of cells that is good enough; None where there is none."""
         cells, kinds = len(self.cell_begins), len(self.kinds)
         if not cells:
-            return () if self.constant <= budget_mse else None
+            return () if self.reach_X([()], floor)[0] else None
         blocks = _blocks(cells, min(cells, blocks_max))
         edges = [self.cells[first][0] for first, _ in blocks]
         form = self.form(tuple(zip(edges, [*edges[1:], self.cells[-1][1]], strict=True)))
@@ -177,19 +208,27 @@ class Placements:
         # Boundaries come whole, and cost something at the end as well: no placement takes less than this.
         rates_K = np.array([k.step_s + k.boundary_s / self.beat_steps for k in self.kinds])
         seconds_X = _kind_cells(blocks, kinds) @ (rates_K * self.cell_steps) + self.rest_steps * self.kinds[0].step_s
-        feasible_X = np.flatnonzero(form.sum_mse_X(features) <= budget_mse)
-        best, best_s = None, inf
-        for index in feasible_X[np.argsort(seconds_X[feasible_X], kind="stable")[:REFINEMENTS_MAX]].tolist():
-            if seconds_X[index] >= best_s:
+        typical_X = self.distortion.typical_psnr_X(form.typical_sums_X(features))
+        near_X = np.flatnonzero(typical_X >= floor.typical_db - TYPICAL_MARGIN_DB)
+        best, best_s, tried = None, inf, 0
+        for index in self._good_enough(near_X[np.argsort(seconds_X[near_X], kind="stable")], form, features, floor):
+            if seconds_X[index] >= best_s or tried == REFINEMENTS_MAX:
                 break
             chosen = zip(placements_XB[index].tolist(), blocks, strict=True)
             placement = tuple(kind for kind, (first, last) in chosen for _ in range(first, last))
-            seconds = self.seconds(placement)
+            seconds, tried = self.seconds(placement), tried + 1
             if seconds < best_s:
                 best, best_s = placement, seconds
         return best
 
-    def refined(self, placement: Placement, budget_mse: float) -> Placement:
+    def _good_enough(self, candidates_X: NDArray[np.intp], form: Form, features: Array, floor: Floor) -> Iterator[int]:
+        """Those of some placements that are good enough on all pictures, in their order."""
+        for begin in range(0, len(candidates_X), CHUNK):
+            chunk_X = candidates_X[begin : begin + CHUNK]
+            reach_X = self.distortion.reach_X(form.sums_XQ(features[chunk_X]), floor.expected)
+            yield from chunk_X[reach_X].tolist()
+
+    def refined(self, placement: Placement, floor: Floor) -> Placement:
         """Changes single cells, and pairs of them the other way round, as long as that saves time."""
         seconds = self.seconds(placement)
         for _ in range(REFINEMENTS_MAX):
@@ -199,20 +238,12 @@ class Placements:
             faster = [n for n in neighbours if self.seconds(n) < seconds * (1 - 1e-9)]
             if not faster:
                 break
-            mse_X = self.sum_mse_X(np.array(faster))
-            within = [n for n, mse in zip(faster, mse_X, strict=True) if mse <= budget_mse]
-            if not within:
+            good = [n for n, enough in zip(faster, self.reach_X(faster, floor), strict=True) if enough]
+            if not good:
                 break
-            placement = min(within, key=self.seconds)
+            placement = min(good, key=self.seconds)
             seconds = self.seconds(placement)
         return placement
-
-
-def within(placements: Placements, placement: Placement, budget_mse: float) -> bool:
-    """Whether one placement keeps the budget."""
-    if not placement:
-        return placements.constant <= budget_mse
-    return bool(placements.sum_mse_X(np.array([placement]))[0] <= budget_mse)
 
 
 def _blocks(cells: int, blocks: int) -> tuple[tuple[int, int], ...]:

@@ -32,6 +32,7 @@ from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_for, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments, strides_like
+from polyrhythm_coordinator.scheduling.trust import full_rate_for_want_of_numbers
 
 HURRIED_AGENTS_MAX = 4
 """Agents of a running gang for which all strides are compared; in a larger one those of the running plan."""
@@ -154,7 +155,8 @@ def _stride_choices(plans: GangPlans, policy: Policy) -> Iterable[tuple[int, ...
 
 def _policy(request: PlanRequest) -> Policy:
     policy = policy_for(request.image)
-    return at_full_rate(policy) if request.image.sampler in request.facts.full_rate_samplers else policy
+    every_step = request.image.sampler in request.facts.full_rate_samplers or full_rate_for_want_of_numbers(request)
+    return at_full_rate(policy) if every_step else policy
 
 
 def _has_reduced_phase(request: PlanRequest, policy: Policy, interval_steps: int) -> bool:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
-from polyrhythm.calibration import Calibration
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
-from polyrhythm.image import ImageSpec
 from polyrhythm_agent.arithmetic import device_of, dtype_for
-from polyrhythm_agent.calibration.file import write_calibration
+from polyrhythm_agent.calibration.file import check_replaceable, write_calibration
+from polyrhythm_agent.calibration.fit import measured_as, sum_up
 from polyrhythm_agent.calibration.gang import InProcessGang
-from polyrhythm_agent.calibration.measure import measure_level, measure_picture, picture_of, probe_count, sum_up
+from polyrhythm_agent.calibration.measure import PictureErrors, measure_picture, picture_of, probe_count
 from polyrhythm_agent.calibration.options import Task
-from polyrhythm_agent.calibration.probes import MEMBERS, Grid, grid_of
+from polyrhythm_agent.calibration.partial import PartialFile
+from polyrhythm_agent.calibration.probes import MEMBERS_MIN, Grid, grid_of
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.model_folder import cache_folder
@@ -38,30 +40,56 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _measure(gang: InProcessGang, grid: Grid, task: Task, say: Callable[..., None]) -> Calibration:
-    facts, prompts = gang.denoiser.facts, task.prompts
-    done, total = 0, task.pictures * probe_count(grid) + task.level_pictures * probe_count(grid, full=False)
+class _Run:
+    """Measures grid after grid, and says how far it is.
 
-    def count() -> None:
-        nonlocal done
-        done += 1
-        say(done=done, total=total)
+    Args:
+        gang: that makes the pictures.
+        grids: to measure.
+        task: with how many pictures.
+        say: told of progress.
+    """
 
-    def picture(index: int) -> ImageSpec:
-        return picture_of(facts, prompts[index % len(prompts)], FIRST_SEED + index, grid.steps)
+    def __init__(self, gang: InProcessGang, grids: Sequence[Grid], task: Task, say: Callable[..., None]) -> None:
+        self._gang, self._task, self._say = gang, task, say
+        self._done, self._total = 0, sum(self._probes(grid, index) for grid in grids for index in range(self._pictures))
 
-    say(done=done, total=total)
-    full = [measure_picture(gang, picture(index), grid, count) for index in range(task.pictures)]
-    further = [measure_level(gang, picture(task.pictures + index), grid, count) for index in range(task.level_pictures)]
-    return sum_up(full, further, grid, facts.samplers[0])
+    @property
+    def _pictures(self) -> int:
+        return self._task.pictures + self._task.level_pictures
+
+    def _probes(self, grid: Grid, index: int) -> int:
+        return probe_count(grid, members=self._gang.size, in_full=self._in_full(index))
+
+    def _in_full(self, index: int) -> bool:
+        return index < self._task.pictures
+
+    def _count(self, probes: int = 1) -> None:
+        self._done += probes
+        self._say(done=self._done, total=self._total)
+
+    def measure(self, grid: Grid, partial: PartialFile) -> list[PictureErrors]:
+        """All pictures of one grid; those that an earlier run has left in the file are taken from there."""
+        facts, prompts, found = self._gang.denoiser.facts, self._task.prompts, list[PictureErrors]()
+        self._count(0)
+        for index in range(self._pictures):
+            image = picture_of(facts, prompts[index % len(prompts)], FIRST_SEED + index, grid.steps)
+            in_full = self._in_full(index)
+            named = {"prompt": image.prompt, "seed": image.seed, "in_full": in_full}
+            errors = partial.get(named)
+            if errors is None:
+                errors = measure_picture(self._gang, image, grid, self._count, in_full=in_full)
+                partial.keep(named, errors)
+            else:
+                self._count(self._probes(grid, index))
+            found.append(errors)
+        return found
 
 
 def _made(task: Task, facts: ModelFacts) -> dict[str, object]:
     """How it was measured, for people who read the file."""
     return {
         "command": "polyrhythm calibrate",
-        "size": f"{facts.default_width_px}x{facts.default_height_px}",
-        "guidance": facts.default_guidance,
         "dtype": facts.dtype,
         "device": task.device,
         "pictures_in_full": task.pictures,
@@ -81,15 +109,41 @@ def calibrate(task: Task, say: Callable[..., None]) -> None:
 
     Raises:
         PolyrhythmError: the device cannot be used, or the model cannot be loaded or makes no such picture.
-        OSError: the file cannot be written.
+        OSError: a file cannot be written into the folder.
     """
     device = _device(task.device)
-    torch.set_num_threads(task.threads or max(1, len(os.sched_getaffinity(0)) // len(MEMBERS)))
+    torch.set_num_threads(task.threads or max(1, len(os.sched_getaffinity(0)) // MEMBERS_MIN))
     dtype = DTYPES[dtype_for(task.dtype, device_of(device))]
     folder = diffusers_folder(task.model.path, task.model.configs, cache=cache_folder(os.environ))
-    gang = InProcessGang([load_denoiser(folder, model=task.model.name, dtype=dtype, device=device) for _ in MEMBERS])
-    facts = gang.denoiser.facts
-    grid = grid_of(task.steps or facts.default_steps, facts.samplers[0])
-    calibration = _measure(gang, grid, task, say)
-    path = write_calibration(folder, facts, calibration, _made(task, facts))
-    say(written=str(path), pictures=calibration.pictures, steps=grid.steps, sampler=facts.samplers[0])
+    members = [load_denoiser(folder, model=task.model.name, dtype=dtype, device=device) for _ in range(task.members)]
+    gang, facts = InProcessGang(members), members[0].facts
+    grids = [grid_of(steps, facts.samplers[0]) for steps in task.steps or (facts.default_steps,)]
+    pictures = task.pictures + task.level_pictures
+    for grid in grids:
+        check_replaceable(folder, facts, grid.steps, pictures, even_if_fewer=task.replace)
+    partials = [_partial(folder, task, facts, grid) for grid in grids]  # before hours of work: the folder may be locked
+    run = _Run(gang, grids, task, say)
+    for grid, partial in zip(grids, partials, strict=True):
+        calibration = sum_up(run.measure(grid, partial), grid, measured_as(facts), members=gang.size)
+        path = write_calibration(folder, facts, calibration, _made(task, facts), even_if_fewer=task.replace)
+        partial.remove()
+    say(
+        written=str(path),
+        pictures=pictures,
+        steps=",".join(str(grid.steps) for grid in grids),
+        sampler=facts.samplers[0],
+    )
+
+
+def _partial(folder: Path, task: Task, facts: ModelFacts, grid: Grid) -> PartialFile:
+    """What an earlier run has measured of the same, on the same software."""
+    subject = {
+        "fingerprint": facts.fingerprint,
+        "grid": asdict(grid),
+        "measured_as": asdict(measured_as(facts)),
+        "dtype": facts.dtype,
+        "device": task.device,
+        "members": task.members,
+        "software": dict(software_versions()),
+    }
+    return PartialFile(folder / f"calibration-{facts.samplers[0]}-{grid.steps}.partial", subject)

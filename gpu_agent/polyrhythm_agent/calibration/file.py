@@ -15,11 +15,11 @@ from typing import Any
 import structlog
 
 from polyrhythm.calibration import Calibration
-from polyrhythm.errors import PolyrhythmError
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.facts import ModelFacts
 
 CALIBRATION_FILE = "calibration.json"
-FORMAT = 3
+FORMAT = 4
 
 log = structlog.get_logger()
 
@@ -28,7 +28,32 @@ class CalibrationFileError(PolyrhythmError):
     """A calibration file cannot be used; says why."""
 
 
-def write_calibration(folder: Path, facts: ModelFacts, calibration: Calibration, made: Mapping[str, Any]) -> Path:
+def check_replaceable(folder: Path, facts: ModelFacts, steps: int, pictures: int, *, even_if_fewer: bool) -> None:
+    """Refuses to replace numbers of more pictures by those of fewer, unless that is asked for.
+
+    Args:
+        folder: of the model.
+        facts: of the model that is measured, with its own sampler.
+        steps: of the grid.
+        pictures: that are measured.
+        even_if_fewer: whether it is asked for.
+
+    Raises:
+        InvalidArgumentError: the file has an entry of more pictures.
+    """
+    path, key = folder / CALIBRATION_FILE, (facts.samplers[0], steps)
+    for held in [] if even_if_fewer else _usable(path, facts.fingerprint):
+        if (held.sampler, held.steps) == key and held.pictures > pictures:
+            detail = (
+                f"{path} holds a calibration of {held.pictures} pictures for {steps} steps of {key[0]}, which one of "
+                f"{pictures} would replace; --replace does that"
+            )
+            raise InvalidArgumentError.of("--pictures", detail)
+
+
+def write_calibration(
+    folder: Path, facts: ModelFacts, calibration: Calibration, made: Mapping[str, Any], *, even_if_fewer: bool = False
+) -> Path:
     """Puts an entry into the file, whole or not at all; the one of the same sampler and grid is replaced.
 
     Entries of other grids stay, if they are of the same weights and form.
@@ -38,11 +63,17 @@ def write_calibration(folder: Path, facts: ModelFacts, calibration: Calibration,
         facts: of the model that was measured.
         calibration: the numbers.
         made: how they were measured, for people.
+        even_if_fewer: whether an entry of more pictures may be replaced.
 
     Returns:
         The file.
+
+    Raises:
+        InvalidArgumentError: the file has an entry of more pictures, and nobody asked for less.
+        OSError: it cannot be written.
     """
     path = folder / CALIBRATION_FILE
+    check_replaceable(folder, facts, calibration.steps, calibration.pictures, even_if_fewer=even_if_fewer)
     entry = {"calibration": asdict(calibration), "made": dict(made)}
     others = [other for other in _entries_kept(path, facts.fingerprint) if _key(other) != _key(entry)]
     content = {
@@ -121,6 +152,14 @@ def _entries_kept(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
         log.warning("calibration file is replaced", file=str(path), reason=str(error))
         return []
     return entries
+
+
+def _usable(path: Path, fingerprint: str) -> tuple[Calibration, ...]:
+    """What a file holds for some weights; nothing where it cannot be used."""
+    try:
+        return read_calibrations(path, fingerprint)
+    except CalibrationFileError:
+        return ()
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, int]:

@@ -41,6 +41,11 @@ class InProcessGang:
         self._denoisers = tuple(denoisers)
 
     @property
+    def size(self) -> int:
+        """Members of a plan, at most."""
+        return len(self._denoisers)
+
+    @property
     def denoiser(self) -> Denoiser:
         """The first member's, for what does not depend on the member."""
         return self._denoisers[0]

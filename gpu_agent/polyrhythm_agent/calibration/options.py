@@ -6,10 +6,11 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from polyrhythm.calibration import STEPS_MAX
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
-from polyrhythm_agent.calibration.probes import STEPS_MIN
+from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, STEPS_MIN
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.model_folder import ModelFolder, find_model
 from polyrhythm_agent.settings import check_device_name
@@ -44,16 +45,34 @@ def parser() -> argparse.ArgumentParser:
         "--threads",
         type=int,
         metavar="N",
-        help="compute threads of each of the two members (default: half of the cores)",
+        help="compute threads of each member (default: half of the cores)",
     )
-    add("--steps", type=int, metavar="N", help="steps of the grid (default: the model's)")
+    add(
+        "--steps",
+        metavar="N[,N..]",
+        help="lengths to measure, one after another; what lies between two of them is interpolated (default: the "
+        "model's default)",
+    )
     add("--pictures", type=int, default=8, metavar="N", help="pictures to measure in full (default: 8)")
     add(
         "--level-pictures",
         type=int,
-        default=16,
+        default=56,
         metavar="N",
-        help="further pictures, of which only is measured how touchy they are (default: 16)",
+        help="further pictures, of which only is measured how touchy they are (default: 56)",
+    )
+    add(
+        "--members",
+        type=int,
+        default=MEMBERS_MAX,
+        metavar="N",
+        help=f"largest gang to measure, with so many copies of the denoiser ({MEMBERS_MIN}..{MEMBERS_MAX}, default: "
+        f"{MEMBERS_MAX})",
+    )
+    add(
+        "--replace",
+        action="store_true",
+        help="write the file even if it holds a calibration of more pictures for the same sampler and length",
     )
     add("--prompts", type=Path, metavar="FILE", help="one prompt a line (default: plain objects)")
     add("--lifeline-fd", type=int, metavar="FD", help="end when this inherited pipe ends")
@@ -69,20 +88,24 @@ class Task:
         device: ``cpu`` or ``cuda:N``.
         dtype: name of the arithmetic, or ``auto``.
         threads: compute threads of each member; None leaves it to the machine.
-        steps: of the grid; None leaves it to the model.
+        steps: lengths of grids, ascending; empty leaves it to the model.
         pictures: how many to measure in full.
         level_pictures: how many more to measure how touchy pictures are.
         prompts: what they show.
+        members: of the largest gang that is measured.
+        replace: whether a calibration of more pictures may be replaced.
     """
 
     model: ModelFolder
     device: str
     dtype: str
     threads: int | None
-    steps: int | None
+    steps: tuple[int, ...]
     pictures: int
     level_pictures: int
     prompts: tuple[str, ...]
+    members: int
+    replace: bool
 
 
 def read_task(arguments: argparse.Namespace) -> Task:
@@ -93,6 +116,7 @@ def read_task(arguments: argparse.Namespace) -> Task:
         PolyrhythmError: the model cannot be had.
     """
     _check_counts(arguments)
+    steps = _read_steps(arguments.steps)
     _check_device(arguments.device)
     prompts = read_prompts(arguments.prompts)  # before the model, which the hub may have to send first
     return Task(
@@ -100,22 +124,39 @@ def read_task(arguments: argparse.Namespace) -> Task:
         device=arguments.device,
         dtype=arguments.dtype,
         threads=arguments.threads,
-        steps=arguments.steps,
+        steps=steps,
         pictures=arguments.pictures,
         level_pictures=arguments.level_pictures,
         prompts=prompts,
+        members=arguments.members,
+        replace=arguments.replace,
     )
 
 
 def _check_counts(arguments: argparse.Namespace) -> None:
     for name, value, least in (
         ("--threads", arguments.threads, 1),
-        ("--steps", arguments.steps, STEPS_MIN),
         ("--pictures", arguments.pictures, 1),
         ("--level-pictures", arguments.level_pictures, 0),
     ):
         if value is not None and value < least:
             raise InvalidArgumentError.of(name, f"must be at least {least}, got {value}")
+    if not MEMBERS_MIN <= arguments.members <= MEMBERS_MAX:
+        raise InvalidArgumentError.of("--members", f"must be {MEMBERS_MIN}..{MEMBERS_MAX}, got {arguments.members}")
+
+
+def _read_steps(text: str | None) -> tuple[int, ...]:
+    """Lengths, each once."""
+    if text is None:
+        return ()
+    try:
+        lengths = sorted({int(part) for part in text.split(",")})
+    except ValueError as error:
+        raise InvalidArgumentError.of("--steps", f"must be whole numbers with commas between, got {text!r}") from error
+    if lengths[0] < STEPS_MIN or lengths[-1] > STEPS_MAX:
+        wrong = lengths[0] if lengths[0] < STEPS_MIN else lengths[-1]
+        raise InvalidArgumentError.of("--steps", f"must be {STEPS_MIN}..{STEPS_MAX}, got {wrong}")
+    return tuple(lengths)
 
 
 def _check_device(name: str) -> None:

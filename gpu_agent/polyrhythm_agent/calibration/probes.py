@@ -1,7 +1,7 @@
 """The plans that a calibration runs: disturbances one at a time, and several at once. Pure.
 
-Two members of one process share the picture in two halves; what a probe leaves undisturbed is synchronous or runs on
-the first member alone, so its error comes from the disturbance and nothing else.
+Members of one process share the picture; what a probe leaves undisturbed is synchronous or runs on the first member
+alone, so its error comes from the disturbance and nothing else. Single disturbances are measured on two halves.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import ranges_from_counts
 
-MEMBERS = (AgentId("upper"), AgentId("lower"))
+MEMBERS = tuple(AgentId(name) for name in ("first", "second", "third", "fourth"))
+MEMBERS_MIN, MEMBERS_MAX = 2, len(MEMBERS)
 FIRST_WINDOW_STEPS = 3
 """The first window: steps that every policy of the planner makes synchronous, or most of them."""
-WINDOWS = 10
+WINDOWS = 7
 """About so many windows and places a grid; what lies between is interpolated."""
 STEPS_MIN = 8
 """A shorter grid has no room for windows and places."""
@@ -103,71 +104,92 @@ def merge_probes(grid: Grid, rows: int) -> tuple[Plan, ...]:
     return tuple(_merge_plan(grid.steps, steps, rows) for steps in grid.jump_steps)
 
 
+HALVES, THIRDS, QUARTERS, UNEVEN, ALONE = (1, 1), (1, 1, 1), (1, 1, 1, 1), (3, 1), (1,)
+"""Parts of the picture that members hold."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joint:
     """Many disturbances at once, as plans hold them.
 
     Attributes:
-        stale: whether two members share the picture in halves and read each other's old activations.
-        strides: of both halves, the same twice for one device.
+        for_all: whether every picture is measured by it, or those that are measured in full.
+        parts: of the picture, a member each; one part for one device.
+        strides: a member each.
         merges: first step of each jump that a member of stride 2 makes, ascending.
     """
 
-    stale: bool
-    strides: tuple[int, int]
+    for_all: bool
+    parts: tuple[int, ...]
+    strides: tuple[int, ...]
     merges: tuple[int, ...]
 
+    @property
+    def stale(self) -> bool:
+        """Whether members read each other's old activations."""
+        return len(self.parts) > 1
 
-def joints(grid: Grid) -> tuple[Joint, ...]:
-    """What plans are made of: halves at equal and at unequal strides, and fewer steps on one device.
 
-    Two members in equal halves after the first window, at full rate, one of them at stride 2, and both of them; one
-    device with merged steps in the second half of the grid, in the middle, at every other pair of steps, in the first
-    window, and everywhere: uniformly half the steps.
+def joints(grid: Grid, *, members: int = MEMBERS_MAX) -> tuple[Joint, ...]:
+    """What plans are made of: gangs at equal and at unequal strides, and fewer steps on one device.
+
+    Two to four members after the first window: at full rate, with the first at full rate and the others at stride 2,
+    half and half, and with a fast member that holds most rows; one device with merged steps in the second half of the
+    grid, in the middle, in the first window, and everywhere: uniformly half the steps.
+
+    Args:
+        grid: of the picture.
+        members: so many at most.
     """
     begin, steps = grid.stale_begin_steps[1], grid.steps
     middle = steps // 2
     body = tuple(range(begin, steps - 1, 2))
+    gangs = (
+        (True, HALVES, (1, 1)),
+        (True, HALVES, (1, 2)),
+        (True, QUARTERS, (1, 1, 1, 1)),
+        (True, QUARTERS, (1, 1, 2, 2)),
+        (False, UNEVEN, (1, 2)),
+        (False, THIRDS, (1, 2, 2)),
+    )
     runs = (
-        range(middle, steps - 1, 2),
-        range(begin, steps - 1 - middle // 2, 2),
-        range(2, steps - 1, 4),
-        range(0, begin, 2),
-        range(0, steps - 1, 2),
+        (False, range(middle, steps - 1, 2)),
+        (True, range(begin, steps - 1 - middle // 2, 2)),
+        (False, range(0, begin, 2)),
+        (True, range(0, steps - 1, 2)),
     )
-    return (
-        Joint(stale=True, strides=(1, 1), merges=body),
-        Joint(stale=True, strides=(1, 2), merges=body),
-        Joint(stale=True, strides=(2, 2), merges=body),
-        *(Joint(stale=False, strides=(2, 2), merges=tuple(run)) for run in runs),
-    )
+    found = [Joint(for_all=every, parts=parts, strides=strides, merges=body) for every, parts, strides in gangs]
+    found += [Joint(for_all=every, parts=ALONE, strides=(2,), merges=tuple(run)) for every, run in runs]
+    return tuple(joint for joint in found if len(joint.parts) <= members)
 
 
-STALE_LEVEL, BODY_LEVEL, FIRST_LEVEL, UNIFORM = 0, 4, 6, 7
-"""Of the joint probes: stale activations, merged steps in the middle, in the first window, and everywhere."""
-LEVEL_JOINTS = (STALE_LEVEL, BODY_LEVEL, FIRST_LEVEL, UNIFORM)
-"""Those that all pictures are measured by. A picture that is touchy to one kind of disturbance need not be so to
-another, and what merged steps cost in the first window differs from picture to picture most of all."""
+def counts_of(parts: Sequence[int], rows: int) -> tuple[int, ...]:
+    """Row units of each part, the first ones larger where they do not come out even."""
+    ends = [-(-sum(parts[: index + 1]) * rows // sum(parts)) for index in range(len(parts))]
+    return tuple(end - begin for begin, end in pairwise((0, *ends)))
 
 
-def joint_probes(grid: Grid, rows: int) -> tuple[Plan, ...]:
-    """One plan each."""
-    begin, steps = grid.stale_begin_steps[1], grid.steps
-    return tuple(
-        _stale_plan(grid, begin, steps, rows, joint.strides) if joint.stale else _merge_plan(steps, joint.merges, rows)
-        for joint in joints(grid)
-    )
+def joint_probe(joint: Joint, grid: Grid, rows: int) -> Plan:
+    """Its plan."""
+    if not joint.stale:
+        return _merge_plan(grid.steps, joint.merges, rows)
+    begin = grid.stale_begin_steps[1]
+    return _gang_plan(grid, begin, grid.steps, counts_of(joint.parts, rows), joint.strides)
 
 
 def _stale_plan(grid: Grid, begin: int, end: int, rows: int, strides: tuple[int, int] = (1, 1)) -> Plan:
-    counts, interval = (rows - rows // 2, rows // 2), max(strides)
+    return _gang_plan(grid, begin, end, counts_of(HALVES, rows), strides)
+
+
+def _gang_plan(grid: Grid, begin: int, end: int, counts: tuple[int, ...], strides: tuple[int, ...]) -> Plan:
+    interval = max(strides)
     end -= (end - begin) % interval
     segments = [
-        _segment(begin - 1, begin, counts, Exchange.SYNCHRONOUS, strides=(1, 1), beat_steps=1),
+        _segment(begin - 1, begin, counts, Exchange.SYNCHRONOUS, strides=(1,) * len(counts), beat_steps=1),
         _segment(begin, end, counts, Exchange.DISPLACED, strides=strides, beat_steps=interval),
     ]
     if end < grid.steps:
-        segments.append(_whole(end, grid.steps, rows))
+        segments.append(_whole(end, grid.steps, sum(counts)))
     return _plan(segments, grid.steps)
 
 

@@ -58,8 +58,6 @@ ASSIGNMENTS_MAX = 2048
 MODELS_MAX = 16
 LAYER_GROUPS_MAX = 512
 CALIBRATIONS_MAX = 64
-DISTURBANCES_MAX = 256
-"""That a calibration tells apart; their products are a square matrix."""
 SAMPLERS_MAX = 64
 SOFTWARE_MAX = 256
 NOTICES_MAX = 64

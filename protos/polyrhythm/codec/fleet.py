@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from polyrhythm.calibration import Calibration
+from polyrhythm.calibration import DISTURBANCES_MAX, KINDS, PICTURES_MAX, Calibration
 from polyrhythm.codec.bounds import (
     BYTES_MAX,
     CALIBRATIONS_MAX,
     COUNT_MAX,
-    DISTURBANCES_MAX,
     GUIDANCE_MAX,
     LAYER_GROUPS_MAX,
     MODELS_MAX,
@@ -286,7 +285,10 @@ def calibration_to_proto(calibration: Calibration) -> fleet_pb2.Calibration:
         row_weights=calibration.row_weights,
         saturation_mse=calibration.saturation_mse,
         unequal_begin_steps=calibration.unequal_begin_steps,
-        pictures=calibration.pictures,
+        touchiness=calibration.touchiness,
+        width_px=calibration.width_px,
+        height_px=calibration.height_px,
+        guidance=calibration.guidance,
     )
 
 
@@ -301,6 +303,7 @@ def calibration_from_proto(proto: fleet_pb2.Calibration, path: str = "calibratio
     count(disturbances, f"{path}.products", DISTURBANCES_MAX)
     few(proto.products, f"{path}.products", disturbances**2)
     few(proto.row_weights, f"{path}.row_weights", SIDE_PX_MAX)
+    few(proto.touchiness, f"{path}.touchiness", KINDS * PICTURES_MAX)
     with invariants(path):
         return Calibration(
             sampler=label(proto.sampler, f"{path}.sampler"),
@@ -313,7 +316,10 @@ def calibration_from_proto(proto: fleet_pb2.Calibration, path: str = "calibratio
             row_weights=tuple(proto.row_weights),
             saturation_mse=proto.saturation_mse,
             unequal_begin_steps=tuple(proto.unequal_begin_steps),
-            pictures=proto.pictures,
+            touchiness=tuple(proto.touchiness),
+            width_px=count(proto.width_px, f"{path}.width_px", SIDE_PX_MAX),
+            height_px=count(proto.height_px, f"{path}.height_px", SIDE_PX_MAX),
+            guidance=proto.guidance,
         )
 
 

@@ -186,6 +186,7 @@ def prediction_to_proto(prediction: Prediction) -> plan_pb2.Prediction:
             for share in prediction.agents
         ],
         psnr_db=prediction.psnr_db,
+        psnr_low_db=prediction.psnr_low_db,
     )
 
 
@@ -210,6 +211,7 @@ def prediction_from_proto(proto: plan_pb2.Prediction, path: str = "prediction") 
             for index, share in enumerate(proto.agents)
         ),
         psnr_db=finite(proto.psnr_db, f"{path}.psnr_db") if proto.HasField("psnr_db") else None,
+        psnr_low_db=finite(proto.psnr_low_db, f"{path}.psnr_low_db") if proto.HasField("psnr_low_db") else None,
     )
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from polyrhythm.calibration import nearest
+from polyrhythm.calibration import PICTURES_MAX, Calibration
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_agent.calibration.file import (
     CALIBRATION_FILE,
     FORMAT,
     CalibrationFileError,
+    check_replaceable,
     read_calibrations,
     with_calibration,
     write_calibration,
@@ -53,13 +55,52 @@ def test_entries_of_other_weights_do_not_stay_and_that_is_said(tmp_path: Path) -
     assert ["other weights" in entry["reason"] for entry in logs] == [True]
 
 
-@pytest.mark.parametrize(("steps", "wanted"), [(20, 50), (50, 50), (75, 100), (70, 50), (500, 100)])
-def test_the_grid_of_the_nearest_ratio_counts(steps: int, wanted: int) -> None:
-    measured = (calibration(steps=100), calibration(), calibration(sampler="euler", steps=75))
-    found = nearest(measured, calibration().sampler, steps)
-    assert found is not None
-    assert (found.sampler, found.steps) == (calibration().sampler, wanted)
-    assert nearest(measured, "flow-euler", steps) is None
+def of_pictures(pictures: int) -> Calibration:
+    return calibration(touchiness=(1.0, 1.0, 1.0) * pictures)
+
+
+def test_numbers_of_more_pictures_are_not_replaced_by_those_of_fewer_unasked(tmp_path: Path) -> None:
+    write_calibration(tmp_path, FACTS, of_pictures(8), {})
+    before = (tmp_path / CALIBRATION_FILE).read_text()
+    with pytest.raises(InvalidArgumentError, match=r"a calibration of 8 pictures for 50 steps of ddim.*one of 4"):
+        write_calibration(tmp_path, FACTS, of_pictures(4), {})
+    assert (tmp_path / CALIBRATION_FILE).read_text() == before
+    check_replaceable(tmp_path, FACTS, 50, 8, even_if_fewer=False)
+    check_replaceable(tmp_path, FACTS, 20, 4, even_if_fewer=False)  # of that length there is none
+    check_replaceable(tmp_path, replace(FACTS, fingerprint="other"), 50, 4, even_if_fewer=False)
+    write_calibration(tmp_path, FACTS, of_pictures(4), {}, even_if_fewer=True)
+    assert with_calibration(FACTS, tmp_path).calibrations[0].pictures == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"steps": 251}, "251 steps"),
+        ({"latent_range": float("inf")}, "latent_range must be positive"),
+        ({"saturation_mse": 0.0}, "saturation_mse must be positive"),
+        ({"width_px": 0}, "width_px must be positive"),
+        ({"guidance": float("nan")}, "guidance must not be negative"),
+        ({"touchiness": (1.0, 1.0)}, "touchiness must be 3 numbers for each"),
+        ({"touchiness": (1.0, 1.0, 0.0)}, "touchiness must be positive"),
+        ({"touchiness": (1.0,) * 3 * (PICTURES_MAX + 1)}, "touchiness must be 3 numbers for each"),
+        ({"products": (1.0,)}, "finite numbers"),
+        ({"row_weights": (-1.0,)}, "row_weights must be positive"),
+        ({"merge_steps": tuple(range(240)), "stale_begin_steps": tuple(range(200)), "steps": 250}, "at most 256"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(changed: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        replace(calibration(), **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("row", "column", "value"), [(3, 3, -1e-6), (3, 4, 1.0), (3, 4, float("nan"))])
+def test_products_that_are_none_of_vectors_are_refused(row: int, column: int, value: float) -> None:
+    good = calibration()
+    products = list(good.products)
+    for one, other in ((row, column), (column, row)):
+        products[one * good.size + other] = value
+    with pytest.raises(ValueError, match="product"):
+        replace(good, products=tuple(products))
 
 
 def test_a_folder_without_the_file_is_not_calibrated(tmp_path: Path) -> None:
@@ -82,7 +123,7 @@ def test_numbers_of_other_weights_count_for_nothing_and_that_is_said(tmp_path: P
 def test_a_file_of_another_format_is_named_as_such(tmp_path: Path) -> None:
     path = write_calibration(tmp_path, FACTS, calibration(), {})
     path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
-    with pytest.raises(CalibrationFileError, match="format is 1, this version reads 3; run polyrhythm calibrate"):
+    with pytest.raises(CalibrationFileError, match="format is 1, this version reads 4; run polyrhythm calibrate"):
         read_calibrations(path, FACTS.fingerprint)
     facts = with_calibration(FACTS, tmp_path)
     assert facts.calibrations == ()
@@ -90,7 +131,7 @@ def test_a_file_of_another_format_is_named_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 3, "fingerprint": "0", "entries": [{"calibration": {"sampler": "ddim"}}]}']
+    "text", ["", "[]", "{}", '{"format": 4, "fingerprint": "0", "entries": [{"calibration": {"sampler": "ddim"}}]}']
 )
 def test_a_file_that_means_nothing_is_passed_over_and_that_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(text)

@@ -14,13 +14,22 @@ from polyrhythm_agent.calibration.prompts import PROMPTS
 def test_the_defaults_are_the_demo_model_on_the_cpu() -> None:
     task = read_task(parser().parse_args([]))
     assert (task.model.name, task.device, task.dtype, task.pictures) == ("demo-unet", "cpu", "auto", 8)
-    assert (task.steps, task.threads, task.prompts) == (None, None, PROMPTS)
+    assert (task.steps, task.threads, task.prompts) == ((), None, PROMPTS)
+    assert task.pictures + task.level_pictures == len(PROMPTS) == len(set(PROMPTS)) == 64
+
+
+def test_lengths_are_measured_in_order_and_once() -> None:
+    task = read_task(parser().parse_args(["--steps", "50,8,20,8"]))
+    assert task.steps == (8, 20, 50)
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--steps", "3"), "--steps: must be at least 8, got 3"),
+        (("--steps", "20,3"), "--steps: must be 8..250, got 3"),
+        (("--steps", "20,300"), "--steps: must be 8..250, got 300"),
+        (("--steps", "20;30"), "--steps: must be whole numbers with commas between, got '20;30'"),
+        (("--members", "5"), "--members: must be 2..4, got 5"),
         (("--threads", "0"), "--threads: must be at least 1, got 0"),
         (("--pictures", "0"), "--pictures: must be at least 1, got 0"),
         (("--level-pictures", "-1"), "--level-pictures: must be at least 0, got -1"),

@@ -7,25 +7,24 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from polyrhythm.calibration import saturated
+from polyrhythm.calibration import JUMP, STALE, UNEQUAL, Calibration, saturated
 from polyrhythm.plan import Exchange
-from polyrhythm_agent.calibration.interaction import fit_interaction, joint_products, jump_exposures
-from polyrhythm_agent.calibration.measure import PictureErrors, beyond_equal, level_of_each, probe_count, sum_up
+from polyrhythm_agent.calibration.fit import MeasuredAs, sum_up
+from polyrhythm_agent.calibration.measure import PictureErrors, Single, beyond_equal, probe_count
 from polyrhythm_agent.calibration.probes import (
-    BODY_LEVEL,
-    FIRST_LEVEL,
-    LEVEL_JOINTS,
-    STALE_LEVEL,
-    UNIFORM,
+    MEMBERS_MAX,
     Grid,
+    counts_of,
     grid_of,
-    joint_probes,
+    joint_probe,
     joints,
     merge_probes,
     reference_plan,
     stale_probes,
     unequal_probes,
 )
+from polyrhythm_agent.calibration.together import fit_together, joint_blocks, jump_exposures, kind_of_each
+from polyrhythm_coordinator.scheduling.distortion import PAIRS, Distortion
 
 TWO_M, DDIM = "dpmpp-2m", "ddim"
 
@@ -48,8 +47,11 @@ def test_windows_and_places_cover_the_grid(steps: int, sampler: str) -> None:
     assert grid.merge_steps[-1] == steps - 2
     assert grid.following_steps == (grid.merge_steps[1:] if sampler == TWO_M else ())
     single = len(grid.stale_windows) + len(grid.jump_steps) + len(grid.unequal_windows)
-    assert probe_count(grid) == single + len(joints(grid))
-    assert probe_count(grid, full=False) == len(LEVEL_JOINTS)
+    for members in (2, 3, MEMBERS_MAX):
+        measured = joints(grid, members=members)
+        assert probe_count(grid, members=members, in_full=True) == single + len(measured)
+        assert probe_count(grid, members=members, in_full=False) == sum(joint.for_all for joint in measured)
+        assert max(len(joint.parts) for joint in measured) == members
 
 
 def test_a_grid_without_room_is_refused() -> None:
@@ -84,12 +86,22 @@ def test_a_probe_of_jumps_jumps_where_it_says(steps: int, sampler: str) -> None:
 
 def test_joint_probes_hold_what_they_say() -> None:
     grid = grid_of(20, TWO_M)
-    for joint, plan in zip(joints(grid), joint_probes(grid, 16), strict=True):
+    for joint in joints(grid):
+        plan = joint_probe(joint, grid, 16)
         displaced = [s for s in plan.segments if s.exchange is Exchange.DISPLACED]
         if joint.stale:
             assert [(s.begin_step, s.end_step, s.strides) for s in displaced] == [(4, 20, joint.strides)]
+            assert plan.row_count == 16
         else:
             assert tuple(step for s in displaced for step in range(s.begin_step, s.end_step, 2)) == joint.merges
+
+
+@pytest.mark.parametrize(
+    ("parts", "rows", "counts"),
+    [((1, 1), 15, (8, 7)), ((3, 1), 16, (12, 4)), ((1, 1, 1), 8, (3, 3, 2)), ((1,), 5, (5,))],
+)
+def test_parts_become_whole_rows(parts: tuple[int, ...], rows: int, counts: tuple[int, ...]) -> None:
+    assert counts_of(parts, rows) == counts
 
 
 def test_the_reference_has_a_boundary_after_every_step() -> None:
@@ -106,21 +118,63 @@ def test_a_jump_after_a_jump_is_exposed_to_what_both_leave_beyond_themselves() -
     assert np.flatnonzero(alone).tolist() == [windows + 2, windows + 3]
 
 
-@pytest.mark.parametrize(
-    ("jump", "stale", "unequal"), [(1.0, 1.0, 1.0), (1.0, 10**0.1, 10**0.5), (10**0.2, 10**0.1, 10**0.3)]
-)
-def test_the_law_of_disturbances_together_is_found_again(jump: float, stale: float, unequal: float) -> None:
+AS = MeasuredAs(sampler=TWO_M, width_px=128, height_px=128, guidance=4.0)
+WEIGHTS = np.array([0.5, 1.5, 1.5, 0.5])
+ROWS = np.array([1.0, 5.0, 5.0, 1.0]) / 3
+
+
+def typical_products(grid: Grid) -> np.ndarray:
+    vectors = np.random.default_rng(5).normal(size=(disturbances(grid), 60)) + 0.3
+    return vectors @ vectors.T * 1e-6
+
+
+def test_the_planner_predicts_what_the_calibration_fitted() -> None:
+    """Both sum up the same plan: the one by its joint probes, the other by the plan."""
+    for steps, sampler in ((20, TWO_M), (25, DDIM)):
+        grid = grid_of(steps, sampler)
+        products = typical_products(grid)
+        measured = Calibration(
+            sampler=sampler,
+            steps=steps,
+            latent_range=1.0,
+            stale_begin_steps=grid.stale_begin_steps,
+            merge_steps=grid.merge_steps,
+            following_steps=grid.following_steps,
+            unequal_begin_steps=grid.unequal_begin_steps,
+            products=tuple(products.ravel().tolist()),
+            touchiness=(1.0, 1.0, 1.0),
+            row_weights=tuple(WEIGHTS.tolist()),
+            saturation_mse=1.0,
+            width_px=128,
+            height_px=128,
+            guidance=4.0,
+        )
+        found = Distortion.of(measured, steps=steps, row_count=16)
+        blocks = joint_blocks(grid, products, np.repeat(WEIGHTS, 4), members=MEMBERS_MAX)
+        for joint, block in zip(joints(grid), blocks, strict=True):
+            meant = [block[one, other] * (1.0 if one == other else 2.0) for one, other in PAIRS]
+            assert found.plan_sums(joint_probe(joint, grid, 16)) == pytest.approx(np.array(meant), abs=1e-12)
+
+
+@pytest.mark.parametrize("saturation_mse", [0.01, 1e2])
+def test_what_kinds_cost_and_whom_is_found_again(saturation_mse: float) -> None:
     grid = grid_of(20, TWO_M)
-    products = np.diag(np.linspace(1e-4, 3e-4, disturbances(grid)))
-    times = np.array([jump, stale, unequal])
-    sums = (times @ joint_products(grid, products) @ times).tolist()
-    found = fit_interaction(grid, products, [saturated(value, 0.01) for value in sums])
-    assert (found.jump_times, found.stale_times, found.unequal_times) == pytest.approx((jump, stale, unequal))
-    assert found.saturation_mse == pytest.approx(0.01)
-    unsaturated = fit_interaction(grid, products, sums)
-    assert unsaturated.saturation_mse > 1e3
-    weights = found.counts(grid, len(products))
-    assert (weights[0], weights[len(grid.stale_begin_steps)], weights[-1]) == pytest.approx((stale, jump, unequal))
+    blocks = joint_blocks(grid, typical_products(grid), WEIGHTS, members=MEMBERS_MAX)
+    draw = np.random.default_rng(2)
+    touchiness = np.exp(draw.normal(scale=0.4, size=(12, 3)))
+    touchiness /= np.exp(np.log(touchiness).mean(axis=0))
+    times = np.array([1.3, 0.8, 2.0])
+    own = touchiness * times
+    measured = saturated(np.einsum("pa,jab,pb->pj", own, blocks, own), saturation_mse)
+    measured[3:, [joint.for_all for joint in joints(grid)].index(False)] = np.nan
+    found = fit_together(blocks, measured)
+    again = found.times_K * found.touchiness_PK
+    predicted = saturated(np.einsum("pa,jab,pb->pj", again, blocks, again), found.saturation_mse)
+    misses_db = 10 * np.log10(predicted / measured)
+    assert np.nanmax(np.abs(misses_db)) < 1.0
+    assert np.abs(np.nanmean(misses_db, axis=0)).max() < 0.2
+    assert np.corrcoef(np.log(found.touchiness_PK[:, STALE]), np.log(touchiness[:, STALE]))[0, 1] > 0.95
+    assert np.exp(np.log(found.touchiness_PK).mean(axis=0)) == pytest.approx(np.ones(3))
 
 
 def test_unequal_strides_leave_nothing_beyond_where_everything_adds_up() -> None:
@@ -138,58 +192,51 @@ def test_unequal_strides_leave_nothing_beyond_where_everything_adds_up() -> None
     assert more == pytest.approx(np.full(16, 0.5))
 
 
-def picture(cost: float, grid: Grid) -> PictureErrors:
-    """One whose disturbances add up to what it costs together."""
-    products = np.eye(disturbances(grid))
+def picture(grid: Grid, *, cost: float = 1e-4, jumps: float = 1.0, in_full: bool = True) -> PictureErrors:
+    """One whose disturbances add up to what it costs together, those of jumps so many times dearer."""
+    times = np.sqrt(np.where(kind_of_each(grid) == JUMP, jumps, 1.0) * cost)
+    products = np.eye(disturbances(grid)) * times * times[:, None]
+    joint_mse = joint_blocks(grid, products, ROWS, members=MEMBERS_MAX).sum(axis=(1, 2))
+    measured = np.array([joint.for_all or in_full for joint in joints(grid)])
     return PictureErrors(
-        products_DD=products * cost,
-        energy_R=np.array([1.0, 2.0, 3.0, 0.0]) * cost,
-        joint_mse_J=joint_products(grid, products).sum(axis=(1, 2)) * cost,
+        single=Single(products_DD=products, energy_R=np.array([1.0, 2.0, 3.0, 0.0]) * cost) if in_full else None,
+        joint_mse_J=np.where(measured, joint_mse, np.nan),
         low=-2.0,
         high=3.0,
     )
 
 
+def diagonal(found: Calibration) -> np.ndarray:
+    return np.array(found.products).reshape(found.size, -1).diagonal()
+
+
 def test_one_touchy_picture_does_not_decide() -> None:
     grid = grid_of(8, DDIM)
-    place = len(grid.stale_begin_steps) * (disturbances(grid) + 1)
-    alike = sum_up([picture(1e-4, grid)] * 4, [], grid, DDIM)
-    touchy = sum_up([*[picture(1e-4, grid)] * 3, picture(1.0, grid)], [], grid, DDIM)
-    assert alike.products[place] == pytest.approx(1e-4)
-    assert touchy.products[place] == pytest.approx(1e-3)  # the geometric mean; the arithmetic one would be a quarter
+    alike = sum_up([picture(grid)] * 4, grid, AS, members=MEMBERS_MAX)
+    touchy = sum_up([*[picture(grid)] * 3, picture(grid, cost=1.0)], grid, AS, members=MEMBERS_MAX)
+    for kind in (STALE, JUMP, UNEQUAL):
+        of_kind = kind_of_each(grid) == kind
+        assert diagonal(alike)[of_kind] == pytest.approx(np.full(of_kind.sum(), 1e-4), rel=0.1)
+        # The geometric mean; the arithmetic one would be a quarter.
+        assert diagonal(touchy)[of_kind] == pytest.approx(np.full(of_kind.sum(), 1e-3), rel=0.2)
     assert alike.row_weights == pytest.approx((1 / 3, 5 / 3, 5 / 3, 1 / 3))
     assert (alike.latent_range, alike.pictures) == (5.0, 4)
+    assert (alike.sampler, alike.width_px, alike.guidance) == (TWO_M, 128, 4.0)
 
 
-def test_further_pictures_move_the_level_and_nothing_else() -> None:
+def test_further_pictures_move_the_level_and_say_how_touchy_they_are() -> None:
     grid = grid_of(8, DDIM)
-    place = len(grid.stale_begin_steps) * (disturbances(grid) + 1)
-    full = [picture(1e-4, grid)] * 2
-    calm = [picture(1e-6, grid).joint_mse_J[list(LEVEL_JOINTS)]] * 2
-    found = sum_up(full, calm, grid, DDIM)
-    assert found.products[place] == pytest.approx(1e-5)
-    assert found.pictures == 4
-    assert found.row_weights == sum_up(full, [], grid, DDIM).row_weights
+    calm = [picture(grid, cost=1e-6, in_full=False)] * 2
+    found = sum_up([*[picture(grid)] * 2, *calm], grid, AS, members=MEMBERS_MAX)
+    assert diagonal(found) == pytest.approx(np.full(found.size, 1e-5), rel=0.2)
+    touchiness = np.array(found.touchiness).reshape(-1, 3)
+    assert touchiness[:, STALE] == pytest.approx([10**0.5, 10**0.5, 10**-0.5, 10**-0.5], rel=0.1)
 
 
-def test_a_level_moves_the_disturbances_of_its_kind() -> None:
-    grid = grid_of(20, TWO_M)
-    found = level_of_each(grid, {STALE_LEVEL: 2.0, FIRST_LEVEL: 3.0, BODY_LEVEL: 5.0, UNIFORM: 7.0}).tolist()
-    windows, places = len(grid.stale_begin_steps), len(grid.merge_steps)
-    assert grid.merge_steps[:3] == (0, 2, 4)
-    assert found[:windows] == [2.0] * windows
-    assert found[windows : windows + places] == [3.0, 3.0, *[5.0] * (places - 2)]
-    assert found[windows + places :] == [5.0] * len(grid.following_steps) + [2.0] * len(grid.unequal_begin_steps)
-
-
-def test_pictures_that_are_touchy_to_first_steps_alone_move_those() -> None:
+def test_pictures_that_are_touchy_to_jumps_are_so_to_nothing_else() -> None:
     grid = grid_of(20, DDIM)
-    full = [picture(1e-4, grid)] * 2
-    touchy = picture(1e-4, grid).joint_mse_J[list(LEVEL_JOINTS)] * [1.0, 1.0, 1e4, 1.0]
-    plain, found = (
-        np.array(sum_up(full, further, grid, DDIM).products).reshape(disturbances(grid), -1).diagonal()
-        for further in ([], [touchy] * 2)
-    )
-    first = len(grid.stale_begin_steps)
-    times = (found / plain)[first : first + 4]
-    assert times / times[-1] == pytest.approx([100.0, 100.0, 1.0, 1.0])
+    level = [picture(grid, jumps=jumps, in_full=False) for jumps in (1e-2, 1.0, 1.0, 1e2)]
+    found = sum_up([picture(grid)] * 2 + level, grid, AS, members=MEMBERS_MAX)
+    touchiness = np.array(found.touchiness).reshape(-1, 3)[2:]
+    assert touchiness[-1, JUMP] / touchiness[0, JUMP] > 50
+    assert touchiness[-1, STALE] / touchiness[0, STALE] < 1.5

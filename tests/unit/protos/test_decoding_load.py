@@ -20,9 +20,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.calibration import DISTURBANCES_MAX, PICTURES_MAX
 from polyrhythm.codec.bounds import (
     ASSIGNMENTS_MAX,
-    DISTURBANCES_MAX,
     EVENTS_MAX,
     MEMBERS_MAX,
     REQUEST_BYTES_MAX,
@@ -119,7 +119,7 @@ def calibration() -> fleet_pb2.Calibration:
     assert size <= DISTURBANCES_MAX
     return fleet_pb2.Calibration(
         sampler="ddim",
-        steps=500,
+        steps=250,
         latent_range=1,
         stale_begin_steps=range(size - 2),
         merge_steps=[1],
@@ -127,7 +127,9 @@ def calibration() -> fleet_pb2.Calibration:
         products=[1.0] * size**2,
         row_weights=[1.0],
         saturation_mse=1,
-        pictures=1,
+        touchiness=[1.0] * 3 * PICTURES_MAX,
+        width_px=512,
+        height_px=512,
     )
 
 

@@ -1,0 +1,124 @@
+"""Where a calibration says nothing of a picture, no step is skipped, and the user is told why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from polyrhythm.image import ImageSpec, Overrides, Quality, Sampler
+from polyrhythm_coordinator.scheduling.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.explain import notices
+from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.trust import trusted
+from tests.calibrations import calibration
+from tests.unit.scheduling.planning import LOOPBACK, plan_request
+
+MEASURED = (calibration(steps=50), calibration(steps=20, width=2), calibration(steps=10, width=2))
+
+
+def request(*, quality: Quality = Quality.BALANCED, steps: int = 50, guidance: float = 4.0) -> PlanRequest:
+    made = plan_request([1.0, 0.5], link=LOOPBACK, quality=quality, steps=steps)
+    facts = replace(made.facts, calibrations=MEASURED, samplers=("ddim", "dpmpp-2m"))
+    return replace(made, facts=facts, image=replace(made.image, guidance=guidance))
+
+
+def strides(made: PlanRequest) -> set[int]:
+    return {stride for segment in search_plan(made).chosen.plan.segments for stride in segment.strides}
+
+
+@pytest.mark.parametrize(
+    ("steps", "counted"),
+    [
+        (8, (10,)),
+        (10, (10,)),
+        (11, (10, 20)),
+        (20, (20,)),
+        (49, (20, 50)),
+        (50, (50,)),
+        (62, (50,)),
+        (7, ()),
+        (63, ()),
+    ],
+)
+def test_the_lengths_around_a_picture_count(steps: int, counted: tuple[int, ...]) -> None:
+    assert tuple(one.steps for one in trusted(request(steps=steps)).calibrations) == counted
+
+
+def test_between_lengths_that_are_far_apart_nothing_is_interpolated() -> None:
+    made = request()
+    far = replace(made.facts, calibrations=(calibration(steps=10, width=2), calibration(steps=50)))
+    for steps, counted in ((12, (10,)), (20, ()), (40, (50,))):
+        image = replace(made.image, steps=steps)
+        found = trusted(replace(made, facts=far, image=image)).calibrations
+        assert tuple(one.steps for one in found) == counted
+
+
+def other(image: ImageSpec, **changed: object) -> ImageSpec:
+    return replace(image, **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"sampler": Sampler.DPM_SOLVER_PP_2M}, "sampler dpmpp-2m is not calibrated, only ddim"),
+        ({"steps": 100}, "100 steps are too far from the lengths that are calibrated: 10, 20, 50"),
+        ({"guidance": 9.0}, "guidance 9 is too far from 4, which is calibrated"),
+    ],
+)
+def test_full_rate_where_nothing_is_known_and_that_is_said(
+    quality: Quality, changed: dict[str, object], told: str
+) -> None:
+    known = request(quality=quality)
+    assert 2 in strides(known)
+    assert not any("not known" in notice for notice in notices(known, known.agents))
+    unknown = replace(known, image=other(known.image, **changed))
+    assert distortion_of(unknown) is None
+    assert strides(unknown) == {1}
+    assert search_plan(unknown).chosen.prediction.psnr_db is None
+    (notice,) = (notice for notice in notices(unknown, unknown.agents) if "not known" in notice)
+    assert "every device makes every step" in notice
+    assert told in notice
+
+
+def test_guidance_and_size_count_as_far_as_they_are_alike() -> None:
+    made = request()
+    for guidance, known in ((3.0, True), (6.0, True), (2.0, False), (1.0, False)):
+        image = replace(made.image, guidance=guidance)
+        profiles = tuple(
+            replace(profile, workload=replace(profile.workload, batch=2 if guidance > 1 else 1))
+            for profile in made.profiles
+        )
+        assert bool(trusted(replace(made, image=image, profiles=profiles)).calibrations) is known
+    for side, known in ((192, True), (256, False), (64, False)):
+        image = replace(made.image, width_px=side, height_px=side)
+        profiles = tuple(
+            replace(profile, workload=replace(profile.workload, width_px=side, height_px=side))
+            for profile in made.profiles
+        )
+        found = trusted(replace(made, image=image, profiles=profiles))
+        assert bool(found.calibrations) is known
+        assert known or f"{side}x{side} is too far from 128x128" in found.reason
+
+
+def test_without_any_calibration_the_fixed_rule_holds_and_nothing_is_said() -> None:
+    made = request()
+    bare = replace(made, facts=replace(made.facts, calibrations=()))
+    assert 2 in strides(bare)
+    assert notices(bare, bare.agents) == ()
+
+
+def test_who_names_the_largest_stride_decides() -> None:
+    made = request(steps=100)
+    by_hand = replace(made, image=replace(made.image, overrides=Overrides(max_stride=2)))
+    assert 2 in strides(by_hand)
+    assert any("strides follow the rule" in notice for notice in notices(by_hand, by_hand.agents))
+    held = replace(made, image=replace(made.image, overrides=Overrides(max_stride=1)))
+    assert strides(held) == {1}
+
+
+def test_nothing_is_said_where_no_step_would_be_skipped_anyway() -> None:
+    made = request(quality=Quality.HIGH, steps=100)
+    assert not any("not known" in notice for notice in notices(made, made.agents))
