@@ -90,7 +90,7 @@ def test_numbers_of_more_pictures_are_not_replaced_by_those_of_fewer_unasked(tmp
 )
 def test_numbers_that_mean_nothing_are_refused(changed: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        replace(calibration(), **changed)  # type: ignore[arg-type]
+        replace(calibration(), **changed)
 
 
 @pytest.mark.parametrize(("row", "column", "value"), [(3, 3, -1e-6), (3, 4, 1.0), (3, 4, float("nan"))])

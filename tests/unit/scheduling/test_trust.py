@@ -56,7 +56,7 @@ def test_between_lengths_that_are_far_apart_nothing_is_interpolated() -> None:
 
 
 def other(image: ImageSpec, **changed: object) -> ImageSpec:
-    return replace(image, **changed)  # type: ignore[arg-type]
+    return replace(image, **changed)
 
 
 @pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
