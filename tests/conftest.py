@@ -40,6 +40,11 @@ hypothesis.settings.register_profile("polyrhythm", deadline=None, print_blob=Tru
 hypothesis.settings.load_profile("polyrhythm")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker of pytest-xdist is known where that is switched off, too."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that share a process where tests are distributed")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its suite's name, and give it the suite's time limit unless it names its own."""
     for item in items:
