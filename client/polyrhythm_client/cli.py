@@ -17,6 +17,7 @@ from polyrhythm_client.commands.plan import plan
 from polyrhythm_client.commands.simulate import simulate
 from polyrhythm_client.commands.up import up
 from polyrhythm_client.screen import EXIT_FAILED
+from polyrhythm_client.terminal import say
 
 app = typer.Typer(
     name="polyrhythm",
@@ -36,7 +37,7 @@ app.command()(calibrate)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"polyrhythm {__version__}")
+        say(f"polyrhythm {__version__}")
         raise typer.Exit
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, assert_never
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -34,6 +33,7 @@ from polyrhythm.job_events import (
     Replanned,
 )
 from polyrhythm.plan import Plan
+from polyrhythm_client.terminal import Screen, say
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -42,7 +42,7 @@ _BAD_INPUT_CODES = frozenset({ErrorCode.INVALID_ARGUMENT, ErrorCode.NOT_FOUND})
 
 def error_console() -> Console:
     """A console on standard error as it is now; made anew for each command, so that redirections are seen."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
 def show_error(console: Console, error: PolyrhythmError) -> int:
@@ -104,7 +104,7 @@ class StartingSign:
     """
 
     def __init__(self, console: Console, text: str) -> None:
-        self._status = console.status(text)
+        self._status = console.status(escape(text))
         self._shown = False
 
     def __enter__(self) -> Self:
@@ -120,12 +120,12 @@ class StartingSign:
 
     def update(self, text: str) -> None:
         """Something else is going on."""
-        self._status.update(text)
+        self._status.update(escape(text))
 
     def say(self, line: str) -> None:
         """Prints a line on standard output; while the sign is shown, that belongs to it."""
         self._status.stop()
-        typer.echo(line)
+        say(line)
         if self._shown:
             self._status.start()
 

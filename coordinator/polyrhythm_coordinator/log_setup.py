@@ -8,6 +8,7 @@ import sys
 import structlog
 
 from polyrhythm.forgiving_logger import ForgivingLogger
+from polyrhythm.printable import printable_event
 
 
 def log_to_stderr(level: str) -> None:
@@ -20,6 +21,8 @@ def log_to_stderr(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            printable_event,
             # Plain: rich would print the values of all variables, prompts among them.
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ],

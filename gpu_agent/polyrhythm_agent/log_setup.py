@@ -7,6 +7,7 @@ import sys
 import structlog
 
 from polyrhythm.forgiving_logger import ForgivingLogger
+from polyrhythm.printable import printable_event
 
 
 def configure_log(agent: str) -> None:
@@ -20,6 +21,7 @@ def configure_log(agent: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+            printable_event,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False),
         ],
         # Looked up for each line: whoever redirects standard error later is obeyed.

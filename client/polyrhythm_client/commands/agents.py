@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-import typer
-from rich.console import Console
-
 from polyrhythm_client import options
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.tables import agents_table, print_troubles
+from polyrhythm_client.terminal import Screen, say
 
 
 def agents(address: options.RunningAddress = None, as_json: options.AsJson = False) -> None:
@@ -33,10 +31,10 @@ async def _agents(address: str, *, as_json: bool) -> None:
     async with Client(address) as client:
         found = await client.agents()
     if as_json:
-        typer.echo(json.dumps({"agents": [asdict(view) for view in found]}, ensure_ascii=False))
+        say(json.dumps({"agents": [asdict(view) for view in found]}, ensure_ascii=False))
     elif found:
-        console = Console()
+        console = Screen()
         console.print(agents_table(found))
         print_troubles(console, found)
     else:
-        typer.echo(f"no agent is connected to {address}; start one with polyrhythm-agent --coordinator {address}")
+        say(f"no agent is connected to {address}; start one with polyrhythm-agent --coordinator {address}")

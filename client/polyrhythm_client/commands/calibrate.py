@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
+from polyrhythm_client.terminal import say
 
 
 def calibrate(
@@ -89,9 +90,9 @@ async def _calibrate(wish: CalibrationWish, console: Console, *, as_json: bool) 
             wish, Executables().agent, lambda done, total: progress.update(bar, completed=done, total=total)
         )
     if as_json:
-        typer.echo(json.dumps({**asdict(calibrated), "path": str(calibrated.path)}))
+        say(json.dumps({**asdict(calibrated), "path": str(calibrated.path)}))
     else:
-        typer.echo(
+        say(
             f"{calibrated.path}: {calibrated.pictures} pictures, {calibrated.steps} steps of {calibrated.sampler}; "
             "agents report it from their next start on"
         )

@@ -11,6 +11,7 @@ import typer
 from polyrhythm_client import options
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.terminal import say
 
 
 def drain(
@@ -43,8 +44,8 @@ async def _drain(agent: str, address: str, *, undo: bool, as_json: bool) -> None
     async with Client(address) as client:
         view = await client.drain(agent, undo=undo)
     if as_json:
-        typer.echo(json.dumps({"agent": None if view is None else asdict(view)}, ensure_ascii=False))
+        say(json.dumps({"agent": None if view is None else asdict(view)}, ensure_ascii=False))
     elif view is not None:
-        typer.echo(f"{agent}: {view.state}")
+        say(f"{agent}: {view.state}")
     else:
-        typer.echo(f"{agent}: not connected; {'will be used' if undo else 'stays drained'} when it is")
+        say(f"{agent}: not connected; {'will be used' if undo else 'stays drained'} when it is")

@@ -36,6 +36,7 @@ from polyrhythm_client.recipe_file import read_recipe
 from polyrhythm_client.replay import changed_software, check_weights
 from polyrhythm_client.screen import JobProgress, show_changes
 from polyrhythm_client.summary import measured_fleet, picture_line, picture_summary
+from polyrhythm_client.terminal import say
 
 if TYPE_CHECKING:
     from polyrhythm_client.client import Client
@@ -173,7 +174,7 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
             check_weights(recipe, asked.model, await client.agents())  # before the wait in the queue
         summaries = await _run_job(client, asked, recipe, given, console)
     if given.as_json:
-        typer.echo(json.dumps({"images": summaries}, ensure_ascii=False))
+        say(json.dumps({"images": summaries}, ensure_ascii=False))
 
 
 async def _run_job(
@@ -220,9 +221,9 @@ def _finish(
         raise WireError(f"image_chunk: what the fleet made is no picture: {error}") from error
     if path == STANDARD_OUTPUT:
         write_standard_output(content)
-        typer.echo(picture_line(picture, image, Path("standard output")), err=True)
+        say(picture_line(picture, image, Path("standard output")), err=True)
     else:
         write_whole(path, content)
         if not given.as_json:
-            typer.echo(picture_line(picture, image, path))
+            say(picture_line(picture, image, path))
     return {**picture_summary(picture, image, path), "measured": measured_fleet(picture, agents)}

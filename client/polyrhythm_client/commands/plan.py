@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from polyrhythm_client import options
@@ -19,6 +18,7 @@ from polyrhythm_client.recipe_file import read_recipe
 from polyrhythm_client.replay import changed_software, changed_weights
 from polyrhythm_client.screen import show_changes
 from polyrhythm_client.tables import print_explanation
+from polyrhythm_client.terminal import Screen, say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +121,6 @@ async def _plan(given: PlanOptions, console: Console) -> None:
     if recipe is not None:
         show_changes(console, (*changed_weights(recipe, asked.model, agents), *changed_software(recipe, agents)))
     if given.as_json:
-        typer.echo(json.dumps({"request": request_settings(request), **asdict(explanation)}, ensure_ascii=False))
+        say(json.dumps({"request": request_settings(request), **asdict(explanation)}, ensure_ascii=False))
     else:
-        print_explanation(Console(), explanation, agents)
+        print_explanation(Screen(), explanation, agents)

@@ -16,6 +16,7 @@ from polyrhythm.environment import check_variables
 from polyrhythm.errors import CancelledError, PolyrhythmError
 from polyrhythm_client.interrupt import run_until_signal
 from polyrhythm_client.screen import error_account, error_console, show_error
+from polyrhythm_client.terminal import say
 
 if TYPE_CHECKING:
     from polyrhythm_client.fleet_in_use import FleetInUse, FleetWish
@@ -42,14 +43,14 @@ def run_command(
             await command(console)
         except PolyrhythmError as error:
             if as_json:
-                typer.echo(json.dumps(error_account(error), ensure_ascii=False))
+                say(json.dumps(error_account(error), ensure_ascii=False))
             return show_error(console, error)
         return 0
 
     code = run_until_signal(work())
     if code > 128:
         if as_json:
-            typer.echo(json.dumps(error_account(CancelledError("interrupted"))))
+            say(json.dumps(error_account(CancelledError("interrupted"))))
         console.print("ended" if runs_until_signal else "interrupted")
         code = 0 if runs_until_signal else code
     raise typer.Exit(code)

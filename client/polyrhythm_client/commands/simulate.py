@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Objective, Quality, Sampler
@@ -18,6 +19,7 @@ from polyrhythm_client.output import SUFFIX
 from polyrhythm_client.parsing import parse_size
 from polyrhythm_client.screen import FailedAccountError
 from polyrhythm_client.simulation_tables import print_simulation
+from polyrhythm_client.terminal import Screen, say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +111,17 @@ async def _simulate(given: SimulateOptions, console: Console) -> None:
     account = await run_simulator(_arguments(given))
     if given.fit is not None:
         for notice in account.texts("notices"):
-            console.print(f"[yellow]note:[/yellow] {notice}", markup=True)
-        typer.echo(json.dumps(account.as_dict()) if given.as_json else f"{given.output}: {account.text('summary')}")
+            console.print(f"[yellow]note:[/yellow] {escape(notice)}")
+        say(json.dumps(account.as_dict()) if given.as_json else f"{given.output}: {account.text('summary')}")
         return
     held = {name: value for name, value in account.as_dict().items() if name != "error"}
     failed = account.text("error") if "error" in account else None
     if not given.as_json:
-        print_simulation(Console(), account)
+        print_simulation(Screen(), account)
         if given.gantt is not None:
-            typer.echo(f"chart: {given.gantt}")
+            say(f"chart: {given.gantt}")
     elif failed is None:
-        typer.echo(json.dumps(held, ensure_ascii=False))
+        say(json.dumps(held, ensure_ascii=False))
     if failed is not None:
         raise FailedAccountError(f"the simulated job failed: {failed}", held)
 

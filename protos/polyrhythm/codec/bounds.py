@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TypeVar
 
 from polyrhythm.codec.fields import FieldError
+from polyrhythm.printable import is_printable_line, printable_line
 
 ListT = TypeVar("ListT", bound=Sequence[object])
 
@@ -73,6 +74,8 @@ NAME_CHARACTERS_MAX = 256
 TEXT_CHARACTERS_MAX = 4096
 """Of a reason in words."""
 ELLIPSIS = " ..."
+TOLD_CHARACTERS = 64
+"""Of a name that is refused."""
 VALUE_BYTES_MAX = 64 << 10
 """What a key of a gang's dictionary holds: addresses of all connections of a member."""
 PREVIEW_BYTES_MAX = 400 << 10
@@ -156,10 +159,12 @@ def name(value: str, path: str) -> str:
     """A name, which must not be empty.
 
     Raises:
-        FieldError: it is, or it is too long to be repeated.
+        FieldError: it is, it is too long to be repeated, or no line of text: others show it among their own words.
     """
     if not value:
         raise FieldError(path, "must not be empty")
+    if not is_printable_line(value):
+        raise FieldError(path, f"must be one line of printable text, got {printable_line(value[:TOLD_CHARACTERS])}")
     return label(value, path)
 
 
