@@ -5,6 +5,9 @@
 # TORCH_FLAGS are pip's when it installs torch. pip's own index brings a build with CUDA, which also runs on a CPU; for
 # a small image without CUDA, or for another CUDA version, name PyTorch's index of that build:
 #   docker build --target agent --build-arg TORCH_FLAGS="--index-url URL" -t polyrhythm-agent .
+#
+# Agents keep models of the hub and converted checkpoints in /var/cache/polyrhythm: give it a volume, which agents of one
+# host may share. Both health checks ask as the daemon was told, by its options or its environment.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS python
@@ -19,7 +22,9 @@ ENV PATH=/opt/polyrhythm/bin:$PATH \
 
 FROM python AS runtime
 RUN useradd --system --uid 10001 --home-dir /tmp --shell /usr/sbin/nologin polyrhythm
-COPY docker/agent_health.py /opt/polyrhythm-health/agent_health.py
+COPY docker/health.py /opt/polyrhythm-health/health.py
+# Where pictures go that are given no folder; also on a read-only container, with a tmpfs there.
+WORKDIR /tmp
 
 FROM python AS wheel
 RUN python3 -m venv /opt/polyrhythm
@@ -29,6 +34,7 @@ COPY protos protos
 COPY coordinator coordinator
 COPY gpu_agent gpu_agent
 COPY client client
+COPY models/demo-unet models/demo-unet
 RUN pip wheel --no-deps --wheel-dir /wheels .
 
 FROM wheel AS coordinator-environment
@@ -38,7 +44,7 @@ FROM runtime AS coordinator
 COPY --from=coordinator-environment /opt/polyrhythm /opt/polyrhythm
 USER polyrhythm
 EXPOSE 50051
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s CMD ["polyrhythm", "agents", "--address", "127.0.0.1:50051"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s CMD ["python3", "/opt/polyrhythm-health/health.py"]
 ENTRYPOINT ["polyrhythm-coordinator"]
 
 FROM python AS agent-environment
@@ -53,8 +59,11 @@ RUN pip install -c constraints.txt "$(ls /wheels/*.whl)[agent,client]"
 
 FROM runtime AS agent
 COPY --from=agent-environment /opt/polyrhythm /opt/polyrhythm
+RUN install -d -o polyrhythm -g polyrhythm /var/cache/polyrhythm
 USER polyrhythm
-ENV CUDA_DEVICE_ORDER=PCI_BUS_ID \
+ENV POLYRHYTHM_CACHE=/var/cache/polyrhythm/checkpoints \
+    HF_HOME=/var/cache/polyrhythm/hub \
+    CUDA_DEVICE_ORDER=PCI_BUS_ID \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s CMD ["python3", "/opt/polyrhythm-health/agent_health.py"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=120s CMD ["python3", "/opt/polyrhythm-health/health.py"]
 ENTRYPOINT ["polyrhythm-agent"]
