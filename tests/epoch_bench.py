@@ -25,6 +25,7 @@ from polyrhythm_agent.epoch_run import Workshop
 from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.gangs import Gang, GangCache
+from polyrhythm_agent.known_words import KnownWords
 from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports import Denoiser, Geometry
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
@@ -51,6 +52,7 @@ class Bench:
         on_event: Callable[[AgentEvent], None] = lambda _: None,
         *,
         device_memory: DeviceMemory | None = None,
+        known_words: KnownWords | None = None,
     ) -> None:
         self.events: list[AgentEvent] = []
         self.transports: list = []
@@ -96,7 +98,9 @@ class Bench:
         def measure(workload: Workload) -> Profile:
             raise RuntimeError("not asked for here")
 
-        self.loop = CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=tell)
+        self.loop = CommandLoop(
+            workshop=workshop, rendezvous=relay, measure=measure, tell=tell, known_words=known_words
+        )
 
     def of(self, kind: type) -> list:
         return [event for event in self.events if isinstance(event, kind)]

@@ -69,6 +69,8 @@ SCHEDULE_STEPS = 900
 """Longest grid that the schedule of the fake model has."""
 UNPAINTED = "unicorn"
 """A text with this word in it is none that the fake model takes."""
+STRANGE, STRANGE_NOTICE = "grandmother", "nobody knows what that is"
+"""A prompt with this word is taken, and told of."""
 PNG = b"\x89PNG a fake picture"
 PART_BYTES = 8
 
@@ -204,7 +206,8 @@ class FakeWorker:
             violations += (FieldViolation(field="steps", description=f"has {SCHEDULE_STEPS}, got {command.steps}"),)
         if violations:
             return RequestFailed(request_id=command.request_id, detail="not painted here", violations=violations)
-        return TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)))
+        notices = (STRANGE_NOTICE,) if STRANGE in command.texts[0] else ()
+        return TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)), notices=notices)
 
     def _measure(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
         if self.fail_at == 0:

@@ -43,6 +43,7 @@ def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str,
         "sampler": image.sampler,
         "quality": image.quality,
         "emulated": is_emulated(report),
+        "notices": [] if picture.explanation is None else list(picture.explanation.notices),
         "seconds": {
             "queued": report.queued_s,
             "encode": report.encode_s,

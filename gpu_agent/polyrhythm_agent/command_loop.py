@@ -7,7 +7,7 @@ channel's thread.
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, PolyrhythmError
@@ -32,6 +32,7 @@ from polyrhythm.messages import (
 from polyrhythm.profile import Profile, Workload
 from polyrhythm.rendezvous import StoreReply
 from polyrhythm_agent.epoch_run import EpochRun, Workshop
+from polyrhythm_agent.known_words import KnownWords
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 
 ComputeTask: TypeAlias = "EpochRun | MeasureProfile | ForgetJob"
@@ -47,12 +48,14 @@ class CommandLoop:
         rendezvous: RendezvousRelay,
         measure: Callable[[Workload], Profile],
         tell: Callable[[AgentEvent], None],
+        known_words: KnownWords | None = None,
     ) -> None:
         self._busy = False
         self._workshop = workshop
         self._rendezvous = rendezvous
         self._measure = measure
         self._tell = tell
+        self._known_words = known_words
         self._tasks: queue.SimpleQueue[ComputeTask] = queue.SimpleQueue()
         self._epochs: dict[EpochId, EpochRun] = {}
 
@@ -131,4 +134,13 @@ class CommandLoop:
         if violations:
             detail = str(InvalidArgumentError(*violations))
             return RequestFailed(request_id=command.request_id, detail=detail, violations=tuple(violations))
-        return TokensCounted(request_id=command.request_id, counts=tuple(counts))
+        return TokensCounted(
+            request_id=command.request_id, counts=tuple(counts), notices=self._notices(command.texts[:1])
+        )
+
+    def _notices(self, prompts: Sequence[str]) -> tuple[str, ...]:
+        if self._known_words is None:
+            return ()
+        model = self._workshop.denoiser.facts.model
+        found = (self._known_words.notice(model, prompt) for prompt in prompts)
+        return tuple(notice for notice in found if notice is not None)

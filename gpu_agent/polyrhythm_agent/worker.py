@@ -36,6 +36,7 @@ from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
 from polyrhythm_agent.gangs import FormTransport, Gang, GangCache
+from polyrhythm_agent.known_words import KnownWords, read_known_words
 from polyrhythm_agent.loading_signs import LoadingSigns
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.model_loading import load_as_it_fits
@@ -124,7 +125,9 @@ def make_exchange_opener(
     return open_exchange
 
 
-def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser: Denoiser) -> CommandLoop:
+def make_command_loop(
+    settings: WorkerSettings, channel: WorkerChannel, denoiser: Denoiser, known_words: KnownWords | None
+) -> CommandLoop:
     """Wires everything that a worker consists of."""
     agent = AgentId(settings.agent)
     device = torch.device(settings.device)
@@ -155,7 +158,7 @@ def make_command_loop(settings: WorkerSettings, channel: WorkerChannel, denoiser
     def measure(workload: Workload) -> Profile:
         return measure_profile(agent, workload, denoiser, pace.seam, pace.around_exchange, parts)
 
-    return CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=channel.send)
+    return CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=channel.send, known_words=known_words)
 
 
 def main() -> None:
@@ -177,6 +180,7 @@ def main() -> None:
             cache=Path(settings.cache_path),
             progress=LoadingSigns(channel.send),
         )
+        known_words = read_known_words(folder)
         device = torch.device(settings.device)
         denoiser = load_as_it_fits(
             folder,
@@ -192,7 +196,7 @@ def main() -> None:
         log.error("model cannot be loaded", reason=str(error))
         channel.send(WorkerLost(reason=str(error)))
         sys.exit(EXIT_CANNOT_LOAD)
-    loop = make_command_loop(settings, channel, denoiser)
+    loop = make_command_loop(settings, channel, denoiser, known_words)
     channel.listen(loop.accept, end_process)
     channel.tell_with_heartbeats(loop.read_memory)
     channel.send(WorkerReady(models=(with_calibration(denoiser.facts, folder),)))

@@ -230,10 +230,17 @@ class ProfileMeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokensCounted:
-    """Answer to CountTokens, one count a text, end mark included."""
+    """Answer to CountTokens.
+
+    Attributes:
+        request_id: of the command.
+        counts: one a text, end mark included.
+        notices: what the user should know of the texts, which are taken all the same.
+    """
 
     request_id: int
     counts: tuple[int, ...]
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -228,7 +228,8 @@ def _brief(value: object) -> str:  # noqa: PLR0911 - one return a kind of value
         case tuple():
             return f"({', '.join(map(_brief, value))})"
         case _ if is_dataclass(value):
-            inner = ", ".join(f"{field.name}={_brief(getattr(value, field.name))}" for field in fields(value))
+            told = [field.name for field in fields(value) if field.name != "notices"]  # for people, and often none
+            inner = ", ".join(f"{name}={_brief(getattr(value, name))}" for name in told)
             return f"{type(value).__name__}({inner})"
         case _:
             return str(value)

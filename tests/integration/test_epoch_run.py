@@ -38,6 +38,7 @@ from polyrhythm.messages import (
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.device_memory import HostMemory, LimitedMemory
 from polyrhythm_agent.errors import PictureBlackError, PictureNotFiniteError
+from polyrhythm_agent.known_words import KnownWords
 from polyrhythm_agent.ports import Denoiser
 from tests.epoch_bench import ME, PLAN, STEPS, Bench, picture, start
 from tests.models import tiny_dit_folder, tiny_pixart_folder
@@ -366,6 +367,16 @@ def test_texts_that_the_model_does_not_take_name_their_fields(tmp_path: Path) ->
     assert [violation.field for violation in first.violations] == ["prompt"]
     assert [violation.field for violation in both.violations] == ["prompt", "negative_prompt"]
     assert taken == TokensCounted(request_id=2, counts=(1, 0))
+
+
+def test_a_prompt_that_names_nothing_known_is_taken_and_told_of(denoiser: Denoiser) -> None:
+    words = KnownWords(subjects=("fox face",), other_words=("a",))
+    bench = Bench(denoiser, known_words=words)
+    bench.loop.accept(question(1, "a castle", "a fox"))
+    bench.loop.accept(question(2, "a fox", "a castle"))
+    strange, known = bench.of(TokensCounted)
+    assert strange.notices == (words.notice("tiny", "a castle"),)
+    assert (known.notices, len(known.counts)) == ((), 2)
 
 
 def test_steps_that_the_schedule_has_not_are_refused_with_the_texts(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
     st.builds(messages.WorkerLost, reason=texts),
     st.builds(messages.Heartbeat, sequence=int64s),
     st.builds(messages.ProfileMeasured, request_id=int64s, profile=profiles),
-    st.builds(messages.TokensCounted, request_id=int64s, counts=tuples(int32s)),
+    st.builds(messages.TokensCounted, request_id=int64s, counts=tuples(int32s), notices=tuples(texts)),
     st.builds(messages.RequestFailed, request_id=int64s, detail=texts, violations=tuples(violations)),
     st.builds(messages.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
     st.builds(messages.PartLoaded, epoch=epochs, part=model_parts, loading_s=seconds),

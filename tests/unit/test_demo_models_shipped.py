@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from demo_model.card import write_card
-from demo_model.export import LIMIT_BYTES
+from demo_model.data import COLOURS, NAMES, caption
+from demo_model.export import LIMIT_BYTES, write_known_words
 from demo_model.families import FAMILIES, family_of
+
+from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
@@ -46,3 +49,13 @@ def test_both_models_have_the_same_autoencoder() -> None:
     configs = [json.loads((path / "vae" / "config.json").read_text()) for path in MODELS.iterdir()]
     assert len(set(weights)) == 1
     assert all(config == configs[0] for config in configs)
+
+
+def test_the_folder_lists_what_the_model_was_trained_on(folder: Path, tmp_path: Path) -> None:
+    write_known_words(tmp_path)
+    assert (folder / KNOWN_WORDS_FILE).read_text() == (tmp_path / KNOWN_WORDS_FILE).read_text()
+    known = read_known_words(folder)
+    assert known is not None
+    for name in range(len(NAMES)):
+        assert known.notice("demo", caption(name, name % len(COLOURS))) is None
+    assert known.notice("demo", "my grandmother on a blue background") is not None

@@ -13,7 +13,12 @@ import torch
 from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
 
+from demo_model.data import COLOURS, NAMES
+from polyrhythm_agent.known_words import KNOWN_WORDS_FILE
+
 LIMIT_BYTES = 20 * 10**6
+FUNCTION_WORDS = ("a", "an", "and", "background", "of", "on", "the", "with")
+"""Of captions: they name nothing by themselves, and neither do colours."""
 
 
 class ExportError(ValueError):
@@ -37,9 +42,16 @@ def export_pipeline(pipeline: DiffusionPipeline, folder: Path) -> int:
     if isinstance(tokenizer, CLIPTokenizer):
         # vocab.json and merges.txt beside tokenizer.json: what readers of published CLIP folders look for.
         tokenizer.backend_tokenizer.model.save(str(folder / "tokenizer"))
+    write_known_words(folder)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes for its owner alone; agents may run as somebody else
     size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size_bytes > LIMIT_BYTES:
         raise ExportError(f"folder: {folder} holds {size_bytes} bytes, the limit is {LIMIT_BYTES}")
     return size_bytes
+
+
+def write_known_words(folder: Path) -> None:
+    """Write what the model may be asked for, which an agent reads to tell of a prompt that names none of it."""
+    known = {"subjects": NAMES, "other_words": (*FUNCTION_WORDS, *COLOURS)}
+    (folder / KNOWN_WORDS_FILE).write_text(json.dumps(known, indent=1) + "\n")

@@ -20,7 +20,7 @@ from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.job_events import Accepted
-from polyrhythm.messages import COUNTED_FIELDS, CountTokens
+from polyrhythm.messages import COUNTED_FIELDS, CountTokens, TokensCounted
 from polyrhythm.request_checks import resolve
 from polyrhythm_coordinator.scheduling.arithmetic import may_mix, precision
 from polyrhythm_coordinator.scheduling.effects import FailJob
@@ -53,23 +53,23 @@ def review_all(turn: Turn) -> None:
         _review(turn, applicant)
 
 
-def take_counts(turn: Turn, agent: AgentId, request_id: int, counts: tuple[int, ...]) -> None:
+def take_counts(turn: Turn, agent: AgentId, answer: TokensCounted) -> None:
     """Takes an agent's answer.
 
     Raises:
         WireError: not one count a text.
     """
-    applicant = _asked(turn.state, agent, request_id)
+    applicant = _asked(turn.state, agent, answer.request_id)
     if applicant is None or applicant.question is None:
         return
-    question = applicant.question
+    question, counts = applicant.question, answer.counts
     if len(counts) != len(_texts(applicant.request)):
         raise WireError(f"tokens_counted.counts: {len(_texts(applicant.request))} texts were sent, got {counts}")
     error = _length_error(question.facts, counts)
     if error is not None:
         refuse(turn, applicant, error)
     else:
-        _accept(turn, applicant, question.facts)
+        _accept(turn, applicant, question.facts, answer.notices)
 
 
 def take_failure(turn: Turn, agent: AgentId, request_id: int, violations: tuple[FieldViolation, ...]) -> None:
@@ -261,7 +261,7 @@ def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgument
     return InvalidArgumentError(*found) if found else None
 
 
-def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
+def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts, notices: tuple[str, ...]) -> None:
     request = applicant.request
     image = resolve(request, facts, applicant.drawn_seed)
     turn.state = replace(turn.state, applicants=without(turn.state.applicants, applicant.job))
@@ -271,6 +271,7 @@ def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts) -> None:
             image=image,
             count=request.count,
             facts=facts,
+            notices=notices,
             fixed_plan=request.plan,
             explain_only=applicant.explain_only,
             accepted_s=turn.now_s,

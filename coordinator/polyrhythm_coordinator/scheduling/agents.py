@@ -143,8 +143,8 @@ def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:
             _lose_worker(turn, name, reason)
         case ProfileMeasured():
             take_profile(turn, name, event)
-        case TokensCounted(request_id=request_id, counts=counts):
-            take_counts(turn, name, request_id, counts)
+        case TokensCounted():
+            take_counts(turn, name, event)
         case RequestFailed(request_id=request_id, detail=detail, violations=violations):
             take_failure(turn, name, request_id, violations)
             give_up_measuring(turn, name, request_id, detail)

@@ -64,11 +64,13 @@ class PlanTask:
         request: the picture, the agents that may take part, and what they cost.
         exclusions: agents that may not take part, with the reason.
         fixed_plan: predict this plan instead of searching one.
+        notices: what the client is to be told beside those that follow from the plan.
     """
 
     request: PlanRequest
     exclusions: tuple[Exclusion, ...]
     fixed_plan: Plan | None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

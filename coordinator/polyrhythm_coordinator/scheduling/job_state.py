@@ -218,6 +218,7 @@ class Job:
         image: its first picture; further ones have the seeds after it.
         count: pictures to make.
         facts: of the model; agents of the job must hold the same weights.
+        notices: what the client should know of its texts, told with every plan.
         fixed_plan: the plan that the client gave.
         explain_only: stop after the plan of the first picture.
         accepted_s: when it was accepted.
@@ -240,6 +241,7 @@ class Job:
     waiting: tuple[int, ...]
     pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
     gang: Explanation | None = None
+    notices: tuple[str, ...] = ()
 
     def picture(self, index: int, phase: Phase) -> Picture:
         """One of its pictures, at its beginning."""

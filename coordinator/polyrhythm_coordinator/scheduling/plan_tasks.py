@@ -68,7 +68,8 @@ def _task(
 ) -> PlanTask:
     profiles = tuple(profile_of(turn.state, picture, agent) for agent in agents)
     request = plan_request(turn.state, picture, profiles, picture.begin_step)
-    return PlanTask(request=request, exclusions=exclusions, fixed_plan=fixed_plan)
+    notices = turn.state.jobs[picture.job].notices
+    return PlanTask(request=request, exclusions=exclusions, fixed_plan=fixed_plan, notices=notices)
 
 
 def _ask(turn: Turn, picture: Picture, planning: Planning) -> None:

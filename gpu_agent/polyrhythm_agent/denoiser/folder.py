@@ -18,8 +18,8 @@ INDEX_FILE = "model_index.json"
 DECISIVE_SUFFIXES = frozenset({".safetensors", ".json", ".model", ".txt"})
 """Files that decide a picture: weights, configs, vocabularies. A model card and its pictures do not."""
 
-INDECISIVE_FILES = frozenset({"calibration.json"})
-"""At the top of the folder: says what plans cost, so it decides plans and no picture."""
+INDECISIVE_FILES = frozenset({"calibration.json", "known_words.json"})
+"""At the top of the folder: what plans cost, and what prompts may name. They decide no picture."""
 
 CHUNK_BYTES = 1 << 22
 

@@ -12,6 +12,7 @@ from polyrhythm.codec.bounds import (
     HELD_BOUNDARIES_MAX,
     MEMBERS_MAX,
     MODELS_MAX,
+    NOTICES_MAX,
     PART_BYTES,
     PREVIEW_BYTES_MAX,
     TEXTS_MAX,
@@ -105,8 +106,9 @@ def event_to_proto(event: AgentEvent) -> session_pb2.AgentEvent:  # noqa: C901, 
         case ProfileMeasured(request_id=request_id, profile=profile):
             measured = session_pb2.ProfileMeasured(request_id=request_id, profile=profile_to_proto(profile))
             return encoded(profile_measured=measured)
-        case TokensCounted(request_id=request_id, counts=counts):
-            return encoded(tokens_counted=session_pb2.TokensCounted(request_id=request_id, counts=counts))
+        case TokensCounted(request_id=request_id, counts=counts, notices=notices):
+            counted = session_pb2.TokensCounted(request_id=request_id, counts=counts, notices=notices)
+            return encoded(tokens_counted=counted)
         case RequestFailed():
             return encoded(request_failed=_failed_to_proto(event))
         case EpochJoined():
@@ -191,6 +193,7 @@ def _tokens_from_proto(event: session_pb2.AgentEvent) -> TokensCounted:
     return TokensCounted(
         request_id=proto.request_id,
         counts=tuple(count(value, f"tokens_counted.counts[{index}]", COUNT_MAX) for index, value in enumerate(counts)),
+        notices=tuple(map(told, few(event.tokens_counted.notices, "tokens_counted.notices", NOTICES_MAX))),
     )
 
 

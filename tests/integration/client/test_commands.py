@@ -178,6 +178,7 @@ def test_json_is_one_object_on_standard_output(shell: Shell) -> None:
     assert (found["image"], found["seed"], found["emulated"]) == ("a.png", 7, True)
     assert found["seconds"]["denoise"] == 1.3
     assert [agent["corrections"] for agent in found["agents"]] == [0, 2]
+    assert found["notices"] == []
 
 
 def test_several_pictures_are_numbered(shell: Shell) -> None:

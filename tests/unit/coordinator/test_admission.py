@@ -9,9 +9,9 @@ import pytest
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, NoAgentsError, NotFoundError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Accepted
+from polyrhythm.job_events import Accepted, Planned
 from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, WorkerReady
-from tests.fake_worker import FACTS, SCHEDULE_STEPS, UNPAINTED
+from tests.fake_worker import FACTS, SCHEDULE_STEPS, STRANGE, STRANGE_NOTICE, UNPAINTED
 from tests.fleet_world import World
 from tests.plans import exact_plan
 
@@ -191,3 +191,12 @@ def test_the_question_moves_on_when_its_agent_dies() -> None:
     world.kill_daemon("a")
     world.settle()
     assert world.told_of(job, Accepted)
+
+
+@pytest.mark.parametrize(("prompt", "told"), [(STRANGE, (STRANGE_NOTICE,)), ("a red apple", ())])
+def test_what_an_agent_says_of_a_prompt_that_it_takes_is_told_with_the_plan(prompt: str, told: tuple[str, ...]) -> None:
+    world = World("a")
+    job = world.submit(replace(REQUEST, prompt=prompt))
+    world.run(job)
+    (planned,) = world.told_of(job, Planned)
+    assert planned.explanation.notices == told
