@@ -6,7 +6,7 @@ Owns what such a file holds, and where its configs and tokenizers lie, which are
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ TEXT_PREFIXES = {
 """Text encoders of each pipeline that a checkpoint can be read as; with the denoiser, they tell pipelines apart."""
 
 PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
-"""Others are scaled by rules that no file states."""
+"""Of weights; others are scaled by rules that no file states."""
+
+COUNTING_TYPES = frozenset({"I64", "I32", "BOOL"})
+"""Of what is no weight, such as the numbers of positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +73,31 @@ class CheckpointHeader:
             raise ModelFolderError("it holds no text encoder of Stable Diffusion 1, 2 or XL; no part may be missing")
         if not self._has(AUTOENCODER_PREFIX):
             raise ModelFolderError(f"it holds no autoencoder ({AUTOENCODER_PREFIX}*)")
-        odd = sorted({each for name, each in self.tensors.items() if name.startswith(DENOISER_PREFIX)} - PLAIN_TYPES)
-        if odd:
-            raise ModelFolderError(f"its weights are {', '.join(odd)}; read are {', '.join(sorted(PLAIN_TYPES))}")
+        prefixes = (DENOISER_PREFIX, AUTOENCODER_PREFIX, *TEXT_PREFIXES[found[0]])
+        require_plain(self.types(*prefixes), "it")
         return found[0]
+
+    def types(self, *prefixes: str) -> frozenset[str]:
+        """Types of all tensors, or of those whose names begin so."""
+        return frozenset(each for name, each in self.tensors.items() if name.startswith(prefixes or ""))
 
     def _has(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.tensors)
+
+
+def require_plain(types: Iterable[str], owner: str) -> None:
+    """Checks that weights are numbers as they stand.
+
+    Args:
+        types: of tensors.
+        owner: whose, for people.
+
+    Raises:
+        ModelFolderError: some are of a type that needs a scale, such as fp8.
+    """
+    odd = sorted(set(types) - PLAIN_TYPES - COUNTING_TYPES)
+    if odd:
+        raise ModelFolderError(f"{owner} holds weights of {', '.join(odd)}; read are {', '.join(sorted(PLAIN_TYPES))}")
 
 
 def places_of_configs(checkpoint: Path) -> tuple[Path, ...]:

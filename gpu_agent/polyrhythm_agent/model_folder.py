@@ -112,8 +112,10 @@ def _path(text: str) -> Path:
 
 def _at_path(path: Path, configs: str | None) -> ModelFolder:
     if not path.is_file():
+        # Requests, files and replays know it by the name that it was given, whatever a link leads to now.
+        name = path.absolute().name
         path = path.resolve()
-        return ModelFolder(name=path.name, path=path)
+        return ModelFolder(name=path.name if name in {"", ".."} else name, path=path)
     path = path.absolute()  # a link may lead to a file of another name, with other folders beside it
     if path.suffix in _PICKLES:
         raise _error(f"{path} is a pickle, which can run code; only {WEIGHTS_SUFFIX} checkpoints are loaded")
@@ -178,7 +180,7 @@ def _pipeline_of(path: Path, option: str = OPTION) -> str:
         raise _error(f"{path} is not a folder" if path.exists() else f"{path} does not exist", option)
     index, what = path / _INDEX, f"{path} is no model in diffusers format"
     try:
-        described = json.loads(index.read_text(encoding="utf-8"))
+        described = json.loads(index.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise _error(f"{what}: {_INDEX} cannot be read ({error.strerror})", option) from error
     except ValueError as error:

@@ -13,6 +13,22 @@ EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
 
 DENOISER_DEFECTS = (
     PlantedDefect(
+        name="the fingerprint passes over weights behind links",
+        file=f"{AGENT}/denoiser/folder.py",
+        original="for number, file in enumerate(files):",
+        planted="for number, file in enumerate(file for file in files if path == path.resolve()):",
+        test_id="tests/unit/agent/test_folder.py::test_what_is_loaded_shows[weights-behind links]",
+        why="two agents with different UNets behind links share a picture: a seam between two models",
+    ),
+    PlantedDefect(
+        name="weights of other names are found out at the first picture",
+        file=f"{AGENT}/denoiser/diffusers_parts.py",
+        original='read(torch.device("cpu"))',
+        planted="pass",
+        test_id="tests/integration/test_loading_checks.py::test_weights_under_other_names_are_refused",
+        why="an agent says that it is ready, and its worker ends in every picture that it decodes",
+    ),
+    PlantedDefect(
         name="position embedding one row too high",
         file=f"{AGENT}/denoiser/token_transformer.py",
         original="self._position_AD[rows.begin * per_row : rows.end * per_row]",

@@ -21,7 +21,7 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from polyrhythm_agent.denoiser.diffusers_parts import as_folder_error
+from polyrhythm_agent.denoiser.diffusers_parts import WRAPPER, as_folder_error
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
 
@@ -31,7 +31,6 @@ Rename = Callable[[nn.Module, Weights], Weights]
 
 OPEN_CLIP_OF_SD_2 = "cond_stage_model.model."
 OPEN_CLIP_OF_SDXL = "conditioner.embedders.1.model."
-WRAPPER = "text_model."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,24 +7,29 @@ missing in a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
-from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from polyrhythm.facts import ModelPart
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.checkpoint_file import CheckpointHeader, require_plain
+from polyrhythm_agent.denoiser.folder import CLASS_NAME, ModelFolder
 from polyrhythm_agent.denoiser.offload import WeightsOutside
 from polyrhythm_agent.denoiser.on_demand import OnDemand, outline_of
 from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import ModelFolderError
 
+log = structlog.get_logger()
+
+PIXEL_CHANNELS = 3
+WRAPPER = "text_model."
 LIBRARY_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -52,10 +57,11 @@ def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, 
     Raises:
         ModelFolderError: files are missing, torn, incomplete or contradict their config.
     """
-    with as_folder_error(folder, part):
+    with as_folder_error(folder, part), folder.readable(part) as readable:
         module, info = kind.from_pretrained(
-            folder.path,
+            readable,
             subfolder=part,
+            variant=folder.weights_of(part).variant,
             torch_dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
@@ -75,18 +81,21 @@ def load_denoiser_part(
         The module, and what takes its weights out once it is wrapped, where the folder asks for that: until then all of
         them are in the host's memory.
     """
+    require_class(folder, part, kind)
+    stored_sizes(folder, part)
     if not folder.offload:
         return load_part(kind, folder, part, dtype=dtype, device=device), None
     module = load_part(kind, folder, part, dtype=dtype, device=torch.device("cpu"))
-    return module, WeightsOutside(module, folder.path / part, device)
+    return module, WeightsOutside(module, folder.weights_of(part).files, device)
 
 
 def load_text_encoder(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:
     """A text encoder of transformers from its subfolder, ready to run; arguments and errors as for ``load_part``."""
-    with as_folder_error(folder, part), _without_progress_bar():
+    with as_folder_error(folder, part), folder.readable(part) as readable, _without_progress_bar():
         module, info = kind.from_pretrained(
-            folder.path,
+            readable,
             subfolder=part,
+            variant=folder.weights_of(part).variant,
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
@@ -100,53 +109,110 @@ def part_on_demand(
     kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
 ) -> OnDemand[Any]:
     """A module of diffusers that is loaded when it is first used; arguments and errors as for ``load_part``."""
-    outline = _outline(lambda: kind.from_config(dict(folder.config_of(part, "config.json"))), folder, part, dtype)
-    return OnDemand(
-        part=ModelPart.AUTOENCODER,
-        outline=outline,
-        read=lambda: load_part(kind, folder, part, dtype=dtype, device=device),
-    )
+    require_class(folder, part, kind)
+
+    def read(where: torch.device = device) -> Any:
+        return load_part(kind, folder, part, dtype=dtype, device=where)
+
+    def build() -> Any:
+        return kind.from_config(dict(folder.config_of(part, "config.json")))
+
+    return OnDemand(part=ModelPart.AUTOENCODER, outline=_outline(build, read, folder, part, dtype), read=read)
 
 
 def text_encoder_on_demand(
     kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
 ) -> OnDemand[Any]:
     """A text encoder that is loaded when it is first used; arguments and errors as for ``load_part``."""
-    outline = _outline(
-        lambda: kind(kind.config_class.from_dict(dict(folder.config_of(part, "config.json")))), folder, part, dtype
-    )
-    return OnDemand(
-        part=ModelPart.TEXT_ENCODER,
-        outline=outline,
-        read=lambda: load_text_encoder(kind, folder, part, dtype=dtype, device=device),
-    )
+
+    def read(where: torch.device = device) -> Any:
+        return load_text_encoder(kind, folder, part, dtype=dtype, device=where)
+
+    def build() -> Any:
+        return kind(kind.config_class.from_dict(dict(folder.config_of(part, "config.json"))))
+
+    return OnDemand(part=ModelPart.TEXT_ENCODER, outline=_outline(build, read, folder, part, dtype), read=read)
 
 
-def _outline(build: Callable[[], Any], folder: ModelFolder, part: str, dtype: torch.dtype) -> Any:
-    """Config and sizes of a part, whose files are looked at without loading them.
-
-    Older files name weights as the libraries did then, and are renamed in loading; so numbers are counted, and names
-    are checked when it is loaded.
+def require_class(folder: ModelFolder, part: str, kind: Any) -> None:
+    """Checks that a part of diffusers is of the class that it is loaded as.
 
     Raises:
-        ModelFolderError: the config is none, or the files are torn or hold too little for it.
+        ModelFolderError: its config names another one.
+    """
+    named = folder.config_of(part, "config.json").get(CLASS_NAME, kind.__name__)
+    if named != kind.__name__:
+        raise ModelFolderError(f"model: {folder.path / part} is a {named}; only {kind.__name__} is run here")
+
+
+def require_fitting(folder: ModelFolder, vae: Any, latent_channels: int) -> None:
+    """Checks that an autoencoder turns the denoiser's latents into pictures.
+
+    Args:
+        folder: of the pipeline.
+        vae: its autoencoder, or the outline of it.
+        latent_channels: that the denoiser takes.
+
+    Raises:
+        ModelFolderError: it takes other latents, or makes something else than red, green and blue.
+    """
+    takes, makes = vae.config["latent_channels"], vae.config["out_channels"]
+    if takes != latent_channels:
+        raise ModelFolderError(
+            f"model: the autoencoder in {folder.path} takes latents of {takes} channels, its denoiser makes "
+            f"{latent_channels}"
+        )
+    if makes != PIXEL_CHANNELS:
+        raise ModelFolderError(
+            f"model: the autoencoder in {folder.path} makes pictures of {makes} channels, not of {PIXEL_CHANNELS}"
+        )
+
+
+def _outline(
+    build: Callable[[], Any], read: Callable[[torch.device], Any], folder: ModelFolder, part: str, dtype: torch.dtype
+) -> Any:
+    """Config and sizes of a part, whose files are looked at without loading them where their names suffice.
+
+    Older files name weights as the libraries did then, and are renamed in loading. Whether those fit is seen by loading
+    them once, into the host's memory, and now: later an agent would already have said that it is ready.
+
+    Raises:
+        ModelFolderError: the config is none, or the files are torn or do not fit it.
     """
     with as_folder_error(folder, part):
         outline = outline_of(build, dtype)
-        stored = stored_sizes(folder.path / part)
+        stored = stored_sizes(folder, part)
     needed = {name: weight.numel() for name, weight in outline.named_parameters()}
+    wrong = sorted(name for name, count in needed.items() if _stored(name, stored) != count)
+    if not wrong:
+        return outline
     if sum(stored.values()) < sum(needed.values()):
-        wrong = sorted(name for name, count in needed.items() if stored.get(name) != count)
         problem = "missing_keys" if wrong[0] not in stored else "mismatched_keys"
         raise ModelFolderError(f"model: {folder.path / part} does not fit its config: {problem} such as {wrong[0]}")
+    log.info("names of weights are of another version; loading them once", part=part)
+    with torch.inference_mode(mode=False):
+        read(torch.device("cpu"))
     return outline
 
 
-def stored_sizes(path: Path) -> dict[str, int]:
-    """Numbers of each weight in a folder's files, from their headers."""
+def _stored(name: str, sizes: Mapping[str, int]) -> int | None:
+    """Numbers of a weight; text encoders of CLIP were saved with a wrapper around them by older versions."""
+    return sizes.get(name, sizes.get(f"{WRAPPER}{name}", sizes.get(name.removeprefix(WRAPPER))))
+
+
+def stored_sizes(folder: ModelFolder, part: str) -> dict[str, int]:
+    """Numbers of each weight in a part's files, from their headers.
+
+    Raises:
+        ModelFolderError: a file is torn, or weights are of a type that is scaled by rules that no file states.
+    """
     sizes: dict[str, int] = {}
-    for file in sorted(path.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
+    for file in folder.weights_of(part).files:
+        try:
+            require_plain(CheckpointHeader.read(file).types(), file.name)
+        except ModelFolderError as error:
+            raise ModelFolderError(f"model: {folder.path / part} cannot be loaded: {error}") from error
+        with as_folder_error(folder, part), safe_open(file, framework="pt") as weights:
             sizes |= {name: prod(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     return sizes
 
@@ -168,6 +234,8 @@ def as_folder_error(folder: ModelFolder, part: str) -> Iterator[None]:
     """Translates what the libraries raise for missing, torn or contradictory files; lack of memory stays what it is."""
     try:
         yield
+    except ModelFolderError:
+        raise
     except LIBRARY_ERRORS as error:
         if is_out_of_memory(error):
             raise

@@ -9,11 +9,13 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
-from polyrhythm_agent.denoiser.diffusers_parts import load_denoiser_part, part_on_demand
+from polyrhythm_agent.denoiser.diffusers_parts import load_denoiser_part, part_on_demand, require_fitting
 from polyrhythm_agent.denoiser.dit import DiTDenoiser, DiTParts
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
+
+LABELS = "id2label"
 
 
 def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> DiTDenoiser:
@@ -23,14 +25,15 @@ def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: tor
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
     sampling = ModelSampling(scheduler_config(folder))
-    folder.require_safetensors("transformer", "vae")
+    vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device)
     transformer, outside = load_denoiser_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
+    require_fitting(folder, vae.outline, transformer.config["in_channels"])
     parts = DiTParts(
         transformer=transformer,
-        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
+        vae=vae,
         sampling=sampling,
-        fingerprint=folder.fingerprint(),
-        labels=ClassLabels.read(folder.index.get("id2label"), transformer.config["num_embeds_ada_norm"]),
+        fingerprint=folder.fingerprint("transformer", "vae", "scheduler", settings=(LABELS,)),
+        labels=ClassLabels.read(folder.index.get(LABELS), transformer.config["num_embeds_ada_norm"]),
     )
     denoiser = DiTDenoiser(model=model, parts=parts)
     if outside is not None:

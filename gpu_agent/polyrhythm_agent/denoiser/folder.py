@@ -1,27 +1,59 @@
 """A model folder in diffusers format: its index, its parts' files, its fingerprint.
 
-Owns file names only; builds no module.
+Owns which files a part is loaded from; builds no module. What is loaded and what is hashed are the same files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from polyrhythm.hub_id import WEIGHTS_SUFFIX
 from polyrhythm_agent.errors import ModelFolderError
 
 INDEX_FILE = "model_index.json"
-DECISIVE_SUFFIXES = frozenset({".safetensors", ".json", ".model", ".txt"})
-"""Files that decide a picture: weights, configs, vocabularies. A model card and its pictures do not."""
+SCHEDULER_PART, SCHEDULER_FILE = "scheduler", "scheduler_config.json"
+CONFIG_FILES = ("config.json", SCHEDULER_FILE)
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
+"""How weights are named that diffusers and transformers write."""
 
-INDECISIVE_FILES = frozenset({"calibration.json", "known_words.json"})
-"""At the top of the folder: what plans cost, and what prompts may name. They decide no picture."""
+VARIANTS = (None, "fp32", "bf16", "fp16")
+"""Precisions that files may be in and named after: the first that a part has is loaded."""
 
+UNREAD_IN_JSON = "_"
+"""Begins what the libraries note in their configs and never read, such as their version; but for the class."""
+CLASS_NAME = "_class_name"
+
+BOM = b"\xef\xbb\xbf"
 CHUNK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartWeights:
+    """The files that a part's weights are loaded from.
+
+    Attributes:
+        variant: precision that they are named after; None for no such name.
+        files: all of them, in order.
+    """
+
+    variant: str | None
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +81,12 @@ class ModelFolder:
             raise ModelFolderError(f"model: {path} is not a folder")
         if not (path / INDEX_FILE).is_file():
             raise ModelFolderError(f"model: {path} has no {INDEX_FILE}, so it is not a diffusers pipeline")
-        return cls(path=path, index=_read_object(path / INDEX_FILE), offload=offload)
+        return cls(path=path, index=read_object(path / INDEX_FILE), offload=offload)
 
     @property
     def pipeline_class(self) -> str:
         """Name of the pipeline's class in diffusers."""
-        return str(self.index.get("_class_name", ""))
+        return str(self.index.get(CLASS_NAME, ""))
 
     def config_of(self, part: str, file: str) -> Mapping[str, Any]:
         """Config file of a part.
@@ -65,17 +97,32 @@ class ModelFolder:
         path = self.path / part / file
         if not path.is_file():
             raise ModelFolderError(f"model: {self.path} has no {part}/{file}")
-        return _read_object(path)
+        return read_object(path)
+
+    def weights_of(self, part: str) -> PartWeights:
+        """The files that the libraries load a part's weights from: one, or those that an index of shards names.
+
+        Raises:
+            ModelFolderError: there are none under a name that the libraries know, or a shard is missing.
+        """
+        path = self.path / part
+        for variant in VARIANTS:
+            for stem in WEIGHT_STEMS:
+                files = _files_of(path, stem, "" if variant is None else f".{variant}")
+                if files:
+                    return PartWeights(variant=variant, files=files)
+        found = ", ".join(sorted(file.name for file in path.glob(f"*{WEIGHTS_SUFFIX}")))
+        told = f"only {found}, which is no name that weights are loaded by" if found else f"no {WEIGHTS_SUFFIX} file"
+        raise ModelFolderError(f"model: {path} holds {told}; it should be {' or '.join(WEIGHT_STEMS)}{WEIGHTS_SUFFIX}")
 
     def require_safetensors(self, *parts: str) -> None:
-        """Checks that each part's weights are there in the one format that is read.
+        """Checks that each part's weights are there in the one format that is read, and under a name that is.
 
         Raises:
             ModelFolderError: names the first part without.
         """
         for part in parts:
-            if not any((self.path / part).glob("*.safetensors")):
-                raise ModelFolderError(f"model: {self.path / part} holds no .safetensors file")
+            self.weights_of(part)
 
     def require_file(self, part: str, *names: str) -> None:
         """Checks that a part has at least one of some files.
@@ -86,30 +133,105 @@ class ModelFolder:
         if not any((self.path / part / name).is_file() for name in names):
             raise ModelFolderError(f"model: {self.path / part} holds neither {' nor '.join(names)}")
 
-    def fingerprint(self) -> str:
-        """SHA-256 over names and contents of all decisive files, in order of their names."""
-        total = hashlib.sha256()
-        files = {
-            path.relative_to(self.path).as_posix(): path
-            for path in self.path.rglob("*")
-            if path.is_file() and path.suffix in DECISIVE_SUFFIXES
-        }
-        for name in INDECISIVE_FILES:
-            files.pop(name, None)
-        for name, path in sorted(files.items()):
-            content = hashlib.sha256()
-            with path.open("rb") as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    content.update(chunk)
-            total.update(f"{name}\0{content.hexdigest()}\n".encode())
+    @contextmanager
+    def readable(self, part: str) -> Iterator[Path]:
+        """A folder with this part in it that the libraries can read: this one, or a copy without marks of byte order.
+
+        Weights are linked, not copied; the copy is gone when the context ends.
+        """
+        marked = [file for file in (self.path / part).glob("*.json") if _begins_with_bom(file)]
+        if not marked:
+            yield self.path
+            return
+        with TemporaryDirectory(prefix="polyrhythm-") as copy:
+            (Path(copy) / part).mkdir(parents=True)
+            for file in (self.path / part).iterdir():
+                target = Path(copy) / part / file.name
+                if file in marked:
+                    target.write_bytes(file.read_bytes().removeprefix(BOM))
+                else:
+                    target.symlink_to(file.absolute())
+            yield Path(copy)
+
+    def fingerprint(self, *parts: str, settings: Iterable[str] | None = None) -> str:
+        """SHA-256 over what a model is loaded from, and over nothing else that lies in the folder.
+
+        Equal weights, configs and vocabularies are equal wherever they lie and however their files are named: links, a
+        variant's name, a licence and files that nobody loads do not show.
+
+        Args:
+            parts: subfolders that are loaded; none for all that the index names.
+            settings: entries of the index that are read beside the scheduler's class; None for all but the parts.
+        """
+        named = {name for name, entry in self.index.items() if isinstance(entry, list)}
+        if settings is None:
+            settings = self.index.keys() - named
+        kept = {name: self.index[name] for name in (*settings, SCHEDULER_PART) if name in self.index}
+        total = hashlib.sha256(_canonical({**kept, CLASS_NAME: self.pipeline_class}))
+        for part in sorted(parts or named):
+            for name, digest in self._digests(part):
+                total.update(f"{part}/{name}\0{digest}\n".encode())
         return total.hexdigest()
 
+    def _digests(self, part: str) -> Iterator[tuple[str, str]]:
+        """Of all that a part is loaded from, under names that do not depend on what its files are called."""
+        path = self.path / part
+        for name in (*CONFIG_FILES, *TOKENIZER_FILES):
+            if (path / name).is_file():
+                content = _canonical(read_object(path / name)) if name in CONFIG_FILES else (path / name).read_bytes()
+                yield name, hashlib.sha256(content).hexdigest()
+        try:
+            files = self.weights_of(part).files
+        except ModelFolderError:  # schedulers and tokenizers have none, families from outside perhaps others
+            files = tuple(sorted(path.glob(f"*{WEIGHTS_SUFFIX}")))
+        for number, file in enumerate(files):
+            yield f"weights {number}", _digest(file)
 
-def _read_object(path: Path) -> Mapping[str, Any]:
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """A JSON object, with or without a mark of byte order before it.
+
+    Raises:
+        ModelFolderError: it cannot be read, or is something else.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelFolderError(f"model: {path} cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise ModelFolderError(f"model: {path} holds {type(value).__name__}, not an object")
     return value
+
+
+def _files_of(path: Path, stem: str, variant: str) -> tuple[Path, ...]:
+    """The weights of one name and precision; none if they are not there."""
+    index = path / f"{stem}{WEIGHTS_SUFFIX}.index{variant}.json"
+    single = path / f"{stem}{variant}{WEIGHTS_SUFFIX}"
+    if single.is_file():
+        return (single,)
+    if not index.is_file():
+        return ()
+    shards = read_object(index).get("weight_map")
+    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
+    missing = [name for name in names if not (path / name).is_file()]
+    if missing or not names:
+        raise ModelFolderError(f"model: {index} names {', '.join(missing) or 'no files'}, which are not there")
+    return tuple(path / name for name in names)
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    read = {name: each for name, each in value.items() if not name.startswith(UNREAD_IN_JSON) or name == CLASS_NAME}
+    return json.dumps(read, sort_keys=True).encode()
+
+
+def _begins_with_bom(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(BOM)) == BOM
+
+
+def _digest(file: Path) -> str:
+    content = hashlib.sha256()
+    with file.open("rb") as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            content.update(chunk)
+    return content.hexdigest()

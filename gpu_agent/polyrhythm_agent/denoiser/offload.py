@@ -9,7 +9,7 @@ for models whose top-level forward is called, which the families here do not do
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,11 @@ class WeightsOutside:
 
     Args:
         module: the denoiser, loaded into the host's memory.
-        files: folder of its safetensors.
+        files: that it was loaded from.
         device: where it computes.
     """
 
-    def __init__(self, module: nn.Module, files: Path, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, files: Sequence[Path], device: torch.device) -> None:
         self._module = module
         self._device = device
         stored = _mapped(files) if device.type == "cpu" else {}
@@ -122,14 +122,14 @@ class WeightsOutside:
 
 
 def _same(home: Tensor, parameter: nn.Parameter) -> bool:
-    """Whether a file holds what was loaded: a folder may hold files of other precisions beside those that are read."""
+    """Whether a file holds what was loaded: names may have changed their meaning since it was written."""
     return home.shape == parameter.shape and torch.equal(home.to(parameter.dtype), parameter.data)
 
 
-def _mapped(files: Path) -> Mapping[str, Tensor]:
-    """All weights of a folder by name, in memory only while somebody reads them."""
+def _mapped(files: Sequence[Path]) -> Mapping[str, Tensor]:
+    """All weights of some files by name, in memory only while somebody reads them."""
     found: dict[str, Tensor] = {}
-    for file in sorted(files.glob("*.safetensors")):
+    for file in files:
         with safe_open(file, framework="pt") as weights:
             found |= {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
     return found

@@ -13,6 +13,7 @@ from polyrhythm_agent.denoiser.diffusers_parts import (
     as_folder_error,
     load_denoiser_part,
     part_on_demand,
+    require_fitting,
     text_encoder_on_demand,
 )
 from polyrhythm_agent.denoiser.folder import ModelFolder
@@ -28,6 +29,7 @@ ALPHA_TOKENS_MAX = 120
 SIGMA_TOKENS_MAX = 300
 """The same of PixArt-Sigma (Chen et al. 2024, section 2.1)."""
 
+PARTS = ("transformer", "vae", "scheduler", "text_encoder", "tokenizer")
 VOCABULARY_FILES = ("tokenizer.json", "spiece.model")
 
 
@@ -62,16 +64,17 @@ def _load(
     dtype: torch.dtype,
     device: torch.device,
 ) -> PixArtDenoiser:
-    folder.require_safetensors("transformer", "vae", "text_encoder")
+    vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device)
     transformer, outside = load_denoiser_part(
         PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device
     )
+    require_fitting(folder, vae.outline, transformer.config["in_channels"])
     parts = PixArtParts(
         transformer=transformer,
-        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device),
+        vae=vae,
         text=_text(folder, tokens_max, dtype, device),
         sampling=sampling,
-        fingerprint=folder.fingerprint(),
+        fingerprint=folder.fingerprint(*PARTS, settings=()),
     )
     denoiser = PixArtDenoiser(model=model, family=family, parts=parts)
     if outside is not None:
@@ -82,8 +85,8 @@ def _load(
 def _text(folder: ModelFolder, tokens_max: int, dtype: torch.dtype, device: torch.device) -> T5Text:
     # Without a vocabulary transformers would make up an empty one.
     folder.require_file("tokenizer", *VOCABULARY_FILES)
-    with as_folder_error(folder, "tokenizer"):
-        tokenizer = T5Tokenizer.from_pretrained(folder.path, subfolder="tokenizer", local_files_only=True)
+    with as_folder_error(folder, "tokenizer"), folder.readable("tokenizer") as readable:
+        tokenizer = T5Tokenizer.from_pretrained(readable, subfolder="tokenizer", local_files_only=True)
     encoder = text_encoder_on_demand(T5EncoderModel, folder, "text_encoder", dtype=dtype, device=device)
     known, used = encoder.outline.config.vocab_size, len(tokenizer)
     if used > known:

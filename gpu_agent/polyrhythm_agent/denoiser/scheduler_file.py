@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polyrhythm_agent.denoiser.folder import INDEX_FILE, ModelFolder
+from polyrhythm_agent.denoiser.folder import INDEX_FILE, SCHEDULER_FILE, SCHEDULER_PART, ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
-
-SCHEDULER_PART = "scheduler"
-SCHEDULER_FILE = "scheduler_config.json"
 
 CORRECTED_BY_PIPELINE: Mapping[str, Mapping[str, Any]] = {
     "StableDiffusionPipeline": {"steps_offset": 1, "clip_sample": False},

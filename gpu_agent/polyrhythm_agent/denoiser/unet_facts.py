@@ -38,12 +38,14 @@ class UNetFamily:
         default_steps: steps when the user names none.
         default_guidance: guidance when the user names none.
         least_side_of_old: trained latent side that files of diffusers before ``OLD`` mean when they name a smaller one.
+        default_side: of the latent, where a model's config does not say what it was trained on.
     """
 
     name: str
     default_steps: int
     default_guidance: float
     least_side_of_old: int = 0
+    default_side: int = 64
 
 
 def unet_facts(
@@ -98,14 +100,14 @@ def unet_facts(
 
 
 def _trained_latent(unet: UNet2DConditionModel, family: UNetFamily) -> tuple[int, int]:
-    """Height and width.
+    """Height and width: a config has one side, both, or null.
 
     Raises:
-        ModelFolderError: the config names none.
+        ModelFolderError: it has something else.
     """
-    size = unet.config["sample_size"]
+    size = family.default_side if unet.config["sample_size"] is None else unet.config["sample_size"]
     if not isinstance(size, int):
-        if size is None or len(size) != 2:
+        if len(size) != 2:
             raise ModelFolderError(f"unet: sample_size is to be a side, or height and width, got {size!r}")
         height, width = size
         return int(height), int(width)

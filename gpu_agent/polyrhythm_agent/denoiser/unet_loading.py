@@ -16,6 +16,7 @@ from polyrhythm_agent.denoiser.diffusers_parts import (
     as_folder_error,
     load_denoiser_part,
     part_on_demand,
+    require_fitting,
     text_encoder_on_demand,
 )
 from polyrhythm_agent.denoiser.folder import ModelFolder
@@ -27,9 +28,13 @@ from polyrhythm_agent.errors import ModelFolderError
 
 STABLE_DIFFUSION = UNetFamily(name="stable-diffusion", default_steps=50, default_guidance=7.5, least_side_of_old=64)
 LATENT_CONSISTENCY = UNetFamily(name="latent-consistency", default_steps=4, default_guidance=8.5)
-SDXL = UNetFamily(name="sdxl", default_steps=50, default_guidance=5.0)
+SDXL = UNetFamily(name="sdxl", default_steps=50, default_guidance=5.0, default_side=128)
 """Defaults are those of diffusers' pipelines."""
 
+PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
+"""What is loaded of both; SDXL has a second text encoder and tokenizer."""
+
+ZERO_WHEN_EMPTY = "force_zeros_for_empty_prompt"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
 
 
@@ -40,7 +45,8 @@ def load_stable_diffusion(folder: ModelFolder, *, model: str, dtype: torch.dtype
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
     text = ClipText(encoders=(_clip(folder, "", CLIPTextModel, dtype, device),))
-    return _load(folder, STABLE_DIFFUSION, text, model=model, dtype=dtype, device=device)
+    fingerprint = folder.fingerprint(*PARTS, settings=())
+    return _load(folder, STABLE_DIFFUSION, text, fingerprint, model=model, dtype=dtype, device=device)
 
 
 def load_latent_consistency(
@@ -52,7 +58,8 @@ def load_latent_consistency(
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
     text = ClipText(encoders=(_clip(folder, "", CLIPTextModel, dtype, device),))
-    return _load(folder, LATENT_CONSISTENCY, text, model=model, dtype=dtype, device=device)
+    fingerprint = folder.fingerprint(*PARTS, settings=())
+    return _load(folder, LATENT_CONSISTENCY, text, fingerprint, model=model, dtype=dtype, device=device)
 
 
 def load_sdxl(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> UNetDenoiser:
@@ -67,23 +74,32 @@ def load_sdxl(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: to
             _clip(folder, "_2", CLIPTextModelWithProjection, dtype, device),
         ),
         pooled=True,
-        zero_when_empty=bool(folder.index.get("force_zeros_for_empty_prompt", True)),
+        zero_when_empty=bool(folder.index.get(ZERO_WHEN_EMPTY, True)),
     )
-    return _load(folder, SDXL, text, model=model, dtype=dtype, device=device)
+    fingerprint = folder.fingerprint(*PARTS, "text_encoder_2", "tokenizer_2", settings=(ZERO_WHEN_EMPTY,))
+    return _load(folder, SDXL, text, fingerprint, model=model, dtype=dtype, device=device)
 
 
 def _load(
-    folder: ModelFolder, family: UNetFamily, text: ClipText, *, model: str, dtype: torch.dtype, device: torch.device
+    folder: ModelFolder,
+    family: UNetFamily,
+    text: ClipText,
+    fingerprint: str,
+    *,
+    model: str,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> UNetDenoiser:
     sampling = ModelSampling(scheduler_config(folder))
-    folder.require_safetensors("unet", "vae")
+    vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, family, dtype), device=device)
     unet, outside = load_denoiser_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device)
+    require_fitting(folder, vae.outline, unet.config["in_channels"])
     parts = UNetParts(
         unet=unet,
-        vae=part_on_demand(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, family, dtype), device=device),
+        vae=vae,
         text=text,
         sampling=sampling,
-        fingerprint=folder.fingerprint(),
+        fingerprint=fingerprint,
     )
     denoiser = UNetDenoiser(model=model, family=family, parts=parts)
     if outside is not None:
@@ -100,11 +116,10 @@ def _vae_dtype(folder: ModelFolder, family: UNetFamily, dtype: torch.dtype) -> t
 def _clip(folder: ModelFolder, suffix: str, kind: Any, dtype: torch.dtype, device: torch.device) -> ClipEncoder:
     """One tokenizer with its encoder; the parts of SDXL's second one have a suffix."""
     tokenizer_part, encoder_part = f"tokenizer{suffix}", f"text_encoder{suffix}"
-    folder.require_safetensors(encoder_part)
     # Without a vocabulary transformers would make up an empty one.
     folder.require_file(tokenizer_part, *VOCABULARY_FILES)
-    with as_folder_error(folder, tokenizer_part):
-        tokenizer = CLIPTokenizer.from_pretrained(folder.path, subfolder=tokenizer_part, local_files_only=True)
+    with as_folder_error(folder, tokenizer_part), folder.readable(tokenizer_part) as readable:
+        tokenizer = CLIPTokenizer.from_pretrained(readable, subfolder=tokenizer_part, local_files_only=True)
     encoder = text_encoder_on_demand(kind, folder, encoder_part, dtype=dtype, device=device)
     known, used = encoder.outline.config.vocab_size, len(tokenizer)
     if used > known:

@@ -20,7 +20,8 @@ from polyrhythm_agent.calibration.file import (
     with_calibration,
     write_calibration,
 )
-from polyrhythm_agent.denoiser.folder import INDECISIVE_FILES, ModelFolder
+from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import FACTS
@@ -148,14 +149,10 @@ def test_a_file_that_was_cut_off_is_said_to_be_no_json(tmp_path: Path) -> None:
 
 
 def test_the_file_decides_no_picture(tmp_path: Path) -> None:
-    assert CALIBRATION_FILE in INDECISIVE_FILES
     (tmp_path / "model_index.json").write_text("{}")
     before = ModelFolder.open(tmp_path).fingerprint()
     write_calibration(tmp_path, FACTS, calibration(), {})
     assert ModelFolder.open(tmp_path).fingerprint() == before
-    (tmp_path / "vae").mkdir()
-    (tmp_path / "vae" / CALIBRATION_FILE).write_text("{}")
-    assert ModelFolder.open(tmp_path).fingerprint() != before
 
 
 @pytest.mark.parametrize(
@@ -163,7 +160,6 @@ def test_the_file_decides_no_picture(tmp_path: Path) -> None:
 )
 def test_the_demo_models_ship_calibrated(model: str, sampler: str, grids: list[int]) -> None:
     folder = find_model(model).path
-    facts = replace(FACTS, fingerprint=ModelFolder.open(folder).fingerprint())
-    found = with_calibration(facts, folder).calibrations
+    found = with_calibration(load_denoiser(folder, model=model).facts, folder).calibrations
     assert [(one.sampler, one.steps) for one in found] == [(sampler, steps) for steps in grids]
     assert {bool(one.following_steps) for one in found} == {sampler == "dpmpp-2m"}

@@ -57,6 +57,23 @@ def test_a_name_of_no_model_is_answered_with_those_there_are(tmp_path: Path, mon
         find_model("demo")
 
 
+def test_a_linked_folder_keeps_the_name_that_it_was_given(tmp_path: Path) -> None:
+    real = make_model(tmp_path / "snapshots" / "0123abcd")
+    (tmp_path / "PixArt").symlink_to(real)
+    found = find_model(str(tmp_path / "PixArt"))
+    assert (found.name, found.path) == ("PixArt", real)
+
+
+def test_a_folder_is_named_from_within_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(make_model(tmp_path / "m") / "transformer")
+    assert find_model("..").name == "m"
+
+
+def test_an_index_with_a_mark_of_byte_order_is_read(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", index=f"\ufeff{INDEX}")
+    assert find_model(str(folder)).path == folder
+
+
 @pytest.mark.parametrize(
     ("index", "weights", "expected"),
     [
@@ -184,7 +201,16 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, names: tuple[
 
 def test_scaled_types_are_refused(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "m.safetensors", dtype="F8_E4M3")
-    with pytest.raises(InvalidArgumentError, match="its weights are F8_E4M3"):
+    with pytest.raises(InvalidArgumentError, match="it holds weights of F8_E4M3"):
+        find_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("scaled", SD)
+def test_no_part_of_a_checkpoint_may_be_scaled(tmp_path: Path, scaled: str) -> None:
+    header = json.dumps({name: {"dtype": "F8_E5M2" if name == scaled else "F16"} for name in (*SD, "x")}).encode()
+    checkpoint = tmp_path / "m.safetensors"
+    checkpoint.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(InvalidArgumentError, match="it holds weights of F8_E5M2"):
         find_model(str(checkpoint))
 
 

@@ -1,0 +1,130 @@
+"""What loads although it is written otherwise, and what is refused at the start rather than at the first picture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+from polyrhythm.facts import ModelFacts
+from polyrhythm_agent.denoiser.folder import BOM
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.errors import ModelFolderError
+from tests.models import tiny_dit_folder
+from tests.unet_models import tiny_sd_folder
+
+VAE = Path("vae", "diffusion_pytorch_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_sd_folder(tmp_path_factory.mktemp("original") / "sd")
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(original, tmp_path / "sd")
+
+
+def facts_of(folder: Path) -> ModelFacts:
+    return load_denoiser(folder, model="tiny").facts
+
+
+def configure(folder: Path, part: str, **changes: object) -> None:
+    path = folder / part / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def rewrite_vae(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    weights = change(load_file(folder / VAE))
+    save_file(weights, folder / VAE, metadata={"format": "pt"})
+
+
+def test_files_named_after_their_precision_load_and_are_the_same_model(original: Path, folder: Path) -> None:
+    for file in folder.glob("*/*.safetensors"):
+        file.rename(file.with_name(f"{file.stem}.fp16.safetensors"))
+    denoiser = load_denoiser(folder, model="tiny")
+    assert denoiser.facts.fingerprint == facts_of(original).fingerprint
+    for part in denoiser.parts:
+        part.load()
+
+
+def test_marks_of_byte_order_do_no_harm(original: Path, folder: Path) -> None:
+    for file in (*folder.glob("*/*config.json"), folder / "model_index.json"):
+        file.write_bytes(BOM + file.read_bytes())
+    denoiser = load_denoiser(folder, model="tiny")
+    assert denoiser.facts.default_width_px == facts_of(original).default_width_px
+    for part in denoiser.parts:
+        part.load()
+
+
+@pytest.mark.parametrize(
+    ("sample_size", "expected"), [(64, (512, 512)), ([64, 96], (768, 512)), (None, (512, 512))], ids=str
+)
+def test_a_default_size_may_be_a_pair_or_null(folder: Path, sample_size: Any, expected: tuple[int, int]) -> None:
+    configure(folder, "unet", sample_size=sample_size)
+    facts = facts_of(folder)
+    assert (facts.default_width_px, facts.default_height_px) == expected
+
+
+def test_a_tiny_autoencoder_is_refused(folder: Path) -> None:
+    configure(folder, "vae", _class_name="AutoencoderTiny")
+    with pytest.raises(ModelFolderError, match=r"vae is a AutoencoderTiny; only AutoencoderKL is run here"):
+        facts_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"latent_channels": 16}, r"takes latents of 16 channels, its denoiser makes 4"),
+        ({"out_channels": 1}, r"makes pictures of 1 channels, not of 3"),
+    ],
+)
+@pytest.mark.parametrize("family", ["sd", "dit"])
+def test_an_autoencoder_that_does_not_fit_the_denoiser_is_refused(
+    folder: Path, tmp_path: Path, family: str, changes: dict[str, Any], told: str
+) -> None:
+    if family == "dit":
+        folder = tiny_dit_folder(tmp_path / "dit")
+    config = dict(AutoencoderKL.load_config(folder / "vae"))  # pyright: ignore[reportArgumentType] - a folder
+    odd: AutoencoderKL = AutoencoderKL.from_config({**config, **changes})  # pyright: ignore[reportAssignmentType]
+    odd.save_pretrained(folder / "vae")
+    with pytest.raises(ModelFolderError, match=told):
+        facts_of(folder)
+
+
+def test_weights_under_other_names_are_refused(folder: Path) -> None:
+    rewrite_vae(folder, lambda weights: {f"model.{name}": value for name, value in weights.items()})
+    with pytest.raises(ModelFolderError, match=r"vae does not fit its config: missing_keys such as"):
+        facts_of(folder)
+
+
+def test_weights_that_are_scaled_are_refused(folder: Path) -> None:
+    rewrite_vae(folder, lambda weights: {name: value.to(torch.float8_e4m3fn) for name, value in weights.items()})
+    with pytest.raises(ModelFolderError, match=r"holds weights of F8_E4M3"):
+        facts_of(folder)
+
+
+def test_names_of_older_versions_are_still_read(folder: Path) -> None:
+    """Attention of an autoencoder as diffusers once named it: renamed in loading, which is tried at once."""
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        def name_of(name: str) -> str:
+            for new, was in old.items():
+                name = name.replace(f".{new}.", f".{was}.")
+            return name
+
+        return {name_of(name): value for name, value in weights.items()}
+
+    rewrite_vae(folder, rename)
+    denoiser = load_denoiser(folder, model="tiny")
+    for part in denoiser.parts:
+        part.load()

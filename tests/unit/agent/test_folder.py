@@ -1,0 +1,162 @@
+"""Which files of a model folder are loaded, and that those and no others are its fingerprint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from polyrhythm_agent.denoiser.folder import BOM, ModelFolder, read_object
+from polyrhythm_agent.errors import ModelFolderError
+
+PARTS = ("unet", "vae", "scheduler", "tokenizer")
+UNET = "diffusion_pytorch_model"
+
+
+def write(path: Path, content: str | bytes = "{}") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def make(folder: Path) -> Path:
+    index = {"_class_name": "P", "_diffusers_version": "1", "unet": ["diffusers", "U"], "vae": ["diffusers", "V"]}
+    write(folder / "model_index.json", json.dumps(index))
+    write(folder / "unet" / "config.json", '{"_class_name": "U", "_diffusers_version": "1", "layers": 2}')
+    write(folder / "unet" / f"{UNET}.safetensors", b"unet")
+    write(folder / "vae" / "config.json")
+    write(folder / "vae" / f"{UNET}.safetensors", b"vae")
+    write(folder / "scheduler" / "scheduler_config.json")
+    write(folder / "tokenizer" / "vocab.json")
+    return folder
+
+
+def fingerprint(folder: Path) -> str:
+    return ModelFolder.open(folder).fingerprint(*PARTS, settings=())
+
+
+def link_the_unet(folder: Path) -> None:
+    (folder / "unet").rename(folder.parent / "elsewhere")
+    (folder / "unet").symlink_to(folder.parent / "elsewhere")
+
+
+def use_a_variant(folder: Path) -> None:
+    (folder / "unet" / f"{UNET}.safetensors").rename(folder / "unet" / f"{UNET}.fp16.safetensors")
+
+
+SAME: dict[str, Callable[[Path], object]] = {
+    "a licence": lambda folder: write(folder / "LICENSE.txt"),
+    "a licence of a part": lambda folder: write(folder / "unet" / "LICENSE.txt"),
+    "a variant that nobody loads": lambda folder: write(folder / "unet" / f"{UNET}.fp16.safetensors", b"half"),
+    "a part that nobody loads": lambda folder: write(folder / "safety_checker" / "model.safetensors", b"no"),
+    "a calibration": lambda folder: write(folder / "calibration.json"),
+    "another version in a config": lambda folder: write(
+        folder / "unet" / "config.json", '{"layers": 2, "_diffusers_version": "2", "_class_name": "U"}'
+    ),
+    "a mark of byte order": lambda folder: write(
+        folder / "unet" / "config.json", BOM + (folder / "unet" / "config.json").read_bytes()
+    ),
+    "a linked part": link_the_unet,
+    "a file named after its precision": use_a_variant,
+}
+OTHER: dict[str, Callable[[Path], object]] = {
+    "weights": lambda folder: write(folder / "unet" / f"{UNET}.safetensors", b"tenu"),
+    "a config": lambda folder: write(folder / "unet" / "config.json", '{"_class_name": "U", "layers": 3}'),
+    "a schedule": lambda folder: write(folder / "scheduler" / "scheduler_config.json", '{"beta_end": 1}'),
+    "the class of the schedule": lambda folder: write(
+        folder / "model_index.json", '{"_class_name": "P", "scheduler": ["diffusers", "S"]}'
+    ),
+    "a vocabulary": lambda folder: write(folder / "tokenizer" / "vocab.json", '{"a": 1}'),
+}
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME)
+def test_what_is_not_loaded_does_not_show(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    folder = make(tmp_path / "m")
+    before = fingerprint(folder)
+    change(folder)
+    assert fingerprint(folder) == before
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["in the folder", "behind links"])
+@pytest.mark.parametrize("change", OTHER.values(), ids=OTHER)
+def test_what_is_loaded_shows(tmp_path: Path, change: Callable[[Path], object], linked: bool) -> None:
+    folder = make(tmp_path / "real")
+    before = fingerprint(folder)
+    change(folder)
+    if linked:
+        (tmp_path / "m").mkdir()
+        for each in folder.iterdir():
+            (tmp_path / "m" / each.name).symlink_to(each)
+        folder = tmp_path / "m"
+    assert fingerprint(folder) != before
+
+
+def test_settings_of_the_index_show_where_they_are_read(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m")
+    index = json.loads((folder / "model_index.json").read_text())
+    read, unread = (ModelFolder.open(folder).fingerprint(*PARTS, settings=settings) for settings in (("zeros",), ()))
+    assert read == unread
+    write(folder / "model_index.json", json.dumps({**index, "zeros": True, "requires_safety_checker": True}))
+    assert ModelFolder.open(folder).fingerprint(*PARTS, settings=()) == unread
+    assert ModelFolder.open(folder).fingerprint(*PARTS, settings=("zeros",)) != read
+
+
+def test_a_folder_of_a_family_from_outside_is_hashed_by_its_index(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m")
+    before = ModelFolder.open(folder).fingerprint()
+    write(folder / "vae" / f"{UNET}.safetensors", b"eav")
+    assert ModelFolder.open(folder).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("names", "variant", "loaded"),
+    [
+        ((f"{UNET}.safetensors", f"{UNET}.fp16.safetensors"), None, [f"{UNET}.safetensors"]),
+        ((f"{UNET}.fp16.safetensors", f"{UNET}.non_ema.safetensors"), "fp16", [f"{UNET}.fp16.safetensors"]),
+        (("model.fp16.safetensors", "model.bf16.safetensors"), "bf16", ["model.bf16.safetensors"]),
+    ],
+)
+def test_one_set_of_files_is_loaded(tmp_path: Path, names: tuple[str, ...], variant: str, loaded: list[str]) -> None:
+    write(tmp_path / "model_index.json")
+    for name in names:
+        write(tmp_path / "unet" / name)
+    weights = ModelFolder.open(tmp_path).weights_of("unet")
+    assert (weights.variant, [file.name for file in weights.files]) == (variant, loaded)
+
+
+def test_shards_are_those_that_the_index_names(tmp_path: Path) -> None:
+    write(tmp_path / "model_index.json")
+    shards = {"b": "m-2.fp16.safetensors", "a": "m-1.fp16.safetensors"}
+    write(tmp_path / "unet" / f"{UNET}.safetensors.index.fp16.json", json.dumps({"weight_map": shards}))
+    write(tmp_path / "unet" / "m-1.fp16.safetensors")
+    with pytest.raises(ModelFolderError, match=r"names m-2\.fp16\.safetensors, which are not there"):
+        ModelFolder.open(tmp_path).weights_of("unet")
+    write(tmp_path / "unet" / "m-2.fp16.safetensors")
+    weights = ModelFolder.open(tmp_path).weights_of("unet")
+    assert [file.name for file in weights.files] == ["m-1.fp16.safetensors", "m-2.fp16.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("weights.safetensors", "only weights.safetensors, which is no name"), ("w.bin", "no .safe")]
+)
+def test_weights_of_other_names_are_refused(tmp_path: Path, name: str, told: str) -> None:
+    write(tmp_path / "model_index.json")
+    write(tmp_path / "unet" / name)
+    with pytest.raises(ModelFolderError, match=told):
+        ModelFolder.open(tmp_path).weights_of("unet")
+
+
+def test_libraries_read_a_copy_without_marks_of_byte_order(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m")
+    write(folder / "unet" / "config.json", BOM + b'{"layers": 2}')
+    assert read_object(folder / "unet" / "config.json") == {"layers": 2}
+    opened = ModelFolder.open(folder)
+    with opened.readable("vae") as readable:
+        assert readable == folder
+    with opened.readable("unet") as readable:
+        assert json.loads((readable / "unet" / "config.json").read_text()) == {"layers": 2}
+        assert (readable / "unet" / f"{UNET}.safetensors").read_bytes() == b"unet"
+    assert not readable.exists()
