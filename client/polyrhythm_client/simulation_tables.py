@@ -44,8 +44,18 @@ def _pictures_table(account: JsonFields) -> Table:
             *(f"{picture.number(name):.3f}" for name in ("encode_s", "denoise_s", "predicted_denoise_s", "decode_s")),
             str(len(picture.objects("plans"))),
         )
-    table.caption = f"from the request to the end: {account.number('total_s'):.3f} s"
+    table.caption = f"from the request to the end: {account.number('total_s'):.3f} s{_alone(account)}"
     return table
+
+
+def _alone(account: JsonFields) -> str:
+    """What the fastest device would take by itself, where the fleet is more than that."""
+    if "alone" not in account or len(account.objects("devices")) == 1:
+        return ""
+    alone = account.object("alone")
+    seconds, ratio = alone.number("total_s"), alone.number("to_fleet")
+    told = f"{seconds:.3f} s, {ratio:.2f} times as long as the fleet"
+    return f"\n{escape(alone.text('agent'))} alone, the fastest device: {told}"
 
 
 def _devices_table(account: JsonFields) -> Table:

@@ -59,7 +59,7 @@ def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str,
 
 
 def measured_fleet(picture: Picture, agents: tuple[AgentView, ...]) -> dict[str, Any]:
-    """What the plan rested on: the model, each device's cost and the links as measured by then.
+    """What the plan rested on: the model, each device, its cost and the links as measured by then.
 
     ``polyrhythm simulate --fit`` describes a fleet from it.
 
@@ -76,6 +76,22 @@ def measured_fleet(picture: Picture, agents: tuple[AgentView, ...]) -> dict[str,
         "model": None if facts is None else asdict(facts),
         "profiles": [] if explanation is None else [asdict(profile) for profile in explanation.profiles],
         "links": [] if explanation is None else [asdict(link) for link in explanation.links],
+        "devices": [_device(view, fingerprints) for view in agents],
+    }
+
+
+def _device(view: AgentView, fingerprints: set[str]) -> dict[str, Any]:
+    """What a device is, and in which arithmetic it computes."""
+    device = view.device
+    dtypes = [model.dtype for model in view.models if model.fingerprint in fingerprints]
+    return {
+        "agent": view.agent,
+        "card": device.name,
+        "kind": device.kind,
+        "host": device.host,
+        "dtype": dtypes[0] if dtypes else "",
+        "emulated_speed": device.emulated_speed,
+        "memory_bytes": device.memory_limit_bytes or device.memory_total_bytes,
     }
 
 

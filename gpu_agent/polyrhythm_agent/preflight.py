@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import platform
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -81,7 +82,12 @@ def check_machine(
         bind_address=find_bind_address(settings.bind_address),
     )
     return Preflight(
-        device=replace(device, emulated_speed=emulated_speed, memory_limit_bytes=settings.memory_limit_bytes),
+        device=replace(
+            device,
+            emulated_speed=emulated_speed,
+            memory_limit_bytes=settings.memory_limit_bytes,
+            host=platform.node(),
+        ),
         worker=worker,
         worker_environment=_worker_environment(threads, device.uuid if on_cuda else ""),
     )

@@ -31,6 +31,7 @@ class DeviceFacts:
         emulated_speed: share of its true speed at which the device runs on purpose; None when it runs freely.
             Every figure of an agent with a value here is called emulated.
         memory_limit_bytes: what the agent uses at most on purpose; None where it may use all that is free.
+        host: name of the machine that it is in; empty where nobody says.
     """
 
     uuid: str
@@ -41,6 +42,7 @@ class DeviceFacts:
     driver: str = ""
     emulated_speed: float | None = None
     memory_limit_bytes: int | None = None
+    host: str = ""
 
 
 class ModelPart(StrEnum):

@@ -61,7 +61,7 @@ def test_json_is_the_simulators_account(capsys: pytest.CaptureFixture[str]) -> N
     [
         (["--devices", "nowhere.toml"], "error: devices: nowhere.toml cannot be read"),
         (["--devices", str(EXAMPLE), "--size", "100x100"], "error: size: width must be a positive multiple of 8"),
-        (["--devices", str(EXAMPLE), "--steps", "0"], "error: steps: must be 1..500"),
+        (["--devices", str(EXAMPLE), "--steps", "0"], "error: steps: must be 1..1000"),
         (["--devices", str(EXAMPLE), "--gantt", "no/such/folder.png"], "error: gantt: no/such/folder.png cannot"),
         (["--devices", str(EXAMPLE), "-o", "x.toml"], "error: output: goes with --fit"),
         (["--devices", str(EXAMPLE), "--gantt", "fleet.jpg"], "error: gantt: charts are PNG files"),

@@ -177,6 +177,7 @@ devices = st.builds(
     driver=texts,
     emulated_speed=st.none() | st.floats(0, 1),
     memory_limit_bytes=st.none() | sizes,
+    host=texts,
 )
 model_memories = st.builds(
     facts.ModelMemory,

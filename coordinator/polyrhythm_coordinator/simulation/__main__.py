@@ -18,7 +18,7 @@ from polyrhythm.request_checks import check_request
 from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.fleet_text import fleet_text
-from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, simulate
+from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
 from polyrhythm_coordinator.simulation.run_report import read_report
 
 PROGRAM = "python -m polyrhythm_coordinator.simulation"
@@ -65,10 +65,13 @@ def _simulate(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
         count=options.count,
     )
     check_request(request)
-    outcome = simulate(read_fleet(options.devices), request)
+    fleet = read_fleet(options.devices)
+    outcome = simulate(fleet, request)
     if options.gantt is not None:
         _draw(outcome, options.gantt)
-    return as_json(outcome), EXIT_FAILED if outcome.error else 0
+    if outcome.error:
+        return as_json(outcome), EXIT_FAILED
+    return as_json(outcome, fastest_alone(fleet, request)), 0
 
 
 def _describe(options: argparse.Namespace) -> tuple[dict[str, Any], int]:

@@ -14,6 +14,23 @@ from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOrigin:
+    """What a described device stands for; told, and nothing is computed from it.
+
+    Attributes:
+        card: what a person calls it.
+        host: name of the machine that it is in.
+        dtype: arithmetic of the denoiser when its costs were measured.
+        emulated_speed: share of its true speed at which it ran then on purpose; None where it ran freely.
+    """
+
+    card: str = ""
+    host: str = ""
+    dtype: str = ""
+    emulated_speed: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceDescription:
     """One device.
 
@@ -30,6 +47,7 @@ class DeviceDescription:
         joins_at_s: when it connects; 0 where it is there from the start.
         dies_silently: nobody sees a connection close: it is missed when its heartbeats are.
         drained_at_s: when somebody drains it, for good; None where nobody does.
+        origin: what it stands for.
     """
 
     agent: AgentId
@@ -44,13 +62,14 @@ class DeviceDescription:
     joins_at_s: float = 0.0
     dies_silently: bool = False
     drained_at_s: float | None = None
+    origin: DeviceOrigin = DeviceOrigin()
 
     @property
     def facts(self) -> DeviceFacts:
         """As its agent introduces it."""
         return DeviceFacts(
             uuid=f"simulated-{self.agent}",
-            name=f"simulated {self.agent}",
+            name=f"simulated {self.origin.card or self.agent}",
             kind=self.kind,
             memory_total_bytes=self.memory_bytes,
             memory_free_bytes=self.memory_bytes,

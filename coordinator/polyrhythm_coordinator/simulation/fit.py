@@ -15,7 +15,7 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.request import UNMEASURED_LINK
-from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
+from polyrhythm_coordinator.simulation.description import DeviceDescription, DeviceOrigin, FleetDescription
 from polyrhythm_coordinator.simulation.outcome import simulate
 from polyrhythm_coordinator.simulation.run_report import RunAgent, RunReport
 
@@ -85,13 +85,18 @@ def _device(profile: Profile, agent: RunAgent | None, report: RunReport) -> Devi
     """Costs as measured in the run, overhead left out."""
     predicted_s = _predicted_busy_s(profile, report)
     scale = agent.busy_s / predicted_s if agent is not None and predicted_s > 0 and agent.busy_s > 0 else 1.0
-    return DeviceDescription(
+    description = DeviceDescription(
         agent=AgentId(profile.agent),
         fixed_s=profile.fixed_s * scale,
         per_row_s=profile.per_row_s * scale,
         encode_s=profile.encode_s,
         decode_s=profile.decode_s,
     )
+    told = next((device for device in report.measured.devices if device.agent == profile.agent), None)
+    if told is None:
+        return description
+    origin = DeviceOrigin(card=told.card, host=told.host, dtype=told.dtype, emulated_speed=told.emulated_speed)
+    return replace(description, kind=told.kind, memory_bytes=told.memory_bytes, origin=origin)
 
 
 def _predicted_busy_s(profile: Profile, report: RunReport) -> float:

@@ -16,7 +16,12 @@ from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link, Workload
-from polyrhythm_coordinator.simulation.description import ControlCosts, DeviceDescription, FleetDescription
+from polyrhythm_coordinator.simulation.description import (
+    ControlCosts,
+    DeviceDescription,
+    DeviceOrigin,
+    FleetDescription,
+)
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
 
 _TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[A-Za-z_]+)\s*\]{1,2}")
@@ -66,6 +71,10 @@ class DeviceTable(_Table):
     drained_at_s: Seconds | None = None
     dies_at_s: Seconds | None = None
     dies_silently: bool = False
+    card: str = ""
+    host: str = ""
+    dtype: str = ""
+    emulated_speed: float | None = Field(default=None, gt=0, le=1)
 
 
 class LinkCosts(_Table):
@@ -219,6 +228,7 @@ def _device(table: DeviceTable, base: BaseTable) -> DeviceDescription:
         joins_at_s=table.joins_at_s,
         dies_silently=table.dies_silently,
         drained_at_s=table.drained_at_s,
+        origin=DeviceOrigin(card=table.card, host=table.host, dtype=table.dtype, emulated_speed=table.emulated_speed),
     )
 
 

@@ -39,6 +39,7 @@ def _lines(fleet: FleetDescription, origin: str) -> Iterator[str]:
 
 def _device(device: DeviceDescription) -> dict[str, object]:
     held: dict[str, object] = {"name": device.agent, "kind": device.kind, "memory_bytes": device.memory_bytes}
+    held |= {name: value for name, value in asdict(device.origin).items() if value}
     held |= _costs(device)
     if device.course.changes:
         held["load"] = [{"at_s": at_s, "speed": speed} for at_s, speed in device.course.changes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from polyrhythm.explanation import Exclusion, Explanation
@@ -139,8 +139,44 @@ def simulate(
     )
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    """One JSON object; every figure in it is simulated."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """The same pictures by one device.
+
+    Attributes:
+        agent: the fastest that makes them.
+        total_s: virtual seconds from the request to the last picture.
+    """
+
+    agent: AgentId
+    total_s: float
+
+
+def fastest_alone(fleet: FleetDescription, request: ImageRequest) -> Alone | None:
+    """What the fastest single device would take, under the load that the file describes for it.
+
+    Devices are tried in order of their seconds for a whole forward until one makes all pictures.
+
+    Returns:
+        None where no device is there from the start that makes them alone.
+    """
+    image = resolve(request, fleet.facts, SEED)
+    rows = fleet.facts.row_count(image.height_px)
+    present = [device for device in fleet.devices if not device.joins_at_s]
+    for device in sorted(present, key=lambda device: fleet.profile(device, image).forward_s(rows)):
+        outcome = simulate(replace(fleet, devices=(device,), links={}), request)
+        if not outcome.error:
+            return Alone(agent=device.agent, total_s=outcome.total_s)
+    return None
+
+
+def as_json(outcome: Outcome, alone: Alone | None = None) -> dict[str, Any]:
+    """One JSON object; every figure in it is simulated.
+
+    Args:
+        outcome: of the fleet.
+        alone: what the fastest device of it would take.
+    """
     return {
         "simulated": True,
         "picture": {
@@ -154,6 +190,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         },
         "error": outcome.error or None,
         "total_s": outcome.total_s,
+        "alone": None if alone is None else {**asdict(alone), "to_fleet": alone.total_s / outcome.total_s},
         "pictures": [_picture(report, outcome) for report in outcome.reports],
         "replans": [asdict(replan) for replan in outcome.replans],
         "devices": [asdict(device) for device in outcome.devices],

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.explanation import MeasuredLink
-from polyrhythm.facts import ModelFacts
+from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.image import Quality, Sampler
 from polyrhythm.plan import Segment
 from polyrhythm.profile import Profile
@@ -36,12 +36,25 @@ class RunAgent(_Part):
     wait_s: float = Field(ge=0)
 
 
+class RunDevice(_Part):
+    """What one device of the fleet is."""
+
+    agent: str
+    card: str
+    kind: DeviceKind
+    host: str
+    dtype: str
+    emulated_speed: float | None
+    memory_bytes: int = Field(gt=0)
+
+
 class RunFleet(_Part):
     """What the plan rested on."""
 
     model: ModelFacts
     profiles: tuple[Profile, ...] = Field(min_length=1)
     links: tuple[MeasuredLink, ...]
+    devices: tuple[RunDevice, ...] = ()
 
 
 class RunReport(_Part):

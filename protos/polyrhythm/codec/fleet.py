@@ -93,6 +93,7 @@ def device_facts_to_proto(device: DeviceFacts) -> fleet_pb2.Device:
         driver=device.driver,
         emulated_speed=device.emulated_speed,
         memory_limit_bytes=device.memory_limit_bytes,
+        host=device.host,
     )
 
 
@@ -118,6 +119,7 @@ def device_facts_from_proto(proto: fleet_pb2.Device, path: str = "device") -> De
             if proto.HasField("memory_limit_bytes")
             else None
         ),
+        host=label(proto.host, f"{path}.host"),
     )
 
 

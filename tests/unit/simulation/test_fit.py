@@ -15,6 +15,8 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.profile import Link
 from polyrhythm_coordinator.simulation.description import FleetDescription
 from polyrhythm_coordinator.simulation.fit import fit_fleet
+from polyrhythm_coordinator.simulation.fleet_file import parse_fleet
+from polyrhythm_coordinator.simulation.fleet_text import fleet_text
 from polyrhythm_coordinator.simulation.outcome import simulate
 from polyrhythm_coordinator.simulation.run_report import read_report
 from tests.simulated_fleets import device, fleet
@@ -54,6 +56,18 @@ def report_of(described: FleetDescription, folder: Path, *, profile_error: float
             "model": asdict(described.facts),
             "profiles": [asdict(held) for held in profiles],
             "links": [asdict(held) for held in measured],
+            "devices": [
+                {
+                    "agent": held.agent,
+                    "card": f"card of {held.agent}",
+                    "kind": "cpu",
+                    "host": "box",
+                    "dtype": "float32",
+                    "emulated_speed": 0.5,
+                    "memory_bytes": 1 << 33,
+                }
+                for held in described.devices
+            ],
         },
     }
     path = folder / "run.json"
@@ -112,3 +126,13 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str, told: str) -> N
     with pytest.raises(InvalidArgumentError, match=told) as caught:
         read_report(path)
     assert {violation.field for violation in caught.value.violations} == {"fit"}
+
+
+def test_what_the_devices_are_is_written_down(tmp_path: Path) -> None:
+    described = fit_fleet(read_report(report_of(fleet(device("a"), device("b")), tmp_path))).fleet
+    text = fleet_text(described, origin="Fitted.")
+    for line in ('card = "card of a"', 'host = "box"', 'dtype = "float32"', "emulated_speed = 0.5", 'kind = "cpu"'):
+        assert line in text.splitlines()
+    read = parse_fleet(text).devices[1]
+    assert (read.origin, read.memory_bytes) == (described.devices[1].origin, 1 << 33)
+    assert read.facts.name == "simulated card of b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,7 @@ from polyrhythm.image import ImageRequest, Quality
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.simulation.description import ControlCosts, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
-from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, simulate
+from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
 from polyrhythm_coordinator.simulation.timeline import Activity, Occasion
 from tests.simulated_fleets import EXAMPLE, device, fleet
 
@@ -153,3 +154,14 @@ def test_the_example_tells_its_story() -> None:
     assert occasions.index(Occasion.LOAD) < occasions.index(Occasion.DEATH) < occasions.index(Occasion.PICTURE)
     assert [exclusion.agent for exclusion in outcome.exclusions] == ["tiny"]
     json.dumps(as_json(outcome))
+
+
+def test_the_fastest_device_alone_is_told_beside_the_fleet() -> None:
+    described = fleet(device("a"), device("b", speed=2.0), device("c", speed=3.0, dies_at_s=0.1))
+    alone = fastest_alone(described, ImageRequest(prompt="simulated"))
+    assert alone is not None
+    assert alone.agent == "b", "the fastest that is there to the end"
+    outcome = made(described)
+    told = as_json(outcome, alone)["alone"]
+    assert told["to_fleet"] == pytest.approx(alone.total_s / outcome.total_s)
+    assert made(replace(described, devices=(described.devices[1],))).total_s == alone.total_s
