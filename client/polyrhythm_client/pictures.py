@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from polyrhythm.errors import WireError
 from polyrhythm.explanation import Explanation
-from polyrhythm.job_events import ImageChunk, ImageCompleted, JobEvent, Planned
+from polyrhythm.job_events import ImageChunk, ImageCompleted, JobEvent, Planned, Replanned, ReplanReason
 from polyrhythm.reports import JobReport
 
 
@@ -18,11 +20,13 @@ class Picture:
         png: the file as the fleet made it.
         report: what it took.
         explanation: why the first plan was chosen; None if the coordinator announced none.
+        replans: how many newer plans it followed, by reason.
     """
 
     png: bytes
     report: JobReport
     explanation: Explanation | None
+    replans: Mapping[ReplanReason, int] = field(default_factory=dict[ReplanReason, int])
 
 
 class PictureAssembler:
@@ -32,6 +36,7 @@ class PictureAssembler:
         self._files: dict[int, bytearray] = {}
         self._complete: set[int] = set()
         self._explanations: dict[int, Explanation] = {}
+        self._replans: dict[int, Counter[ReplanReason]] = {}
 
     def take(self, event: JobEvent) -> Picture | None:
         """Takes the next event of a job.
@@ -45,6 +50,8 @@ class PictureAssembler:
         match event:
             case Planned(image_index=index, explanation=explanation):
                 self._explanations.setdefault(index, explanation)
+            case Replanned(image_index=index, reason=reason):
+                self._replans.setdefault(index, Counter())[reason] += 1
             case ImageChunk():
                 self._append(event)
             case ImageCompleted(report=report):
@@ -73,4 +80,5 @@ class PictureAssembler:
             png=bytes(self._files.pop(index)),
             report=report,
             explanation=self._explanations.pop(index, None),
+            replans=dict(self._replans.pop(index, {})),
         )

@@ -31,6 +31,7 @@ from polyrhythm.job_events import (
     Progressed,
     Queued,
     Replanned,
+    ReplanReason,
 )
 from polyrhythm.plan import Plan
 from polyrhythm_client.terminal import Screen, say
@@ -151,6 +152,7 @@ class JobProgress:
         self._console = console
         self._shown_notices: set[str] = set()
         self._shown_left_out: set[tuple[AgentId, ExclusionReason]] = set()
+        self._speed_replans: dict[int, list[int]] = {}
         self._several = False
         self._task: TaskID = self._progress.add_task("job", total=None, phase="waiting", detail="")
 
@@ -200,13 +202,33 @@ class JobProgress:
                 # Lost, or still there after an epoch that failed: the reason says which.
                 told = reason or "its run broke off"
                 self._note(f"[yellow]agent {escape(agent)}[/yellow]: {escape(told)}")
-            case Replanned(reason=reason, begin_step=step, plan=plan):
-                told = f"a new plan from step {step} on ({reason.replace('_', ' ')})"
-                self._note(f"[yellow]{told}[/yellow]: {escape(', '.join(_at_work(plan)))}")
+            case Replanned():
+                self._show_replan(event)
             case ImageChunk() | ImageCompleted():
                 self._update("receiving")
+                self._show_more_replans(event)
             case _:
                 assert_never(event)
+
+    def _show_replan(self, event: Replanned) -> None:
+        """Of plans for a changed speed the first; the others of a picture are counted, and told when it is done."""
+        repeated = event.reason is ReplanReason.SPEED_CHANGED and event.image_index in self._speed_replans
+        if event.reason is ReplanReason.SPEED_CHANGED:
+            self._speed_replans.setdefault(event.image_index, []).append(event.begin_step)
+        told = f"a new plan from step {event.begin_step} on ({event.reason.replace('_', ' ')})"
+        if repeated:
+            self._update("denoising", detail=told)
+        else:
+            self._note(f"[yellow]{told}[/yellow]: {escape(', '.join(_at_work(event.plan)))}")
+
+    def _show_more_replans(self, event: ImageChunk | ImageCompleted) -> None:
+        """Plans for a changed speed that were not told while the picture was made: once it is."""
+        index = event.image_index if isinstance(event, ImageChunk) else event.report.image_index
+        steps = self._speed_replans.pop(index, [])
+        if len(steps) > 1:
+            more = "another new plan" if len(steps) == 2 else f"{len(steps) - 1} more new plans"
+            told = f"{more} (speed changed) from step{'s' * (len(steps) > 2)} {', '.join(map(str, steps[1:]))} on"
+            self._note(f"[yellow]{told}[/yellow]")
 
     def _show_notices(self, notices: tuple[str, ...]) -> None:
         """Each once, however many pictures are planned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,19 @@ from typing import Any
 from polyrhythm.fleet import AgentView
 from polyrhythm.gang_plan import followed_segments, steps_taken
 from polyrhythm.image import ImageSpec
+from polyrhythm.job_events import ReplanReason
 from polyrhythm.plan import Plan
 from polyrhythm.reports import AgentUsage, JobReport
 from polyrhythm_client.pictures import Picture
+
+_REPLAN_WORDS = {
+    ReplanReason.SPEED_CHANGED: "speed",
+    ReplanReason.AGENT_LOST: "lost",
+    ReplanReason.AGENT_JOINED: "joined",
+    ReplanReason.AGENT_DRAINED: "drained",
+    ReplanReason.EPOCH_FAILED: "failed",
+    ReplanReason.OUT_OF_MEMORY: "memory",
+}
 
 
 def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str, Any]:
@@ -52,6 +62,7 @@ def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str,
         },
         "predicted_seconds": predicted,
         "steps_taken": steps_account(report.plans),
+        "replans": {reason.value: count for reason, count in picture.replans.items()},
         "segments": [asdict(segment) for segment in followed_segments(report.plans)],
         "agents": [_agent(usage) for usage in report.agents],
         "versions": dict(report.versions),
@@ -103,8 +114,20 @@ def picture_line(picture: Picture, image: ImageSpec, path: Path) -> str:
     emulated = " (emulated speeds)" if is_emulated(report) else ""
     return (
         f"{path}: {image.width_px}x{image.height_px}, {steps_taken(report.plans)}, seed {report.seed}, "
-        f"{seconds:.2f} s on {names}{emulated}"
+        f"{seconds:.2f} s on {names}{emulated}{replans_told(picture.replans)}"
     )
+
+
+def replans_told(replans: Mapping[ReplanReason, int]) -> str:
+    """Newer plans that a picture followed, counted by reason, for the end of a line about it; empty where there were none.
+
+    Args:
+        replans: by reason.
+    """
+    if not replans:
+        return ""
+    why = ", ".join(f"{_REPLAN_WORDS[reason]} {count}" for reason, count in replans.items())
+    return f", re-plans: {sum(replans.values())} ({why})"
 
 
 def steps_account(plans: Sequence[Plan]) -> dict[str, int]:

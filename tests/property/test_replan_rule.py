@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyrhythm_coordinator.scheduling.replan_rule import MOMENT_S, SpeedWatch, worth_switching
+from polyrhythm_coordinator.scheduling.replan_rule import MOMENT_S, SpeedWatch, times_evidence, worth_switching
 
 NOISE = st.floats(0.9, 1.1)
 RATIOS = st.floats(0.2, 5.0)
@@ -94,3 +94,14 @@ def test_beats_without_forwards_say_nothing(seconds: float) -> None:
     assert watch.seen([1.0], seconds) is watch
     assert watch.seen([seconds], 1.0) is watch
     assert watch.seen([], 1.0) is watch
+
+
+@given(plans=st.integers(0, 30))
+def test_plans_that_follow_one_another_ask_for_ever_more_evidence_up_to_a_bound(plans: int) -> None:
+    times = times_evidence(plans)
+    assert 1 <= times <= times_evidence(plans + 1) <= 2 * times
+    assert times_evidence(1) == 1, "a load that comes and goes is followed twice as fast as ever"
+    watch = SpeedWatch(times=times)
+    assert not watch.seen([2.0], 1.0).departed
+    assert watch.seen([2.0] * 12, 1.0).departed, "a real change is seen, however many plans there were"
+    assert watch.weighed().times == times

@@ -18,6 +18,10 @@ A new plan needs all three:
    that of the new plan).
 
 Whatever comes of it, the ratios that were weighed are the known ones from then on.
+
+A picture whose plans keep changing has noisy members, and no plan fits them for long: from the second plan on that was
+followed for a changed speed, each one doubles the evidence that the next change needs, ``DOUBLINGS_MAX`` times at most
+(``times_evidence``). A load that comes and goes is followed as before.
 """
 
 from __future__ import annotations
@@ -39,6 +43,10 @@ MOMENT_S = 0.1
 """What is over sooner is no change: short forwards must agree for so long."""
 LAST = 8
 """Forwards from which the present ratio is taken."""
+FREE_PLANS = 1
+"""Plans for a changed speed after which a change needs no more evidence than before."""
+DOUBLINGS_MAX = 3
+"""Of the evidence that a change needs, however many plans there were."""
 GAIN_SHARE = 0.05
 """Of the predicted rest that a new plan must save; about what predictions are exact to."""
 
@@ -70,10 +78,13 @@ class Evidence:
             return Evidence()
         return Evidence(weight, (*self.ratios, ratio)[-LAST:], self.seconds + seconds)
 
-    @property
-    def is_enough(self) -> bool:
-        """Whether it shows a change."""
-        return self.weight >= ENOUGH and self.seconds >= MOMENT_S
+    def is_enough(self, times: int) -> bool:
+        """Whether it shows a change.
+
+        Args:
+            times: how many times the usual evidence is asked for.
+        """
+        return self.weight >= times * ENOUGH and self.seconds >= MOMENT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +96,19 @@ class SpeedWatch:
         last: the same ratio of the last forwards, the newest at the end, ``LAST`` of them at most.
         slower: evidence that it has become slower than known.
         faster: that it has become faster.
+        times: how many times the usual evidence a change needs.
     """
 
     known: float = 1.0
     last: tuple[float, ...] = ()
     slower: Evidence = Evidence()
     faster: Evidence = Evidence()
+    times: int = 1
 
     @property
     def departed(self) -> bool:
         """Whether the member has changed its speed for more than a moment."""
-        return self.slower.is_enough or self.faster.is_enough
+        return self.slower.is_enough(self.times) or self.faster.is_enough(self.times)
 
     @property
     def ratio(self) -> float:
@@ -105,7 +118,7 @@ class SpeedWatch:
         the change may have come; of any other, the mean of its last ones.
         """
         if self.departed:
-            evidence = self.slower if self.slower.is_enough else self.faster
+            evidence = self.slower if self.slower.is_enough(self.times) else self.faster
             return fmean(evidence.ratios[1:])
         return fmean(self.last) if self.last else self.known
 
@@ -124,7 +137,7 @@ class SpeedWatch:
 
     def weighed(self) -> SpeedWatch:
         """The same once its ratio has been weighed."""
-        return SpeedWatch(known=self.ratio, last=self.last)
+        return SpeedWatch(known=self.ratio, last=self.last, times=self.times)
 
     def _after(self, measured_s: float, ratio: float) -> SpeedWatch:
         departure = log(ratio / self.known)
@@ -134,6 +147,15 @@ class SpeedWatch:
             slower=self.slower.seen(departure, ratio, measured_s),
             faster=self.faster.seen(-departure, ratio, measured_s),
         )
+
+
+def times_evidence(speed_plans: int) -> int:
+    """How many times the usual evidence a change needs.
+
+    Args:
+        speed_plans: that were followed for changed speeds.
+    """
+    return 2 ** min(max(speed_plans - FREE_PLANS, 0), DOUBLINGS_MAX)
 
 
 def worth_switching(rest_s: float, new_rest_s: float, switch_s: float) -> bool:

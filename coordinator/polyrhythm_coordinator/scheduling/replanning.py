@@ -31,7 +31,7 @@ from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.pool import fixed_plan_of
 from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
 from polyrhythm_coordinator.scheduling.recovery import hand_over_epoch
-from polyrhythm_coordinator.scheduling.replan_rule import BAND, scaled, worth_switching
+from polyrhythm_coordinator.scheduling.replan_rule import BAND, SpeedWatch, scaled, times_evidence, worth_switching
 from polyrhythm_coordinator.scheduling.revision import Study, Takeover
 from polyrhythm_coordinator.scheduling.speeds import keep_speeds
 from polyrhythm_coordinator.scheduling.state import State
@@ -194,12 +194,15 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
         turn.put_epoch(replace(epoch, revision=epoch.revision.late(study.reason)))
         return
     assumed = {agent: request.profile(agent) for agent in gang}
+    speed_plans = epoch.revision.speed_plans + (study.reason is ReplanReason.SPEED_CHANGED)
     takeover = Takeover(
         plan=plan,
         forecast=forecast(plan, prediction, assumed),
         assumed=assumed,
         needs_bytes={share.agent: share.memory_bytes for share in prediction.agents},
         reason=study.reason,
+        speed_plans=speed_plans,
+        watches=dict.fromkeys(gang, SpeedWatch(times=times_evidence(speed_plans))),
     )
     send_takeover(turn, epoch, takeover)
 

@@ -39,6 +39,7 @@ class Takeover:
         assumed: speeds that it rests on.
         needs_bytes: memory that it is predicted to make each member hold at most.
         reason: why.
+        speed_plans: followed for a changed speed, this one included.
         watches: how members have kept to those speeds since it was sent, under the plan before it.
     """
 
@@ -47,6 +48,7 @@ class Takeover:
     needs_bytes: Mapping[AgentId, int]
     assumed: Mapping[AgentId, Profile]
     reason: ReplanReason
+    speed_plans: int
     watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
 
     def watched(self, agent: AgentId, step_s: Sequence[float], rows: int) -> Takeover:
@@ -74,6 +76,7 @@ class Revision:
         study: the search under way.
         takeover: the version on its way.
         lead_s: time that a version is given to be made and to reach all members; doubled when it was too short.
+        speed_plans: followed for a changed speed so far.
     """
 
     assumed: Mapping[AgentId, Profile]
@@ -84,6 +87,7 @@ class Revision:
     study: Study | None = None
     takeover: Takeover | None = None
     lead_s: float
+    speed_plans: int = 0
 
     def late(self, reason: ReplanReason) -> Revision:
         """The same once a plan came too late: what caused it is still there, and the next one is given more time."""

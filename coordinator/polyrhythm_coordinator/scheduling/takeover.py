@@ -86,5 +86,6 @@ def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
             weighed=revision.weighed,
             asked=revision.asked,
             lead_s=revision.lead_s,
+            speed_plans=takeover.speed_plans,
         ),
     )

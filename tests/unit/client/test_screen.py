@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,10 @@ from rich.console import Console
 from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import AgentFailed, Delayed, PartLoaded, Planned, Replanned, ReplanReason
+from polyrhythm.job_events import AgentFailed, Delayed, ImageChunk, PartLoaded, Planned, Replanned, ReplanReason
 from polyrhythm.plan import Exchange
 from polyrhythm_client.screen import JobProgress
+from polyrhythm_client.summary import replans_told
 from polyrhythm_client.tables import print_explanation
 from tests.fake_coordinator import explanation
 from tests.plans import plan, segment
@@ -111,3 +113,22 @@ def test_a_new_plan_is_told_with_its_reason_and_whoever_holds_rows() -> None:
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         progress.show(Replanned(image_index=0, reason=ReplanReason.AGENT_DRAINED, begin_step=8, plan=after))
     assert said.get() == "a new plan from step 8 on (agent drained): agent-0\n"
+
+
+def test_of_plans_for_a_changed_speed_the_first_is_told_and_the_others_are_counted() -> None:
+    console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
+    reasons = [ReplanReason.SPEED_CHANGED] * 3 + [ReplanReason.AGENT_LOST, ReplanReason.SPEED_CHANGED]
+    with JobProgress(console, quiet=True) as progress, console.capture() as said:
+        for index, reason in enumerate(reasons):
+            begin_step = 2 * index + 2
+            newer = plan(segment(begin_step, 12, (4, 4)), begin_step=begin_step)
+            progress.show(Replanned(image_index=0, reason=reason, begin_step=begin_step, plan=newer))
+        for offset in range(2):
+            progress.show(ImageChunk(image_index=0, offset=offset, data=b"x", last=offset == 1))
+    assert said.get().splitlines() == [
+        "a new plan from step 2 on (speed changed): agent-0, agent-1",
+        "a new plan from step 8 on (agent lost): agent-0, agent-1",
+        "3 more new plans (speed changed) from steps 4, 6, 10 on",
+    ]
+    assert replans_told(Counter(reasons)) == ", re-plans: 5 (speed 4, lost 1)"
+    assert replans_told({}) == ""

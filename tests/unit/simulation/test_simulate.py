@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from itertools import pairwise
+from math import exp
 
 import pytest
 
@@ -15,6 +17,7 @@ from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.simulation.description import ControlCosts, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
+from polyrhythm_coordinator.simulation.speed import SpeedCourse
 from polyrhythm_coordinator.simulation.timeline import Activity, Occasion
 from tests.simulated_fleets import EXAMPLE, device, fleet
 
@@ -165,3 +168,30 @@ def test_the_fastest_device_alone_is_told_beside_the_fleet() -> None:
     told = as_json(outcome, alone)["alone"]
     assert told["to_fleet"] == pytest.approx(alone.total_s / outcome.total_s)
     assert made(replace(described, devices=(described.devices[1],))).total_s == alone.total_s
+
+
+def noisy(generator: random.Random, period_s: float) -> SpeedCourse:
+    """A speed that is drawn anew again and again, a third more or less than its mean for one standard deviation."""
+    changes, at_s = [], 0.0
+    while at_s < 20.0:
+        changes.append((at_s, min(3.0, max(0.3, exp(generator.gauss(0.0, 0.3))))))
+        at_s += period_s * (0.5 + generator.random())
+    return SpeedCourse(changes=tuple(changes))
+
+
+def test_a_noisy_fleet_does_not_get_plan_after_plan_and_loses_nothing_by_it() -> None:
+    replans, seconds, unchanged_s = [], 0.0, 0.0
+    for seed in range(6):
+        generator = random.Random(seed)
+        devices = (
+            replace(held, course=noisy(generator, 1.0)) for held in (device("a", speed=0.25), device("b", speed=0.15))
+        )
+        described = fleet(*devices)
+        request = ImageRequest(prompt="simulated", steps=60, quality=Quality.HIGH)
+        outcome = simulate(described, request)
+        as_planned = simulate(described, replace(request, plan=outcome.explanations[0].chosen.plan))
+        replans.append(len(outcome.replans))
+        seconds += outcome.reports[0].denoise_s
+        unchanged_s += as_planned.reports[0].denoise_s
+    assert max(replans) <= 4, replans
+    assert seconds <= unchanged_s
