@@ -119,7 +119,7 @@ def picture_line(picture: Picture, image: ImageSpec, path: Path) -> str:
 
 
 def replans_told(replans: Mapping[ReplanReason, int]) -> str:
-    """Newer plans that a picture followed, counted by reason, for the end of a line about it; empty where there were none.
+    """Newer plans that a picture followed, by reason, for the end of a line about it; empty where there were none.
 
     Args:
         replans: by reason.

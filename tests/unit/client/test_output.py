@@ -158,8 +158,11 @@ def test_what_the_plan_rested_on_is_told() -> None:
     assert found["model"]["fingerprint"] == FACTS.fingerprint
     assert [profile["agent"] for profile in found["profiles"]] == [profile.agent for profile in told.profiles]
     assert len(found["links"]) == len(told.links)
+    devices = [(device["agent"], device["card"], device["emulated_speed"]) for device in found["devices"]]
+    assert devices == [("local-0", "a processor", None), ("local-1", "a processor", 0.5)]
+    assert found["devices"][0]["dtype"] == "float32"
     bare = measured_fleet(replace(picture, explanation=None), ())
-    assert bare == {"model": None, "profiles": [], "links": []}
+    assert bare == {"model": None, "profiles": [], "links": [], "devices": []}
 
 
 def test_segments_of_a_plan_end_where_the_next_plan_began() -> None:
