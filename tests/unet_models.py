@@ -61,10 +61,16 @@ def tiny_sd_folder(path: Path, *, seed: int = 0, scheduler: object | None = None
     return path
 
 
-def tiny_sdxl_folder(path: Path, *, seed: int = 0, scheduler: object | None = None) -> Path:
+def tiny_sdxl_folder(path: Path, *, seed: int = 0, scheduler: object | None = None, **unet: Any) -> Path:
     """Writes an SDXL pipeline of three levels, so of row units of 4 latent rows: two text encoders, sizes, no attention
-    at the highest level and two transformer blocks at the lowest."""
-    time_width = 8
+    at the highest level and two transformer blocks at the lowest.
+
+    Args:
+        path: folder to make.
+        seed: of all weights.
+        scheduler: in place of a DDIM with Stable Diffusion's options.
+        unet: what is to be other in the UNet's config.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = StableDiffusionXLPipeline(
@@ -73,30 +79,49 @@ def tiny_sdxl_folder(path: Path, *, seed: int = 0, scheduler: object | None = No
             text_encoder=_text_encoder(CLIPTextModel),
             text_encoder_2=_text_encoder(CLIPTextModelWithProjection),
             vae=_autoencoder(),
-            unet=_randomised_unet(
-                UNet2DConditionModel(
-                    sample_size=32,
-                    in_channels=4,
-                    out_channels=4,
-                    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-                    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                    block_out_channels=(8, 8, 16),
-                    layers_per_block=1,
-                    transformer_layers_per_block=(1, 1, 2),  # pyright: ignore[reportArgumentType]
-                    cross_attention_dim=2 * TEXT_WIDTH,
-                    attention_head_dim=(2, 2, 4),  # pyright: ignore[reportArgumentType]
-                    norm_num_groups=4,
-                    use_linear_projection=True,
-                    addition_embed_type="text_time",
-                    addition_time_embed_dim=time_width,
-                    projection_class_embeddings_input_dim=TEXT_WIDTH + 6 * time_width,
-                )
-            ),
+            unet=_randomised_unet(UNet2DConditionModel(**_sdxl_unet() | unet)),
             scheduler=scheduler or _scheduler(),  # pyright: ignore[reportArgumentType]
             add_watermarker=False,
         )
     pipeline.save_pretrained(path, safe_serialization=True)
     return path
+
+
+def _sdxl_unet() -> dict[str, Any]:
+    time_width = 8
+    return {
+        "sample_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (8, 8, 16),
+        "layers_per_block": 1,
+        "transformer_layers_per_block": (1, 1, 2),
+        "cross_attention_dim": 2 * TEXT_WIDTH,
+        "attention_head_dim": (2, 2, 4),
+        "norm_num_groups": 4,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": time_width,
+        "projection_class_embeddings_input_dim": TEXT_WIDTH + 6 * time_width,
+    }
+
+
+SMALL_SDXL: Mapping[str, Any] = {
+    "mid_block_type": None,
+    "layers_per_block": 2,
+    "transformer_layers_per_block": [1, [1, 1], [2, 1]],
+    "reverse_transformer_layers_per_block": [[2, 1, 1], [1, 1, 1], 1],
+}
+"""What makes SSD-1B of SDXL: no middle block, and transformers of different depths, which the way up has more of."""
+
+GUIDED_SDXL: Mapping[str, Any] = {"time_cond_proj_dim": 12}
+"""A UNet that is told the guidance, as those of latent consistency models are."""
+
+def tiny_small_folder(path: Path) -> Path:
+    """Writes an SDXL pipeline whose UNet is cut as SSD-1B's is."""
+    return tiny_sdxl_folder(path, **SMALL_SDXL)
 
 
 TINY_UNETS: Mapping[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "sdxl": tiny_sdxl_folder}

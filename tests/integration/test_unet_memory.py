@@ -12,14 +12,17 @@ import torch
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports import Denoiser
 from tests.allocation import forward_bytes, peak_bytes, square_image
-from tests.unet_models import TINY_UNETS
+from tests.unet_models import TINY_UNETS, tiny_small_folder
 
 SIDE_PX = 512
 
 
-@pytest.fixture(scope="module", params=list(TINY_UNETS))
+MAKERS = {**TINY_UNETS, "small": tiny_small_folder}
+
+
+@pytest.fixture(scope="module", params=list(MAKERS))
 def denoiser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
-    denoiser = load_denoiser(TINY_UNETS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
+    denoiser = load_denoiser(MAKERS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
     for part in denoiser.parts:
         part.load()
     return denoiser

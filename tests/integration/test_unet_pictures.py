@@ -26,7 +26,7 @@ from tests.plans import agent_ids, exact_plan, plan, segment
 from tests.reference import plain_pipeline, relative_difference
 from tests.simulator import PlanSimulator
 from tests.tapped_exchange import TappedExchange
-from tests.unet_models import TINY_UNETS
+from tests.unet_models import GUIDED_SDXL, TINY_UNETS, tiny_sdxl_folder, tiny_small_folder
 
 STEPS = 20
 LOSSY_STEPS = 6
@@ -117,6 +117,21 @@ def test_any_multiple_of_8_pixels_will_do(
 @pytest.mark.parametrize("family", TINY_UNETS)
 def test_other_pictures(folders: dict[str, Path], family: str, changes: dict[str, Any]) -> None:
     assert exact_difference(folders[family], image(family, **changes), torch.float64, (5, 3)) <= 1e-9
+
+
+def test_a_unet_may_have_no_middle_block(tmp_path: Path) -> None:
+    folder = tiny_small_folder(tmp_path)
+    assert exact_difference(folder, image("sdxl"), torch.float64, (5, 3)) <= TOLERANCES[torch.float64]
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 8.5])
+def test_a_unet_that_is_told_the_guidance_runs_once_a_step(tmp_path: Path, guidance: float) -> None:
+    folder = tiny_sdxl_folder(tmp_path, **GUIDED_SDXL)
+    spec = image("sdxl", guidance=guidance)
+    # Counted and sent bytes are compared too: there is one half of each.
+    assert exact_difference(folder, spec, torch.float64, (5, 3)) <= TOLERANCES[torch.float64]
+    (member,) = kept_members(folder, agent_ids(1), torch.float64).values()
+    assert member.geometry(spec).batch == member.facts.batch(guidance) == 1
 
 
 def moving_plans() -> dict[str, Plan]:
