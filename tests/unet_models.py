@@ -119,6 +119,7 @@ SMALL_SDXL: Mapping[str, Any] = {
 GUIDED_SDXL: Mapping[str, Any] = {"time_cond_proj_dim": 12}
 """A UNet that is told the guidance, as those of latent consistency models are."""
 
+
 def tiny_small_folder(path: Path) -> Path:
     """Writes an SDXL pipeline whose UNet is cut as SSD-1B's is."""
     return tiny_sdxl_folder(path, **SMALL_SDXL)

@@ -57,6 +57,22 @@ SAMPLER_DEFECTS = (
         why="a little more contrast than diffusers paints with the same seed",
     ),
     PlantedDefect(
+        name="marks of a single file are passed over",
+        file=f"{DENOISER}/checkpoint.py",
+        original="for name, content in marked_configs(weights, configs).items():",
+        planted="for name, content in marked_configs({}, configs).items():",
+        test_id="tests/integration/test_checkpoint_marks.py::test_a_marked_file_is_sampled_as_it_says[velocity-ddim]",
+        why="a model that predicts velocities is sampled as if they were noise: colourful mist",
+    ),
+    PlantedDefect(
+        name="the guidance is not told to a model that asks for it",
+        file=f"{DENOISER}/unet.py",
+        original="return None if width is None else embed_guidance(",
+        planted="return None if width is None else 0 * embed_guidance(",
+        test_id="tests/integration/test_unet_pictures.py::test_a_unet_that_is_told_the_guidance_runs_once_a_step[8.5]",
+        why="every guidance is the same picture, and none is that of the model's authors",
+    ),
+    PlantedDefect(
         name="old models paint at a quarter of their area",
         file=f"{DENOISER}/unet_facts.py",
         original="side = max(size, family.least_side_of_old) if is_old else size",

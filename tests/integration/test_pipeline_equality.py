@@ -3,48 +3,34 @@
 The reference keeps the scheduler that its pipeline was loaded with. Where that is replaced here, it is the pipeline
 loaded with the replacement, made of the first one's config. A whole picture is compared for every config in the family
 where it is at home, and its schedule, a few numbers wide, in all the others.
-
-Tolerance of pictures: 1 of 255, which is what rounding may do between two neighbouring values.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.noise import PictureNoise
-from polyrhythm_agent.denoiser.sampling import CLASS_OF, ModelSampling
+from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import Geometry
 from tests.found_schedulers import FOUND_SCHEDULERS, FoundScheduler
-from tests.gang import solo_latent
-from tests.models import tiny_dit_folder, tiny_pixart_folder, tiny_sigma_folder
-from tests.reference import class_of, relative_difference
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+from tests.models import tiny_sigma_folder
+from tests.pipelines import MAKERS, assert_same, image, our_picture, plain_picture, stand_in, with_scheduler
+from tests.reference import relative_difference
 
-MAKERS: Mapping[str, Callable[..., Path]] = {
-    "sd": tiny_sd_folder,
-    "sdxl": tiny_sdxl_folder,
-    "pixart": tiny_pixart_folder,
-    "sigma": tiny_sigma_folder,
-    "dit": tiny_dit_folder,
-}
-SIDE_PX = {"sd": 64, "sdxl": 64, "pixart": 64, "sigma": 64, "dit": 128}
-LEVELS = 1
 AT_HOME = [name for name, found in FOUND_SCHEDULERS.items() if found.home]
 
 
@@ -60,18 +46,6 @@ def modules(base: Path) -> dict[str, Any]:
     return {name: part for name, part in pipeline.components.items() if part is not None and name != "scheduler"}
 
 
-def with_scheduler(base: Path, path: Path, kind: str, file: Mapping[str, Any]) -> Path:
-    """The same model in a new folder, with another scheduler in its index and another config."""
-    for part in base.iterdir():
-        if part.is_dir() and part.name != "scheduler":
-            (path / part.name).symlink_to(part)
-    (path / "scheduler").mkdir()
-    (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(file))
-    index = json.loads((base / "model_index.json").read_text())
-    (path / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", kind]}))
-    return path
-
-
 def pipeline_of(base: Path, folder: Path, found: FoundScheduler) -> Any:
     """As a user loads it; with the scheduler that stands in, where one does."""
     loaded: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True, **modules(base))
@@ -80,64 +54,6 @@ def pipeline_of(base: Path, folder: Path, found: FoundScheduler) -> Any:
         loaded = DiffusionPipeline.from_pretrained(folder, local_files_only=True, **modules(base), scheduler=other)
     loaded.set_progress_bar_config(disable=True)
     return loaded
-
-
-def stand_in(own: Any, sampler: Sampler) -> Any:
-    """Another scheduler in the place of a pipeline's own, as a user makes it."""
-    kind: Any = CLASS_OF[sampler]
-    if sampler is Sampler.DPM_SOLVER_PP_2M:  # another solver's rule is none of its own, and some it would not take
-        return kind.from_config(own.config, algorithm_type="dpmsolver++", solver_type="midpoint", solver_order=2)
-    # DDIM would clip to [-1, 1] in the place of a scheduler that never clips.
-    unclipped = {"clip_sample": False} if sampler is Sampler.DDIM and "clip_sample" not in own.config else {}
-    return kind.from_config(own.config, **unclipped)
-
-
-@torch.inference_mode()
-def plain_picture(pipeline: Any, home: str, spec: ImageSpec) -> np.ndarray:
-    """Pixels ``(height, width, 3)`` of the pipeline's own call, its generator and its decoder."""
-    generator = torch.Generator().manual_seed(spec.seed)
-    if home == "dit":
-        return pipeline(
-            [class_of(pipeline, spec.prompt)], spec.guidance, generator, spec.steps, output_type="np"
-        ).images[0]
-    unbinned = {} if home.startswith("sd") else {"use_resolution_binning": False}
-    return pipeline(
-        spec.prompt,
-        height=spec.height_px,
-        width=spec.width_px,
-        num_inference_steps=spec.steps,
-        guidance_scale=spec.guidance,
-        generator=generator,
-        output_type="np",
-        **unbinned,
-    ).images[0]
-
-
-def our_picture(folder: Path, spec: ImageSpec) -> np.ndarray:
-    denoiser = load_denoiser(folder, model="tiny")
-    assert denoiser.facts.samplers[0] == spec.sampler
-    run = denoiser.start(spec, denoiser.encode(spec))
-    return denoiser.decode(solo_latent(run, spec.steps)).permute(1, 2, 0).numpy()
-
-
-def image(home: str, *, sampler: Sampler, steps: int, guidance: float) -> ImageSpec:
-    return ImageSpec(
-        model="tiny",
-        prompt="207" if home == "dit" else "a red apple",
-        width_px=SIDE_PX[home],
-        height_px=SIDE_PX[home],
-        steps=steps,
-        seed=11,
-        guidance=guidance,
-        sampler=sampler,
-        quality=Quality.EXACT,
-    )
-
-
-def assert_same(ours: np.ndarray, plain: np.ndarray) -> None:
-    levels = (plain * 255).round().astype(int)
-    assert levels.std() > 5  # something is to be seen, so that a difference would be
-    assert np.abs(ours.astype(int) - levels).max() <= LEVELS
 
 
 @pytest.mark.parametrize("name", AT_HOME)
@@ -233,6 +149,27 @@ def test_guidance_up_to_1_is_no_guidance(bases: dict[str, Path], home: str, guid
     assert_same(our_picture(base, spec), plain_picture(pipeline_of(base, base, found), home, spec))
 
 
+def test_pixart_alpha_takes_a_picture_of_one_step_as_it_is_predicted(bases: dict[str, Path], tmp_path: Path) -> None:
+    # The schedule itself would end at the first trained timestep.
+    found = FOUND_SCHEDULERS["pixart clipping ddim"]
+    folder = with_scheduler(bases["pixart"], tmp_path, found.kind, {**found.file, "set_alpha_to_one": False})
+    spec = image("pixart", sampler=Sampler.DDIM, steps=1, guidance=1.0)
+    assert_same(our_picture(folder, spec), plain_picture(pipeline_of(bases["pixart"], folder, found), "pixart", spec))
+
+
+def test_pixart_sigma_reads_300_tokens(bases: dict[str, Path]) -> None:
+    found, base = FOUND_SCHEDULERS["pixart"], bases["sigma"]
+    assert [load_denoiser(bases[home], model="tiny").facts.token_limit for home in ("pixart", "sigma")] == [120, 300]
+    spec = image("sigma", sampler=found.sampler, steps=4, guidance=4.5, prompt="a red apple " * 90)
+    assert_same(our_picture(base, spec), plain_picture(pipeline_of(base, base, found), "sigma", spec))
+
+
+def test_pixart_sigma_is_told_no_sizes(tmp_path: Path) -> None:
+    folder = tiny_sigma_folder(tmp_path, sample_size=128, heads=3)
+    with pytest.raises(ModelFolderError, match="use_additional_conditions=True, but PixArt-Sigma is told no sizes"):
+        load_denoiser(folder, model="tiny")
+
+
 FIRST_DDIM = FOUND_SCHEDULERS["sd clipping ddim"]
 
 
@@ -258,7 +195,7 @@ def test_a_scheduler_of_other_code_is_refused_by_name(bases: dict[str, Path], tm
 def test_old_files_mean_the_size_that_the_pipeline_takes(
     bases: dict[str, Path], tmp_path: Path, version: str, size: int, side_px: int
 ) -> None:
-    folder = with_unet_config(bases["sd"], tmp_path, _diffusers_version=version, sample_size=size)
+    folder = with_config(bases["sd"], tmp_path, "unet", _diffusers_version=version, sample_size=size)
     pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
     facts = load_denoiser(folder, model="tiny").facts
     assert pipeline.unet.config.sample_size * pipeline.vae_scale_factor == side_px
@@ -266,26 +203,20 @@ def test_old_files_mean_the_size_that_the_pipeline_takes(
 
 
 def test_a_model_may_be_trained_on_oblong_pictures(bases: dict[str, Path], tmp_path: Path) -> None:
-    folder = with_unet_config(bases["sd"], tmp_path, sample_size=[64, 96])
+    folder = with_config(bases["sd"], tmp_path, "unet", sample_size=[64, 96])
     facts = load_denoiser(folder, model="tiny").facts
     assert (facts.default_height_px, facts.default_width_px) == (512, 768)
     assert facts.pixels_max == 16 * 512 * 768
 
 
-def test_a_size_that_is_none_is_refused_by_name(bases: dict[str, Path], tmp_path: Path) -> None:
-    folder = with_unet_config(bases["sd"], tmp_path, sample_size=None)
-    with pytest.raises(ModelFolderError, match="unet: sample_size"):
-        load_denoiser(folder, model="tiny")
-
-
-def with_unet_config(base: Path, path: Path, **changes: Any) -> Path:
-    """The same model in a new folder, with another config of its UNet."""
+def with_config(base: Path, path: Path, part: str, **changes: Any) -> Path:
+    """The same model in a new folder, with another config of a part."""
     folder = with_scheduler(base, path, FIRST_DDIM.kind, FIRST_DDIM.file)
-    config = json.loads((base / "unet" / "config.json").read_text()) | changes
-    (folder / "unet").unlink()
-    (folder / "unet").mkdir()
-    for file in (base / "unet").iterdir():
-        (folder / "unet" / file.name).symlink_to(file)
-    (folder / "unet" / "config.json").unlink()
-    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    config = json.loads((base / part / "config.json").read_text()) | changes
+    (folder / part).unlink()
+    (folder / part).mkdir()
+    for file in (base / part).iterdir():
+        if file.name != "config.json":
+            (folder / part / file.name).symlink_to(file)
+    (folder / part / "config.json").write_text(json.dumps(config))
     return folder

@@ -1,14 +1,15 @@
 """A single-file checkpoint to a folder in diffusers format, once: every later load reads the folder.
 
 Owns the cache of such folders. Weights are renamed by diffusers' own conversion, in the types that they have;
-configs and tokenizers are copied as they are. So the same files make the same folder everywhere, and the same
-fingerprint.
+configs and tokenizers are copied, but for what marks in the file say of them. So the same files make the same folder
+everywhere, and the same fingerprint.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import threading
@@ -24,11 +25,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polyrhythm_agent.checkpoint_file import CheckpointHeader
+from polyrhythm_agent.denoiser.checkpoint_marks import marked_configs
 from polyrhythm_agent.denoiser.checkpoint_parts import PIPELINE_PARTS, CheckpointPart, convert_part
 from polyrhythm_agent.denoiser.folder import INDEX_FILE, ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
 
-LAYOUT = 1
+LAYOUT = 2
 """Counts changes of what a conversion writes; older folders are then left alone and never read."""
 
 COPIED_SUFFIXES = frozenset({".json", ".txt", ".model"})
@@ -93,6 +95,8 @@ def _convert(
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, partial / name)
         weights = _read(checkpoint, progress)
+        for name, content in marked_configs(weights, configs).items():
+            (partial / name).write_text(json.dumps(content, indent=2, sort_keys=True))
         for part in parts:
             converted = convert_part(part, weights, configs)
             file = partial / part.name / part.weights_file

@@ -1,0 +1,102 @@
+"""Pictures of diffusers' pipelines as a user makes them, and of this project beside them.
+
+Owns no arithmetic. Tolerance of pictures: 1 of 255, which is what rounding may do between two neighbouring values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.denoiser.sampling import CLASS_OF
+from tests.gang import solo_latent
+from tests.models import tiny_dit_folder, tiny_pixart_folder, tiny_sigma_folder
+from tests.reference import class_of
+from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+
+MAKERS: Mapping[str, Callable[..., Path]] = {
+    "sd": tiny_sd_folder,
+    "sdxl": tiny_sdxl_folder,
+    "pixart": tiny_pixart_folder,
+    "sigma": tiny_sigma_folder,
+    "dit": tiny_dit_folder,
+}
+SIDE_PX = {"sd": 64, "sdxl": 64, "pixart": 64, "sigma": 64, "dit": 128}
+LEVELS = 1
+
+
+def with_scheduler(base: Path, path: Path, kind: str, file: Mapping[str, Any]) -> Path:
+    """The same model in a new folder, with another scheduler in its index and another config."""
+    for part in base.iterdir():
+        if part.is_dir() and part.name != "scheduler":
+            (path / part.name).symlink_to(part)
+    (path / "scheduler").mkdir()
+    (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(file))
+    index = json.loads((base / "model_index.json").read_text())
+    (path / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", kind]}))
+    return path
+
+
+def stand_in(own: Any, sampler: Sampler) -> Any:
+    """Another scheduler in the place of a pipeline's own, as a user makes it."""
+    kind: Any = CLASS_OF[sampler]
+    if sampler is Sampler.DPM_SOLVER_PP_2M:  # another solver's rule is none of its own, and some it would not take
+        return kind.from_config(own.config, algorithm_type="dpmsolver++", solver_type="midpoint", solver_order=2)
+    # DDIM would clip to [-1, 1] in the place of a scheduler that never clips.
+    unclipped = {"clip_sample": False} if sampler is Sampler.DDIM and "clip_sample" not in own.config else {}
+    return kind.from_config(own.config, **unclipped)
+
+
+@torch.inference_mode()
+def plain_picture(pipeline: Any, home: str, spec: ImageSpec) -> np.ndarray:
+    """Pixels ``(height, width, 3)`` of the pipeline's own call, its generator and its decoder."""
+    generator = torch.Generator().manual_seed(spec.seed)
+    if home == "dit":
+        return pipeline(
+            [class_of(pipeline, spec.prompt)], spec.guidance, generator, spec.steps, output_type="np"
+        ).images[0]
+    unbinned = {} if home.startswith("sd") else {"use_resolution_binning": False}
+    return pipeline(
+        spec.prompt,
+        height=spec.height_px,
+        width=spec.width_px,
+        num_inference_steps=spec.steps,
+        guidance_scale=spec.guidance,
+        generator=generator,
+        output_type="np",
+        **unbinned,
+    ).images[0]
+
+
+def our_picture(folder: Path, spec: ImageSpec) -> np.ndarray:
+    denoiser = load_denoiser(folder, model="tiny")
+    assert denoiser.facts.samplers[0] == spec.sampler
+    run = denoiser.start(spec, denoiser.encode(spec))
+    return denoiser.decode(solo_latent(run, spec.steps)).permute(1, 2, 0).numpy()
+
+
+def image(home: str, *, sampler: Sampler, steps: int, guidance: float, prompt: str = "a red apple") -> ImageSpec:
+    return ImageSpec(
+        model="tiny",
+        prompt="207" if home == "dit" else prompt,
+        width_px=SIDE_PX[home],
+        height_px=SIDE_PX[home],
+        steps=steps,
+        seed=11,
+        guidance=guidance,
+        sampler=sampler,
+        quality=Quality.EXACT,
+    )
+
+
+def assert_same(ours: np.ndarray, plain: np.ndarray) -> None:
+    levels = (plain * 255).round().astype(int)
+    assert levels.std() > 5  # something is to be seen, so that a difference would be
+    assert np.abs(ours.astype(int) - levels).max() <= LEVELS
