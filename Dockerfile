@@ -61,7 +61,7 @@ FROM runtime AS agent
 COPY --from=agent-environment /opt/polyrhythm /opt/polyrhythm
 RUN install -d -o polyrhythm -g polyrhythm /var/cache/polyrhythm
 USER polyrhythm
-ENV POLYRHYTHM_CACHE=/var/cache/polyrhythm/checkpoints \
+ENV POLYRHYTHM_CACHE=/var/cache/polyrhythm \
     HF_HOME=/var/cache/polyrhythm/hub \
     CUDA_DEVICE_ORDER=PCI_BUS_ID \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
+from polyrhythm.roles import Role, require_roles
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
 from polyrhythm_client.client import Client
@@ -117,6 +118,7 @@ async def open_fleet(
         note(f"using the fleet at {wish.default_address}")
         yield FleetInUse(address=wish.default_address, embedded=False)
         return
+    require_fleet()
     model = local_model(wish)
     executables = executables or Executables()
     layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=model, own=wish.own)
@@ -136,6 +138,15 @@ async def open_fleet(
 def loading_line(loaded: int, agents: int) -> str:
     """How far the start of a fleet has come, while it loads."""
     return "the fleet is ready" if loaded == agents else f"loading the model: {loaded + 1} of {agents}"
+
+
+def require_fleet() -> None:
+    """Checks that this installation can start a fleet.
+
+    Raises:
+        RoleMissingError: it cannot; says what to install.
+    """
+    require_roles("a fleet on this machine", Role.COORDINATOR, Role.AGENT)
 
 
 async def choose_agents(

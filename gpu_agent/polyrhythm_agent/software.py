@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from polyrhythm.errors import InternalError
+from polyrhythm.roles import Role, how_to_install
 
 _DISTRIBUTIONS = ("polyrhythm", "torch", "diffusers", "transformers")
 
@@ -19,5 +20,5 @@ def software_versions() -> tuple[tuple[str, str], ...]:
     try:
         installed = tuple((name, version(name)) for name in _DISTRIBUTIONS)
     except PackageNotFoundError as error:
-        raise InternalError(f"{error.name} is not installed; pip install 'polyrhythm[agent]'") from error
+        raise InternalError(f"{error.name} is not installed: {how_to_install(Role.AGENT)}") from error
     return (("python", platform.python_version()), *installed)

@@ -131,4 +131,4 @@ def test_without_matplotlib_the_chart_is_refused_and_nothing_else(tmp_path: Path
         [*command, "--gantt", str(tmp_path / "x.png")], capture_output=True, text=True, check=False, timeout=60
     )
     assert chart.returncode == 1
-    assert "pip install 'polyrhythm[simulate]'" in chart.stderr
+    assert "pip install '.[simulate]' in a checkout" in chart.stderr

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from polyrhythm.roles import Role, require_roles
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
@@ -83,6 +84,7 @@ async def _calibrate(wish: CalibrationWish, console: Console, *, as_json: bool) 
     # Its module imports gRPC, and --help must answer at once.
     from polyrhythm_client.local.fleet import Executables
 
+    require_roles("calibrating", Role.AGENT)
     columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
         bar = progress.add_task("measuring", total=None)

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Objective, Quality, Sampler
+from polyrhythm.roles import Role, require_roles
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.output import SUFFIX
@@ -108,6 +109,7 @@ def simulate(
 async def _simulate(given: SimulateOptions, console: Console) -> None:
     from polyrhythm_client.local.simulator import run_simulator
 
+    require_roles("simulating", Role.COORDINATOR)
     account = await run_simulator(_arguments(given))
     if given.fit is not None:
         for notice in account.texts("notices"):

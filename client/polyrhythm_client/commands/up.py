@@ -96,7 +96,14 @@ def up(
 
 
 async def _up(given: UpOptions, console: Console) -> None:
-    from polyrhythm_client.fleet_in_use import FleetWish, check_wish, choose_agents, loading_line, local_model
+    from polyrhythm_client.fleet_in_use import (
+        FleetWish,
+        check_wish,
+        choose_agents,
+        loading_line,
+        local_model,
+        require_fleet,
+    )
     from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
     from polyrhythm_client.local.logs import FleetLogs
 
@@ -112,6 +119,7 @@ async def _up(given: UpOptions, console: Console) -> None:
         own=given.own,
     )
     check_wish(wish)
+    require_fleet()
     model = local_model(wish)
     executables = Executables()
     layout = FleetLayout(

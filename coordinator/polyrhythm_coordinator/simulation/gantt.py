@@ -7,6 +7,7 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.ids import AgentId
+from polyrhythm.roles import how_to_install
 from polyrhythm_coordinator.simulation.outcome import Outcome
 from polyrhythm_coordinator.simulation.timeline import Activity, Mark, Occasion, Span
 
@@ -55,7 +56,7 @@ def draw(outcome: Outcome, path: Path) -> None:
         InvalidArgumentError: the file cannot be written.
     """
     if mpl is None:
-        raise ChartUnavailableError("the chart needs matplotlib: pip install 'polyrhythm[simulate]'")
+        raise ChartUnavailableError(f"the chart needs matplotlib: {how_to_install('simulate')}")
     lanes = {device.agent: index for index, device in enumerate(outcome.devices)}
     with mpl.rc_context({"font.size": 8, "hatch.linewidth": 0.4, "hatch.color": "#c4c4c4"}):
         figure = Figure(figsize=(WIDTH_IN, FRAME_IN + LANE_IN * len(lanes)), dpi=120, layout="constrained")

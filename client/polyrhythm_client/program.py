@@ -1,0 +1,13 @@
+"""The installed command ``polyrhythm``: says what is missing before anything that needs it is imported."""
+
+from __future__ import annotations
+
+from polyrhythm.roles import Role, end_unless_installed
+
+
+def main() -> None:
+    """Runs the command, or says how to install it."""
+    end_unless_installed("polyrhythm", Role.CLIENT)
+    from polyrhythm_client.cli import main as run
+
+    run()
