@@ -165,8 +165,8 @@ ModelConfig: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Configs and tokenizers of a checkpoint file, for a fleet of this command's own; default: found by the "
-        "checkpoint.",
+        help="Configs and tokenizers of a checkpoint file, for a fleet of this command's own; default: a folder beside "
+        "it, else those that are known.",
         rich_help_panel=FLEET,
     ),
 ]

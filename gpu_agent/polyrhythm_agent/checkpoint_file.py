@@ -24,6 +24,9 @@ TEXT_PREFIXES = {
 }
 """Text encoders of each pipeline that a checkpoint can be read as; with the denoiser, they tell pipelines apart."""
 
+OPEN_CLIP_OF_SD_2 = "cond_stage_model.model."
+"""Where Stable Diffusion 2 has its text encoder; that of 1 is at another place."""
+
 PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 """Of weights; others are scaled by rules that no file states."""
 
@@ -66,12 +69,12 @@ class CheckpointHeader:
         Raises:
             ModelFolderError: it is none that can be read, or a part is not in the file.
         """
-        if not self._has(DENOISER_PREFIX):
+        if not self.has(DENOISER_PREFIX):
             raise ModelFolderError(f"it holds no {DENOISER_PREFIX}* and so is no Stable Diffusion checkpoint")
-        found = [name for name, prefixes in TEXT_PREFIXES.items() if all(map(self._has, prefixes))]
+        found = [name for name, prefixes in TEXT_PREFIXES.items() if all(map(self.has, prefixes))]
         if not found:
             raise ModelFolderError("it holds no text encoder of Stable Diffusion 1, 2 or XL; no part may be missing")
-        if not self._has(AUTOENCODER_PREFIX):
+        if not self.has(AUTOENCODER_PREFIX):
             raise ModelFolderError(f"it holds no autoencoder ({AUTOENCODER_PREFIX}*)")
         prefixes = (DENOISER_PREFIX, AUTOENCODER_PREFIX, *TEXT_PREFIXES[found[0]])
         require_plain(self.types(*prefixes), "it")
@@ -81,7 +84,8 @@ class CheckpointHeader:
         """Types of all tensors, or of those whose names begin so."""
         return frozenset(each for name, each in self.tensors.items() if name.startswith(prefixes or ""))
 
-    def _has(self, prefix: str) -> bool:
+    def has(self, prefix: str) -> bool:
+        """Whether there is a tensor whose name begins so."""
         return any(name.startswith(prefix) for name in self.tensors)
 
 

@@ -34,11 +34,10 @@ examples:
         --device cuda:0 --model /models/PixArt-XL-2-512x512 --dtype float16 \\
         --bind-address 10.0.0.7
 
-  a checkpoint file, whose configs and tokenizers lie in /models/sdxl-configs;
-  it is converted once
+  a checkpoint file, which is converted once; its configs are known, and CLIP's
+  vocabulary is fetched once from the Hugging Face hub
     polyrhythm-agent --coordinator 127.0.0.1:50051 --name gpu-0 \\
-        --device cuda:0 --model /models/sd_xl_base_1.0.safetensors \\
-        --model-config /models/sdxl-configs --dtype float16
+        --device cuda:0 --model /models/sd_xl_base_1.0.safetensors
 
   measure what stale activations and skipped steps cost on a model, once for all
   devices (see its own --help)
@@ -132,7 +131,8 @@ def _add_work(work: argparse._ArgumentGroup) -> None:
     _add(
         work, "model_config_folder", "FOLDER",
         "configs and tokenizers that go with a checkpoint file: a folder in diffusers format, weights not needed "
-        "(default: the folder beside it that has its name without the suffix, or its name with .config)",
+        "(default: the folder beside it that has its name without the suffix, or its name with .config; else configs "
+        "that are known, with CLIP's vocabulary from the hub)",
     )  # fmt: skip
     _add(work, "device", "cpu|cuda:N", "what to compute on; N counts in PCI bus order (default: cpu)")
     _add(

@@ -7,21 +7,30 @@ stored login).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 
 from polyrhythm.hub_id import HubId
 from polyrhythm_agent.errors import ModelUnavailableError
+from polyrhythm_agent.known_configs import VOCABULARY_FILES
 
 FetchSnapshot = Callable[[HubId], Path]
 """The folder of a model of the hub, complete; raises ``ModelUnavailableError``."""
 
+FetchVocabulary = Callable[[], Path]
+"""A folder with CLIP's vocabulary; raises ``ModelUnavailableError``."""
+
+CLIP_REPOSITORY = "openai/clip-vit-large-patch14"
+"""Its authors' own, under the MIT licence."""
+
 FETCHED = ("*/*.safetensors", "*.json", "*.txt", "*.model")
 """Never a pickle. Weights lie in the parts' folders; a single file beside them holds the same once more."""
 
+PRECISIONS = ("fp16", "bf16", "fp32")
 SAME_ONCE_MORE = ("*.fp16[.-]*", "*.bf16[.-]*", "*.non_ema[.-]*", "*/flax_*")
+PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack")
 UNUSED_PARTS = ("safety_checker/*", "feature_extractor/*", "image_encoder/*")
 LEFT_OUT = (*SAME_ONCE_MORE, *UNUSED_PARTS)
 
@@ -34,6 +43,32 @@ def fetch_snapshot(model: HubId) -> Path:
     Raises:
         ModelUnavailableError: there is no such model or revision, it may not be read, or no network and no copy.
     """
+    log.info("looking for a model of the hub", model=str(model))
+    folder = _download(model, FETCHED, LEFT_OUT)
+    variants = variants_wanted(folder)
+    return _download(model, variants, PICKLES) if variants else folder
+
+
+def variants_wanted(folder: Path) -> tuple[str, ...]:
+    """Patterns of weights named after their precision, for the parts that came without any: they have no others."""
+    bare = (part.parent for part in folder.glob("*/config.json") if not any(part.parent.glob("*.safetensors")))
+    return tuple(f"{part.name}/*.{precision}*" for part in sorted(bare) for precision in PRECISIONS)
+
+
+def fetch_clip_vocabulary() -> Path:
+    """Fetches the vocabulary of CLIP, if it is not in the client's cache yet.
+
+    Raises:
+        ModelUnavailableError: no network and no copy.
+    """
+    log.info("looking for CLIP's vocabulary on the hub", repository=CLIP_REPOSITORY)
+    folder = _download(HubId(repository=CLIP_REPOSITORY, revision=None), VOCABULARY_FILES)
+    if missing := [name for name in VOCABULARY_FILES if not (folder / name).is_file()]:
+        raise ModelUnavailableError(f"the hub cannot be reached, and its cache has no {' and no '.join(missing)}")
+    return folder
+
+
+def _download(model: HubId, fetched: Sequence[str], left_out: Sequence[str] = ()) -> Path:
     # Half a second that only a model of the hub is worth.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -45,13 +80,12 @@ def fetch_snapshot(model: HubId) -> Path:
         RevisionNotFoundError,
     )
 
-    log.info("looking for a model of the hub", model=str(model))
     try:
         folder = snapshot_download(
             model.repository,
             revision=model.revision,
-            allow_patterns=list(FETCHED),
-            ignore_patterns=list(LEFT_OUT),
+            allow_patterns=list(fetched),
+            ignore_patterns=list(left_out),
         )
     except LocalEntryNotFoundError as error:
         raise ModelUnavailableError(

@@ -15,7 +15,14 @@ from polyrhythm.shipped_models import SHIPPED_MODELS
 from polyrhythm_agent.checkpoint_file import TEXT_PREFIXES, CheckpointHeader, places_of_configs
 from polyrhythm_agent.errors import ModelFolderError, ModelUnavailableError
 from polyrhythm_agent.families import known_families
-from polyrhythm_agent.hub import FetchSnapshot, fetch_snapshot
+from polyrhythm_agent.hub import (
+    CLIP_REPOSITORY,
+    FetchSnapshot,
+    FetchVocabulary,
+    fetch_clip_vocabulary,
+    fetch_snapshot,
+)
+from polyrhythm_agent.known_configs import VOCABULARY_FILES, architecture_of, write_configs
 
 _PACKAGE = Path(__file__).parent
 SHIPPED_PLACES = (_PACKAGE / "models", _PACKAGE.parents[1] / "models")
@@ -47,6 +54,8 @@ def find_model(
     *,
     configs: str | None = None,
     fetch: FetchSnapshot = fetch_snapshot,
+    fetch_vocabulary: FetchVocabulary = fetch_clip_vocabulary,
+    cache: Path | None = None,
 ) -> ModelFolder:
     """The model that an option names, checked cheaply; one of the hub is fetched first.
 
@@ -55,8 +64,11 @@ def find_model(
     Args:
         model: name of one that ships, a path, or ``org/name`` with or without ``@revision``.
         places: where those that ship may lie, first match wins.
-        configs: folder of a checkpoint's configs and tokenizers; None to look beside the checkpoint.
+        configs: folder of a checkpoint's configs and tokenizers; None to look beside the checkpoint, and else to take
+            those that are known.
         fetch: brings models of the hub.
+        fetch_vocabulary: brings what the known ones lack.
+        cache: where these are put together; None for ``cache_folder``.
 
     Raises:
         InvalidArgumentError: there is no such model, or it is no diffusers model of a known pipeline with safetensors,
@@ -65,7 +77,7 @@ def find_model(
     if model in SHIPPED_MODELS:
         found = _shipped(model, places)
     elif (path := _path(model)).exists():
-        found = _at_path(path, configs)
+        found = _at_path(path, configs, KnownConfigs(fetch=fetch_vocabulary, cache=cache or cache_folder(os.environ)))
     elif (hub_id := read_hub_id(model)) is None:
         raise _error(f"{path.absolute()} does not exist; models that are known by name here: {_names(places)}")
     else:
@@ -110,7 +122,7 @@ def _path(text: str) -> Path:
     return path
 
 
-def _at_path(path: Path, configs: str | None) -> ModelFolder:
+def _at_path(path: Path, configs: str | None, known: KnownConfigs) -> ModelFolder:
     if not path.is_file():
         # Requests, files and replays know it by the name that it was given, whatever a link leads to now.
         name = path.absolute().name
@@ -121,7 +133,7 @@ def _at_path(path: Path, configs: str | None) -> ModelFolder:
         raise _error(f"{path} is a pickle, which can run code; only {WEIGHTS_SUFFIX} checkpoints are loaded")
     if path.suffix != WEIGHTS_SUFFIX:
         raise _error(f"{path} is neither a folder nor a {WEIGHTS_SUFFIX} checkpoint")
-    return ModelFolder(name=path.stem, path=path, configs=_check_checkpoint(path, configs))
+    return ModelFolder(name=path.stem, path=path, configs=_check_checkpoint(path, configs, known))
 
 
 def _fetched(hub_id: HubId, fetch: FetchSnapshot) -> Path:
@@ -131,23 +143,51 @@ def _fetched(hub_id: HubId, fetch: FetchSnapshot) -> Path:
         raise _error(f"{str(hub_id)!r} is no path here, and as a model of the hub: {error}") from error
 
 
-def _check_checkpoint(path: Path, given: str | None) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownConfigs:
+    """Configs for checkpoints that have none beside them.
+
+    Attributes:
+        fetch: brings CLIP's vocabulary.
+        cache: folder that they are put together in.
+    """
+
+    fetch: FetchVocabulary
+    cache: Path
+
+    def of(self, checkpoint: Path, header: CheckpointHeader) -> Path:
+        """The folder for a checkpoint.
+
+        Raises:
+            InvalidArgumentError: there is no vocabulary, or the cache cannot be written.
+        """
+        try:
+            return write_configs(architecture_of(header), self.fetch(), self.cache)
+        except ModelUnavailableError as error:
+            listed = " or ".join(map(str, places_of_configs(checkpoint)))
+            raise _error(
+                f"{checkpoint.name} holds no tokenizer, and CLIP's vocabulary cannot be had: {error}; fetch it once "
+                f"with `hf download {CLIP_REPOSITORY} {' '.join(VOCABULARY_FILES)}`, or put configs and tokenizers, "
+                f"such as those of the diffusers folder that it was made from, into {listed}, or name their folder "
+                f"with {CONFIG_OPTION}"
+            ) from error
+        except OSError as error:
+            raise _error(
+                f"{self.cache} cannot be written (set {CACHE_VARIABLE} to use another folder): {error}"
+            ) from error
+
+
+def _check_checkpoint(path: Path, given: str | None, known: KnownConfigs) -> Path:
     """The folder of the checkpoint's configs, which fit it."""
     try:
-        pipeline = CheckpointHeader.read(path).pipeline_class()
+        header = CheckpointHeader.read(path)
+        pipeline = header.pipeline_class()
     except ModelFolderError as error:
         raise _error(f"{path} cannot be loaded: {error}") from error
     if given is not None:
         configs = Path(given).expanduser().resolve()
     else:
-        places = places_of_configs(path)
-        configs = next((place for place in places if place.is_dir()), None)
-        if configs is None:
-            listed = " or ".join(map(str, places))
-            raise _error(
-                f"{path.name} holds weights only; its configs and tokenizers, such as those of the diffusers folder "
-                f"that it was made from, must be in {listed}, or in a folder given as {CONFIG_OPTION}"
-            )
+        configs = next((place for place in places_of_configs(path) if place.is_dir()), None) or known.of(path, header)
     option = OPTION if given is None else CONFIG_OPTION
     described = _pipeline_of(configs, option)
     if described != pipeline:

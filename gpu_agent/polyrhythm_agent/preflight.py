@@ -59,7 +59,8 @@ def check_machine(
     Raises:
         InvalidArgumentError: names the option that does not fit this machine.
     """
-    model = find_model(settings.model, configs=settings.model_config_folder)
+    cache = cache_folder(environment)
+    model = find_model(settings.model, configs=settings.model_config_folder, cache=cache)
     device = _find_device(settings, nvml, environment.get("CUDA_VISIBLE_DEVICES"), torch_obstacle)
     on_cuda = settings.device != "cpu"
     threads = _threads(settings)
@@ -70,7 +71,7 @@ def check_machine(
         model=model.name,
         model_path=str(model.path),
         model_configs_path=None if model.configs is None else str(model.configs),
-        cache_path=str(cache_folder(environment)),
+        cache_path=str(cache),
         # The worker sees its own device only, so there it is the first one.
         device="cuda:0" if on_cuda else "cpu",
         dtype=settings.dtype,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +91,25 @@ def test_without_network_and_copy_the_option_is_named(home: Path, wanted: str) -
         f"--model: '{wanted}' is no path here, and as a model of the hub: the hub cannot be reached"
     )
     assert torch_loaded == "False"
+
+
+def test_a_checkpoint_alone_takes_the_vocabulary_from_the_cache(home: Path, tmp_path: Path) -> None:
+    names = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.transformer.a")
+    header = json.dumps({name: {"dtype": "F16"} for name in names}).encode()
+    checkpoint = tmp_path / "sd.safetensors"
+    checkpoint.write_bytes(len(header).to_bytes(8, "little") + header)
+    cache = {"POLYRHYTHM_CACHE": str(tmp_path / "cache")}
+    told = run_with(home, FIND, str(checkpoint), **cache)
+    assert "CLIP's vocabulary cannot be had: the hub cannot be reached" in told
+    repository = home / "hub" / "models--openai--clip-vit-large-patch14"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "snapshots" / COMMIT).mkdir(parents=True)
+    (repository / "snapshots" / COMMIT / "vocab.json").write_text("{}")
+    assert "its cache has no merges.txt" in run_with(home, FIND, str(checkpoint), **cache)
+    (repository / "snapshots" / COMMIT / "merges.txt").write_text("")
+    assert run_with(home, FIND, str(checkpoint), **cache) == "False"
+    assert len(list((tmp_path / "cache" / "configs").iterdir())) == 1
 
 
 def test_a_hub_that_does_not_answer_is_as_good_as_none(home: Path) -> None:

@@ -21,6 +21,7 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from polyrhythm_agent.checkpoint_file import OPEN_CLIP_OF_SD_2
 from polyrhythm_agent.denoiser.diffusers_parts import WRAPPER, as_folder_error
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
@@ -29,7 +30,6 @@ Weights = Mapping[str, Tensor]
 Rename = Callable[[nn.Module, Weights], Weights]
 """Takes the module that a config describes and all weights of a checkpoint; returns those of the module."""
 
-OPEN_CLIP_OF_SD_2 = "cond_stage_model.model."
 OPEN_CLIP_OF_SDXL = "conditioner.embedders.1.model."
 
 

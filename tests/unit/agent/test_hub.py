@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from huggingface_hub.utils import filter_repo_objects
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.hub_id import read_hub_id
-from polyrhythm_agent.hub import FETCHED, LEFT_OUT
+from polyrhythm_agent.hub import FETCHED, LEFT_OUT, PICKLES, variants_wanted
 
 READ = (
     "model_index.json",
@@ -41,6 +43,21 @@ NOT_READ = (
 def test_what_a_worker_reads_is_fetched_and_nothing_else() -> None:
     files = sorted((*READ, *NOT_READ))
     assert list(filter_repo_objects(files, allow_patterns=list(FETCHED), ignore_patterns=list(LEFT_OUT))) == list(READ)
+
+
+def test_parts_that_are_there_in_one_precision_only_are_fetched_in_that(tmp_path: Path) -> None:
+    for name in ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    wanted = variants_wanted(tmp_path)
+    files = [
+        *("unet/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors"),
+        *("vae/diffusion_pytorch_model.safetensors.index.fp16.json", "vae/diffusion_pytorch_model.fp16.bin"),
+    ]
+    fetched = filter_repo_objects(files, allow_patterns=list(wanted), ignore_patterns=list(PICKLES))
+    assert list(fetched) == [files[1], files[2]]
+    (tmp_path / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_text("")
+    assert variants_wanted(tmp_path) == ()
 
 
 def test_an_id_has_a_repository_and_perhaps_a_revision() -> None:

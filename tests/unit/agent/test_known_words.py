@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.messages import COUNTED_FIELDS
-from polyrhythm_agent.denoiser.folder import INDECISIVE_FILES
+from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, KnownWords, read_known_words
 
@@ -36,7 +36,10 @@ def test_a_folder_may_list_its_words_and_they_decide_no_picture(tmp_path: Path) 
     assert read_known_words(tmp_path) is None
     (tmp_path / KNOWN_WORDS_FILE).write_text(json.dumps({"subjects": ["fox"], "other_words": ["a"]}))
     assert read_known_words(tmp_path) == KnownWords(subjects=("fox",), other_words=("a",))
-    assert KNOWN_WORDS_FILE in INDECISIVE_FILES
+    (tmp_path / "model_index.json").write_text("{}")
+    known = ModelFolder.open(tmp_path).fingerprint()
+    (tmp_path / KNOWN_WORDS_FILE).unlink()
+    assert ModelFolder.open(tmp_path).fingerprint() == known
     assert COUNTED_FIELDS[0] == "prompt"  # the one that is looked at
 
 

@@ -173,12 +173,64 @@ def test_configs_may_be_named(tmp_path: Path) -> None:
 def test_a_checkpoint_without_configs_says_how_to_give_them(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "m.safetensors")
     with pytest.raises(InvalidArgumentError) as caught:
-        find_model(str(checkpoint))
+        find_model(str(checkpoint), fetch_vocabulary=no_vocabulary, cache=tmp_path / "cache")
     message = str(caught.value)
-    assert message.startswith("--model: m.safetensors holds weights only; its configs and tokenizers")
+    assert message.startswith("--model: m.safetensors holds no tokenizer, and CLIP's vocabulary cannot be had: no net")
+    assert "`hf download openai/clip-vit-large-patch14 vocab.json merges.txt`" in message
     assert f"{tmp_path / 'm'} or {tmp_path / 'm.safetensors.config'}" in message
     assert "--model-config" in message
     assert "\n" not in message
+
+
+def no_vocabulary() -> Path:
+    raise ModelUnavailableError("no network")
+
+
+def vocabulary(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.json").write_text('{"a": 0}')
+    (folder / "merges.txt").write_text("#version: 0.2")
+    return folder
+
+
+SD_2 = (*SD[:2], "cond_stage_model.model.a")
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "encoders"), [(SD, 768, [768]), (SD_2, 1024, [1024]), (SDXL, 2048, [768, 1280])]
+)
+def test_configs_of_a_checkpoint_alone_are_known(
+    tmp_path: Path, names: tuple[str, ...], width: int, encoders: list[int]
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors", names)
+
+    def find() -> Path:
+        found = find_model(
+            str(checkpoint), fetch_vocabulary=lambda: vocabulary(tmp_path / "clip"), cache=tmp_path / "cache"
+        ).configs
+        assert found is not None
+        return found
+
+    configs = find()
+    assert json.loads((configs / "unet" / "config.json").read_text())["cross_attention_dim"] == width
+    for suffix, hidden in zip(("", "_2"), encoders, strict=False):
+        assert json.loads((configs / f"text_encoder{suffix}" / "config.json").read_text())["hidden_size"] == hidden
+        assert (configs / f"tokenizer{suffix}" / "vocab.json").read_text() == '{"a": 0}'
+    assert find() == configs
+    assert list((tmp_path / "cache" / "configs").iterdir()) == [configs]
+
+
+def test_configs_beside_a_checkpoint_go_before_those_that_are_known(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors")
+    configs = make_configs(tmp_path / "m")
+    assert find_model(str(checkpoint), fetch_vocabulary=no_vocabulary).configs == configs
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "m.safetensors")
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(InvalidArgumentError, match="set POLYRHYTHM_CACHE"):
+        find_model(str(checkpoint), fetch_vocabulary=lambda: vocabulary(tmp_path / "clip"), cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
