@@ -10,6 +10,8 @@ from polyrhythm_client.json_fields import JsonFields
 
 SHOWN_OCCASIONS = frozenset({"load", "join", "drain", "death", "loss", "replan", "takeover"})
 """What befell the fleet; the rest of the marks is in the pictures' table."""
+AS_LONG = 0.005
+"""Share by which two simulated times may differ and count as one."""
 
 
 def print_simulation(console: Console, account: JsonFields) -> None:
@@ -54,13 +56,13 @@ def _alone(account: JsonFields) -> str:
         return ""
     alone = account.object("alone")
     seconds, ratio = alone.number("total_s"), alone.number("to_fleet")
-    told = f"{seconds:.3f} s, {ratio:.2f} times as long as the fleet"
+    told = "as long" if abs(ratio - 1) < AS_LONG else f"{seconds:.3f} s, {ratio:.2f} times as long as the fleet"
     return f"\n{escape(alone.text('agent'))} alone, the fastest device: {told}"
 
 
 def _devices_table(account: JsonFields) -> Table:
     table = Table(title="Devices over the whole time")
-    table.add_column("device")
+    table.add_column("device", overflow="fold")
     for heading in ("steps", "denoise s", "encode s", "decode s", "wait s", "busy", "sent MB"):
         table.add_column(heading, justify="right")
     for device in account.objects("devices"):

@@ -29,6 +29,8 @@ class SimulateOptions:
 
     devices: Path | None
     fit: Path | None
+    cards: str | None
+    model_preset: str | None
     size: str | None
     steps: int | None
     guidance: float | None
@@ -54,6 +56,22 @@ def simulate(
             rich_help_panel=options.FLEET,
         ),
     ] = None,
+    cards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Instead of a file: cards by their data sheets, such as rtx-4090,rtx-3060,gtx-1080. Not measured.",
+            rich_help_panel=options.FLEET,
+        ),
+    ] = None,
+    model_preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --cards: sd15, sdxl, pixart-512 or pixart-1024, by its architecture.",
+            rich_help_panel=options.FLEET,
+        ),
+    ] = None,
     size: options.Size = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
@@ -70,7 +88,11 @@ def simulate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="With --fit: the TOML file to write.", rich_help_panel=options.OUTPUT
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="With --fit or --cards: the TOML file to write.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     as_json: options.AsJson = False,
@@ -85,6 +107,7 @@ def simulate(
 
     ```
     polyrhythm simulate --devices examples/fleet.toml --gantt fleet.png
+    polyrhythm simulate --cards rtx-4090,rtx-3060,gtx-1080 --model-preset sdxl
     polyrhythm generate "red apple" --speeds 1,0.5 --count 2 --json > run.json
     polyrhythm simulate --fit run.json -o fleet.toml
     ```
@@ -92,6 +115,8 @@ def simulate(
     given = SimulateOptions(
         devices=devices,
         fit=fit,
+        cards=cards,
+        model_preset=model_preset,
         size=size,
         steps=steps,
         guidance=guidance,
@@ -134,10 +159,16 @@ def _arguments(given: SimulateOptions) -> tuple[str, ...]:
     Raises:
         InvalidArgumentError: the options do not go together.
     """
-    if (given.devices is None) == (given.fit is None):
-        raise InvalidArgumentError.of("devices", "name either a fleet to simulate, or with --fit a report to describe")
-    if (given.fit is None) != (given.output is None):
-        raise InvalidArgumentError.of("output", "goes with --fit, which needs it")
+    if sum(source is not None for source in (given.devices, given.fit, given.cards)) != 1:
+        raise InvalidArgumentError.of(
+            "devices", "name either a fleet to simulate, or --cards, or with --fit a report to describe"
+        )
+    if (given.cards is None) != (given.model_preset is None):
+        raise InvalidArgumentError.of("model-preset", "goes with --cards, which needs it")
+    if given.fit is not None and given.output is None:
+        raise InvalidArgumentError.of("output", "is needed with --fit")
+    if given.devices is not None and given.output is not None:
+        raise InvalidArgumentError.of("output", "goes with --fit or --cards")
     if given.gantt is not None and given.gantt.suffix.lower() != SUFFIX:
         raise InvalidArgumentError.of(
             "gantt", f"charts are PNG files: the name must end in {SUFFIX}, got {given.gantt}"
@@ -146,6 +177,8 @@ def _arguments(given: SimulateOptions) -> tuple[str, ...]:
     held = {
         "--devices": given.devices,
         "--fit": given.fit,
+        "--cards": given.cards,
+        "--model-preset": given.model_preset,
         "--output": given.output,
         "--width": width_px,
         "--height": height_px,

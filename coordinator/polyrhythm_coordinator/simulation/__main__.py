@@ -15,10 +15,12 @@ from typing import Any
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
 from polyrhythm.image import ImageRequest, Objective, Quality, Sampler
 from polyrhythm.request_checks import check_request
+from polyrhythm_coordinator.simulation.description import FleetDescription
 from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.fleet_text import fleet_text
 from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
+from polyrhythm_coordinator.simulation.preset_fleet import NOTICE, preset_fleet
 from polyrhythm_coordinator.simulation.run_report import read_report
 
 PROGRAM = "python -m polyrhythm_coordinator.simulation"
@@ -36,10 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (options.fit is None) != (options.output is None):
-        parser.error("--fit and --output go together")
+    if options.fit is not None and options.output is None:
+        parser.error("--fit goes with --output")
+    if options.output is not None and options.devices is not None:
+        parser.error("--output goes with --fit or --cards")
+    if (options.cards is None) != (options.model_preset is None):
+        parser.error("--cards and --model-preset go together")
     try:
-        account, code = _describe(options) if options.devices is None else _simulate(options)
+        account, code = _describe(options) if options.fit is not None else _simulate(options)
     except PolyrhythmError as error:
         lines = [str(error)]
         if isinstance(error, InvalidArgumentError):
@@ -65,24 +71,36 @@ def _simulate(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
         count=options.count,
     )
     check_request(request)
-    fleet = read_fleet(options.devices)
+    fleet = read_fleet(options.devices) if options.cards is None else _preset(options)
     outcome = simulate(fleet, request)
     if options.gantt is not None:
         _draw(outcome, options.gantt)
-    if outcome.error:
-        return as_json(outcome), EXIT_FAILED
-    return as_json(outcome, fastest_alone(fleet, request)), 0
+    account = as_json(outcome, None if outcome.error else fastest_alone(fleet, request))
+    if options.cards is not None:
+        account["notices"].append(NOTICE)
+    return account, EXIT_FAILED if outcome.error else 0
+
+
+def _preset(options: argparse.Namespace) -> FleetDescription:
+    """A fleet of cards by their data sheets, also written down where that is asked for."""
+    fleet = preset_fleet([name.strip() for name in options.cards.split(",")], options.model_preset)
+    if options.output is not None:
+        _write(fleet, f"Preset, not measured: {options.cards} with {options.model_preset}.", options.output)
+    return fleet
 
 
 def _describe(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     """Writes the fleet of a real run down."""
     fit = fit_fleet(read_report(options.fit))
-    text = fleet_text(fit.fleet, origin=f"Fitted to one run: {fit.summary}.")
-    try:
-        options.output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidArgumentError.of("output", f"{options.output} cannot be written: {error.strerror}") from error
+    _write(fit.fleet, f"Fitted to one run: {fit.summary}.", options.output)
     return {"summary": fit.summary, "notices": list(fit.notices)}, 0
+
+
+def _write(fleet: FleetDescription, origin: str, path: Path) -> None:
+    try:
+        path.write_text(fleet_text(fleet, origin=origin), encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgumentError.of("output", f"{path} cannot be written: {error.strerror}") from error
 
 
 def _draw(outcome: Outcome, path: Path) -> None:
@@ -96,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--devices", type=Path, metavar="FILE", help="fleet.toml; see docs/simulate.md")
     source.add_argument("--fit", type=Path, metavar="REPORT", help="describe a fleet from a run's JSON instead")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="with --fit: the fleet.toml to write")
+    source.add_argument("--cards", metavar="A,B,...", help="cards by their data sheets instead; with --model-preset")
+    parser.add_argument("--model-preset", metavar="NAME", help="with --cards: the model, by its architecture")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="with --fit or --cards: the fleet.toml to write")
     parser.add_argument("--width", type=int, metavar="PX", help="of the picture; default: the model's")
     parser.add_argument("--height", type=int, metavar="PX", help="of the picture; default: the model's")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps; default: the model's")

@@ -26,15 +26,15 @@ def _lines(fleet: FleetDescription, origin: str) -> Iterator[str]:
     fastest = min(fleet.devices, key=lambda device: device.fixed_s + device.per_row_s)
     yield f"# {origin}"
     yield "# docs/simulate.md explains every field. Change what you like: this is how other fleets are asked about."
-    yield from _table("[model]", asdict(fleet.facts))
+    yield from table_lines("[model]", asdict(fleet.facts))
     base = {"width_px": fleet.workload.width_px, "height_px": fleet.workload.height_px, "batch": fleet.workload.batch}
-    yield from _table("[base]", {**base, **_costs(fastest)})
-    yield from _table("[default_link]", asdict(fleet.default_link))
-    yield from _table("[control]", asdict(fleet.control))
+    yield from table_lines("[base]", {**base, **_costs(fastest)})
+    yield from table_lines("[default_link]", asdict(fleet.default_link))
+    yield from table_lines("[control]", asdict(fleet.control))
     for device in fleet.devices:
-        yield from _table("[[device]]", _device(device))
+        yield from table_lines("[[device]]", _device(device))
     for (sender, receiver), link in fleet.links.items():
-        yield from _table("[[link]]", {"between": [sender, receiver], "one_way": True, **asdict(link)})
+        yield from table_lines("[[link]]", {"between": [sender, receiver], "one_way": True, **asdict(link)})
 
 
 def _device(device: DeviceDescription) -> dict[str, object]:
@@ -56,7 +56,8 @@ def _costs(device: DeviceDescription) -> dict[str, float]:
     return {name: getattr(device, name) for name in COSTS}
 
 
-def _table(header: str, values: Mapping[str, object]) -> Iterator[str]:
+def table_lines(header: str, values: Mapping[str, object]) -> Iterator[str]:
+    """A table with its header, as lines of TOML."""
     yield ""
     yield header
     for name, value in values.items():

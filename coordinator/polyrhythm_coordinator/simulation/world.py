@@ -110,8 +110,9 @@ class World:
         self.agenda.after(self._state.limits.tick_interval_s, self._tick)
         self.feed(JobSubmitted(job=job, request=request, drawn_seed=SEED, explain_only=False))
         while self.ended_s is None:
-            if self._delay and self.agenda.now_s > self._last_change_s:
-                # The core waits for somebody to put an agent back: nobody here ever will.
+            if self._delay and self.agenda.now_s > self._last_change_s + self._state.limits.loading_grace_s:
+                # The core waits for somebody to put an agent back: nobody here ever will. Before, it may have waited
+                # for an agent that died to come back.
                 self._end(job, NoAgentsError(f"nobody is left to go on: {self._delay}"))
             elif not self.agenda.step() or self.agenda.now_s > ENDLESS_S:
                 raise InternalError(f"the simulated job has come to no end after {self.agenda.now_s:g} s")
