@@ -62,12 +62,12 @@ def question(processes: Path, environment: Mapping[str, str]) -> Question:
 
 
 def _of_coordinator(arguments: list[str], environment: Mapping[str, str]) -> Question:
-    from polyrhythm_coordinator.settings import read_settings  # each image holds one of the two roles
+    from polyrhythm_coordinator.listening import address_of  # each image holds one of the two roles
+    from polyrhythm_coordinator.settings import read_settings
 
     settings = read_settings(arguments, environment)
     host = settings.host.strip("[]")
-    host = ANY_ADDRESS.get(host, host)
-    return Question(f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}", None)
+    return Question(address_of(ANY_ADDRESS.get(host, host), settings.port), None)
 
 
 def _of_agent(arguments: list[str], environment: Mapping[str, str]) -> Question:

@@ -48,6 +48,7 @@ COORDINATOR = "/opt/polyrhythm/bin/python3 /opt/polyrhythm/bin/polyrhythm-coordi
         (f"{COORDINATOR} --host 0.0.0.0 --insecure-bind --port 6000", {}, ("127.0.0.1:6000", None)),
         (COORDINATOR, {"POLYRHYTHM_COORDINATOR_PORT": "6001"}, ("127.0.0.1:6001", None)),
         (f"{COORDINATOR} --host :: --insecure-bind", {}, ("[::1]:50051", None)),
+        (f"{COORDINATOR} --host unix:/run/fleet", {}, ("unix:/run/fleet", None)),
         ("/sbin/docker-init -- polyrhythm-coordinator --port 6002", {}, ("127.0.0.1:6002", None)),
         ("/bin/polyrhythm-agent --coordinator c:1 --name a", {}, ("c:1", "a")),
         (
