@@ -12,9 +12,10 @@ from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.messages import (
     AgentEvent,
     ImageMade,
+    MeasureProfile,
     StartEpoch,
 )
-from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.profile import Link, Profile
 from polyrhythm_agent.boundary import JobMemory
 from polyrhythm_agent.busy import CpuBusyClock
 from polyrhythm_agent.command_loop import CommandLoop
@@ -26,6 +27,7 @@ from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTran
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.gangs import Gang, GangCache
 from polyrhythm_agent.known_words import KnownWords
+from polyrhythm_agent.measuring_stop import MeasuringStop
 from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports import Denoiser, Geometry
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
@@ -95,7 +97,7 @@ class Bench:
             tell=tell,
         )
 
-        def measure(workload: Workload) -> Profile:
+        def measure(command: MeasureProfile, stop: MeasuringStop) -> Profile:
             raise RuntimeError("not asked for here")
 
         self.loop = CommandLoop(

@@ -34,6 +34,7 @@ from polyrhythm.messages import (
     RequestFailed,
     StartEpoch,
     StepDone,
+    StopMeasuring,
     TokensCounted,
     Welcome,
     WorkerReady,
@@ -75,8 +76,8 @@ PNG = b"\x89PNG a fake picture"
 PART_BYTES = 8
 
 
-def register(agent: AgentId, *, protocol_version: int = PROTOCOL_VERSION) -> Register:
-    """How a fake agent introduces itself."""
+def register(agent: AgentId, *, protocol_version: int = PROTOCOL_VERSION, host: str = "") -> Register:
+    """How a fake agent introduces itself; without the name of a host it has one of its own."""
     return Register(
         agent=agent,
         protocol_version=protocol_version,
@@ -88,6 +89,7 @@ def register(agent: AgentId, *, protocol_version: int = PROTOCOL_VERSION) -> Reg
             memory_total_bytes=1 << 30,
             memory_free_bytes=1 << 30,
             emulated_speed=0.5,
+            kernel=host,
         ),
     )
 
@@ -100,6 +102,8 @@ class FakeWorker:
         stalls: how often it had to wait for a segment.
         pause_at: it does not go on from this step until the value is changed.
         hung: it takes everything in and does nothing.
+        measures_slowly: it measures for ever, unless it is told to stop or the value is changed.
+        contention: how many times as long a forward takes while the others of its host measure.
         mute: it answers no request about tokens and profiles.
         encode_s: what it measures for encoding.
         decode_s: what it measures for decoding.
@@ -127,6 +131,8 @@ class FakeWorker:
         self.pause_at: int | None = None
         self.hung = False
         self.mute = False
+        self.measures_slowly = False
+        self.contention = 1.0
         self.encode_s = 0.01
         self.decode_s = 0.02
         self.fail_at: int | None = None
@@ -147,7 +153,9 @@ class FakeWorker:
         """What it says once it has loaded."""
         return WorkerReady(models=self.facts)
 
-    def handle(self, command: AgentCommand) -> list[AgentEvent]:
+    def handle(  # noqa: C901, PLR0912 - one case a command
+        self, command: AgentCommand
+    ) -> list[AgentEvent]:
         """Takes a command; answers at once what a worker answers on its channel's thread."""
         self.seen.append(command)
         match command:
@@ -173,6 +181,8 @@ class FakeWorker:
                 return [self._count(command)]
             case MeasureProfile() | ForgetJob():
                 self._tasks.append(command)
+            case StopMeasuring(request_id=request_id):
+                return self._stop_measuring(request_id)
             case StoreReply() | Welcome():
                 pass
             case _:
@@ -185,6 +195,8 @@ class FakeWorker:
             return []
         match task := self._tasks[0]:
             case MeasureProfile():
+                if self.measures_slowly:
+                    return []
                 self.moves += 1
                 self._tasks.popleft()
                 return [] if self.mute else [self._measure(task)]
@@ -209,6 +221,13 @@ class FakeWorker:
         notices = (STRANGE_NOTICE,) if STRANGE in command.texts[0] else ()
         return TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)), notices=notices)
 
+    def _stop_measuring(self, request_id: int) -> list[AgentEvent]:
+        for task in self._tasks:
+            if isinstance(task, MeasureProfile) and task.request_id == request_id:
+                self._tasks.remove(task)
+                return [RequestFailed(request_id=request_id, detail="nobody waits for it")]
+        return []
+
     def _measure(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
         if self.fail_at == 0:
             return RequestFailed(request_id=command.request_id, detail="out of memory")
@@ -216,9 +235,9 @@ class FakeWorker:
             agent=self.agent,
             workload=command.workload,
             fixed_s=0.0,
-            per_row_s=self._per_row_s,
-            encode_s=self.encode_s,
-            decode_s=self.decode_s,
+            per_row_s=self._per_row_s * (self.contention if command.together else 1.0),
+            encode_s=0.0 if command.together else self.encode_s,
+            decode_s=0.0 if command.together else self.decode_s,
             samples=3,
         )
         return ProfileMeasured(request_id=command.request_id, profile=profile)

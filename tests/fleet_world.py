@@ -75,6 +75,7 @@ class World:
         self,
         *agents: str,
         per_row_s: dict[str, float] | None = None,
+        host: str = "",
         planner: Callable[[PlanTask], Explanation] = explanation_of,
     ) -> None:
         self.state = State(incarnation=1, limits=Limits())
@@ -86,6 +87,7 @@ class World:
         self.plans: deque[ComputePlan] = deque()
         self.log: list[tuple[float, Event, tuple[Effect, ...]]] = []
         self._per_row_s = per_row_s or {}
+        self._host = host
         self._planner = planner
         self._sessions = 0
         for agent in agents:
@@ -110,7 +112,7 @@ class World:
         self._sessions += 1
         daemon = Daemon(agent=name, worker=worker, session=SessionId(self._sessions), loading=True)
         self.daemons[agent] = daemon
-        self.feed(AgentConnected(session=SessionId(self._sessions), register=register(name)))
+        self.feed(AgentConnected(session=SessionId(self._sessions), register=register(name, host=self._host)))
         return daemon
 
     def load(self, agent: str) -> None:

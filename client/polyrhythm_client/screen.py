@@ -153,6 +153,7 @@ class JobProgress:
         self._shown_notices: set[str] = set()
         self._shown_left_out: set[tuple[AgentId, ExclusionReason]] = set()
         self._speed_replans: dict[int, list[int]] = {}
+        self._shown_sizes: set[str] = set()
         self._several = False
         self._task: TaskID = self._progress.add_task("job", total=None, phase="waiting", detail="")
 
@@ -184,8 +185,8 @@ class JobProgress:
             case Delayed(reason=reason):
                 self._update("waiting")
                 self._note(f"[yellow]waiting:[/yellow] {escape(reason)}")
-            case Profiling(agents=agents):
-                self._update(f"measuring a new size on {', '.join(agents)}")
+            case Profiling():
+                self._show_measuring(event)
             case Planned(explanation=explanation):
                 self._update("planned", detail=escape(explanation.chosen.label))
                 self._show_notices(explanation.notices)
@@ -229,6 +230,14 @@ class JobProgress:
             more = "another new plan" if len(steps) == 2 else f"{len(steps) - 1} more new plans"
             told = f"{more} (speed changed) from step{'s' * (len(steps) > 2)} {', '.join(map(str, steps[1:]))} on"
             self._note(f"[yellow]{told}[/yellow]")
+
+    def _show_measuring(self, event: Profiling) -> None:
+        """Said even where nobody watches, since it may take seconds; once, since the bar shows how it goes on."""
+        size, devices = f"{event.width_px}x{event.height_px}", ", ".join(event.agents)
+        self._update(f"measuring {size}", detail=escape(f"{event.done} of {event.of} done, {devices} at it"))
+        if size not in self._shown_sizes:
+            self._note(f"[dim]measuring what {size} costs each device, once[/dim]")
+        self._shown_sizes.add(size)
 
     def _show_notices(self, notices: tuple[str, ...]) -> None:
         """Each once, however many pictures are planned."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, PolyrhythmError
@@ -26,16 +27,27 @@ from polyrhythm.messages import (
     ProfileMeasured,
     RequestFailed,
     StartEpoch,
+    StopMeasuring,
     TokensCounted,
     Welcome,
 )
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.profile import Profile
 from polyrhythm.rendezvous import StoreReply
 from polyrhythm_agent.epoch_run import EpochRun, Workshop
 from polyrhythm_agent.known_words import KnownWords
+from polyrhythm_agent.measuring_stop import MeasuringStop
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 
-ComputeTask: TypeAlias = "EpochRun | MeasureProfile | ForgetJob"
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A profile that is asked for, until nobody waits for it any more."""
+
+    command: MeasureProfile
+    stop: MeasuringStop
+
+
+ComputeTask: TypeAlias = "EpochRun | Measurement | ForgetJob"
 
 
 class CommandLoop:
@@ -46,7 +58,7 @@ class CommandLoop:
         *,
         workshop: Workshop,
         rendezvous: RendezvousRelay,
-        measure: Callable[[Workload], Profile],
+        measure: Callable[[MeasureProfile, MeasuringStop], Profile],
         tell: Callable[[AgentEvent], None],
         known_words: KnownWords | None = None,
     ) -> None:
@@ -58,6 +70,7 @@ class CommandLoop:
         self._known_words = known_words
         self._tasks: queue.SimpleQueue[ComputeTask] = queue.SimpleQueue()
         self._epochs: dict[EpochId, EpochRun] = {}
+        self._stops: dict[int, MeasuringStop] = {}
 
     def accept(self, command: AgentCommand) -> None:
         """Called on the channel's thread with every command, in order."""
@@ -66,20 +79,20 @@ class CommandLoop:
                 run = EpochRun(command, self._workshop)
                 self._epochs[run.epoch] = run
                 self._tasks.put(run)
-            case ExtendPlan():
+            case ExtendPlan() | CancelEpoch() | AbortEpoch():
                 if (run := self._epochs.get(command.epoch)) is not None:
-                    run.extend(command)
-            case CancelEpoch():
-                if (run := self._epochs.get(command.epoch)) is not None:
-                    run.cancel()
-            case AbortEpoch():
-                if (run := self._epochs.get(command.epoch)) is not None:
-                    run.abort(command.reason)
+                    _change(run, command)
             case StoreReply():
                 self._rendezvous.answer(command)
             case CountTokens():
                 self._tell(self._count_tokens(command))
-            case MeasureProfile() | ForgetJob():
+            case MeasureProfile(request_id=request_id):
+                self._stops[request_id] = MeasuringStop()
+                self._tasks.put(Measurement(command, self._stops[request_id]))
+            case StopMeasuring(request_id=request_id):
+                if (stop := self._stops.get(request_id)) is not None:
+                    stop.ask()
+            case ForgetJob():
                 self._tasks.put(command)
             case Welcome():
                 pass  # the daemon's business
@@ -99,8 +112,9 @@ class CommandLoop:
             case EpochRun():
                 task.run()
                 self._epochs.pop(task.epoch, None)
-            case MeasureProfile():
+            case Measurement(command=command):
                 self._tell(self._measure_profile(task))
+                self._stops.pop(command.request_id, None)
             case ForgetJob():
                 self._workshop.memory.forget(task.job)
         self._busy = False
@@ -109,9 +123,11 @@ class CommandLoop:
         """How much memory there is while nothing is computed; None otherwise, since work in hand says nothing of it."""
         return None if self._busy else self._workshop.device_memory.read()
 
-    def _measure_profile(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
+    def _measure_profile(self, task: Measurement) -> ProfileMeasured | RequestFailed:
+        command = task.command
         try:
-            profile = self._measure(command.workload)
+            task.stop.check()
+            profile = self._measure(command, task.stop)
         except (PolyrhythmError, RuntimeError) as error:  # torch raises RuntimeError for what a device cannot do
             return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
         return ProfileMeasured(request_id=command.request_id, profile=profile)
@@ -144,3 +160,13 @@ class CommandLoop:
         model = self._workshop.denoiser.facts.model
         found = (self._known_words.notice(model, prompt) for prompt in prompts)
         return tuple(notice for notice in found if notice is not None)
+
+
+def _change(run: EpochRun, command: ExtendPlan | CancelEpoch | AbortEpoch) -> None:
+    match command:
+        case ExtendPlan():
+            run.extend(command)
+        case CancelEpoch():
+            run.cancel()
+        case AbortEpoch(reason=reason):
+            run.abort(reason)

@@ -196,7 +196,8 @@ def list_devices(nvml: Nvml, cuda_visible_devices: str | None, torch_obstacle: s
 
 
 def _device_line(name: str, device: DeviceFacts) -> str:
-    facts = {key: value for key, value in asdict(device).items() if key not in {"emulated_speed", "memory_limit_bytes"}}
+    own = {"emulated_speed", "memory_limit_bytes", "host", "kernel"}  # an agent's own, which a device has none of
+    facts = {key: value for key, value in asdict(device).items() if key not in own}
     return json.dumps({"device": name, **facts})
 
 

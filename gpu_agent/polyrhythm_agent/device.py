@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm_agent.errors import DeviceError
 
 _HOST_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+_BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 _CGROUP_LIMIT_FILE = Path("/sys/fs/cgroup/memory.max")
 _CPU_INFO_FILE = Path("/proc/cpuinfo")
 
@@ -154,6 +156,18 @@ def read_host() -> Host:
         memory_total_bytes=total_bytes,
         memory_free_bytes=min(memory.available, total_bytes),
     )
+
+
+def running_kernel(boot_id_file: Path = _BOOT_ID_FILE) -> str:
+    """Identifies it, and with it the processors that its agents share; empty where it has no such mark.
+
+    All containers of a machine have the same one, whatever they are called. Only a hash of it is told.
+    """
+    try:
+        boot_id = boot_id_file.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""  # no Linux
+    return sha256(f"polyrhythm kernel {boot_id}".encode()).hexdigest()[:16] if boot_id else ""
 
 
 def cpu_device(host: Host, agent: AgentId) -> DeviceFacts:

@@ -33,6 +33,10 @@ class EpochCancelledError(PolyrhythmError):
     """All members agreed to stop at a boundary."""
 
 
+class MeasuringStoppedError(PolyrhythmError):
+    """Nobody waits for a measurement any more."""
+
+
 class ModelFolderError(PolyrhythmError, ValueError):
     """A model folder cannot be loaded: missing, no safetensors, or an unknown pipeline."""
 

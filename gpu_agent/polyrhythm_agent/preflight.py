@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
-from polyrhythm_agent.device import Nvml, cpu_device, cuda_device, read_host, visible_devices
+from polyrhythm_agent.device import Nvml, cpu_device, cuda_device, read_host, running_kernel, visible_devices
 from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.model_folder import cache_folder, find_model
 from polyrhythm_agent.settings import AgentSettings
@@ -88,6 +88,7 @@ def check_machine(
             emulated_speed=emulated_speed,
             memory_limit_bytes=settings.memory_limit_bytes,
             host=platform.node(),
+            kernel=running_kernel(),
         ),
         worker=worker,
         worker_environment=_worker_environment(threads, device.uuid if on_cuda else ""),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import ceil
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 import torch
@@ -17,23 +18,24 @@ from torch import Tensor
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import PeakMemory, Profile, Workload
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.exchange.shapes import message_shape
+from polyrhythm_agent.measuring_stop import MeasuringStop, StoppableSeam
 from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Part
 from polyrhythm_agent.profiling_parts import (
+    PartUse,
     make_room_for_forward,
     measure_decoding,
     measure_encoding,
     peak_bytes,
+    zero_condition,
 )
-
-MEASURE_S = 2.0
-"""Rounds over all row counts are begun for so long; at least one is made. All agents of a fleet measure for the same
-time, so each is measured while the others compute too, as in a job."""
+from polyrhythm_agent.profiling_rounds import TimedForward, jitter_of, time_forwards
 
 PROFILED_STEP = 1
 OTHERS_STEP = 0
@@ -44,9 +46,16 @@ PROFILE_STEPS = 8
 
 
 class RememberedRows:
-    """Stands in for the exchange: other rows' activations are there already, at the cost of assembling them."""
+    """Stands in for the exchange: other rows' activations are there already, at the cost of assembling them.
 
-    def __init__(self, *, rows: RowRange, geometry: Geometry) -> None:
+    Args:
+        rows: own ones.
+        geometry: of the picture.
+        exchanges: called at every exchange.
+    """
+
+    def __init__(self, *, rows: RowRange, geometry: Geometry, exchanges: Callable[[], None] = lambda: None) -> None:
+        self._exchanges = exchanges
         self._geometry = geometry
         self._others = tuple(
             other
@@ -72,6 +81,7 @@ class RememberedRows:
         return (*self._parts(layer, own_MBG), Part(rows=self._rows, step=OTHERS_STEP, tensor=own_MBG))
 
     def _parts(self, layer: int, own: Tensor) -> tuple[Part, ...]:
+        self._exchanges()
         spec = self._geometry.layers[layer]
         found: list[Part] = []
         for rows in self._others:
@@ -96,54 +106,65 @@ def profile_image(workload: Workload, denoiser: Denoiser) -> ImageSpec:
     )
 
 
-def row_counts(row_count: int) -> tuple[int, ...]:
-    """Row counts to measure: whole, three quarters, half, a quarter of the picture, the largest first."""
-    return tuple(sorted({max(1, row_count * quarter // 4) for quarter in (1, 2, 3, 4)}, reverse=True))
+def row_counts(row_count: int, *, whole: bool) -> tuple[int, ...]:
+    """Row counts to measure: an eighth, a quarter, half, three quarters of the picture, ascending.
+
+    Args:
+        row_count: of the picture.
+        whole: whether one device makes all of it at times.
+    """
+    eighths = (1, 2, 4, 6, 8) if whole or row_count == 1 else (1, 2, 4, 6)
+    return tuple(sorted({max(1, row_count * eighth // 8) for eighth in eighths}))
 
 
 @torch.inference_mode()
 def measure_profile(
     agent: AgentId,
-    workload: Workload,
+    command: MeasureProfile,
     denoiser: Denoiser,
     seam: LayerSeam,
     around_exchange: Callable[[ActivationExchange], ActivationExchange],
     parts: PartsInMemory,
+    stop: MeasuringStop | None = None,
 ) -> Profile:
-    """Measures one workload on this device: forwards, and encoding and decoding where there is room for them.
+    """Measures one workload on this device: forwards, and unless all of the host measure, encoding and decoding.
 
     Returns:
         Least-squares line through the medians of the row counts; a negative intercept becomes zero. On CUDA also the
-        peak of memory.
+        peak of memory. Encoding and decoding take nothing where they are not measured.
 
     Raises:
-        OutOfMemoryError: not even a quarter of the picture fits.
-
-    Interleaving and the common measuring time are this project's own; the affine form is in ``polyrhythm.profile``.
+        OutOfMemoryError: not even an eighth of the picture fits.
+        MeasuringStoppedError: nobody waits for it any more.
     """
+    workload, stop = command.workload, stop or MeasuringStop()
+    seam = StoppableSeam(seam, stop)
     image = profile_image(workload, denoiser)
-    condition, encoding = measure_encoding(image, denoiser, seam, parts)
+    if command.together:
+        condition, encoding = zero_condition(image, denoiser), PartUse(output=None)
+    else:
+        condition, encoding = measure_encoding(image, denoiser, seam, parts)
     make_room_for_forward(image, denoiser, batch=workload.batch, parts=parts)
     run = denoiser.start(image, condition)
     x_BCHW = run.initial_noise()
-    steps = [_PatchStep(run, rows, seam, around_exchange) for rows in row_counts(run.geometry.row_count)]
-    # The first forwards warm up caches and allocators; what does not fit cannot be planned either.
-    steps = [step for step in steps if _fits(step)]
-    if not steps:
-        raise OutOfMemoryError(f"no forward of {image.width_px}x{image.height_px} pixels fits")
-    forward_peaks = [(step.rows.count, peak_bytes(step.time_s, x_BCHW.device)) for step in steps]
-    rounds: list[list[float]] = []
-    begin_s = time.perf_counter()
-    while not rounds or time.perf_counter() - begin_s < MEASURE_S:
-        rounds.append([step.time_s() for step in steps])  # interleaved: a drift of the machine meets all row counts
-    fixed_s, per_row_s = fit_line(
-        [
-            (step.rows.count, median(durations_s))
-            for step, durations_s in zip(steps, zip(*rounds, strict=True), strict=True)
-        ]
+    counts = row_counts(run.geometry.row_count, whole=not command.together)
+    steps = [_PatchStep(run, rows, seam, around_exchange) for rows in counts]
+    forward_peaks: list[tuple[int, int | None]] = []
+    timings = time_forwards(
+        steps,
+        seconds=command.seconds,
+        to_the_end=command.together,
+        first_s=lambda step: _first_s(step, x_BCHW.device, forward_peaks),
     )
-    decoding = measure_decoding(x_BCHW, image, denoiser, seam, parts)
-    used = ((ModelPart.TEXT_ENCODER, encoding), (ModelPart.AUTOENCODER, decoding))
+    if not timings:
+        raise OutOfMemoryError(f"no forward of {image.width_px}x{image.height_px} pixels fits")
+    fixed_s, per_row_s = fit_line([(timing.row_units, median(timing.seconds)) for timing in timings])
+    if command.together:
+        decoding = PartUse(output=None)
+    else:
+        stop.check()
+        decoding = measure_decoding(x_BCHW, image, denoiser, seam, parts, seconds=command.seconds)
+    used = () if command.together else ((ModelPart.TEXT_ENCODER, encoding), (ModelPart.AUTOENCODER, decoding))
     return Profile(
         agent=agent,
         workload=workload,
@@ -151,22 +172,28 @@ def measure_profile(
         per_row_s=per_row_s,
         encode_s=encoding.seconds,
         decode_s=decoding.seconds,
-        samples=len(steps) * len(rounds),
+        samples=sum(len(timing.seconds) for timing in timings),
         memory=_peak_memory(forward_peaks, decoding.peak_bytes or 0, encoding.peak_bytes or 0),
         no_room=tuple(part for part, use in used if use.output is None),
         offloaded=denoiser.facts.offloaded,
         loading_s=max(encoding.loading_s, decoding.loading_s),
+        # The host knows when a device was given its layers, not when it computed them.
+        jitter=0.0 if x_BCHW.is_cuda else fmean(jitter_of(step.gaps_s[1:]) for step in steps[-len(timings) :]),
+        measured_rows=max(timing.row_units for timing in timings),
     )
 
 
-def _fits(step: _PatchStep) -> bool:
+def _first_s(step: TimedForward, device: torch.device, peaks: list[tuple[int, int | None]]) -> float | None:
+    """The first forward of a size, with the memory that it takes; None where it does not fit."""
+    times_s: list[float] = []
     try:
-        step.time_s()
+        peak = peak_bytes(lambda: times_s.append(step.time_s()), device)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        return False
-    return True
+        return None
+    peaks.append((step.row_units, peak))
+    return times_s[0]
 
 
 def _peak_memory(
@@ -203,7 +230,12 @@ def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:
 
 
 class _PatchStep:
-    """One step of a patch of some rows, as a job runs it but for the other agents."""
+    """One step of a patch of some rows, as a job runs it but for the other agents.
+
+    Attributes:
+        rows: of the patch.
+        gaps_s: of each forward, the seconds between its exchanges.
+    """
 
     def __init__(
         self,
@@ -214,14 +246,24 @@ class _PatchStep:
     ) -> None:
         geometry = run.geometry
         self.rows = RowRange(begin=0, end=rows)
+        self.gaps_s: list[list[float]] = []
+        self._marks_s: list[float] = []
         self._run = run
         self._seam = seam
         self._x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(self.rows)]
-        self._exchange = around_exchange(RememberedRows(rows=self.rows, geometry=geometry))
+        self._exchange = around_exchange(RememberedRows(rows=self.rows, geometry=geometry, exchanges=self._mark))
+
+    @property
+    def row_units(self) -> int:
+        """How many rows."""
+        return self.rows.count
+
+    def _mark(self) -> None:
+        self._marks_s.append(time.perf_counter())
 
     def time_s(self) -> float:
         """Wall seconds of prediction and sampler update."""
-        begin_s = time.perf_counter()
+        self._marks_s = [time.perf_counter()]
         prediction_BCHW = self._run.predict(
             self._x_BCHW, PROFILED_STEP, self.rows, self._exchange, self._seam, x0_BCHW=self._x_BCHW
         )
@@ -233,4 +275,6 @@ class _PatchStep:
         self._seam.end_layer("sampler", next_x_BCHW)
         if next_x_BCHW.is_cuda:
             torch.cuda.synchronize(next_x_BCHW.device)
-        return time.perf_counter() - begin_s
+        self._mark()
+        self.gaps_s.append([after_s - before_s for before_s, after_s in pairwise(self._marks_s)])
+        return self._marks_s[-1] - self._marks_s[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import structlog
 import torch
@@ -37,6 +38,11 @@ class PartUse:
     loading_s: float = 0.0
 
 
+def zero_condition(image: ImageSpec, denoiser: Denoiser) -> dict[str, Tensor]:
+    """A condition of zeros: a forward costs the same with it."""
+    return {name: torch.zeros_like(tensor) for name, tensor in denoiser.empty_condition(image).items()}
+
+
 def measure_encoding(
     image: ImageSpec, denoiser: Denoiser, seam: LayerSeam, parts: PartsInMemory
 ) -> tuple[Mapping[str, Tensor], PartUse]:
@@ -46,7 +52,7 @@ def measure_encoding(
         The condition, of zeros where there is no room for the text encoder: a forward costs the same with it.
     """
     memory = denoiser.facts.memory
-    condition = {name: torch.zeros_like(tensor) for name, tensor in denoiser.empty_condition(image).items()}
+    condition = zero_condition(image, denoiser)
 
     def encode() -> Tensor:
         condition.update(denoiser.encode(image))
@@ -64,9 +70,38 @@ def measure_encoding(
 
 
 def measure_decoding(
+    latent_BCHW: Tensor,
+    image: ImageSpec,
+    denoiser: Denoiser,
+    seam: LayerSeam,
+    parts: PartsInMemory,
+    *,
+    seconds: float = inf,
+) -> PartUse:
+    """Decodes a latent of the picture's size, or a quarter of it where all of it would take too long on a CPU.
+
+    Args:
+        latent_BCHW: of the whole picture.
+        image: of that size.
+        denoiser: whose autoencoder.
+        seam: around the decoding.
+        parts: where the autoencoder is held.
+        seconds: that decoding should take at most; beyond them the time of a quarter is scaled by the pixels.
+    """
+    height = latent_BCHW.shape[2]
+    quarter_BCHW = latent_BCHW[:, :, : height // 4]
+    if latent_BCHW.is_cuda or not height // 4:
+        return _decoded(latent_BCHW, image, denoiser, seam, parts)
+    quarter = _decoded(quarter_BCHW, image, denoiser, seam, parts)
+    expected_s = quarter.seconds * height / (height // 4)
+    if quarter.output is None or expected_s > seconds:
+        return replace(quarter, seconds=expected_s)
+    return replace(_decoded(latent_BCHW, image, denoiser, seam, parts), loading_s=quarter.loading_s)
+
+
+def _decoded(
     latent_BCHW: Tensor, image: ImageSpec, denoiser: Denoiser, seam: LayerSeam, parts: PartsInMemory
 ) -> PartUse:
-    """Decodes a latent of the picture's size."""
     memory = denoiser.facts.memory
     working_bytes = memory.decode_bytes(image.width_px * image.height_px) if memory else 0
     return _measure(

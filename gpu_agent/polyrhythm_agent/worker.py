@@ -19,8 +19,8 @@ import torch
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.messages import WorkerLost, WorkerReady
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.messages import MeasureProfile, WorkerLost, WorkerReady
+from polyrhythm.profile import Profile
 from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.arithmetic import device_of, dtype_for
 from polyrhythm_agent.boundary import JobMemory
@@ -39,6 +39,7 @@ from polyrhythm_agent.gangs import FormTransport, Gang, GangCache
 from polyrhythm_agent.known_words import KnownWords, read_known_words
 from polyrhythm_agent.loading_signs import LoadingSigns
 from polyrhythm_agent.log_setup import configure_log
+from polyrhythm_agent.measuring_stop import MeasuringStop
 from polyrhythm_agent.model_loading import load_as_it_fits
 from polyrhythm_agent.parts_in_memory import PartsInMemory, held_bytes
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, LayerSeam, Transport
@@ -155,8 +156,8 @@ def make_command_loop(
         tell=channel.send,
     )
 
-    def measure(workload: Workload) -> Profile:
-        return measure_profile(agent, workload, denoiser, pace.seam, pace.around_exchange, parts)
+    def measure(command: MeasureProfile, stop: MeasuringStop) -> Profile:
+        return measure_profile(agent, command, denoiser, pace.seam, pace.around_exchange, parts, stop)
 
     return CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=channel.send, known_words=known_words)
 

@@ -32,6 +32,8 @@ class DeviceFacts:
             Every figure of an agent with a value here is called emulated.
         memory_limit_bytes: what the agent uses at most on purpose; None where it may use all that is free.
         host: name of the machine that it is in; empty where nobody says.
+        kernel: which running kernel it computes under, the same in all containers of a machine; empty where it is not
+            known.
     """
 
     uuid: str
@@ -43,6 +45,7 @@ class DeviceFacts:
     emulated_speed: float | None = None
     memory_limit_bytes: int | None = None
     host: str = ""
+    kernel: str = ""
 
 
 class ModelPart(StrEnum):

@@ -14,6 +14,8 @@ class AgentState(StrEnum):
 
     LOADING = "loading"
     READY = "ready"
+    MEASURING = "measuring"
+    """It measures what a picture of a new size costs it."""
     WORKING = "working"
     DRAINING = "draining"
     """Drained, and still a member of a gang; it holds no rows as soon as a plan without it has taken over."""

@@ -40,9 +40,21 @@ class Delayed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiling:
-    """An agent measures a size that it has not seen yet."""
+    """Agents measure a size that they have not seen yet, and the job waits for it.
+
+    Attributes:
+        agents: that measure now.
+        width_px: of the size.
+        height_px: of the size.
+        done: measurements of this size that are done.
+        of: measurements that it takes in all.
+    """
 
     agents: tuple[AgentId, ...]
+    width_px: int
+    height_px: int
+    done: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

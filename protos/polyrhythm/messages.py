@@ -19,7 +19,7 @@ from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.rendezvous import StoreReply, StoreRequest
 from polyrhythm.reports import BeatReport
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Of the agent-internal protocol; a coordinator refuses agents that speak another."""
 
 # --- commands: coordinator -> daemon -> worker -------------------------------------------------------------------
@@ -40,10 +40,27 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureProfile:
-    """Measure the cost of a forward at several row counts."""
+    """Measure the cost of a forward at several row counts.
+
+    Attributes:
+        request_id: repeated in the answer.
+        workload: for what.
+        together: all agents of a host measure at this moment, forwards only, and each until the time is over. Else the
+            others of its host rest, and it measures encoding and decoding too.
+        seconds: for forwards; a slow device begins none of more rows that would take longer.
+    """
 
     request_id: int
     workload: Workload
+    together: bool = False
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopMeasuring:
+    """Nobody waits for a measurement any more: stop within a layer, and answer its request as failed."""
+
+    request_id: int
 
 
 COUNTED_FIELDS = ("prompt", "negative_prompt")
@@ -160,7 +177,16 @@ class ForgetJob:
 
 
 AgentCommand: TypeAlias = (
-    Welcome | MeasureProfile | CountTokens | StartEpoch | ExtendPlan | CancelEpoch | AbortEpoch | ForgetJob | StoreReply
+    Welcome
+    | MeasureProfile
+    | StopMeasuring
+    | CountTokens
+    | StartEpoch
+    | ExtendPlan
+    | CancelEpoch
+    | AbortEpoch
+    | ForgetJob
+    | StoreReply
 )
 
 # --- events: worker -> daemon -> coordinator ---------------------------------------------------------------------

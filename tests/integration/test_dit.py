@@ -13,6 +13,7 @@ import torch
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
 from polyrhythm.request_checks import resolve
 from polyrhythm.rows import RowRange
@@ -110,7 +111,14 @@ def test_pictures_are_square(denoiser: Denoiser) -> None:
 def test_its_speed_can_be_measured(denoiser: Denoiser) -> None:
     workload = Workload(model="tiny", width_px=64, height_px=64, batch=2)
     parts = PartsInMemory(denoiser.parts, HostMemory(weights_bytes=lambda: 0))
-    profile = measure_profile(AgentId("a"), workload, denoiser, OpenSeam(), lambda exchange: exchange, parts)
+    profile = measure_profile(
+        AgentId("a"),
+        MeasureProfile(request_id=1, workload=workload),
+        denoiser,
+        OpenSeam(),
+        lambda exchange: exchange,
+        parts,
+    )
     assert profile.per_row_s > 0
 
 

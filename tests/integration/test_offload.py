@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from polyrhythm.ids import AgentId
+from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
@@ -124,5 +125,12 @@ def test_a_profile_is_measured_as_the_weights_are_held(tmp_path: Path) -> None:
     denoiser = load_denoiser(tiny_pixart_folder(tmp_path / "m"), model="tiny", offload=True)
     parts = PartsInMemory(denoiser.parts, HostMemory(weights_bytes=lambda: 0))
     workload = Workload(model="tiny", width_px=SIDE_PX, height_px=SIDE_PX, batch=2)
-    profile = measure_profile(AgentId("a"), workload, denoiser, OpenSeam(), lambda exchange: exchange, parts)
+    profile = measure_profile(
+        AgentId("a"),
+        MeasureProfile(request_id=1, workload=workload),
+        denoiser,
+        OpenSeam(),
+        lambda exchange: exchange,
+        parts,
+    )
     assert profile.offloaded

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
+from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
@@ -127,7 +128,14 @@ def test_a_profile_says_for_which_part_there_is_no_room_and_measures_the_rest(tm
 
     def measure(limit_bytes: int):  # noqa: ANN202
         parts = limited(denoiser, limit_bytes)
-        return measure_profile(AgentId("a"), workload, denoiser, OpenSeam(), lambda exchange: exchange, parts)
+        return measure_profile(
+            AgentId("a"),
+            MeasureProfile(request_id=1, workload=workload),
+            denoiser,
+            OpenSeam(),
+            lambda exchange: exchange,
+            parts,
+        )
 
     encoding = memory.denoiser_bytes + memory.text_encoder_bytes + memory.encode_bytes
     decoding = memory.denoiser_bytes + memory.autoencoder_bytes + memory.decode_bytes(SIDE_PX**2)

@@ -5,6 +5,8 @@ The strategies of a union stand in the order of its members. What agents are tol
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from polyrhythm import (
@@ -142,6 +144,14 @@ profiles = st.builds(
     no_room=st.lists(model_parts, max_size=2, unique=True).map(tuple),
     loading_s=seconds,
     offloaded=st.booleans(),
+    jitter=st.floats(0, 1),
+    measured_rows=int32s,
+)
+told_profiles = st.builds(
+    replace,
+    profiles,
+    alone=st.none() | st.builds(profile.ForwardLine, fixed_s=seconds, per_row_s=st.floats(1e-9, 10)),
+    host=texts,
 )
 measured_costs = st.builds(
     profile.Link,
@@ -162,7 +172,7 @@ explanations = st.builds(
             detail=texts,
         )
     ),
-    profiles=tuples(profiles, 2),
+    profiles=tuples(told_profiles, 2),
     links=tuples(st.builds(explanation.MeasuredLink, sender=agents, receiver=agents, link=measured_costs), 2),
     notices=tuples(texts),
     sharing=texts,
@@ -178,6 +188,7 @@ devices = st.builds(
     emulated_speed=st.none() | st.floats(0, 1),
     memory_limit_bytes=st.none() | sizes,
     host=texts,
+    kernel=texts,
 )
 model_memories = st.builds(
     facts.ModelMemory,
@@ -349,7 +360,7 @@ job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
     st.builds(job_events.Accepted, job=names.map(JobId)),
     st.builds(job_events.Queued, position=int32s),
     st.builds(job_events.Delayed, reason=texts),
-    st.builds(job_events.Profiling, agents=tuples(agents)),
+    st.builds(job_events.Profiling, agents=tuples(agents), width_px=int32s, height_px=int32s, done=int32s, of=int32s),
     st.builds(job_events.Planned, image_index=int32s, explanation=explanations),
     st.builds(
         job_events.Progressed, image_index=int32s, step=int32s, steps=int32s, left_s=seconds, agents=tuples(agents)

@@ -36,7 +36,8 @@ from tests.property.codec_strategies import (
 
 commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
     st.builds(messages.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
-    st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads),
+    st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads, together=st.booleans(), seconds=seconds),
+    st.builds(messages.StopMeasuring, request_id=int64s),
     st.builds(
         messages.CountTokens,
         request_id=int64s,

@@ -2,7 +2,8 @@
 
 Owns every formula of time. Chooses nothing. The predictions:
 
-* A forward takes ``t_i(rows) = fixed + per_row * rows``, as the agent measured it.
+* A forward takes ``t_i(rows) = fixed + per_row * rows``, as the agent measured it: by one line where another agent of
+  its host holds rows in the same segment, by the other where none does.
 * A **synchronous** step hides nothing of the exchange ``x_i = bytes_i / rate + layers * latency``: in every layer,
   everybody waits for everybody's keys and values. Its length is the largest mean of a cycle of such waits. An agent
   never waits for its own message, so a cycle of one is ``t_i`` (or its wire, if that is slower), and the worst cycle of
@@ -36,6 +37,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan, Segment
 from polyrhythm.profile import Link, Profile
 from polyrhythm.rows import RowRange
+from polyrhythm_coordinator.scheduling.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.memory import memory_need
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
@@ -97,9 +99,10 @@ class GangCost:
 
     @cached_property
     def _affine_s_A(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """``fixed_s`` and ``per_row_s`` of the members."""
+        """``fixed_s`` and ``per_row_s`` of the members, all of them at work."""
         profiles = self.profiles
-        return np.array([p.fixed_s for p in profiles]), np.array([p.per_row_s for p in profiles])
+        lines = [profile.line(alone=profile.is_alone_among(profiles)) for profile in profiles]
+        return np.array([line.fixed_s for line in lines]), np.array([line.per_row_s for line in lines])
 
     @cached_property
     def _links_AA(self) -> list[list[Link | None]]:
@@ -114,6 +117,15 @@ class GangCost:
         """
         if agents == self.agents:
             return self
+        if agents not in self._parts:
+            self._parts[agents] = self._part(agents)
+        return self._parts[agents]
+
+    @cached_property
+    def _parts(self) -> dict[tuple[AgentId, ...], GangCost]:
+        return {}
+
+    def _part(self, agents: tuple[AgentId, ...]) -> GangCost:
         index_of = {agent: index for index, agent in enumerate(self.agents)}
         chosen = [index_of[agent] for agent in agents]
         square = np.ix_(chosen, chosen)
@@ -157,7 +169,7 @@ class GangCost:
         return self._latency_s_AA.max(axis=1)
 
     def compute_s_AK(self, rows_AK: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.float64]:
-        """Seconds a fine step that each member computes for some rows."""
+        """Seconds a fine step that each member computes for some rows, all of them at work."""
         fixed_s_A, per_row_s_A = self._affine_s_A
         forward_s_AK = fixed_s_A[:, None] * (rows_AK > 0) + per_row_s_A[:, None] * rows_AK
         return forward_s_AK / np.array(strides)[:, None]
@@ -228,10 +240,14 @@ class GangCost:
 
     def step_s(self, rows: Sequence[int], strides: tuple[int, ...], exchange: Exchange) -> float:
         """Seconds a fine step when the members hold so many rows, without boundaries."""
+        working = [index for index, count in enumerate(rows) if count]
+        if len(working) < len(self.agents):
+            part = self.restricted(tuple(self.agents[index] for index in working))
+            return part.step_s([rows[i] for i in working], tuple(strides[i] for i in working), exchange)
         rows_A = np.array(rows)
         working_A = rows_A > 0
         compute_s_A = self.compute_s_AK(rows_A[:, None], strides)[:, 0]
-        if np.count_nonzero(working_A) == 1:
+        if len(working) == 1:
             return float(compute_s_A.max())
         wire_s_A = self.wire_s_AK(rows_A[:, None], strides, working_A)[:, 0]
         unhindered_s = max(float(compute_s_A.max()), float(wire_s_A.max()))
@@ -271,8 +287,11 @@ class GangCost:
 
     def busy_s(self, index: int, plan: Plan) -> float:
         """Seconds of computing of one member in all segments."""
-        assigned = ((segment.step_count, segment.assignments[index]) for segment in plan.segments)
-        return sum(steps // a.stride * self.profiles[index].forward_s(a.rows.count) for steps, a in assigned)
+        agent, profiles = self.agents[index], self.request.profile_of
+        return sum(
+            segment.step_count // segment.assignments[index].stride * segment_forward_s(agent, segment, profiles)
+            for segment in plan.segments
+        )
 
     def denoise_s(self, plan: Plan) -> float:
         """Wall seconds of all steps."""

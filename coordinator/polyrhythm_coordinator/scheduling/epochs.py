@@ -14,7 +14,7 @@ from polyrhythm.messages import StartEpoch
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
-from polyrhythm_coordinator.scheduling.forecast import Forecast, forecast
+from polyrhythm_coordinator.scheduling.forecast import Forecast, forecast, segment_forward_s
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Running, Usage
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
@@ -101,7 +101,7 @@ def slowdown(epoch: Epoch) -> float:
     revision = epoch.revision
     segment = next((s for s in epoch.plan.segments if epoch.boundary < s.end_step), epoch.plan.segments[-1])
     planned_s = {
-        share.agent: revision.assumed[share.agent].forward_s(share.rows.count) / share.stride
+        share.agent: segment_forward_s(share.agent, segment, revision.assumed) / share.stride
         for share in segment.assignments
     }
     present_s = (seconds * revision.watch(agent).ratio for agent, seconds in planned_s.items())

@@ -171,7 +171,8 @@ def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
     """What a user should know of how the picture is made.
 
     Of the model; where nothing is known of the picture's quality; where the sampler forbids strides; in which dtypes a
-    gang computes that does not agree on one; who has no room for a part of the model.
+    gang computes that does not agree on one; whose speed was not measured over the whole picture; who has no room for a
+    part of the model.
 
     Args:
         request: the picture.
@@ -193,7 +194,17 @@ def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
     if len(set(dtypes.values())) > 1:
         computing = ", ".join(f"{agent} in {dtype}" for agent, dtype in dtypes.items())
         told.append(f"the picture is computed by {computing}; activations travel in {request.among(gang).facts.dtype}")
-    return (*told, *_without_room(request))
+    return (*told, *_scaled(request, gang), *_without_room(request))
+
+
+def _scaled(request: PlanRequest, gang: tuple[AgentId, ...]) -> Iterator[str]:
+    """Whose speed rests on forwards over fewer rows than a device makes alone."""
+    for profile in (request.profile(agent) for agent in gang if agent in request.agents):
+        if 0 < profile.measured_rows < request.row_count:
+            yield (
+                f"the speed of {profile.agent} is scaled from forwards over up to {profile.measured_rows} of "
+                f"{request.row_count} rows, since more would have taken long to measure"
+            )
 
 
 def _without_room(request: PlanRequest) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from polyrhythm.explanation import Prediction
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Plan
+from polyrhythm.plan import Beat, Plan, Segment
 from polyrhythm.profile import Profile
 
 
@@ -62,6 +62,24 @@ class Forecast:
         return self.decode_s
 
 
+def segment_forward_s(agent: AgentId, segment: Segment, profiles: Mapping[AgentId, Profile]) -> float:
+    """Predicted seconds of one forward of a member, beside those who hold rows in the same segment.
+
+    Args:
+        agent: whose forward.
+        segment: with everybody's rows.
+        profiles: of all its members.
+    """
+    rows = segment.of(agent).rows.count
+    return profiles[agent].forward_s(rows, alone=works_alone(agent, segment, profiles))
+
+
+def works_alone(agent: AgentId, segment: Segment, profiles: Mapping[AgentId, Profile]) -> bool:
+    """Whether no other agent of its host holds rows in a segment."""
+    working = (profiles[share.agent] for share in segment.assignments if share.rows.count)
+    return profiles[agent].is_alone_among(working)
+
+
 def forecast(plan: Plan, prediction: Prediction, profiles: Mapping[AgentId, Profile]) -> Forecast:
     """Spreads a prediction over a plan's beats.
 
@@ -71,7 +89,7 @@ def forecast(plan: Plan, prediction: Prediction, profiles: Mapping[AgentId, Prof
         profiles: of every member.
     """
     beats = tuple(plan.beats())
-    computing = tuple({agent: _computing_s(beat, agent, profiles[agent]) for agent in plan.agents} for beat in beats)
+    computing = tuple({agent: _computing_s(beat, agent, profiles) for agent in plan.agents} for beat in beats)
     total_s = sum(max(seconds.values()) for seconds in computing)
     # Transport is in the prediction and in no profile; it is spread over the beats in proportion.
     transport = max(1.0, prediction.denoise_s / total_s)
@@ -89,14 +107,13 @@ def forecast(plan: Plan, prediction: Prediction, profiles: Mapping[AgentId, Prof
     )
 
 
-def _computing_s(beat: Beat, agent: AgentId, profile: Profile) -> float:
-    return len(beat.active_steps(agent)) * profile.forward_s(beat.segment.of(agent).rows.count)
+def _computing_s(beat: Beat, agent: AgentId, profiles: Mapping[AgentId, Profile]) -> float:
+    return len(beat.active_steps(agent)) * segment_forward_s(agent, beat.segment, profiles)
 
 
 def _silence_s(beat: Beat, computing_s: Mapping[AgentId, float], profiles: Mapping[AgentId, Profile]) -> float:
     """A step and the wait for the slowest member at the end of the beat: the longest that a member says nothing."""
     slowest_s = max(computing_s.values())
     return max(
-        profiles[agent].forward_s(beat.segment.of(agent).rows.count) + slowest_s - own_s
-        for agent, own_s in computing_s.items()
+        segment_forward_s(agent, beat.segment, profiles) + slowest_s - own_s for agent, own_s in computing_s.items()
     )

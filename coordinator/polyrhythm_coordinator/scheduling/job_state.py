@@ -165,6 +165,7 @@ class Picture:
         told_step: progress as last told.
         told_s: when.
         told_delay: what it waits for as last told; empty where it does not.
+        told_measuring: whether its client knows that it waits for measurements.
         unplanned_since_s: since when there is no plan for it with those who are there; None where there is one.
     """
 
@@ -196,6 +197,7 @@ class Picture:
     told_step: int = 0
     told_s: float | None = None
     told_delay: str = ""
+    told_measuring: bool = False
     unplanned_since_s: float | None = None
 
     @property

@@ -18,6 +18,7 @@ from polyrhythm_coordinator.scheduling.events import JobCancelled, PlanComputed,
 from polyrhythm_coordinator.scheduling.front import take_comparison, with_choice
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.lineup import leave_queue, line_up, tell_positions
+from polyrhythm_coordinator.scheduling.measuring import stop_unwanted
 from polyrhythm_coordinator.scheduling.pool import Go, decide
 from polyrhythm_coordinator.scheduling.preparing import prepare, wait_for_others
 from polyrhythm_coordinator.scheduling.recovery import give_up
@@ -79,6 +80,7 @@ def advance(turn: Turn) -> None:
             _go_on_preparing(turn, picture.job, picture.index)
         for epoch in tuple(turn.state.epochs):
             consider(turn, epoch)
+    stop_unwanted(turn)
     _forget_ended(turn)
     _tell_readiness(turn)
 

@@ -68,7 +68,7 @@ def alone_s(state: State, picture: Picture, agent: AgentId) -> float:
     """Predicted seconds of a whole picture, or of what is left of it, on one device."""
     profile = profile_of(state, picture, agent)
     steps, rows = picture.image.steps - picture.begin_step, picture.facts.row_count(picture.image.height_px)
-    return profile.encode_s + steps * profile.forward_s(rows) + profile.decode_s
+    return profile.encode_s + steps * profile.forward_s(rows, alone=True) + profile.decode_s
 
 
 def _in_line(state: State, first: Picture, now_s: float) -> Iterator[Picture]:
@@ -120,6 +120,6 @@ def _searched_share(gang: Explanation) -> float:
         members = candidate.plan.agents
         if len(members) == 1:
             profile = next(profile for profile in gang.profiles if profile.agent == members[0])
-            steps_s = candidate.plan.steps * profile.forward_s(candidate.plan.row_count)
+            steps_s = candidate.plan.steps * profile.forward_s(candidate.plan.row_count, alone=True)
             return candidate.prediction.total_s / (profile.encode_s + steps_s + profile.decode_s)
     return 1.0

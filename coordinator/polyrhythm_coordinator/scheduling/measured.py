@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.profile import ForwardLine, Profile, Workload
 
 SMOOTHING = 0.1
 """Weight of a new beat in the moving average. The first beats weigh more, so that a bad profile is soon made good."""
@@ -36,8 +36,8 @@ class ProfileKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredProfile:
-    """A profile and what later beats say about it.
+class MeasuredLine:
+    """Seconds of forwards as measured, and what later beats say about them.
 
     Attributes:
         measured: as the agent measured it.
@@ -46,12 +46,17 @@ class MeasuredProfile:
         scale: that average as plans see it.
     """
 
-    measured: Profile
+    measured: ForwardLine
     beats: int = 0
     average: float = 1.0
     scale: float = 1.0
 
-    def refined(self, rows: int, active_steps: int, own_s: float) -> MeasuredProfile:
+    @property
+    def line(self) -> ForwardLine:
+        """As plans see it."""
+        return self.measured.scaled(self.scale)
+
+    def refined(self, rows: int, active_steps: int, own_s: float) -> MeasuredLine:
         """Takes one beat into account.
 
         Args:
@@ -68,18 +73,77 @@ class MeasuredProfile:
         scale = average if abs(average / self.scale - 1) > HYSTERESIS else self.scale
         return replace(self, beats=self.beats + 1, average=average, scale=scale)
 
-    def moved_to(self, scale: float) -> MeasuredProfile:
-        """The same for a device that has changed its speed in a moment: later beats go on from there."""
+    def moved_to(self, seen: ForwardLine) -> MeasuredLine:
+        """The same for a device that has changed its speed in a moment."""
+        scale = seen.per_row_s / self.measured.per_row_s
         return replace(self, average=scale, scale=scale)
 
-    def for_agent(self, agent: AgentId) -> Profile:
-        """The profile as plans see it, under the agent's present name."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredProfile:
+    """A profile and what later beats say about it.
+
+    Attributes:
+        measured: as the agent measured it, with the seconds of forwards alone.
+        alone: of its forwards while the other agents of its host rest.
+        together: while they work too; None where there were none, or nothing has been measured yet.
+        jitter: as measured last.
+    """
+
+    measured: Profile
+    alone: MeasuredLine
+    together: MeasuredLine | None = None
+    jitter: float = 0.0
+
+    def measured_together(self, profile: Profile) -> MeasuredProfile:
+        """The same with what was measured while all agents of the host worked."""
+        return replace(self, together=MeasuredLine(measured=profile.together), jitter=profile.jitter)
+
+    def refined(self, rows: int, active_steps: int, own_s: float, *, alone: bool) -> MeasuredProfile:
+        """Takes one beat into account; see ``MeasuredLine``.
+
+        Args:
+            rows: row units that the agent held.
+            active_steps: forwards that it ran.
+            own_s: seconds that it took for them.
+            alone: whether no other agent of its host worked on the picture.
+        """
+        if alone or self.together is None:
+            line = self.alone.refined(rows, active_steps, own_s)
+            return self if line is self.alone else replace(self, alone=line)
+        line = self.together.refined(rows, active_steps, own_s)
+        return self if line is self.together else replace(self, together=line)
+
+    def moved_to(self, seen: Profile) -> MeasuredProfile:
+        """The same for a device that has changed its speed in a moment: later beats go on from there."""
+        together = self.together and self.together.moved_to(seen.together)
+        return replace(self, alone=self.alone.moved_to(seen.line(alone=True)), together=together)
+
+    def for_agent(self, agent: AgentId, host: str = "") -> Profile:
+        """The profile as plans see it, under the agent's present name and host."""
+        alone, together = self.alone.line, self.together and self.together.line
+        shown = together or alone
         return replace(
             self.measured,
             agent=agent,
-            fixed_s=self.measured.fixed_s * self.scale,
-            per_row_s=self.measured.per_row_s * self.scale,
+            host=host,
+            fixed_s=shown.fixed_s,
+            per_row_s=shown.per_row_s,
+            alone=None if together is None else alone,
+            jitter=self.jitter,
         )
+
+
+def measured_alone(profile: Profile, *, beside_work: bool = False) -> MeasuredProfile:
+    """What an agent has measured first.
+
+    Args:
+        profile: as measured.
+        beside_work: whether others of its host worked meanwhile: then it is the best guess for both.
+    """
+    line = MeasuredLine(measured=profile.together)
+    together = line if beside_work else None
+    return MeasuredProfile(measured=profile, alone=line, together=together, jitter=profile.jitter)
 
 
 def workload_of(image: ImageSpec) -> Workload:

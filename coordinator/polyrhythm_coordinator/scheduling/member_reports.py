@@ -17,6 +17,7 @@ from polyrhythm.plan import Beat
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due, step_timeout_s, tell_progress
+from polyrhythm_coordinator.scheduling.forecast import works_alone
 from polyrhythm_coordinator.scheduling.job_state import Picture, Usage
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.takeover import follow, watched
@@ -94,7 +95,7 @@ def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> 
         if report.boundary_step == epoch.plan.steps:
             picture = replace(picture, last_step_s=turn.now_s)
         turn.put_picture(picture)
-        _refine(turn, picture, beat, agent, report)
+        _refine(turn, picture, epoch, beat, agent, report)
     return _extended(turn, watched(epoch, beat, agent, report))
 
 
@@ -141,13 +142,14 @@ def _added(usage: Usage, report: BeatReport) -> Usage:
     )
 
 
-def _refine(turn: Turn, picture: Picture, beat: Beat, agent: AgentId, report: BeatReport) -> None:
+def _refine(turn: Turn, picture: Picture, epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> None:
     """Lets the agent's profile follow its measured speed."""
     key = key_of(turn.state.agents[agent], picture)
     known = turn.state.profiles.get(key)
     if known is not None:
         rows = beat.segment.of(agent).rows.count
-        refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s)
+        alone = works_alone(agent, beat.segment, epoch.revision.assumed)
+        refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s, alone=alone)
         turn.state = replace(turn.state, profiles={**turn.state.profiles, key: refined})
 
 

@@ -26,7 +26,8 @@ def allow_for_own_pause(turn: Turn) -> None:
         name: replace(
             agent,
             last_heard_s=_shifted(agent.last_heard_s, turn, pause_s),
-            asked_s=_shifted(agent.asked_s, turn, pause_s),
+            measuring=agent.measuring
+            and replace(agent.measuring, asked_s=_shifted(agent.measuring.asked_s, turn, pause_s)),
         )
         for name, agent in state.agents.items()
     }

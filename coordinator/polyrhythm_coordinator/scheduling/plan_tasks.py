@@ -73,7 +73,7 @@ def _task(
 
 
 def _ask(turn: Turn, picture: Picture, planning: Planning) -> None:
-    turn.put_picture(replace(picture, phase=planning, told_delay=""))
+    turn.put_picture(replace(picture, phase=planning, told_delay="", told_measuring=False))
     turn.emit(ComputePlan(job=picture.job, number=planning.number, task=planning.task))
 
 

@@ -15,7 +15,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing
-from polyrhythm_coordinator.scheduling.measured import ProfileKey, profile_key, workload_of
+from polyrhythm_coordinator.scheduling.measured import ProfileKey, workload_of
+from polyrhythm_coordinator.scheduling.measuring import Measurement, due, is_measured
 from polyrhythm_coordinator.scheduling.occupancy import promised_agents
 from polyrhythm_coordinator.scheduling.state import Agent, State, loading_told
 
@@ -37,18 +38,20 @@ class KeepWaiting:
         reason: what the client is told of it; empty where it will not take long, or takes its course.
         for_loading: whether its worker is loading or its stream ended, which is waited for only so long.
         for_drained: whether nobody else could make it, so that it may be for ever.
+        for_measuring: whether somebody is measuring, for this picture or another one.
     """
 
     reason: str = ""
     for_loading: bool = False
     for_drained: bool = False
+    for_measuring: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """These agents are to measure, all at the same time, since they will run at the same time too."""
+    """These measurements are due."""
 
-    agents: tuple[AgentId, ...]
+    measurements: tuple[Measurement, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ class Pool:
     """All agents seen from one picture, each in one place.
 
     Attributes:
-        profiled: ready, and their speed is known.
+        profiled: ready, and their speed is known, alone and beside the others of their host that may take part.
         unmeasured: ready, and their speed is not known.
         measuring: busy with a measurement, for this picture or another one.
         busy: their speed is known, and they work on another picture.
@@ -98,6 +101,11 @@ class Pool:
     told_loading: str
     returning: tuple[AgentId, ...]
     drained: tuple[AgentId, ...]
+
+    @property
+    def candidates(self) -> tuple[AgentId, ...]:
+        """Those that may take part, now or later."""
+        return (*self.profiled, *self.unmeasured, *self.measuring, *self.busy, *self.occupied)
 
     @property
     def coming(self) -> tuple[AgentId, ...]:
@@ -130,8 +138,8 @@ def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> De
         return _go(pool, pool.profiled, fixed)
     if pool.profiled and not late and not waits:
         return _go(pool, tuple(sorted((*pool.profiled, *pool.busy))), fixed)
-    if pool.unmeasured:
-        return Ask(agents=pool.unmeasured)
+    if measurements := due(state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured)):
+        return Ask(measurements=measurements)
     return _wait_or_give_up(picture, pool, may_load=may_load)
 
 
@@ -169,8 +177,8 @@ def _go(pool: Pool, agents: tuple[AgentId, ...], fixed: Plan | None) -> Go:
 
 def _wait_or_give_up(picture: Picture, pool: Pool, *, may_load: bool) -> Decision:
     """Nobody can begin now; somebody may be free later, or come, or be put back."""
-    if pool.measuring or pool.busy or pool.occupied:
-        return KeepWaiting()
+    if pool.unmeasured or pool.measuring or pool.busy or pool.occupied:
+        return KeepWaiting(for_measuring=bool(pool.measuring))
     if pool.coming and may_load:
         return KeepWaiting(reason=f"nobody is ready: {pool.told_coming}", for_loading=True)
     # A job that was accepted outlasts the drain of the last agent.
@@ -186,31 +194,28 @@ def _for_drained(agents: tuple[AgentId, ...]) -> KeepWaiting:
 
 def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> Pool:
     """Sorts all agents."""
-    promised = promised_agents(state, but=picture)
+    promised, agents = promised_agents(state, but=picture), sorted(state.agents)
     found: dict[str, list[AgentId]] = {kind: [] for kind in ("profiled", "unmeasured", "measuring", "busy", "occupied")}
-    excluded: dict[AgentId, Exclusion] = {}
-    for name in sorted(state.agents):
-        agent = state.agents[name]
+    asked = {name: phase.excluded.get(name) or _exclusion(state, state.agents[name], picture, phase) for name in agents}
+    excluded = {name: exclusion for name, exclusion in asked.items() if exclusion is not None}
+    candidates = [state.agents[name] for name in agents if name not in excluded]
+    for agent in candidates:
+        name = agent.agent
         works = agent.epoch is not None or name in promised
-        exclusion = phase.excluded.get(name) or _exclusion(state, agent, picture, phase)
-        if exclusion is not None:
-            excluded[name] = exclusion
-        elif agent.measuring is None and key_of(agent, picture) in state.profiles:
+        if agent.measuring is None and is_measured(state, picture, agent, candidates):
             # A plan that is only explained is one for an idle fleet.
             found["busy" if works and not picture.explain_only else "profiled"].append(name)
         elif works:
             found["occupied"].append(name)
         elif agent.measuring is None:
             found["unmeasured"].append(name)
-        elif now_s >= agent.asked_s + state.limits.profile_timeout_s:
+        elif now_s >= agent.measuring.asked_s + state.limits.profile_timeout_s:
             detail = f"it measured nothing within {state.limits.profile_timeout_s:g} s"
             excluded[name] = Exclusion(agent=name, reason=ExclusionReason.TOO_SLOW, detail=detail)
         else:
             found["measuring"].append(name)
     # Whoever was lost on this picture takes no further part in it, even when it is back.
-    allowed = tuple(
-        name for name in sorted(state.agents) if picture.image.overrides.allows(name) and name not in picture.lost
-    )
+    allowed = tuple(name for name in agents if picture.image.overrides.allows(name) and name not in picture.lost)
     loading = tuple(name for name in allowed if name not in state.drained and not state.agents[name].worker_ready)
     returning = (
         name
@@ -246,8 +251,7 @@ def fixed_plan_of(picture: Picture) -> Plan | None:
 
 def key_of(agent: Agent, picture: Picture) -> ProfileKey:
     """Under which an agent's profile for a picture is kept; its arithmetic is its own."""
-    facts = agent.own_facts(picture.facts) or picture.facts
-    return profile_key(agent.device, agent.software, facts, workload_of(picture.image))
+    return agent.profile_key(picture.facts, workload_of(picture.image))
 
 
 def mismatch(agent: Agent, picture: Picture) -> Exclusion | None:

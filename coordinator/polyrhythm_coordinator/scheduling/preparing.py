@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.errors import NoAgentsError
+from polyrhythm.errors import NoAgentsError, WireError
 from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import Delayed, Profiling
-from polyrhythm.messages import MeasureProfile, ProfileMeasured
+from polyrhythm.job_events import Delayed
+from polyrhythm.messages import ProfileMeasured
 from polyrhythm_coordinator.scheduling.front import compare, hold
 from polyrhythm_coordinator.scheduling.hopeless import counted
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.lot import alone_s
-from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, profile_key, workload_of
+from polyrhythm_coordinator.scheduling.measured import measured_alone, profile_key, workload_of
+from polyrhythm_coordinator.scheduling.measuring import ask, told_of
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.plan_tasks import ask_plan
-from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, decide, key_of, pool_of
+from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, decide, pool_of
 from polyrhythm_coordinator.scheduling.recovery import give_up
 from polyrhythm_coordinator.scheduling.turn import Turn
 
@@ -33,8 +34,9 @@ def prepare(turn: Turn, picture: Picture) -> None:
             give_up(turn, picture.job, error)
         case KeepWaiting():
             _wait(turn, picture, picture.phase, decision)
-        case Ask(agents=agents):
-            _ask(turn, picture, agents)
+        case Ask(measurements=measurements):
+            ask(turn, workload_of(picture.image), measurements)
+            _tell_measuring(turn, picture)
         case Go():
             _plan(turn, picture, decision)
         case _:
@@ -42,26 +44,40 @@ def prepare(turn: Turn, picture: Picture) -> None:
 
 
 def take_profile(turn: Turn, name: AgentId, event: ProfileMeasured) -> None:
-    """Keeps a measurement, even one that nobody waits for any more."""
+    """Keeps a measurement, even one that nobody waits for any more.
+
+    Raises:
+        WireError: it is of another workload than was asked about.
+    """
     agent = turn.state.agents[name]
-    if agent.measuring != event.request_id:
+    measuring = agent.measuring
+    if measuring is None or measuring.number != event.request_id:
         return
     turn.put_agent(replace(agent, measuring=None))
-    workload = event.profile.workload
+    workload = measuring.workload
+    if event.profile.workload != workload:
+        raise WireError(f"profile_measured.profile: {name} was asked about {workload}, not {event.profile.workload}")
     facts = next((facts for facts in agent.models if facts.model == workload.model), None)
     if facts is None:
         return
     key = profile_key(agent.device, agent.software, facts, workload)
-    measured = MeasuredProfile(measured=event.profile)
-    turn.state = replace(turn.state, profiles={**turn.state.profiles, key: measured})
+    known = turn.state.profiles.get(key)
+    if known is None:
+        known = measured_alone(event.profile, beside_work=measuring.beside_work)
+    elif measuring.together:
+        known = known.measured_together(event.profile)
+    turn.state = replace(turn.state, profiles={**turn.state.profiles, key: known})
 
 
 def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -> None:
-    """An agent could not measure: it takes no part in pictures that are being prepared."""
+    """An agent could not measure: it takes no part in pictures that are being prepared. One that was to stop has."""
     agent = turn.state.agents[name]
-    if agent.measuring != request_id:
+    measuring = agent.measuring
+    if measuring is None or measuring.number != request_id:
         return
     turn.put_agent(replace(agent, measuring=None))
+    if measuring.stopped:
+        return
     exclusion = Exclusion(agent=name, reason=ExclusionReason.NOT_READY, detail=f"it could not measure: {detail}")
     for picture in turn.state.pictures:
         if isinstance(picture.phase, Preparing):
@@ -71,9 +87,11 @@ def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -
 
 def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
     """A worker ended while it measured, as the next one may: it counts against the pictures that asked for it."""
-    agent = turn.state.agents[name]
+    measuring = turn.state.agents[name].measuring
     for picture in turn.state.pictures:
-        if not isinstance(picture.phase, Preparing) or key_of(agent, picture) in turn.state.profiles:
+        if not isinstance(picture.phase, Preparing):
+            continue
+        if measuring is None or measuring.workload != workload_of(picture.image):
             continue
         remembering, hopeless = counted(picture, f"{name} ({reason})", turn.limits)
         if hopeless is None:
@@ -82,12 +100,12 @@ def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
             give_up(turn, picture.job, hopeless)
 
 
-def _ask(turn: Turn, picture: Picture, agents: tuple[AgentId, ...]) -> None:
-    for name in agents:
-        number = turn.number()
-        turn.put_agent(replace(turn.state.agents[name], measuring=number, asked_s=turn.now_s))
-        turn.send(name, MeasureProfile(request_id=number, workload=workload_of(picture.image)))
-    turn.tell(picture.job, Profiling(agents=agents))
+def _tell_measuring(turn: Turn, picture: Picture) -> None:
+    """Says what is measured, and how much of it is done, whenever something begins to be."""
+    assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
+    told = told_of(turn.state, picture, pool_of(turn.state, picture, picture.phase, turn.now_s).candidates)
+    turn.put_picture(replace(picture, told_measuring=True))
+    turn.tell(picture.job, told)
 
 
 def _wait(turn: Turn, picture: Picture, phase: Preparing, waiting: KeepWaiting) -> None:
@@ -96,7 +114,9 @@ def _wait(turn: Turn, picture: Picture, phase: Preparing, waiting: KeepWaiting) 
     if (since_s, waiting.for_drained) != (phase.since_s, phase.shelved):
         picture = replace(picture, phase=replace(phase, since_s=since_s, shelved=waiting.for_drained))
         turn.put_picture(picture)
-    tell_delay(turn, picture, waiting.reason)
+    if waiting.for_measuring and not picture.told_measuring:
+        _tell_measuring(turn, picture)
+    tell_delay(turn, turn.state.jobs[picture.job].pictures[picture.index], waiting.reason)
 
 
 def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
@@ -107,8 +127,8 @@ def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
     """
     assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
     since_s = turn.now_s if picture.unplanned_since_s is None else picture.unplanned_since_s
-    picture = replace(picture, unplanned_since_s=since_s)
     phase = Preparing(since_s=turn.now_s, excluded=picture.phase.excluded)
+    picture = replace(picture, unplanned_since_s=since_s)
     pool = pool_of(turn.state, picture, phase, turn.now_s)
     patient_until_s = since_s + turn.limits.loading_grace_s
     if (pool.busy or pool.occupied) and picture.fixed_plan is None:

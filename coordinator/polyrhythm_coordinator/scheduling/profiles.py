@@ -17,7 +17,8 @@ def profile_of(state: State, picture: Picture, name: AgentId) -> Profile:
     Raises:
         KeyError: nothing.
     """
-    return state.profiles[key_of(state.agents[name], picture)].for_agent(name)
+    agent = state.agents[name]
+    return state.profiles[key_of(agent, picture)].for_agent(name, agent.device.kernel)
 
 
 def plan_request(state: State, picture: Picture, profiles: tuple[Profile, ...], begin_step: int) -> PlanRequest:

@@ -171,4 +171,5 @@ def worth_switching(rest_s: float, new_rest_s: float, switch_s: float) -> bool:
 
 def scaled(profile: Profile, ratio: float) -> Profile:
     """A profile of a device that takes ``ratio`` times as long."""
-    return replace(profile, fixed_s=profile.fixed_s * ratio, per_row_s=profile.per_row_s * ratio)
+    alone = profile.alone and profile.alone.scaled(ratio)
+    return replace(profile, fixed_s=profile.fixed_s * ratio, per_row_s=profile.per_row_s * ratio, alone=alone)

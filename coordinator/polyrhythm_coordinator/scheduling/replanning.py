@@ -13,8 +13,7 @@ from math import log
 
 from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.job_events import Profiling, ReplanReason
-from polyrhythm.messages import MeasureProfile
+from polyrhythm.job_events import ReplanReason
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Profile
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
@@ -26,6 +25,7 @@ from polyrhythm_coordinator.scheduling.forecast import forecast
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.lot import wants_throughput
 from polyrhythm_coordinator.scheduling.measured import workload_of
+from polyrhythm_coordinator.scheduling.measuring import ask, due, told_of
 from polyrhythm_coordinator.scheduling.newcomers import available, unmeasured
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.pool import fixed_plan_of
@@ -258,9 +258,10 @@ def _ask_newcomers(turn: Turn, picture: Picture, epoch: Epoch) -> None:
     agents = tuple(agent for agent in unmeasured(turn.state, picture) if agent not in revision.asked)
     if not agents:
         return
-    for agent in agents:
-        number = turn.number()
-        turn.put_agent(replace(turn.state.agents[agent], measuring=number, asked_s=turn.now_s))
-        turn.send(agent, MeasureProfile(request_id=number, workload=workload_of(picture.image)))
+    measurements = due(turn.state, picture, agents, agents)
+    agents = tuple(measurement.agent for measurement in measurements)
+    if not agents:
+        return
+    ask(turn, workload_of(picture.image), measurements)
     turn.put_epoch(replace(epoch, revision=replace(revision, asked=revision.asked.union(agents))))
-    turn.tell(picture.job, Profiling(agents=agents))
+    turn.tell(picture.job, told_of(turn.state, picture, agents))

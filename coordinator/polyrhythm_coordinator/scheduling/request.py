@@ -86,7 +86,8 @@ class PlanRequest:
         return tuple(profile.agent for profile in self.profiles)
 
     @cached_property
-    def _profile_of(self) -> Mapping[AgentId, Profile]:
+    def profile_of(self) -> Mapping[AgentId, Profile]:
+        """Profiles by candidate."""
         return dict(zip(self.agents, self.profiles, strict=True))
 
     @property
@@ -105,7 +106,7 @@ class PlanRequest:
         Raises:
             KeyError: the agent is no candidate.
         """
-        return self._profile_of[agent]
+        return self.profile_of[agent]
 
     def facts_of(self, agent: AgentId) -> ModelFacts:
         """One candidate's own facts of the model: what it holds takes the bytes of its own arithmetic."""

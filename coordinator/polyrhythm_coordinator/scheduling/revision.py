@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import ReplanReason
-from polyrhythm.plan import Plan
+from polyrhythm.plan import Plan, Segment
 from polyrhythm.profile import Profile
-from polyrhythm_coordinator.scheduling.forecast import Forecast
+from polyrhythm_coordinator.scheduling.forecast import Forecast, segment_forward_s
 from polyrhythm_coordinator.scheduling.replan_rule import SpeedWatch
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 
@@ -51,15 +51,15 @@ class Takeover:
     speed_plans: int
     watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
 
-    def watched(self, agent: AgentId, step_s: Sequence[float], rows: int) -> Takeover:
+    def watched(self, agent: AgentId, step_s: Sequence[float], segment: Segment) -> Takeover:
         """Takes one beat of the plan before it into account.
 
         Args:
             agent: whose beat it was.
             step_s: seconds of each forward.
-            rows: that each was of.
+            segment: that each was of.
         """
-        watch = self.watches.get(agent, SpeedWatch()).seen(step_s, self.assumed[agent].forward_s(rows))
+        watch = self.watches.get(agent, SpeedWatch()).seen(step_s, segment_forward_s(agent, segment, self.assumed))
         return replace(self, watches={**self.watches, agent: watch})
 
 
@@ -98,14 +98,14 @@ class Revision:
         """A member's watch."""
         return self.watches.get(agent, SpeedWatch())
 
-    def watched(self, agent: AgentId, step_s: Sequence[float], rows: int) -> Revision:
+    def watched(self, agent: AgentId, step_s: Sequence[float], segment: Segment) -> Revision:
         """Holds a beat against what the plan in force assumed, and against what the one on its way assumes.
 
         Args:
             agent: whose beat it was.
             step_s: seconds of each forward.
-            rows: that each was of.
+            segment: that each was of.
         """
-        watch = self.watch(agent).seen(step_s, self.assumed[agent].forward_s(rows))
-        takeover = self.takeover and self.takeover.watched(agent, step_s, rows)
+        watch = self.watch(agent).seen(step_s, segment_forward_s(agent, segment, self.assumed))
+        takeover = self.takeover and self.takeover.watched(agent, step_s, segment)
         return replace(self, watches={**self.watches, agent: watch}, takeover=takeover)

@@ -199,7 +199,7 @@ def _gangs(request: PlanRequest) -> Iterator[tuple[AgentId, ...]]:
         running = tuple(agent for agent in agents if agent in request.running.agents)
         yield running
         if len(running) > 1:
-            yield (min(running, key=lambda agent: request.profile(agent).forward_s(request.row_count)),)
+            yield (min(running, key=lambda agent: request.profile(agent).forward_s(request.row_count, alone=True)),)
         return
     if len(agents) <= EXHAUSTIVE_AGENTS_MAX:
         for size in range(1, len(agents) + 1):

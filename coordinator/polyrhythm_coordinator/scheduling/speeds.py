@@ -11,6 +11,7 @@ from dataclasses import replace
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
 from polyrhythm_coordinator.scheduling.job_state import Picture
 from polyrhythm_coordinator.scheduling.pool import key_of
+from polyrhythm_coordinator.scheduling.replan_rule import scaled
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 
@@ -30,5 +31,5 @@ def keep_speeds(turn: Turn, picture: Picture, epoch: Epoch) -> None:
         key = key_of(member, picture)
         known = profiles.get(key)
         if known is not None:
-            profiles[key] = known.moved_to(revision.assumed[agent].per_row_s * watch.ratio / known.measured.per_row_s)
+            profiles[key] = known.moved_to(scaled(revision.assumed[agent], watch.ratio))
     turn.state = replace(turn.state, profiles=profiles)

@@ -18,8 +18,29 @@ from polyrhythm_coordinator.scheduling.epoch_state import Epoch
 from polyrhythm_coordinator.scheduling.events import SessionId
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, Picture
 from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, ProfileKey
+from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, ProfileKey, profile_key
 from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """An unanswered MeasureProfile.
+
+    Attributes:
+        number: of the request.
+        workload: what is measured.
+        asked_s: when it was sent.
+        together: whether all agents of the host measure at the same time.
+        beside_work: whether others of the host work on a picture meanwhile.
+        stopped: nobody waits for it any more, and the agent was told.
+    """
+
+    number: int
+    workload: Workload
+    asked_s: float
+    together: bool = False
+    beside_work: bool = False
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +59,7 @@ class Agent:
         usable_bytes: memory that its worker may use, what it holds already included: as last read while it was idle,
             or as registered until then.
         ceilings_bytes: less than that, for workloads on which its memory ran out.
-        measuring: number of an unanswered MeasureProfile.
-        asked_s: when the last one was sent.
+        measuring: what it measures now.
         epoch: what its worker runs, until that has ended.
     """
 
@@ -53,8 +73,7 @@ class Agent:
     worker_ready: bool = False
     trouble: str = ""
     models: tuple[ModelFacts, ...] = ()
-    measuring: int | None = None
-    asked_s: float = 0.0
+    measuring: Measuring | None = None
     epoch: EpochId | None = None
 
     @property
@@ -62,7 +81,18 @@ class Agent:
         """As it is listed, drained or not."""
         if not self.worker_ready:
             return AgentState.LOADING
-        return AgentState.READY if self.epoch is None else AgentState.WORKING
+        if self.epoch is not None:
+            return AgentState.WORKING
+        return AgentState.READY if self.measuring is None else AgentState.MEASURING
+
+    @property
+    def host(self) -> str:
+        """The machine that it is in; one of its own where that is not known."""
+        return self.device.kernel or self.device.uuid
+
+    def profile_key(self, facts: ModelFacts, workload: Workload) -> ProfileKey:
+        """Under which its profile for a workload on these weights is kept; its arithmetic is its own."""
+        return profile_key(self.device, self.software, self.own_facts(facts) or facts, workload)
 
     def own_facts(self, facts: ModelFacts) -> ModelFacts | None:
         """Its own facts of the same weights, in its own arithmetic; None where it holds none that may be mixed."""

@@ -59,8 +59,7 @@ def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epo
     """Takes a beat of the plan in force into account; beats of an earlier plan were held against that one."""
     if report.plan_version != epoch.plan.version:
         return epoch
-    rows = beat.segment.of(agent).rows.count
-    return replace(epoch, revision=epoch.revision.watched(agent, report.step_s, rows))
+    return replace(epoch, revision=epoch.revision.watched(agent, report.step_s, beat.segment))
 
 
 def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:

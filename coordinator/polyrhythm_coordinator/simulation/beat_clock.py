@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Exchange
+from polyrhythm_coordinator.scheduling.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import versions_sent
 from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
@@ -260,7 +261,7 @@ class BeatClock:
         return versions_bytes + self._request.boundary_bytes(rows) * (len(self._agents) - 1)
 
     def _work_s(self, agent: AgentId, *, handling_s: float) -> float:
-        forward_s = self._request.profile(agent).forward_s(self._beat.segment.of(agent).rows.count)
+        forward_s = segment_forward_s(agent, self._beat.segment, self._request.profile_of)
         return forward_s + self._paces[agent].overhead_s + handling_s
 
     def _finish_s(self, agent: AgentId, begin_s: float, work_s: float) -> float:

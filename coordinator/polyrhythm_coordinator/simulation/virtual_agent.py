@@ -24,8 +24,10 @@ from polyrhythm.messages import (
     MeasureProfile,
     ProfileMeasured,
     Register,
+    RequestFailed,
     StartEpoch,
     StepDone,
+    StopMeasuring,
     TokensCounted,
     Welcome,
     WorkerReady,
@@ -57,6 +59,7 @@ class VirtualAgent:
         self._session: SessionId | None = None
         self._alive = True
         self._held: list[AgentEvent] = []
+        self._measuring: int | None = None
         self._memories: dict[JobId, Memory] = {}
 
     def begin(self) -> None:
@@ -92,7 +95,10 @@ class VirtualAgent:
                 self.say(TokensCounted(request_id=request_id, counts=counts))
             case MeasureProfile(request_id=request_id, workload=workload):
                 measured = ProfileMeasured(request_id=request_id, profile=self._profile(workload))
-                self._world.agenda.after(self._world.fleet.control.profile_s, lambda: self.say(measured))
+                self._measuring = request_id
+                self._world.agenda.after(self._world.fleet.control.profile_s, lambda: self._end_measuring(measured))
+            case StopMeasuring(request_id=request_id):
+                self._end_measuring(RequestFailed(request_id=request_id, detail="nobody waits for it"))
             case StartEpoch():
                 memory = self._memories.setdefault(command.job, Memory())
                 self._world.open_run(command).start(agent, command, memory)
@@ -117,6 +123,12 @@ class VirtualAgent:
         self._held.append(event)
         if not waits:
             self._flush()
+
+    def _end_measuring(self, answer: ProfileMeasured | RequestFailed) -> None:
+        """Tells the end of a measurement, the first one of two."""
+        if self._measuring == answer.request_id:
+            self._measuring = None
+            self.say(answer)
 
     def cut_off(self, session: SessionId) -> None:
         """The coordinator ends its stream: it counts as lost and stays away."""

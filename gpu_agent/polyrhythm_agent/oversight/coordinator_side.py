@@ -18,6 +18,7 @@ from polyrhythm.messages import (
     MeasureProfile,
     RequestFailed,
     StartEpoch,
+    StopMeasuring,
     Welcome,
 )
 from polyrhythm.plan import Segment
@@ -27,7 +28,11 @@ from polyrhythm_agent.oversight.state import Outcome, Oversight, Question, Ready
 
 
 def lose_coordinator(state: Oversight, now_s: float) -> Outcome:
-    """Nobody leads the epoch any more: the worker leaves it, and what it still answers is told to nobody."""
+    """Nobody leads the epoch any more: the worker leaves it, and what it still answers is told to nobody.
+
+    Nor does anybody wait for a measurement. Which questions are about one the worker knows, and ignores the others.
+    """
+    stops = tuple(SendDown(command=StopMeasuring(request_id=question.request_id)) for question in state.questions)
     state = replace(
         state,
         connected=False,
@@ -37,9 +42,10 @@ def lose_coordinator(state: Oversight, now_s: float) -> Outcome:
         stale_jobs=(*state.stale_jobs, *state.jobs),
     )
     if state.run is None:
-        return state, ()
+        return state, stops
     state = replace(state, run=replace(state.run, orphaned=True))
-    return abort_run(state, "the coordinator is gone", now_s)
+    state, aborted = abort_run(state, "the coordinator is gone", now_s)
+    return state, (*stops, *aborted)
 
 
 def carry_out(  # noqa: PLR0911 - one return a command
@@ -59,6 +65,8 @@ def carry_out(  # noqa: PLR0911 - one return a command
             if state.run is None or state.run.epoch != command.epoch:
                 return state, ()  # it has ended here already, and its end was told
             return abort_run(state, command.reason, now_s)
+        case StopMeasuring():
+            return state, (SendDown(command=command),) if isinstance(state.phase, Ready) else ()
         case ForgetJob():
             jobs = tuple(job for job in state.jobs if job != command.job)
             return replace(state, jobs=jobs), (SendDown(command=command),) if isinstance(state.phase, Ready) else ()

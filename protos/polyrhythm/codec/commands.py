@@ -20,6 +20,7 @@ from polyrhythm.messages import (
     ForgetJob,
     MeasureProfile,
     StartEpoch,
+    StopMeasuring,
     Welcome,
 )
 from polyrhythm.rendezvous import StoreReply
@@ -32,9 +33,13 @@ def command_to_proto(command: AgentCommand) -> session_pb2.SessionResponse:  # n
         case Welcome(incarnation=incarnation, heartbeat_interval_s=interval_s):
             welcome = session_pb2.Welcome(incarnation=incarnation, heartbeat_interval_s=interval_s)
             return response(welcome=welcome)
-        case MeasureProfile(request_id=request_id, workload=workload):
-            measure = session_pb2.MeasureProfile(request_id=request_id, workload=workload_to_proto(workload))
+        case MeasureProfile(request_id=request_id, workload=workload, together=together, seconds=seconds):
+            measure = session_pb2.MeasureProfile(
+                request_id=request_id, workload=workload_to_proto(workload), together=together, seconds=seconds
+            )
             return response(measure_profile=measure)
+        case StopMeasuring(request_id=request_id):
+            return response(stop_measuring=session_pb2.StopMeasuring(request_id=request_id))
         case CountTokens():
             return response(count_tokens=_count_to_proto(command))
         case StartEpoch():
@@ -67,8 +72,13 @@ def command_from_proto(proto: session_pb2.SessionResponse) -> AgentCommand:  # n
             measure = proto.measure_profile
             workload = part(measure, "workload", measure.workload, "measure_profile")
             return MeasureProfile(
-                request_id=measure.request_id, workload=workload_from_proto(workload, "measure_profile.workload")
+                request_id=measure.request_id,
+                workload=workload_from_proto(workload, "measure_profile.workload"),
+                together=measure.together,
+                seconds=finite(measure.seconds, "measure_profile.seconds"),
             )
+        case "stop_measuring":
+            return StopMeasuring(request_id=proto.stop_measuring.request_id)
         case "count_tokens":
             return _count_from_proto(proto.count_tokens)
         case "start_epoch":

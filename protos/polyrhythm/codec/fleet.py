@@ -61,6 +61,7 @@ AGENT_STATES = EnumTable(
         AgentState.WORKING: fleet_pb2.AGENT_STATE_WORKING,
         AgentState.DRAINING: fleet_pb2.AGENT_STATE_DRAINING,
         AgentState.DRAINED: fleet_pb2.AGENT_STATE_DRAINED,
+        AgentState.MEASURING: fleet_pb2.AGENT_STATE_MEASURING,
     },
 )
 
@@ -94,6 +95,7 @@ def device_facts_to_proto(device: DeviceFacts) -> fleet_pb2.Device:
         emulated_speed=device.emulated_speed,
         memory_limit_bytes=device.memory_limit_bytes,
         host=device.host,
+        kernel=device.kernel,
     )
 
 
@@ -120,6 +122,7 @@ def device_facts_from_proto(proto: fleet_pb2.Device, path: str = "device") -> De
             else None
         ),
         host=label(proto.host, f"{path}.host"),
+        kernel=label(proto.kernel, f"{path}.kernel"),
     )
 
 

@@ -58,8 +58,9 @@ def job_event_to_proto(event: JobEvent) -> image_pb2.GenerateResponse:  # noqa: 
             return response(queued=image_pb2.Queued(position=position))
         case Delayed(reason=reason):
             return response(delayed=image_pb2.Delayed(reason=reason))
-        case Profiling(agents=agents):
-            return response(profiling=image_pb2.Profiling(agents=agents))
+        case Profiling(agents=agents, width_px=width_px, height_px=height_px, done=done, of=of):
+            told = image_pb2.Profiling(agents=agents, width_px=width_px, height_px=height_px, done=done, of=of)
+            return response(profiling=told)
         case Planned(image_index=index, explanation=explanation):
             planned = image_pb2.Planned(image_index=index, explanation=explanation_to_proto(explanation))
             return response(planned=planned)
@@ -95,7 +96,7 @@ def job_event_from_proto(proto: image_pb2.GenerateResponse) -> JobEvent:  # noqa
         case "delayed":
             return Delayed(reason=proto.delayed.reason)
         case "profiling":
-            return Profiling(agents=_agents(proto.profiling.agents, "profiling.agents"))
+            return _profiling_from_proto(proto.profiling)
         case "planned":
             return _planned_from_proto(proto.planned)
         case "progressed":
@@ -261,3 +262,13 @@ def _replanned_from_proto(proto: image_pb2.Replanned) -> Replanned:
 
 def _agents(names: Iterable[str], path: str) -> tuple[AgentId, ...]:
     return tuple(AgentId(name(agent, f"{path}[{index}]")) for index, agent in enumerate(names))
+
+
+def _profiling_from_proto(proto: image_pb2.Profiling) -> Profiling:
+    return Profiling(
+        agents=_agents(proto.agents, "profiling.agents"),
+        width_px=proto.width_px,
+        height_px=proto.height_px,
+        done=proto.done,
+        of=proto.of,
+    )

@@ -37,7 +37,7 @@ from polyrhythm.explanation import (
 from polyrhythm.ids import AgentId
 from polyrhythm.image import STEPS_MAX, STRIDES
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.profile import Link, PeakMemory, Profile, Workload
+from polyrhythm.profile import ForwardLine, Link, PeakMemory, Profile, Workload
 from polyrhythm.rows import RowRange
 from polyrhythm.v1 import plan_pb2
 
@@ -261,6 +261,23 @@ def peak_memory_from_proto(proto: plan_pb2.PeakMemory, path: str = "memory") -> 
     )
 
 
+def line_to_proto(line: ForwardLine) -> plan_pb2.ForwardLine:
+    """Encodes the seconds of a forward over the rows."""
+    return plan_pb2.ForwardLine(fixed_s=line.fixed_s, per_row_s=line.per_row_s)
+
+
+def line_from_proto(proto: plan_pb2.ForwardLine, path: str = "alone") -> ForwardLine:
+    """Decodes the seconds of a forward over the rows.
+
+    Raises:
+        WireError: a number is not finite or not positive.
+    """
+    with invariants(path):
+        return ForwardLine(
+            fixed_s=finite(proto.fixed_s, f"{path}.fixed_s"), per_row_s=finite(proto.per_row_s, f"{path}.per_row_s")
+        )
+
+
 def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
     """Encodes a measured cost as users see it."""
     return plan_pb2.Profile(
@@ -278,6 +295,10 @@ def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
         no_room=[MODEL_PARTS.to_proto(part) for part in profile.no_room],
         loading_s=profile.loading_s,
         offloaded=profile.offloaded,
+        alone=None if profile.alone is None else line_to_proto(profile.alone),
+        jitter=profile.jitter,
+        measured_rows=profile.measured_rows,
+        host=profile.host,
     )
 
 
@@ -307,6 +328,10 @@ def profile_from_proto(proto: plan_pb2.Profile, path: str = "profile") -> Profil
             no_room=model_parts_from_proto(proto.no_room, f"{path}.no_room"),
             loading_s=finite(proto.loading_s, f"{path}.loading_s"),
             offloaded=proto.offloaded,
+            alone=line_from_proto(proto.alone, f"{path}.alone") if proto.HasField("alone") else None,
+            jitter=finite(proto.jitter, f"{path}.jitter"),
+            measured_rows=proto.measured_rows,
+            host=proto.host,
         )
 
 

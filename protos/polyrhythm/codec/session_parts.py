@@ -10,6 +10,7 @@ from polyrhythm.codec.bounds import (
     TRAFFIC_BYTES_MAX,
     count,
     few,
+    finite,
     name,
     positive_seconds,
     seconds,
@@ -82,6 +83,8 @@ def profile_to_proto(profile: Profile) -> session_pb2.Profile:
         no_room=[MODEL_PARTS.to_proto(part) for part in profile.no_room],
         loading_s=profile.loading_s,
         offloaded=profile.offloaded,
+        jitter=profile.jitter,
+        measured_rows=profile.measured_rows,
     )
 
 
@@ -106,6 +109,8 @@ def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Pro
             no_room=model_parts_from_proto(proto.no_room, f"{path}.no_room"),
             loading_s=seconds(proto.loading_s, f"{path}.loading_s"),
             offloaded=proto.offloaded,
+            jitter=finite(proto.jitter, f"{path}.jitter"),
+            measured_rows=count(proto.measured_rows, f"{path}.measured_rows", COUNT_MAX),
         )
 
 

@@ -13,7 +13,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId
 from polyrhythm_agent.daemon import MPS_PERCENTAGE, compose, list_devices, main
-from polyrhythm_agent.device import Host, cpu_device, cuda_device, read_host, visible_devices
+from polyrhythm_agent.device import Host, cpu_device, cuda_device, read_host, running_kernel, visible_devices
 from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.preflight import check_machine
 from polyrhythm_agent.settings import AgentSettings, read_settings
@@ -239,3 +239,12 @@ def test_an_agent_in_a_folder_that_was_deleted_says_so(
     folder.rmdir()
     assert main(["--coordinator", "127.0.0.1:1", "--name", "a"]) == 1
     assert capsys.readouterr().err.startswith("polyrhythm-agent: the current folder does not exist any more")
+
+
+def test_all_containers_of_a_host_name_the_same_running_kernel(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("8f2a\n", encoding="ascii")
+    other.write_text("77b0\n", encoding="ascii")
+    assert running_kernel(one) == running_kernel(one) != running_kernel(other)
+    assert "8f2a" not in running_kernel(one)
+    assert running_kernel(tmp_path / "absent") == ""

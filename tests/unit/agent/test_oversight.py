@@ -17,13 +17,16 @@ from polyrhythm.messages import (
     EpochJoined,
     EpochOutcome,
     ForgetJob,
+    MeasureProfile,
     MemoryRead,
     Register,
     RequestFailed,
     StepDone,
+    StopMeasuring,
     TokensCounted,
     WorkerLost,
 )
+from polyrhythm.profile import Workload
 from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.oversight.signals import (
     CoordinatorConnected,
@@ -245,6 +248,13 @@ def test_an_answer_to_a_session_that_has_ended_is_told_to_nobody(script: Script)
     )
     script.take()
     assert script.say(TokensCounted(request_id=1, counts=(2,))).take() == [up(READY)]
+
+
+def test_a_measurement_ends_when_nobody_waits_for_it_or_is_there_to(script: Script) -> None:
+    measure = MeasureProfile(request_id=1, workload=Workload(model="demo", width_px=64, height_px=64, batch=2))
+    stop = down(StopMeasuring(request_id=1))
+    assert script.command(measure, StopMeasuring(request_id=1)).take() == [down(measure), stop]
+    assert script.feed(CoordinatorLost()).take() == [stop]
 
 
 def test_losses_while_nobody_listens_are_not_sent(script: Script) -> None:

@@ -30,9 +30,13 @@ def test_one_point_gives_a_proportional_cost() -> None:
     assert fit_line([(4, 0.2)]) == pytest.approx((0.0, 0.05))
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(16, (16, 12, 8, 4)), (3, (3, 2, 1)), (1, (1,))])
+@pytest.mark.parametrize(("rows", "expected"), [(16, (2, 4, 8, 12, 16)), (3, (1, 2, 3)), (1, (1,))])
 def test_row_counts_span_the_picture(rows: int, expected: tuple[int, ...]) -> None:
-    assert row_counts(rows) == expected
+    assert row_counts(rows, whole=True) == expected
+
+
+def test_beside_others_no_device_makes_the_whole_picture() -> None:
+    assert row_counts(16, whole=False) == (2, 4, 8, 12)
 
 
 class Decoder:
@@ -49,7 +53,7 @@ class Decoder:
 def measure(decoder: Any) -> Tensor | None:
     parts = PartsInMemory((), HostMemory(weights_bytes=lambda: 0))
     image: Any = None  # only a model that knows its memory is asked for the picture's size
-    return measure_decoding(torch.zeros(1), image, decoder, OpenSeam(), parts).output
+    return measure_decoding(torch.zeros(1, 1, 4, 4), image, decoder, OpenSeam(), parts).output
 
 
 def test_a_part_that_the_host_has_no_memory_for_has_no_room() -> None:

@@ -160,7 +160,7 @@ def test_a_measured_speed_that_leaves_the_profile_changes_later_plans() -> None:
     rows = start.segments[0].of(AgentId("a")).rows.count
     for beat in start.segments[0].beats():
         world.say("a", BeatDone(report=beat_report(start.epoch, beat.end_step, busy_s=rows * 0.03)))
-    assert world.state.profiles[key].scale > 1.05
+    assert world.state.profiles[key].alone.scale > 1.05
     assert job not in world.ended
 
 

@@ -13,7 +13,7 @@ from polyrhythm.profile import Profile, Workload
 from polyrhythm_coordinator.scheduling.epochs import step_timeout_s
 from polyrhythm_coordinator.scheduling.forecast import forecast
 from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.measured import MeasuredProfile, profile_key
+from polyrhythm_coordinator.scheduling.measured import measured_alone, profile_key
 from polyrhythm_coordinator.scheduling.reporting import versions_of
 from tests.fake_worker import FACTS, register
 from tests.plans import agent_ids, plan, segment
@@ -43,18 +43,18 @@ def test_an_agent_that_holds_its_weights_another_way_is_measured_anew() -> None:
 
 
 def test_small_deviations_change_no_plan() -> None:
-    known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
+    known = measured_alone(profile("a", per_row_s=0.01))
     for _ in range(100):
-        known = known.refined(rows=4, active_steps=2, own_s=2 * 4 * 0.01 * 1.04)
-    assert known.scale == 1.0
-    assert known.average == pytest.approx(1.04, abs=0.001)
+        known = known.refined(rows=4, active_steps=2, own_s=2 * 4 * 0.01 * 1.04, alone=True)
+    assert known.alone.scale == 1.0
+    assert known.alone.average == pytest.approx(1.04, abs=0.001)
     assert known.for_agent(AgentId("a")) == known.measured
 
 
 def test_a_lasting_deviation_is_followed() -> None:
-    known = MeasuredProfile(measured=profile("a", per_row_s=0.01, fixed_s=0.02))
+    known = measured_alone(profile("a", per_row_s=0.01, fixed_s=0.02))
     for _ in range(100):
-        known = known.refined(rows=4, active_steps=1, own_s=0.06 * 2)
+        known = known.refined(rows=4, active_steps=1, own_s=0.06 * 2, alone=True)
     seen = known.for_agent(AgentId("renamed"))
     assert seen.agent == "renamed"
     assert seen.forward_s(4) == pytest.approx(0.12, rel=0.06)
@@ -62,18 +62,18 @@ def test_a_lasting_deviation_is_followed() -> None:
 
 
 def test_the_first_beats_weigh_most() -> None:
-    known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
+    known = measured_alone(profile("a", per_row_s=0.01))
     averages: list[float] = []
     for _ in range(4):
-        known = known.refined(rows=4, active_steps=1, own_s=0.04 * 1.6)
-        averages.append(known.average)
+        known = known.refined(rows=4, active_steps=1, own_s=0.04 * 1.6, alone=True)
+        averages.append(known.alone.average)
     assert averages == pytest.approx([1.2, 1.3, 1.36, 1.4])
 
 
 @pytest.mark.parametrize(("rows", "active_steps", "own_s"), [(0, 0, 0.0), (4, 1, 4.0), (4, 1, 0.0)])
 def test_beats_that_say_nothing_are_left_out(rows: int, active_steps: int, own_s: float) -> None:
-    known = MeasuredProfile(measured=profile("a", per_row_s=0.01))
-    assert known.refined(rows=rows, active_steps=active_steps, own_s=own_s) is known
+    known = measured_alone(profile("a", per_row_s=0.01))
+    assert known.refined(rows=rows, active_steps=active_steps, own_s=own_s, alone=True) is known
 
 
 def test_a_forecast_spreads_the_prediction_over_the_beats() -> None:

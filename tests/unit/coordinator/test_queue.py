@@ -9,7 +9,7 @@ from polyrhythm.errors import CancelledError, InvalidArgumentError, UnreachableE
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import COUNT_MAX, ImageRequest
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Progressed, Queued
-from polyrhythm.messages import AbortEpoch, CancelEpoch, ForgetJob, Heartbeat, MeasureProfile, StartEpoch
+from polyrhythm.messages import AbortEpoch, CancelEpoch, ForgetJob, Heartbeat, MeasureProfile, StartEpoch, StopMeasuring
 from polyrhythm_coordinator.scheduling.events import Stopping
 from polyrhythm_coordinator.scheduling.job_state import Job
 from polyrhythm_coordinator.scheduling.occupancy import LOT_MAX, situation
@@ -112,7 +112,7 @@ def test_cancel_in_the_queue_moves_the_others_up() -> None:
     assert world.ended[third] is None
 
 
-def test_cancel_while_measuring_lets_the_next_job_wait_for_the_agent() -> None:
+def test_the_next_job_waits_for_an_agent_that_stops_measuring() -> None:
     world = World("a")
     first = world.submit()
     daemon = world.daemons["a"]
@@ -122,7 +122,7 @@ def test_cancel_while_measuring_lets_the_next_job_wait_for_the_agent() -> None:
     second = world.submit()
     world.run(second)
     assert world.ended == {first: ENOUGH, second: None}
-    assert len(world.sent("a", MeasureProfile)) == 1
+    assert [len(world.sent("a", kind)) for kind in (MeasureProfile, StopMeasuring)] == [2, 1]
 
 
 def test_cancel_while_planning() -> None:

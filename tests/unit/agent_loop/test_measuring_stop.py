@@ -1,0 +1,63 @@
+"""A measurement that nobody waits for any more ends within a layer, and is answered as failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from polyrhythm.messages import AgentEvent, MeasureProfile, RequestFailed, StopMeasuring
+from polyrhythm.profile import Profile, Workload
+from polyrhythm_agent.command_loop import CommandLoop
+from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.measuring_stop import MeasuringStop, StoppableSeam
+
+COMMAND = MeasureProfile(request_id=7, workload=Workload(model="demo", width_px=64, height_px=64, batch=2))
+
+
+class Measuring:
+    """A loop whose measurements run layer after layer, until somebody says stop in one of them."""
+
+    def __init__(self, *, stop_in_layer: int) -> None:
+        self.layers: list[int] = []
+        self.events: list[AgentEvent] = []
+        nothing: Any = None
+        self.loop = CommandLoop(workshop=nothing, rendezvous=nothing, measure=self._measure, tell=self.events.append)
+        self._stop_in_layer = stop_in_layer
+
+    def _measure(self, command: MeasureProfile, stop: MeasuringStop) -> Profile:
+        seam = StoppableSeam(OpenSeam(), stop)
+        while True:
+            seam.begin_layer("block")
+            self.layers.append(command.request_id)
+            if len(self.layers) == self._stop_in_layer:
+                self.loop.accept(StopMeasuring(request_id=command.request_id))
+            seam.end_layer("block", torch.zeros(1))
+
+
+def test_it_ends_within_the_layer() -> None:
+    bench = Measuring(stop_in_layer=3)
+    bench.loop.accept(COMMAND)
+    bench.loop.compute_next()
+    assert len(bench.layers) == 3
+    (answer,) = bench.events
+    assert isinstance(answer, RequestFailed)
+    assert (answer.request_id, answer.violations) == (7, ())
+
+
+def test_one_that_has_not_begun_does_not_begin() -> None:
+    bench = Measuring(stop_in_layer=0)
+    bench.loop.accept(COMMAND)
+    bench.loop.accept(StopMeasuring(request_id=7))
+    bench.loop.compute_next()
+    assert bench.layers == []
+    assert len(bench.events) == 1
+
+
+def test_a_stop_that_comes_too_late_means_nothing() -> None:
+    bench = Measuring(stop_in_layer=1)
+    bench.loop.accept(StopMeasuring(request_id=6))
+    bench.loop.accept(COMMAND)
+    bench.loop.compute_next()
+    bench.loop.accept(StopMeasuring(request_id=7))
+    assert len(bench.events) == 1
