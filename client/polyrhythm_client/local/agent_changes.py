@@ -33,7 +33,7 @@ def is_loaded(view: AgentView) -> bool:
 
 
 def changes(before: Mapping[AgentId, AgentView], now: Iterable[AgentView]) -> tuple[AgentChange, ...]:
-    """What has changed, by name; that an agent begins or ends to work on a picture is no change.
+    """What has changed, by name; that an agent begins or ends to measure or to work on a picture is no change.
 
     Args:
         before: agents as they stood.
@@ -62,7 +62,7 @@ def _told(view: AgentView) -> str:
             return "draining: out of service as soon as its picture lets it go"
         case AgentState.DRAINED:
             return "drained: out of service"
-        case AgentState.READY | AgentState.WORKING:
+        case AgentState.READY | AgentState.MEASURING | AgentState.WORKING:
             return f"ready: {_device(view)}"
         case _:
             assert_never(view.state)
