@@ -16,7 +16,7 @@ def calibration(
     scale: float = 1.0,
     following: float = 0.0,
     unequal: float = 0.0,
-    touchiness: tuple[float, ...] = (1.0, 1.0, 1.0),
+    touchiness: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0),
 ) -> Calibration:
     """A calibration whose error vectors point partly the same way.
 
@@ -28,7 +28,7 @@ def calibration(
         scale: of all vectors.
         following: length of what a merged step after a merged step leaves beyond both, over that of one.
         unequal: the same of what unequal strides leave beyond the rest.
-        touchiness: three numbers a picture.
+        touchiness: four numbers a picture.
     """
     stale = (1, *range(4, steps - 1, width))
     merges = tuple(range(0, steps - 1, width))

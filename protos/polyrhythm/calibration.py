@@ -33,9 +33,12 @@ DISTURBANCES_MAX = 256
 PICTURES_MAX = 1024
 """Measured on one grid, at most."""
 
-KINDS = 3
-"""Of disturbances: stale activations, jumps, unequal strides. A picture can be touchy to one and not to another."""
-STALE, JUMP, UNEQUAL = range(KINDS)
+KINDS = 4
+"""Of disturbances: stale activations, early jumps, later ones, unequal strides. A picture can be touchy to one of them
+and not to another."""
+STALE, EARLY_JUMP, JUMP, UNEQUAL = range(KINDS)
+EARLY_SHARE = 0.2
+"""Of a grid's steps: jumps that begin there are early."""
 
 MEASURED_SHARE = 0.5
 """Of the picture that is stale to each of two members when windows are measured."""
@@ -86,6 +89,11 @@ def read_of_others(
         (seen[stride] - cost(stride, stride) * share) / MEASURED_SHARE
         for share, stride in zip(shares, strides, strict=True)
     )
+
+
+def kind_of_jump(step: int, steps: int) -> int:
+    """Of a jump that begins at a step of a grid."""
+    return EARLY_JUMP if step < EARLY_SHARE * steps else JUMP
 
 
 def strides_apart(reader: int, owner: int) -> float:
@@ -144,7 +152,7 @@ class Calibration:
         products: mean product of two disturbances' errors on a typical picture, row by row, a square matrix; the
             diagonal is a disturbance's latent mean squared error.
         touchiness: of each measured picture, how many times the typical errors its own are: of stale activations, of
-            jumps and of unequal strides, picture by picture.
+            early jumps, of later ones and of unequal strides, picture by picture.
         row_weights: how the errors lie over the height of the picture, top to bottom, of mean 1.
         saturation_mse: where the error of several disturbances together begins to stay behind the sum of its parts.
         width_px: of the pictures that were measured.

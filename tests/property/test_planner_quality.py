@@ -30,7 +30,7 @@ LOSS_DB = {Quality.BALANCED: 1.0, Quality.FAST: 3.0}
 speed = st.floats(min_value=0.05, max_value=1.0)
 links = st.just(NO_COST) | st.builds(Link, latency_s=st.floats(0, 2e-3), bytes_per_s=st.floats(1e8, 1e10))
 touchiness = st.lists(st.floats(0.3, 3), min_size=1, max_size=4).map(
-    lambda times: tuple(t for one in times for t in (one, 1.0, one**0.5))
+    lambda times: tuple(t for one in times for t in (one, 1.0, one**-0.5, one**0.5))
 )
 
 

@@ -12,11 +12,11 @@ vectors, and sums fall behind where they are large:
   What is read at another stride than it was computed at leaves what was measured of unequal strides beyond that.
 * A jump over two fine steps is a merge at its place, exposure 1. One that follows another also leaves what was measured
   of two in a row beyond both alone. A jump over s steps counts as s - 1 jumps over two, each s / 2 times.
-* Pictures differ: on each measured picture the errors of each of three kinds (stale, jump, unequal) are so many times
-  those of a typical one. So a plan has a PSNR on each of them; their mean is what is predicted, and their tenth
+* Pictures differ: on each measured picture the errors of each kind (stale, early jump, later jump, unequal) are so many
+  times those of a typical one. So a plan has a PSNR on each of them; their mean is what is predicted, and their tenth
   percentile says what the touchiest pictures come to.
 
-Sums are therefore kept apart by pairs of kinds, **six numbers** a plan (``PAIRS``); a product of two different kinds
+Sums are therefore kept apart by pairs of kinds, ten numbers a plan (``PAIRS``); a product of two different kinds
 counts both ways.
 
 Shape letters: R row units, A agents, S steps in one of four ways (``step_errors``), M fine steps, N cells of steps, T
@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from polyrhythm.calibration import (
     IDENTICAL_PSNR_DB,
     KINDS,
+    STALE,
     Calibration,
     mean_age,
     read_of_others,
@@ -49,11 +50,11 @@ from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.step_errors import (
     JUMPED,
     JUMPED_AGAIN,
-    KIND_OF_WAY,
     READ_LATE,
     READ_UNEQUAL,
     WAYS,
     StepErrors,
+    kinds_S,
     step_errors,
 )
 from polyrhythm_coordinator.scheduling.trust import trusted
@@ -100,15 +101,13 @@ class CellProducts:
     jump leaves beyond itself where it follows another: T is 2, and 2 more a stride.
 
     Attributes:
-        kinds_T: of disturbances.
-        pairs_TTNN: of two of these in two cells.
-        rest_TN: of each with the staleness of the steps that are left.
+        pairs_QTTNN: of two of these in two cells, by pairs of kinds.
+        rest_QTN: of each with the staleness of the steps that are left, both ways.
         rest_mse: of that with itself.
     """
 
-    kinds_T: tuple[int, ...]
-    pairs_TTNN: Array
-    rest_TN: Array
+    pairs_QTTNN: Array
+    rest_QTN: Array
     rest_mse: float
 
 
@@ -203,17 +202,21 @@ class Distortion:
             ways.append([self.following_S(begin, stride) for begin, _ in cells])
         exposures_TNS = np.array(ways).reshape(len(ways), len(cells), WAYS * self.steps)
         rest_S = self.way_S(READ_LATE, rest_begin, self.steps)
-        spread_TNS = exposures_TNS @ self.errors.products_SS
-        pairs_TNTN = np.tensordot(spread_TNS, exposures_TNS, axes=(2, 2))
-        return CellProducts(
-            kinds_T=(
-                *(KIND_OF_WAY[way] for way in (READ_LATE, READ_UNEQUAL)),
-                *[KIND_OF_WAY[JUMPED]] * 2 * len(strides),
-            ),
-            pairs_TTNN=pairs_TNTN.transpose(0, 2, 1, 3),
-            rest_TN=spread_TNS @ rest_S,
-            rest_mse=float(rest_S @ self.errors.products_SS @ rest_S),
-        )
+        products_SS, of_kind = self.errors.products_SS, self._of_kind
+        pairs_QTTNN = np.zeros((len(PAIRS), len(ways), len(ways), len(cells), len(cells)))
+        rest_QTN = np.zeros((len(PAIRS), len(ways), len(cells)))
+        for kind, own_S in enumerate(of_kind):
+            spread_TNS = exposures_TNS[:, :, own_S] @ products_SS[own_S]
+            rest_QTN[pair_of(kind, STALE)] += 2 * spread_TNS @ rest_S
+            for other, other_S in enumerate(of_kind):
+                pairs_TNTN = np.tensordot(spread_TNS[:, :, other_S], exposures_TNS[:, :, other_S], axes=(2, 2))
+                pairs_QTTNN[pair_of(kind, other)] += pairs_TNTN.transpose(0, 2, 1, 3)
+        return CellProducts(pairs_QTTNN=pairs_QTTNN, rest_QTN=rest_QTN, rest_mse=float(rest_S @ products_SS @ rest_S))
+
+    @cached_property
+    def _of_kind(self) -> tuple[NDArray[np.bool_], ...]:
+        """Which steps, in which ways, are of each kind."""
+        return tuple(kinds_S(self.steps) == kind for kind in range(KINDS))
 
     def exposures_RS(self, segment: Segment) -> Array:
         """Exposures of all rows, top of the picture first, in one segment."""
@@ -232,14 +235,12 @@ class Distortion:
 
     def sums_of(self, exposures_RS: Array) -> Array:
         """Mean square ``(Q,)`` of the summed error vectors of a typical picture, by pairs of kinds."""
-        kinds_S = np.repeat(KIND_OF_WAY, self.steps)
         sums_Q = np.zeros(len(PAIRS))
-        for kind in range(KINDS):
-            own_S = kinds_S == kind
+        for kind, own_S in enumerate(self._of_kind):
             spread_RS = exposures_RS[:, own_S] @ self.errors.products_SS[own_S]
             energy_RS = spread_RS * exposures_RS
             for other in range(kind, KINDS):
-                energy_R = energy_RS[:, kinds_S == other].sum(axis=1)
+                energy_R = energy_RS[:, self._of_kind[other]].sum(axis=1)
                 both = 1.0 if kind == other else 2.0
                 sums_Q[pair_of(kind, other)] = both * float(energy_R @ self.weights_R) / self.row_count
         return sums_Q

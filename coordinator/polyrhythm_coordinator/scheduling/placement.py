@@ -154,13 +154,11 @@ class Placements:
         products = self.distortion.cell_products(cells, rest_begin, self._reduced_strides)
         overlaps_FFTT = self._overlaps_FFTT
         features, count = overlaps_FFTT.shape[1], len(cells)
-        quadratic = np.zeros((len(PAIRS), features, features, count, count))
-        linear = np.zeros((len(PAIRS), features, count))
-        for one, kind in enumerate(products.kinds_T):
-            linear[pair_of(kind, STALE)] += 2 * overlaps_FFTT[:, 0, one, 0, None] * products.rest_TN[one]
-            for other, other_kind in enumerate(products.kinds_T):
-                overlap = overlaps_FFTT[:, :, one, other, None, None]
-                quadratic[pair_of(kind, other_kind)] += overlap * products.pairs_TTNN[one, other]
+        ways = overlaps_FFTT.shape[2]
+        pairs_Q = products.pairs_QTTNN.reshape(len(PAIRS), ways * ways, count * count)
+        quadratic = overlaps_FFTT.reshape(features * features, ways * ways) @ pairs_Q
+        quadratic = quadratic.reshape(len(PAIRS), features, features, count, count)
+        linear = overlaps_FFTT[:, 0, :, 0] @ products.rest_QTN
         constant_Q = np.zeros(len(PAIRS))
         constant_Q[pair_of(STALE, STALE)] = products.rest_mse * overlaps_FFTT[0, 0, 0, 0]
         return Form(

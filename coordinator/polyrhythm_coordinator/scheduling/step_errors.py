@@ -26,13 +26,20 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm.calibration import JUMP, KINDS, SECOND_ORDER_SAMPLERS, STALE, UNEQUAL, Calibration, interpolated
+from polyrhythm.calibration import (
+    KINDS,
+    SECOND_ORDER_SAMPLERS,
+    STALE,
+    UNEQUAL,
+    Calibration,
+    interpolated,
+    kind_of_jump,
+)
 
 Array = NDArray[np.float64]
 
 WAYS = 4
 READ_LATE, READ_UNEQUAL, JUMPED, JUMPED_AGAIN = range(WAYS)
-KIND_OF_WAY = (STALE, UNEQUAL, JUMP, JUMP)
 
 STALE_ORDER = 1.0
 SECOND_ORDER_MERGE = 3.0
@@ -93,6 +100,12 @@ def _scaled(calibration: Calibration, steps: int) -> StepErrors:
         latent_range=calibration.latent_range,
         saturation_mse=calibration.saturation_mse,
     )
+
+
+def kinds_S(steps: int) -> NDArray[np.int64]:
+    """The kind of each step in each way."""
+    jumps = [kind_of_jump(step, steps) for step in range(steps)]
+    return np.array([*[STALE] * steps, *[UNEQUAL] * steps, *jumps, *jumps])
 
 
 def products_of(calibration: Calibration) -> Array:

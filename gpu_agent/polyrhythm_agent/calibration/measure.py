@@ -131,7 +131,7 @@ def beyond_equal(unequal_UL: Array, errors_DL: Array, grid: Grid, upper_L: NDArr
         steps = (end - begin) // 2 * 2
         stale_W = window_exposures(grid.stale_begin_steps, grid.steps, begin, begin + steps)
         stale_L = stale_W @ errors_DL[: len(stale_W)]
-        jumps_L = jump_exposures(grid, products_DD, range(begin, begin + steps, 2)) @ errors_DL
+        jumps_L = jump_exposures(grid, products_DD, range(begin, begin + steps, 2)).sum(axis=0) @ errors_DL
         equal_L = np.where(upper_L, mean_age(1, 2) * stale_L, mean_age(2, 1) * stale_L + jumps_L)
         beyond_UL[index] = (unequal_UL[index] - equal_L) * (end - begin) / steps
     return beyond_UL

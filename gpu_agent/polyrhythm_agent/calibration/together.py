@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyrhythm.calibration import (
-    JUMP,
     KINDS,
     STALE,
     UNEQUAL,
     interpolated,
+    kind_of_jump,
     mean_age,
     read_of_others,
     saturated,
@@ -44,20 +44,20 @@ _DAMPING, _DIFFERENCE = 1e-3, 1e-4
 
 
 def jump_exposures(grid: Grid, products_DD: Array, merges: Sequence[int]) -> Array:
-    """Exposure of rows that jump over two steps at some steps."""
+    """Exposures ``(K, D)`` of rows that jump over two steps at some steps, by the kind of the jump."""
     windows, places = len(grid.stale_begin_steps), len(grid.merge_steps)
-    exposures_D = np.zeros(len(products_DD))
+    exposures_KD = np.zeros((KINDS, len(products_DD)))
 
     def add(step: int, measured: Sequence[int], before: int) -> None:
         part = products_DD[before:, before:]
         for index, times in interpolated(step, measured, lambda i, j: float(part[i, j])):
-            exposures_D[before + index] += times
+            exposures_KD[kind_of_jump(step, grid.steps), before + index] += times
 
     for step in merges:
         add(step, grid.merge_steps, windows)
         if grid.following_steps and step - 2 in merges:
             add(step, grid.following_steps, windows + places)
-    return exposures_D
+    return exposures_KD
 
 
 def window_exposures(begins: Sequence[int], steps: int, begin: int, end: int) -> Array:
@@ -67,9 +67,11 @@ def window_exposures(begins: Sequence[int], steps: int, begin: int, end: int) ->
 
 def kind_of_each(grid: Grid) -> NDArray[np.int64]:
     """The kind of each disturbance."""
-    jumps = len(grid.merge_steps) + len(grid.following_steps)
-    sizes = (len(grid.stale_begin_steps), jumps, len(grid.unequal_begin_steps))
-    return np.repeat([STALE, JUMP, UNEQUAL], sizes)
+    jumps = [kind_of_jump(step, grid.steps) for step in (*grid.merge_steps, *grid.following_steps)]
+    stale, unequal = (
+        [kind] * len(b) for kind, b in ((STALE, grid.stale_begin_steps), (UNEQUAL, grid.unequal_begin_steps))
+    )
+    return np.array([*stale, *jumps, *unequal])
 
 
 def joint_blocks(grid: Grid, products_DD: Array, weights_R: Array, *, members: int) -> Array:
@@ -81,20 +83,19 @@ def joint_blocks(grid: Grid, products_DD: Array, weights_R: Array, *, members: i
 def _blocks_of(joint: Joint, grid: Grid, products_DD: Array, weights_R: Array) -> Array:
     ends = np.cumsum([0, *counts_of(joint.parts, len(weights_R))])
     shares = [float(weights_R[begin:end].sum() / weights_R.sum()) for begin, end in pairwise(ends)]
-    jumps_D = jump_exposures(grid, products_DD, joint.merges)
+    jumps_KD = jump_exposures(grid, products_DD, joint.merges)
     begin, size = grid.stale_begin_steps[1], len(products_DD)
     end = grid.steps - (grid.steps - begin) % max(joint.strides)
     blocks_KK = np.zeros((KINDS, KINDS))
     ages = read_of_others(shares, joint.strides, mean_age)
     apart = read_of_others(shares, joint.strides, strides_apart)
     for share, stride, age, unequal in zip(shares, joint.strides, ages, apart, strict=True):
-        parts_KD = np.zeros((KINDS, size))
+        parts_KD = jumps_KD * float(stride > 1)
         if joint.stale:
             stale_W = window_exposures(grid.stale_begin_steps, grid.steps, begin, end)
             unequal_W = window_exposures(grid.unequal_begin_steps, grid.steps, begin, end)
             parts_KD[STALE, : len(stale_W)] = age * stale_W
             parts_KD[UNEQUAL, size - len(unequal_W) :] = unequal * unequal_W
-        parts_KD[JUMP] = jumps_D * float(stride > 1)
         blocks_KK += share * (parts_KD @ products_DD @ parts_KD.T)
     return blocks_KK
 

@@ -57,7 +57,7 @@ def test_entries_of_other_weights_do_not_stay_and_that_is_said(tmp_path: Path) -
 
 
 def of_pictures(pictures: int) -> Calibration:
-    return calibration(touchiness=(1.0, 1.0, 1.0) * pictures)
+    return calibration(touchiness=(1.0, 1.0, 1.0, 1.0) * pictures)
 
 
 def test_numbers_of_more_pictures_are_not_replaced_by_those_of_fewer_unasked(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_numbers_of_more_pictures_are_not_replaced_by_those_of_fewer_unasked(tmp
         ({"saturation_mse": 0.0}, "saturation_mse must be positive"),
         ({"width_px": 0}, "width_px must be positive"),
         ({"guidance": float("nan")}, "guidance must not be negative"),
-        ({"touchiness": (1.0, 1.0)}, "touchiness must be 3 numbers for each"),
-        ({"touchiness": (1.0, 1.0, 0.0)}, "touchiness must be positive"),
-        ({"touchiness": (1.0,) * 3 * (PICTURES_MAX + 1)}, "touchiness must be 3 numbers for each"),
+        ({"touchiness": (1.0, 1.0, 1.0)}, "touchiness must be 4 numbers for each"),
+        ({"touchiness": (1.0, 1.0, 1.0, 0.0)}, "touchiness must be positive"),
+        ({"touchiness": (1.0,) * 4 * (PICTURES_MAX + 1)}, "touchiness must be 4 numbers for each"),
         ({"products": (1.0,)}, "finite numbers"),
         ({"row_weights": (-1.0,)}, "row_weights must be positive"),
         ({"merge_steps": tuple(range(240)), "stale_begin_steps": tuple(range(200)), "steps": 250}, "at most 256"),

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from polyrhythm.calibration import JUMP, STALE, UNEQUAL, Calibration, saturated
+from polyrhythm.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, saturated
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.fit import MeasuredAs, sum_up
 from polyrhythm_agent.calibration.measure import PictureErrors, Single, beyond_equal, probe_count
@@ -112,10 +112,12 @@ def test_a_jump_after_a_jump_is_exposed_to_what_both_leave_beyond_themselves() -
     grid = grid_of(20, TWO_M)
     products = np.eye(disturbances(grid))
     windows, places = len(grid.stale_begin_steps), len(grid.merge_steps)
-    found = jump_exposures(grid, products, (4, 6, 10))
-    assert np.flatnonzero(found).tolist() == [windows + 2, windows + 3, windows + 5, windows + places + 2]
+    found = jump_exposures(grid, products, (2, 4, 6, 10))
+    followed = [windows + places + 1, windows + places + 2]
+    assert np.flatnonzero(found[EARLY_JUMP]).tolist() == [windows + 1]
+    assert np.flatnonzero(found[JUMP]).tolist() == [windows + 2, windows + 3, windows + 5, *followed]
     alone = jump_exposures(grid_of(20, DDIM), products, (4, 6))
-    assert np.flatnonzero(alone).tolist() == [windows + 2, windows + 3]
+    assert np.flatnonzero(alone.sum(axis=0)).tolist() == [windows + 2, windows + 3]
 
 
 AS = MeasuredAs(sampler=TWO_M, width_px=128, height_px=128, guidance=4.0)
@@ -142,7 +144,7 @@ def test_the_planner_predicts_what_the_calibration_fitted() -> None:
             following_steps=grid.following_steps,
             unequal_begin_steps=grid.unequal_begin_steps,
             products=tuple(products.ravel().tolist()),
-            touchiness=(1.0, 1.0, 1.0),
+            touchiness=(1.0,) * KINDS,
             row_weights=tuple(WEIGHTS.tolist()),
             saturation_mse=1.0,
             width_px=128,
@@ -161,9 +163,9 @@ def test_what_kinds_cost_and_whom_is_found_again(saturation_mse: float) -> None:
     grid = grid_of(20, TWO_M)
     blocks = joint_blocks(grid, typical_products(grid), WEIGHTS, members=MEMBERS_MAX)
     draw = np.random.default_rng(2)
-    touchiness = np.exp(draw.normal(scale=0.4, size=(12, 3)))
+    touchiness = np.exp(draw.normal(scale=0.4, size=(12, KINDS)))
     touchiness /= np.exp(np.log(touchiness).mean(axis=0))
-    times = np.array([1.3, 0.8, 2.0])
+    times = np.array([1.3, 0.6, 0.8, 2.0])
     own = touchiness * times
     measured = saturated(np.einsum("pa,jab,pb->pj", own, blocks, own), saturation_mse)
     measured[3:, [joint.for_all for joint in joints(grid)].index(False)] = np.nan
@@ -174,7 +176,7 @@ def test_what_kinds_cost_and_whom_is_found_again(saturation_mse: float) -> None:
     assert np.nanmax(np.abs(misses_db)) < 1.0
     assert np.abs(np.nanmean(misses_db, axis=0)).max() < 0.2
     assert np.corrcoef(np.log(found.touchiness_PK[:, STALE]), np.log(touchiness[:, STALE]))[0, 1] > 0.95
-    assert np.exp(np.log(found.touchiness_PK).mean(axis=0)) == pytest.approx(np.ones(3))
+    assert np.exp(np.log(found.touchiness_PK).mean(axis=0)) == pytest.approx(np.ones(KINDS))
 
 
 def test_unequal_strides_leave_nothing_beyond_where_everything_adds_up() -> None:
@@ -229,7 +231,7 @@ def test_further_pictures_move_the_level_and_say_how_touchy_they_are() -> None:
     calm = [picture(grid, cost=1e-6, in_full=False)] * 2
     found = sum_up([*[picture(grid)] * 2, *calm], grid, AS, members=MEMBERS_MAX)
     assert diagonal(found) == pytest.approx(np.full(found.size, 1e-5), rel=0.2)
-    touchiness = np.array(found.touchiness).reshape(-1, 3)
+    touchiness = np.array(found.touchiness).reshape(-1, KINDS)
     assert touchiness[:, STALE] == pytest.approx([10**0.5, 10**0.5, 10**-0.5, 10**-0.5], rel=0.1)
 
 
@@ -237,6 +239,6 @@ def test_pictures_that_are_touchy_to_jumps_are_so_to_nothing_else() -> None:
     grid = grid_of(20, DDIM)
     level = [picture(grid, jumps=jumps, in_full=False) for jumps in (1e-2, 1.0, 1.0, 1e2)]
     found = sum_up([picture(grid)] * 2 + level, grid, AS, members=MEMBERS_MAX)
-    touchiness = np.array(found.touchiness).reshape(-1, 3)[2:]
+    touchiness = np.array(found.touchiness).reshape(-1, KINDS)[2:]
     assert touchiness[-1, JUMP] / touchiness[0, JUMP] > 50
     assert touchiness[-1, STALE] / touchiness[0, STALE] < 1.5

@@ -127,7 +127,7 @@ def calibration() -> fleet_pb2.Calibration:
         products=[1.0] * size**2,
         row_weights=[1.0],
         saturation_mse=1,
-        touchiness=[1.0] * 3 * PICTURES_MAX,
+        touchiness=[1.0] * 4 * PICTURES_MAX,
         width_px=512,
         height_px=512,
     )

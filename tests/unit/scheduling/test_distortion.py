@@ -190,7 +190,7 @@ def test_what_lies_between_two_calibrations_is_of_vectors() -> None:
 
 def test_the_touchiest_pictures_are_predicted_from_those_that_were_measured() -> None:
     times = np.geomspace(0.25, 4.0, 21)
-    stale_only = tuple(value for one in times for value in (one, 1.0, 1.0))
+    stale_only = tuple(value for one in times for value in (one, 1.0, 1.0, 1.0))
     found = Distortion.of(calibration(steps=20, width=2, touchiness=stale_only), steps=20, row_count=16)
     calm = Distortion.of(calibration(steps=20, width=2), steps=20, row_count=16)
     displaced = plan(segment(0, 4, (8, 8)), segment(4, 20, (8, 8), exchange=DISPLACED))
