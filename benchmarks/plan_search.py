@@ -30,7 +30,7 @@ from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
 from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, equal_patches_plan
-from polyrhythm_coordinator.scheduling.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.distortion import Expected, distortion_of
 from polyrhythm_coordinator.scheduling.memory import share_need
 from polyrhythm_coordinator.scheduling.quality import BALANCED_LOSS_DB, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
@@ -40,6 +40,7 @@ RESULT = Path(__file__).parent / "results" / "plan_search.json"
 AGENTS = (1, 2, 3, 4, 5, 6, 7, 9, 13, 16, 21, 32, 47, 64)
 GAP_AGENTS = (2, 3, 4, 5, 6)
 WARMUP = 4
+STEPS, ROWS = 50, 128
 
 
 def random_request(draw: random.Random, facts: ModelFacts, agents: int, *, steps: int, rows: int) -> PlanRequest:
@@ -77,6 +78,34 @@ def random_request(draw: random.Random, facts: ModelFacts, agents: int, *, steps
     return PlanRequest(image=image, facts=facts, profiles=tuple(profiles), links=links)
 
 
+def stretched(facts: ModelFacts, steps: int, rows: int) -> ModelFacts:
+    """The facts with calibrations on both sides of a length, at a size: their numbers, whatever they would mean there.
+
+    Between two lengths a prediction costs the most.
+    """
+    longest = max(facts.calibrations, key=lambda one: one.steps, default=None)
+    if longest is None:
+        return facts
+
+    def at(begins: tuple[int, ...], length: int) -> tuple[int, ...]:
+        return tuple(begin * length // longest.steps for begin in begins)
+
+    both = tuple(
+        replace(
+            longest,
+            steps=length,
+            stale_begin_steps=at(longest.stale_begin_steps, length),
+            merge_steps=at(longest.merge_steps, length),
+            following_steps=at(longest.following_steps, length),
+            unequal_begin_steps=at(longest.unequal_begin_steps, length),
+            width_px=facts.default_width_px,
+            height_px=rows * facts.row_unit_px,
+        )
+        for length in (steps * 4 // 5, steps * 6 // 5)
+    )
+    return replace(facts, calibrations=both)
+
+
 def with_random_memory(draw: random.Random, request: PlanRequest) -> PlanRequest:
     """Half of the candidates, and never the fastest, hold no more than a random share of the picture, and decode it."""
     fastest = min(request.profiles, key=lambda profile: profile.forward_s(request.row_count)).agent
@@ -105,11 +134,12 @@ def timed_ms(request: PlanRequest) -> tuple[float, Plan]:
 def plan_times(draw: random.Random, facts: ModelFacts, fleets: int) -> list[dict[str, object]]:
     """First plans and re-plans in mid-image, by the number of agents."""
     found: list[dict[str, object]] = []
+    facts = stretched(facts, STEPS, ROWS)
     for agents in AGENTS:
         first_ms: list[float] = []
         again_ms: list[float] = []
         for _ in range(fleets):
-            request = random_request(draw, facts, agents, steps=50, rows=128)
+            request = random_request(draw, facts, agents, steps=STEPS, rows=ROWS)
             taken_ms, plan = timed_ms(request)
             first_ms.append(taken_ms)
             slower = (replace(request.profiles[0], per_row_s=2 * request.profiles[0].per_row_s), *request.profiles[1:])
@@ -154,7 +184,7 @@ def brute_force_s(request: PlanRequest) -> float:
     """Seconds of the fastest plan within the budget; rows are optimal by the builder."""
     distortion = distortion_of(request)
     assert distortion is not None, "the model is calibrated"
-    least_db = distortion.plan_psnr_db(equal_patches_plan(request)) - BALANCED_LOSS_DB
+    least = distortion.plan_expected(equal_patches_plan(request)).less(BALANCED_LOSS_DB + 1e-9)
     policy = replace(policy_of(Quality.BALANCED), reduced_share_max=1.0)
     best_s = float("inf")
     for size in range(1, len(request.agents) + 1):
@@ -162,9 +192,13 @@ def brute_force_s(request: PlanRequest) -> float:
             plans = GangPlans(request, gang, policy=policy)
             for plan in _all_plans(request, plans, size):
                 seconds = plans.cost.total_s(plan)
-                if seconds < best_s and distortion.plan_psnr_db(plan) >= least_db - 1e-9:
+                if seconds < best_s and _reaches(distortion.plan_expected(plan), least):
                     best_s = seconds
     return best_s
+
+
+def _reaches(expected: Expected, least: Expected) -> bool:
+    return expected.mean_db >= least.mean_db and expected.low_db >= least.low_db
 
 
 def _all_plans(request: PlanRequest, plans: GangPlans, size: int) -> Iterator[Plan]:

@@ -1,7 +1,9 @@
-"""How well a plan's quality is predicted: random plans on held-out prompts, predicted and measured.
+"""How well a plan's quality is predicted, and how well the budget of a quality is kept, on held-out prompts.
 
-``python benchmarks/quality_prediction.py`` runs the real step loop and exchange of up to three members in one process
-(no coordinator, no network), on prompts and seeds that no calibration has seen. Formulas are in METHODOLOGY.md.
+``python benchmarks/quality_prediction.py`` lets the planner choose plans for drawn fleets of one to four devices at
+several lengths, predicts what they come to, and follows them with the real step loop and exchange in one process (no
+coordinator, no network) on prompts and seeds that no calibration has seen. A run that is broken off goes on where it
+was: the result is written after every picture. Formulas are in METHODOLOGY.md.
 """
 
 from __future__ import annotations
@@ -9,235 +11,240 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
-from latency_study.prompts import prompt
+from latency_study.prompts import PROMPTS
 from machine import read_machine
-from result_document import RESULTS
+from quality_study.cases import Case, drawn_cases, prediction
+from quality_study.scores import IDENTICAL_DB, Scored, by_devices, table
+from result_document import REPOSITORY, RESULTS, OtherSettingsError, earlier_document, write_document
 
-from polyrhythm.calibration import IDENTICAL_PSNR_DB, Calibration, nearest
-from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
-from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_agent.boundary import BoundaryState
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import picture_of
+from polyrhythm_agent.calibration.probes import reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
-from polyrhythm_coordinator.scheduling.build import resynchronised
-from polyrhythm_coordinator.scheduling.distortion import Distortion
 
-MEMBERS = 3
-
-
-def random_plan(draw: random.Random, steps: int, rows: int) -> Plan:
-    """One to three members, rows that may move, any strides of 1 and 2 anywhere after the warm-up."""
-    members = draw.choice((1, 2, 2, 2, 3))
-    counts = _counts(draw, members, rows)
-    warmup = draw.choice((1, 2, 4))
-    segments = [_segment(0, warmup, counts, Exchange.SYNCHRONOUS, (1,) * members)]
-    step = warmup
-    while step < steps:
-        length = min(draw.choice((2, 4, 6, 8)), steps - step)
-        strides = draw.choice(((1,) * members, (2,) * members, tuple(draw.choice((1, 2)) for _ in range(members))))
-        if length < 2:
-            strides = (1,) * members
-        length -= length % max(strides)
-        if draw.random() < 0.3:
-            counts = _counts(draw, members, rows)
-        segments.append(_segment(step, step + length, counts, Exchange.DISPLACED, strides))
-        step += length
-    agents = segments[0].agents
-    return Plan(version=1, begin_step=0, steps=steps, segments=tuple(segments), encoder=agents[0], decoder=agents[0])
+TITLE = "how well is the quality of plans predicted, and is their budget kept, on held-out prompts?"
+DEVICES = 4
 
 
-def legal(plan: Plan, facts: ModelFacts) -> Plan:
-    """The plan, with a synchronous step wherever rows move if the model's family needs one."""
-    if not facts.resync_after_move:
-        return plan
-    return replace(plan, segments=tuple(resynchronised(plan.segments)))
+def held_out(index: int, seed: str) -> tuple[str, int]:
+    """Prompt and seed of a picture: the listed prompts in turn, seeds drawn anew with every run's seed."""
+    return PROMPTS[index % len(PROMPTS)], random.Random(f"{seed} picture {index}").getrandbits(31)
 
 
-def plain_plans(steps: int, rows: int) -> list[Plan]:
-    """Plain displaced parallelism on two and three members, and uniformly fewer steps on one."""
-    found: list[Plan] = []
-    for members in (2, 3):
-        counts = tuple(rows // members + (index < rows % members) for index in range(members))
-        ones = (1,) * members
-        found.append(
-            _plan(
-                [
-                    _segment(0, 4, counts, Exchange.SYNCHRONOUS, ones),
-                    _segment(4, steps, counts, Exchange.DISPLACED, ones),
-                ]
-            )
-        )
-    half = steps // 2 - steps // 2 % 2
-    found.append(
-        _plan(
-            [
-                _segment(0, half, (rows,), Exchange.DISPLACED, (1,)),
-                _segment(half, steps, (rows,), Exchange.DISPLACED, (2,)),
-            ]
-        )
-    )
-    return found
-
-
-def _plan(segments: list[Segment]) -> Plan:
-    agents = segments[0].agents
-    return Plan(
-        version=1,
-        begin_step=0,
-        steps=segments[-1].end_step,
-        segments=tuple(segments),
-        encoder=agents[0],
-        decoder=agents[0],
+def resumed(plan: Plan) -> Plan:
+    """What of a plan is not as on a single device: it goes on from one step before the first one that differs."""
+    first = 0
+    for segment in plan.segments:
+        alone = sum(a.rows.count > 0 for a in segment.assignments) == 1 and max(segment.strides) == 1
+        if segment.exchange is not Exchange.SYNCHRONOUS and not alone:
+            break
+        first = segment.end_step
+    begin = max(0, first - 1)
+    cut = [s for s in plan.segments if s.end_step > begin]
+    return replace(
+        plan, begin_step=begin, segments=(replace(cut[0], begin_step=max(begin, cut[0].begin_step)), *cut[1:])
     )
 
 
-def _counts(draw: random.Random, members: int, rows: int) -> tuple[int, ...]:
-    cuts = [0, *sorted(draw.sample(range(1, rows), members - 1)), rows]
-    return tuple(after - before for before, after in pairwise(cuts))
-
-
-def _segment(begin: int, end: int, counts: tuple[int, ...], exchange: Exchange, strides: tuple[int, ...]) -> Segment:
-    return Segment(
-        begin_step=begin,
-        end_step=end,
-        beat_steps=4,
-        exchange=exchange,
-        assignments=tuple(
-            Assignment(agent=AgentId(f"member-{index}"), rows=held, stride=stride)
-            for index, (held, stride) in enumerate(zip(ranges_from_counts(counts), strides, strict=True))
-        ),
-    )
-
-
-def measure(gang: InProcessGang, image: ImageSpec, plans: list[Plan], latent_range: float) -> list[float]:
+def psnr_of(gang: InProcessGang, image: ImageSpec, plans: Sequence[Plan], latent_range: float) -> list[float]:
     """PSNR of each plan's final latent against that of a single device."""
     condition = gang.denoiser.encode(image)
     rows = gang.denoiser.geometry(image).row_count
-    alone = _plan([_segment(0, image.steps, (rows,), Exchange.SYNCHRONOUS, (1,))])
-    reference_BCHW = gang.denoise(alone, image, condition)[image.steps].x_BCHW.double()
+    states: Mapping[int, BoundaryState] = gang.denoise(reference_plan(image.steps, rows), image, condition)
+    reference_BCHW = states[image.steps].x_BCHW.double()
     found: list[float] = []
     for plan in plans:
-        latent_BCHW = gang.denoise(plan, image, condition)[image.steps].x_BCHW.double()
+        start = states[plan.begin_step] if plan.begin_step else None
+        latent_BCHW = gang.denoise(plan, image, condition, start)[image.steps].x_BCHW.double()
         mse = float(((latent_BCHW - reference_BCHW) ** 2).mean())
-        found.append(min(IDENTICAL_PSNR_DB, float(10 * np.log10(latent_range**2 / max(mse, 1e-30)))))
+        found.append(min(IDENTICAL_DB, float(10 * np.log10(latent_range**2 / max(mse, 1e-30)))))
     return found
 
 
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's: the correlation of ranks, without ties."""
-    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+class Length:
+    """One length: its cases, and the distinct plans that are measured for them.
+
+    Args:
+        facts: of the model, with its calibrations.
+        image: of this length, size and guidance.
+        options: of the command.
+    """
+
+    def __init__(self, facts: ModelFacts, image: ImageSpec, options: argparse.Namespace) -> None:
+        self.image = image
+        self.cases = drawn_cases(
+            facts, image, seed=options.seed, fleets=options.fleets, randoms=options.random, devices=DEVICES
+        )
+        self._plans: list[tuple[object, ...]] = []
+        self.distinct: list[Plan] = []
+        for case in self.cases:
+            for plan in (case.plan, case.reference):
+                if plan is not None and plan.segments not in [seen.segments for seen in self.distinct]:
+                    self.distinct.append(plan)
+        found = prediction(facts, image)
+        self.latent_range = found.errors.latent_range if found else facts.calibrations[0].latent_range
+
+    def scored(self, psnr_PN: np.ndarray) -> list[Scored]:
+        """The cases after measuring.
+
+        Args:
+            psnr_PN: of pictures, by the distinct plans.
+        """
+        return [
+            Scored(
+                steps=self.image.steps,
+                kind=case.kind,
+                devices=case.devices,
+                predicted_db=case.expected.mean_db if case.expected else None,
+                predicted_low_db=case.expected.low_db if case.expected else None,
+                measured_db_P=psnr_PN[:, self._index(case.plan)],
+                reference_db_P=None if case.reference is None else psnr_PN[:, self._index(case.reference)],
+                loss_db=case.loss_db,
+            )
+            for case in self.cases
+        ]
+
+    def _index(self, plan: Plan) -> int:
+        return next(index for index, seen in enumerate(self.distinct) if seen.segments == plan.segments)
 
 
-def summary(predicted_db: np.ndarray, measured_PN: np.ndarray) -> dict[str, object]:
-    """Errors over plans that disturb the picture at all; N plans, P pictures."""
-    measured_db = measured_PN.mean(axis=0)
-    disturbed = measured_db < IDENTICAL_PSNR_DB
-    errors_db = (predicted_db - measured_db)[disturbed]
-    spread_db = measured_PN[:, disturbed].mean(axis=1).std(ddof=1) if len(measured_PN) > 1 else float("nan")
+def described(case: Case, scored: Scored) -> dict[str, Any]:
+    """One case of the result."""
     return {
-        "plans": int(disturbed.sum()),
-        "pictures": len(measured_PN),
-        "mean_absolute_error_db": round(float(np.abs(errors_db).mean()), 3),
-        "mean_error_db": round(float(errors_db.mean()), 3),
-        "mean_absolute_error_without_common_offset_db": round(float(np.abs(errors_db - errors_db.mean()).mean()), 3),
-        "rank_correlation": round(rank_correlation(predicted_db[disturbed], measured_db[disturbed]), 4),
-        "standard_error_of_measured_mean_db": round(float(spread_db / np.sqrt(len(measured_PN))), 3),
+        "kind": case.kind,
+        "speeds": list(case.speeds),
+        "predicted_db": None if scored.predicted_db is None else round(scored.predicted_db, 2),
+        "predicted_low_db": None if scored.predicted_low_db is None else round(scored.predicted_low_db, 2),
+        "measured_db": round(float(scored.measured_db_P.mean()), 2),
+        "measured_low_db": round(float(np.quantile(scored.measured_db_P, 0.1)), 2),
+        "overrun_db": None if scored.overrun_db is None else round(scored.overrun_db, 2),
+        "low_overrun_db": None if scored.low_overrun_db is None else round(scored.low_overrun_db, 2),
+        "segments": [
+            [s.begin_step, s.end_step, s.exchange, [a.rows.count for a in s.assignments], list(s.strides)]
+            for s in case.plan.segments
+        ],
     }
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Predicts, measures and compares; the document so far is on disk after every picture."""
+    folder = find_model(options.model)
+    members = [load_denoiser(folder.path, model=folder.name) for _ in range(DEVICES)]
+    gang, facts = InProcessGang(members), with_calibration(members[0].facts, folder.path)
+    output = options.output or RESULTS / f"quality_prediction-{folder.name}.json"
+    lengths = {
+        steps: Length(facts, _image(facts, held_out(0, options.seed), steps, options), options)
+        for steps in options.steps
+    }
+    document = _begun(output, folder.name, facts, options)
+    for steps, length in lengths.items():
+        measured: list[list[float]] = document["psnr_db"].setdefault(str(steps), [])
+        plans = [resumed(plan) for plan in length.distinct]
+        for index in range(len(measured), options.pictures):
+            image = _image(facts, held_out(index, options.seed), steps, options)
+            measured.append([round(value, 3) for value in psnr_of(gang, image, plans, length.latent_range)])
+            _sum_up(document, lengths)
+            write_document(output, document)
+            print(
+                f"{steps} steps, picture {index + 1} of {options.pictures}: {np.mean(measured[-1]):.1f} dB", flush=True
+            )
+    _sum_up(document, lengths)
+    write_document(output, document)
+    return document
+
+
+def _image(facts: ModelFacts, told: tuple[str, int], steps: int, options: argparse.Namespace) -> ImageSpec:
+    image = picture_of(facts, *told, steps)
+    side = options.size or image.width_px
+    guidance = image.guidance if options.guidance is None else options.guidance
+    return replace(image, width_px=side, height_px=side, guidance=guidance)
+
+
+def _begun(output: Path, model: str, facts: ModelFacts, options: argparse.Namespace) -> dict[str, Any]:
+    settings = {
+        "model": model,
+        "seed": options.seed,
+        "fleets": options.fleets,
+        "random": options.random,
+        "size": options.size,
+        "guidance": options.guidance,
+        "calibrations": [[one.sampler, one.steps, one.pictures, sum(one.products)] for one in facts.calibrations],
+    }
+    if options.resume and output.exists():
+        return earlier_document(output, TITLE, json.loads(json.dumps(settings)))
+    machine = read_machine().as_json()
+    return {"title": TITLE, "settings": settings, "sampler": facts.samplers[0], "psnr_db": {}, "machine": machine}
+
+
+def _sum_up(document: dict[str, Any], lengths: Mapping[int, Length]) -> None:
+    scored: list[Scored] = []
+    document["cases"] = {}
+    for steps, length in lengths.items():
+        measured = document["psnr_db"].get(str(steps))
+        if measured:
+            own = length.scored(np.array(measured))
+            scored += own
+            cases = [described(*each) for each in zip(length.cases, own, strict=True)]
+            document["cases"][str(steps)] = {"pictures": len(measured), "plans": cases}
+    document["summary"] = table(scored)
+    document["summary_by_devices"] = by_devices(scored)
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model", default="demo-transformer", help="name of one that ships, or a folder in diffusers format"
-    )
-    parser.add_argument("--pictures", type=int, default=16, metavar="N", help="held-out prompts")
-    parser.add_argument("--first-picture", type=int, default=0, metavar="I", help="place of the first in the list")
-    parser.add_argument("--plans", type=int, default=24, metavar="N", help="random plans, beside three plain ones")
-    parser.add_argument("--seed", type=int, default=1, help="of the random plans")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of the pictures (default: the model's)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="compute threads of a member")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: results/quality_prediction-MODEL.json")
-    return parser.parse_args()
+    add = parser.add_argument
+    add("--model", default="demo-unet", help="a model that ships, or a folder in diffusers format")
+    add("--steps", type=_lengths, default="8,12,20,30,50", metavar="N[,N..]", help="lengths (default: 8,12,20,30,50)")
+    add("--pictures", type=int, default=64, metavar="N", help="held-out pictures of each length")
+    add("--fleets", type=int, default=2, metavar="N", help="drawn fleets of each number of devices")
+    add("--random", type=int, default=4, metavar="N", help="random plans of each length")
+    add("--seed", help="fleets, plans and seeds are drawn from it (default: the commit)")
+    add("--size", type=int, metavar="PX", help="side of the pictures (default: the model's)")
+    add("--guidance", type=float, metavar="G", help="guidance (default: the model's)")
+    add("--threads", type=int, default=1, metavar="N", help="compute threads of a member")
+    add("--resume", action="store_true", help="go on with the result of a run that was broken off")
+    add("--output", type=Path, metavar="FILE", help="default: results/quality_prediction-MODEL.json")
+    options = parser.parse_args()
+    if options.seed is None:
+        options.seed = subprocess.run(
+            ("git", "rev-parse", "HEAD"), cwd=REPOSITORY, check=True, capture_output=True, text=True
+        ).stdout.strip()
+    return options
 
 
-def run(options: argparse.Namespace) -> dict[str, object]:
-    """Predicts, measures and compares.
-
-    Raises:
-        InvalidArgumentError: there is no such model, or it is not calibrated.
-    """
-    machine = read_machine()
-    folder = find_model(options.model)
-    gang = InProcessGang([load_denoiser(folder.path, model=folder.name) for _ in range(MEMBERS)])
-    facts = with_calibration(gang.denoiser.facts, folder.path)
-    steps, rows = options.steps or facts.default_steps, facts.row_count(facts.default_height_px)
-    calibration = nearest(facts.calibrations, facts.samplers[0], steps)
-    if calibration is None:
-        raise InvalidArgumentError.of("--model", f"{folder.name} is not calibrated")
-    draw = random.Random(options.seed)
-    plans = [*plain_plans(steps, rows), *(random_plan(draw, steps, rows) for _ in range(options.plans))]
-    plans = [legal(plan, facts) for plan in plans]
-    measured: list[list[float]] = []
-    for index in range(options.first_picture, options.first_picture + options.pictures):
-        image = picture_of(facts, *prompt(index), steps)
-        measured.append(measure(gang, image, plans, calibration.latent_range))
-        print(f"picture {index}: {image.prompt}: {fmean(measured[-1]):.1f} dB", flush=True)
-    told = {"model": folder.name, "first_picture": options.first_picture, "seed": options.seed}
-    return {**told, **compared(calibration, plans, np.array(measured), steps), "machine": machine.as_json()}
+def _lengths(text: str) -> tuple[int, ...]:
+    return tuple(sorted({int(part) for part in text.split(",")}))
 
 
-def compared(calibration: Calibration, plans: list[Plan], measured_PN: np.ndarray, steps: int) -> dict[str, object]:
-    """Prediction against measurement; N plans, P pictures."""
-    distortion = Distortion(calibration=calibration, steps=steps, row_count=plans[0].row_count)
-    predicted_db = np.array([distortion.plan_psnr_db(plan) for plan in plans])
-    measured_db = measured_PN.mean(axis=0)
-    return {
-        "question": "how well is a plan's quality predicted on prompts that no calibration has seen?",
-        "sampler": calibration.sampler,
-        "steps": steps,
-        "calibrated_steps": calibration.steps,
-        "calibrated_pictures": calibration.pictures,
-        "summary": summary(predicted_db, measured_PN),
-        "plans": [describe(*each) for each in zip(plans, predicted_db, measured_db, strict=True)],
-    }
-
-
-def describe(plan: Plan, predicted_db: float, measured_db: float) -> dict[str, object]:
-    """One plan of the result."""
-    return {
-        "predicted_db": round(float(predicted_db), 2),
-        "measured_db": round(float(measured_db), 2),
-        "segments": [
-            [s.begin_step, s.end_step, s.exchange, [a.rows.count for a in s.assignments], list(s.strides)]
-            for s in plan.segments
-        ],
-    }
-
-
-def main() -> None:
+def main() -> int:
     """Runs and writes the result."""
     options = parse_arguments()
     torch.set_num_threads(options.threads)
-    result = run(options)
-    output = options.output or RESULTS / f"quality_prediction-{result['model']}.json"
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result["summary"], indent=1))
+    try:
+        document = run(options)
+    except OtherSettingsError as error:
+        print(f"--resume: {error}", file=sys.stderr)
+        return 2
+    for row in (*document["summary"], *document["summary_by_devices"]):
+        print(json.dumps(row))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ AGENT = "gpu_agent/polyrhythm_agent"
 SCHEDULING = "coordinator/polyrhythm_coordinator/scheduling"
 CODEC = "protos/polyrhythm/codec"
 SEARCH_TESTS = "tests/unit/scheduling/test_search.py"
+BUDGET_TESTS = "tests/unit/scheduling/test_budget.py"
 QUEUE_TESTS = "tests/unit/coordinator/test_queue.py"
 PLAN_BOOK_TESTS = "tests/unit/agent_loop/test_plan_book.py"
 REPLANNING_TESTS = "tests/unit/coordinator/test_replanning.py"
@@ -19,10 +20,37 @@ PLANNER_DEFECTS = (
     PlantedDefect(
         name="strides for a sampler that draws noise",
         file=f"{SCHEDULING}/search.py",
-        original="return at_full_rate(policy) if request.image.sampler in request.facts.full_rate_samplers else policy",
+        original="return at_full_rate(policy) if every_step else policy",
         planted="return policy",
         test_id=f"{SEARCH_TESTS}::test_a_sampler_that_makes_every_step_gets_no_strides_in_any_candidate[balanced]",
         why="the slower device cannot make the picture: its first strided step ends the epoch, again and again",
+    ),
+    PlantedDefect(
+        name="the touchiest pictures keep no budget",
+        file=f"{SCHEDULING}/distortion.py",
+        original="(np.quantile(psnr_XP, LOW_QUANTILE, axis=1) >= floor.low_db)",
+        planted="(psnr_XP.mean(axis=1) >= floor.mean_db)",
+        test_id=f"{BUDGET_TESTS}::test_the_touchiest_pictures_keep_the_budget_as_well",
+        why="pictures that are touchy to skipped steps come out far below what the quality promises",
+    ),
+    PlantedDefect(
+        name="the nearest length counts for all lengths between",
+        file=f"{SCHEDULING}/step_errors.py",
+        original="share=log(steps / shorter) / log(longer / shorter))",
+        planted="share=round(log(steps / shorter) / log(longer / shorter)))",
+        test_id=(
+            "tests/unit/scheduling/test_distortion.py::"
+            "test_between_two_lengths_each_counts_by_its_nearness_and_at_a_length_it_counts_alone[1]"
+        ),
+        why="predictions jump by decibels between two numbers of steps",
+    ),
+    PlantedDefect(
+        name="a calibration is trusted at any guidance",
+        file=f"{SCHEDULING}/trust.py",
+        original="alike = [one for one in of_sampler if not _unlike(one, image)]",
+        planted="alike = of_sampler",
+        test_id="tests/unit/scheduling/test_trust.py::test_guidance_and_size_count_as_far_as_they_are_alike",
+        why="steps are skipped on pictures of which nothing is known",
     ),
     PlantedDefect(
         name="strides cost nothing less",

@@ -41,6 +41,8 @@ _SATURATIONS = tuple(10.0 ** (exponent / 4) for exponent in range(-12, 9))
 """Mean squared errors of latents of the order of one; the largest stands for hardly any saturation."""
 _ROUNDS, _NEWTON_STEPS = 4, 12
 _DAMPING, _DIFFERENCE = 1e-3, 1e-4
+_LOG_TIMES_MAX = 20.0
+"""A step of the search that goes too far must not overflow."""
 
 
 def jump_exposures(grid: Grid, products_DD: Array, merges: Sequence[int]) -> Array:
@@ -133,16 +135,17 @@ def _fit(blocks_JKK: Array, logs_PJ: Array, saturation_mse: float) -> tuple[floa
     known_PJ = ~np.isnan(logs_PJ)
     logs_PJ = np.where(known_PJ, logs_PJ, 0.0)
     counts_J = known_PJ.sum(axis=0)
+    weight_J = np.sqrt(counts_J / counts_J.max())  # a mean over few pictures says less
 
     def misses(times_PK: Array) -> Array:
         """Of each picture, with its own multiples in logarithms."""
-        times_PK = np.exp(times_PK)
+        times_PK = np.exp(np.clip(times_PK, -_LOG_TIMES_MAX, _LOG_TIMES_MAX))
         sums_PJ = np.einsum("pa,jab,pb->pj", times_PK, blocks_JKK, times_PK, optimize=True)
         logs = np.log(saturated(np.maximum(sums_PJ, MSE_FLOOR), saturation_mse))
         return np.where(known_PJ, logs - logs_PJ, 0.0)
 
     def mean_misses(common_1K: Array) -> Array:
-        return misses(common_1K + own_PK).sum(axis=0, keepdims=True) / counts_J
+        return misses(common_1K + own_PK).sum(axis=0, keepdims=True) / counts_J * weight_J
 
     def own_misses(own_PK: Array) -> Array:
         alike_PK = np.sqrt(LIKE_OTHERS) * (own_PK - own_PK.mean(axis=1, keepdims=True))

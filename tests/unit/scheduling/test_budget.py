@@ -255,3 +255,29 @@ def test_a_family_whose_activations_belong_to_a_place_gets_its_synchronous_steps
         for before, after in pairwise(candidate.plan.segments):
             moved = [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
             assert not (moved and after.exchange is Exchange.DISPLACED)
+
+
+def touchy_to_strides(share: float) -> tuple[float, ...]:
+    """Ten pictures, of which some are three times as touchy to unequal strides and to jumps as the others."""
+    touchy = round(10 * share)
+    return (1.0, 3.0, 3.0, 3.0) * touchy + (1.0, 0.8, 0.8, 0.8) * (10 - touchy)
+
+
+@pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
+def test_the_touchiest_pictures_keep_the_budget_as_well(quality: Quality) -> None:
+    taken: dict[float, int] = {}
+    for share in (0.0, 0.2):
+        numbers = calibration(together=0.2, unequal=0.5, touchiness=touchy_to_strides(share))
+        request = plan_request([1.0, 0.5], quality=quality)
+        request = replace(request, facts=replace(request.facts, calibrations=(numbers,)))
+        found, chosen = distortion_of(request), search_plan(request).chosen
+        assert found is not None
+        loss_db = policy_of(quality).loss_db
+        assert loss_db is not None
+        least = found.plan_expected(equal_patches_plan(request)).less(loss_db)
+        predicted = found.plan_expected(chosen.plan)
+        assert predicted.mean_db >= least.mean_db - 1e-6
+        assert predicted.low_db >= least.low_db - 1e-6
+        assert (chosen.prediction.psnr_db, chosen.prediction.psnr_low_db) == (predicted.mean_db, predicted.low_db)
+        taken[share] = sum(s.step_count for s in chosen.plan.segments if max(s.strides) > 1)
+    assert taken[0.2] < taken[0.0]  # it is they who forbid more
