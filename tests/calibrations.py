@@ -17,6 +17,7 @@ def calibration(
     following: float = 0.0,
     unequal: float = 0.0,
     touchiness: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0),
+    seam_power: float = 0.0,
 ) -> Calibration:
     """A calibration whose error vectors point partly the same way.
 
@@ -29,6 +30,7 @@ def calibration(
         following: length of what a merged step after a merged step leaves beyond both, over that of one.
         unequal: the same of what unequal strides leave beyond the rest.
         touchiness: four numbers a picture.
+        seam_power: with which errors grow with the number of seams beyond what is read of others.
     """
     stale = (1, *range(4, steps - 1, width))
     merges = tuple(range(0, steps - 1, width))
@@ -51,6 +53,7 @@ def calibration(
         touchiness=touchiness,
         row_weights=(0.2, 0.6, 1.2, 2.0, 2.0, 1.2, 0.6, 0.2),
         saturation_mse=0.01,
+        seam_power=seam_power,
         width_px=128,
         height_px=128,
         guidance=4.0,

@@ -43,6 +43,9 @@ EARLY_SHARE = 0.2
 MEASURED_SHARE = 0.5
 """Of the picture that is stale to each of two members when windows are measured."""
 
+SEAM_POWER_MAX = 1.0
+"""Beyond the share that is stale, errors grow no faster than the seams do."""
+
 SECOND_ORDER_SAMPLERS = frozenset({"dpmpp-2m"})
 """Samplers whose step also looks at the one before it."""
 
@@ -89,6 +92,16 @@ def read_of_others(
         (seen[stride] - cost(stride, stride) * share) / MEASURED_SHARE
         for share, stride in zip(shares, strides, strict=True)
     )
+
+
+def crowding(members: int, seam_power: float) -> float:
+    """How many times what its members read of others counts in a gang that has more seams than two halves have.
+
+    Args:
+        members: that hold rows.
+        seam_power: of the number of seams.
+    """
+    return float(max(1, members - 1)) ** seam_power
 
 
 def kind_of_jump(step: int, steps: int) -> int:
@@ -155,6 +168,7 @@ class Calibration:
             early jumps, of later ones and of unequal strides, picture by picture.
         row_weights: how the errors lie over the height of the picture, top to bottom, of mean 1.
         saturation_mse: where the error of several disturbances together begins to stay behind the sum of its parts.
+        seam_power: power of the number of seams with which errors of what is read of others grow beyond its share.
         width_px: of the pictures that were measured.
         height_px: likewise.
         guidance: likewise.
@@ -171,6 +185,7 @@ class Calibration:
     touchiness: tuple[float, ...]
     row_weights: tuple[float, ...]
     saturation_mse: float
+    seam_power: float
     width_px: int
     height_px: int
     guidance: float
@@ -186,6 +201,8 @@ class Calibration:
         ):
             if not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be positive, got {value}")
+        if not abs(self.seam_power) <= SEAM_POWER_MAX:
+            raise ValueError(f"seam_power must be within {SEAM_POWER_MAX} of 0, got {self.seam_power}")
         if not 0 <= self.guidance < float("inf"):
             raise ValueError(f"guidance must not be negative, got {self.guidance}")
         for name, begins, first, last in (

@@ -45,6 +45,7 @@ def calibrations(draw: st.DrawFn, steps: int) -> tuple[Calibration, ...]:
         "following": draw(st.floats(0, 1.5)),
         "unequal": draw(st.floats(0, 3)),
         "touchiness": draw(touchiness),
+        "seam_power": draw(st.floats(-0.5, 0.5)),
     }
     return tuple(calibration(steps=length, **drawn) for length in sorted(lengths))
 

@@ -8,7 +8,7 @@ vectors, and sums fall behind where they are large:
 
 * Staleness: a row whose agent reads the share v of the picture from others, ``age`` fine steps old on average, is
   exposed v * age / (1/2): two equal halves at stride 1 are what was measured. Shares are weighted like the rows, since
-  what does not change cannot be stale.
+  what does not change cannot be stale. More seams than one count with a measured power beyond that.
   What is read at another stride than it was computed at leaves what was measured of unequal strides beyond that.
 * A jump over two fine steps is a merge at its place, exposure 1. One that follows another also leaves what was measured
   of two in a row beyond both alone. A jump over s steps counts as s - 1 jumps over two, each s / 2 times.
@@ -39,6 +39,7 @@ from polyrhythm.calibration import (
     KINDS,
     STALE,
     Calibration,
+    crowding,
     mean_age,
     read_of_others,
     saturated,
@@ -156,7 +157,8 @@ class Distortion:
         ends = np.cumsum([0, *counts])
         integral = np.concatenate(([0.0], np.cumsum(self.weights_R))) / self.row_count
         shares = (integral[ends[1:]] - integral[ends[:-1]]).tolist()
-        return np.repeat(read_of_others(shares, strides, cost), counts)
+        times = crowding(sum(count > 0 for count in counts), self.errors.seam_power)
+        return np.repeat(read_of_others(shares, strides, cost), counts) * times
 
     def way_S(self, way: int, begin: int, end: int) -> Array:
         """Exposure, once, to the steps from one to another in one way."""

@@ -58,6 +58,7 @@ class StepErrors:
         row_weights: how errors lie over the height of the picture, top to bottom.
         latent_range: the peak of the PSNR.
         saturation_mse: where sums of errors begin to fall behind.
+        seam_power: power of the number of seams with which errors of what is read of others grow beyond its share.
     """
 
     steps: int
@@ -66,6 +67,7 @@ class StepErrors:
     row_weights: Array
     latent_range: float
     saturation_mse: float
+    seam_power: float
 
 
 def step_errors(calibrations: Sequence[Calibration], steps: int) -> StepErrors:
@@ -99,6 +101,7 @@ def _scaled(calibration: Calibration, steps: int) -> StepErrors:
         row_weights=np.array(calibration.row_weights),
         latent_range=calibration.latent_range,
         saturation_mse=calibration.saturation_mse,
+        seam_power=calibration.seam_power,
     )
 
 
@@ -169,6 +172,7 @@ def _between(one: StepErrors, other: StepErrors, *, share: float) -> StepErrors:
         row_weights=(1 - share) * weights[0] + share * weights[1],
         latent_range=_in_decibels(one.latent_range, other.latent_range, share),
         saturation_mse=_in_decibels(one.saturation_mse, other.saturation_mse, share),
+        seam_power=(1 - share) * one.seam_power + share * other.seam_power,
     )
 
 

@@ -20,7 +20,7 @@ from polyrhythm.calibration import Calibration
 from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.calibration.measure import PictureErrors
 from polyrhythm_agent.calibration.probes import Grid
-from polyrhythm_agent.calibration.together import MSE_FLOOR, fit_together, joint_blocks, kind_of_each
+from polyrhythm_agent.calibration.together import MSE_FLOOR, fit_together, joint_blocks, kind_of_each, seams_of_joints
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,8 @@ def sum_up(pictures: Sequence[PictureErrors], grid: Grid, measured: MeasuredAs, 
     energy_R = energy_R + energy_R[::-1]  # which half of a picture is busier is chance
     weights_R = energy_R / energy_R.mean()
     products_DD = _typical_products([single.products_DD for single, _ in full], scale_F)
-    together = fit_together(joint_blocks(grid, products_DD, weights_R, members=members), joint_PJ)
+    blocks_JKK = joint_blocks(grid, products_DD, weights_R, members=members)
+    together = fit_together(blocks_JKK, seams_of_joints(grid, members=members), joint_PJ)
     times_D = together.times_K[kind_of_each(grid)]
     products_DD = products_DD * times_D * times_D[:, None]
     return Calibration(
@@ -83,6 +84,7 @@ def sum_up(pictures: Sequence[PictureErrors], grid: Grid, measured: MeasuredAs, 
         touchiness=tuple(float(value) for value in together.touchiness_PK.ravel()),
         row_weights=tuple(float(value) for value in weights_R),
         saturation_mse=together.saturation_mse,
+        seam_power=together.seam_power,
         width_px=measured.width_px,
         height_px=measured.height_px,
         guidance=measured.guidance,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from polyrhythm.calibration import (
     KINDS,
+    SEAM_POWER_MAX,
     STALE,
     UNEQUAL,
     interpolated,
@@ -37,8 +38,11 @@ MSE_FLOOR = 1e-12
 LIKE_OTHERS = 0.25
 """How much a picture's touchiness to one kind keeps to its mean over kinds, against one squared miss of a probe."""
 
-_SATURATIONS = tuple(10.0 ** (exponent / 4) for exponent in range(-12, 9))
-"""Mean squared errors of latents of the order of one; the largest stands for hardly any saturation."""
+_SATURATIONS = tuple(10.0 ** (exponent / 4) for exponent in range(-6, 9))
+"""Mean squared errors of latents of the order of one; the largest stands for hardly any saturation. Much smaller ones
+would explain how pictures differ by sums that all saturate, and say nothing of plans that were not measured."""
+POWER_COSTS = 0.1
+"""What a power of 1 counts like, as a miss: without need there is none."""
 _ROUNDS, _NEWTON_STEPS = 4, 12
 _DAMPING, _DIFFERENCE = 1e-3, 1e-4
 _LOG_TIMES_MAX = 20.0
@@ -102,6 +106,11 @@ def _blocks_of(joint: Joint, grid: Grid, products_DD: Array, weights_R: Array) -
     return blocks_KK
 
 
+def seams_of_joints(grid: Grid, *, members: int) -> Array:
+    """Seams of each joint probe; one for a device alone, to which none matters."""
+    return np.array([max(1, len(joint.parts) - 1) for joint in joints(grid, members=members)], dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Together:
     """How disturbances work together, and on whom.
@@ -110,14 +119,16 @@ class Together:
         times_K: how often the errors of each kind count on a typical picture.
         touchiness_PK: how many times those the errors of each picture are.
         saturation_mse: where errors begin to stay behind their sum.
+        seam_power: power of the number of seams with which errors of what is read of others grow beyond its share.
     """
 
     times_K: Array
     touchiness_PK: Array
     saturation_mse: float
+    seam_power: float
 
 
-def fit_together(blocks_JKK: Array, measured_PJ: Array) -> Together:
+def fit_together(blocks_JKK: Array, seams_J: Array, measured_PJ: Array) -> Together:
     """The parameters of least squared misses, in logarithms, of all pictures and joint probes.
 
     Each kind counts as often as makes the mean miss over pictures vanish, as far as all probes agree on it. Each
@@ -125,41 +136,54 @@ def fit_together(blocks_JKK: Array, measured_PJ: Array) -> Together:
 
     Args:
         blocks_JKK: what the joint probes expose rows to.
+        seams_J: of the joint probes.
         measured_PJ: what they came to, above zero; nan where a picture was not measured.
     """
-    fits = [_fit(blocks_JKK, np.log(measured_PJ), saturation_mse) for saturation_mse in _SATURATIONS]
+    fits = [_fit(blocks_JKK, np.log(seams_J), np.log(measured_PJ), saturation_mse) for saturation_mse in _SATURATIONS]
     return min(fits, key=lambda fit: fit[0])[1]
 
 
-def _fit(blocks_JKK: Array, logs_PJ: Array, saturation_mse: float) -> tuple[float, Together]:
+def _fit(blocks_JKK: Array, log_seams_J: Array, logs_PJ: Array, saturation_mse: float) -> tuple[float, Together]:
     known_PJ = ~np.isnan(logs_PJ)
     logs_PJ = np.where(known_PJ, logs_PJ, 0.0)
-    counts_J = known_PJ.sum(axis=0)
+    counts_J = np.maximum(known_PJ.sum(axis=0), 1)
+    of_others_K = np.isin(np.arange(KINDS), (STALE, UNEQUAL))
     weight_J = np.sqrt(counts_J / counts_J.max())  # a mean over few pictures says less
 
-    def misses(times_PK: Array) -> Array:
+    def misses(times_PK: Array, seam_power: float) -> Array:
         """Of each picture, with its own multiples in logarithms."""
-        times_PK = np.exp(np.clip(times_PK, -_LOG_TIMES_MAX, _LOG_TIMES_MAX))
-        sums_PJ = np.einsum("pa,jab,pb->pj", times_PK, blocks_JKK, times_PK, optimize=True)
+        grown_JK = np.outer(log_seams_J, of_others_K) * np.clip(seam_power, -SEAM_POWER_MAX, SEAM_POWER_MAX)
+        times_PJK = np.exp(np.clip(times_PK[:, None] + grown_JK, -_LOG_TIMES_MAX, _LOG_TIMES_MAX))
+        sums_PJ = np.einsum("pja,jab,pjb->pj", times_PJK, blocks_JKK, times_PJK, optimize=True)
         logs = np.log(saturated(np.maximum(sums_PJ, MSE_FLOOR), saturation_mse))
         return np.where(known_PJ, logs - logs_PJ, 0.0)
 
-    def mean_misses(common_1K: Array) -> Array:
-        return misses(common_1K + own_PK).sum(axis=0, keepdims=True) / counts_J * weight_J
+    def mean_misses(common_1C: Array) -> Array:
+        """Of all pictures together; of the common parameters the last one is the power of seams."""
+        missed_J = misses(common_1C[:, :KINDS] + own_PK, float(common_1C[0, KINDS])).sum(axis=0)
+        return np.append(missed_J / counts_J * weight_J, POWER_COSTS * common_1C[0, KINDS])[None]
 
     def own_misses(own_PK: Array) -> Array:
         alike_PK = np.sqrt(LIKE_OTHERS) * (own_PK - own_PK.mean(axis=1, keepdims=True))
-        return np.concatenate((misses(common_1K + own_PK), alike_PK), axis=1)
+        missed_PJ = misses(common_1C[:, :KINDS] + own_PK, float(common_1C[0, KINDS]))
+        return np.concatenate((missed_PJ, alike_PK), axis=1)
 
-    common_1K, own_PK = np.zeros((1, KINDS)), np.zeros((len(logs_PJ), KINDS))
+    common_1C, own_PK = np.zeros((1, KINDS + 1)), np.zeros((len(logs_PJ), KINDS))
     for _ in range(_ROUNDS):
-        common_1K = _least_squares(mean_misses, common_1K)
+        common_1C = _least_squares(mean_misses, common_1C)
         own_PK = _least_squares(own_misses, own_PK)
         mean_1K = own_PK.mean(axis=0, keepdims=True)
-        common_1K, own_PK = common_1K + mean_1K, own_PK - mean_1K
-    common_1K = _least_squares(mean_misses, common_1K)
-    left = float((misses(common_1K + own_PK) ** 2).sum() / known_PJ.sum())
-    found = Together(times_K=np.exp(common_1K[0]), touchiness_PK=np.exp(own_PK), saturation_mse=saturation_mse)
+        common_1C[:, :KINDS] += mean_1K
+        own_PK = own_PK - mean_1K
+    common_1C = _least_squares(mean_misses, common_1C)
+    power = float(np.clip(common_1C[0, KINDS], -SEAM_POWER_MAX, SEAM_POWER_MAX))
+    left = float((misses(common_1C[:, :KINDS] + own_PK, power) ** 2).sum() / known_PJ.sum())
+    found = Together(
+        times_K=np.exp(common_1C[0, :KINDS]),
+        touchiness_PK=np.exp(own_PK),
+        saturation_mse=saturation_mse,
+        seam_power=power,
+    )
     return left, found
 
 

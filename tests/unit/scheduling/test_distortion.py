@@ -201,3 +201,13 @@ def test_the_touchiest_pictures_are_predicted_from_those_that_were_measured() ->
     assert expected.low_db < expected.mean_db - 5
     sums = found.plan_sums(displaced)
     assert expected.low_db == pytest.approx(np.quantile(found.psnr_XP(sums[None])[0], 0.1))
+
+
+def test_more_seams_than_one_count_with_their_power() -> None:
+    thirds = plan(segment(0, 4, (6, 5, 5)), segment(4, 20, (6, 5, 5), exchange=DISPLACED))
+    halves = plan(segment(0, 4, (8, 8)), segment(4, 20, (8, 8), exchange=DISPLACED))
+    plain, grown = (
+        Distortion.of(calibration(steps=20, width=2, seam_power=power), steps=20, row_count=16) for power in (0.0, 0.5)
+    )
+    assert grown.plan_sums(halves) == pytest.approx(plain.plan_sums(halves))
+    assert grown.plan_sums(thirds) == pytest.approx(2 * plain.plan_sums(thirds))
