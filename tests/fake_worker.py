@@ -40,6 +40,7 @@ from polyrhythm.messages import (
     WorkerReady,
 )
 from polyrhythm.pace import Pace
+from polyrhythm.picture_file import END, head_bytes
 from polyrhythm.profile import Link, Profile
 from polyrhythm.rendezvous import StoreReply
 from polyrhythm.reports import BeatReport
@@ -72,8 +73,15 @@ UNPAINTED = "unicorn"
 """A text with this word in it is none that the fake model takes."""
 STRANGE, STRANGE_NOTICE = "grandmother", "nobody knows what that is"
 """A prompt with this word is taken, and told of."""
-PNG = b"\x89PNG a fake picture"
-PART_BYTES = 8
+
+
+def png_of(width_px: int = FACTS.default_width_px, height_px: int = FACTS.default_height_px) -> bytes:
+    """A file that passes for a picture of this size with whoever does not decode it."""
+    return head_bytes(width_px, height_px) + b" a fake picture" + END
+
+
+PNG = png_of()
+PART_BYTES = 17
 
 
 def register(agent: AgentId, *, protocol_version: int = PROTOCOL_VERSION, host: str = "") -> Register:
@@ -344,9 +352,10 @@ class FakeWorker:
         events: list[AgentEvent] = []
         if run.command.decoder == self.agent:
             self.pictures += 1
-            for offset in range(0, len(PNG), PART_BYTES):
-                data = PNG[offset : offset + PART_BYTES]
-                last = offset + len(data) == len(PNG)
+            png = png_of(run.command.image.width_px, run.command.image.height_px)
+            for offset in range(0, len(png), PART_BYTES):
+                data = png[offset : offset + PART_BYTES]
+                last = offset + len(data) == len(png)
                 events.append(
                     ImageMade(epoch=run.command.epoch, offset=offset, data=data, last=last, decode_s=0.02 * last)
                 )

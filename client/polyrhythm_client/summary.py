@@ -25,6 +25,14 @@ _REPLAN_WORDS = {
 }
 
 
+def agent_account(view: AgentView) -> dict[str, Any]:
+    """What ``--json`` prints for an agent; of calibrations, it is told which there are."""
+    account = asdict(view)
+    for model in account["models"]:
+        del model["calibrations"]
+    return account
+
+
 def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str, Any]:
     """What ``polyrhythm generate --json`` prints for one picture.
 

@@ -144,6 +144,21 @@ def interpolated(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalibratedGrid:
+    """What users are told of a calibration: that there is one. Its numbers are for the planner alone.
+
+    Attributes:
+        sampler: that was measured.
+        steps: fine steps of the grid that was measured.
+        pictures: how many were measured.
+    """
+
+    sampler: str
+    steps: int
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """Errors of a model's final latent against the one of a single device, for one sampler on one grid.
 

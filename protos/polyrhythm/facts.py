@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from polyrhythm.calibration import Calibration
+from polyrhythm.calibration import CalibratedGrid, Calibration
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 
 
@@ -149,7 +149,8 @@ class ModelFacts:
         guidance_embedded: whether the denoiser is told the guidance, and runs once a step instead of with and without
             the text.
         calibrations: what stale activations and merged steps cost on it, by sampler and length of grid; empty where
-            nobody has measured.
+            nobody has measured, and in what users are told.
+        calibrated: what users are told of these.
     """
 
     model: str
@@ -174,12 +175,18 @@ class ModelFacts:
     notices: tuple[str, ...] = ()
     memory: ModelMemory | None = None
     calibrations: tuple[Calibration, ...] = ()
+    calibrated: tuple[CalibratedGrid, ...] = ()
     offloaded: bool = False
     guidance_embedded: bool = False
 
     def batch(self, guidance: float) -> int:
         """Batch elements of one forward: both halves of the guidance, or one."""
         return 2 if guidance > 1.0 and not self.guidance_embedded else 1
+
+    def as_told(self) -> ModelFacts:
+        """For users: calibrations are as large as all the rest of a fleet together, and only the planner reads them."""
+        told = tuple(CalibratedGrid(sampler=c.sampler, steps=c.steps, pictures=c.pictures) for c in self.calibrations)
+        return replace(self, calibrations=(), calibrated=told)
 
     @property
     def resident_bytes(self) -> int:

@@ -269,6 +269,9 @@ models = st.builds(
     notices=tuples(texts),
     memory=st.none() | model_memories,
     calibrations=st.lists(calibrations(), max_size=2).map(tuple),
+    calibrated=tuples(
+        st.builds(calibration.CalibratedGrid, sampler=names, steps=steps, pictures=int32s),
+    ),
     offloaded=st.booleans(),
     guidance_embedded=st.booleans(),
 )

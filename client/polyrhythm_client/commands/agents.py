@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from polyrhythm_client import options
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.summary import agent_account
 from polyrhythm_client.tables import agents_table, print_troubles
 from polyrhythm_client.terminal import Screen, say
 
@@ -31,7 +31,7 @@ async def _agents(address: str, *, as_json: bool) -> None:
     async with Client(address) as client:
         found = await client.agents()
     if as_json:
-        say(json.dumps({"agents": [asdict(view) for view in found]}, ensure_ascii=False))
+        say(json.dumps({"agents": [agent_account(view) for view in found]}, ensure_ascii=False))
     elif found:
         console = Screen()
         console.print(agents_table(found))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from polyrhythm_client import options
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.summary import agent_account
 from polyrhythm_client.terminal import say
 
 
@@ -44,7 +44,7 @@ async def _drain(agent: str, address: str, *, undo: bool, as_json: bool) -> None
     async with Client(address) as client:
         view = await client.drain(agent, undo=undo)
     if as_json:
-        say(json.dumps({"agent": None if view is None else asdict(view)}, ensure_ascii=False))
+        say(json.dumps({"agent": None if view is None else agent_account(view)}, ensure_ascii=False))
     elif view is not None:
         say(f"{agent}: {view.state}")
     else:

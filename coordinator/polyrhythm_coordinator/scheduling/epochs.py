@@ -162,7 +162,7 @@ def _gang(turn: Turn, members: tuple[AgentId, ...]) -> GangId:
     turn.state = replace(
         turn.state,
         gangs={**turn.state.gangs, members: gang},
-        stores={**turn.state.stores, gang: RendezvousStore()},
+        stores={**turn.state.stores, gang: RendezvousStore(members=members)},
     )
     return gang
 

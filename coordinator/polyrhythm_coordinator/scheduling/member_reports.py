@@ -11,8 +11,10 @@ from typing import TypeAlias
 from polyrhythm import job_events
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec
 from polyrhythm.job_events import ImageChunk, Previewed
 from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PartLoaded, PreviewMade, StepDone
+from polyrhythm.picture_file import SIGNATURE, fault, file_bytes_max
 from polyrhythm.plan import Beat
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
@@ -48,6 +50,8 @@ def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
         case BeatDone(report=report):
             epoch = _take_beat(turn, epoch, agent, report)
         case PreviewMade(step=step, png=png):
+            if not png.startswith(SIGNATURE):
+                raise WireError("preview_made.png: does not begin with the PNG signature")
             turn.tell(epoch.job, Previewed(image_index=epoch.image_index, step=step, png=png))
         case ImageMade():
             epoch = _take_part(turn, epoch, agent, event)
@@ -176,15 +180,22 @@ def _extended(turn: Turn, epoch: Epoch) -> Epoch:
 
 
 def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Epoch:
-    """Collects the PNG file; the client gets it whole, so that no part of a lost decoder's file is among it."""
+    """Collects the PNG file; the client gets it whole, so that no part of a lost decoder's file is among it.
+
+    Raises:
+        WireError: it is none, or longer than one of its size.
+    """
+    picture = turn.state.picture_of(epoch)
+    if picture is None:  # nobody waits for it any more
+        return replace(epoch, parts=(), picture_made=event.last)
     expected = sum(len(part) for part in epoch.parts)
     if agent != epoch.plan.decoder or epoch.picture_made or event.offset != expected:
         raise WireError(
             f"image_made: {agent} sent offset {event.offset}, expected {expected} from {epoch.plan.decoder}"
         )
     epoch = replace(epoch, parts=(*epoch.parts, event.data), picture_made=event.last)
-    picture = turn.state.picture_of(epoch)
-    if not event.last or picture is None:
+    _check_file(epoch.parts, picture.image, whole=event.last)
+    if not event.last:
         return epoch
     turn.put_picture(replace(picture, decode_s=event.decode_s))
     offset = 0
@@ -193,6 +204,21 @@ def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Ep
         turn.tell(epoch.job, ImageChunk(image_index=picture.index, offset=offset, data=data, last=last))
         offset += len(data)
     return replace(epoch, parts=())
+
+
+def _check_file(parts: tuple[bytes, ...], image: ImageSpec, *, whole: bool) -> None:
+    """What can be told of a picture's file without decoding it.
+
+    Raises:
+        WireError: it is too long, has an empty part, or is no PNG of the picture's size.
+    """
+    if not parts[-1] or sum(map(len, parts)) > file_bytes_max(image.width_px, image.height_px):
+        raise WireError(f"image_made.data: {len(parts)} parts are no file of {image.width_px}x{image.height_px} pixels")
+    if whole:
+        content = b"".join(parts)
+        wrong = fault(content, image.width_px, image.height_px)
+        if wrong:
+            raise WireError(f"image_made.data: the picture's file {wrong}")
 
 
 def _next_deadline_s(turn: Turn, epoch: Epoch) -> float:

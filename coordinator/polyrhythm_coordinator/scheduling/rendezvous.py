@@ -1,6 +1,7 @@
 """The dictionary through which the members of a gang find one another. One a gang, dropped with it. Pure.
 
-Semantics of ``torch.distributed.Store``: a GET waits until its key exists, ADD counts in decimal.
+Semantics of ``torch.distributed.Store``: a GET waits until its key exists, ADD counts in decimal. Members only, and no
+more from them than forming takes: addresses, and a few counters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT64_CHARACTERS_MAX = len(str(INT64_MIN))
+KEYS_A_MEMBER_MAX = 64
+BYTES_A_MEMBER_MAX = 256 << 10
+WAITS_A_MEMBER_MAX = 64
 
 Reply: TypeAlias = tuple[AgentId, StoreReply]
 
@@ -33,10 +37,12 @@ class RendezvousStore:
     """One gang's dictionary.
 
     Attributes:
+        members: who may use it.
         values: what the keys hold.
         waiting: deferred GETs, in order of arrival.
     """
 
+    members: tuple[AgentId, ...]
     values: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     waiting: tuple[DeferredGet, ...] = ()
 
@@ -52,8 +58,11 @@ def operate(store: RendezvousStore, agent: AgentId, request: StoreRequest) -> tu
         The store afterwards, and all replies that are due now: those of released GETs after the request's own.
 
     Raises:
-        WireError: ADD to something that is not a number of 64 bits, or beyond one.
+        WireError: by an agent of another gang; ADD to something that is not a number of 64 bits, or beyond one; more
+            keys, bytes or waits than forming takes.
     """
+    if agent not in store.members:
+        raise WireError(f"store_request.gang: {agent} is no member of {request.gang}")
     key = request.key
     held = store.values.get(key)
     match request.operation:
@@ -65,6 +74,8 @@ def operate(store: RendezvousStore, agent: AgentId, request: StoreRequest) -> tu
         case StoreOperation.GET:
             if held is not None:
                 return store, (_reply(agent, request, held, found=True),)
+            if sum(get.agent == agent for get in store.waiting) >= WAITS_A_MEMBER_MAX:
+                raise WireError(f"store_request.key: {agent} waits for {WAITS_A_MEMBER_MAX} keys already")
             get = DeferredGet(agent=agent, request_id=request.request_id, key=key)
             return replace(store, waiting=(*store.waiting, get)), ()
         case StoreOperation.CHECK:
@@ -88,7 +99,12 @@ def _put(store: RendezvousStore, key: str, value: bytes, own: Reply) -> tuple[Re
         if get.key == key
     )
     waiting = tuple(get for get in store.waiting if get.key != key)
-    return RendezvousStore(values={**store.values, key: value}, waiting=waiting), (own, *released)
+    values = {**store.values, key: value}
+    if len(values) > KEYS_A_MEMBER_MAX * len(store.members):
+        raise WireError(f"store_request.key: {len(values)} keys are more than a gang needs to form")
+    if sum(map(len, values.values())) > BYTES_A_MEMBER_MAX * len(store.members):
+        raise WireError("store_request.value: the gang's dictionary holds more bytes than it needs to form")
+    return replace(store, values=values, waiting=waiting), (own, *released)
 
 
 def _reply(agent: AgentId, request: StoreRequest, value: bytes, *, found: bool) -> Reply:

@@ -115,7 +115,7 @@ class Agent:
             agent=self.agent,
             state=state,
             device=self.device,
-            models=self.models,
+            models=tuple(model.as_told() for model in self.models),
             software=self.software,
             trouble=self.trouble,
         )

@@ -23,6 +23,7 @@ from polyrhythm.messages import (
     StepDone,
 )
 from polyrhythm.pace import Pace
+from polyrhythm.picture_file import END, head_bytes
 from polyrhythm.plan import Beat
 from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
@@ -256,7 +257,9 @@ class GangRun:
         decoder, epoch = self._command.decoder, self._command.epoch
         if self._members[decoder].gone:
             return
-        made = ImageMade(epoch=epoch, offset=0, data=b"simulated", last=True, decode_s=decode_s)
+        image = self._command.image
+        file = head_bytes(image.width_px, image.height_px) + END  # no pixels: nobody decodes it
+        made = ImageMade(epoch=epoch, offset=0, data=file, last=True, decode_s=decode_s)
         self._world.say(decoder, made)
         self._end(decoder, EpochOutcome.FINISHED, "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from polyrhythm.calibration import DISTURBANCES_MAX, KINDS, PICTURES_MAX, Calibration
+from polyrhythm.calibration import DISTURBANCES_MAX, KINDS, PICTURES_MAX, CalibratedGrid, Calibration
 from polyrhythm.codec.bounds import (
     BYTES_MAX,
     CALIBRATIONS_MAX,
@@ -201,6 +201,10 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         notices=model.notices,
         memory=None if model.memory is None else model_memory_to_proto(model.memory),
         calibrations=[calibration_to_proto(calibration) for calibration in model.calibrations],
+        calibrated=[
+            fleet_pb2.CalibratedGrid(sampler=grid.sampler, steps=grid.steps, pictures=grid.pictures)
+            for grid in model.calibrated
+        ],
         offloaded=model.offloaded,
         guidance_embedded=model.guidance_embedded,
     )
@@ -241,6 +245,14 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         calibrations=tuple(
             calibration_from_proto(calibration, f"{path}.calibrations[{index}]")
             for index, calibration in enumerate(few(proto.calibrations, f"{path}.calibrations", CALIBRATIONS_MAX))
+        ),
+        calibrated=tuple(
+            CalibratedGrid(
+                sampler=label(grid.sampler, f"{path}.calibrated[{index}].sampler"),
+                steps=count(grid.steps, f"{path}.calibrated[{index}].steps", STEPS_MAX),
+                pictures=count(grid.pictures, f"{path}.calibrated[{index}].pictures", COUNT_MAX),
+            )
+            for index, grid in enumerate(few(proto.calibrated, f"{path}.calibrated", CALIBRATIONS_MAX))
         ),
         offloaded=proto.offloaded,
         guidance_embedded=proto.guidance_embedded,

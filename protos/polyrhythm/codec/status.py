@@ -66,14 +66,15 @@ _SIMPLE_ERRORS: dict[ErrorCode, type[PolyrhythmError]] = {
 }
 
 
-MESSAGE_BYTES_MAX = 2400
+MESSAGE_BYTES_MAX = 3000
 PART_BYTES_MAX = 300
 NAME_BYTES_MAX = 60
-KNOWN_MAX = 64
 VIOLATIONS_MAX = 16
-"""An error travels in headers, which are refused as a whole beyond 16 KiB: a client would see neither code nor text.
-The message counts up to three times, since what is not ASCII is escaped there, and details by a third more."""
+VIOLATIONS_BYTES_MAX = 2400
+"""An error travels in headers. gRPC takes 8 KiB of them; beyond that it refuses some, at random, and a client sees
+neither code nor text. The message counts as it is escaped there, and details by a third more."""
 ELLIPSIS = " ..."
+ESCAPE, ESCAPED_BYTES = ord("%"), 3
 
 
 def error_to_status(error: PolyrhythmError) -> tuple[grpc.StatusCode, str, bytes]:
@@ -82,7 +83,7 @@ def error_to_status(error: PolyrhythmError) -> tuple[grpc.StatusCode, str, bytes
     Returns:
         The status code, the message, and the serialised google.rpc.Status for the trailing metadata entry DETAILS_KEY.
     """
-    code, message = STATUS_CODES[error.code], _shortened(str(error), MESSAGE_BYTES_MAX)
+    code, message = STATUS_CODES[error.code], _shortened_escaped(str(error), MESSAGE_BYTES_MAX)
     info = error_details_pb2.ErrorInfo(reason=error.code.name, domain=DOMAIN)
     details: list[Message] = [info]
     match error:
@@ -96,8 +97,7 @@ def error_to_status(error: PolyrhythmError) -> tuple[grpc.StatusCode, str, bytes
                     resource_type=error.kind, resource_name=_shortened(error.name, PART_BYTES_MAX)
                 )
             )
-            known = (_shortened(other, NAME_BYTES_MAX) for other in error.known[:KNOWN_MAX])
-            info.metadata.update({f"known.{index}": other for index, other in enumerate(known)})
+            _add_known(info, error.known)
         case _:
             pass
     status = status_pb2.Status(code=_CODE_NUMBERS[code], message=_shortened(message, PART_BYTES_MAX))
@@ -145,7 +145,7 @@ def error_from_status(code: grpc.StatusCode, message: str, details: bytes | None
 
 def _bad_request(violations: tuple[FieldViolation, ...]) -> error_details_pb2.BadRequest:
     told = violations[:VIOLATIONS_MAX]
-    bytes_max = max(PART_BYTES_MAX, MESSAGE_BYTES_MAX // max(1, len(told)))
+    bytes_max = VIOLATIONS_BYTES_MAX // max(1, len(told)) - NAME_BYTES_MAX
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(
@@ -155,6 +155,25 @@ def _bad_request(violations: tuple[FieldViolation, ...]) -> error_details_pb2.Ba
             for violation in told
         ]
     )
+
+
+def _add_known(info: error_details_pb2.ErrorInfo, known: tuple[str, ...]) -> None:
+    """Names what there is, as far as there is room."""
+    for index, name in enumerate(known):
+        info.metadata[f"known.{index}"] = _shortened(name, NAME_BYTES_MAX)
+        if info.ByteSize() > VIOLATIONS_BYTES_MAX:
+            del info.metadata[f"known.{index}"]
+            return
+
+
+def _shortened_escaped(text: str, bytes_max: int) -> str:
+    """A text that takes no more bytes than that with everything escaped that is no printable ASCII."""
+    left = bytes_max
+    for index, byte in enumerate(encoded := text.encode(errors="replace")):
+        left -= 1 if 0x20 <= byte < 0x7F and byte != ESCAPE else ESCAPED_BYTES
+        if left < 0:
+            return _shortened(text, index)
+    return encoded.decode()
 
 
 def _shortened(text: str, bytes_max: int) -> str:

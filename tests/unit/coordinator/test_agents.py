@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from polyrhythm.codec.fleet import agent_view_to_proto
 from polyrhythm.errors import AgentsLostError, AlreadyInUseError, InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import Heartbeat, Welcome, WorkerLost
+from polyrhythm.messages import Heartbeat, Welcome, WorkerLost, WorkerReady
+from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, ReadinessChanged
 from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentDisconnected, SessionId, Tick
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.transitions import transition
-from tests.fake_worker import register
+from tests.calibrations import calibration
+from tests.fake_worker import FACTS, register
 from tests.fleet_world import World
 
 A = AgentId("a")
@@ -117,3 +122,21 @@ def test_a_second_introduction_costs_the_stream() -> None:
     effects = world.say("a", register(A))
     assert disconnections(effects) == [(SessionId(1), WireError)]
     assert world.say("a", Heartbeat(sequence=1)) == ()
+
+
+def test_an_answer_says_of_calibrations_only_which_there_are() -> None:
+    """Their numbers are for the planner: those of 64 agents fit no message, and nobody reads them."""
+    world = World("a")
+    measured = calibration()
+    facts = replace(FACTS, calibrations=(measured, replace(measured, steps=measured.steps + 1)))
+    world.say("a", WorkerReady(models=(facts,)))
+    assert world.state.agents[AgentId("a")].models == (facts,)
+    (view,) = world.state.views()
+    (told,) = view.models
+    assert told.calibrations == ()
+    assert [(grid.sampler, grid.steps, grid.pictures) for grid in told.calibrated] == [
+        (measured.sampler, measured.steps, 1),
+        (measured.sampler, measured.steps + 1, 1),
+    ]
+    answer = fleet_pb2.ListAgentsResponse(agents=[agent_view_to_proto(view)] * 64)
+    assert answer.ByteSize() < 64 << 10

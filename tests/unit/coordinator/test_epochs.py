@@ -11,7 +11,7 @@ from polyrhythm.errors import WireError
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import ImageCompleted, Previewed, Profiling, Progressed
+from polyrhythm.job_events import ImageChunk, ImageCompleted, Previewed, Profiling, Progressed
 from polyrhythm.messages import (
     BeatDone,
     ExtendPlan,
@@ -21,12 +21,14 @@ from polyrhythm.messages import (
     StartEpoch,
     StepDone,
 )
+from polyrhythm.picture_file import SIGNATURE
 from polyrhythm.plan import Exchange
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due
 from polyrhythm_coordinator.scheduling.forecast import Forecast
 from polyrhythm_coordinator.scheduling.limits import Limits
+from tests.fake_worker import png_of
 from tests.fleet_world import World
 from tests.plans import exact_plan, plan, segment
 
@@ -149,8 +151,8 @@ def test_usage_and_times_are_summed_up() -> None:
 def test_previews_are_passed_on() -> None:
     world, job = running()
     epoch = world.sent("a", StartEpoch)[0].epoch
-    world.say("a", PreviewMade(epoch=epoch, step=4, png=b"small"))
-    assert world.told_of(job, Previewed) == [Previewed(image_index=0, step=4, png=b"small")]
+    world.say("a", PreviewMade(epoch=epoch, step=4, png=SIGNATURE))
+    assert world.told_of(job, Previewed) == [Previewed(image_index=0, step=4, png=SIGNATURE)]
 
 
 def test_a_measured_speed_that_leaves_the_profile_changes_later_plans() -> None:
@@ -170,6 +172,27 @@ def test_a_report_of_a_step_that_is_no_boundary_costs_the_agent_its_stream() -> 
     effects = world.say("agent-0", BeatDone(report=beat_report(epoch, boundary=21)))
     (error,) = (effect.error for effect in effects if isinstance(effect, DisconnectAgent))
     assert str(error) == "beat_done.boundary_step: 21 is no boundary of the plan"
+
+
+@pytest.mark.parametrize(
+    ("parts", "wrong"),
+    [
+        ((b"no picture at all" * 4,), "does not begin with the PNG signature"),
+        ((png_of(8, 8),), "is no PNG of 64x64 pixels"),
+        ((png_of()[:-1],), "is not whole"),
+        ((SIGNATURE, b""), "2 parts are no file of 64x64 pixels"),
+        ((bytes(200_000),), "1 parts are no file of 64x64 pixels"),
+    ],
+)
+def test_a_file_that_is_no_picture_costs_the_agent_its_stream(parts: tuple[bytes, ...], wrong: str) -> None:
+    world, job = running("a")
+    epoch, offset, errors = world.sent("a", StartEpoch)[0].epoch, 0, list[str]()
+    for data in parts:
+        made = ImageMade(epoch=epoch, offset=offset, data=data, last=data is parts[-1], decode_s=0.0)
+        errors += [str(effect.error) for effect in world.say("a", made) if isinstance(effect, DisconnectAgent)]
+        offset += len(data)
+    assert [wrong in error for error in errors] == [True]
+    assert world.told_of(job, ImageChunk) == []
 
 
 def test_a_beat_that_is_reported_again_costs_the_agent_its_stream() -> None:

@@ -262,11 +262,12 @@ def test_a_garbled_length_is_refused_before_memory_is_asked_for() -> None:
         FrameDecoder().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
 
 
-HEADERS_BYTES_MAX = 16 * 1024 - 512
-"""What gRPC takes, less what it needs itself."""
+UNESCAPED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+HEADERS_BYTES_MAX = 8 * 1024 - 512
+"""What gRPC takes for certain, less what it needs itself."""
 
 
-@pytest.mark.parametrize("text", ["long " * 4000, "äöü" * 4000])
+@pytest.mark.parametrize("text", ["long " * 4000, "äöü" * 4000, "\N{GRINNING FACE}" * 4000, "%" * 4000])
 @pytest.mark.parametrize(
     "error_of",
     [
@@ -282,8 +283,8 @@ def test_an_error_of_any_length_fits_the_headers_in_which_it_travels(
 ) -> None:
     error = error_of(text)
     code, message, details = error_to_status(error)
-    assert len(quote(message)) + len(b64encode(details)) < HEADERS_BYTES_MAX
+    assert len(quote(message, safe=UNESCAPED)) + len(b64encode(details)) < HEADERS_BYTES_MAX
     back = error_from_status(code, message, details)
     assert back.code is error.code
-    assert text[:40] in str(back)
+    assert text[:10] in str(back)
     assert "..." in str(back)

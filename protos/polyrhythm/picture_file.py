@@ -1,0 +1,39 @@
+"""What of a picture's file can be told without decoding it: that it is a PNG of a size, whole, and no longer than one.
+
+Processes pass such files on; none of them decodes what another one has made.
+"""
+
+from __future__ import annotations
+
+import struct
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_HEAD = struct.Struct(">8sI4sII")
+"""Signature, then the first chunk: its length, its name, width and height."""
+_IHDR_BYTES = 13
+_PIXEL_BYTES = 3
+_OVERHEAD_BYTES = 1 << 16
+"""Chunks beside the pixels."""
+
+
+def head_bytes(width_px: int, height_px: int) -> bytes:
+    """How the file of a picture of this size begins."""
+    return _HEAD.pack(SIGNATURE, _IHDR_BYTES, b"IHDR", width_px, height_px)
+
+
+def file_bytes_max(width_px: int, height_px: int) -> int:
+    """How long the file of a picture of this size may be: pixels that nothing could compress, and an eighth more."""
+    pixels_bytes = (_PIXEL_BYTES * width_px + 1) * height_px
+    return pixels_bytes + pixels_bytes // 8 + _OVERHEAD_BYTES
+
+
+def fault(content: bytes, width_px: int, height_px: int) -> str:
+    """What is wrong with the file of a picture of this size, in words; empty where nothing is."""
+    if not content.startswith(SIGNATURE):
+        return "does not begin with the PNG signature"
+    if not content.startswith(head_bytes(width_px, height_px)):
+        return f"is no PNG of {width_px}x{height_px} pixels"
+    if not content.endswith(END):
+        return "is not whole"
+    return ""
