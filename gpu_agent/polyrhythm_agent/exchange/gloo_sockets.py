@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from polyrhythm_agent.errors import TransportError
+
 _DESCRIPTORS = Path("/proc/self/fd")
 
 Address = tuple[str, int]
@@ -29,6 +31,27 @@ def listening_addresses() -> frozenset[Address]:
             if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 found.add(_address(copy.getsockname()))
     return frozenset(found)
+
+
+def listening_descriptor(address: Address) -> int:
+    """The descriptor that listens at an address; nobody closes it while that is asked for.
+
+    Raises:
+        TransportError: there is none.
+    """
+    for entry in list(_DESCRIPTORS.iterdir()):
+        try:
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            copy = socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:  # closed, or another kind of file, since the listing
+            continue
+        with closing(copy):
+            if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.type == socket.SOCK_STREAM:
+                listens = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if listens and _address(copy.getsockname()) == address:
+                    return int(entry.name)
+    raise TransportError(f"nothing of this process listens at {address[0]}:{address[1]}")
 
 
 def connected_sockets(own: Address, peers: frozenset[Address]) -> list[socket.socket]:

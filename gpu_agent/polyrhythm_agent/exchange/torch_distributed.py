@@ -23,6 +23,7 @@ from polyrhythm.profile import Link
 from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.connecting import connected
+from polyrhythm_agent.exchange.gloo_door import Door
 from polyrhythm_agent.exchange.gloo_group import Group, connect, listen
 from polyrhythm_agent.exchange.gloo_sockets import Address, connected_sockets, shut_down
 from polyrhythm_agent.exchange.links import measure_links
@@ -59,12 +60,16 @@ def form_gloo_transport(
         TransportError: a member did not come, or the address is none of this host.
     """
     device, own = listen(bind_address, interface)
+    door = Door(own)
+    door.close()  # the others may take long to come, and strangers are not to fill the wait
     peers = _exchange_addresses(rank, size, own, rendezvous)
+    door.open()
 
     def connect_group(name: str) -> Group:
         return connect(RendezvousStore(rendezvous, prefix=f"{name}/"), rank, size, device, _CONNECT_TIMEOUT)
 
     data, control = connected(rank, rendezvous, lambda: [connect_group(name) for name in _GROUPS])
+    door.close()
     sockets = connected_sockets(own, peers)
     if len(sockets) < len(_GROUPS) * (size - 1):
         shut_down(sockets)
