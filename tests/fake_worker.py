@@ -75,9 +75,11 @@ STRANGE, STRANGE_NOTICE = "grandmother", "nobody knows what that is"
 """A prompt with this word is taken, and told of."""
 
 
-def png_of(width_px: int = FACTS.default_width_px, height_px: int = FACTS.default_height_px) -> bytes:
+def png_of(
+    width_px: int = FACTS.default_width_px, height_px: int = FACTS.default_height_px, *, padding_bytes: int = 0
+) -> bytes:
     """A file that passes for a picture of this size with whoever does not decode it."""
-    return head_bytes(width_px, height_px) + b" a fake picture" + END
+    return head_bytes(width_px, height_px) + b" a fake picture" + bytes(padding_bytes) + END
 
 
 PNG = png_of()
@@ -122,6 +124,8 @@ class FakeWorker:
         hiccup: how many times as long its next step takes, and no other; 0 for none.
         seen: all commands, in order.
         pictures: how many it has decoded.
+        padding_bytes: by which their files are longer than they need be.
+        part_bytes: of their parts.
     """
 
     def __init__(
@@ -150,6 +154,8 @@ class FakeWorker:
         self.hiccup = 0.0
         self.seen: list[AgentCommand] = []
         self.pictures = 0
+        self.padding_bytes = 0
+        self.part_bytes = PART_BYTES
         self._fabric = fabric
         self._per_row_s = per_row_s
         self._tasks: deque[EpochRun | MeasureProfile | ForgetJob] = deque()
@@ -352,9 +358,10 @@ class FakeWorker:
         events: list[AgentEvent] = []
         if run.command.decoder == self.agent:
             self.pictures += 1
-            png = png_of(run.command.image.width_px, run.command.image.height_px)
-            for offset in range(0, len(png), PART_BYTES):
-                data = png[offset : offset + PART_BYTES]
+            image = run.command.image
+            png = png_of(image.width_px, image.height_px, padding_bytes=self.padding_bytes)
+            for offset in range(0, len(png), self.part_bytes):
+                data = png[offset : offset + self.part_bytes]
                 last = offset + len(data) == len(png)
                 events.append(
                     ImageMade(epoch=run.command.epoch, offset=offset, data=data, last=last, decode_s=0.02 * last)

@@ -53,9 +53,9 @@ GUIDANCE_MAX = 1e3
 
 MEMBERS_MAX = 256
 """Agents of one plan or gang."""
-SEGMENTS_MAX = 256
-ASSIGNMENTS_MAX = 2048
-"""Of a plan, over all its segments: 64 members in 32 segments."""
+SEGMENTS_MAX = 128
+REQUEST_ASSIGNMENTS_MAX = 2048
+"""Of a plan that a client gives, over all its segments: 64 members in 32 segments, which take 10 ms to be decoded."""
 MODELS_MAX = 16
 LAYER_GROUPS_MAX = 512
 CALIBRATIONS_MAX = 64

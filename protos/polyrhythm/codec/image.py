@@ -8,13 +8,14 @@ processes it is a WireError.
 from __future__ import annotations
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.bounds import MEMBERS_MAX, few, finite, label, name
+from polyrhythm.codec.bounds import MEMBERS_MAX, REQUEST_ASSIGNMENTS_MAX, SEGMENTS_MAX, count, few, finite, label, name
 from polyrhythm.codec.fields import EnumTable, FieldError
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, ImageSpec, Objective, Overrides, Quality, Sampler
-from polyrhythm.v1 import image_pb2
+from polyrhythm.plan import Plan
+from polyrhythm.v1 import image_pb2, plan_pb2
 
 SAMPLERS = EnumTable(
     Sampler,
@@ -176,10 +177,17 @@ def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
         quality=QUALITIES.from_proto(proto.quality, "quality") if proto.quality else None,
         count=proto.count if proto.HasField("count") else 1,
         preview_every_steps=proto.preview_every_steps,
-        plan=plan_from_proto(proto.plan, "plan") if proto.HasField("plan") else None,
+        plan=_plan_from_proto(proto.plan) if proto.HasField("plan") else None,
         overrides=overrides_from_proto(proto.overrides),
         objective=OBJECTIVES.from_proto(proto.objective, "objective") if proto.objective else None,
     )
+
+
+def _plan_from_proto(proto: plan_pb2.Plan) -> Plan:
+    """A plan that a user gives, which the coordinator's event loop has to decode: a small one."""
+    assignments = sum(len(segment.assignments) for segment in few(proto.segments, "plan.segments", SEGMENTS_MAX))
+    count(assignments, "plan.segments.assignments", REQUEST_ASSIGNMENTS_MAX)
+    return plan_from_proto(proto, "plan")
 
 
 def _check_fits(request: ImageRequest) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.bounds import (
-    ASSIGNMENTS_MAX,
     BYTES_MAX,
     BYTES_PER_S_MAX,
     BYTES_PER_S_MIN,
@@ -134,9 +133,8 @@ def segments_from_proto(protos: Sequence[plan_pb2.Segment], path: str) -> tuple[
     Raises:
         WireError: a field of one means nothing, or there is more than a plan can be made of.
     """
-    few(protos, path, SEGMENTS_MAX)
-    count(sum(len(proto.assignments) for proto in protos), f"{path}.assignments", ASSIGNMENTS_MAX)
-    return tuple(segment_from_proto(proto, f"{path}[{index}]") for index, proto in enumerate(protos))
+    some = enumerate(few(protos, path, SEGMENTS_MAX))
+    return tuple(segment_from_proto(proto, f"{path}[{index}]") for index, proto in some)
 
 
 def plan_to_proto(plan: Plan) -> plan_pb2.Plan:

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.calibration import DISTURBANCES_MAX, PICTURES_MAX
 from polyrhythm.codec.bounds import (
-    ASSIGNMENTS_MAX,
     EVENTS_MAX,
     MEMBERS_MAX,
+    REQUEST_ASSIGNMENTS_MAX,
     REQUEST_BYTES_MAX,
     SEGMENTS_MAX,
     few,
@@ -40,7 +40,8 @@ from tests.fake_worker import FACTS
 from tests.plans import exact_plan
 
 HOLD_S_MAX = 0.020
-RUNS = 5
+RUNS = 20
+"""Others use the machine too, and its caches: one run that they do not disturb is enough."""
 
 
 def from_client(message: bytes) -> None:
@@ -66,6 +67,8 @@ def held_s(take: Callable[[bytes], None], message: bytes) -> float:
             with suppress(PolyrhythmError, DecodeError):
                 take(message)
             found.append(thread_time() - begin_s)
+            if found[-1] < HOLD_S_MAX / 2:
+                break
     finally:
         gc.enable()
     return min(found)
@@ -138,9 +141,12 @@ CORRECTION = session_pb2.Correction(kind=session_pb2.CORRECTION_KIND_ELEMENT)
 WORST: dict[str, tuple[Callable[[bytes], None], Callable[[], bytes]]] = {
     "the largest plan that is taken": (
         from_client,
-        lambda: client_message(plan=wide_plan(MEMBERS_MAX, ASSIGNMENTS_MAX // MEMBERS_MAX)),
+        lambda: client_message(plan=wide_plan(MEMBERS_MAX, REQUEST_ASSIGNMENTS_MAX // MEMBERS_MAX)),
     ),
-    "a long plan": (from_client, lambda: client_message(plan=wide_plan(ASSIGNMENTS_MAX // SEGMENTS_MAX, SEGMENTS_MAX))),
+    "a long plan": (
+        from_client,
+        lambda: client_message(plan=wide_plan(REQUEST_ASSIGNMENTS_MAX // SEGMENTS_MAX, SEGMENTS_MAX)),
+    ),
     "prime strides": (from_client, lambda: client_message(plan=prime_strides(20_000))),
     "empty segments": (
         from_client,
