@@ -117,6 +117,7 @@ def calibrate(task: Task, say: Callable[..., None]) -> None:
     folder = diffusers_folder(task.model.path, task.model.configs, cache=cache_folder(os.environ))
     members = [load_denoiser(folder, model=task.model.name, dtype=dtype, device=device) for _ in range(task.members)]
     gang, facts = InProcessGang(members), members[0].facts
+    _check_sampler(facts)
     grids = [grid_of(steps, facts.samplers[0]) for steps in task.steps or (facts.default_steps,)]
     pictures = task.pictures + task.level_pictures
     for grid in grids:
@@ -133,6 +134,14 @@ def calibrate(task: Task, say: Callable[..., None]) -> None:
         steps=",".join(str(grid.steps) for grid in grids),
         sampler=facts.samplers[0],
     )
+
+
+def _check_sampler(facts: ModelFacts) -> None:
+    """Raises InvalidArgumentError: no plan for the model's sampler skips a step, and that is what is measured."""
+    sampler = facts.samplers[0]
+    if sampler in facts.full_rate_samplers:
+        detail = f"its sampler {sampler} makes every step on every device, so that no plan of it needs a calibration"
+        raise InvalidArgumentError.of("model", detail)
 
 
 def _partial(folder: Path, task: Task, facts: ModelFacts, grid: Grid) -> PartialFile:
