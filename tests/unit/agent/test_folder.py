@@ -83,14 +83,16 @@ def test_what_is_not_loaded_does_not_show(tmp_path: Path, change: Callable[[Path
 @pytest.mark.parametrize("linked", [False, True], ids=["in the folder", "behind links"])
 @pytest.mark.parametrize("change", OTHER.values(), ids=OTHER)
 def test_what_is_loaded_shows(tmp_path: Path, change: Callable[[Path], object], linked: bool) -> None:
-    folder = make(tmp_path / "real")
-    before = fingerprint(folder)
-    change(folder)
+    real = make(tmp_path / "real")
+    folder = real
     if linked:
-        (tmp_path / "m").mkdir()
-        for each in folder.iterdir():
-            (tmp_path / "m" / each.name).symlink_to(each)
         folder = tmp_path / "m"
+        folder.mkdir()
+        for each in real.iterdir():
+            (folder / each.name).symlink_to(each)
+    before = fingerprint(folder)
+    assert before == fingerprint(real)
+    change(real)
     assert fingerprint(folder) != before
 
 

@@ -340,6 +340,7 @@ def test_a_request_that_ends_two_workers_is_tried_by_no_third() -> None:
     for victim in ("d", "c"):
         world.kill_worker(victim)
         world.settle()
+    assert job in world.ended
     error = world.ended[job]
     assert isinstance(error, PictureFailedError)
     assert "d (killed); then c (killed)" in str(error)
