@@ -129,7 +129,7 @@ def ideal(
     The unit is that of one row on the fastest device; only ratios mean anything.
     """
     profiles = tuple(
-        replace(profile, fixed_s=0.0, per_row_s=1.0 / speed, encode_s=0.0, decode_s=0.0)
+        replace(profile, fixed_s=0.0, per_row_s=1.0 / speed, encode_s=0.0, decode_s=0.0, alone=None, jitter=0.0)
         for profile, speed in zip(measured.profiles, speeds, strict=True)
     )
     links = {(i, j): FREE_LINK for i in measured.agents for j in measured.agents if i != j}

@@ -7,7 +7,9 @@ Owns every formula of time. Chooses nothing. The predictions:
 * A **synchronous** step hides nothing of the exchange ``x_i = bytes_i / rate + layers * latency``: in every layer,
   everybody waits for everybody's keys and values. Its length is the largest mean of a cycle of such waits. An agent
   never waits for its own message, so a cycle of one is ``t_i`` (or its wire, if that is slower), and the worst cycle of
-  two is the mean of the two largest ``t_i + x_i``; longer cycles average in faster agents.
+  two is the mean of the two largest ``t_i + x_i``; longer cycles average in faster agents. The time between two
+  exchanges varies, and the latest member counts at each: that adds the mean of the largest of normal times less the
+  largest of their means (``unevenness``).
 * A **displaced** step takes ``max_i (t_i / s_i + h_i)``: compute, or the wire if that is slower. ``h_i`` is the
   computing that a device loses to messages which its own cores send and take in (not in the paper; in a synchronous
   step it waits for them anyway). Nobody waits for a version as long as a layer's transfer takes no longer than a
@@ -41,6 +43,7 @@ from polyrhythm_coordinator.scheduling.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.memory import memory_need
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
+from polyrhythm_coordinator.scheduling.unevenness import later_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,9 +260,25 @@ class GangCost:
             case Exchange.SYNCHRONOUS:
                 latency_s_A = self.request.facts.layers * self.latencies_s_A
                 exposed_s_A = np.sort((compute_s_A + wire_s_A + latency_s_A)[working_A])
-                return max(unhindered_s, float(exposed_s_A[-2:].mean()))
+                return max(unhindered_s, float(exposed_s_A[-2:].mean())) + self._uneven_s(compute_s_A)
             case _:
                 assert_never(exchange)
+
+    def _uneven_s(self, compute_s_A: NDArray[np.float64]) -> float:
+        """What a synchronous step loses to unevenness: at every exchange the latest member counts.
+
+        Args:
+            compute_s_A: seconds of each member's forward.
+        """
+        deviations_s_A = self._jitter_A * compute_s_A / self.request.facts.layers
+        if not deviations_s_A.any():
+            return 0.0
+        means_s_A = compute_s_A / self.request.facts.layers
+        return self.request.facts.layers * later_s(means_s_A.tolist(), deviations_s_A.tolist())
+
+    @cached_property
+    def _jitter_A(self) -> NDArray[np.float64]:
+        return np.array([profile.jitter for profile in self.profiles])
 
     def segment_s(self, segment: Segment) -> float:
         """Seconds of a segment, its boundaries included."""

@@ -1,4 +1,7 @@
-"""Measures the links of a gang right after it formed: half a round trip, the rate of a large message, CPU time.
+"""Measures the links of a gang right after it formed: latency, the rate of a large message, CPU time.
+
+As a synchronous step uses them: both ends send at the same time, through the same threads, until each has what the
+other sent. One way alone, from a thread that waits for nothing else, a message is several times faster.
 
 Generic over the transport. Every unordered pair is measured once, pairs in ascending order on every member: a member
 takes part in its pairs in that order only, so nobody waits in a circle.
@@ -7,12 +10,15 @@ takes part in its pairs in that order only, so nobody waits in a circle.
 from __future__ import annotations
 
 import time
+from statistics import median
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from polyrhythm.profile import Link
+from polyrhythm_agent.errors import TransportError
+from polyrhythm_agent.exchange.wires import Activation, Named, Wires
 from polyrhythm_agent.ports import Transport
 
 _HOST = torch.device("cpu")
@@ -35,53 +41,53 @@ def measure_links(transport: Transport, *, device: torch.device = _HOST) -> tupl
     """
     pairs = [(a, b) for a in range(transport.size) for b in range(a + 1, transport.size)]
     links: list[tuple[int, Link]] = []
-    for first, second in pairs:
-        if transport.rank == first:
-            links.append((second, _lead(transport, second, device)))
-        elif transport.rank == second:
-            links.append((first, _follow(transport, first, device)))
+    wires = Wires(transport)
+    try:
+        for pair in pairs:
+            if transport.rank in pair:
+                peer = pair[0] if transport.rank == pair[1] else pair[1]
+                links.append((peer, _measured(wires, peer, device)))
+    except TransportError:
+        wires.stop()
+        raise
+    wires.drain()
+    wires.stop()
     return tuple(sorted(links, key=lambda link: link[0]))
 
 
-def _lead(transport: Transport, peer: int, device: torch.device) -> Link:
-    """Sends each message first and takes the time until it is back; tells the peer what it found."""
+def _measured(wires: Wires, peer: int, device: torch.device) -> Link:
+    """The link to one peer; both ends do the same at the same time."""
     small, large = torch.zeros(1, device=device), torch.zeros(_RATE_BYTES, dtype=torch.uint8, device=device)
     with _Handling() as handling:
-        latency_s = _shortest_way_s(transport, peer, small, _PINGS)
+        latency_s = _exchange_s(wires, peer, small, _PINGS)
         handling.small_done()
-        way_s = _shortest_way_s(transport, peer, large, _RATE_ROUNDS)
+        way_s = _exchange_s(wires, peer, large, _RATE_ROUNDS)
     transfer_s = max(way_s - latency_s, way_s / 2)  # noise may make the latency longer than the whole way
-    found = torch.tensor([latency_s, _RATE_BYTES / transfer_s], dtype=torch.float64, device=device)
-    transport.send(peer, found)
-    transport.drain()
-    return handling.link(found)
+    return handling.link(_agreed(wires, peer, [latency_s, _RATE_BYTES / transfer_s], device))
 
 
-def _follow(transport: Transport, peer: int, device: torch.device) -> Link:
-    """Sends each message back."""
-    small, large = torch.zeros(1, device=device), torch.zeros(_RATE_BYTES, dtype=torch.uint8, device=device)
-    with _Handling() as handling:
-        _send_back(transport, peer, small, _PINGS)
-        handling.small_done()
-        _send_back(transport, peer, large, _RATE_ROUNDS)
-    return handling.link(transport.post_receive(peer, torch.empty(2, dtype=torch.float64, device=device)).wait())
+def _agreed(wires: Wires, peer: int, found: list[float], device: torch.device) -> list[float]:
+    """What the first of both found, so that a link is the same seen from either end."""
+    message = torch.tensor(found, dtype=torch.float64, device=device)
+    if wires.rank < peer:
+        wires.send(peer, message)
+        return found
+    key = Named(name="link", broadcast=peer)
+    wires.expect(peer, ((key, message),))
+    return [float(figure) for figure in wires.take(key)]
 
 
-def _send_back(transport: Transport, peer: int, buffer: Tensor, rounds: int) -> None:
-    for _ in range(rounds + 1):
-        transport.send(peer, transport.post_receive(peer, buffer.clone()).wait())
-
-
-def _shortest_way_s(transport: Transport, peer: int, message: Tensor, rounds: int) -> float:
-    """Half the shortest round trip: what else runs on the hosts only lengthens some. A first one warms both ends up."""
+def _exchange_s(wires: Wires, peer: int, message: Tensor, rounds: int) -> float:
+    """Middle time until the peer's message is there, from handing over the own one; a first one warms both ends up."""
     seconds: list[float] = []
-    for _ in range(rounds + 1):
-        receipt = transport.post_receive(peer, torch.empty_like(message))
+    for index in range(rounds + 1):
+        key = Activation(source=peer, version=index, layer=message.numel())
+        wires.expect(peer, ((key, torch.empty_like(message)),))
         begin_s = time.perf_counter()
-        transport.send(peer, message)
-        receipt.wait()
+        wires.send(peer, message.clone())
+        wires.take(key)
         seconds.append(time.perf_counter() - begin_s)
-    return min(seconds[1:]) / 2
+    return median(seconds[1:])
 
 
 class _Handling:
@@ -97,13 +103,13 @@ class _Handling:
     def __exit__(self, *error: object) -> None:
         self._large_s = time.process_time() - self._begin_s - self._small_s
 
-    def link(self, found: Tensor) -> Link:
-        """The link, from what the leading end found; a message goes and one comes in every round."""
+    def link(self, found: list[float]) -> Link:
+        """The link; a message goes and one comes in every round."""
         handling_s = self._small_s / (2 * (_PINGS + 1))
         large_s = self._large_s / (2 * (_RATE_ROUNDS + 1))
         return Link(
-            latency_s=float(found[0]),
-            bytes_per_s=float(found[1]),
+            latency_s=found[0],
+            bytes_per_s=found[1],
             handling_s=handling_s,
             handling_s_per_byte=max(0.0, large_s - handling_s) / _RATE_BYTES,
         )
