@@ -8,6 +8,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError, NoAgentsError
 from polyrhythm.explanation import Explanation
+from polyrhythm.facts import ModelFacts
 from polyrhythm.fleet import AgentState
 from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId, JobId
@@ -278,17 +279,25 @@ def test_a_picture_stays_on_the_devices_that_were_asked_for() -> None:
     assert [plan.agents for plan in finished(world, following).plans] == [("a",)]
 
 
+def _calibrated(facts: ModelFacts) -> ModelFacts:
+    measured = replace(
+        calibration(steps=100, width=2),
+        width_px=facts.default_width_px,
+        height_px=facts.default_height_px,
+        guidance=facts.default_guidance,
+    )
+    return replace(facts, calibrations=(measured,))
+
+
 @pytest.mark.parametrize("step", [4, 40, 60, 70])
 def test_whoever_is_left_may_go_on_with_merged_steps(step: int) -> None:
     world = World()
     for agent in ("a", "b"):
         daemon = world.connect(agent)
-        daemon.worker.facts = tuple(
-            replace(facts, calibrations=(calibration(steps=100, width=2),)) for facts in daemon.worker.facts
-        )
+        daemon.worker.facts = tuple(map(_calibrated, daemon.worker.facts))
         world.load(agent)
     pause(world, step)
-    job = world.submit(replace(HIGH, quality=Quality.BALANCED, steps=100))
+    job = world.submit(replace(HIGH, quality=Quality.FAST, steps=100))
     world.settle()
     _, leaving = decoder_and_other(world, job)
     world.drain(leaving)
