@@ -45,10 +45,16 @@ class Scored:
     loss_db: float | None
 
     @property
+    def is_disturbed(self) -> bool:
+        """Whether its pictures are not just those of a single device."""
+        return float(self.measured_db_P.mean()) < IDENTICAL_DB
+
+    @property
     def error_db(self) -> float | None:
         """Predicted less measured mean; None where nothing was predicted, or nothing disturbs the picture."""
-        measured_db = float(self.measured_db_P.mean())
-        return None if self.predicted_db is None or measured_db >= IDENTICAL_DB else self.predicted_db - measured_db
+        if self.predicted_db is None or not self.is_disturbed:
+            return None
+        return self.predicted_db - float(self.measured_db_P.mean())
 
     @property
     def low_error_db(self) -> float | None:
@@ -60,14 +66,14 @@ class Scored:
     @property
     def overrun_db(self) -> float | None:
         """Measured mean loss against plain displaced parallelism, beyond the budget; below zero where it was kept."""
-        if self.reference_db_P is None or self.loss_db is None:
+        if self.reference_db_P is None or self.loss_db is None or not self.is_disturbed:
             return None
         return float(self.reference_db_P.mean() - self.measured_db_P.mean()) - self.loss_db
 
     @property
     def low_overrun_db(self) -> float | None:
         """The same between the tenth percentiles."""
-        if self.reference_db_P is None or self.loss_db is None:
+        if self.reference_db_P is None or self.loss_db is None or not self.is_disturbed:
             return None
         low = [float(np.quantile(db_P, LOW_QUANTILE)) for db_P in (self.reference_db_P, self.measured_db_P)]
         return low[0] - low[1] - self.loss_db

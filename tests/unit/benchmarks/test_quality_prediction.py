@@ -90,6 +90,7 @@ def test_errors_and_overruns_are_of_means_and_of_tenth_percentiles() -> None:
     assert one.overrun_db == pytest.approx(1.5)
     assert one.low_overrun_db == pytest.approx(3.5)
     assert scored(measured_db_P=np.full(3, 100.0)).error_db is None
+    assert scored(measured_db_P=np.full(3, 100.0), reference_db_P=np.full(3, 40.0)).overrun_db is None
     assert scored(predicted_db=None).error_db is None
     assert scored(reference_db_P=None).overrun_db is None
 
