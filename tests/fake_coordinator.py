@@ -64,6 +64,7 @@ FACTS = ModelFacts(
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1000,
+    long_prompts=("cut", "chunk"),
 )
 # An empty picture of one pixel: header, data and end chunks with their checksums.
 PNG = SIGNATURE + bytes.fromhex(

@@ -13,6 +13,7 @@ from typing import assert_never
 from polyrhythm.errors import FieldViolation
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId, EpochId, JobId
+from polyrhythm.image import LongPrompt
 from polyrhythm.messages import (
     COUNTED_FIELDS,
     PROTOCOL_VERSION,
@@ -65,12 +66,14 @@ FACTS = ModelFacts(
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1,
+    long_prompts=("cut", "chunk"),
 )
 SOFTWARE = (("polyrhythm", "0.1.0"), ("torch", "2.13.0"))
 SCHEDULE_STEPS = 900
 """Longest grid that the schedule of the fake model has."""
 UNPAINTED = "unicorn"
 """A text with this word in it is none that the fake model takes."""
+CUT_NOTICE = "cut off"
 STRANGE, STRANGE_NOTICE = "grandmother", "nobody knows what that is"
 """A prompt with this word is taken, and told of."""
 
@@ -232,8 +235,7 @@ class FakeWorker:
             violations += (FieldViolation(field="steps", description=f"has {SCHEDULE_STEPS}, got {command.steps}"),)
         if violations:
             return RequestFailed(request_id=command.request_id, detail="not painted here", violations=violations)
-        notices = (STRANGE_NOTICE,) if STRANGE in command.texts[0] else ()
-        return TokensCounted(request_id=command.request_id, counts=tuple(map(_words, command.texts)), notices=notices)
+        return TokensCounted(request_id=command.request_id, counts=_counts(command), notices=_notices(command))
 
     def _stop_measuring(self, request_id: int) -> list[AgentEvent]:
         for task in self._tasks:
@@ -393,6 +395,22 @@ class FakeWorker:
     def _remember(self, job: JobId, step: int) -> None:
         held = [other for other in self._held.get(job, []) if other < step]
         self._held[job] = [*held, step][-2:]
+
+
+def _counts(command: CountTokens) -> tuple[int, ...]:
+    counts, limit = tuple(map(_words, command.texts)), FACTS.token_limit
+    match command.long_prompt:
+        case LongPrompt.REFUSE:
+            return counts
+        case LongPrompt.CUT:
+            return tuple(min(count, limit) for count in counts)
+        case LongPrompt.CHUNK:
+            return tuple(limit * -(-count // limit) for count in counts)
+
+
+def _notices(command: CountTokens) -> tuple[str, ...]:
+    cut = command.long_prompt is LongPrompt.CUT and any(_words(text) > FACTS.token_limit for text in command.texts)
+    return (*((CUT_NOTICE,) if cut else ()), *((STRANGE_NOTICE,) if STRANGE in command.texts[0] else ()))
 
 
 def _words(text: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.image import ImageSpec, LongPrompt, Quality, Sampler
 from tests.models import tiny_dit_folder, tiny_pixart_folder
 from tests.unet_models import TINY_UNETS
 
@@ -67,6 +67,7 @@ FAMILIES: Mapping[str, Family] = {
             {"guidance": 0.5},
             {"prompt": "", "seed": 2**64 - 1},
             {"negative_prompt": "blurry cat"},
+            {"prompt": "apple " * 200, "negative_prompt": "cat " * 200, "long_prompt": LongPrompt.CUT},
             {"width_px": 64},
         ),
     ),

@@ -7,7 +7,7 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest, ImageSpec, Objective, Overrides, Quality, Sampler
+from polyrhythm.image import ImageRequest, ImageSpec, LongPrompt, Objective, Overrides, Quality, Sampler
 from polyrhythm.reports import JobReport
 from polyrhythm.request_checks import check_request, resolve
 from polyrhythm_client.parsing import parse_devices, parse_size
@@ -28,6 +28,7 @@ class ImageOptions:
     sampler: Sampler | None = None
     quality: Quality | None = None
     objective: Objective | None = None
+    long_prompt: LongPrompt | None = None
     count: int | None = None
     preview_every: int | None = None
     max_stride: int | None = None
@@ -57,6 +58,7 @@ def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
         "sampler": options.sampler,
         "quality": options.quality,
         "objective": options.objective,
+        "long_prompt": options.long_prompt,
         "count": options.count,
         "preview_every_steps": options.preview_every,
     }

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from polyrhythm.environment import ADDRESS_VARIABLE
-from polyrhythm.image import Objective, Quality, Sampler
+from polyrhythm.image import LongPrompt, Objective, Quality, Sampler
 from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
 
 PICTURE = "The picture"
@@ -33,6 +33,16 @@ Model: TypeAlias = Annotated[
 ]
 Negative: TypeAlias = Annotated[
     str | None, typer.Option(metavar="TEXT", help="What to avoid.", rich_help_panel=PICTURE)
+]
+LongPromptChoice: TypeAlias = Annotated[
+    LongPrompt | None,
+    typer.Option(
+        "--long-prompt",
+        metavar="NAME",
+        help="What becomes of a prompt beyond the model's limit: refuse (default); cut: its end is left out, as "
+        "diffusers does it; chunk: it is encoded window by window, as ComfyUI does it, by models with CLIP alone.",
+        rich_help_panel=PICTURE,
+    ),
 ]
 Size: TypeAlias = Annotated[
     str | None,

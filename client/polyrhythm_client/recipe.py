@@ -101,6 +101,7 @@ def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]
         guidance=image.guidance,
         sampler=image.sampler,
         quality=image.quality,
+        long_prompt=image.long_prompt,
     )
     return Recipe(
         request=request,

@@ -15,7 +15,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
 from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality, Sampler
+from polyrhythm.image import ImageRequest, LongPrompt, Quality, Sampler
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_client.json_fields import INT32, UINT64, JsonFields, meaning, parse_json
@@ -144,6 +144,7 @@ def _request(fields: JsonFields, plan: Plan) -> ImageRequest:
             guidance=fields.number("guidance"),
             sampler=Sampler(fields.text("sampler")),
             quality=Quality(fields.text("quality")),
+            long_prompt=_long_prompt(fields),
             plan=plan,
         )
 
@@ -167,8 +168,14 @@ def _asked(fields: JsonFields, plan: Plan) -> ImageRequest:
             guidance=held(fields.number, "guidance"),
             sampler=None if sampler is None else Sampler(sampler),
             quality=None if quality is None else Quality(quality),
+            long_prompt=_long_prompt(fields),
             plan=plan,
         )
+
+
+def _long_prompt(fields: JsonFields) -> LongPrompt | None:
+    """Files of earlier versions say nothing of it: long prompts were refused."""
+    return LongPrompt(fields.text("long_prompt")) if "long_prompt" in fields else None
 
 
 def _agent(fields: JsonFields) -> AgentRecord:

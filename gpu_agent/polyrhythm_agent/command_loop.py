@@ -7,12 +7,13 @@ channel's thread.
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, PolyrhythmError
 from polyrhythm.ids import EpochId
+from polyrhythm.image import LongPrompt
 from polyrhythm.messages import (
     COUNTED_FIELDS,
     AbortEpoch,
@@ -36,6 +37,7 @@ from polyrhythm.rendezvous import StoreReply
 from polyrhythm_agent.epoch_run import EpochRun, Workshop
 from polyrhythm_agent.known_words import KnownWords
 from polyrhythm_agent.measuring_stop import MeasuringStop
+from polyrhythm_agent.ports import LongText, ReadsLongTexts
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 
 
@@ -136,11 +138,13 @@ class CommandLoop:
         denoiser = self._workshop.denoiser
         if command.model != denoiser.facts.model:
             return RequestFailed(request_id=command.request_id, detail=f"model {command.model!r} is not loaded")
-        counts: list[int] = []
+        found: list[LongText] = []
         violations: list[FieldViolation] = []
         for field, text in zip(COUNTED_FIELDS, command.texts, strict=False):
             try:
-                counts.append(denoiser.count_tokens(text, field))
+                found.append(LongText(tokens=denoiser.count_tokens(text, field)))
+                if command.long_prompt is not LongPrompt.REFUSE and isinstance(denoiser, ReadsLongTexts):
+                    found[-1] = denoiser.long_text(text, command.long_prompt)
             except InvalidArgumentError as error:
                 violations.extend(error.violations)
         try:
@@ -151,7 +155,9 @@ class CommandLoop:
             detail = str(InvalidArgumentError(*violations))
             return RequestFailed(request_id=command.request_id, detail=detail, violations=tuple(violations))
         return TokensCounted(
-            request_id=command.request_id, counts=tuple(counts), notices=self._notices(command.texts[:1])
+            request_id=command.request_id,
+            counts=tuple(each.tokens for each in found),
+            notices=(*_cuts(found, denoiser.facts.token_limit), *self._notices(command.texts[:1])),
         )
 
     def _notices(self, prompts: Sequence[str]) -> tuple[str, ...]:
@@ -170,3 +176,10 @@ def _change(run: EpochRun, command: ExtendPlan | CancelEpoch | AbortEpoch) -> No
             run.cancel()
         case AbortEpoch(reason=reason):
             run.abort(reason)
+
+
+def _cuts(found: Sequence[LongText], token_limit: int) -> Iterator[str]:
+    """What the user is told of texts whose end was cut off, in the order of ``COUNTED_FIELDS``."""
+    for field, text in zip(COUNTED_FIELDS, found, strict=False):
+        if text.cut_off:
+            yield f"{field}: cut off behind {token_limit} tokens, so the picture knows nothing of {text.cut_off!r}"

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.facts import ModelFacts, ModelPart
-from polyrhythm.image import ImageSpec, Sampler
+from polyrhythm.image import ImageSpec, LongPrompt, Sampler
 from polyrhythm.profile import Link
 from polyrhythm.rows import RowRange
 
@@ -257,6 +257,33 @@ class Denoiser(Protocol):
 
     def decode(self, latent_BCHW: Tensor) -> Tensor:
         """Decodes ``(1, C, H, W)`` to ``(3, height, width)`` uint8 on the CPU."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongText:
+    """What becomes of a text that may be longer than a model's limit.
+
+    Attributes:
+        tokens: that the image attends to, marks included: what is left of a text that is cut, or all windows.
+        cut_off: what is cut off.
+    """
+
+    tokens: int
+    cut_off: str = ""
+
+
+@runtime_checkable
+class ReadsLongTexts(Protocol):
+    """A ``Denoiser`` whose facts offer ``long_prompts``; its ``encode`` then heeds those of a picture."""
+
+    def long_text(self, text: str, treatment: LongPrompt) -> LongText:
+        """Asked after ``count_tokens``, which refuses what is no text of this model.
+
+        Args:
+            text: as the user wrote it.
+            treatment: one of those offered.
+        """
         ...
 
 

@@ -142,6 +142,7 @@ class ModelFacts:
         weights_bytes: of all parts, whether they are loaded now or not.
         square_only: whether width and height must be the same.
         full_rate_samplers: those of the samplers that take stride 1 only, such as ones that draw noise at every step.
+        long_prompts: what may become of a prompt beyond the limit, beside a refusal.
         notices: what a user should know of how the model is run, such as a scheduler that another one stands in for.
         memory: what its parts take; None where the family cannot say, so that nothing but weights, exchanged
             activations and latents is counted.
@@ -172,6 +173,7 @@ class ModelFacts:
     weights_bytes: int
     square_only: bool = False
     full_rate_samplers: tuple[str, ...] = ()
+    long_prompts: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     memory: ModelMemory | None = None
     calibrations: tuple[Calibration, ...] = ()

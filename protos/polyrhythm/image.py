@@ -19,6 +19,8 @@ COUNT_MAX = 64
 PROMPT_CHARACTERS_MAX = 8192
 """Many times what any text encoder reads, and so little that checking, sending and tokenising it takes no time: the
 limit in tokens is known only after that work is done."""
+TEXT_WINDOWS_MAX = 1024
+"""Of a text encoder: a prompt of as many characters as are taken has several hundred at most."""
 SEED_MAX = 2**64 - 1
 
 
@@ -64,6 +66,18 @@ class Objective(StrEnum):
 
 LOSS_DB_MAX = 60.0
 """Far beyond the loss at which nothing of a picture is left."""
+
+
+class LongPrompt(StrEnum):
+    """What becomes of a prompt that is longer than a model's text encoder reads at once."""
+
+    REFUSE = "refuse"
+    """It is refused, with its length and the limit."""
+    CUT = "cut"
+    """Its end is left out, as the pipelines of diffusers leave it out, and the user is told what."""
+    CHUNK = "chunk"
+    """It is encoded window by window, as ComfyUI does it, and the image attends to all of them."""
+
 
 STRIDES = (1, 2, 4)
 """Fine steps that one active step may advance: each divides the next, so that all members meet soon."""
@@ -116,6 +130,8 @@ class ImageSpec:
         preview_every_steps: send a preview at boundaries at least so many steps apart; 0 for none.
         overrides: of the planner's decisions.
         objective: what the planner strives for.
+        long_prompt: what becomes of a prompt beyond the model's limit.
+        text_windows: that the longer of both texts takes where long ones are chunked; else 1.
     """
 
     model: str
@@ -131,6 +147,8 @@ class ImageSpec:
     preview_every_steps: int = 0
     overrides: Overrides = Overrides()
     objective: Objective = Objective.LATENCY
+    long_prompt: LongPrompt = LongPrompt.REFUSE
+    text_windows: int = 1
 
     def with_seed(self, seed: int) -> ImageSpec:
         """The same picture from other noise."""
@@ -157,6 +175,7 @@ class ImageRequest:
         plan: follow this plan instead of searching one.
         overrides: of the planner's decisions.
         objective: what the planner strives for; None for latency.
+        long_prompt: what becomes of a prompt beyond the model's limit; None for a refusal.
     """
 
     prompt: str
@@ -174,3 +193,4 @@ class ImageRequest:
     plan: Plan | None = None
     overrides: Overrides = Overrides()
     objective: Objective | None = None
+    long_prompt: LongPrompt | None = None

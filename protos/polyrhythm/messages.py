@@ -13,7 +13,7 @@ from typing import TypeAlias
 from polyrhythm.errors import FieldViolation
 from polyrhythm.facts import DeviceFacts, ModelFacts, ModelPart
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec, Sampler
+from polyrhythm.image import ImageSpec, LongPrompt, Sampler
 from polyrhythm.plan import Segment
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.rendezvous import StoreReply, StoreRequest
@@ -77,6 +77,7 @@ class CountTokens:
         texts: of ``COUNTED_FIELDS``.
         sampler: whose grid the schedule must have.
         steps: of that grid.
+        long_prompt: what becomes of a text beyond the model's limit.
     """
 
     request_id: int
@@ -84,6 +85,7 @@ class CountTokens:
     texts: tuple[str, ...]
     sampler: Sampler
     steps: int
+    long_prompt: LongPrompt = LongPrompt.REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +262,8 @@ class TokensCounted:
 
     Attributes:
         request_id: of the command.
-        counts: one a text, end mark included.
+        counts: one a text, end mark included: of the whole text, of what is left of it where it is cut, of all windows
+            where it is chunked.
         notices: what the user should know of the texts, which are taken all the same.
     """
 

@@ -20,6 +20,7 @@ from polyrhythm.image import (
     STRIDES,
     ImageRequest,
     ImageSpec,
+    LongPrompt,
     Objective,
     Quality,
     Sampler,
@@ -87,6 +88,7 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         preview_every_steps=request.preview_every_steps,
         overrides=request.overrides,
         objective=Objective.LATENCY if request.objective is None else request.objective,
+        long_prompt=LongPrompt.REFUSE if request.long_prompt is None else request.long_prompt,
     )
     found = [
         *_count_violations(request.count, image.seed),
@@ -162,6 +164,11 @@ def _model_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolatio
             image.sampler in facts.samplers,
             "sampler",
             f"{image.sampler} is not offered by {facts.model}; it offers {', '.join(facts.samplers)}",
+        ),
+        (
+            image.long_prompt in {LongPrompt.REFUSE, *facts.long_prompts},
+            "long_prompt",
+            f"{facts.model} offers {' and '.join((LongPrompt.REFUSE, *facts.long_prompts))}, got {image.long_prompt}",
         ),
     ]
     return [FieldViolation(field=field, description=description) for holds, field, description in rules if not holds]

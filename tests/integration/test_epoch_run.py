@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageSpec, Sampler
+from polyrhythm.image import ImageSpec, LongPrompt, Sampler
 from polyrhythm.messages import (
     AbortEpoch,
     AgentEvent,
@@ -330,8 +330,23 @@ def test_an_abort_after_the_last_boundary_leaves_the_gang_as_it_is(denoiser: Den
     assert len(bench.transports) == 1
 
 
-def question(request_id: int, *texts: str, steps: int = 4) -> CountTokens:
-    return CountTokens(request_id=request_id, model="tiny", texts=texts, sampler=Sampler.DDIM, steps=steps)
+def question(request_id: int, *texts: str, steps: int = 4, long_prompt: LongPrompt = LongPrompt.REFUSE) -> CountTokens:
+    return CountTokens(
+        request_id=request_id,
+        model="tiny",
+        texts=texts,
+        sampler=Sampler.DDIM,
+        steps=steps,
+        long_prompt=long_prompt,
+    )
+
+
+def test_what_is_cut_off_a_text_is_told(denoiser: Denoiser) -> None:
+    bench = Bench(denoiser)
+    bench.loop.accept(question(1, "apple " * 121, "cat", long_prompt=LongPrompt.CUT))
+    (answer,) = bench.of(TokensCounted)
+    assert answer.counts == (120, 2)
+    assert answer.notices == ("prompt: cut off behind 120 tokens, so the picture knows nothing of 'apple apple'",)
 
 
 def test_tokens_are_counted_while_another_thread_encodes(denoiser: Denoiser) -> None:

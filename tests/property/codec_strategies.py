@@ -266,6 +266,7 @@ models = st.builds(
     weights_bytes=st.integers(1, BYTES_MAX),
     square_only=st.booleans(),
     full_rate_samplers=tuples(texts),
+    long_prompts=tuples(texts),
     notices=tuples(texts),
     memory=st.none() | model_memories,
     calibrations=st.lists(calibrations(), max_size=2).map(tuple),
@@ -309,6 +310,7 @@ image_requests = st.builds(
     plan=st.none() | plans(),
     overrides=overrides,
     objective=st.none() | st.sampled_from(image.Objective),
+    long_prompt=st.none() | st.sampled_from(image.LongPrompt),
 )
 image_specs = st.builds(
     image.ImageSpec,
@@ -325,6 +327,8 @@ image_specs = st.builds(
     preview_every_steps=int32s,
     overrides=overrides,
     objective=st.sampled_from(image.Objective),
+    long_prompt=st.sampled_from(image.LongPrompt),
+    text_windows=st.integers(1, image.TEXT_WINDOWS_MAX),
 )
 rows_held = st.builds(
     lambda begin_step, count, rows, stride: (begin_step, begin_step + count, rows.begin, rows.end, stride),

@@ -45,6 +45,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         texts=tuples(texts),
         sampler=st.sampled_from(image.Sampler),
         steps=int32s,
+        long_prompt=st.sampled_from(image.LongPrompt),
     ),
     st.builds(
         messages.StartEpoch,

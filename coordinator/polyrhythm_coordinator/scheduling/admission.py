@@ -18,7 +18,7 @@ from polyrhythm.errors import (
 )
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec
+from polyrhythm.image import TEXT_WINDOWS_MAX, ImageRequest, ImageSpec, LongPrompt
 from polyrhythm.job_events import Accepted
 from polyrhythm.messages import COUNTED_FIELDS, CountTokens, TokensCounted
 from polyrhythm.request_checks import resolve
@@ -57,19 +57,28 @@ def take_counts(turn: Turn, agent: AgentId, answer: TokensCounted) -> None:
     """Takes an agent's answer.
 
     Raises:
-        WireError: not one count a text.
+        WireError: not one count a text, or too many of them.
     """
     applicant = _asked(turn.state, agent, answer.request_id)
     if applicant is None or applicant.question is None:
         return
-    question, counts = applicant.question, answer.counts
+    facts, counts = applicant.question.facts, answer.counts
     if len(counts) != len(_texts(applicant.request)):
         raise WireError(f"tokens_counted.counts: {len(_texts(applicant.request))} texts were sent, got {counts}")
-    error = _length_error(question.facts, counts)
+    chunked = applicant.request.long_prompt is LongPrompt.CHUNK
+    windows = _windows(facts, counts) if chunked else 1
+    error = None if chunked else _length_error(facts, counts)
     if error is not None:
         refuse(turn, applicant, error)
     else:
-        _accept(turn, applicant, question.facts, answer.notices)
+        _accept(turn, applicant, facts, windows, answer.notices)
+
+
+def _windows(facts: ModelFacts, counts: tuple[int, ...]) -> int:
+    windows = max(1, -(-max(counts) // facts.token_limit))
+    if windows > TEXT_WINDOWS_MAX:
+        raise WireError(f"tokens_counted.counts: {counts} are more than {TEXT_WINDOWS_MAX} windows")
+    return windows
 
 
 def take_failure(turn: Turn, agent: AgentId, request_id: int, violations: tuple[FieldViolation, ...]) -> None:
@@ -244,6 +253,7 @@ def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts, image: ImageSpec) 
         texts=_texts(applicant.request),
         sampler=image.sampler,
         steps=image.steps,
+        long_prompt=image.long_prompt,
     )
     turn.send(chosen.agent, command)
 
@@ -253,17 +263,18 @@ def _texts(request: ImageRequest) -> tuple[str, ...]:
 
 
 def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgumentError | None:
+    offered = f"; --long-prompt may be {' or '.join(facts.long_prompts)}" if facts.long_prompts else ""
     found = tuple(
-        FieldViolation(field=name, description=f"at most {facts.token_limit} tokens, got {count}")
+        FieldViolation(field=name, description=f"at most {facts.token_limit} tokens, got {count}{offered}")
         for name, count in zip(COUNTED_FIELDS, counts, strict=True)
         if count > facts.token_limit
     )
     return InvalidArgumentError(*found) if found else None
 
 
-def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts, notices: tuple[str, ...]) -> None:
+def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts, text_windows: int, notices: tuple[str, ...]) -> None:
     request = applicant.request
-    image = resolve(request, facts, applicant.drawn_seed)
+    image = replace(resolve(request, facts, applicant.drawn_seed), text_windows=text_windows)
     turn.state = replace(turn.state, applicants=without(turn.state.applicants, applicant.job))
     turn.put_job(
         Job(

@@ -142,7 +142,7 @@ def share_need(
         text_encoder_bytes=memory.text_encoder_bytes if memory and encodes else 0,
         encode_bytes=_encode_bytes(request, agent) if encodes else 0,
         autoencoder_bytes=memory.autoencoder_bytes if memory and decodes else 0,
-        condition_bytes=memory.condition_bytes * request.batch if memory else 0,
+        condition_bytes=memory.condition_bytes * request.batch * request.image.text_windows if memory else 0,
         state_bytes=LATENTS_HELD // STATE_TENSORS * request.boundary_bytes(everything),
         exchange_bytes=exchanged_bytes,
         forward_bytes=_forward_bytes(request, agent, rows),

@@ -8,6 +8,7 @@ Shape letters: L tokens, T width of all embeddings of a token, Q width of a pool
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +17,11 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from polyrhythm_agent.denoiser.on_demand import OnDemand
-from polyrhythm_agent.denoiser.text import refuse_long_texts
+from polyrhythm_agent.denoiser.text import cut_text, refuse_long_texts
 from polyrhythm_agent.denoiser.text_memory import text_working_bytes
 
+SPLIT_WORD_TOKENS = 8
+"""A word of so many tokens is split between two windows."""
 SDXL_HIDDEN = -2
 """SDXL reads the layer before the last (Podell et al. 2023), Stable Diffusion 1 the last one, normalised."""
 
@@ -76,6 +79,16 @@ class ClipText:
         with self._tokenizing:
             return max(len(_token_ids(part.tokenizer, text)) for part in self.encoders)
 
+    def cut(self, text: str) -> tuple[int, str]:
+        """Tokens that are left of a text where its end is cut off, and what is cut off."""
+        with self._tokenizing:
+            return max(cut_text(part.tokenizer, text, self.token_limit) for part in self.encoders)
+
+    def count_windows(self, text: str) -> int:
+        """Windows that a text takes where it is chunked; those of the tokenizer that needs more."""
+        with self._tokenizing:
+            return max(len(text_windows(part.tokenizer, text, self.token_limit)) for part in self.encoders)
+
     def check_length(self, **texts: str) -> None:
         """Checks that nothing would be cut off.
 
@@ -86,32 +99,81 @@ class ClipText:
 
     @torch.inference_mode()
     def encode(self, text: str, *, negative: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings ``(1, L, T)`` and pooled text ``(1, Q)`` of one text.
+        """Embeddings ``(1, L, T)`` and pooled text ``(1, Q)`` of one text; what is beyond the limit is cut off.
 
         One text a forward, as the pipelines do it: a batch could round differently.
         """
+        with self._tokenizing:
+            ids = [
+                part.tokenizer(
+                    text, padding="max_length", max_length=self.token_limit, truncation=True, return_tensors="pt"
+                ).input_ids
+                for part in self.encoders
+            ]
+        text_1LT, pooled_1Q = self._encode(ids)
+        if negative and self.zero_when_empty and not text:
+            return torch.zeros_like(text_1LT), torch.zeros_like(pooled_1Q)
+        return text_1LT, pooled_1Q
+
+    @torch.inference_mode()
+    def encode_windows(self, text: str, windows: int, *, negative: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``encode``, of a whole text: its windows one after the other, with the pooled text of the first one.
+
+        Args:
+            text: to encode.
+            windows: to fill: 1 cuts the text, more are at least as many as it takes. Zeros and a mask stand for those
+                that are not filled, so that a short text beside a long one is attended to as if it stood alone.
+            negative: whether it is the negative prompt.
+
+        Returns:
+            Embeddings ``(1, L, T)``, pooled text ``(1, Q)`` and mask ``(1, L)`` int64.
+        """
+        if windows == 1 or self.count_windows(text) == 1:
+            parts = [self.encode(text, negative=negative)]
+        else:
+            with self._tokenizing:
+                each = [text_windows(part.tokenizer, text, self.token_limit) for part in self.encoders]
+            parts = [self._encode([torch.tensor([ids]) for ids in found]) for found in zip(*each, strict=True)]
+        filled_1LT, pooled_1Q = torch.cat([tokens for tokens, _ in parts], dim=1), parts[0][1]
+        text_1LT = filled_1LT.new_zeros(1, windows * self.token_limit, filled_1LT.shape[-1])
+        mask_1L = torch.zeros(text_1LT.shape[:2], dtype=torch.int64, device=text_1LT.device)
+        text_1LT[:, : filled_1LT.shape[1]], mask_1L[:, : filled_1LT.shape[1]] = filled_1LT, 1
+        return text_1LT, pooled_1Q, mask_1L
+
+    def _encode(self, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """One window, by its token ids ``(1, L)`` for each encoder."""
         tokens_LT: list[Tensor] = []
         pooled_1Q = torch.empty(1, 0)
-        for part in self.encoders:
-            output = self._forward(part, text)
+        for part, ids_1L in zip(self.encoders, ids, strict=True):
+            encoder = part.encoder.module()
+            output = encoder(ids_1L.to(encoder.device), output_hidden_states=self.pooled)
             if self.pooled:
                 tokens_LT.append(output.hidden_states[SDXL_HIDDEN])
                 pooled_1Q = output[0] if output[0].ndim == 2 else pooled_1Q
             else:
                 tokens_LT.append(output[0])
         text_1LT = torch.cat(tokens_LT, dim=-1)
-        pooled_1Q = pooled_1Q.to(text_1LT.device, text_1LT.dtype)
-        if negative and self.zero_when_empty and not text:
-            return torch.zeros_like(text_1LT), torch.zeros_like(pooled_1Q)
-        return text_1LT, pooled_1Q
+        return text_1LT, pooled_1Q.to(text_1LT.device, text_1LT.dtype)
 
-    def _forward(self, part: ClipEncoder, text: str) -> Any:
-        with self._tokenizing:
-            padded = part.tokenizer(
-                text, padding="max_length", max_length=self.token_limit, truncation=False, return_tensors="pt"
-            )
-        encoder = part.encoder.module()
-        return encoder(padded.input_ids.to(encoder.device), output_hidden_states=self.pooled)
+
+def text_windows(tokenizer: CLIPTokenizer, text: str, token_limit: int) -> list[list[int]]:
+    """Token ids of a text in windows of the limit's length, each with its marks and padding, as ComfyUI makes them.
+
+    A word that does not fit goes into the next window as a whole, unless it is so long that no reader would miss that.
+    """
+    vocabulary: Any = tokenizer  # its special tokens are typed as anything
+    begin, end, padding = vocabulary.bos_token_id, vocabulary.eos_token_id, vocabulary.pad_token_id
+    room = token_limit - 2
+    windows: list[list[int]] = [[]]
+    for word in text.split():
+        ids = _token_ids(tokenizer, word)[1:-1]
+        while len(windows[-1]) + len(ids) > room:
+            taken = room - len(windows[-1]) if len(ids) >= SPLIT_WORD_TOKENS else 0
+            windows[-1] += ids[:taken]
+            windows.append([])
+            ids = ids[taken:]
+        windows[-1] += ids
+    return [[begin, *ids, end, *[padding] * (room - len(ids))] for ids in windows]
 
 
 def _token_ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:

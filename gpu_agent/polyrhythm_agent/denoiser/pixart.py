@@ -17,7 +17,7 @@ import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec
+from polyrhythm.image import ImageSpec, LongPrompt
 from polyrhythm.request_checks import check_image
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text, set_patch_processors
 from polyrhythm_agent.denoiser.guided_run import batch_of
@@ -25,7 +25,7 @@ from polyrhythm_agent.denoiser.memory import text_condition_bytes
 from polyrhythm_agent.denoiser.text import T5Text
 from polyrhythm_agent.denoiser.token_transformer import PromptNeeds, TokenDenoiser, TokenFamily, TokenParts, TokenRun
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.ports import ActivationExchange
+from polyrhythm_agent.ports import ActivationExchange, LongText
 
 ALPHA = TokenFamily(name="pixart", default_steps=20, default_guidance=4.5)
 SIGMA = TokenFamily(name="pixart-sigma", default_steps=20, default_guidance=4.5)
@@ -60,6 +60,7 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
             condition_bytes=text_condition_bytes(parts.transformer, parts.text),
             text_encoders=(parts.text.encoder,),
             encode_bytes=parts.text.working_bytes,
+            long_prompts=(LongPrompt.CUT,),  # T5 reads a text as a whole: there are no windows to chunk it into
         )
         super().__init__(model, family, parts, prompt)
         _check_make(parts.transformer, family)
@@ -71,6 +72,12 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
         del field  # both prompts are texts
         return self._parts.text.count_tokens(text)
 
+    def long_text(self, text: str, treatment: LongPrompt) -> LongText:
+        """What is left of a text where its end is cut off; as in ``ReadsLongTexts``."""
+        del treatment  # the facts offer one
+        tokens, cut_off = self._parts.text.cut(text)
+        return LongText(tokens=tokens, cut_off=cut_off)
+
     @torch.inference_mode()
     def encode(self, image: ImageSpec) -> Mapping[str, Tensor]:
         """``text_BLT`` in the state dtype and ``mask_BL`` int64; with guidance the negative prompt comes first.
@@ -79,7 +86,8 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
             InvalidArgumentError: the image breaks a limit of the model, or a prompt is too long.
         """
         check_image(image, self.facts)
-        self._parts.text.check_length(prompt=image.prompt, negative_prompt=image.negative_prompt)
+        if image.long_prompt is LongPrompt.REFUSE:
+            self._parts.text.check_length(prompt=image.prompt, negative_prompt=image.negative_prompt)
         texts = (image.negative_prompt, image.prompt)[-batch_of(image) :]
         encoded = [self._parts.text.encode(text) for text in texts]
         return {

@@ -50,6 +50,11 @@ class T5Text:
         with self._tokenizing:
             return len(self.tokenizer(_normalised(text), truncation=False, verbose=False).input_ids)
 
+    def cut(self, text: str) -> tuple[int, str]:
+        """Tokens that are left of a text where its end is cut off, and what is cut off."""
+        with self._tokenizing:
+            return cut_text(self.tokenizer, _normalised(text), self.token_limit)
+
     def check_length(self, **texts: str) -> None:
         """Checks that nothing would be cut off.
 
@@ -62,19 +67,28 @@ class T5Text:
     def encode(self, text: str) -> tuple[Tensor, Tensor]:
         """Embeddings ``(1, L, width)`` and mask ``(1, L)`` int64 of one text, on the encoder's device.
 
-        One text a forward, as the pipeline does it: a batch could round differently.
+        What is beyond the limit is cut off. One text a forward, as the pipeline does it: a batch could round
+        differently.
         """
         with self._tokenizing:
             padded = self.tokenizer(
                 [_normalised(text)],
                 padding="max_length",
                 max_length=self.token_limit,
-                truncation=False,
+                truncation=True,
                 return_tensors="pt",
             )
         encoder = self.encoder.module()
         tokens = padded.to(encoder.device)
         return encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0], tokens.attention_mask
+
+
+def cut_text(tokenizer: PreTrainedTokenizerBase, text: str, token_limit: int) -> tuple[int, str]:
+    """Tokens that are left of a text where its end is cut off, and what is cut off, as the tokenizer spells it."""
+    ids = tokenizer(text, truncation=False, verbose=False).input_ids
+    if len(ids) <= token_limit:
+        return len(ids), ""
+    return token_limit, str(tokenizer.decode(ids[token_limit - 1 :], skip_special_tokens=True)).strip()
 
 
 def refuse_long_texts(token_counts: Mapping[str, int], token_limit: int) -> None:

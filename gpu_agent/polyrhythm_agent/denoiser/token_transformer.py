@@ -20,7 +20,7 @@ from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
-from polyrhythm.image import ImageSpec, Sampler
+from polyrhythm.image import ImageSpec, LongPrompt, Sampler
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
@@ -82,12 +82,14 @@ class PromptNeeds:
         condition_bytes: embeddings of a prompt and what every layer keeps of them, one batch element.
         text_encoders: all of them.
         encode_bytes: working memory of encoding one text.
+        long_prompts: what may become of a longer one, beside a refusal.
     """
 
     token_limit: int
     condition_bytes: int
     text_encoders: tuple[OnDemand[Any], ...] = ()
     encode_bytes: int = 0
+    long_prompts: tuple[LongPrompt, ...] = ()
 
 
 class TokenForward(Protocol):
@@ -290,6 +292,7 @@ def _token_facts(model: str, family: TokenFamily, parts: TokenParts, prompt: Pro
         ),
         square_only=family.square_only,
         full_rate_samplers=tuple(sampler.value for sampler in parts.sampling.full_rate_samplers),
+        long_prompts=tuple(each.value for each in prompt.long_prompts),
         notices=parts.sampling.notices,
     )
 

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, Sampler
+from polyrhythm.image import ImageSpec, LongPrompt, Sampler
 from polyrhythm.request_checks import check_image
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text
@@ -31,7 +31,7 @@ from polyrhythm_agent.denoiser.patch_layers import PatchSlot, PatchStep
 from polyrhythm_agent.denoiser.sampling import ModelSampling, PictureSampling
 from polyrhythm_agent.denoiser.unet_facts import UNetFamily, unet_facts
 from polyrhythm_agent.denoiser.unet_layers import patch_unet
-from polyrhythm_agent.ports import ActivationExchange, Geometry, LayerSeam
+from polyrhythm_agent.ports import ActivationExchange, Geometry, LayerSeam, LongText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +108,13 @@ class UNetDenoiser:
         del field  # both prompts are texts
         return self._parts.text.count_tokens(text)
 
+    def long_text(self, text: str, treatment: LongPrompt) -> LongText:
+        """What a text takes that may be longer than the limit; as in ``ReadsLongTexts``."""
+        if treatment is LongPrompt.CHUNK:
+            return LongText(tokens=self._parts.text.count_windows(text) * self._parts.text.token_limit)
+        tokens, cut_off = self._parts.text.cut(text)
+        return LongText(tokens=tokens, cut_off=cut_off)
+
     def check_steps(self, sampler: Sampler, steps: int) -> None:
         """Whether the schedule has so many steps for a sampler.
 
@@ -120,29 +127,35 @@ class UNetDenoiser:
     def encode(self, image: ImageSpec) -> Mapping[str, Tensor]:
         """``text_BLT`` and ``pooled_BQ`` in the state dtype; with guidance the negative prompt comes first.
 
+        Texts in several windows have a ``mask_BL``, since one may fill fewer of them than the other.
+
         Raises:
             InvalidArgumentError: the image breaks a limit of the model, or a prompt is too long.
         """
         check_image(image, self.facts)
         text = self._parts.text
-        text.check_length(prompt=image.prompt, negative_prompt=image.negative_prompt)
-        encoded = [text.encode(image.prompt)]
-        if self._batch(image) == 2:
-            encoded.insert(0, text.encode(image.negative_prompt, negative=True))
-        return {
+        if image.long_prompt is LongPrompt.REFUSE:
+            text.check_length(prompt=image.prompt, negative_prompt=image.negative_prompt)
+        texts = ((image.negative_prompt, True), (image.prompt, False))[-self._batch(image) :]
+        encoded = [text.encode_windows(each, image.text_windows, negative=negative) for each, negative in texts]
+        condition = {
             # The state dtype, so that agents of different compute dtypes can hand embeddings to one another.
-            "text_BLT": torch.cat([tokens for tokens, _ in encoded]).to(self.state_dtype),
-            "pooled_BQ": torch.cat([pooled for _, pooled in encoded]).to(self.state_dtype),
+            "text_BLT": torch.cat([tokens for tokens, _, _ in encoded]).to(self.state_dtype),
+            "pooled_BQ": torch.cat([pooled for _, pooled, _ in encoded]).to(self.state_dtype),
         }
+        return condition if image.text_windows == 1 else {**condition, "mask_BL": torch.cat([m for *_, m in encoded])}
 
     def empty_condition(self, image: ImageSpec) -> Mapping[str, Tensor]:
         """Uninitialised tensors like those of ``encode``."""
         batch, text = self._batch(image), self._parts.text
-        place = {"dtype": self.state_dtype, "device": self._parts.unet.device}
-        return {
-            "text_BLT": torch.empty((batch, text.token_limit, text.width), **place),
-            "pooled_BQ": torch.empty((batch, text.pooled_width), **place),
+        device, tokens = self._parts.unet.device, image.text_windows * text.token_limit
+        condition = {
+            "text_BLT": torch.empty((batch, tokens, text.width), dtype=self.state_dtype, device=device),
+            "pooled_BQ": torch.empty((batch, text.pooled_width), dtype=self.state_dtype, device=device),
         }
+        if image.text_windows == 1:
+            return condition
+        return {**condition, "mask_BL": torch.empty((batch, tokens), dtype=torch.int64, device=device)}
 
     @torch.inference_mode()
     def start(self, image: ImageSpec, condition: Mapping[str, Tensor]) -> UNetRun:
@@ -165,7 +178,7 @@ class UNetDenoiser:
                 image_tokens=geometry.latent_height * geometry.latent_width,
             ),
             text_BLT=text_BLT,
-            text=[project_text(attn, text_BLT, None) for attn in self._layers.cross_attentions],
+            text=[project_text(attn, text_BLT, condition.get("mask_BL")) for attn in self._layers.cross_attentions],
             pooled_BQ=condition["pooled_BQ"].to(self.compute_dtype),
         )
 

@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
+from polyrhythm.image import LongPrompt
 from polyrhythm_agent.denoiser.clip_text import ClipText
 from polyrhythm_agent.denoiser.decoding import latent_scale
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
@@ -93,6 +94,7 @@ def unet_facts(
         weights_bytes=module_bytes(unet)
         + sum(each.size_bytes for each in (vae, *(part.encoder for part in text.encoders))),
         full_rate_samplers=tuple(sampler.value for sampler in sampling.full_rate_samplers),
+        long_prompts=(LongPrompt.CUT.value, LongPrompt.CHUNK.value),
         notices=sampling.notices,
         guidance_embedded=unet.config["time_cond_proj_dim"] is not None,
         memory=unet_memory(unet, layers, vae=vae.outline, text=text),

@@ -62,6 +62,7 @@ CALIBRATIONS_MAX = 64
 SAMPLERS_MAX = 64
 SOFTWARE_MAX = 256
 NOTICES_MAX = 64
+LONG_PROMPTS_MAX = 16
 TEXTS_MAX = 16
 """Texts of one request that are counted, and what is wrong with them."""
 CORRECTIONS_MAX = 4096

@@ -7,7 +7,7 @@ from typing import assert_never
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.bounds import MEMBERS_MAX, TEXTS_MAX, few, finite, name, told
 from polyrhythm.codec.fields import FieldError, part
-from polyrhythm.codec.image import SAMPLERS, image_spec_from_proto, image_spec_to_proto
+from polyrhythm.codec.image import LONG_PROMPTS, SAMPLERS, image_spec_from_proto, image_spec_to_proto
 from polyrhythm.codec.plan import segment_to_proto, segments_from_proto
 from polyrhythm.codec.session_parts import epoch_from_proto, epoch_to_proto, workload_from_proto, workload_to_proto
 from polyrhythm.ids import AgentId, GangId, JobId
@@ -107,6 +107,7 @@ def _count_to_proto(command: CountTokens) -> session_pb2.CountTokens:
         texts=command.texts,
         sampler=SAMPLERS.to_proto(command.sampler),
         steps=command.steps,
+        long_prompt=LONG_PROMPTS.to_proto(command.long_prompt),
     )
 
 
@@ -117,6 +118,7 @@ def _count_from_proto(proto: session_pb2.CountTokens) -> CountTokens:
         texts=tuple(few(proto.texts, "count_tokens.texts", TEXTS_MAX)),
         sampler=SAMPLERS.from_proto(proto.sampler, "count_tokens.sampler"),
         steps=proto.steps,
+        long_prompt=LONG_PROMPTS.from_proto(proto.long_prompt, "count_tokens.long_prompt"),
     )
 
 

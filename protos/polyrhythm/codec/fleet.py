@@ -11,6 +11,7 @@ from polyrhythm.codec.bounds import (
     COUNT_MAX,
     GUIDANCE_MAX,
     LAYER_GROUPS_MAX,
+    LONG_PROMPTS_MAX,
     MODELS_MAX,
     NOTICES_MAX,
     PIXELS_MAX,
@@ -198,6 +199,7 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
         weights_bytes=model.weights_bytes,
         square_only=model.square_only,
         full_rate_samplers=model.full_rate_samplers,
+        long_prompts=model.long_prompts,
         notices=model.notices,
         memory=None if model.memory is None else model_memory_to_proto(model.memory),
         calibrations=[calibration_to_proto(calibration) for calibration in model.calibrations],
@@ -240,6 +242,7 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         weights_bytes=_size(proto.weights_bytes, f"{path}.weights_bytes", BYTES_MAX),
         square_only=proto.square_only,
         full_rate_samplers=_labels(proto.full_rate_samplers, f"{path}.full_rate_samplers", SAMPLERS_MAX),
+        long_prompts=_labels(proto.long_prompts, f"{path}.long_prompts", LONG_PROMPTS_MAX),
         notices=tuple(map(told, few(proto.notices, f"{path}.notices", NOTICES_MAX))),
         memory=model_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
         calibrations=tuple(

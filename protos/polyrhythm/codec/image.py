@@ -13,7 +13,16 @@ from polyrhythm.codec.fields import EnumTable, FieldError
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec, Objective, Overrides, Quality, Sampler
+from polyrhythm.image import (
+    TEXT_WINDOWS_MAX,
+    ImageRequest,
+    ImageSpec,
+    LongPrompt,
+    Objective,
+    Overrides,
+    Quality,
+    Sampler,
+)
 from polyrhythm.plan import Plan
 from polyrhythm.v1 import image_pb2, plan_pb2
 
@@ -49,6 +58,16 @@ _INT32 = range(-(2**31), 2**31)
 _UINT64 = range(2**64)
 
 
+LONG_PROMPTS = EnumTable(
+    LongPrompt,
+    {
+        LongPrompt.REFUSE: image_pb2.LONG_PROMPT_REFUSE,
+        LongPrompt.CUT: image_pb2.LONG_PROMPT_CUT,
+        LongPrompt.CHUNK: image_pb2.LONG_PROMPT_CHUNK,
+    },
+)
+
+
 def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
     """Encodes what a user asks for.
 
@@ -72,6 +91,7 @@ def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
         plan=None if request.plan is None else plan_to_proto(request.plan),
         overrides=overrides_to_proto(request.overrides),
         objective=None if request.objective is None else OBJECTIVES.to_proto(request.objective),
+        long_prompt=None if request.long_prompt is None else LONG_PROMPTS.to_proto(request.long_prompt),
     )
 
 
@@ -103,6 +123,8 @@ def image_spec_to_proto(image: ImageSpec) -> session_pb2.ImageSpec:
         preview_every_steps=image.preview_every_steps,
         overrides=overrides_to_proto(image.overrides),
         objective=OBJECTIVES.to_proto(image.objective),
+        long_prompt=LONG_PROMPTS.to_proto(image.long_prompt),
+        text_windows=image.text_windows,
     )
 
 
@@ -126,6 +148,8 @@ def image_spec_from_proto(proto: session_pb2.ImageSpec, path: str = "image") -> 
         preview_every_steps=proto.preview_every_steps,
         overrides=overrides_from_proto(proto.overrides),
         objective=OBJECTIVES.from_proto(proto.objective, f"{path}.objective"),
+        long_prompt=LONG_PROMPTS.from_proto(proto.long_prompt, f"{path}.long_prompt"),
+        text_windows=count(proto.text_windows, f"{path}.text_windows", TEXT_WINDOWS_MAX, least=1),
     )
 
 
@@ -180,6 +204,7 @@ def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
         plan=_plan_from_proto(proto.plan) if proto.HasField("plan") else None,
         overrides=overrides_from_proto(proto.overrides),
         objective=OBJECTIVES.from_proto(proto.objective, "objective") if proto.objective else None,
+        long_prompt=LONG_PROMPTS.from_proto(proto.long_prompt, "long_prompt") if proto.long_prompt else None,
     )
 
 

@@ -16,7 +16,7 @@ from polyrhythm import __version__
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.gang_plan import steps_taken
-from polyrhythm.image import ImageRequest, Objective, Quality, Sampler
+from polyrhythm.image import ImageRequest, LongPrompt, Objective, Quality, Sampler
 from polyrhythm_client.cli import app
 from polyrhythm_client.png import read_texts
 from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, VERSIONS_KEY
@@ -163,6 +163,15 @@ def test_what_is_unusual_and_allowed_reaches_the_coordinator(shell: Shell, fake:
     (asked,) = fake.requests
     assert (asked.prompt, asked.seed, asked.guidance, asked.steps) == ("", 2**64 - 1, 0.0, 1000)
     assert read_texts((shell.folder / "a.png").read_bytes())[SEED_KEY] == str(2**64 - 1)
+
+
+def test_what_becomes_of_a_long_prompt_is_asked_for_and_asked_for_again(shell: Shell, fake: FakeCoordinator) -> None:
+    assert shell("generate", "p", "-o", "a.png", "--long-prompt", "chunk").code == 0
+    assert shell("generate", "--plan", "a.png", "-o", "b.png").code == 0
+    assert [asked.long_prompt for asked in fake.requests] == [LongPrompt.CHUNK, LongPrompt.CHUNK]
+    (shell.folder / "plan.json").write_text(shell("plan", "p", "--long-prompt", "cut", "--json").out)
+    assert shell("generate", "--plan", "plan.json", "-o", "c.png").code == 0
+    assert fake.requests[-1].long_prompt is LongPrompt.CUT
 
 
 def test_an_explained_plan_can_be_followed(shell: Shell, fake: FakeCoordinator) -> None:

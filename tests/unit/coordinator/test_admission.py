@@ -8,14 +8,15 @@ import pytest
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, NoAgentsError, NotFoundError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
+from polyrhythm.image import ImageRequest, LongPrompt
 from polyrhythm.job_events import Accepted, Planned
-from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, WorkerReady
-from tests.fake_worker import FACTS, SCHEDULE_STEPS, STRANGE, STRANGE_NOTICE, UNPAINTED
+from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, TokensCounted, WorkerReady
+from tests.fake_worker import CUT_NOTICE, FACTS, SCHEDULE_STEPS, STRANGE, STRANGE_NOTICE, UNPAINTED
 from tests.fleet_world import World
 from tests.plans import exact_plan
 
 REQUEST = ImageRequest(prompt="a red apple", seed=1)
+NINE_WORDS = "one two three four five six seven eight nine"
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,7 @@ REQUEST = ImageRequest(prompt="a red apple", seed=1)
         (replace(REQUEST, prompt="one two three four five six seven eight"), "prompt"),
         (replace(REQUEST, negative_prompt="one two three four five six seven eight"), "negative_prompt"),
         (replace(REQUEST, width_px=60), "size"),
+        (replace(REQUEST, model="fake", long_prompt=LongPrompt.CHUNK, steps=0), "steps"),
         (replace(REQUEST, steps=0), "steps"),
         (replace(REQUEST, steps=1001), "steps"),
         (replace(REQUEST, steps=SCHEDULE_STEPS + 1), "steps"),
@@ -72,6 +74,49 @@ def test_an_empty_prompt_is_a_prompt() -> None:
     assert world.ended[job] is None
     (start,) = world.sent("a", StartEpoch)
     assert start.image.prompt == ""
+
+
+def test_a_refusal_of_a_long_prompt_names_what_the_model_offers_instead() -> None:
+    world = World("a")
+    job = world.submit(replace(REQUEST, prompt=NINE_WORDS))
+    world.settle()
+    assert str(world.ended[job]) == "prompt: at most 8 tokens, got 10; --long-prompt may be cut or chunk"
+
+
+def test_a_prompt_that_is_cut_tells_the_user_what_is_left_out() -> None:
+    world = World("a")
+    job = world.submit(replace(REQUEST, prompt=NINE_WORDS, long_prompt=LongPrompt.CUT))
+    world.run(job)
+    (start,) = world.sent("a", StartEpoch)
+    assert (start.image.long_prompt, start.image.text_windows) == (LongPrompt.CUT, 1)
+    (planned,) = (event for event in world.told[job] if isinstance(event, Planned))
+    assert planned.explanation.notices == (CUT_NOTICE,)
+
+
+def test_a_prompt_that_is_chunked_says_how_many_windows_it_takes() -> None:
+    world = World("a")
+    job = world.submit(replace(REQUEST, negative_prompt=NINE_WORDS, long_prompt=LongPrompt.CHUNK))
+    world.run(job)
+    (start,) = world.sent("a", StartEpoch)
+    assert (start.image.long_prompt, start.image.text_windows) == (LongPrompt.CHUNK, 2)
+
+
+def test_what_a_model_does_not_do_with_long_prompts_is_refused_by_name() -> None:
+    world = World("a")
+    world.say("a", WorkerReady(models=(replace(FACTS, long_prompts=("cut",)),)))
+    job = world.submit(replace(REQUEST, long_prompt=LongPrompt.CHUNK))
+    assert str(world.ended[job]) == "long_prompt: fake offers refuse and cut, got chunk"
+
+
+@pytest.mark.parametrize("counts", [(1,), (2**31 - 1, 1)], ids=["a count is missing", "more windows than any text has"])
+def test_an_answer_that_does_not_fit_the_question_ends_its_sender(counts: tuple[int, ...]) -> None:
+    world = World("a")
+    world.daemons["a"].worker.mute = True
+    job = world.submit(replace(REQUEST, long_prompt=LongPrompt.CHUNK))
+    (question,) = world.sent("a", CountTokens)
+    world.say("a", TokensCounted(request_id=question.request_id, counts=counts))
+    assert job not in world.ended
+    assert "a" not in world.state.agents
 
 
 def test_an_answer_to_a_question_that_nobody_asked_ends_nothing() -> None:

@@ -50,6 +50,13 @@ def test_one_device_holds_weights_condition_latents_and_the_larger_of_two_workin
     assert need.total_bytes == LASTING_BYTES + max(forward_bytes(16), AUTOENCODER_BYTES + DECODE_BYTES)
 
 
+def test_a_text_in_several_windows_is_held_whole() -> None:
+    request = request_for([1.0])
+    longer = replace(request, image=replace(request.image, text_windows=3))
+    alone, three = (memory_need(solo_plan(each, A), A, each) for each in (request, longer))
+    assert three.lasting_bytes - alone.lasting_bytes == 2 * (2 * 500)
+
+
 def test_the_text_encoder_is_held_beside_the_denoiser_only_while_a_prompt_is_encoded() -> None:
     facts = replace(WITH_MEMORY, memory=replace(MEMORY, text_encoder_bytes=10**9, encode_bytes=70))
     request = plan_request([1.0, 0.5], facts=facts)

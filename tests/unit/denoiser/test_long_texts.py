@@ -1,0 +1,150 @@
+"""Prompts beyond what a text encoder reads at once: cut as diffusers cuts them, or in windows as ComfyUI makes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from polyrhythm.image import ImageSpec, LongPrompt, Quality, Sampler
+from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.clip_text import text_windows
+from polyrhythm_agent.denoiser.loading import load_denoiser
+from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.unet import UNetDenoiser
+from polyrhythm_agent.ports import LongText
+from tests.models import tiny_pixart_folder
+from tests.reference import plain_pipeline, relative_difference
+from tests.unet_models import TINY_UNETS, TOKEN_LIMIT
+
+ROOM = TOKEN_LIMIT - 2
+LETTERS = " ".join("abcdefghij" * 4)
+"""Forty words of one token each."""
+SPEC = ImageSpec(
+    model="tiny",
+    prompt=LETTERS,
+    width_px=64,
+    height_px=64,
+    steps=4,
+    seed=11,
+    guidance=5.0,
+    sampler=Sampler.DDIM,
+    quality=Quality.EXACT,
+)
+
+
+@pytest.fixture(scope="module", params=TINY_UNETS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TINY_UNETS[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def denoiser(folder: Path) -> UNetDenoiser:
+    loaded = load_denoiser(folder, model="tiny", dtype=torch.float64)
+    assert isinstance(loaded, UNetDenoiser)
+    return loaded
+
+
+def chunked(prompt: str, negative_prompt: str, windows: int) -> ImageSpec:
+    return replace(
+        SPEC,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        long_prompt=LongPrompt.CHUNK,
+        text_windows=windows,
+    )
+
+
+def prediction(denoiser: UNetDenoiser, image: ImageSpec, condition: dict[str, Tensor]) -> Tensor:
+    run = denoiser.start(image, condition)
+    rows = RowRange(begin=0, end=run.geometry.row_count)
+    return run.predict(run.initial_noise(), 0, rows, SoloExchange(), OpenSeam())
+
+
+def test_what_is_cut_is_the_text_of_the_pipeline(folder: Path, denoiser: UNetDenoiser) -> None:
+    spec = replace(SPEC, negative_prompt=LETTERS[::-1], long_prompt=LongPrompt.CUT)
+    condition = denoiser.encode(spec)
+    with torch.inference_mode():
+        positive, negative, *pooled = plain_pipeline(folder, spec.sampler, torch.float64).encode_prompt(
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            device=torch.device("cpu"),
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=True,
+        )
+    assert torch.equal(condition["text_BLT"], torch.cat((negative, positive)))
+    if pooled:
+        assert torch.equal(condition["pooled_BQ"], torch.cat((pooled[1], pooled[0])))
+
+
+def test_a_cut_tells_what_it_leaves_out(denoiser: UNetDenoiser) -> None:
+    assert denoiser.long_text(LETTERS, LongPrompt.CUT) == LongText(tokens=TOKEN_LIMIT, cut_off=LETTERS[2 * ROOM :])
+    assert denoiser.long_text("a b", LongPrompt.CUT) == LongText(tokens=4)
+
+
+def test_windows_hold_whole_words_and_both_marks(denoiser: UNetDenoiser) -> None:
+    tokenizer = denoiser._parts.text.encoders[0].tokenizer
+    begin, end, padding = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    text = " ".join("a" * 7 for _ in range(ROOM // 7 + 1))
+    first, second = text_windows(tokenizer, text, TOKEN_LIMIT)
+    kept = 7 * (ROOM // 7)
+    assert (first[0], second[0], len(first), len(second)) == (begin, begin, TOKEN_LIMIT, TOKEN_LIMIT)
+    assert first[kept + 1 :] == [end, *[padding] * (ROOM - kept)]
+    assert second[8:] == [end, *[padding] * (ROOM - 7)]
+    long_word = text_windows(tokenizer, "b " + "a" * (2 * ROOM), TOKEN_LIMIT)
+    assert [window.index(end) - 1 for window in long_word] == [ROOM, ROOM, 1]
+    assert text_windows(tokenizer, "", TOKEN_LIMIT) == [[begin, end, *[padding] * ROOM]]
+
+
+def test_windows_follow_one_another_and_the_first_one_is_the_pooled_text(denoiser: UNetDenoiser) -> None:
+    windows = -(-40 // ROOM)
+    assert denoiser.long_text(LETTERS, LongPrompt.CHUNK) == LongText(tokens=windows * TOKEN_LIMIT)
+    condition = denoiser.encode(chunked(LETTERS, LETTERS, windows))
+    empty = denoiser.empty_condition(chunked(LETTERS, LETTERS, windows))
+    assert {name: (held.shape, held.dtype) for name, held in condition.items()} == {
+        name: (held.shape, held.dtype) for name, held in empty.items()
+    }
+    words = LETTERS.split()
+    for index in range(windows):
+        part = " ".join(words[index * ROOM : (index + 1) * ROOM])
+        alone = denoiser.encode(replace(SPEC, prompt=part, negative_prompt="a"))
+        place = slice(index * TOKEN_LIMIT, (index + 1) * TOKEN_LIMIT)
+        assert torch.equal(condition["text_BLT"][:, place], alone["text_BLT"][[1, 1]])
+        if index == 0:
+            assert torch.equal(condition["pooled_BQ"], alone["pooled_BQ"][[1, 1]])
+
+
+def test_a_short_text_beside_a_long_one_is_attended_to_as_if_it_stood_alone(denoiser: UNetDenoiser) -> None:
+    """Windows repeated change no attention: so ComfyUI brings texts to one length."""
+    windows = -(-40 // ROOM)
+    spec = chunked(LETTERS, "a b c", windows)
+    condition = dict(denoiser.encode(spec))
+    assert condition["mask_BL"].sum(1).tolist() == [TOKEN_LIMIT, windows * TOKEN_LIMIT]
+    negative_LT = condition["text_BLT"][0, :TOKEN_LIMIT].repeat(windows, 1)
+    repeated = {
+        **condition,
+        "text_BLT": torch.stack((negative_LT, condition["text_BLT"][1])),
+        "mask_BL": torch.ones_like(condition["mask_BL"]),
+    }
+    masked_BCHW, repeated_BCHW = (prediction(denoiser, spec, each) for each in (condition, repeated))
+    assert relative_difference(masked_BCHW, repeated_BCHW) < 1e-9
+    cut = replace(SPEC, negative_prompt="a b c", long_prompt=LongPrompt.CUT)
+    assert relative_difference(masked_BCHW, prediction(denoiser, cut, dict(denoiser.encode(cut)))) > 1e-6
+
+
+def test_a_text_that_fits_is_the_same_however_long_ones_are_treated(denoiser: UNetDenoiser) -> None:
+    usual = denoiser.encode(replace(SPEC, prompt="a red apple"))
+    for treatment in (LongPrompt.CUT, LongPrompt.CHUNK):
+        other = denoiser.encode(replace(SPEC, prompt="a red apple", long_prompt=treatment))
+        assert usual.keys() == other.keys()
+        assert all(torch.equal(usual[name], other[name]) for name in usual)
+
+
+def test_models_with_t5_cut_and_do_not_chunk(tmp_path: Path) -> None:
+    denoiser = load_denoiser(tiny_pixart_folder(tmp_path / "m", token_limit=24), model="tiny")
+    assert denoiser.facts.long_prompts == ("cut",)
+    found = denoiser.long_text("apple " * 30, LongPrompt.CUT)  # pyright: ignore[reportAttributeAccessIssue]
+    assert (found.tokens, found.cut_off.split()) == (24, ["apple"] * 7)
