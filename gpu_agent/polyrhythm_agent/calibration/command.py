@@ -127,6 +127,7 @@ def calibrate(task: Task, say: Callable[..., None]) -> None:
     for grid, partial in zip(grids, partials, strict=True):
         calibration = sum_up(run.measure(grid, partial), grid, measured_as(facts), members=gang.size)
         path = write_calibration(folder, facts, calibration, _made(task, facts), even_if_fewer=task.replace)
+    for partial in partials:  # not before all lengths are done: run again, the same command measures none of them twice
         partial.remove()
     say(
         written=str(path),
