@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -75,7 +75,7 @@ class SyncClient:
         self._thread.join()
         self._loop.close()
 
-    def generate(self, request: ImageRequest) -> Iterator[JobEvent]:
+    def generate(self, request: ImageRequest) -> Generator[JobEvent]:
         """Makes pictures and tells what happens on the way; closing the iterator early cancels the job.
 
         Raises:

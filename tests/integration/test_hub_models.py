@@ -98,17 +98,17 @@ def test_a_checkpoint_alone_takes_the_vocabulary_from_the_cache(home: Path, tmp_
     header = json.dumps({name: {"dtype": "F16"} for name in names}).encode()
     checkpoint = tmp_path / "sd.safetensors"
     checkpoint.write_bytes(len(header).to_bytes(8, "little") + header)
-    cache = {"POLYRHYTHM_CACHE": str(tmp_path / "cache")}
-    told = run_with(home, FIND, str(checkpoint), **cache)
+    cache = str(tmp_path / "cache")
+    told = run_with(home, FIND, str(checkpoint), POLYRHYTHM_CACHE=cache)
     assert "CLIP's vocabulary cannot be had: the hub cannot be reached" in told
     repository = home / "hub" / "models--openai--clip-vit-large-patch14"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
     (repository / "snapshots" / COMMIT).mkdir(parents=True)
     (repository / "snapshots" / COMMIT / "vocab.json").write_text("{}")
-    assert "its cache has no merges.txt" in run_with(home, FIND, str(checkpoint), **cache)
+    assert "its cache has no merges.txt" in run_with(home, FIND, str(checkpoint), POLYRHYTHM_CACHE=cache)
     (repository / "snapshots" / COMMIT / "merges.txt").write_text("")
-    assert run_with(home, FIND, str(checkpoint), **cache) == "False"
+    assert run_with(home, FIND, str(checkpoint), POLYRHYTHM_CACHE=cache) == "False"
     assert len(list((tmp_path / "cache" / "configs").iterdir())) == 1
 
 

@@ -231,14 +231,14 @@ def test_cuda_without_a_torch_that_can_use_it_names_the_option(settings: AgentSe
 
 
 def test_an_agent_in_a_folder_that_was_deleted_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     monkeypatch.chdir(folder)
     folder.rmdir()
     assert main(["--coordinator", "127.0.0.1:1", "--name", "a"]) == 1
-    assert capsys.readouterr().err.startswith("polyrhythm-agent: the current folder does not exist any more")
+    assert capfd.readouterr().err.startswith("polyrhythm-agent: the current folder does not exist any more")
 
 
 def test_all_containers_of_a_host_name_the_same_running_kernel(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ def fields_of(error: InvalidArgumentError) -> list[str]:
     return [violation.field for violation in error.violations]
 
 
-def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         parse_command_line(["--help"])
-    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+    assert [line for line in capfd.readouterr().out.splitlines() if len(line) > 80] == []
 
 
 def test_the_defaults_are_a_cpu_agent_with_the_demo_model() -> None:
@@ -128,20 +128,20 @@ def test_every_setting_has_an_option() -> None:
     ],
 )
 def test_bad_input_ends_the_command_with_one_line_and_code_2(
-    arguments: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], tiny_model: Path
+    arguments: tuple[str, ...], expected: str, capfd: pytest.CaptureFixture[str], tiny_model: Path
 ) -> None:
     model = () if "--model" in arguments else ("--model", str(tiny_model))
     assert main(("--coordinator", "127.0.0.1:1", "--name", "a", *model, *arguments)) == EXIT_BAD_INPUT
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert error.startswith(f"polyrhythm-agent: {expected}")
     assert error.count("\n") == 1
 
 
-def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(("--fast",))
     assert caught.value.code == EXIT_BAD_INPUT
-    assert "--fast" in capsys.readouterr().err
+    assert "--fast" in capfd.readouterr().err
 
 
 def test_the_daemon_runs_without_torch() -> None:

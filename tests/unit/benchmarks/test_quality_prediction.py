@@ -80,7 +80,7 @@ def scored(**changed: object) -> Scored:
         "reference_db_P": measured + 2.5,
         "loss_db": 1.0,
     }
-    return Scored(**{**values, **changed})  # type: ignore[arg-type]
+    return Scored(**{**values, **changed})
 
 
 def test_errors_and_overruns_are_of_means_and_of_tenth_percentiles() -> None:

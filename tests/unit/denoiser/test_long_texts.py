@@ -95,6 +95,7 @@ def test_windows_hold_whole_words_and_both_marks(denoiser: UNetDenoiser) -> None
     assert first[kept + 1 :] == [end, *[padding] * (ROOM - kept)]
     assert second[8:] == [end, *[padding] * (ROOM - 7)]
     long_word = text_windows(tokenizer, "b " + "a" * (2 * ROOM), TOKEN_LIMIT)
+    assert isinstance(end, int)
     assert [window.index(end) - 1 for window in long_word] == [ROOM, ROOM, 1]
     assert text_windows(tokenizer, "", TOKEN_LIMIT) == [[begin, end, *[padding] * ROOM]]
 
