@@ -13,6 +13,17 @@ EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
 
 DENOISER_DEFECTS = (
     PlantedDefect(
+        name="the pooled text is the last window's",
+        file=f"{AGENT}/denoiser/clip_text.py",
+        original="dim=1), parts[0][1]",
+        planted="dim=1), parts[-1][1]",
+        test_id=(
+            "tests/unit/denoiser/test_long_texts.py::"
+            "test_windows_follow_one_another_and_the_first_one_is_the_pooled_text"
+        ),
+        why="a long prompt is painted for what stands at its end",
+    ),
+    PlantedDefect(
         name="the fingerprint passes over weights behind links",
         file=f"{AGENT}/denoiser/folder.py",
         original="for number, file in enumerate(files):",

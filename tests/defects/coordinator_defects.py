@@ -15,8 +15,28 @@ REPLANNING_TESTS = "tests/unit/coordinator/test_replanning.py"
 SHARING_TESTS = "tests/unit/coordinator/test_sharing_out.py"
 RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
+MEASURING_TESTS = "tests/unit/coordinator/test_measuring.py"
 
 PLANNER_DEFECTS = (
+    PlantedDefect(
+        name="balanced skips steps on all members",
+        file=f"{SCHEDULING}/budget.py",
+        original="if budget.policy.merges_all and max(budget.policy.strides) > 1:",
+        planted="if max(budget.policy.strides) > 1:",
+        test_id=f"{BUDGET_TESTS}::test_balanced_never_takes_a_step_away_from_the_fastest_member",
+        why="whoever asks for 20 steps gets 10, and one device makes them",
+    ),
+    PlantedDefect(
+        name="one device is as slow as beside its neighbours",
+        file="protos/polyrhythm/profile.py",
+        original="return self.alone if alone and self.alone is not None else self.together",
+        planted="return self.together",
+        test_id=(
+            f"{MEASURING_TESTS}::"
+            "test_a_plan_of_one_device_rests_on_its_speed_alone_and_a_gang_on_that_beside_the_others"
+        ),
+        why="a gang is formed that is slower than its fastest member alone",
+    ),
     PlantedDefect(
         name="strides for a sampler that draws noise",
         file=f"{SCHEDULING}/search.py",
@@ -105,6 +125,14 @@ PLANNER_DEFECTS = (
 )
 
 QUEUE_DEFECTS = (
+    PlantedDefect(
+        name="measuring goes on for nobody",
+        file=f"{SCHEDULING}/measuring.py",
+        original="turn.send(agent.agent, StopMeasuring(request_id=measuring.number))",
+        planted="continue",
+        test_id=f"{MEASURING_TESTS}::test_a_measurement_ends_with_the_last_job_that_waits_for_it",
+        why="a request that was cancelled keeps the fleet from the next picture for a minute",
+    ),
     PlantedDefect(
         name="last come, first served",
         file=f"{SCHEDULING}/admission.py",
