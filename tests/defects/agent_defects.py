@@ -19,7 +19,7 @@ DENOISER_DEFECTS = (
         planted="dim=1), parts[-1][1]",
         test_id=(
             "tests/unit/denoiser/test_long_texts.py::"
-            "test_windows_follow_one_another_and_the_first_one_is_the_pooled_text"
+            "test_windows_follow_one_another_and_the_first_one_is_the_pooled_text[sdxl]"
         ),
         why="a long prompt is painted for what stands at its end",
     ),
