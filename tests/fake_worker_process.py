@@ -3,7 +3,7 @@
     python fake_worker_process.py [--mute] [--never-ready] ... --channel-fd N --daemon-pid N
 
 An epoch is joined at once and then goes on until it is told to end; its steps are made by texts to count: the text
-``step 3`` reports step 3, ``end`` ends the epoch, ``crash`` kills this process, ``freeze``
+``steps 3`` reports steps 1 to 3, ``end`` ends the epoch, ``crash`` kills this process, ``freeze``
 stops it, ``nonsense`` sends bytes without meaning.
 """
 
@@ -62,8 +62,9 @@ class FakeWorker:
 
     def _obey(self, text: str) -> None:
         match text.split():
-            case ["step", step] if self._epoch is not None:
-                self._channel.send(StepDone(epoch=self._epoch, step=int(step)))
+            case ["steps", steps] if self._epoch is not None:
+                for step in range(1, int(steps) + 1):
+                    self._channel.send(StepDone(epoch=self._epoch, step=step))
             case ["end"]:
                 self._end(EpochOutcome.FINISHED)
             case ["crash"]:

@@ -67,7 +67,7 @@ async def test_steps_are_thinned_out_and_never_overtaken() -> None:
     service = FakeAgentService()
     async with serving(service) as port, running(parts_of(port)):
         session = await in_epoch(service)
-        session.say(tell(*(f"step {step}" for step in range(1, 101)), "end"))
+        session.say(tell("steps 100", "end"))
         steps: list[int] = []
         while isinstance(event := await asyncio.wait_for(session.events.get(), WAIT_S), StepDone):
             steps.append(event.step)

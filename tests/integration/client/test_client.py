@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import AsyncIterator, Callable
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -24,12 +26,9 @@ from polyrhythm.fleet import AgentState
 from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm_client import Client, SyncClient
-from polyrhythm_client.forked import ForkedError
 from tests.fake_coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
 
-FORK_S = 10
-"""Far beyond what a refusal takes."""
-REFUSED = 3
+PROJECT = Path(__file__).parents[3]
 REQUEST = ImageRequest(
     prompt="red apple",
     negative_prompt="blur",
@@ -197,30 +196,17 @@ def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
         assert client.picture(REQUEST).png == PNG
 
 
-def in_a_fork(work: Callable[[], object]) -> str:
-    """What came of some work in a forked process: the name of its error, or nothing; by a signal if it hung."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(FORK_S)
-        code = 0
-        try:
-            work()
-        except ForkedError:
-            code = REFUSED
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    return {0: "done", REFUSED: "refused"}.get(os.waitstatus_to_exitcode(status), f"ended with {status}")
-
-
 def test_a_client_does_not_wait_for_ever_in_a_forked_process(fake: FakeCoordinator) -> None:
-    with serving(fake) as address, SyncClient(address) as client:
-        events = client.generate(REQUEST)
-        next(events)
-        assert in_a_fork(client.agents) == "refused"
-        assert in_a_fork(lambda: client.picture(REQUEST)) == "refused"
-        assert in_a_fork(lambda: next(events)) == "refused"
-        assert in_a_fork(lambda: SyncClient(address)) == "refused"
-        assert in_a_fork(events.close) == "done"
-        assert in_a_fork(client.close) == "done"
-        assert len(client.agents()) == len(AGENTS)
+    with serving(fake) as address:
+        program = [sys.executable, "-m", "tests.forking_client", address]
+        done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "a call": "refused",
+        "a picture": "refused",
+        "an event": "refused",
+        "another client": "refused",
+        "the end of events": "done",
+        "the end of the client": "done",
+        "agents of the parent": len(AGENTS),
+    }
