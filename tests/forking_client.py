@@ -1,4 +1,4 @@
-"""Opens a blocking client, forks, and prints what became of the child's calls: ``python -m tests.forking_client ADDRESS``.
+"""Opens a blocking client, forks, and prints what became of calls in the child; its argument is the address.
 
 A process of its own, as a user's is: forking a test runner would fork its servers' threads as well.
 """
