@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
+from polyrhythm.facts import DeviceKind
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
 from polyrhythm.roles import Role, require_roles
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
@@ -172,6 +173,8 @@ async def choose_agents(
     if wish.own.gpus is not None:
         cuda = chosen_devices(cuda, wish.own.gpus)
     if wish.recipe is not None and wish.recipe.request.plan is not None:
+        if wish.own.gpus is not None and not any(agent.kind is DeviceKind.CUDA for agent in wish.recipe.agents):
+            raise InvalidArgumentError.of("gpus", "the plan was computed on no GPU; leave it out")
         agents = replay_layout(
             wish.recipe.request.plan, wish.recipe.agents, cores, cuda.devices, recorded_dtypes(wish.recipe)
         )

@@ -255,8 +255,8 @@ REPLAN_DEFECTS = (
     PlantedDefect(
         name="speed by CPU time",
         file=f"{SCHEDULING}/takeover.py",
-        original="watched(agent, report.step_s, rows)",
-        planted="watched(agent, [report.busy_s / max(1, report.active_steps)], rows)",
+        original="watched(agent, report.step_s, beat.segment)",
+        planted="watched(agent, [report.busy_s / max(1, report.active_steps)], beat.segment)",
         test_id=f"{REPLANNING_TESTS}::test_a_member_at_half_its_speed_gives_rows_away",
         why="another process on the core slows the picture down and nobody sees it",
     ),

@@ -20,7 +20,7 @@ from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.torch_distributed import GlooTransport, form_gloo_transport
 from tests.integration import gloo_peer
 
-WAKE_LIMIT_S = 0.5
+WAKE_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def test_take_waits_for_its_own_key_and_says_how_long() -> None:
     mailbox.put("b", torch.ones(1))
     thread.join(10)
     assert [float(tensor) for tensor in taken] == [1.0]
-    assert 0.04 < mailbox.waited_s < 10.0
+    assert 0.0 < mailbox.waited_s < 10.0
     assert mailbox.held == {"a"}
 
 

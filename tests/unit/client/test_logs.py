@@ -39,3 +39,15 @@ def test_a_folder_holds_a_file_a_process_and_what_was_there_is_kept(tmp_path: Pa
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match=r"log: .*/no/fleet.log cannot be written: No such file"):
         FleetLogs(str(tmp_path / "no" / "fleet.log"))
+
+
+def test_a_full_disk_ends_nothing() -> None:
+    logs = FleetLogs("/dev/full")
+    logs.of("local-0")(b"loading\n")
+    logs.close()
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/fleet.log", "x" * 5000])
+def test_a_path_that_means_nothing_is_named(path: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="cannot be written"):
+        FleetLogs(path)

@@ -40,6 +40,8 @@ from tests.fake_worker import FACTS
 from tests.plans import exact_plan
 
 HOLD_S_MAX = 0.020
+REFERENCE_S = 0.0055
+"""CPU seconds of the sum in ``slowness`` where the limit holds; a slower or busier core is allowed in proportion."""
 RUNS = 20
 """Others use the machine too, and its caches: one run that they do not disturb is enough."""
 
@@ -54,6 +56,13 @@ def from_agent(message: bytes) -> None:
     request = session_pb2.SessionRequest.FromString(message)
     for event in few(request.events, "events", EVENTS_MAX)[:1]:
         event_from_proto(event)
+
+
+def slowness() -> float:
+    """How many times slower this core is now than one for which the limit is meant; at least 1."""
+    begin_s = thread_time()
+    sum(number * number for number in range(100_000))
+    return max(1.0, (thread_time() - begin_s) / REFERENCE_S)
 
 
 def held_s(take: Callable[[bytes], None], message: bytes) -> float:
@@ -200,7 +209,7 @@ def test_the_worst_of_messages_holds_the_loop_for_a_moment_only(
 ) -> None:
     message = made()
     assert len(message) <= REQUEST_BYTES_MAX
-    assert held_s(take, message) < HOLD_S_MAX
+    assert held_s(take, message) < HOLD_S_MAX * slowness()
 
 
 NUMBERS = (0, 1, 2, 3, 2**31 - 1, 2**63 - 1, 2**64 - 1)
@@ -253,4 +262,4 @@ def test_no_generated_message_holds_the_loop_for_more(
 ) -> None:
     message = wire_bytes(cast("st.DrawFn", data.draw), kind.DESCRIPTOR, 5)
     assume(len(message) <= REQUEST_BYTES_MAX)
-    assert held_s(take, message) < HOLD_S_MAX
+    assert held_s(take, message) < HOLD_S_MAX * slowness()
