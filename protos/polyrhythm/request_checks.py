@@ -257,7 +257,12 @@ def _loss_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation
     calibrated = any(calibration.sampler == image.sampler for calibration in facts.calibrations)
     if image.overrides.loss_db is None or calibrated:
         return []
-    told = f"{facts.model} is not calibrated for {image.sampler}: polyrhythm calibrate measures what a loss is held by"
+    if image.sampler in facts.full_rate_samplers:
+        told = f"{image.sampler} makes every step on every device, so there is nothing to lose; leave it out"
+    else:
+        told = (
+            f"{facts.model} is not calibrated for {image.sampler}: polyrhythm calibrate measures what a loss is held by"
+        )
     return [FieldViolation(field="loss_db", description=told)]
 
 

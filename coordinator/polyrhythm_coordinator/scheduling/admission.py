@@ -28,6 +28,7 @@ from polyrhythm_coordinator.scheduling.events import JobSubmitted
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, TokenQuestion
 from polyrhythm_coordinator.scheduling.pool import DRAINED
 from polyrhythm_coordinator.scheduling.state import Agent, State, loading_told
+from polyrhythm_coordinator.scheduling.trust import trusted
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
 
@@ -148,6 +149,7 @@ def choose_model(state: State, request: ImageRequest) -> ModelFacts:
             sum(may_mix(facts, other) for other in wanted),
             sum(may_mix(facts, other) and facts.dtype == other.dtype for other in wanted),
             precision(facts),
+            len(facts.calibrations),  # which no fingerprint has, and which one agent may have before another
         ),
     )
 
@@ -213,6 +215,9 @@ def _why_nobody(state: State) -> str:
 
 def _checked(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> ImageSpec:
     image = resolve(request, facts, drawn_seed)
+    unknown = trusted(image, facts.calibrations).reason
+    if image.overrides.loss_db is not None and unknown:
+        raise InvalidArgumentError.of("loss_db", f"cannot be held: {unknown}")
     _check_devices(state, request.overrides.devices)
     if request.plan is not None:
         absent = [name for name in request.plan.agents if name not in state.agents]

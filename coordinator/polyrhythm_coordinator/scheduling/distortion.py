@@ -315,5 +315,5 @@ def _distortion(calibrations: tuple[Calibration, ...], steps: int, row_count: in
 
 def distortion_of(request: PlanRequest) -> Distortion | None:
     """The prediction for a request's picture, or None where its model's calibrations say nothing of such pictures."""
-    found = trusted(request).calibrations
+    found = trusted(request.image, request.facts.calibrations).calibrations
     return _distortion(found, request.image.steps, request.row_count) if found else None

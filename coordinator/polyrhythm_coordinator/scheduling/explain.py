@@ -179,7 +179,7 @@ def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
         gang: that makes it.
     """
     told, sampler = list(request.facts.notices), request.image.sampler
-    unknown = trusted(request).reason
+    unknown = trusted(request.image, request.facts.calibrations).reason
     if unknown and policy_of(request.image.quality).loss_db is not None:
         at_full_rate = full_rate_for_want_of_numbers(request)
         rule = (

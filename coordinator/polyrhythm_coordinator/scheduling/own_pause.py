@@ -59,14 +59,13 @@ def _patient_job(job: Job, turn: Turn, pause_s: float) -> Job:
 
 def _patient_picture(picture: Picture, turn: Turn, pause_s: float) -> Picture:
     phase = picture.phase
+    if picture.unplanned_since_s is not None:
+        picture = replace(picture, unplanned_since_s=_shifted(picture.unplanned_since_s, turn, pause_s))
     if not isinstance(phase, Preparing):
         return picture
-    unplanned_since_s = picture.unplanned_since_s
-    if unplanned_since_s is not None:
-        unplanned_since_s = _shifted(unplanned_since_s, turn, pause_s)
     since_s, held_until_s = _shifted(phase.since_s, turn, pause_s), phase.held_until_s + pause_s
     phase = replace(phase, since_s=since_s, held_until_s=held_until_s)
-    return replace(picture, phase=phase, unplanned_since_s=unplanned_since_s)
+    return replace(picture, phase=phase)
 
 
 def _shifted(begin_s: float, turn: Turn, pause_s: float) -> float:

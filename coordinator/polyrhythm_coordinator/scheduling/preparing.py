@@ -10,6 +10,7 @@ from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import Delayed
 from polyrhythm.messages import ProfileMeasured
+from polyrhythm.profile import Workload
 from polyrhythm_coordinator.scheduling.front import compare, hold
 from polyrhythm_coordinator.scheduling.hopeless import counted
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
@@ -70,7 +71,10 @@ def take_profile(turn: Turn, name: AgentId, event: ProfileMeasured) -> None:
 
 
 def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -> None:
-    """An agent could not measure: it takes no part in pictures that are being prepared. One that was to stop has."""
+    """An agent could not measure a size: it takes no part in pictures of it that are being prepared.
+
+    One that was to stop has.
+    """
     agent = turn.state.agents[name]
     measuring = agent.measuring
     if measuring is None or measuring.number != request_id:
@@ -80,7 +84,7 @@ def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -
         return
     exclusion = Exclusion(agent=name, reason=ExclusionReason.NOT_READY, detail=f"it could not measure: {detail}")
     for picture in turn.state.pictures:
-        if isinstance(picture.phase, Preparing):
+        if isinstance(picture.phase, Preparing) and _asks(picture, picture.phase, name, measuring.workload):
             phase = replace(picture.phase, excluded={**picture.phase.excluded, name: exclusion})
             turn.put_picture(replace(picture, phase=phase))
 
@@ -88,16 +92,23 @@ def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -
 def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
     """A worker ended while it measured, as the next one may: it counts against the pictures that asked for it."""
     measuring = turn.state.agents[name].measuring
+    if measuring is None:
+        return
     for picture in turn.state.pictures:
-        if not isinstance(picture.phase, Preparing):
-            continue
-        if measuring is None or measuring.workload != workload_of(picture.image):
+        asked = isinstance(picture.phase, Preparing) and _asks(picture, picture.phase, name, measuring.workload)
+        if not asked or picture.job not in turn.state.jobs:  # given up for another of its pictures just now
             continue
         remembering, hopeless = counted(picture, f"{name} ({reason})", turn.limits)
         if hopeless is None:
             turn.put_picture(remembering)
-        elif picture.job in turn.state.jobs:
+        else:
             give_up(turn, picture.job, hopeless)
+
+
+def _asks(picture: Picture, phase: Preparing, name: AgentId, workload: Workload) -> bool:
+    """Whether a picture that is being prepared asks an agent to measure a size."""
+    allowed = picture.image.overrides.allows(name) and name not in phase.excluded
+    return allowed and workload == workload_of(picture.image)
 
 
 def _tell_measuring(turn: Turn, picture: Picture) -> None:

@@ -6,7 +6,7 @@ takes no step away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from polyrhythm.calibration import Calibration
@@ -37,9 +37,13 @@ class Trusted:
     reason: str = ""
 
 
-def trusted(request: PlanRequest) -> Trusted:
-    """The calibrations that count for a request's picture."""
-    image, every = request.image, request.facts.calibrations
+def trusted(image: ImageSpec, every: Sequence[Calibration]) -> Trusted:
+    """The calibrations that count for a picture.
+
+    Args:
+        image: to be made.
+        every: calibration of its model.
+    """
     if not every:
         return Trusted()
     of_sampler = [one for one in every if one.sampler == image.sampler]
@@ -60,7 +64,8 @@ def full_rate_for_want_of_numbers(request: PlanRequest) -> bool:
 
     A model without any calibration has the rule of its quality; so has a picture whose user names the largest stride.
     """
-    return bool(trusted(request).reason) and (request.image.overrides.max_stride or 1) == 1
+    unknown = bool(trusted(request.image, request.facts.calibrations).reason)
+    return unknown and (request.image.overrides.max_stride or 1) == 1
 
 
 def _unlike(calibration: Calibration, image: ImageSpec) -> str:
@@ -79,6 +84,9 @@ def _unlike(calibration: Calibration, image: ImageSpec) -> str:
 def _around(calibrations: Iterable[Calibration], steps: int) -> tuple[Calibration, ...]:
     """The one of this length, the two around it, or the outermost one where it is near enough."""
     ordered = sorted(calibrations, key=lambda one: one.steps)
+    same = [one for one in ordered if one.steps == steps]
+    if same:
+        return (same[0],)
     shorter = [one for one in ordered if one.steps <= steps][-1:]
     longer = [one for one in ordered if one.steps >= steps][:1]
     if shorter == longer or not (shorter and longer):

@@ -8,9 +8,10 @@ import pytest
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, NoAgentsError, NotFoundError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, LongPrompt
+from polyrhythm.image import ImageRequest, LongPrompt, Overrides, Quality
 from polyrhythm.job_events import Accepted, Planned
 from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, TokensCounted, WorkerReady
+from tests.calibrations import calibration
 from tests.fake_worker import CUT_NOTICE, FACTS, SCHEDULE_STEPS, STRANGE, STRANGE_NOTICE, UNPAINTED
 from tests.fleet_world import World
 from tests.plans import exact_plan
@@ -245,3 +246,20 @@ def test_what_an_agent_says_of_a_prompt_that_it_takes_is_told_with_the_plan(prom
     world.run(job)
     (planned,) = world.told_of(job, Planned)
     assert planned.explanation.notices == told
+
+
+def test_a_loss_is_refused_where_nothing_says_what_a_step_costs() -> None:
+    world = World()
+    worker = world.connect("a").worker
+    sampler = worker.facts[0].samplers[0]
+    worker.facts = tuple(
+        replace(facts, calibrations=(calibration(sampler=sampler, steps=50),)) for facts in worker.facts
+    )
+    world.load("a")
+    job = world.submit(replace(REQUEST, steps=200, quality=Quality.BALANCED, overrides=Overrides(loss_db=0.5)))
+    world.settle()
+    error = world.ended[job]
+    assert isinstance(error, InvalidArgumentError)
+    (violation,) = error.violations
+    assert violation.field == "loss_db"
+    assert violation.description.startswith("cannot be held: ")

@@ -13,6 +13,10 @@ from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import ImageCompleted, Planned, Profiling
 from polyrhythm.messages import MeasureProfile, StopMeasuring
 from polyrhythm.profile import Profile
+from polyrhythm_coordinator.scheduling.job_state import Preparing
+from polyrhythm_coordinator.scheduling.preparing import died_measuring, give_up_measuring
+from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.turn import Turn
 from tests.fleet_world import World
 
 ONE_HOST = "the same machine"
@@ -216,3 +220,50 @@ def test_an_agent_that_cannot_measure_together_is_left_out() -> None:
     (planned,) = world.told_of(job, Planned)
     assert [exclusion.agent for exclusion in planned.explanation.exclusions] == ["b"]
     assert world.ended[job] is None
+
+
+def two_pictures_being_prepared(world: World, second: ImageRequest) -> tuple[State, JobId, JobId]:
+    """A state in which two jobs wait for measurements, the first one's being made by agent a."""
+    first = world.submit(REQUEST)
+    world.settle()
+    assert measuring(world)[0][0] == "a"
+    other = world.submit(second)
+    world.settle()
+    job = world.state.jobs[first]
+    (picture,) = job.pictures.values()
+    image = replace(world.state.jobs[other].image)
+    added = replace(picture, job=other, image=image)
+    jobs = {**world.state.jobs, other: replace(world.state.jobs[other], pictures={0: added}, waiting=())}
+    return replace(world.state, jobs=jobs), first, other
+
+
+def test_who_cannot_measure_one_size_takes_part_in_pictures_of_another() -> None:
+    world = on_one_host("a", "b")
+    state, first, other = two_pictures_being_prepared(world, OTHER_SIZE)
+    agent = state.agents[AgentId("a")]
+    assert agent.measuring is not None
+    turn = Turn(state, world.now_s)
+    give_up_measuring(turn, agent.agent, agent.measuring.number, "too little memory")
+    excluded = {name: preparing(turn.state, name).excluded.keys() for name in (first, other)}
+    assert excluded == {first: {"a"}, other: set()}
+
+
+def test_a_death_while_measuring_counts_for_who_asked_and_ends_a_job_once() -> None:
+    world = on_one_host("a", "b")
+    state, first, other = two_pictures_being_prepared(
+        world, replace(REQUEST, overrides=Overrides(devices=(AgentId("b"),)))
+    )
+    (picture,) = state.jobs[first].pictures.values()
+    hopeless = replace(picture, deaths=("c (killed)",))
+    second = replace(picture, index=1)
+    state = replace(state, jobs={**state.jobs, first: replace(state.jobs[first], pictures={0: hopeless, 1: second})})
+    turn = Turn(state, world.now_s)
+    died_measuring(turn, AgentId("a"), "killed")
+    assert first not in turn.state.jobs
+    assert turn.state.jobs[other].pictures[0].deaths == ()
+
+
+def preparing(state: State, job: JobId) -> Preparing:
+    phase = state.jobs[job].pictures[0].phase
+    assert isinstance(phase, Preparing)
+    return phase

@@ -11,7 +11,7 @@ from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.explain import notices
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
-from polyrhythm_coordinator.scheduling.trust import trusted
+from polyrhythm_coordinator.scheduling.trust import Trusted, trusted
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import LOOPBACK, plan_request
 
@@ -22,6 +22,10 @@ def request(*, quality: Quality = Quality.BALANCED, steps: int = 50, guidance: f
     made = plan_request([1.0, 0.5], link=LOOPBACK, quality=quality, steps=steps)
     facts = replace(made.facts, calibrations=MEASURED, samplers=("ddim", "dpmpp-2m"))
     return replace(made, facts=facts, image=replace(made.image, guidance=guidance))
+
+
+def trusted_of(made: PlanRequest) -> Trusted:
+    return trusted(made.image, made.facts.calibrations)
 
 
 def strides(made: PlanRequest) -> set[int]:
@@ -43,7 +47,7 @@ def strides(made: PlanRequest) -> set[int]:
     ],
 )
 def test_the_lengths_around_a_picture_count(steps: int, counted: tuple[int, ...]) -> None:
-    assert tuple(one.steps for one in trusted(request(steps=steps)).calibrations) == counted
+    assert tuple(one.steps for one in trusted_of(request(steps=steps)).calibrations) == counted
 
 
 def test_between_lengths_that_are_far_apart_nothing_is_interpolated() -> None:
@@ -51,7 +55,7 @@ def test_between_lengths_that_are_far_apart_nothing_is_interpolated() -> None:
     far = replace(made.facts, calibrations=(calibration(steps=10, width=2), calibration(steps=50)))
     for steps, counted in ((12, (10,)), (20, ()), (40, (50,))):
         image = replace(made.image, steps=steps)
-        found = trusted(replace(made, facts=far, image=image)).calibrations
+        found = trusted_of(replace(made, facts=far, image=image)).calibrations
         assert tuple(one.steps for one in found) == counted
 
 
@@ -91,14 +95,14 @@ def test_guidance_and_size_count_as_far_as_they_are_alike() -> None:
             replace(profile, workload=replace(profile.workload, batch=2 if guidance > 1 else 1))
             for profile in made.profiles
         )
-        assert bool(trusted(replace(made, image=image, profiles=profiles)).calibrations) is known
+        assert bool(trusted_of(replace(made, image=image, profiles=profiles)).calibrations) is known
     for side, known in ((192, True), (256, False), (64, False)):
         image = replace(made.image, width_px=side, height_px=side)
         profiles = tuple(
             replace(profile, workload=replace(profile.workload, width_px=side, height_px=side))
             for profile in made.profiles
         )
-        found = trusted(replace(made, image=image, profiles=profiles))
+        found = trusted_of(replace(made, image=image, profiles=profiles))
         assert bool(found.calibrations) is known
         assert known or f"{side}x{side} is too far from 128x128" in found.reason
 
@@ -122,3 +126,10 @@ def test_who_names_the_largest_stride_decides() -> None:
 def test_nothing_is_said_where_no_step_would_be_skipped_anyway() -> None:
     made = request(quality=Quality.HIGH, steps=100)
     assert not any("not known" in notice for notice in notices(made, made.agents))
+
+
+def test_of_two_calibrations_of_one_length_one_counts() -> None:
+    made = request()
+    twice = replace(made.facts, calibrations=(calibration(steps=50), calibration(steps=50, scale=2.0)))
+    assert len(trusted_of(replace(made, facts=twice)).calibrations) == 1
+    assert search_plan(replace(made, facts=twice)).chosen.prediction.psnr_db is not None
