@@ -65,5 +65,6 @@ ENV POLYRHYTHM_CACHE=/var/cache/polyrhythm \
     HF_HOME=/var/cache/polyrhythm/hub \
     CUDA_DEVICE_ORDER=PCI_BUS_ID \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s CMD ["python3", "/opt/polyrhythm-health/health.py"]
+# A first start may fetch or convert a model; the first check that succeeds ends the period.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30m CMD ["python3", "/opt/polyrhythm-health/health.py"]
 ENTRYPOINT ["polyrhythm-agent"]

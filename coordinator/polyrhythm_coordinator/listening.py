@@ -60,6 +60,8 @@ def _check_socket(address: str) -> None:
     with socket.socket(socket.AF_UNIX) as trial:
         try:
             trial.connect(str(path))
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return  # left behind by one that is gone
+        except OSError as error:
+            raise InvalidArgumentError.of("--host", f"{path} belongs to somebody else: {error.strerror}") from error
     raise AlreadyInUseError(f"--host: {address} is taken; choose another")

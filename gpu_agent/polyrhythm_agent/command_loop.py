@@ -116,7 +116,8 @@ class CommandLoop:
                 self._epochs.pop(task.epoch, None)
             case Measurement(command=command):
                 self._tell(self._measure_profile(task))
-                self._stops.pop(command.request_id, None)
+                if self._stops.get(command.request_id) is task.stop:  # numbers begin anew with each coordinator
+                    del self._stops[command.request_id]
             case ForgetJob():
                 self._workshop.memory.forget(task.job)
         self._busy = False

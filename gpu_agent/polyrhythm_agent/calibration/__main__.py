@@ -44,6 +44,7 @@ def main() -> int:
         _end_with(arguments.lifeline_fd)
     try:
         check_variables(os.environ)
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # cuda:N is the device that an agent calls so
         task = read_task(arguments)
         from polyrhythm_agent.calibration.command import calibrate  # loads torch, which takes seconds
 

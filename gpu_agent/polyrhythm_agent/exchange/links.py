@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from polyrhythm.profile import Link
-from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.wires import Activation, Named, Wires
 from polyrhythm_agent.ports import Transport
 
@@ -47,11 +46,9 @@ def measure_links(transport: Transport, *, device: torch.device = _HOST) -> tupl
             if transport.rank in pair:
                 peer = pair[0] if transport.rank == pair[1] else pair[1]
                 links.append((peer, _measured(wires, peer, device)))
-    except TransportError:
+        wires.drain()
+    finally:
         wires.stop()
-        raise
-    wires.drain()
-    wires.stop()
     return tuple(sorted(links, key=lambda link: link[0]))
 
 

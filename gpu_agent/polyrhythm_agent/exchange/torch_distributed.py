@@ -68,8 +68,10 @@ def form_gloo_transport(
     def connect_group(name: str) -> Group:
         return connect(RendezvousStore(rendezvous, prefix=f"{name}/"), rank, size, device, _CONNECT_TIMEOUT)
 
-    data, control = connected(rank, rendezvous, lambda: [connect_group(name) for name in _GROUPS])
-    door.close()
+    try:
+        data, control = connected(rank, rendezvous, lambda: [connect_group(name) for name in _GROUPS])
+    finally:
+        door.close()
     sockets = connected_sockets(own, peers)
     if len(sockets) < len(_GROUPS) * (size - 1):
         shut_down(sockets)
