@@ -239,8 +239,8 @@ def calibrations(draw: st.DrawFn) -> calibration.Calibration:
         row_weights=tuple(draw(st.lists(st.floats(1e-3, 10), min_size=1, max_size=4))),
         saturation_mse=draw(st.floats(1e-6, 1e3)),
         seam_power=draw(st.floats(-1, 1)),
-        width_px=draw(positive_int32s),
-        height_px=draw(positive_int32s),
+        width_px=draw(sides),
+        height_px=draw(sides),
         guidance=draw(st.floats(0, 30)),
     )
 
