@@ -266,6 +266,24 @@ def _loss_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation
     return [FieldViolation(field="loss_db", description=told)]
 
 
+def _loss_rules(request: ImageRequest) -> tuple[tuple[bool, str, str], ...]:
+    """What holds of a loss whatever the model: each with its field and what to say where it does not."""
+    loss_db = request.overrides.loss_db
+    unmoved = request.quality in {Quality.EXACT, Quality.HIGH}
+    return (
+        (
+            loss_db is None or 0 < loss_db <= LOSS_DB_MAX,
+            "loss_db",
+            f"must be above 0 and at most {LOSS_DB_MAX:g}, got {loss_db}",
+        ),
+        (
+            not (unmoved and loss_db is not None),
+            "loss_db",
+            f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
+        ),
+    )
+
+
 def _override_violations(request: ImageRequest) -> list[FieldViolation]:
     overrides = request.overrides
     given = {
@@ -298,16 +316,7 @@ def _override_violations(request: ImageRequest) -> list[FieldViolation]:
             "max_stride",
             f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
         ),
-        (
-            overrides.loss_db is None or 0 < overrides.loss_db <= LOSS_DB_MAX,
-            "loss_db",
-            f"must be above 0 and at most {LOSS_DB_MAX:g}, got {overrides.loss_db}",
-        ),
-        (
-            not (unmoved and overrides.loss_db is not None),
-            "loss_db",
-            f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
-        ),
+        *_loss_rules(request),
         (
             overrides.warmup_steps is None or 1 <= overrides.warmup_steps <= STEPS_MAX,
             "warmup",
