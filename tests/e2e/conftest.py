@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.processes import HurtableFleet
-from tests.e2e.shell import OwnFleetPicture, Shell
+from tests.e2e.shell import MODEL, OwnFleetPicture, Shell
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> OwnFleetPicture:
     """A red apple; nothing of its fleet lives any more."""
     shell = Shell(tmp_path_factory.mktemp("own"))
     # High quality: the default may find one device alone as fast, and that one runs freely.
-    asked = ("--model", "demo-transformer", "--speeds", "1,0.5", "--quality", "high", "-o", "a.png", "--json")
+    asked = ("--model", MODEL, "--speeds", "1,0.5", "--quality", "high", "-o", "a.png", "--json")
     run = shell("generate", "red apple on a blue background", *asked)
     assert run.returncode == 0, run.stderr
     shell.assert_nothing_lives()

@@ -1,4 +1,4 @@
-"""A fleet started by hand, in three shells, on the model that ships: the bytes of an embedded one, and its refusals."""
+"""A fleet started by hand, in three shells, on a model of the checkout: the bytes of an embedded one, and its refusals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.shell import OwnFleetPicture
+from tests.e2e.shell import MODEL, OwnFleetPicture
 
 PROMPT = "red apple on a blue background"
 BIN = Path(sys.executable).parent
@@ -36,7 +36,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     listening = coordinator.stdout.readline().split()[-1]
     processes: list[subprocess.Popen[Any]] = [coordinator]
     for name, speed in (("local-1", "0.5"), ("local-0", "1")):
-        command = [str(BIN / "polyrhythm-agent"), "--coordinator", listening, "--name", name]
+        command = [str(BIN / "polyrhythm-agent"), "--coordinator", listening, "--name", name, "--model", MODEL]
         with (folder / f"{name}.log").open("w") as log:
             processes.append(subprocess.Popen([*command, "--threads", "1", "--emulate-speed", speed], stderr=log))
     wait_until_ready(listening, folder)
