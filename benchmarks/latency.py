@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fleet import TooFewCoresError
 from latency_study.aims import judge
-from latency_study.campaign import Job, OpenFleet
+from latency_study.campaign import OWN_SAMPLER, Job, OpenFleet
 from latency_study.cases import Case, Group, all_cases
 from latency_study.plot import draw, note_of
 from latency_study.prompts import PROMPTS
@@ -51,7 +51,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--prompts", type=int, default=len(PROMPTS), metavar="N", help="for quality of the pairs; 0 to leave it out")
     add("--quick", action="store_true", help="two named pairs, 2 rounds, 2 prompts, 20 steps, into build/")
     add("--steps", type=int, default=50, help="where a case names none")
-    add("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
+    add("--sampler", type=Sampler, choices=list(Sampler), help="default: each model's own")
     add("--time-limit-s", type=float, default=inf, metavar="S", help="leave out, and list, what would end later")
     add("--resume", action="store_true", help="keep the cases that the result file holds already")
     add("--cuda-mps", type=_shares, metavar="SHARES", help="percentages of one GPU, such as 100,50, instead of cores")
@@ -130,7 +130,7 @@ def main() -> None:
         "fleet_repetitions": options.fleet_repetitions,
         "prompts": options.prompts,
         "steps": options.steps,
-        "sampler": options.sampler,
+        "sampler": options.sampler or OWN_SAMPLER,
     }
     job = Job(steps=options.steps, sampler=options.sampler)
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fleet import TooFewCoresError
 from latency_study.aims import Aim
-from latency_study.campaign import Job
+from latency_study.campaign import OWN_SAMPLER, Job
 from latency_study.table import terminal_aims
 from machine import read_machine
 from pinned_cases import open_pinned_fleet
@@ -51,7 +51,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--steps", type=int, default=50)
     add("--width", type=int, default=192, metavar="PX")
     add("--height", type=int, default=192, metavar="PX")
-    add("--sampler", type=Sampler, choices=list(Sampler), default=Sampler.DDIM)
+    add("--sampler", type=Sampler, choices=list(Sampler), help="default: each model's own")
     add("--model", default="demo-transformer", help="name of one that ships, or a folder in diffusers format")
     add("--quick", action="store_true", help="the two named loads, one round, into build/")
     add("--simulated", action="store_true", help="in virtual time, without processes: replan_simulated.json and .md")
@@ -92,7 +92,7 @@ def main() -> None:
         "model": Path(options.model).name,
         "size": f"{options.width}x{options.height}",
         "steps": options.steps,
-        "sampler": str(options.sampler),
+        "sampler": str(options.sampler or OWN_SAMPLER),
     }
     job = Job(steps=options.steps, sampler=options.sampler)
     try:

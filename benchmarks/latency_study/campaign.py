@@ -66,6 +66,9 @@ class PictureMaker(Protocol):
         ...
 
 
+OWN_SAMPLER = "each model's"
+"""How a result names the sampler where none was chosen."""
+
 OpenFleet = Callable[[Case], AbstractAsyncContextManager[PictureMaker]]
 """Starts the fleet of a case, its load running; it is gone when the context ends."""
 
@@ -76,14 +79,14 @@ class Job:
 
     Attributes:
         steps: fine steps.
-        sampler: update rule.
+        sampler: update rule; None for the model's own.
         guidance: of classifier-free guidance; None for the model's default.
         width_px: of the picture; None for the model's own.
         height_px: the same.
     """
 
     steps: int
-    sampler: Sampler
+    sampler: Sampler | None = None
     guidance: float | None = None
     width_px: int | None = None
     height_px: int | None = None

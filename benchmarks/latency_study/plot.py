@@ -265,7 +265,7 @@ def note_of(document: Mapping[str, Any]) -> str:
         (
             f"{machine['cpu_model']}, {machine['cores']} cores{virtual}, {memory_gib:.0f} GiB",
             f"Linux {machine['kernel']}, {machine['python']}, torch {packages['torch']}",
-            f"{settings['steps']} {settings['sampler']} steps, {settings['repetitions']} rounds after a warm-up round",
+            f"{settings['steps']} steps, {settings['sampler']} sampler, {settings['repetitions']} warm rounds",
             f"seed: {str(settings['seed'])[:12]}",
             "speeds below 1: emulated (sleeps after every block)",
         )

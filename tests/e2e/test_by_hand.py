@@ -1,4 +1,4 @@
-"""A fleet started by hand, in three shells, on a model of the checkout: the bytes of an embedded one, and its refusals."""
+"""A fleet started by hand, in three shells: the bytes of a picture that an embedded one made, and its refusals."""
 
 from __future__ import annotations
 
