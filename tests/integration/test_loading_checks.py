@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 from polyrhythm.facts import ModelFacts
-from polyrhythm_agent.denoiser.folder import BOM
+from polyrhythm_agent.denoiser.diffusers_parts import load_part, load_text_encoder
+from polyrhythm_agent.denoiser.folder import BOM, ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from tests.models import tiny_dit_folder
@@ -54,6 +56,49 @@ def test_files_named_after_their_precision_load_and_are_the_same_model(original:
     assert denoiser.facts.fingerprint == facts_of(original).fingerprint
     for part in denoiser.parts:
         part.load()
+
+
+def add_shards(part: Path, stem: str) -> None:
+    """An index beside the single file, of one shard whose weights are all ones."""
+    ones = {name: torch.ones_like(value) for name, value in load_file(part / f"{stem}.safetensors").items()}
+    save_file(ones, part / "shard.safetensors", metadata={"format": "pt"})
+    index = {"metadata": {"total_size": 0}, "weight_map": dict.fromkeys(ones, "shard.safetensors")}
+    (part / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+
+
+def name_another_file(part: Path, stem: str) -> None:
+    add_shards(part, stem)
+    (part / f"{stem}.safetensors.index.json").unlink()
+    configure(part.parent, part.name, transformers_weights="shard.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "stem", "change"),
+    [
+        ("unet", "diffusion_pytorch_model", add_shards),
+        ("text_encoder", "model", add_shards),
+        ("text_encoder", "model", name_another_file),
+    ],
+)
+def test_weights_that_are_loaded_are_those_that_are_hashed(
+    folder: Path, part: str, stem: str, change: Callable[[Path, str], None]
+) -> None:
+    change(folder / part, stem)
+    opened = ModelFolder.open(folder)
+    place = {"folder": opened, "part": part, "dtype": torch.float32, "device": torch.device("cpu")}
+    loaded = load_part(UNet2DConditionModel, **place) if part == "unet" else load_text_encoder(CLIPTextModel, **place)
+    stored = {name: value for file in opened.weights_of(part).files for name, value in load_file(file).items()}
+    for name, value in loaded.named_parameters():
+        torch.testing.assert_close(value, stored.get(name, stored.get(f"text_model.{name}")))
+    assert facts_of(folder).fingerprint
+
+
+def test_a_part_of_another_library_than_the_index_says_is_refused(folder: Path) -> None:
+    shutil.copy(folder / VAE, folder / "vae" / "model.safetensors")
+    index = folder / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "vae": ["transformers", "AutoencoderKL"]}))
+    with pytest.raises(ModelFolderError, match=r"says that vae is of transformers; it is loaded by diffusers"):
+        facts_of(folder)
 
 
 def test_marks_of_byte_order_do_no_harm(original: Path, folder: Path) -> None:

@@ -124,6 +124,7 @@ def text_encoder_on_demand(
     kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
 ) -> OnDemand[Any]:
     """A text encoder that is loaded when it is first used; arguments and errors as for ``load_part``."""
+    require_class(folder, part, kind)
 
     def read(where: torch.device = device) -> Any:
         return load_text_encoder(kind, folder, part, dtype=dtype, device=where)
@@ -135,11 +136,14 @@ def text_encoder_on_demand(
 
 
 def require_class(folder: ModelFolder, part: str, kind: Any) -> None:
-    """Checks that a part of diffusers is of the class that it is loaded as.
+    """Checks that a part is of the class that it is loaded as, and of that class's library.
 
     Raises:
-        ModelFolderError: its config names another one.
+        ModelFolderError: its config names another class, or the index another library, whose files were hashed.
     """
+    library, indexed = kind.__module__.partition(".")[0], folder.library_of(part)
+    if indexed not in (None, library):
+        raise ModelFolderError(f"model: {folder.path} says that {part} is of {indexed}; it is loaded by {library}")
     named = folder.config_of(part, "config.json").get(CLASS_NAME, kind.__name__)
     if named != kind.__name__:
         raise ModelFolderError(f"model: {folder.path / part} is a {named}; only {kind.__name__} is run here")

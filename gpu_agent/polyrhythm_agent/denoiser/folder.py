@@ -15,11 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from polyrhythm.hub_id import WEIGHTS_SUFFIX
+from polyrhythm_agent.denoiser.json_file import read_object
+from polyrhythm_agent.denoiser.weight_files import PART_CONFIG, WEIGHT_STEMS, PartWeights, part_weights
 from polyrhythm_agent.errors import ModelFolderError
 
 INDEX_FILE = "model_index.json"
 SCHEDULER_PART, SCHEDULER_FILE = "scheduler", "scheduler_config.json"
-CONFIG_FILES = ("config.json", SCHEDULER_FILE)
+CONFIG_FILES = (PART_CONFIG, SCHEDULER_FILE)
 TOKENIZER_FILES = (
     "added_tokens.json",
     "merges.txt",
@@ -29,31 +31,12 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "vocab.json",
 )
-WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
-"""How weights are named that diffusers and transformers write."""
-
-VARIANTS = (None, "fp32", "bf16", "fp16")
-"""Precisions that files may be in and named after: the first that a part has is loaded."""
-
 UNREAD_IN_JSON = "_"
 """Begins what the libraries note in their configs and never read, such as their version; but for the class."""
 CLASS_NAME = "_class_name"
 
 BOM = b"\xef\xbb\xbf"
 CHUNK_BYTES = 1 << 22
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartWeights:
-    """The files that a part's weights are loaded from.
-
-    Attributes:
-        variant: precision that they are named after; None for no such name.
-        files: all of them, in order.
-    """
-
-    variant: str | None
-    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +83,19 @@ class ModelFolder:
         return read_object(path)
 
     def weights_of(self, part: str) -> PartWeights:
-        """The files that the libraries load a part's weights from: one, or those that an index of shards names.
+        """The files that a part's weights are loaded from, by the rules of the library that the index names for it.
 
         Raises:
-            ModelFolderError: there are none under a name that the libraries know, or a shard is missing.
+            ModelFolderError: as for ``part_weights``.
         """
-        path = self.path / part
-        for variant in VARIANTS:
-            for stem in WEIGHT_STEMS:
-                files = _files_of(path, stem, "" if variant is None else f".{variant}")
-                if files:
-                    return PartWeights(variant=variant, files=files)
-        found = ", ".join(sorted(file.name for file in path.glob(f"*{WEIGHTS_SUFFIX}")))
-        told = f"only {found}, which is no name that weights are loaded by" if found else f"no {WEIGHTS_SUFFIX} file"
-        raise ModelFolderError(f"model: {path} holds {told}; it should be {' or '.join(WEIGHT_STEMS)}{WEIGHTS_SUFFIX}")
+        named = self.library_of(part)
+        return part_weights(self.path / part, tuple(WEIGHT_STEMS) if named is None else (named,))
+
+    def library_of(self, part: str) -> str | None:
+        """The library that the index says a part is loaded by, diffusers or transformers; None if it says neither."""
+        entry = self.index.get(part)
+        named = entry[0] if isinstance(entry, list) and entry else None
+        return named if isinstance(named, str) and named in WEIGHT_STEMS else None
 
     def require_safetensors(self, *parts: str) -> None:
         """Checks that each part's weights are there in the one format that is read, and under a name that is.
@@ -186,37 +168,6 @@ class ModelFolder:
             files = tuple(sorted(path.glob(f"*{WEIGHTS_SUFFIX}")))
         for number, file in enumerate(files):
             yield f"weights {number}", _digest(file)
-
-
-def read_object(path: Path) -> Mapping[str, Any]:
-    """A JSON object, with or without a mark of byte order before it.
-
-    Raises:
-        ModelFolderError: it cannot be read, or is something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(f"model: {path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelFolderError(f"model: {path} holds {type(value).__name__}, not an object")
-    return value
-
-
-def _files_of(path: Path, stem: str, variant: str) -> tuple[Path, ...]:
-    """The weights of one name and precision; none if they are not there."""
-    index = path / f"{stem}{WEIGHTS_SUFFIX}.index{variant}.json"
-    single = path / f"{stem}{variant}{WEIGHTS_SUFFIX}"
-    if single.is_file():
-        return (single,)
-    if not index.is_file():
-        return ()
-    shards = read_object(index).get("weight_map")
-    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
-    missing = [name for name in names if not (path / name).is_file()]
-    if missing or not names:
-        raise ModelFolderError(f"model: {index} names {', '.join(missing) or 'no files'}, which are not there")
-    return tuple(path / name for name in names)
 
 
 def _canonical(value: Mapping[str, Any]) -> bytes:

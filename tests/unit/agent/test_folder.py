@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from polyrhythm_agent.denoiser.folder import BOM, ModelFolder, read_object
+from polyrhythm_agent.denoiser.folder import BOM, ModelFolder
+from polyrhythm_agent.denoiser.json_file import read_object
 from polyrhythm_agent.errors import ModelFolderError
 
 PARTS = ("unet", "vae", "scheduler", "tokenizer")
@@ -139,6 +140,60 @@ def test_shards_are_those_that_the_index_names(tmp_path: Path) -> None:
     write(tmp_path / "unet" / "m-2.fp16.safetensors")
     weights = ModelFolder.open(tmp_path).weights_of("unet")
     assert [file.name for file in weights.files] == ["m-1.fp16.safetensors", "m-2.fp16.safetensors"]
+
+
+@pytest.mark.parametrize("variant", ["", ".fp16"], ids=["bare", "fp16"])
+@pytest.mark.parametrize(
+    ("library", "stem", "loaded"), [("diffusers", UNET, "shard.safetensors"), ("transformers", "model", None)]
+)
+def test_of_a_file_and_an_index_that_is_taken_which_the_library_takes(
+    tmp_path: Path, library: str, stem: str, loaded: str | None, variant: str
+) -> None:
+    write(tmp_path / "model_index.json", json.dumps({"part": [library, "Kind"]}))
+    single = write(tmp_path / "part" / f"{stem}{variant}.safetensors")
+    write(tmp_path / "part" / "shard.safetensors")
+    index = {"weight_map": {"a": "shard.safetensors"}}
+    write(tmp_path / "part" / f"{stem}.safetensors.index{variant}.json", json.dumps(index))
+    weights = ModelFolder.open(tmp_path).weights_of("part")
+    assert [file.name for file in weights.files] == [loaded or single.name]
+
+
+def test_files_of_another_library_do_not_count(tmp_path: Path) -> None:
+    for name in (f"{UNET}.safetensors", "model.safetensors"):
+        write(tmp_path / "part" / name)
+    for library, name in (("diffusers", f"{UNET}.safetensors"), ("transformers", "model.safetensors")):
+        write(tmp_path / "model_index.json", json.dumps({"part": [library, "Kind"]}))
+        assert [file.name for file in ModelFolder.open(tmp_path).weights_of("part").files] == [name]
+
+
+NAMING = "transformers_weights"
+AMBIGUOUS: dict[str, tuple[str | None, dict[str, str], str]] = {
+    "of two libraries": (
+        None,
+        {f"{UNET}.safetensors": "", "model.safetensors": ""},
+        "which different libraries load, and model_index.json does not say which",
+    ),
+    "an index as it was once named": (
+        "diffusers",
+        {f"{UNET}.fp16.safetensors": "", f"{UNET}.safetensors.fp16.index.json": "{}"},
+        "only one may be there",
+    ),
+    "an adapter": ("transformers", {"model.safetensors": "", "adapter_config.json": "{}"}, "adapters are not loaded"),
+    "a name outside": ("transformers", {"config.json": f'{{"{NAMING}": "../x.safetensors"}}'}, "beside it"),
+    "a name of a pickle": ("transformers", {"config.json": f'{{"{NAMING}": "adapter_model.bin"}}'}, "beside it"),
+    "a name of nothing": ("transformers", {"config.json": f'{{"{NAMING}": "x.safetensors"}}'}, "is not there"),
+}
+
+
+@pytest.mark.parametrize(("library", "files", "told"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_where_it_cannot_be_said_what_is_loaded_it_is_refused(
+    tmp_path: Path, library: str | None, files: dict[str, str], told: str
+) -> None:
+    write(tmp_path / "model_index.json", json.dumps({"part": [library, "Kind"]}))
+    for name, content in files.items():
+        write(tmp_path / "part" / name, content)
+    with pytest.raises(ModelFolderError, match=told):
+        ModelFolder.open(tmp_path).weights_of("part")
 
 
 @pytest.mark.parametrize(
