@@ -105,6 +105,8 @@ class Profile:
         jitter: standard deviation of the time between two exchanges of a forward, as a share of that time.
         measured_rows: most rows of a forward that was measured: what more take is scaled. 0 where it is not known.
         host: of the running machine that the agent is in; empty where it is not known.
+        in_company: whether other agents of its host work on other pictures meanwhile, so that it works alone in no
+            plan.
     """
 
     agent: AgentId
@@ -122,6 +124,7 @@ class Profile:
     jitter: float = 0.0
     measured_rows: int = 0
     host: str = ""
+    in_company: bool = False
 
     def __post_init__(self) -> None:
         if self.fixed_s < 0 or self.per_row_s <= 0 or min(self.encode_s, self.decode_s, self.loading_s) < 0:
@@ -153,7 +156,12 @@ class Profile:
         return ForwardLine(fixed_s=self.fixed_s, per_row_s=self.per_row_s)
 
     def is_alone_among(self, working: Iterable[Profile]) -> bool:
-        """Whether no other of these agents is in its host; those of which that is not known may be."""
+        """Whether nobody else of its host works: neither one of these nor on another picture.
+
+        Those of which the host is not known may be in it.
+        """
+        if self.in_company:
+            return False
         others = (other for other in working if other.agent != self.agent)
         return all(self.host and other.host and other.host != self.host for other in others)
 

@@ -16,6 +16,7 @@ SHARING_TESTS = "tests/unit/coordinator/test_sharing_out.py"
 RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
 MEASURING_TESTS = "tests/unit/coordinator/test_measuring.py"
+COMPANY_TESTS = "tests/unit/coordinator/test_host_company.py"
 
 PLANNER_DEFECTS = (
     PlantedDefect(
@@ -152,10 +153,18 @@ QUEUE_DEFECTS = (
     PlantedDefect(
         name="pictures go to the device that is free first, however slow",
         file=f"{SCHEDULING}/sharing.py",
-        original="(ready_s.get(name, 0.0) + entry.alone_s[name], ready_s.get(name, 0.0), name) for name in entry.fits",
-        planted="(ready_s.get(name, 0.0), ready_s.get(name, 0.0), name) for name in entry.fits",
+        original="begin_s + entry.single_s(name, in_company=in_company[name])",
+        planted="begin_s",
         test_id=f"{SHARING_TESTS}::test_pictures_are_shared_out_by_speed",
         why="a slow device begins a last picture that a fast one would have made long before",
+    ),
+    PlantedDefect(
+        name="who makes a whole picture is alone on its host",
+        file=f"{SCHEDULING}/occupancy.py",
+        original="return not working.isdisjoint(here - {name})",
+        planted="return False",
+        test_id=(f"{COMPANY_TESTS}::test_what_they_take_beside_each_other_says_nothing_of_either_alone"),
+        why="the more pictures devices of one host make at once, the slower each of them is thought to be alone",
     ),
     PlantedDefect(
         name="a device is given a second picture",

@@ -152,6 +152,7 @@ told_profiles = st.builds(
     profiles,
     alone=st.none() | st.builds(profile.ForwardLine, fixed_s=seconds, per_row_s=st.floats(1e-9, 10)),
     host=texts,
+    in_company=st.booleans(),
 )
 measured_costs = st.builds(
     profile.Link,

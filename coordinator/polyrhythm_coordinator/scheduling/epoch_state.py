@@ -40,6 +40,7 @@ class MemberRun:
         ended: how it left; None while it runs.
         lost: why it is lost; None while it is not.
         died: whether it is lost because its worker ended while its agent lives on.
+        in_company: whether others of its host worked on something else when it last reported.
     """
 
     joined: bool = False
@@ -48,6 +49,7 @@ class MemberRun:
     ended: EpochEnded | None = None
     lost: str | None = None
     died: bool = False
+    in_company: bool = False
 
     @property
     def gone(self) -> bool:

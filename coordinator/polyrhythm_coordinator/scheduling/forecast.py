@@ -75,7 +75,7 @@ def segment_forward_s(agent: AgentId, segment: Segment, profiles: Mapping[AgentI
 
 
 def works_alone(agent: AgentId, segment: Segment, profiles: Mapping[AgentId, Profile]) -> bool:
-    """Whether no other agent of its host holds rows in a segment."""
+    """Whether no other agent of its host holds rows in a segment, or works on another picture."""
     working = (profiles[share.agent] for share in segment.assignments if share.rows.count)
     return profiles[agent].is_alone_among(working)
 

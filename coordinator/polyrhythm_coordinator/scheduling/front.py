@@ -20,8 +20,8 @@ from polyrhythm_coordinator.scheduling.lot import Lot, lot_of, wants_throughput
 from polyrhythm_coordinator.scheduling.occupancy import busy_s, situation
 from polyrhythm_coordinator.scheduling.plan_tasks import ask_comparison, ask_plan
 from polyrhythm_coordinator.scheduling.pool import Go
-from polyrhythm_coordinator.scheduling.profiles import profile_of
-from polyrhythm_coordinator.scheduling.sharing import Choice, Way, choose
+from polyrhythm_coordinator.scheduling.profiles import profiles_of
+from polyrhythm_coordinator.scheduling.sharing import Choice, Fleet, Way, choose
 from polyrhythm_coordinator.scheduling.starting import can_start, start_or_prepare
 from polyrhythm_coordinator.scheduling.turn import Turn
 
@@ -29,7 +29,7 @@ from polyrhythm_coordinator.scheduling.turn import Turn
 def compare(turn: Turn, picture: Picture, go: Go) -> None:
     """Weighs the ways, with what is known of the gang or after the planner has told it."""
     known = turn.state.jobs[picture.job].gang
-    profiles = tuple(profile_of(turn.state, picture, agent) for agent in go.agents)
+    profiles = profiles_of(turn.state, picture, go.agents)
     lot = None if known is None or known.profiles != profiles else lot_of(turn.state, picture, known, turn.now_s)
     if known is None or lot is None or not lot.entries:
         ask_comparison(turn, picture, go.agents, go.exclusions)
@@ -93,9 +93,13 @@ def _total_s(candidate: Candidate) -> float:
 
 
 def _choice(turn: Turn, picture: Picture, lot: Lot) -> Choice:
+    return choose(lot.entries, _fleet(turn, picture), throughput=wants_throughput(picture))
+
+
+def _fleet(turn: Turn, picture: Picture) -> Fleet:
     # A plan that is only explained is one for an idle fleet.
     busy = {} if picture.explain_only else busy_s(turn.state, turn.now_s, but=picture)
-    return choose(lot.entries, busy, throughput=wants_throughput(picture))
+    return Fleet(busy_s=busy, hosts={name: agent.host for name, agent in turn.state.agents.items()})
 
 
 def _follow(
@@ -134,6 +138,7 @@ def _begin_singles(
     The pictures of one job take the same time everywhere: whichever is meant, the first of those that wait begins.
     """
     first, begun = lot.pictures[0], set[int]()
+    starting, fleet = frozenset(agent for _, agent in choice.starts), _fleet(turn, first)
     for meant, agent in choice.starts:
         job = lot.pictures[meant].job
         index = next(i for i, other in enumerate(lot.pictures) if other.job == job and i not in begun)
@@ -145,8 +150,10 @@ def _begin_singles(
             picture = leave_queue(turn, turn.state.jobs[job], picture.index, picture.phase)
         detail = "is kept free for other pictures" if wants_throughput(first) else "is left to other pictures"
         left = _left_out(lot, (agent,), detail, exclusions)
-        seconds = lot.entries[index].alone_s[agent]
-        ask_plan(turn, picture, (agent,), left, expected_s=seconds, rival=gang, sharing=sharing)
+        seconds = lot.entries[index].single_s(agent, in_company=fleet.is_in_company(agent, starting))
+        ask_plan(
+            turn, picture, (agent,), left, expected_s=seconds, rival=gang, sharing=sharing, beside=starting - {agent}
+        )
     if 0 not in begun:
         hold(turn, first)
 

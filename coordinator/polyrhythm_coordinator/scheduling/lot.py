@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from polyrhythm.explanation import Explanation
-from polyrhythm.ids import AgentId, JobId
+from polyrhythm.ids import JobId
 from polyrhythm.image import Objective
 from polyrhythm.plan import Exchange
+from polyrhythm.profile import Profile
 from polyrhythm_coordinator.scheduling.job_state import Picture, Preparing
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.occupancy import LOT_MAX
 from polyrhythm_coordinator.scheduling.pool import pool_of
-from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
+from polyrhythm_coordinator.scheduling.profiles import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.sharing import Entry
 from polyrhythm_coordinator.scheduling.state import State
 
@@ -64,11 +65,16 @@ def wants_throughput(picture: Picture) -> bool:
     return picture.image.objective is Objective.THROUGHPUT
 
 
-def alone_s(state: State, picture: Picture, agent: AgentId) -> float:
-    """Predicted seconds of a whole picture, or of what is left of it, on one device."""
-    profile = profile_of(state, picture, agent)
+def single_s(picture: Picture, profile: Profile, *, alone: bool) -> float:
+    """Predicted seconds of a whole picture, or of what is left of it, on one device.
+
+    Args:
+        picture: to make.
+        profile: of the device.
+        alone: whether the others of its host rest.
+    """
     steps, rows = picture.image.steps - picture.begin_step, picture.facts.row_count(picture.image.height_px)
-    return profile.encode_s + steps * profile.forward_s(rows, alone=True) + profile.decode_s
+    return profile.encode_s + steps * profile.forward_s(rows, alone=alone) + profile.decode_s
 
 
 def _in_line(state: State, first: Picture, now_s: float) -> Iterator[Picture]:
@@ -92,8 +98,15 @@ def _entry(state: State, picture: Picture, gang: Explanation, first: Entry | Non
     if not agents:
         return None
     share = _searched_share(gang)
-    seconds = {agent: share * alone_s(state, picture, agent) for agent in agents}
-    request = plan_request(state, picture, tuple(profile_of(state, picture, agent) for agent in agents), 0)
+    profiles = profiles_of(state, picture, agents)
+    alone_s, beside_s = (
+        {
+            profile.agent: share * single_s(picture, profile, alone=alone and profile.is_alone_among(()))
+            for profile in profiles
+        }
+        for alone in (True, False)
+    )
+    request = plan_request(state, picture, profiles, 0)
     fit = MemoryFit(request=request)
     fits = frozenset(
         agent
@@ -103,12 +116,12 @@ def _entry(state: State, picture: Picture, gang: Explanation, first: Entry | Non
     )
     members, gang_s = gang.chosen.plan.agents, gang.chosen.prediction.total_s
     if first is None:
-        led = all(agent in seconds for agent in members)
-        return Entry(alone_s=seconds, fits=fits, gang_s=gang_s, gang=members) if led else None
+        led = all(agent in alone_s for agent in members)
+        return Entry(alone_s=alone_s, beside_s=beside_s, fits=fits, gang_s=gang_s, gang=members) if led else None
     # A gang's gain over its fastest device is taken to be the same for other sizes: no plan is searched for them yet.
-    scale = min(seconds.values()) / min(first.alone_s.values())
-    gang_members = members if all(agent in seconds for agent in members) else agents
-    return Entry(alone_s=seconds, fits=fits, gang_s=gang_s * scale, gang=gang_members)
+    scale = min(alone_s.values()) / min(first.alone_s.values())
+    gang_members = members if all(agent in alone_s for agent in members) else agents
+    return Entry(alone_s=alone_s, beside_s=beside_s, fits=fits, gang_s=gang_s * scale, gang=gang_members)
 
 
 def _searched_share(gang: Explanation) -> float:
@@ -120,6 +133,7 @@ def _searched_share(gang: Explanation) -> float:
         members = candidate.plan.agents
         if len(members) == 1:
             profile = next(profile for profile in gang.profiles if profile.agent == members[0])
-            steps_s = candidate.plan.steps * profile.forward_s(candidate.plan.row_count, alone=True)
+            alone = profile.is_alone_among(())
+            steps_s = candidate.plan.steps * profile.forward_s(candidate.plan.row_count, alone=alone)
             return candidate.prediction.total_s / (profile.encode_s + steps_s + profile.decode_s)
     return 1.0

@@ -106,7 +106,7 @@ class MeasuredProfile:
             rows: row units that the agent held.
             active_steps: forwards that it ran.
             own_s: seconds that it took for them.
-            alone: whether no other agent of its host worked on the picture.
+            alone: whether no other agent of its host worked.
         """
         if alone or self.together is None:
             line = self.alone.refined(rows, active_steps, own_s)
@@ -118,6 +118,17 @@ class MeasuredProfile:
         """The same for a device that has changed its speed in a moment: later beats go on from there."""
         together = self.together and self.together.moved_to(seen.together)
         return replace(self, alone=self.alone.moved_to(seen.line(alone=True)), together=together)
+
+    def line_moved_to(self, seen: ForwardLine, *, alone: bool) -> MeasuredProfile:
+        """The same for a device at whose side others have begun or ended working: that says nothing of the other line.
+
+        Args:
+            seen: seconds of its forwards since then.
+            alone: whether nobody else of its host works now.
+        """
+        if alone:
+            return replace(self, alone=self.alone.moved_to(seen))
+        return self if self.together is None else replace(self, together=self.together.moved_to(seen))
 
     def for_agent(self, agent: AgentId, host: str = "") -> Profile:
         """The profile as plans see it, under the agent's present name and host."""

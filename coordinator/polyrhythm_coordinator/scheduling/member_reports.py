@@ -21,6 +21,7 @@ from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, Mem
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due, step_timeout_s, tell_progress
 from polyrhythm_coordinator.scheduling.forecast import works_alone
 from polyrhythm_coordinator.scheduling.job_state import Picture, Usage
+from polyrhythm_coordinator.scheduling.occupancy import computes_in_company
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.takeover import follow, watched
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -63,9 +64,10 @@ def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> 
     uuids = {name: turn.state.agents[name].device.uuid for name in epoch.members if name in turn.state.agents}
     measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}
     turn.state = replace(turn.state, links={**turn.state.links, **measured})
-    epoch = _with_run(epoch, agent, replace(epoch.members[agent], joined=True))
-    all_joined = all(run.joined for run in epoch.members.values())
     picture = turn.state.picture_of(epoch)
+    in_company = picture is not None and computes_in_company(turn.state, picture, agent)
+    epoch = _with_run(epoch, agent, replace(epoch.members[agent], joined=True, in_company=in_company))
+    all_joined = all(run.joined for run in epoch.members.values())
     if picture is not None:
         picture = _with_reached(picture, agent, epoch.begin_step)
         picture = replace(picture, encode_s=max(picture.encode_s, event.encode_s))
@@ -91,15 +93,18 @@ def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> 
     if report.boundary_step > epoch.boundary:
         age_s = 0.0 if report.changed else turn.limits.heartbeat_interval_s
         epoch = replace(epoch, reported_s=turn.now_s, report_age_s=age_s)
-    epoch = _with_run(epoch, agent, replace(run, boundary=max(run.boundary, report.boundary_step)))
     picture = turn.state.picture_of(epoch)
+    in_company = picture is not None and computes_in_company(turn.state, picture, agent)
+    boundary = max(run.boundary, report.boundary_step)
+    epoch = _with_run(epoch, agent, replace(run, boundary=boundary, in_company=in_company))
     if picture is not None:
         picture = _with_reached(picture, agent, report.boundary_step)
         picture = replace(picture, usage={**picture.usage, agent: _added(picture.usage[agent], report)})
         if report.boundary_step == epoch.plan.steps:
             picture = replace(picture, last_step_s=turn.now_s)
         turn.put_picture(picture)
-        _refine(turn, picture, epoch, beat, agent, report)
+        if in_company == run.in_company:  # else others began or ended in the middle of it: it says nothing of either
+            _refine(turn, picture, epoch, beat, agent, report)
     return _extended(turn, watched(epoch, beat, agent, report))
 
 
@@ -152,7 +157,10 @@ def _refine(turn: Turn, picture: Picture, epoch: Epoch, beat: Beat, agent: Agent
     known = turn.state.profiles.get(key)
     if known is not None:
         rows = beat.segment.of(agent).rows.count
-        alone = works_alone(agent, beat.segment, epoch.revision.assumed)
+        in_company = epoch.members[agent].in_company
+        if in_company and known.together is None:
+            return  # measured for somebody who works alone: its speed beside others is not known apart
+        alone = works_alone(agent, beat.segment, epoch.revision.at_present(agent, in_company=in_company))
         refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s, alone=alone)
         turn.state = replace(turn.state, profiles={**turn.state.profiles, key: refined})
 

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage
-from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Situation
+from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Running, Situation
 from polyrhythm_coordinator.scheduling.state import State
 
 LOT_MAX = 64
@@ -28,6 +28,39 @@ def promised_agents(state: State, *, but: Picture | None = None) -> frozenset[Ag
     )
     joining = (epoch.joining for epoch in state.epochs.values() if epoch.stage is EpochStage.HANDING_OVER)
     return frozenset[AgentId]().union(*planned, *joining)
+
+
+def agents_at_work(state: State, *, but: Picture | None = None) -> frozenset[AgentId]:
+    """Agents that compute pictures now, in any epoch: members without rows do not.
+
+    Args:
+        state: the present.
+        but: what works on this picture does not count.
+    """
+    own = but.phase.epoch if but is not None and isinstance(but.phase, Running) else None
+    return frozenset(
+        share.agent
+        for name, epoch in state.epochs.items()
+        if name != own
+        for segment in epoch.plan.segments
+        for share in segment.assignments
+        if share.rows.count and not epoch.members[share.agent].gone
+    )
+
+
+def is_in_company(state: State, name: AgentId, working: frozenset[AgentId]) -> bool:
+    """Whether one of those who work is another agent of the same host; nobody is known to be where no host is.
+
+    The one rule by which forwards are planned, and what is reported of them is taken, at one speed or the other.
+    """
+    here = {other.agent for other in state.agents.values() if other.host == state.agents[name].host}
+    return not working.isdisjoint(here - {name})
+
+
+def computes_in_company(state: State, picture: Picture, name: AgentId) -> bool:
+    """Whether others of an agent's host work on another picture now, or measure."""
+    measuring = (agent.agent for agent in state.agents.values() if agent.measuring is not None)
+    return is_in_company(state, name, agents_at_work(state, but=picture).union(measuring))
 
 
 def free_agents(state: State) -> frozenset[AgentId]:

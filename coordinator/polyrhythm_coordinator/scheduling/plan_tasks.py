@@ -11,13 +11,13 @@ from polyrhythm.image import Objective
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.effects import ComputePlan, PlanTask
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
-from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
+from polyrhythm_coordinator.scheduling.profiles import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 
 def ask_comparison(turn: Turn, picture: Picture, agents: Sequence[AgentId], exclusions: tuple[Exclusion, ...]) -> None:
     """Asks how a picture would be made by a gang, whoever is free: objectives are weighed afterwards."""
-    task = _task(turn, picture, agents, exclusions, None)
+    task = _task(turn, picture, agents, exclusions)
     image = replace(picture.image, objective=Objective.LATENCY)
     task = replace(task, request=replace(task.request, image=image))
     _ask(turn, picture, Planning(number=turn.number(), task=task, compares=True, excluded=_excluded(picture)))
@@ -33,6 +33,7 @@ def ask_plan(
     expected_s: float,
     rival: Explanation | None = None,
     sharing: str = "",
+    beside: frozenset[AgentId] = frozenset(),
 ) -> None:
     """Asks for a plan with these agents, which are kept free for it.
 
@@ -45,10 +46,11 @@ def ask_plan(
         expected_s: rough seconds for which they will be busy.
         rival: the gang's plan that was decided against.
         sharing: why, in words.
+        beside: others that begin other pictures at the same time.
     """
     planning = Planning(
         number=turn.number(),
-        task=_task(turn, picture, agents, exclusions, fixed_plan),
+        task=_task(turn, picture, agents, exclusions, fixed_plan, beside),
         # A plan that is only explained keeps nobody from work.
         reserves=frozenset[AgentId]() if picture.explain_only else frozenset(agents),
         expected_s=expected_s,
@@ -64,9 +66,10 @@ def _task(
     picture: Picture,
     agents: Sequence[AgentId],
     exclusions: tuple[Exclusion, ...],
-    fixed_plan: Plan | None,
+    fixed_plan: Plan | None = None,
+    beside: frozenset[AgentId] = frozenset(),
 ) -> PlanTask:
-    profiles = tuple(profile_of(turn.state, picture, agent) for agent in agents)
+    profiles = profiles_of(turn.state, picture, agents, beside=beside)
     request = plan_request(turn.state, picture, profiles, picture.begin_step)
     notices = turn.state.jobs[picture.job].notices
     return PlanTask(request=request, exclusions=exclusions, fixed_plan=fixed_plan, notices=notices)

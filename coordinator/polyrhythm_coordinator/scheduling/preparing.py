@@ -14,12 +14,13 @@ from polyrhythm.profile import Workload
 from polyrhythm_coordinator.scheduling.front import compare, hold
 from polyrhythm_coordinator.scheduling.hopeless import counted
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
-from polyrhythm_coordinator.scheduling.lot import alone_s
+from polyrhythm_coordinator.scheduling.lot import single_s
 from polyrhythm_coordinator.scheduling.measured import measured_alone, profile_key, workload_of
 from polyrhythm_coordinator.scheduling.measuring import ask, told_of
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.plan_tasks import ask_plan
 from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, decide, pool_of
+from polyrhythm_coordinator.scheduling.profiles import profiles_of
 from polyrhythm_coordinator.scheduling.recovery import give_up
 from polyrhythm_coordinator.scheduling.turn import Turn
 
@@ -172,6 +173,7 @@ def _plan(turn: Turn, picture: Picture, go: Go) -> None:
     if go.fixed_plan is None and not picture.has_begun:
         compare(turn, picture, go)
         return
-    expected_s = min(alone_s(turn.state, picture, agent) for agent in go.agents)
+    profiles = profiles_of(turn.state, picture, go.agents)
+    expected_s = min(single_s(picture, profile, alone=profile.is_alone_among(())) for profile in profiles)
     agents = go.agents if go.fixed_plan is None else tuple(a for a in go.agents if a in go.fixed_plan.agents)
     ask_plan(turn, picture, agents, go.exclusions, fixed_plan=go.fixed_plan, expected_s=expected_s)

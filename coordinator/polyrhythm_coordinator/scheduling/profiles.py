@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.job_state import Picture
 from polyrhythm_coordinator.scheduling.measured import workload_of
+from polyrhythm_coordinator.scheduling.occupancy import agents_at_work, is_in_company, promised_agents
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.state import State
 
 
 def profile_of(state: State, picture: Picture, name: AgentId) -> Profile:
-    """What is known of an agent's speed.
+    """What is known of an agent's speeds, whoever works beside it.
 
     Raises:
         KeyError: nothing.
     """
     agent = state.agents[name]
     return state.profiles[key_of(agent, picture)].for_agent(name, agent.device.kernel)
+
+
+def profiles_of(
+    state: State, picture: Picture, names: Sequence[AgentId], *, beside: frozenset[AgentId] = frozenset()
+) -> tuple[Profile, ...]:
+    """What is known of the speeds of agents that may take part in one plan, beside whoever works on other pictures.
+
+    Args:
+        state: the present.
+        picture: that is planned. A plan that is only explained is one for an idle fleet.
+        names: of these agents, in rank order; what they do now is over when the plan begins.
+        beside: others that begin other pictures at the same time.
+
+    Raises:
+        KeyError: nothing is known of one of them.
+    """
+    working = agents_at_work(state, but=picture) | promised_agents(state, but=picture) | beside
+    working = (beside if picture.explain_only else working).difference(names)
+    return tuple(
+        replace(profile_of(state, picture, name), in_company=is_in_company(state, name, working)) for name in names
+    )
 
 
 def plan_request(state: State, picture: Picture, profiles: tuple[Profile, ...], begin_step: int) -> PlanRequest:

@@ -29,7 +29,7 @@ from polyrhythm_coordinator.scheduling.measuring import ask, due, told_of
 from polyrhythm_coordinator.scheduling.newcomers import available, unmeasured
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.pool import fixed_plan_of
-from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
+from polyrhythm_coordinator.scheduling.profiles import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.recovery import hand_over_epoch
 from polyrhythm_coordinator.scheduling.replan_rule import BAND, SpeedWatch, scaled, times_evidence, worth_switching
 from polyrhythm_coordinator.scheduling.revision import Study, Takeover
@@ -166,7 +166,7 @@ def _search(
 def _profile_now(turn: Turn, picture: Picture, epoch: Epoch, agent: AgentId) -> Profile:
     """What its last beats say of a member, what was measured of anybody else."""
     if agent not in epoch.members:
-        return profile_of(turn.state, picture, agent)
+        return profiles_of(turn.state, picture, (agent,))[0]
     return scaled(epoch.revision.assumed[agent], epoch.revision.watch(agent).ratio)
 
 

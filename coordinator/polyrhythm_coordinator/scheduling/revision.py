@@ -94,6 +94,10 @@ class Revision:
         weighed = frozenset[AgentId]() if reason is ReplanReason.AGENT_JOINED else self.weighed
         return replace(self, takeover=None, weighed=weighed, lead_s=2 * self.lead_s)
 
+    def at_present(self, agent: AgentId, *, in_company: bool) -> Mapping[AgentId, Profile]:
+        """The assumed speeds, as far as one member goes with who works beside it now."""
+        return {**self.assumed, agent: replace(self.assumed[agent], in_company=in_company)}
+
     def watch(self, agent: AgentId) -> SpeedWatch:
         """A member's watch."""
         return self.watches.get(agent, SpeedWatch())

@@ -183,6 +183,12 @@ def _reduced_row_steps(plan: Plan) -> int:
     )
 
 
+def _single_s(request: PlanRequest, agent: AgentId) -> float:
+    """Seconds of a forward of the whole picture on one device."""
+    profile = request.profile(agent)
+    return profile.forward_s(request.row_count, alone=profile.is_alone_among(()))
+
+
 def _gangs(request: PlanRequest) -> Iterator[tuple[AgentId, ...]]:
     """Gangs to compare: all subsets of few candidates; of many, the fastest one, two, three and so on.
 
@@ -199,7 +205,7 @@ def _gangs(request: PlanRequest) -> Iterator[tuple[AgentId, ...]]:
         running = tuple(agent for agent in agents if agent in request.running.agents)
         yield running
         if len(running) > 1:
-            yield (min(running, key=lambda agent: request.profile(agent).forward_s(request.row_count, alone=True)),)
+            yield (min(running, key=lambda agent: _single_s(request, agent)),)
         return
     if len(agents) <= EXHAUSTIVE_AGENTS_MAX:
         for size in range(1, len(agents) + 1):

@@ -1,15 +1,19 @@
 """What an epoch has shown of its members' speeds goes into their profiles at once.
 
 The profiles' own averages follow slowly, as befits noise; a change that the hysteresis of ``replan_rule`` lets pass
-is none.
+is none. What has made a device slower itself does so alone and beside others; others of its host that have begun or
+ended something else since the plan was made do not.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch
+from polyrhythm_coordinator.scheduling.forecast import works_alone
 from polyrhythm_coordinator.scheduling.job_state import Picture
+from polyrhythm_coordinator.scheduling.measured import MeasuredProfile
 from polyrhythm_coordinator.scheduling.pool import key_of
 from polyrhythm_coordinator.scheduling.replan_rule import scaled
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -31,5 +35,17 @@ def keep_speeds(turn: Turn, picture: Picture, epoch: Epoch) -> None:
         key = key_of(member, picture)
         known = profiles.get(key)
         if known is not None:
-            profiles[key] = known.moved_to(scaled(revision.assumed[agent], watch.ratio))
+            profiles[key] = _moved(known, epoch, agent)
     turn.state = replace(turn.state, profiles=profiles)
+
+
+def _moved(known: MeasuredProfile, epoch: Epoch, agent: AgentId) -> MeasuredProfile:
+    """What is known of a member whose speed has departed from what its plan assumed."""
+    revision, in_company = epoch.revision, epoch.members[agent].in_company
+    seen = scaled(revision.assumed[agent], revision.watch(agent).ratio)
+    if in_company == seen.in_company:
+        return known.moved_to(seen)
+    segment = next(s for s in epoch.plan.segments if epoch.boundary <= s.end_step)  # of the last beat
+    line = seen.line(alone=works_alone(agent, segment, revision.assumed))
+    alone = works_alone(agent, segment, revision.at_present(agent, in_company=in_company))
+    return known.line_moved_to(line, alone=alone)

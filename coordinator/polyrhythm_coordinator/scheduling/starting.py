@@ -12,7 +12,7 @@ from polyrhythm_coordinator.scheduling.explain import predicted
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.occupancy import promised_agents
 from polyrhythm_coordinator.scheduling.pool import key_of, mismatch
-from polyrhythm_coordinator.scheduling.profiles import plan_request, profile_of
+from polyrhythm_coordinator.scheduling.profiles import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.turn import Turn
 from polyrhythm_coordinator.scheduling.widening import widened_plan
@@ -52,7 +52,7 @@ def _led(state: State, picture: Picture, explanation: Explanation) -> Explanatio
     if not measured:
         return explanation
     root = min(measured, key=lambda name: (name in state.drained, name))
-    profiles = (*phase.task.request.profiles, profile_of(state, picture, root))
+    profiles = (*phase.task.request.profiles, *profiles_of(state, picture, (root,)))
     known = {profile.agent: profile for profile in profiles}
     request = plan_request(state, picture, tuple(known[name] for name in sorted(known)), plan.begin_step)
     wide = widened_plan(plan, tuple(sorted((*plan.agents, root))), plan.decoder)

@@ -297,6 +297,7 @@ def profile_to_proto(profile: Profile) -> plan_pb2.Profile:
         jitter=profile.jitter,
         measured_rows=profile.measured_rows,
         host=profile.host,
+        in_company=profile.in_company,
     )
 
 
@@ -330,6 +331,7 @@ def profile_from_proto(proto: plan_pb2.Profile, path: str = "profile") -> Profil
             jitter=finite(proto.jitter, f"{path}.jitter"),
             measured_rows=proto.measured_rows,
             host=proto.host,
+            in_company=proto.in_company,
         )
 
 
