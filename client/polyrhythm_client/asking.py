@@ -78,6 +78,9 @@ def image_request(options: ImageOptions, recipe: Recipe | None) -> ImageRequest:
         raise InvalidArgumentError.of("prompt", "must be given")
     request = replace(base, **{name: value for name, value in given.items() if value is not None})
     check_request(request)
+    if options.negative and request.guidance is not None and request.guidance <= 1.0:
+        told = f"has no effect with guidance {request.guidance:g}: 1 and less ignore it; leave it out"
+        raise InvalidArgumentError.of("negative", told)
     return request
 
 

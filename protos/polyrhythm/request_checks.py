@@ -95,6 +95,7 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         *_plan_violations(request.plan, image, facts),
         *_override_violations(request),
         *_phase_violations(image),
+        *_full_rate_violations(image, facts),
         *_loss_violations(image, facts),
     ]
     try:
@@ -255,15 +256,44 @@ def _phase_violations(image: ImageSpec) -> list[FieldViolation]:
 def _loss_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
     """A loss is held by prediction, so there must be one for the model and the sampler."""
     calibrated = any(calibration.sampler == image.sampler for calibration in facts.calibrations)
-    if image.overrides.loss_db is None or calibrated:
-        return []
-    if image.sampler in facts.full_rate_samplers:
-        told = f"{image.sampler} makes every step on every device, so there is nothing to lose; leave it out"
-    else:
-        told = (
-            f"{facts.model} is not calibrated for {image.sampler}: polyrhythm calibrate measures what a loss is held by"
-        )
+    if image.overrides.loss_db is None or calibrated or image.sampler in facts.full_rate_samplers:
+        return []  # the last of these is refused for another reason
+    told = f"{facts.model} is not calibrated for {image.sampler}: polyrhythm calibrate measures what a loss is held by"
     return [FieldViolation(field="loss_db", description=told)]
+
+
+def _full_rate_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+    """With a sampler that takes every step, nothing that is about skipped ones has an effect."""
+    if image.sampler not in facts.full_rate_samplers:
+        return []
+    overrides = image.overrides
+    given = (
+        ("max_stride", (overrides.max_stride or 1) > 1),
+        ("tail", overrides.tail_steps is not None),
+        ("loss_db", overrides.loss_db is not None),
+    )
+    told = f"{image.sampler} makes every step on every device, so that none is skipped; leave it out"
+    return [FieldViolation(field=field, description=told) for field, wrong in given if wrong]
+
+
+def _phase_rules(request: ImageRequest) -> tuple[tuple[bool, str, str], ...]:
+    """What holds of warm-up and tail whatever the model: each with its field and what to say where it does not."""
+    overrides, quality = request.overrides, request.quality
+    warmup, tail = overrides.warmup_steps, overrides.tail_steps
+    exact = "quality exact runs every step on every device, and in all of them they wait for each other; leave it out"
+    if quality is Quality.EXACT:
+        no_tail = exact
+    elif quality is Quality.HIGH:
+        no_tail = "quality high runs every step on every device, so that the last ones are no others; leave it out"
+    else:
+        no_tail = "max_stride 1 skips no step, so that the last ones are no others; leave one of them out"
+    every_step = quality in {Quality.EXACT, Quality.HIGH} or overrides.max_stride == 1
+    return (
+        (warmup is None or 1 <= warmup <= STEPS_MAX, "warmup", f"must be 1..{STEPS_MAX}, got {warmup}"),
+        (quality is not Quality.EXACT or warmup is None, "warmup", exact),
+        (tail is None or not every_step, "tail", no_tail),
+        (tail is None or 0 <= tail <= STEPS_MAX, "tail", f"must be 0..{STEPS_MAX}, got {tail}"),
+    )
 
 
 def _loss_rules(request: ImageRequest) -> tuple[tuple[bool, str, str], ...]:
@@ -301,10 +331,6 @@ def _override_violations(request: ImageRequest) -> list[FieldViolation]:
             if value is not None
         ]
     unmoved = request.quality in {Quality.EXACT, Quality.HIGH}
-    exact = request.quality is Quality.EXACT
-    all_alike = (
-        "quality exact runs every step on every device, and in all of them they wait for each other; leave it out"
-    )
     rules = (
         (
             overrides.max_stride is None or overrides.max_stride in STRIDES,
@@ -317,18 +343,7 @@ def _override_violations(request: ImageRequest) -> list[FieldViolation]:
             f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
         ),
         *_loss_rules(request),
-        (
-            overrides.warmup_steps is None or 1 <= overrides.warmup_steps <= STEPS_MAX,
-            "warmup",
-            f"must be 1..{STEPS_MAX}, got {overrides.warmup_steps}",
-        ),
-        (not (exact and overrides.warmup_steps is not None), "warmup", all_alike),
-        (not (exact and overrides.tail_steps is not None), "tail", all_alike),
-        (
-            overrides.tail_steps is None or 0 <= overrides.tail_steps <= STEPS_MAX,
-            "tail",
-            f"must be 0..{STEPS_MAX}, got {overrides.tail_steps}",
-        ),
+        *_phase_rules(request),
         (
             len(set(overrides.devices)) == len(overrides.devices) and all(overrides.devices),
             "devices",

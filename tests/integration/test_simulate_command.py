@@ -67,12 +67,71 @@ def test_json_is_the_simulators_account(capsys: pytest.CaptureFixture[str]) -> N
         (["--devices", str(EXAMPLE), "--gantt", "fleet.jpg"], "error: gantt: charts are PNG files"),
         (["--fit", "nowhere.json", "-o", "x.toml"], "error: fit: nowhere.json cannot be read"),
         ([], "error: devices: name either"),
+        (["--devices", str(EXAMPLE), "--model-preset", "sdxl"], "error: model-preset: goes with --cards"),
+        (["--devices", str(EXAMPLE), "--quality", "high", "--tail", "3"], "error: tail: quality high"),
+        (["--devices", str(EXAMPLE), "--loss-db", "2"], "error: loss_db: demo-transformer is not calibrated"),
     ],
 )
 def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
     result = shell(capsys, *arguments)
     assert result.code == 2
     assert told in result.err
+
+
+PICTURE_OPTIONS = {
+    "--size": "64x64",
+    "--steps": "4",
+    "--guidance": "1",
+    "--sampler": "ddim",
+    "--quality": "fast",
+    "--objective": "latency",
+    "--count": "2",
+    "--max-stride": "1",
+    "--warmup": "2",
+    "--tail": "2",
+    "--loss-db": "1",
+    "--gantt": "chart.png",
+}
+
+
+def test_describing_a_run_refuses_what_says_how_pictures_are_made(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = report_of(fleet(device("a")), tmp_path)
+    described = tmp_path / "fleet.toml"
+    given = [text for option in PICTURE_OPTIONS.items() for text in option]
+    result = shell(capsys, "--fit", str(run), "-o", str(described), *given)
+    told = [line.split(": ")[1] for line in result.err.splitlines() if "has no effect with --fit" in line]
+    assert (result.code, set(told)) == (2, {option.removeprefix("--") for option in PICTURE_OPTIONS})
+    assert not described.exists()
+
+
+def test_experts_decide_strides_and_phases_here_too(capsys: pytest.CaptureFixture[str]) -> None:
+    told = shell(capsys, "--devices", str(EXAMPLE), "--json", "--max-stride", "1", "--warmup", "7")
+    (picture,) = json.loads(told.out)["pictures"]
+    segments = picture["plans"][0]["segments"]
+    assert {share["stride"] for segment in segments for share in segment["assignments"]} == {1}
+    assert next(part["end_step"] for part in segments if part["exchange"] == "synchronous") == 7
+    strided = shell(capsys, "--devices", str(EXAMPLE), "--json", "--max-stride", "4", "--tail", "9")
+    last = json.loads(strided.out)["pictures"][0]["plans"][0]["segments"][-1]
+    assert last["begin_step"] <= 11
+    assert {share["stride"] for share in last["assignments"]} == {1}
+
+
+def test_cards_that_are_written_down_say_where(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    described = tmp_path / "cards.toml"
+    cards = ("--cards", "t4,l4", "--model-preset", "sd15", "--steps", "8", "-o", str(described))
+    assert f"fleet: {described}\n" in shell(capsys, *cards).out
+    assert json.loads(shell(capsys, *cards, "--json").out)["path"] == str(described)
+    assert shell(capsys, "--devices", str(described), "--steps", "8").code == 0
+
+
+def test_no_fleet_is_written_down_for_pictures_that_cannot_be(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    described = tmp_path / "cards.toml"
+    result = shell(capsys, "--cards", "t4", "--model-preset", "sd15", "--size", "13x13", "-o", str(described))
+    assert (result.code, described.exists()) == (2, False)
 
 
 def test_a_job_that_fails_is_told_with_its_account(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,12 +11,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Objective, Quality, Sampler
 from polyrhythm.roles import Role, require_roles
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
-from polyrhythm_client.output import SUFFIX
 from polyrhythm_client.parsing import parse_size
 from polyrhythm_client.screen import FailedAccountError
 from polyrhythm_client.simulation_tables import print_simulation
@@ -38,6 +36,10 @@ class SimulateOptions:
     quality: Quality | None
     objective: Objective | None
     count: int | None
+    max_stride: int | None
+    warmup: int | None
+    tail: int | None
+    loss_db: float | None
     gantt: Path | None
     output: Path | None
     as_json: bool
@@ -79,6 +81,10 @@ def simulate(
     quality: options.QualityChoice = None,
     objective: options.ObjectiveChoice = None,
     count: options.Count = None,
+    max_stride: options.MaxStride = None,
+    warmup: options.Warmup = None,
+    tail: options.Tail = None,
+    loss_db: options.LossDb = None,
     gantt: Annotated[
         Path | None,
         typer.Option(
@@ -124,6 +130,10 @@ def simulate(
         quality=quality,
         objective=objective,
         count=count,
+        max_stride=max_stride,
+        warmup=warmup,
+        tail=tail,
+        loss_db=loss_db,
         gantt=gantt,
         output=output,
         as_json=as_json,
@@ -139,7 +149,7 @@ async def _simulate(given: SimulateOptions, console: Console) -> None:
     if given.fit is not None:
         for notice in account.texts("notices"):
             console.print(f"[yellow]note:[/yellow] {escape(notice)}")
-        say(json.dumps(account.as_dict()) if given.as_json else f"{given.output}: {account.text('summary')}")
+        say(json.dumps(account.as_dict()) if given.as_json else f"{account.text('path')}: {account.text('summary')}")
         return
     held = {name: value for name, value in account.as_dict().items() if name != "error"}
     failed = account.text("error") if "error" in account else None
@@ -147,6 +157,8 @@ async def _simulate(given: SimulateOptions, console: Console) -> None:
         print_simulation(Screen(), account)
         if given.gantt is not None:
             say(f"chart: {given.gantt}")
+        if "path" in account:
+            say(f"fleet: {account.text('path')}")
     elif failed is None:
         say(json.dumps(held, ensure_ascii=False))
     if failed is not None:
@@ -154,25 +166,11 @@ async def _simulate(given: SimulateOptions, console: Console) -> None:
 
 
 def _arguments(given: SimulateOptions) -> tuple[str, ...]:
-    """Options of the simulator.
+    """Options of the simulator, which says what goes together.
 
     Raises:
-        InvalidArgumentError: the options do not go together.
+        InvalidArgumentError: the size is none.
     """
-    if sum(source is not None for source in (given.devices, given.fit, given.cards)) != 1:
-        raise InvalidArgumentError.of(
-            "devices", "name either a fleet to simulate, or --cards, or with --fit a report to describe"
-        )
-    if (given.cards is None) != (given.model_preset is None):
-        raise InvalidArgumentError.of("model-preset", "goes with --cards, which needs it")
-    if given.fit is not None and given.output is None:
-        raise InvalidArgumentError.of("output", "is needed with --fit")
-    if given.devices is not None and given.output is not None:
-        raise InvalidArgumentError.of("output", "goes with --fit or --cards")
-    if given.gantt is not None and given.gantt.suffix.lower() != SUFFIX:
-        raise InvalidArgumentError.of(
-            "gantt", f"charts are PNG files: the name must end in {SUFFIX}, got {given.gantt}"
-        )
     width_px, height_px = (None, None) if given.size is None else parse_size(given.size)
     held = {
         "--devices": given.devices,
@@ -188,6 +186,10 @@ def _arguments(given: SimulateOptions) -> tuple[str, ...]:
         "--quality": given.quality,
         "--objective": given.objective,
         "--count": given.count,
+        "--max-stride": given.max_stride,
+        "--warmup": given.warmup,
+        "--tail": given.tail,
+        "--loss-db": given.loss_db,
         "--gantt": given.gantt,
     }
     return tuple(f"{option}={value}" for option, value in held.items() if value is not None)

@@ -192,12 +192,23 @@ def test_a_fixed_plan_that_moves_rows_without_a_synchronous_step_is_refused_wher
         ({"overrides": Overrides(warmup_steps=6), "steps": 6}, ["warmup"]),
         ({"overrides": Overrides(warmup_steps=6), "quality": Quality.EXACT}, ["warmup"]),
         ({"overrides": Overrides(warmup_steps=1, tail_steps=0), "quality": Quality.EXACT}, ["warmup", "tail"]),
+        ({"overrides": Overrides(tail_steps=3), "quality": Quality.HIGH}, ["tail"]),
+        ({"overrides": Overrides(tail_steps=3, max_stride=1)}, ["tail"]),
+        ({"overrides": Overrides(tail_steps=3, max_stride=2), "sampler": Sampler.LCM}, ["max_stride", "tail"]),
     ],
 )
 def test_every_offending_field_is_named(changes: dict, fields: list[str]) -> None:
+    facts = replace(FACTS, samplers=(*FACTS.samplers, "lcm"), full_rate_samplers=("lcm",))
     with pytest.raises(InvalidArgumentError) as caught:
-        resolve(replace(ImageRequest(prompt="apple"), **changes), FACTS, seed=7)
+        resolve(replace(ImageRequest(prompt="apple"), **changes), facts, seed=7)
     assert [violation.field for violation in caught.value.violations] == fields
+
+
+@pytest.mark.parametrize("quality", [Quality.EXACT, Quality.HIGH, Quality.BALANCED])
+def test_a_largest_stride_of_one_agrees_with_whatever_takes_every_step(quality: Quality) -> None:
+    facts = replace(FACTS, samplers=("lcm",), full_rate_samplers=("lcm",))
+    request = ImageRequest(prompt="apple", quality=quality, overrides=Overrides(max_stride=1))
+    assert resolve(request, facts, seed=7).overrides.max_stride == 1
 
 
 def test_a_fixed_plan_that_is_not_exact_is_refused_where_an_exact_picture_is_asked_for() -> None:
