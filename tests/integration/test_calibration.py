@@ -117,6 +117,7 @@ async def test_bad_input_names_the_option() -> None:
     """By way of the client and two programs; each option alone: ``tests/unit/agent/test_calibration_options.py``."""
     for wish, told in (
         (CalibrationWish(model="demo-transformer", steps="3"), "--steps: must be 8..250, got 3"),
+        (CalibrationWish(model="demo-transformer", threads=0), "--threads: must be at least 1, got 0"),
         (CalibrationWish(model="demo-transformer", device="cuda:99"), "--device: cuda:99 cannot be used"),
     ):
         with pytest.raises(ChildEndedError, match=told) as caught:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm.roles import Role, require_roles
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import run_command
@@ -30,6 +31,16 @@ def calibrate(
     ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="cpu|cuda:N", help="What to compute on; default: the CPU.")
+    ] = None,
+    dtype: Annotated[
+        DtypeChoice | None,
+        typer.Option(
+            metavar="TYPE", help="Arithmetic: float32, bfloat16, float16 or float64; default: auto, by the device."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Compute threads of each member of a gang; default: half of the cores."),
     ] = None,
     pictures: Annotated[int | None, typer.Option(metavar="N", help="Pictures to measure in full; default: 8.")] = None,
     level_pictures: Annotated[
@@ -74,6 +85,8 @@ def calibrate(
         model=model,
         model_config=model_config,
         device=device,
+        dtype=dtype,
+        threads=threads,
         pictures=pictures,
         level_pictures=level_pictures,
         steps=steps,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.errors import InternalError
+from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm_client.json_fields import JsonFields
 from polyrhythm_client.local.child import Child
 from polyrhythm_client.local.lifeline import Lifeline
@@ -24,6 +25,8 @@ class CalibrationWish:
         model: name of one that ships, a path, or a model of the hub.
         model_config: configs and tokenizers of a checkpoint file.
         device: ``cpu`` or ``cuda:N``.
+        dtype: arithmetic.
+        threads: compute threads of each member.
         pictures: how many to measure in full.
         level_pictures: how many more to measure how touchy pictures are.
         steps: lengths of grids, with commas between.
@@ -35,6 +38,8 @@ class CalibrationWish:
     model: str
     model_config: Path | None = None
     device: str | None = None
+    dtype: DtypeChoice | None = None
+    threads: int | None = None
     pictures: int | None = None
     level_pictures: int | None = None
     steps: str | None = None
@@ -48,6 +53,8 @@ class CalibrationWish:
             "--model": self.model,
             "--model-config": self.model_config,
             "--device": self.device,
+            "--dtype": self.dtype,
+            "--threads": self.threads,
             "--pictures": self.pictures,
             "--level-pictures": self.level_pictures,
             "--steps": self.steps,

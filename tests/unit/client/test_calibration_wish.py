@@ -1,0 +1,27 @@
+"""``polyrhythm calibrate`` offers what the agent's own command does, and passes it on."""
+
+from __future__ import annotations
+
+import typer.main
+
+from polyrhythm.loading_choices import DtypeChoice
+from polyrhythm_agent.calibration.options import parser
+from polyrhythm_client.cli import app
+from polyrhythm_client.local.calibration import CalibrationWish
+
+OF_CHILDREN = {"--lifeline-fd"}
+
+
+def test_every_option_of_the_agents_command_is_offered() -> None:
+    command = typer.main.get_group(app).commands["calibrate"]
+    offered = {option for held in command.params for option in held.opts}
+    wanted = {text for action in parser()._actions for text in action.option_strings if text.startswith("--")}
+    assert wanted - OF_CHILDREN - {"--help", "--model"} <= offered
+
+
+def test_what_is_said_reaches_the_agents_command() -> None:
+    wish = CalibrationWish(model="demo-unet", dtype=DtypeChoice.BFLOAT16, threads=2, replace=True)
+    read = parser().parse_args(wish.arguments())
+    assert (read.dtype, read.threads, read.replace) == (DtypeChoice.BFLOAT16, 2, True)
+    unsaid = parser().parse_args(CalibrationWish(model="demo-unet").arguments())
+    assert unsaid == parser().parse_args([])
