@@ -1,6 +1,8 @@
 # ruff: noqa: INP001 - a script of the images, no package
 """Health check of a container: its coordinator answers, or its agent's coordinator knows it and its worker is there.
 
+A container that measures a model (`polyrhythm-agent calibrate`) belongs to no fleet: it is healthy while that runs.
+
 Asks as the daemon was told, by options or by its environment, so that it follows any port and any name. Exits with 0
 when healthy, with 1 and a reason when not.
 """
@@ -18,6 +20,8 @@ from polyrhythm.fleet import AgentState
 from polyrhythm_client import SyncClient
 
 COORDINATOR, AGENT = "polyrhythm-coordinator", "polyrhythm-agent"
+CALIBRATE, CALIBRATION = "calibrate", "polyrhythm_agent.calibration"
+"""An agent that is told the first goes on as the second."""
 HEALTHY = frozenset({AgentState.READY, AgentState.WORKING, AgentState.DRAINING, AgentState.DRAINED})
 """A drained agent does what it was told."""
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read here, bound nowhere
@@ -37,8 +41,8 @@ class Question:
     agent: str | None
 
 
-def question(processes: Path, environment: Mapping[str, str]) -> Question:
-    """What to ask in this container.
+def question(processes: Path, environment: Mapping[str, str]) -> Question | None:
+    """What to ask in this container; None where a model is measured.
 
     Args:
         processes: the folder in which the kernel describes them.
@@ -56,8 +60,11 @@ def question(processes: Path, environment: Mapping[str, str]) -> Question:
         names = [word.rpartition("/")[2] for word in words]
         if COORDINATOR in names:
             return _of_coordinator(words[names.index(COORDINATOR) + 1 :], environment)
+        if CALIBRATION in words:
+            return None
         if AGENT in names:
-            return _of_agent(words[names.index(AGENT) + 1 :], environment)
+            arguments = words[names.index(AGENT) + 1 :]
+            return None if arguments[:1] == [CALIBRATE] else _of_agent(arguments, environment)
     raise LookupError(f"neither {COORDINATOR} nor {AGENT} runs")
 
 
@@ -82,6 +89,9 @@ def main(processes: Path = Path("/proc"), environment: Mapping[str, str] = os.en
     """Asks the coordinator."""
     try:
         asked = question(processes, environment)
+        if asked is None:
+            sys.stdout.write("measures a model\n")
+            return 0
         with SyncClient(asked.address) as client:
             states = {str(view.agent): view.state for view in client.agents()}
     except (LookupError, PolyrhythmError) as error:

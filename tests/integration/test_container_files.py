@@ -1,4 +1,4 @@
-"""The images are built from what .dockerignore lets through: the wheel comes out of exactly these files, complete."""
+"""The images are built from what .dockerignore lets through, and a fleet of them is told what its header says."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from polyrhythm.shipped_models import DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).parents[2]
+COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
+COMPOSE_GPU = (REPOSITORY / "docker-compose.gpu.yml").read_text()
+AGENTS = ("agent-0", "agent-1")
+
+
+def services(text: str = COMPOSE) -> dict[str, Any]:
+    """What each container is told, anchors resolved and variables not."""
+    return yaml.safe_load(text)["services"]
 
 
 def lets_through(rules: str, path: str) -> bool:
@@ -80,3 +90,40 @@ def test_the_wheel_of_the_images_is_complete(tmp_path: Path) -> None:
     model = REPOSITORY / "models" / DEFAULT_MODEL
     for file in (path for path in model.rglob("*") if path.is_file()):
         assert f"polyrhythm_agent/models/{DEFAULT_MODEL}/{file.relative_to(model).as_posix()}" in names
+
+
+def test_every_variable_of_the_fleet_is_explained() -> None:
+    comments = " ".join(line for line in (COMPOSE + COMPOSE_GPU).splitlines() if line.strip().startswith("#"))
+    variables = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE + COMPOSE_GPU))
+    assert variables >= {"FLEET_MODEL", "FLEET_DTYPE_0", "FLEET_DTYPE_1", "HF_TOKEN"}
+    assert {name for name in variables if not re.search(rf"\b{name}\b", comments)} == set()
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agent_gets_the_users_token_of_the_hub_and_its_own_arithmetic(agent: str) -> None:
+    told = services()[agent]["environment"]
+    assert told["HF_TOKEN"] == "${HF_TOKEN:-}"
+    assert told["POLYRHYTHM_AGENT_DTYPE"] == f"${{FLEET_DTYPE_{agent[-1]}:-auto}}"
+
+
+def test_a_token_that_is_empty_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setenv("HF_HOME", "/nowhere")
+    from huggingface_hub import get_token
+
+    assert get_token() is None
+
+
+@pytest.mark.parametrize("service", ["coordinator", *AGENTS])
+def test_a_container_that_ends_with_an_error_is_not_started_for_ever(service: str) -> None:
+    policy = services()[service]["restart"]
+    assert re.fullmatch(r"on-failure:[1-9]", policy), "exit code 2 is of a wrong option, and comes back at every start"
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_what_gpus_change_is_no_more_than_what_gpus_need(agent: str) -> None:
+    plain, on_gpu = services()[agent], services(COMPOSE_GPU)[agent]
+    assert on_gpu.keys() == {"environment", "deploy"}
+    assert not set(on_gpu["environment"].items()) & set(plain["environment"].items()) - {
+        ("POLYRHYTHM_AGENT_EMULATE_SPEED", "1")
+    }

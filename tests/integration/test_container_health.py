@@ -65,6 +65,21 @@ def test_it_asks_what_the_daemon_was_told(
     assert (found.address, found.agent) == asked
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "/sbin/docker-init -- polyrhythm-agent calibrate --model demo-unet",
+        "/opt/polyrhythm/bin/python3 -m polyrhythm_agent.calibration --model demo-unet",
+    ],
+)
+def test_what_measures_a_model_is_healthy_while_it_runs_and_asks_nobody(
+    health: ModuleType, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variables = {"POLYRHYTHM_AGENT_COORDINATOR": "nobody:1", "POLYRHYTHM_AGENT_NAME": "agent-0"}
+    assert health.main(processes(tmp_path, command), variables) == 0
+    assert capsys.readouterr().out == "measures a model\n"
+
+
 def test_settings_that_are_wrong_are_no_health(health: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="--port"):
         health.question(processes(tmp_path, f"{COORDINATOR} --port 70000"), {})
