@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -49,8 +51,16 @@ def test_what_would_also_go_to_standard_output_is_refused_by_name(
 
 
 def test_no_terminal_is_filled_with_the_bytes_of_a_picture(
-    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    address: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert run(address) == 2
-    assert "standard output is a terminal" in capsys.readouterr().err
+    reader, writer = os.openpty()
+    try:
+        with open(writer, "w", encoding="utf-8") as terminal:
+            monkeypatch.setattr(sys, "stdout", terminal)
+            assert run(address) == 2
+        assert "standard output is a terminal" in capfd.readouterr().err
+        os.set_blocking(reader, False)
+        with pytest.raises(OSError, match="Input/output error"):  # nothing was written before its end
+            os.read(reader, 1)
+    finally:
+        os.close(reader)
