@@ -6,8 +6,13 @@ from math import inf
 from pathlib import Path
 
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import Link, Workload
-from polyrhythm_coordinator.simulation.description import ControlCosts, DeviceDescription, FleetDescription
+from polyrhythm.profile import ForwardLine, Link, Workload
+from polyrhythm_coordinator.simulation.description import (
+    ControlCosts,
+    DeviceDescription,
+    DeviceOrigin,
+    FleetDescription,
+)
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
 from tests.fake_worker import FACTS
 
@@ -15,6 +20,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "fleet.toml"
 LINK = Link(latency_s=1e-4, bytes_per_s=1e9)
 ROW_S = 0.01
 """Seconds that a row of the fake model's picture takes a device of speed 1; it has 8 rows and 12 steps."""
+BESIDE_OTHERS = 1.25
 
 
 def device(
@@ -27,8 +33,13 @@ def device(
     joins_at_s: float = 0.0,
     drained_at_s: float | None = None,
     overhead_s: float = 0.0,
+    host: str = "",
 ) -> DeviceDescription:
+    """One device; in a host, it takes ``BESIDE_OTHERS`` times as long while another one of that works."""
+    alone = ForwardLine(fixed_s=0.002 / speed / BESIDE_OTHERS, per_row_s=ROW_S / speed / BESIDE_OTHERS)
     return DeviceDescription(
+        alone=alone if host else None,
+        origin=DeviceOrigin(host=host),
         agent=AgentId(name),
         fixed_s=0.002 / speed,
         per_row_s=ROW_S / speed,

@@ -16,7 +16,7 @@ from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.fleet_text import fleet_text
 from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
-from polyrhythm_coordinator.simulation.preset_fleet import NOTICE, preset_fleet
+from polyrhythm_coordinator.simulation.preset_fleet import preset_fleet, preset_notices
 from polyrhythm_coordinator.simulation.run_report import read_report
 
 EXIT_FAILED = 1
@@ -49,22 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _simulate(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     """The account of a simulation and the exit code; a fleet of cards is also written down where that is asked for."""
     request = picture_request(options)
-    fleet = read_fleet(options.devices) if options.cards is None else _preset(options)
+    cards = [] if options.cards is None else [name.strip() for name in options.cards.split(",")]
+    fleet = preset_fleet(cards, options.model_preset) if cards else read_fleet(options.devices)
     outcome = simulate(fleet, request)
     if options.gantt is not None:
         _draw(outcome, options.gantt)
     account = as_json(outcome, None if outcome.error else fastest_alone(fleet, request))
-    if options.cards is not None:
-        account["notices"].append(NOTICE)
+    if cards:
+        account["notices"] += preset_notices(cards, fleet.facts.dtype)
     if options.output is not None:
         origin = f"Preset, not measured: {options.cards} with {options.model_preset}."
         account["path"] = _written(fleet, origin, options.output)
     return account, EXIT_FAILED if outcome.error else 0
-
-
-def _preset(options: argparse.Namespace) -> FleetDescription:
-    """A fleet of cards by their data sheets."""
-    return preset_fleet([name.strip() for name in options.cards.split(",")], options.model_preset)
 
 
 def _describe(options: argparse.Namespace) -> tuple[dict[str, Any], int]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
-from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.profile import ForwardLine, Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.measured import workload_of
 from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOrigin:
-    """What a described device stands for; told, and nothing is computed from it.
+    """What a described device stands for; told, and nothing is computed from it but who shares a machine.
 
     Attributes:
         card: what a person calls it.
@@ -36,8 +36,9 @@ class DeviceDescription:
 
     Attributes:
         agent: its name.
-        fixed_s: seconds of a forward that do not depend on the rows, for the fleet's base workload.
-        per_row_s: seconds that one row unit adds.
+        fixed_s: seconds of a forward that do not depend on the rows, for the fleet's base workload, while other devices
+            of its host work too.
+        per_row_s: seconds that one row unit adds, likewise.
         encode_s: seconds to encode the prompt.
         decode_s: seconds to decode the picture.
         step_overhead_s: seconds an active step that no profile counts: launching, waking, bookkeeping.
@@ -48,6 +49,7 @@ class DeviceDescription:
         dies_silently: nobody sees a connection close: it is missed when its heartbeats are.
         drained_at_s: when somebody drains it, for good; None where nobody does.
         origin: what it stands for.
+        alone: of a forward while the other devices of its host rest; None where it is the same.
     """
 
     agent: AgentId
@@ -63,6 +65,12 @@ class DeviceDescription:
     dies_silently: bool = False
     drained_at_s: float | None = None
     origin: DeviceOrigin = DeviceOrigin()
+    alone: ForwardLine | None = None
+
+    @property
+    def shared_host(self) -> str:
+        """Machine whose other devices slow it down; empty where none does."""
+        return self.origin.host if self.alone is not None else ""
 
     @property
     def facts(self) -> DeviceFacts:
@@ -73,6 +81,7 @@ class DeviceDescription:
             kind=self.kind,
             memory_total_bytes=self.memory_bytes,
             memory_free_bytes=self.memory_bytes,
+            kernel=self.shared_host,
         )
 
 
@@ -126,9 +135,12 @@ class FleetDescription:
         wanted, base = workload_of(image), self.workload
         row_scale = wanted.width_px / base.width_px * wanted.batch / base.batch
         decode_scale = wanted.width_px * wanted.height_px / (base.width_px * base.height_px)
+        alone = device.alone
         return Profile(
             agent=device.agent,
             workload=wanted,
+            alone=alone and ForwardLine(fixed_s=alone.fixed_s, per_row_s=alone.per_row_s * row_scale),
+            host=device.shared_host,
             fixed_s=device.fixed_s,
             per_row_s=device.per_row_s * row_scale,
             encode_s=device.encode_s,

@@ -1,6 +1,7 @@
 """Describes a fleet from one real run. Pure; ``fleet_text`` writes the result down.
 
-Per device: the profile that the plan rested on, scaled to the computing that the run measured; and what an active step
+Per device: both lines of the profile that the plan rested on, scaled alike to the computing that the run measured of
+whichever its segments followed; and what an active step
 takes beside computing and waiting, ``(denoise_s - busy_s - wait_s) / steps``, less what handling messages is known to
 take. Links are taken as measured.
 """
@@ -14,6 +15,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile
+from polyrhythm_coordinator.scheduling.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.request import UNMEASURED_LINK
 from polyrhythm_coordinator.simulation.description import DeviceDescription, DeviceOrigin, FleetDescription
 from polyrhythm_coordinator.simulation.outcome import simulate
@@ -87,6 +89,7 @@ def _device(profile: Profile, agent: RunAgent | None, report: RunReport) -> Devi
     scale = agent.busy_s / predicted_s if agent is not None and predicted_s > 0 and agent.busy_s > 0 else 1.0
     description = DeviceDescription(
         agent=AgentId(profile.agent),
+        alone=profile.alone and profile.alone.scaled(scale),
         fixed_s=profile.fixed_s * scale,
         per_row_s=profile.per_row_s * scale,
         encode_s=profile.encode_s,
@@ -100,13 +103,14 @@ def _device(profile: Profile, agent: RunAgent | None, report: RunReport) -> Devi
 
 
 def _predicted_busy_s(profile: Profile, report: RunReport) -> float:
-    shares = [
-        (segment.step_count // share.stride, share.rows.count)
+    """Of the whole plan: alone on its host where no other device of it holds rows, else beside those."""
+    profiles = {AgentId(each.agent): each for each in report.measured.profiles}
+    agent = AgentId(profile.agent)
+    return sum(
+        segment.step_count // segment.of(agent).stride * segment_forward_s(agent, segment, profiles)
         for segment in report.segments
-        for share in segment.assignments
-        if share.agent == profile.agent
-    ]
-    return sum(steps * profile.forward_s(rows) for steps, rows in shares)
+        if agent in segment.agents
+    )
 
 
 def _rest_s(agent: RunAgent, report: RunReport, simulated_busy_s: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import Link, Workload
+from polyrhythm.profile import ForwardLine, Link, Workload
 from polyrhythm_coordinator.simulation.description import (
     ControlCosts,
     DeviceDescription,
@@ -64,6 +64,8 @@ class DeviceTable(_Table):
     encode_s: Seconds | None = None
     decode_s: Seconds | None = None
     step_overhead_s: Seconds | None = None
+    alone_fixed_s: Seconds | None = None
+    alone_per_row_s: Positive | None = None
     memory_bytes: int = Field(default=16 << 30, gt=0)
     kind: DeviceKind = DeviceKind.CUDA
     load: tuple[LoadEntry, ...] = ()
@@ -176,8 +178,7 @@ def _contradictions(tables: FleetTables) -> list[tuple[tuple[int | str, ...], st
             at_s = getattr(device, name)
             if at_s is not None and at_s <= device.joins_at_s:
                 found.append((("device", index, name), f"{at_s:g} is not after joins_at_s, {device.joins_at_s:g}"))
-        if device.dies_silently and device.dies_at_s is None:
-            found.append((("device", index, "dies_silently"), "says how, and dies_at_s, which says when, is missing"))
+        found += [(("device", index, name), told) for name, told in _contradictions_of_device(device)]
     for index, link in enumerate(tables.link):
         unknown = [name for name in link.between if name not in names]
         if unknown or link.between[0] == link.between[1]:
@@ -186,6 +187,17 @@ def _contradictions(tables: FleetTables) -> list[tuple[tuple[int | str, ...], st
     if all(device.joins_at_s > 0 for device in tables.device):
         found.append((("device", 0, "joins_at_s"), "at least one device must be there from the start"))
     return found
+
+
+def _contradictions_of_device(device: DeviceTable) -> Iterator[tuple[str, str]]:
+    if device.dies_silently and device.dies_at_s is None:
+        yield "dies_silently", "says how, and dies_at_s, which says when, is missing"
+    alone = (("alone_fixed_s", device.alone_fixed_s), ("alone_per_row_s", device.alone_per_row_s))
+    given = [name for name, value in alone if value is not None]
+    if len(given) == 1:
+        yield given[0], "needs the other one of alone_fixed_s and alone_per_row_s"
+    elif given and not device.host:
+        yield given[0], "needs host, which says what other devices slow this one down"
 
 
 def _description(tables: FleetTables) -> FleetDescription:
@@ -212,8 +224,12 @@ def _device(table: DeviceTable, base: BaseTable) -> DeviceDescription:
         own = getattr(table, name)
         return getattr(base, name) / table.speed if own is None else own
 
+    alone = None
+    if table.alone_fixed_s is not None and table.alone_per_row_s is not None:
+        alone = ForwardLine(fixed_s=table.alone_fixed_s, per_row_s=table.alone_per_row_s)
     return DeviceDescription(
         agent=AgentId(table.name),
+        alone=alone,
         fixed_s=cost_s("fixed_s"),
         per_row_s=cost_s("per_row_s"),
         encode_s=cost_s("encode_s"),

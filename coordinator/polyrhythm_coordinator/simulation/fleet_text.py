@@ -41,6 +41,8 @@ def _device(device: DeviceDescription) -> dict[str, object]:
     held: dict[str, object] = {"name": device.agent, "kind": device.kind, "memory_bytes": device.memory_bytes}
     held |= {name: value for name, value in asdict(device.origin).items() if value}
     held |= _costs(device)
+    if device.alone is not None:
+        held |= {"alone_fixed_s": device.alone.fixed_s, "alone_per_row_s": device.alone.per_row_s}
     if device.course.changes:
         held["load"] = [{"at_s": at_s, "speed": speed} for at_s, speed in device.course.changes]
     if isfinite(device.course.ends_s):

@@ -163,7 +163,7 @@ def fastest_alone(fleet: FleetDescription, request: ImageRequest) -> Alone | Non
     image = resolve(request, fleet.facts, SEED)
     rows = fleet.facts.row_count(image.height_px)
     present = [device for device in fleet.devices if not device.joins_at_s]
-    for device in sorted(present, key=lambda device: fleet.profile(device, image).forward_s(rows)):
+    for device in sorted(present, key=lambda device: fleet.profile(device, image).forward_s(rows, alone=True)):
         outcome = simulate(replace(fleet, devices=(device,), links={}), request)
         if not outcome.error:
             return Alone(agent=device.agent, total_s=outcome.total_s)

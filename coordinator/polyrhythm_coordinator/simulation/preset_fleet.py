@@ -1,7 +1,7 @@
 """Fleets from presets: cards by their data sheets, models by their architectures. Assumed, never measured, and told so.
 
 Seconds are operations over a share of a card's peak. The share is one guess for all, so that figures compare cards and
-models; what a card really takes, `polyrhythm simulate --fit` learns from a run.
+models; what a card really takes, `polyrhythm simulate --fit` learns from a run. The arithmetic is one for all as well.
 """
 
 from __future__ import annotations
@@ -29,10 +29,6 @@ WIRE_BYTES_PER_S = 2e9
 """Of Gloo over loopback or a good network, which every message takes beside the two slots."""
 GUIDED_BATCH = 2
 GIB = 1 << 30
-NOTICE = (
-    f"preset, not measured: every card is assumed to reach {PEAK_SHARE:.0%} of the peak in its data sheet; seconds are "
-    "rough, ratios between cards are better"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +40,14 @@ class Card:
         tflops: peak of matrix products.
         memory_gib: of the card.
         pcie_bytes_per_s: of its slot, one direction.
+        tensor_cores: whether it has any; else an agent on it chooses fp32 by itself.
     """
 
     card: str
     tflops: float
     memory_gib: int
     pcie_bytes_per_s: float
+    tensor_cores: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +104,25 @@ def preset_fleet(names: Sequence[str], model: str) -> FleetDescription:
             if one != other
         },
     )
+
+
+def preset_notices(names: Sequence[str], dtype: str) -> tuple[str, ...]:
+    """What the figures of a preset are, and what they leave out.
+
+    Args:
+        names: of cards that are known.
+        dtype: arithmetic that is assumed of all of them.
+    """
+    known = cards()
+    plain = dict.fromkeys(known[name].card for name in names if not known[name].tensor_cores)
+    share = (
+        f"preset, not measured: seconds are figures of data sheets, {PEAK_SHARE:.0%} of each card's peak. That share "
+        "is a guess and the same for all: seconds are rough, ratios between cards are better"
+    )
+    arithmetic = f"every card is taken to compute in {dtype}"
+    if plain:
+        arithmetic += f"; agents on {', '.join(plain)} choose float32, with twice the weights, unless told"
+    return share, arithmetic
 
 
 def _device(agent: AgentId, card: Card, facts: ModelFacts, work: Work) -> DeviceDescription:

@@ -93,8 +93,9 @@ class VirtualAgent:
             case CountTokens(request_id=request_id, texts=texts):
                 counts = tuple(min(len(text.split()), self._world.fleet.facts.token_limit) for text in texts)
                 self.say(TokensCounted(request_id=request_id, counts=counts))
-            case MeasureProfile(request_id=request_id, workload=workload):
-                measured = ProfileMeasured(request_id=request_id, profile=self._profile(workload))
+            case MeasureProfile(request_id=request_id, workload=workload, together=together):
+                profile = self._profile(workload, together=together)
+                measured = ProfileMeasured(request_id=request_id, profile=profile)
                 self._measuring = request_id
                 self._world.agenda.after(self._world.fleet.control.profile_s, lambda: self._end_measuring(measured))
             case StopMeasuring(request_id=request_id):
@@ -197,15 +198,16 @@ class VirtualAgent:
         mark = Mark(at_s=self._world.agenda.now_s, occasion=occasion, text=text, agent=self._device.agent)
         self._world.timeline.mark(mark)
 
-    def _profile(self, workload: Workload) -> Profile:
-        """What it measures now, at the speed that it has now."""
+    def _profile(self, workload: Workload, *, together: bool) -> Profile:
+        """What it measures now, at the speed that it has now, while the others of its host measure too or rest."""
         speed = self._device.course.at(self._world.agenda.now_s)
         true = self._world.fleet.profile(self._device, _image_of(workload))
+        line = true.line(alone=not together)
         return Profile(
             agent=true.agent,
             workload=workload,
-            fixed_s=true.fixed_s / speed,
-            per_row_s=true.per_row_s / speed,
+            fixed_s=line.fixed_s / speed,
+            per_row_s=line.per_row_s / speed,
             encode_s=true.encode_s / speed,
             decode_s=true.decode_s / speed,
             samples=true.samples,

@@ -17,7 +17,7 @@ from polyrhythm_coordinator.simulation.description import FleetDescription
 from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_file import parse_fleet
 from polyrhythm_coordinator.simulation.fleet_text import fleet_text
-from polyrhythm_coordinator.simulation.outcome import simulate
+from polyrhythm_coordinator.simulation.outcome import fastest_alone, simulate
 from polyrhythm_coordinator.simulation.run_report import read_report
 from tests.simulated_fleets import device, fleet
 
@@ -32,7 +32,12 @@ def report_of(described: FleetDescription, folder: Path, *, profile_error: float
     explanation = outcome.explanations[0]
     image = outcome.image
     profiles = [
-        replace(held, fixed_s=held.fixed_s * profile_error, per_row_s=held.per_row_s * profile_error)
+        replace(
+            held,
+            fixed_s=held.fixed_s * profile_error,
+            per_row_s=held.per_row_s * profile_error,
+            alone=held.alone and held.alone.scaled(profile_error),
+        )
         for held in explanation.profiles
     ]
     names = [held.agent for held in described.devices]
@@ -136,3 +141,18 @@ def test_what_the_devices_are_is_written_down(tmp_path: Path) -> None:
     read = parse_fleet(text).devices[1]
     assert (read.origin, read.memory_bytes) == (described.devices[1].origin, 1 << 33)
     assert read.facts.name == "simulated card of b"
+
+
+def test_devices_of_a_host_slow_each_other_down_in_a_fitted_fleet_too(tmp_path: Path) -> None:
+    true = fleet(device("a", host="box"), device("b", speed=0.8, host="box"), link=replace(LINK, handling_s=0))
+    fit = fit_fleet(read_report(report_of(true, tmp_path, profile_error=1.3)))
+    for found, wanted in zip(fit.fleet.devices, true.devices, strict=True):
+        assert found.alone is not None
+        assert wanted.alone is not None
+        assert found.per_row_s == pytest.approx(wanted.per_row_s, rel=0.02)
+        assert found.alone.per_row_s == pytest.approx(wanted.alone.per_row_s, rel=0.02)
+    assert parse_fleet(fleet_text(fit.fleet, origin="Fitted.")) == fit.fleet
+    alone, found = fastest_alone(true, REQUEST), fastest_alone(fit.fleet, REQUEST)
+    assert alone is not None
+    assert found is not None
+    assert (found.agent, found.total_s) == ("a", pytest.approx(alone.total_s, rel=0.03))

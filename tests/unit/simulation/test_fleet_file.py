@@ -51,6 +51,13 @@ def test_the_example_is_understood() -> None:
         ),
         ("dies_at_s = 1.2", "dies_at_s = 1.2\njoins_at_s = 2.0", "device[2].dies_at_s", line_of("[[device]]", 2)),
         ("dies_at_s = 1.2", "dies_silently = true", "device[2].dies_silently", line_of("[[device]]", 2)),
+        ("speed = 0.6", "speed = 0.6\nalone_fixed_s = 0", "device[1].alone_fixed_s", line_of("[[device]]", 1)),
+        (
+            "speed = 0.6",
+            "speed = 0.6\nalone_fixed_s = 0\nalone_per_row_s = 1",
+            "device[1].alone_fixed_s",
+            line_of("[[device]]", 1),
+        ),
         ("layers = 6", "layers = 'six'", "model.exchanged[0].layers", line_of("[model]")),
         ("fixed_s = 0.012", "fixed_s = nan", "base.fixed_s", line_of("[base]")),
     ],

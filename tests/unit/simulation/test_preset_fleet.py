@@ -13,7 +13,7 @@ from polyrhythm_coordinator.simulation.__main__ import main
 from polyrhythm_coordinator.simulation.fleet_file import parse_fleet
 from polyrhythm_coordinator.simulation.fleet_text import fleet_text
 from polyrhythm_coordinator.simulation.outcome import simulate
-from polyrhythm_coordinator.simulation.preset_fleet import GIB, PEAK_SHARE, cards, preset_fleet
+from polyrhythm_coordinator.simulation.preset_fleet import GIB, PEAK_SHARE, cards, preset_fleet, preset_notices
 
 MODELS = ("sd15", "sdxl", "pixart-512", "pixart-1024")
 REQUEST = ImageRequest(prompt="simulated", steps=4)
@@ -51,9 +51,27 @@ def test_what_is_not_known_is_refused_with_what_is(names: tuple[str, ...], model
         preset_fleet(names, model)
 
 
+def test_cards_whose_agents_would_choose_another_arithmetic_are_named() -> None:
+    _, second = preset_notices(("rtx-4090", "gtx-1080-ti", "gtx-1080", "gtx-1080"), "float16")
+    assert second.endswith(
+        "; agents on GeForce GTX 1080 Ti, GeForce GTX 1080 choose float32, with twice the weights, unless told"
+    )
+    assert {name for name, card in cards().items() if not card.tensor_cores} == {"gtx-1080", "gtx-1080-ti"}
+
+
+def test_figures_of_data_sheets_are_those_of_dense_products() -> None:
+    """With fp32 accumulation GeForce cards reach 2 times their fp32 peak, others 4 times; sparse figures are double."""
+    fp32 = {"rtx-3060": 12.74, "rtx-3080": 29.77, "rtx-3090": 35.58, "rtx-4080": 48.74, "rtx-4090": 82.58}
+    for name, tflops in fp32.items():
+        assert cards()[name].tflops == pytest.approx(2 * tflops, rel=5e-3)
+    for name, tflops in {"a10": 31.2, "l4": 30.3}.items():
+        assert cards()[name].tflops == pytest.approx(4 * tflops, rel=5e-3)
+
+
 def test_the_account_says_that_nothing_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "fleet.toml"
     assert main(["--cards", "t4, t4", "--model-preset", "sd15", "--steps", "4", "--output", str(path)]) == 0
-    account = json.loads(capsys.readouterr().out)
-    assert any(notice.startswith("preset, not measured") for notice in account["notices"])
+    first, second = json.loads(capsys.readouterr().out)["notices"]
+    assert first.startswith("preset, not measured: seconds are figures of data sheets, 50% of each card's peak")
+    assert second == "every card is taken to compute in float16"
     assert path.read_text().startswith("# Preset, not measured: t4, t4 with sd15.")

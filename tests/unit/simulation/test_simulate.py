@@ -19,7 +19,7 @@ from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
 from polyrhythm_coordinator.simulation.timeline import Activity, Occasion
-from tests.simulated_fleets import EXAMPLE, device, fleet
+from tests.simulated_fleets import BESIDE_OTHERS, EXAMPLE, device, fleet
 
 SOLO_STEP_S = 0.002 + 8 * 0.01
 STEPS = 12
@@ -55,6 +55,21 @@ def test_two_devices_are_faster_than_one_and_near_the_prediction() -> None:
     assert report.denoise_s < STEPS * SOLO_STEP_S
     assert report.denoise_s == pytest.approx(report.predicted_denoise_s, rel=0.02)
     assert outcome.replans == ()
+
+
+def test_devices_of_one_host_slow_each_other_down_and_those_of_two_do_not() -> None:
+    def pair(other: str) -> FleetDescription:
+        return fleet(device("a", host="box"), device("b", speed=0.8, host=other))
+
+    shared, apart = made(pair("box")), made(pair("shed"))
+    for outcome in (shared, apart):
+        (report,) = outcome.reports
+        assert len(report.agents) == 2
+        assert report.denoise_s == pytest.approx(report.predicted_denoise_s, rel=0.02)
+    assert shared.reports[0].denoise_s > 1.1 * apart.reports[0].denoise_s
+    alone = fastest_alone(pair("box"), ImageRequest(prompt="simulated"))
+    assert alone is not None
+    assert alone.total_s == pytest.approx(0.01 + STEPS * SOLO_STEP_S / BESIDE_OTHERS + 0.02 + 0.005 + 6 * 0.001)
 
 
 def test_the_same_description_gives_the_same_timeline() -> None:
