@@ -7,12 +7,13 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
+from polyrhythm.address import require_address
 from polyrhythm.errors import InternalError, InvalidArgumentError
 from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
-from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
+from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.forked import FIRST_CHANNEL
 from polyrhythm_client.link import Link
 from polyrhythm_client.pictures import Picture, PictureAssembler
@@ -48,7 +49,7 @@ class Client:
         job_deadline_s: float = JOB_DEADLINE_S,
         query_deadline_s: float = QUERY_DEADLINE_S,
     ) -> None:
-        check_address(address)
+        require_address(address)
         self.address = address
         self._job_deadline_s = job_deadline_s
         self._query_deadline_s = query_deadline_s

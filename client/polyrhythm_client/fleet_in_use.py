@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from polyrhythm.address import require_address
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
 from polyrhythm.facts import DeviceKind
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
 from polyrhythm.roles import Role, require_roles
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
-from polyrhythm_client.address import DEFAULT_ADDRESS, check_address
+from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.devices import CudaDevices, find_cuda_devices
 from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
@@ -86,7 +87,7 @@ def check_wish(wish: FleetWish) -> None:
         InvalidArgumentError: names the option.
     """
     if wish.address is not None:
-        check_address(wish.address)
+        require_address(wish.address)
         for name in wish.of_own_fleet:
             raise InvalidArgumentError.of(name, "starts a fleet of its own and cannot go with an address")
     if wish.own.gpus is not None:

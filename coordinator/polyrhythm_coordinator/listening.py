@@ -18,7 +18,7 @@ def address_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def check_address(host: str, port: int) -> None:
+def try_listening(host: str, port: int) -> None:
     """Tries to listen, and stops at once: gRPC itself says no more than that it failed.
 
     Raises:

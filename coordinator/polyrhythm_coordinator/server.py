@@ -23,7 +23,7 @@ from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.standard_streams import forgive_standard_streams
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.listening import address_of, check_address
+from polyrhythm_coordinator.listening import address_of, try_listening
 from polyrhythm_coordinator.log_setup import log_to_stderr
 from polyrhythm_coordinator.observer import log_everything, log_failure
 from polyrhythm_coordinator.planning import compute_plan
@@ -186,7 +186,7 @@ def _register(server: grpc.aio.Server, interpreter: Interpreter, fleet_health: F
 
 def _bind(server: grpc.aio.Server, settings: CoordinatorSettings) -> int:
     address = address_of(settings.host, settings.port)
-    check_address(settings.host, settings.port)
+    try_listening(settings.host, settings.port)
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:  # taken since the check

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from polyrhythm.errors import InvalidArgumentError
+
 UNIX = "unix:"
 """What the address of a unix socket begins with; the path follows."""
 SOCKET_PATH_BYTES_MAX = 107
@@ -37,6 +39,18 @@ def check_address(text: str) -> str:
             "must be HOST:PORT with a port of 1..65535, such as 127.0.0.1:50051 or [::1]:50051, or unix:/PATH"
         )
     return text
+
+
+def require_address(text: str) -> None:
+    """The same of a user's words.
+
+    Raises:
+        InvalidArgumentError: it is none of them.
+    """
+    try:
+        check_address(text)
+    except ValueError as error:
+        raise InvalidArgumentError.of("address", f"{error}, got {text!r}") from error
 
 
 def check_socket(text: str) -> None:

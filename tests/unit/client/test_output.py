@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from polyrhythm.address import require_address
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.ids import JobId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent
 from polyrhythm.request_checks import resolve
-from polyrhythm_client.address import check_address
 from polyrhythm_client.output import Preview, check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_size, parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
@@ -45,12 +45,12 @@ def test_speeds() -> None:
 @pytest.mark.parametrize("text", ["", "host:70000", "unix:relative"])
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(InvalidArgumentError, match="address: "):
-        check_address(text)
+        require_address(text)
 
 
 def test_addresses() -> None:
     for text in ("coordinator.lan:50051", "[::1]:5", "unix:/run/polyrhythm.sock"):
-        check_address(text)
+        require_address(text)
 
 
 def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import AlreadyInUseError, InvalidArgumentError
-from polyrhythm_coordinator.listening import address_of, check_address
+from polyrhythm_coordinator.listening import address_of, try_listening
 from polyrhythm_coordinator.settings import is_loopback, make_settings, read_settings
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - it is what must be refused
@@ -79,12 +79,12 @@ def test_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(AlreadyInUseError, match="--port"):
-        check_address("127.0.0.1", taken.getsockname()[1])
+        try_listening("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
     with pytest.raises(InvalidArgumentError, match="--host"):
-        check_address("192.0.2.1", 0)
+        try_listening("192.0.2.1", 0)
 
 
 def test_brackets_around_an_ipv6_host_are_taken_off() -> None:
@@ -95,7 +95,7 @@ def test_a_socket_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in ("unix:relative", f"unix:{tmp_path}/none/p", f"unix:{tmp_path}/file", "unix:/" + "a" * 200):
         with pytest.raises(InvalidArgumentError, match="--host"):
-            check_address(place, 0)
+            try_listening(place, 0)
 
 
 def test_a_socket_that_somebody_listens_on_is_taken_and_one_left_behind_is_not(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_a_socket_that_somebody_listens_on_is_taken_and_one_left_behind_is_not(t
         other.bind(str(path))
         other.listen()
         with pytest.raises(AlreadyInUseError, match="--host"):
-            check_address(f"unix:{path}", 0)
-    check_address(f"unix:{path}", 0)
+            try_listening(f"unix:{path}", 0)
+    try_listening(f"unix:{path}", 0)
 
 
 def test_addresses_are_written_as_grpc_reads_them() -> None:
