@@ -21,10 +21,10 @@ from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import JobEvent
+from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm.messages import AgentCommand, AgentEvent, Register
 from polyrhythm_coordinator.outbox import Outbox
-from polyrhythm_coordinator.rooms import AGENT_ROOM, CLIENT_ROOM
+from polyrhythm_coordinator.rooms import AGENT_ROOM, CLIENT_ROOM, client_room
 from polyrhythm_coordinator.scheduling.effects import (
     ComputePlan,
     DisconnectAgent,
@@ -219,6 +219,8 @@ class Interpreter:
             case DisconnectAgent(session=session, error=error):
                 self._sessions.pop(session).end(error)
             case Tell(job=job, event=event):
+                if isinstance(event, Accepted):
+                    self._give_room(job)
                 if not self._jobs[job].put(event):
                     self._behind.append(effect)
             case EndJob(job=job):
@@ -233,6 +235,12 @@ class Interpreter:
                 pass  # for observers
             case _:
                 assert_never(effect)
+
+    def _give_room(self, job: JobId) -> None:
+        accepted = self._state.jobs.get(job)
+        if accepted is not None:  # else it has ended in the same moment
+            image = accepted.image
+            self._jobs[job].move_to(client_room(image.width_px, image.height_px, accepted.count))
 
     def _take_plan(self, effect: ComputePlan, task: asyncio.Task[Explanation]) -> None:
         self._plans.discard(task)

@@ -58,6 +58,15 @@ class Outbox(Generic[T]):
         """What waits, as it is weighed."""
         return self._bytes
 
+    @property
+    def room_bytes(self) -> int:
+        """What may wait when something large begins."""
+        return self._room.bytes_max
+
+    def move_to(self, room: Room[T]) -> None:
+        """Another room from now on: what the consumer is to be sent has become known. It weighs as the one before."""
+        self._room = room
+
     def put(self, item: T) -> bool:
         """Adds an item; nothing follows an end.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
 from polyrhythm.errors import AlreadyInUseError, InternalError, PolyrhythmError
 from polyrhythm.explanation import Explanation
+from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, JobEvent
@@ -17,12 +19,13 @@ from polyrhythm.messages import Welcome
 from polyrhythm_coordinator.interpreter import Interpreter, Observer
 from polyrhythm_coordinator.outbox import Outbox
 from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.rooms import client_room
 from polyrhythm_coordinator.scheduling.effects import PlanTask
 from polyrhythm_coordinator.scheduling.events import Event, PlanComputed, Tick
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import State
 from tests.fake_fabric import FakeFabric
-from tests.fake_worker import FakeWorker, register
+from tests.fake_worker import FACTS, FakeWorker, register
 
 
 async def broken_planner(_: PlanTask) -> Explanation:
@@ -47,9 +50,9 @@ def interpreter(
     )
 
 
-async def serve(core: Interpreter, name: str) -> None:
+async def serve(core: Interpreter, name: str, facts: ModelFacts = FACTS) -> None:
     """One fake agent, directly at the interpreter."""
-    worker = FakeWorker(AgentId(name), FakeFabric())
+    worker = FakeWorker(AgentId(name), FakeFabric(), facts=(facts,))
     session, commands = core.open_session(register(worker.agent))
     core.receive(worker.agent, session, worker.ready())
     async for command in commands:
@@ -81,6 +84,19 @@ async def test_a_picture() -> None:
     assert error is None
     assert events[0] == Accepted(job=job)
     assert core.state.jobs == {}
+    agent.cancel()
+
+
+async def test_whose_pictures_are_large_has_room_for_them() -> None:
+    core = interpreter()
+    agent = asyncio.create_task(serve(core, "a", replace(FACTS, pixels_max=1 << 24)))
+    await asyncio.sleep(0)
+    request = ImageRequest(prompt="a red apple", width_px=4096, height_px=4096, count=8)
+    _, outbox = core.submit(request, explain_only=False)
+    before = outbox.room_bytes
+    reading = aiter(outbox)
+    assert isinstance(await anext(reading), Accepted)
+    assert outbox.room_bytes == client_room(4096, 4096, 8).bytes_max > before
     agent.cancel()
 
 

@@ -9,9 +9,17 @@ import pytest
 from polyrhythm.errors import InternalError, ResourceExhaustedError
 from polyrhythm.job_events import Delayed, ImageChunk, JobEvent, Previewed, Progressed
 from polyrhythm.messages import AgentCommand
+from polyrhythm.picture_file import file_bytes_max
 from polyrhythm.rendezvous import StoreReply
 from polyrhythm_coordinator.outbox import ITEMS_MAX, Outbox
-from polyrhythm_coordinator.rooms import AGENT_BYTES_MAX, AGENT_ROOM, CLIENT_BYTES_MAX, CLIENT_ROOM
+from polyrhythm_coordinator.rooms import (
+    AGENT_BYTES_MAX,
+    AGENT_ROOM,
+    CLIENT_BYTES_LEAST,
+    CLIENT_BYTES_MAX,
+    CLIENT_ROOM,
+    client_room,
+)
 from polyrhythm_coordinator.servicers.streaming import write_all
 
 PART = bytes(1 << 20)
@@ -50,7 +58,7 @@ async def test_a_client_that_does_not_read_has_no_more_held_for_it_than_its_room
         for part in picture(index):
             taken += outbox.put(part)
             most = max(most, outbox.waiting_bytes)
-    assert most <= CLIENT_BYTES_MAX + 6 * len(PART)
+    assert most <= CLIENT_BYTES_LEAST + 6 * len(PART)
     assert outbox.waiting_bytes == 0
     with pytest.raises(ResourceExhaustedError, match="MiB in"):
         await read(outbox)
@@ -68,10 +76,28 @@ async def test_a_client_that_reads_gets_every_picture() -> None:
 
 async def test_one_picture_is_taken_whole_however_large_it_is() -> None:
     outbox = client()
-    parts = 2 * CLIENT_BYTES_MAX // len(PART)
+    parts = 2 * CLIENT_BYTES_LEAST // len(PART)
     assert all(
         outbox.put(ImageChunk(image_index=0, offset=part * len(PART), data=PART, last=False)) for part in range(parts)
     )
+
+
+async def test_a_client_of_large_pictures_may_lag_by_some_of_them_and_no_further() -> None:
+    """A room of 32 MiB is less than one such picture, so that whoever read at all was behind when the next came."""
+    outbox, room = client(), client_room(4096, 4096, 4)
+    outbox.move_to(room)
+    assert CLIENT_BYTES_LEAST < room.bytes_max <= CLIENT_BYTES_MAX
+    parts = file_bytes_max(4096, 4096) // len(PART)
+    large = [
+        ImageChunk(image_index=index, offset=part * len(PART), data=PART, last=part == parts - 1)
+        for index in range(4)
+        for part in range(parts)
+    ]
+    assert all(outbox.put(part) for part in large)
+    outbox.end()
+    assert len(await read(outbox)) == len(large)
+    assert client_room(4096, 4096, 64).bytes_max == CLIENT_BYTES_MAX
+    assert client_room(1024, 1024, 64).bytes_max == client_room(512, 512, 1).bytes_max == CLIENT_BYTES_LEAST
 
 
 async def test_of_previews_and_progress_that_wait_the_newest_are_kept() -> None:
