@@ -68,6 +68,9 @@ PAIRS = tuple(combinations_with_replacement(range(KINDS), 2))
 LOW_QUANTILE = 0.1
 """Of pictures, which a low PSNR is exceeded by all others but."""
 
+CELL_PRODUCTS_MAX = 64
+"""Kept of one height and length of picture: a search asks for a few, and megabytes add up over resumed pictures."""
+
 Cells = tuple[tuple[int, int], ...]
 """First fine step of each and last one, exclusive."""
 
@@ -181,21 +184,18 @@ class Distortion:
         return self.way_S(JUMPED_AGAIN, begin, min(begin + stride, self.steps) - 1) * stride / 2
 
     def cell_products(self, cells: Cells, rest_begin: int, strides: tuple[int, ...]) -> CellProducts:
-        """Products of what rows can be exposed to in cells of steps; kept, since the gangs of a search share them.
+        """Products of what rows can be exposed to in cells of steps; the last ones are kept, since gangs share them.
 
         Args:
             cells: in order.
             rest_begin: first of the steps that run at full rate to the end.
             strides: above 1, that rows may have in cells.
         """
-        key = (cells, rest_begin, strides)
-        if key not in self._cell_products:
-            self._cell_products[key] = self._products_of(cells, rest_begin, strides)
-        return self._cell_products[key]
+        return self._kept_products(cells, rest_begin, strides)
 
     @cached_property
-    def _cell_products(self) -> dict[tuple[Cells, int, tuple[int, ...]], CellProducts]:
-        return {}
+    def _kept_products(self) -> Callable[[Cells, int, tuple[int, ...]], CellProducts]:
+        return lru_cache(maxsize=CELL_PRODUCTS_MAX)(self._products_of)
 
     def _products_of(self, cells: Cells, rest_begin: int, strides: tuple[int, ...]) -> CellProducts:
         ways = [[self.way_S(way, begin, end) for begin, end in cells] for way in (READ_LATE, READ_UNEQUAL)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import log
 
 from polyrhythm.calibration import Calibration
 from polyrhythm.image import ImageSpec
@@ -51,7 +52,8 @@ def trusted(image: ImageSpec, every: Sequence[Calibration]) -> Trusted:
         return Trusted(reason=f"sampler {image.sampler} is not calibrated, only {_told(one.sampler for one in every)}")
     alike = [one for one in of_sampler if not _unlike(one, image)]
     if not alike:
-        return Trusted(reason=_unlike(of_sampler[0], image))
+        nearest = min(of_sampler, key=lambda one: _distance(one, image))
+        return Trusted(reason=_unlike(nearest, image))
     around = _around(alike, image.steps)
     if not around:
         lengths = _told(str(steps) for steps in sorted(one.steps for one in alike))
@@ -68,14 +70,29 @@ def full_rate_for_want_of_numbers(request: PlanRequest) -> bool:
     return unknown and (request.image.overrides.max_stride or 1) == 1
 
 
+def _distance(calibration: Calibration, image: ImageSpec) -> tuple[bool, float]:
+    """How far a calibration is from counting: without guidance is farther from with it than any number."""
+    guided = image.guidance > 1.0
+    if (calibration.guidance > 1.0) is not guided:
+        return True, log(_pixels_apart(calibration, image), PIXELS_APART)
+    apart = log(_guidance_apart(calibration, image), GUIDANCE_APART)
+    return False, apart + log(_pixels_apart(calibration, image), PIXELS_APART)
+
+
+def _guidance_apart(calibration: Calibration, image: ImageSpec) -> float:
+    return _apart(max(calibration.guidance, 1.0), max(image.guidance, 1.0))
+
+
+def _pixels_apart(calibration: Calibration, image: ImageSpec) -> float:
+    return _apart(calibration.width_px * calibration.height_px, image.width_px * image.height_px)
+
+
 def _unlike(calibration: Calibration, image: ImageSpec) -> str:
     """In what a picture is too far from those that were measured."""
-    if (calibration.guidance > 1.0) is not (image.guidance > 1.0) or _apart(
-        max(calibration.guidance, 1.0), max(image.guidance, 1.0)
-    ) > GUIDANCE_APART:
+    one_is_guided = (calibration.guidance > 1.0) is not (image.guidance > 1.0)
+    if one_is_guided or _guidance_apart(calibration, image) > GUIDANCE_APART:
         return f"guidance {image.guidance:g} is too far from {calibration.guidance:g}, which is calibrated"
-    measured_px, wanted_px = calibration.width_px * calibration.height_px, image.width_px * image.height_px
-    if _apart(measured_px, wanted_px) > PIXELS_APART:
+    if _pixels_apart(calibration, image) > PIXELS_APART:
         size, measured = f"{image.width_px}x{image.height_px}", f"{calibration.width_px}x{calibration.height_px}"
         return f"{size} is too far from {measured}, which is calibrated"
     return ""

@@ -8,7 +8,7 @@ import pytest
 from polyrhythm.calibration import IDENTICAL_PSNR_DB, MULTIPLE_MAX, Calibration, interpolated, mean_age, saturated
 from polyrhythm.image import Sampler
 from polyrhythm.plan import Exchange
-from polyrhythm_coordinator.scheduling.distortion import Distortion, distortion_of
+from polyrhythm_coordinator.scheduling.distortion import CELL_PRODUCTS_MAX, Distortion, distortion_of
 from polyrhythm_coordinator.scheduling.step_errors import products_of, step_errors
 from tests.calibrations import calibration
 from tests.plans import plan, segment
@@ -211,3 +211,18 @@ def test_more_seams_than_one_count_with_their_power() -> None:
     )
     assert grown.plan_sums(halves) == pytest.approx(plain.plan_sums(halves))
     assert grown.plan_sums(thirds) == pytest.approx(2 * plain.plan_sums(thirds))
+
+
+def test_of_the_products_of_cells_those_are_kept_that_were_asked_for_last() -> None:
+    found = Distortion.of(calibration(steps=10, width=2), steps=10, row_count=4)
+    keys = [((begin, end),) for begin in range(9) for end in range(begin + 1, 11)]
+    questions = [(cells, rest, strides) for cells in keys for rest in (9, 10) for strides in ((), (2,))]
+    first = found.cell_products(*questions[0])
+    for question in questions[1:CELL_PRODUCTS_MAX]:
+        found.cell_products(*question)
+    assert found.cell_products(*questions[0]) is first
+    for question in questions[CELL_PRODUCTS_MAX : 2 * CELL_PRODUCTS_MAX]:
+        found.cell_products(*question)
+    again = found.cell_products(*questions[0])
+    assert again is not first
+    assert np.array_equal(again.pairs_QTTNN, first.pairs_QTTNN)

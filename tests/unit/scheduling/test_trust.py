@@ -133,3 +133,16 @@ def test_of_two_calibrations_of_one_length_one_counts() -> None:
     twice = replace(made.facts, calibrations=(calibration(steps=50), calibration(steps=50, scale=2.0)))
     assert len(trusted_of(replace(made, facts=twice)).calibrations) == 1
     assert search_plan(replace(made, facts=twice)).chosen.prediction.psnr_db is not None
+
+
+def test_the_reason_is_that_of_the_nearest_calibration() -> None:
+    made = request(guidance=9.0)
+    near = replace(calibration(steps=50), guidance=5.0)
+    far = replace(calibration(steps=50), guidance=1.0)
+    small = replace(calibration(steps=50), guidance=9.0, width_px=32, height_px=32)
+    for every, told in (
+        ((far, near), "guidance 9 is too far from 5"),
+        ((near, far), "guidance 9 is too far from 5"),
+        ((far, small), "128x128 is too far from 32x32"),
+    ):
+        assert told in trusted(made.image, every).reason
