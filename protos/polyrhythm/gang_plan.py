@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId
@@ -75,12 +75,47 @@ def steps_taken(plans: Sequence[Plan]) -> StepsTaken:
     return StepsTaken(steps=plans[-1].steps, fast_rows=max(taken), slow_rows=min(taken))
 
 
+def joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """The same beats in fewer segments: neighbours with the same rows and strides are one where their beats allow.
+
+    Args:
+        segments: in order, without gaps.
+    """
+    found: list[Segment] = []
+    for segment in segments:
+        both = _both(found[-1], segment) if found else None
+        if both is None:
+            found.append(segment)
+        else:
+            found[-1] = both
+    return tuple(found)
+
+
+def _both(one: Segment, other: Segment) -> Segment | None:
+    """One segment with exactly the beats of two; None where there is none such."""
+    if (one.exchange, one.assignments) != (other.exchange, other.assignments):
+        return None
+    beats = [*_bounds(one), *_bounds(other)]
+    for beat_steps in (one.beat_steps, other.beat_steps, one.step_count):
+        both = replace(one, end_step=other.end_step, beat_steps=beat_steps)
+        if _bounds(both) == beats:
+            return both
+    return None
+
+
+def _bounds(segment: Segment) -> list[tuple[int, int]]:
+    return [(beat.begin_step, beat.end_step) for beat in segment.beats()]
+
+
 def spliced(plans: Sequence[Plan]) -> Plan:
     """The one plan that makes the same picture as several that took over from one another.
 
     Whoever took part in any of them is a member throughout, without rows where it took none. It is the same picture
     because a plan that takes over begins with a synchronous step: nothing that a member of another gang computed before
     is read after it but the state at the boundary.
+
+    Segments that differ in nothing are joined. A picture that was planned anew so often that the rest is more than a
+    request may hold (``codec.bounds``) keeps its plan in its file, and cannot be asked for again by it.
 
     Args:
         plans: in order; the first one begins at step 0.
@@ -98,7 +133,7 @@ def spliced(plans: Sequence[Plan]) -> Plan:
         version=1,
         begin_step=segments[0].begin_step,
         steps=plans[-1].steps,
-        segments=tuple(widened(segment, gang) for segment in segments),
+        segments=joined(widened(segment, gang) for segment in segments),
         encoder=first.encoder,
         decoder=plans[-1].decoder,
     )

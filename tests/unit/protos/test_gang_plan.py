@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from polyrhythm.gang_plan import followed_segments, spliced, steps_taken, widened
+from polyrhythm.codec.bounds import SEGMENTS_MAX
+from polyrhythm.codec.image import image_request_from_proto, image_request_to_proto
+from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.gang_plan import followed_segments, joined, spliced, steps_taken, widened
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.image import ImageRequest
+from polyrhythm.plan import Exchange, Plan, Segment
 from tests.plans import agent_ids, plan, segment
+from tests.strategies import plans
 
 FIRST = plan(segment(0, 4, (4, 4)), segment(4, 20, (4, 4), exchange=Exchange.DISPLACED, strides=(1, 2), beat_steps=4))
 SECOND = plan(segment(12, 20, (8, 0), beat_steps=4), begin_step=12, version=2)
@@ -46,6 +55,47 @@ def test_steps_that_were_made_twice_count_once() -> None:
     again = replace(SECOND, begin_step=8, version=3, segments=(segment(8, 20, (0, 8), beat_steps=4),))
     one = spliced((FIRST, SECOND, again))
     assert [(part.begin_step, part.end_step) for part in one.segments] == [(0, 4), (4, 8), (8, 20)]
+
+
+def beats_of(segments: Iterable[Segment]) -> list[tuple[object, ...]]:
+    """All that a run takes from segments."""
+    return [
+        (beat.begin_step, beat.end_step, found.exchange, found.assignments)
+        for found in segments
+        for beat in found.beats()
+    ]
+
+
+@given(whole=plans(), data=st.data())
+def test_segments_that_are_joined_are_run_as_before(whole: Plan, data: st.DataObject) -> None:
+    pieces: list[Segment] = []
+    for found in whole.segments:
+        cuts = [beat.begin_step for beat in found.beats() if data.draw(st.booleans())]
+        edges = [found.begin_step, *(cut for cut in cuts if cut > found.begin_step), found.end_step]
+        pieces += [replace(found, begin_step=begin, end_step=end) for begin, end in pairwise(edges)]
+    fewer = joined(pieces)
+    assert beats_of(fewer) == beats_of(pieces) == beats_of(whole.segments)
+    assert len(fewer) <= len(whole.segments)
+
+
+def test_a_picture_that_was_planned_anew_again_and_again_is_one_plan_that_can_be_asked_for() -> None:
+    steps = SEGMENTS_MAX + 72
+    followed = [
+        plan(segment(begin, steps, (4, 4), beat_steps=1), begin_step=begin, version=begin + 1) for begin in range(steps)
+    ]
+    one = spliced(followed)
+    assert [(part.begin_step, part.end_step) for part in one.segments] == [(0, steps)]
+    request = ImageRequest(prompt="again", plan=one)
+    assert image_request_from_proto(image_request_to_proto(request)).plan == one
+
+
+def test_one_that_is_too_long_even_so_is_refused_with_the_bound() -> None:
+    steps = SEGMENTS_MAX + 72
+    turns = [((4, 4), (5, 3))[begin % 2] for begin in range(steps)]
+    one = spliced([plan(*(segment(k, k + 1, rows, beat_steps=1) for k, rows in enumerate(turns)))])
+    assert len(one.segments) == steps
+    with pytest.raises(InvalidArgumentError, match=f"plan.segments: must have at most {SEGMENTS_MAX} entries"):
+        image_request_from_proto(image_request_to_proto(ImageRequest(prompt="again", plan=one)))
 
 
 def test_no_plan_amounts_to_none() -> None:
