@@ -18,6 +18,7 @@ from polyrhythm_coordinator.scheduling.forecast import Forecast, forecast, segme
 from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Running, Usage
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore
+from polyrhythm_coordinator.scheduling.replan_rule import SpeedWatch, times_evidence
 from polyrhythm_coordinator.scheduling.revision import Revision
 from polyrhythm_coordinator.scheduling.turn import Turn
 
@@ -48,6 +49,7 @@ def start(turn: Turn, picture: Picture, explanation: Explanation) -> None:
         revision=Revision(
             assumed={agent: assumed[agent] for agent in plan.agents},
             weighed=frozenset((*picture.phase.task.request.agents, *plan.agents)),
+            watches=dict.fromkeys(plan.agents, SpeedWatch(times=times_evidence(picture.speed_plans))),
             lead_s=turn.limits.replan_lead_s,
         ),
         reported_s=turn.now_s,

@@ -48,7 +48,7 @@ def take_comparison(turn: Turn, picture: Picture, gang: Explanation) -> None:
     turn.put_job(replace(job, gang=gang))
     lot = lot_of(turn.state, picture, gang, turn.now_s)
     if not lot.entries:  # somebody has gone meanwhile
-        turn.put_picture(replace(picture, phase=Preparing(since_s=turn.now_s, excluded=picture.phase.excluded)))
+        turn.put_picture(replace(picture, phase=Preparing(since_s=turn.now_s)))
         return
     _follow(turn, picture, lot, _choice(turn, picture, lot), gang, picture.phase.task.exclusions)
 
@@ -62,9 +62,7 @@ def hold(turn: Turn, picture: Picture, *, until_s: float = inf, shelved: bool = 
         until_s: when it is looked at again all the same.
         shelved: whether others need not wait for it.
     """
-    phase = picture.phase
-    excluded = phase.excluded if isinstance(phase, Preparing | Planning) else dict[AgentId, Exclusion]()
-    waiting = Preparing(since_s=turn.now_s, excluded=excluded)
+    waiting = Preparing(since_s=turn.now_s)
     turn.put_picture(replace(picture, phase=waiting))  # first, since what was kept free for it counts as free again
     waiting = replace(waiting, held_in=situation(turn.state), held_until_s=until_s, shelved=shelved)
     turn.put_picture(replace(picture, phase=waiting))

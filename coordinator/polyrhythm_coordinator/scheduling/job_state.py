@@ -70,7 +70,6 @@ class Preparing:
 
     Attributes:
         since_s: when this began, or when it last waited for something else than loading.
-        excluded: agents that could not give one.
         holders_only: plan with agents only that hold the boundary to resume from.
         held_in: the situation in which it was better to wait; None if nothing was decided yet.
         held_until_s: when it is looked at again even if that has not changed.
@@ -78,7 +77,6 @@ class Preparing:
     """
 
     since_s: float
-    excluded: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
     holders_only: bool = False
     held_in: Situation | None = None
     held_until_s: float = inf
@@ -97,7 +95,6 @@ class Planning:
         expected_s: rough seconds for which they will be busy, once they begin.
         rival: the gang's plan that was decided against; None if there was no choice.
         sharing: why, in words.
-        excluded: agents that could not give a profile.
     """
 
     number: int
@@ -107,7 +104,6 @@ class Planning:
     expected_s: float = 0.0
     rival: Explanation | None = None
     sharing: str = ""
-    excluded: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +148,8 @@ class Picture:
         lost: agents that were lost on this picture, with the reason. They take no further part in it, so that a picture
             that kills workers ends.
         deaths: whose workers ended while they worked for it, and how, an entry an epoch or measurement.
+        asked: newcomers that were asked to measure while it ran.
+        speed_plans: followed for a changed speed so far.
         short_of_memory: agents whose memory ran out on this picture.
         reached: boundaries of this picture that an agent's present worker holds or held.
         failures: epochs that failed in a row at ``begin_step`` while nobody was lost.
@@ -182,6 +180,8 @@ class Picture:
     last_version: int = 0
     lost: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
     deaths: tuple[str, ...] = ()
+    asked: frozenset[AgentId] = frozenset()
+    speed_plans: int = 0
     short_of_memory: frozenset[AgentId] = frozenset()
     reached: Mapping[AgentId, frozenset[int]] = field(default_factory=dict[AgentId, frozenset[int]])
     failures: int = 0
@@ -229,6 +229,7 @@ class Job:
         waiting: indices of the pictures that have not begun, ascending.
         pictures: those that are being made, by index.
         gang: how its pictures would be made by all agents together, as last searched; None before.
+        left_out: agents that could not measure for it, or whose worker ended while it did.
     """
 
     job: JobId
@@ -244,6 +245,7 @@ class Job:
     pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
     gang: Explanation | None = None
     notices: tuple[str, ...] = ()
+    left_out: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
 
     def picture(self, index: int, phase: Phase) -> Picture:
         """One of its pictures, at its beginning."""

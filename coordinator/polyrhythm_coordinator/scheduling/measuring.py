@@ -13,7 +13,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job_events import Profiling
 from polyrhythm.messages import MeasureProfile, StopMeasuring
 from polyrhythm.profile import Workload
-from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Preparing
+from polyrhythm_coordinator.scheduling.job_state import Job, Picture, Running
 from polyrhythm_coordinator.scheduling.measured import workload_of
 from polyrhythm_coordinator.scheduling.occupancy import promised_agents
 from polyrhythm_coordinator.scheduling.state import Agent, Measuring, State
@@ -64,7 +64,7 @@ def is_measured(state: State, picture: Picture, agent: Agent, candidates: Iterab
 
 
 def due(
-    state: State, picture: Picture, unmeasured: Iterable[AgentId], free: Iterable[AgentId]
+    state: State, picture: Picture, unmeasured: Iterable[AgentId], free: Iterable[AgentId], now_s: float
 ) -> tuple[Measurement, ...]:
     """What can be measured now.
 
@@ -73,6 +73,7 @@ def due(
         picture: for which.
         unmeasured: free agents of which too little is known.
         free: these, and the free ones of which enough is known.
+        now_s: the present.
     """
     found: list[Measurement] = []
     promised, everybody = promised_agents(state, but=picture), tuple(state.agents.values())
@@ -82,7 +83,7 @@ def due(
     for host, waiting in sorted(of_host.items()):
         here = [agent for agent in everybody if agent.host == host]
         able = [state.agents[name] for name in free if state.agents[name].host == host]
-        if any(agent.measuring is not None for agent in here):
+        if any(agent.measuring is not None and not agent.measuring.is_late(now_s, state.limits) for agent in here):
             continue
         if any(agent.epoch is not None or agent.agent in promised for agent in here):
             found.extend(_beside_work(state, picture, agent, len(able)) for agent in waiting)
@@ -119,21 +120,28 @@ def stop_unwanted(turn: Turn) -> None:
         turn.send(agent.agent, StopMeasuring(request_id=measuring.number))
 
 
-def told_of(state: State, picture: Picture, candidates: Iterable[AgentId]) -> Profiling:
-    """What a client whose picture waits for measurements is told.
+def told_of(state: State, picture: Picture, candidates: Iterable[AgentId], now_s: float) -> Profiling:
+    """What a client whose picture waits for measurements is told: of its own size, or else of one that it waits behind.
 
     Args:
         state: the present.
         picture: that waits.
         candidates: agents that may take part in it.
+        now_s: the present.
     """
     agents = tuple(state.agents[name] for name in candidates)
-    measuring = {agent.agent: agent.measuring for agent in agents if agent.measuring is not None}
+    measured = {
+        agent.agent: agent.measuring.workload
+        for agent in agents
+        if agent.measuring is not None and not agent.measuring.is_late(now_s, state.limits)
+    }
     own = workload_of(picture.image)
-    workload = next((m.workload for m in measuring.values() if m.workload != own), own)
+    workload = own if own in measured.values() or not measured else next(iter(measured.values()))
+    measuring = [name for name, one in measured.items() if one == workload]
     of = done = 0
-    for agent in agents:
-        known = state.profiles.get(agent.profile_key(picture.facts, workload))
+    for agent in agents if workload == own else [agent for agent in agents if agent.agent in measuring]:
+        facts = next((held for held in agent.models if held.model == workload.model), picture.facts)
+        known = state.profiles.get(agent.profile_key(facts, workload))
         shares = _shares_host(agent, agents)
         of += 1 + shares
         done += (known is not None) + (shares and known is not None and known.together is not None)
@@ -167,17 +175,20 @@ def _shares_host(agent: Agent, candidates: Iterable[Agent]) -> bool:
 
 
 def _is_wanted(state: State, agent: Agent, workload: Workload) -> bool:
-    return any(
-        workload_of(job.image) == workload
-        and job.image.overrides.allows(agent.agent)
-        and (bool(job.waiting) or any(_waits(state, job, picture, agent) for picture in job.pictures.values()))
+    return agent.agent not in state.drained and any(
+        may_take_part(job, agent.agent, workload)
+        and (bool(job.waiting) or any(waits_for(picture, agent.agent) for picture in job.pictures.values()))
         for job in state.jobs.values()
     )
 
 
-def _waits(state: State, job: Job, picture: Picture, agent: Agent) -> bool:
-    """Whether a picture is not planned yet, or runs and asked a newcomer."""
-    if isinstance(picture.phase, Preparing):
-        return agent.agent not in picture.phase.excluded
-    epochs = (epoch for epoch in state.epochs.values() if epoch.job == job.job and epoch.image_index == picture.index)
-    return any(agent.agent in epoch.revision.asked for epoch in epochs)
+def may_take_part(job: Job, name: AgentId, workload: Workload) -> bool:
+    """Whether what an agent measures is of a job's size, and it may take part in its pictures."""
+    return workload == workload_of(job.image) and job.image.overrides.allows(name) and name not in job.left_out
+
+
+def waits_for(picture: Picture, name: AgentId) -> bool:
+    """Whether a picture has a use for what an agent measures: it is to be planned, or runs and has asked a newcomer."""
+    if name in picture.lost:
+        return False
+    return name in picture.asked if isinstance(picture.phase, Running) else True

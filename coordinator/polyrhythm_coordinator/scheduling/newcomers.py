@@ -35,5 +35,6 @@ def _is_able(state: State, picture: Picture, agent: Agent) -> bool:
         and (here or agent.epoch is None)
         and agent.agent not in state.drained
         and agent.agent not in picture.lost
+        and agent.agent not in state.jobs[picture.job].left_out
         and picture.image.overrides.allows(agent.agent)
     )

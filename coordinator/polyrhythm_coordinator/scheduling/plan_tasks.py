@@ -10,7 +10,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Objective
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.effects import ComputePlan, PlanTask
-from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
+from polyrhythm_coordinator.scheduling.job_state import Picture, Planning
 from polyrhythm_coordinator.scheduling.profiles import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.turn import Turn
 
@@ -20,7 +20,7 @@ def ask_comparison(turn: Turn, picture: Picture, agents: Sequence[AgentId], excl
     task = _task(turn, picture, agents, exclusions)
     image = replace(picture.image, objective=Objective.LATENCY)
     task = replace(task, request=replace(task.request, image=image))
-    _ask(turn, picture, Planning(number=turn.number(), task=task, compares=True, excluded=_excluded(picture)))
+    _ask(turn, picture, Planning(number=turn.number(), task=task, compares=True))
 
 
 def ask_plan(
@@ -56,7 +56,6 @@ def ask_plan(
         expected_s=expected_s,
         rival=rival,
         sharing=sharing,
-        excluded=_excluded(picture),
     )
     _ask(turn, picture, planning)
 
@@ -78,8 +77,3 @@ def _task(
 def _ask(turn: Turn, picture: Picture, planning: Planning) -> None:
     turn.put_picture(replace(picture, phase=planning, told_delay="", told_measuring=False))
     turn.emit(ComputePlan(job=picture.job, number=planning.number, task=planning.task))
-
-
-def _excluded(picture: Picture) -> dict[AgentId, Exclusion]:
-    phase = picture.phase
-    return dict(phase.excluded) if isinstance(phase, Preparing | Planning) else {}

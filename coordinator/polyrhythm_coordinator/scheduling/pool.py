@@ -138,7 +138,7 @@ def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> De
         return _go(pool, pool.profiled, fixed)
     if pool.profiled and not late and not waits:
         return _go(pool, tuple(sorted((*pool.profiled, *pool.busy))), fixed)
-    if measurements := due(state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured)):
+    if measurements := due(state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured), now_s):
         return Ask(measurements=measurements)
     return _wait_or_give_up(picture, pool, may_load=may_load)
 
@@ -196,8 +196,8 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
     """Sorts all agents."""
     promised, agents = promised_agents(state, but=picture), sorted(state.agents)
     found: dict[str, list[AgentId]] = {kind: [] for kind in ("profiled", "unmeasured", "measuring", "busy", "occupied")}
-    asked = {name: phase.excluded.get(name) or _exclusion(state, state.agents[name], picture, phase) for name in agents}
-    excluded = {name: exclusion for name, exclusion in asked.items() if exclusion is not None}
+    found_out = {name: _exclusion(state, state.agents[name], picture, phase) for name in agents}
+    excluded = {name: exclusion for name, exclusion in found_out.items() if exclusion is not None}
     candidates = [state.agents[name] for name in agents if name not in excluded]
     for agent in candidates:
         name = agent.agent
@@ -209,7 +209,7 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
             found["occupied"].append(name)
         elif agent.measuring is None:
             found["unmeasured"].append(name)
-        elif now_s >= agent.measuring.asked_s + state.limits.profile_timeout_s:
+        elif agent.measuring.is_late(now_s, state.limits):
             detail = f"it measured nothing within {state.limits.profile_timeout_s:g} s"
             excluded[name] = Exclusion(agent=name, reason=ExclusionReason.TOO_SLOW, detail=detail)
         else:
@@ -277,6 +277,8 @@ def _exclusion(  # noqa: PLR0911 - one return a reason
         return Exclusion(agent=name, reason=ExclusionReason.NOT_NAMED, detail=overrides.told)
     if name in state.drained:
         return _not_ready(name, DRAINED)
+    if (left_out := state.jobs[picture.job].left_out.get(name)) is not None:
+        return left_out
     if (reason := picture.lost.get(name)) is not None:
         return _not_ready(name, f"lost earlier on this picture: {reason}")
     if not agent.worker_ready:

@@ -7,19 +7,19 @@ from typing import assert_never
 
 from polyrhythm.errors import NoAgentsError, WireError
 from polyrhythm.explanation import Exclusion, ExclusionReason
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job_events import Delayed
 from polyrhythm.messages import ProfileMeasured
 from polyrhythm.profile import Workload
 from polyrhythm_coordinator.scheduling.front import compare, hold
 from polyrhythm_coordinator.scheduling.hopeless import counted
-from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing
+from polyrhythm_coordinator.scheduling.job_state import Picture, Planning, Preparing, Running
 from polyrhythm_coordinator.scheduling.lot import single_s
 from polyrhythm_coordinator.scheduling.measured import measured_alone, profile_key, workload_of
-from polyrhythm_coordinator.scheduling.measuring import ask, told_of
+from polyrhythm_coordinator.scheduling.measuring import ask, due, may_take_part, told_of
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.plan_tasks import ask_plan
-from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, decide, pool_of
+from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, Pool, decide, pool_of
 from polyrhythm_coordinator.scheduling.profiles import profiles_of
 from polyrhythm_coordinator.scheduling.recovery import give_up
 from polyrhythm_coordinator.scheduling.turn import Turn
@@ -72,7 +72,7 @@ def take_profile(turn: Turn, name: AgentId, event: ProfileMeasured) -> None:
 
 
 def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -> None:
-    """An agent could not measure a size: it takes no part in pictures of it that are being prepared.
+    """An agent could not measure a size: it takes no part in the jobs that asked for it.
 
     One that was to stop has.
     """
@@ -83,39 +83,67 @@ def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -
     turn.put_agent(replace(agent, measuring=None))
     if measuring.stopped:
         return
-    exclusion = Exclusion(agent=name, reason=ExclusionReason.NOT_READY, detail=f"it could not measure: {detail}")
-    for picture in turn.state.pictures:
-        if isinstance(picture.phase, Preparing) and _asks(picture, picture.phase, name, measuring.workload):
-            phase = replace(picture.phase, excluded={**picture.phase.excluded, name: exclusion})
-            turn.put_picture(replace(picture, phase=phase))
+    for job in _asking(turn, name, measuring.workload):
+        _leave_out(turn, job, name, f"it could not measure: {detail}")
 
 
 def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
-    """A worker ended while it measured, as the next one may: it counts against the pictures that asked for it."""
+    """A worker ended while it measured, as the next one may.
+
+    The agent is left out of the jobs that asked for it, where others can make their pictures; where nobody else can, it
+    is asked again. It counts against the pictures that have not begun: a second death is the last.
+    """
     measuring = turn.state.agents[name].measuring
     if measuring is None:
         return
-    for picture in turn.state.pictures:
-        asked = isinstance(picture.phase, Preparing) and _asks(picture, picture.phase, name, measuring.workload)
-        if not asked or picture.job not in turn.state.jobs:  # given up for another of its pictures just now
-            continue
-        remembering, hopeless = counted(picture, f"{name} ({reason})", turn.limits)
-        if hopeless is None:
-            turn.put_picture(remembering)
-        else:
-            give_up(turn, picture.job, hopeless)
+    for job in _asking(turn, name, measuring.workload):
+        pictures = [turn.state.jobs[job].pictures[index] for index in turn.state.jobs[job].pictures]
+        if any(_others(turn, picture, name) for picture in pictures):
+            _leave_out(turn, job, name, f"its worker ended while it measured: {reason}")
+        for picture in pictures:
+            if job not in turn.state.jobs:  # given up for another of its pictures just now
+                break
+            if isinstance(picture.phase, Preparing):
+                _count_death(turn, picture, f"{name} ({reason})")
 
 
-def _asks(picture: Picture, phase: Preparing, name: AgentId, workload: Workload) -> bool:
-    """Whether a picture that is being prepared asks an agent to measure a size."""
-    allowed = picture.image.overrides.allows(name) and name not in phase.excluded
-    return allowed and workload == workload_of(picture.image)
+def _count_death(turn: Turn, picture: Picture, died: str) -> None:
+    remembering, hopeless = counted(picture, died, turn.limits)
+    if hopeless is None:
+        turn.put_picture(remembering)
+    else:
+        give_up(turn, picture.job, hopeless)
+
+
+def _asking(turn: Turn, name: AgentId, workload: Workload) -> list[JobId]:
+    """Jobs with pictures that wait for what an agent measures."""
+    return [
+        job.job
+        for job in turn.state.jobs.values()
+        if may_take_part(job, name, workload)
+        and any(isinstance(picture.phase, Preparing) or name in picture.asked for picture in job.pictures.values())
+    ]
+
+
+def _others(turn: Turn, picture: Picture, name: AgentId) -> bool:
+    """Whether a picture is being made by others, or may be."""
+    if isinstance(picture.phase, Running):
+        return True
+    phase = picture.phase if isinstance(picture.phase, Preparing) else Preparing(since_s=turn.now_s)
+    return any(other != name for other in pool_of(turn.state, picture, phase, turn.now_s).candidates)
+
+
+def _leave_out(turn: Turn, job: JobId, name: AgentId, detail: str) -> None:
+    held = turn.state.jobs[job]
+    exclusion = Exclusion(agent=name, reason=ExclusionReason.NOT_READY, detail=detail)
+    turn.put_job(replace(held, left_out={**held.left_out, name: exclusion}))
 
 
 def _tell_measuring(turn: Turn, picture: Picture) -> None:
     """Says what is measured, and how much of it is done, whenever something begins to be."""
     assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
-    told = told_of(turn.state, picture, pool_of(turn.state, picture, picture.phase, turn.now_s).candidates)
+    candidates = pool_of(turn.state, picture, picture.phase, turn.now_s).candidates
+    told = told_of(turn.state, picture, candidates, turn.now_s)
     turn.put_picture(replace(picture, told_measuring=True))
     turn.tell(picture.job, told)
 
@@ -139,14 +167,18 @@ def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
     """
     assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
     since_s = turn.now_s if picture.unplanned_since_s is None else picture.unplanned_since_s
-    phase = Preparing(since_s=turn.now_s, excluded=picture.phase.excluded)
+    phase = Preparing(since_s=turn.now_s)
     picture = replace(picture, unplanned_since_s=since_s)
     pool = pool_of(turn.state, picture, phase, turn.now_s)
     patient_until_s = since_s + turn.limits.loading_grace_s
-    if (pool.busy or pool.occupied) and picture.fixed_plan is None:
+    if (pool.unmeasured or pool.measuring) and picture.fixed_plan is None:
+        _wait_for_measurements(turn, picture, pool)
+    elif (pool.busy or pool.occupied) and picture.fixed_plan is None:
         hold(turn, picture)
     elif pool.coming and turn.now_s < patient_until_s:
-        hold(turn, picture, until_s=patient_until_s)
+        # Who has left is expected back for a shorter time than who loads, and nothing happens when that is over.
+        returns_s = (turn.state.departed[name].at_s + turn.limits.return_grace_s for name in pool.returning)
+        hold(turn, picture, until_s=min((patient_until_s, *returns_s)))
         _tell_unplanned(turn, picture, f"{error}; {pool.told_coming}")
     elif pool.drained and not picture.explain_only:
         hold(turn, picture, shelved=True)
@@ -154,6 +186,16 @@ def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
     else:
         return False
     return True
+
+
+def _wait_for_measurements(turn: Turn, picture: Picture, pool: Pool) -> None:
+    """Newcomers of unknown speed are measured; the picture is looked at again once one of them has, or is late."""
+    asked = due(turn.state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured), turn.now_s)
+    ask(turn, workload_of(picture.image), asked)
+    measuring = (turn.state.agents[name].measuring for name in (*pool.unmeasured, *pool.measuring))
+    asked_s = [held.asked_s for held in measuring if held is not None]
+    hold(turn, picture, until_s=min(asked_s, default=turn.now_s) + turn.limits.profile_timeout_s)
+    _tell_measuring(turn, turn.state.jobs[picture.job].pictures[picture.index])
 
 
 def _tell_unplanned(turn: Turn, picture: Picture, reason: str) -> None:

@@ -194,14 +194,15 @@ def _weigh_takeover(turn: Turn, epoch: Epoch, study: Study, explanation: Explana
         turn.put_epoch(replace(epoch, revision=epoch.revision.late(study.reason)))
         return
     assumed = {agent: request.profile(agent) for agent in gang}
-    speed_plans = epoch.revision.speed_plans + (study.reason is ReplanReason.SPEED_CHANGED)
+    picture = turn.state.picture_of(epoch)
+    assert picture is not None, f"{epoch.epoch} works for nobody"
+    speed_plans = picture.speed_plans + (study.reason is ReplanReason.SPEED_CHANGED)
     takeover = Takeover(
         plan=plan,
         forecast=forecast(plan, prediction, assumed),
         assumed=assumed,
         needs_bytes={share.agent: share.memory_bytes for share in prediction.agents},
         reason=study.reason,
-        speed_plans=speed_plans,
         watches=dict.fromkeys(gang, SpeedWatch(times=times_evidence(speed_plans))),
     )
     send_takeover(turn, epoch, takeover)
@@ -252,16 +253,15 @@ def _replaces_decoder(turn: Turn, epoch: Epoch, study: Study, chosen: Plan) -> b
 
 def _ask_newcomers(turn: Turn, picture: Picture, epoch: Epoch) -> None:
     """Lets agents that came while the picture runs measure its size, once, if enough of it is left."""
-    revision = epoch.revision
     if epoch.forecast.left_s(epoch.step) < turn.limits.join_left_s:
         return
-    agents = tuple(agent for agent in unmeasured(turn.state, picture) if agent not in revision.asked)
+    agents = tuple(agent for agent in unmeasured(turn.state, picture) if agent not in picture.asked)
     if not agents:
         return
-    measurements = due(turn.state, picture, agents, agents)
+    measurements = due(turn.state, picture, agents, agents, turn.now_s)
     agents = tuple(measurement.agent for measurement in measurements)
     if not agents:
         return
     ask(turn, workload_of(picture.image), measurements)
-    turn.put_epoch(replace(epoch, revision=replace(revision, asked=revision.asked.union(agents))))
-    turn.tell(picture.job, told_of(turn.state, picture, agents))
+    turn.put_picture(replace(picture, asked=picture.asked.union(agents)))
+    turn.tell(picture.job, told_of(turn.state, picture, agents, turn.now_s))

@@ -39,7 +39,6 @@ class Takeover:
         assumed: speeds that it rests on.
         needs_bytes: memory that it is predicted to make each member hold at most.
         reason: why.
-        speed_plans: followed for a changed speed, this one included.
         watches: how members have kept to those speeds since it was sent, under the plan before it.
     """
 
@@ -48,7 +47,6 @@ class Takeover:
     needs_bytes: Mapping[AgentId, int]
     assumed: Mapping[AgentId, Profile]
     reason: ReplanReason
-    speed_plans: int
     watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
 
     def watched(self, agent: AgentId, step_s: Sequence[float], segment: Segment) -> Takeover:
@@ -71,23 +69,19 @@ class Revision:
         assumed: speeds that the plan in force rests on, a member each.
         watches: how members have kept to them.
         weighed: agents with which a plan was searched, members included: others are newcomers.
-        asked: newcomers that were asked to measure.
         kept: members that hold rows, and without which there is no plan, though they are drained.
         study: the search under way.
         takeover: the version on its way.
         lead_s: time that a version is given to be made and to reach all members; doubled when it was too short.
-        speed_plans: followed for a changed speed so far.
     """
 
     assumed: Mapping[AgentId, Profile]
     watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
     weighed: frozenset[AgentId] = frozenset()
-    asked: frozenset[AgentId] = frozenset()
     kept: frozenset[AgentId] = frozenset()
     study: Study | None = None
     takeover: Takeover | None = None
     lead_s: float
-    speed_plans: int = 0
 
     def late(self, reason: ReplanReason) -> Revision:
         """The same once a plan came too late: what caused it is still there, and the next one is given more time."""

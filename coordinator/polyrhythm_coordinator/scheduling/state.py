@@ -42,6 +42,10 @@ class Measuring:
     beside_work: bool = False
     stopped: bool = False
 
+    def is_late(self, now_s: float, limits: Limits) -> bool:
+        """Whether nobody waits for it any longer: not who asked, and nobody else of the host."""
+        return now_s >= self.asked_s + limits.profile_timeout_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import Replanned
+from polyrhythm.job_events import Replanned, ReplanReason
 from polyrhythm.messages import ExtendPlan
 from polyrhythm.plan import Beat
 from polyrhythm.reports import BeatReport
@@ -68,7 +68,8 @@ def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
     if picture is not None:
         (before, _), earlier = picture.plans[-1], picture.plans[:-1]
         plans = (*earlier, (before, plan.begin_step), (plan, plan.begin_step))
-        turn.put_picture(replace(picture, plans=plans))
+        speed_plans = picture.speed_plans + (takeover.reason is ReplanReason.SPEED_CHANGED)
+        turn.put_picture(replace(picture, plans=plans, speed_plans=speed_plans))
         told = Replanned(image_index=picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan)
         turn.tell(epoch.job, told)
     revision = epoch.revision
@@ -83,8 +84,6 @@ def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
             assumed=takeover.assumed,
             watches=takeover.watches,
             weighed=revision.weighed,
-            asked=revision.asked,
             lead_s=revision.lead_s,
-            speed_plans=takeover.speed_plans,
         ),
     )

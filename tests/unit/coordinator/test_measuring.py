@@ -244,8 +244,8 @@ def test_who_cannot_measure_one_size_takes_part_in_pictures_of_another() -> None
     assert agent.measuring is not None
     turn = Turn(state, world.now_s)
     give_up_measuring(turn, agent.agent, agent.measuring.number, "too little memory")
-    excluded = {name: preparing(turn.state, name).excluded.keys() for name in (first, other)}
-    assert excluded == {first: {"a"}, other: set()}
+    left_out = {name: turn.state.jobs[name].left_out.keys() for name in (first, other)}
+    assert left_out == {first: {"a"}, other: set()}
 
 
 def test_a_death_while_measuring_counts_for_who_asked_and_ends_a_job_once() -> None:
