@@ -149,6 +149,6 @@ def memory_of(device: torch.device, *, weights_bytes: Callable[[], int], limit_b
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the device, on the host, or by a limit."""
-    return isinstance(error, torch.OutOfMemoryError | OutOfMemoryError) or (
+    return isinstance(error, torch.OutOfMemoryError | OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and _HOST_ALLOCATOR in str(error)
     )

@@ -11,17 +11,21 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
+from polyrhythm.image import Sampler
 from polyrhythm_agent.arithmetic import device_of, dtype_for
 from polyrhythm_agent.calibration.file import check_replaceable, write_calibration
 from polyrhythm_agent.calibration.fit import measured_as, sum_up
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import PictureErrors, measure_picture, picture_of, probe_count
+from polyrhythm_agent.calibration.members import load_members, memory_suffices
 from polyrhythm_agent.calibration.options import Task
 from polyrhythm_agent.calibration.partial import PartialFile
-from polyrhythm_agent.calibration.probes import MEMBERS_MIN, Grid, grid_of
+from polyrhythm_agent.calibration.probes import MEMBERS_MIN, STEPS_MIN, Grid, grid_of
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
+from polyrhythm_agent.device_memory import memory_of
 from polyrhythm_agent.model_folder import cache_folder
+from polyrhythm_agent.ports import Denoiser
 from polyrhythm_agent.software import software_versions
 
 FIRST_SEED = 40_000
@@ -113,15 +117,27 @@ def calibrate(task: Task, say: Callable[..., None]) -> None:
     """
     device = _device(task.device)
     torch.set_num_threads(task.threads or max(1, len(os.sched_getaffinity(0)) // MEMBERS_MIN))
-    dtype = DTYPES[dtype_for(task.dtype, device_of(device))]
     folder = diffusers_folder(task.model.path, task.model.configs, cache=cache_folder(os.environ))
-    members = [load_denoiser(folder, model=task.model.name, dtype=dtype, device=device) for _ in range(task.members)]
-    gang, facts = InProcessGang(members), members[0].facts
+    with memory_suffices(task.members):
+        _calibrate(folder, task, device, say)
+
+
+def _calibrate(folder: Path, task: Task, device: torch.device, say: Callable[..., None]) -> None:
+    dtype = DTYPES[dtype_for(task.dtype, device_of(device))]
+
+    def load() -> Denoiser:
+        return load_denoiser(folder, model=task.model.name, dtype=dtype, device=device)
+
+    first = load()
+    facts = first.facts
     _check_sampler(facts)
-    grids = [grid_of(steps, facts.samplers[0]) for steps in task.steps or (facts.default_steps,)]
+    grids = _grids(task, first)
+    _check_prompts(task, first)
     pictures = task.pictures + task.level_pictures
     for grid in grids:
         check_replaceable(folder, facts, grid.steps, pictures, even_if_fewer=task.replace)
+    free_bytes = memory_of(device, weights_bytes=lambda: 0, limit_bytes=None).read().free_bytes
+    gang = InProcessGang(load_members(first, task.members, load, free_bytes=free_bytes))
     partials = [_partial(folder, task, facts, grid) for grid in grids]  # before hours of work: the folder may be locked
     run = _Run(gang, grids, task, say)
     for grid, partial in zip(grids, partials, strict=True):
@@ -145,6 +161,34 @@ def _check_sampler(facts: ModelFacts) -> None:
         raise InvalidArgumentError.of("model", detail)
 
 
+def _grids(task: Task, denoiser: Denoiser) -> list[Grid]:
+    """What is measured of each length.
+
+    Raises:
+        InvalidArgumentError: the model's own length is too short, or its schedule has not so many steps.
+    """
+    facts = denoiser.facts
+    if not task.steps and facts.default_steps < STEPS_MIN:
+        detail = f"must be named: {STEPS_MIN} or more can be measured, and the model's default is {facts.default_steps}"
+        raise InvalidArgumentError.of("--steps", detail)
+    lengths = task.steps or (facts.default_steps,)
+    for steps in lengths:
+        denoiser.check_steps(Sampler(facts.samplers[0]), steps)
+    return [grid_of(steps, facts.samplers[0]) for steps in lengths]
+
+
+def _check_prompts(task: Task, denoiser: Denoiser) -> None:
+    """Raises InvalidArgumentError: the model does not take one of the prompts, which else would be told after hours."""
+    limit = denoiser.facts.token_limit
+    for prompt in task.prompts[: task.pictures + task.level_pictures]:
+        try:
+            tokens = denoiser.count_tokens(prompt)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError.of("--prompts", f"{prompt!r} is none for this model: {error}") from error
+        if tokens > limit:
+            raise InvalidArgumentError.of("--prompts", f"{prompt!r} has {tokens} tokens, the model reads {limit}")
+
+
 def _partial(folder: Path, task: Task, facts: ModelFacts, grid: Grid) -> PartialFile:
     """What an earlier run has measured of the same, on the same software."""
     subject = {
@@ -156,4 +200,4 @@ def _partial(folder: Path, task: Task, facts: ModelFacts, grid: Grid) -> Partial
         "members": task.members,
         "software": dict(software_versions()),
     }
-    return PartialFile(folder / f"calibration-{facts.samplers[0]}-{grid.steps}.partial", subject)
+    return PartialFile(folder, f"{facts.samplers[0]}-{grid.steps}", subject)

@@ -1,10 +1,12 @@
 """What a calibration has measured so far, beside the model: one that was broken off goes on from there. No torch.
 
-One line of JSON a picture, after a line that says what is measured; lines of anything else count for nothing.
+One line of JSON a picture, after a line that says what is measured; lines of anything else count for nothing. A hash of
+that line is in the file's name, so that what was measured of another subject (weights, arithmetic, versions) stays.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,25 +19,34 @@ from polyrhythm_agent.calibration.measure import PictureErrors, Single
 
 log = structlog.get_logger()
 
+SUFFIX = ".partial"
+DIGITS = 8
+"""Of the hash in the name; the file's first line has all of the subject."""
+
 
 class PartialFile:
     """Pictures that were measured, as they come.
 
     Args:
-        path: of the file.
-        subject: what is measured, and how: pictures of another subject do not count.
+        folder: of the model.
+        name: of what is measured, for people who see the file.
+        subject: what is measured, and how: pictures of another subject are in a file of their own.
 
     Raises:
         OSError: nothing can be written there.
     """
 
-    def __init__(self, path: Path, subject: Mapping[str, Any]) -> None:
-        self._path = path
+    def __init__(self, folder: Path, name: str, subject: Mapping[str, Any]) -> None:
         self._subject = json.loads(json.dumps(subject))
+        digest = hashlib.sha256(json.dumps(self._subject, sort_keys=True).encode()).hexdigest()[:DIGITS]
+        self._path = folder / f"calibration-{name}-{digest}{SUFFIX}"
+        self._tell_of_others(folder, name)
         lines = self._read()
         self._measured = {_name(line["picture"]): _from_json(line["errors"]) for line in lines}
         # Anew in any case: a last line may be cut off, and that a folder cannot be written is told before the work.
-        self._write({"subject": self._subject}, *lines, mode="w")
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        _write(fresh, {"subject": self._subject}, *lines)
+        fresh.replace(self._path)
 
     def get(self, picture: Mapping[str, Any]) -> PictureErrors | None:
         """What a picture said, or None where it was not measured yet."""
@@ -47,15 +58,19 @@ class PartialFile:
         Raises:
             OSError: it cannot be written.
         """
-        self._write({"picture": dict(picture), "errors": _to_json(errors)}, mode="a")
+        _write(self._path, {"picture": dict(picture), "errors": _to_json(errors)}, mode="a")
 
     def remove(self) -> None:
         """Ends the file: its pictures are in the calibration."""
         self._path.unlink(missing_ok=True)
 
-    def _write(self, *lines: Mapping[str, Any], mode: str) -> None:
-        with self._path.open(mode, encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+    def _tell_of_others(self, folder: Path, name: str) -> None:
+        """Else somebody who updated something in between would wonder why nothing goes on."""
+        others = sorted(file.name for file in folder.glob(f"calibration-{name}-*{SUFFIX}") if file != self._path)
+        if others:
+            log.info(
+                "unfinished measurements of other weights, arithmetic or versions are left as they are", files=others
+            )
 
     def _read(self) -> list[dict[str, Any]]:
         """Lines of pictures of the same subject."""
@@ -75,6 +90,11 @@ class PartialFile:
             )
             return []
         return found
+
+
+def _write(path: Path, *lines: Mapping[str, Any], mode: str = "w") -> None:
+    with path.open(mode, encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _name(picture: Mapping[str, Any]) -> str:
