@@ -12,7 +12,8 @@ from polyrhythm.profile import Workload
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.emulation import EmulatedSpeed
 from polyrhythm_agent.ports import Denoiser
-from polyrhythm_agent.profiling import RememberedRows, profile_image
+from polyrhythm_agent.profiled_step import RememberedRows
+from polyrhythm_agent.profiling import profile_image
 
 
 def peak_bytes(work: Callable[[], object]) -> int:

@@ -130,7 +130,10 @@ class CommandLoop:
         command = task.command
         try:
             task.stop.check()
-            profile = self._measure(command, task.stop)
+            try:
+                profile = self._measure(command, task.stop)
+            finally:  # or what the clock has noted would be kept, and added up in the next picture's first step
+                self._workshop.busy_clock.read_s()
         except (PolyrhythmError, RuntimeError) as error:  # torch raises RuntimeError for what a device cannot do
             return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
         return ProfileMeasured(request_id=command.request_id, profile=profile)

@@ -277,6 +277,7 @@ class EpochRun:
     def _tell_loading(self, part: ModelPart, loading_s: float) -> None:
         if loading_s:
             self._workshop.tell(PartLoaded(epoch=self.epoch, part=part, loading_s=loading_s))
+            self._stop.check_abort()  # which may have come while it loaded, for minutes
 
     def _fetch_early(self) -> None:
         """A decoder that waits for the embeddings loads meanwhile what it will decode with, if that can stay."""

@@ -50,9 +50,17 @@ def fetch_snapshot(model: HubId) -> Path:
 
 
 def variants_wanted(folder: Path) -> tuple[str, ...]:
-    """Patterns of weights named after their precision, for the parts that came without any: they have no others."""
-    bare = (part.parent for part in folder.glob("*/config.json") if not any(part.parent.glob("*.safetensors")))
+    """Patterns of weights named after their precision, for the parts that came without others: they have no others.
+
+    Those of an earlier fetch do not count, since that may have been broken off between two files.
+    """
+    bare = (config.parent for config in folder.glob("*/config.json") if not _has_fetched_weights(config.parent))
     return tuple(f"{part.name}/*.{precision}*" for part in sorted(bare) for precision in PRECISIONS)
+
+
+def _has_fetched_weights(part: Path) -> bool:
+    """Whether weights are there that are fetched of every part."""
+    return any(not any(file.match(pattern) for pattern in SAME_ONCE_MORE) for file in part.glob("*.safetensors"))
 
 
 def fetch_clip_vocabulary() -> Path:

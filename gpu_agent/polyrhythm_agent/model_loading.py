@@ -7,6 +7,7 @@ smallest share of a picture of the model's default size.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 import torch
@@ -23,12 +24,30 @@ log = structlog.get_logger()
 GUIDED_BATCH = 2
 
 
+class LoadDenoiser(Protocol):
+    """``load_denoiser``."""
+
+    def __call__(
+        self, path: Path, *, model: str, dtype: torch.dtype, device: torch.device, offload: bool = False
+    ) -> Denoiser:
+        """Loads a local folder."""
+        ...
+
+
 def load_as_it_fits(
-    folder: Path, *, model: str, dtype: torch.dtype, device: torch.device, offload: str, limit_bytes: int | None
+    folder: Path,
+    *,
+    model: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    offload: str,
+    limit_bytes: int | None,
+    load: LoadDenoiser = load_denoiser,
 ) -> Denoiser:
     """Loads a model.
 
-    On a CUDA device ``auto`` looks at it in the host's memory first, since it might not fit.
+    On a CUDA device ``auto`` looks at it in the host's memory first, since it might not fit. That copy is gone before
+    the next one is loaded: the host holds the weights once.
 
     Args:
         folder: in diffusers format.
@@ -37,6 +56,7 @@ def load_as_it_fits(
         device: where it computes.
         offload: ``auto``, ``never`` or ``always``.
         limit_bytes: what the worker may use at most; None for all that is free.
+        load: loads it.
 
     Raises:
         ModelFolderError: the folder cannot be used.
@@ -44,7 +64,7 @@ def load_as_it_fits(
     whole = offload != OffloadChoice.ALWAYS
     usable_bytes = memory_of(device, weights_bytes=lambda: 0, limit_bytes=limit_bytes).read().usable_bytes
     if offload == OffloadChoice.AUTO:
-        looked_at = load_denoiser(folder, model=model, dtype=dtype, device=torch.device("cpu"))
+        looked_at = load(folder, model=model, dtype=dtype, device=torch.device("cpu"))
         need_bytes, memory = smallest_share_bytes(looked_at.facts), looked_at.facts.memory
         if need_bytes > usable_bytes and memory is not None and memory.offloaded_bytes:
             log.warning(
@@ -55,7 +75,8 @@ def load_as_it_fits(
             whole = False
         elif device.type == "cpu":
             return looked_at
-    denoiser = load_denoiser(folder, model=model, dtype=dtype, device=device, offload=not whole)
+        del looked_at
+    denoiser = load(folder, model=model, dtype=dtype, device=device, offload=not whole)
     if denoiser.facts.offloaded is whole:
         log.warning("this family of models cannot be offloaded", family=denoiser.facts.family)
     return denoiser

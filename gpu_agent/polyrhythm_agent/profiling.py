@@ -1,32 +1,30 @@
 """Measures t(rows) = fixed + per_row * rows of this device, for the picture size at hand.
 
-Forwards run exactly as in a job (sampler update and emulated speed included), but other agents' rows come from memory.
+What one forward is, is in ``profiled_step``; how many there are, in ``profiling_rounds``.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from math import ceil
-from statistics import fmean, median
+from statistics import median
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import PeakMemory, Profile, Workload
-from polyrhythm.rows import RowRange
 from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import OutOfMemoryError
-from polyrhythm_agent.exchange.shapes import message_shape
 from polyrhythm_agent.measuring_stop import MeasuringStop, StoppableSeam
 from polyrhythm_agent.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, Geometry, LayerSeam, Part
+from polyrhythm_agent.ports import ActivationExchange, Denoiser, DenoiserRun, LayerSeam
+from polyrhythm_agent.profiled_step import PROFILED_STEP, PatchStep
 from polyrhythm_agent.profiling_parts import (
     PartUse,
     make_room_for_forward,
@@ -35,75 +33,37 @@ from polyrhythm_agent.profiling_parts import (
     peak_bytes,
     zero_condition,
 )
-from polyrhythm_agent.profiling_rounds import TimedForward, jitter_of, time_forwards
+from polyrhythm_agent.profiling_rounds import TimedForward, Timing, mean_jitter, time_forwards
 
-PROFILED_STEP = 1
-OTHERS_STEP = 0
-"""Other rows are a step behind, as in a displaced step."""
-
-PROFILE_STEPS = 8
-"""Length of the grid while profiling; the cost of a forward does not depend on it."""
-
-
-class RememberedRows:
-    """Stands in for the exchange: other rows' activations are there already, at the cost of assembling them.
-
-    Args:
-        rows: own ones.
-        geometry: of the picture.
-        exchanges: called at every exchange.
-    """
-
-    def __init__(self, *, rows: RowRange, geometry: Geometry, exchanges: Callable[[], None] = lambda: None) -> None:
-        self._exchanges = exchanges
-        self._geometry = geometry
-        self._others = tuple(
-            other
-            for other in (RowRange(begin=0, end=rows.begin), RowRange(begin=rows.end, end=geometry.row_count))
-            if other.count
-        )
-        self._rows = rows
-
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
-        """The own rows between zeros."""
-        parts = [own_KBND]
-        for part in self._parts(layer, own_KBND):
-            parts.insert(0 if part.rows.end == self._rows.begin else len(parts), part.tensor)
-        return torch.cat(parts, dim=2) if len(parts) > 1 else own_KBND
-
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
-        """Rims of zeros."""
-        found = {part.rows.end == self._rows.begin: part for part in self._parts(layer, own_BCHW)}
-        return found.get(True), found.get(False)
-
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
-        """Moments of rows that are all alike."""
-        return (*self._parts(layer, own_MBG), Part(rows=self._rows, step=OTHERS_STEP, tensor=own_MBG))
-
-    def _parts(self, layer: int, own: Tensor) -> tuple[Part, ...]:
-        self._exchanges()
-        spec = self._geometry.layers[layer]
-        found: list[Part] = []
-        for rows in self._others:
-            shape = message_shape(self._geometry, spec, rows, self._rows)
-            if shape is not None:
-                found.append(Part(rows=rows, step=OTHERS_STEP, tensor=own.new_zeros(shape)))
-        return tuple(found)
+PROFILE_STEPS = (8, 2, 1)
+"""Lengths of the grid while profiling, the first that the model's schedule has: some were distilled at few points. The
+cost of a forward does not depend on it."""
 
 
 def profile_image(workload: Workload, denoiser: Denoiser) -> ImageSpec:
     """A picture of the workload's size; batch 2 means guidance."""
+    sampler = Sampler(denoiser.facts.samplers[0])
     return ImageSpec(
         model=workload.model,
         prompt=denoiser.sample_prompt,
         width_px=workload.width_px,
         height_px=workload.height_px,
-        steps=PROFILE_STEPS,
+        steps=_steps(denoiser, sampler),
         seed=0,
         guidance=4.0 if workload.batch == 2 else 1.0,
-        sampler=Sampler(denoiser.facts.samplers[0]),
+        sampler=sampler,
         quality=Quality.EXACT,
     )
+
+
+def _steps(denoiser: Denoiser, sampler: Sampler) -> int:
+    for steps in PROFILE_STEPS:
+        try:
+            denoiser.check_steps(sampler, steps)
+        except InvalidArgumentError:
+            continue
+        return steps
+    raise InvalidArgumentError.of("steps", f"the schedule of {denoiser.facts.model} has none of {PROFILE_STEPS}")
 
 
 def row_counts(row_count: int, *, whole: bool) -> tuple[int, ...]:
@@ -140,30 +100,16 @@ def measure_profile(
     workload, stop = command.workload, stop or MeasuringStop()
     seam = StoppableSeam(seam, stop)
     image = profile_image(workload, denoiser)
-    if command.together:
-        condition, encoding = zero_condition(image, denoiser), PartUse(output=None)
-    else:
-        condition, encoding = measure_encoding(image, denoiser, seam, parts)
+    condition, encoding, decoding = zero_condition(image, denoiser), PartUse(output=None), PartUse(output=None)
+    if not command.together:
+        condition, encoding = measure_encoding(image, denoiser, seam, parts, seconds=command.seconds)
     make_room_for_forward(image, denoiser, batch=workload.batch, parts=parts)
     run = denoiser.start(image, condition)
-    x_BCHW = run.initial_noise()
-    counts = row_counts(run.geometry.row_count, whole=not command.together)
-    steps = [_PatchStep(run, rows, seam, around_exchange) for rows in counts]
-    forward_peaks: list[tuple[int, int | None]] = []
-    timings = time_forwards(
-        steps,
-        seconds=command.seconds,
-        to_the_end=command.together,
-        first_s=lambda step: _first_s(step, x_BCHW.device, forward_peaks),
-    )
-    if not timings:
-        raise OutOfMemoryError(f"no forward of {image.width_px}x{image.height_px} pixels fits")
-    fixed_s, per_row_s = fit_line([(timing.row_units, median(timing.seconds)) for timing in timings])
-    if command.together:
-        decoding = PartUse(output=None)
-    else:
+    forwards = _measure_forwards(run, image, command, seam, around_exchange)
+    if not command.together:
         stop.check()
-        decoding = measure_decoding(x_BCHW, image, denoiser, seam, parts, seconds=command.seconds)
+        decoding = measure_decoding(run.initial_noise(), image, denoiser, seam, parts, seconds=command.seconds)
+    fixed_s, per_row_s = fit_line([(timing.row_units, median(timing.seconds)) for timing in forwards.timings])
     used = () if command.together else ((ModelPart.TEXT_ENCODER, encoding), (ModelPart.AUTOENCODER, decoding))
     return Profile(
         agent=agent,
@@ -172,15 +118,58 @@ def measure_profile(
         per_row_s=per_row_s,
         encode_s=encoding.seconds,
         decode_s=decoding.seconds,
-        samples=sum(len(timing.seconds) for timing in timings),
-        memory=_peak_memory(forward_peaks, decoding.peak_bytes or 0, encoding.peak_bytes or 0),
+        samples=sum(len(timing.seconds) for timing in forwards.timings),
+        memory=_peak_memory(forwards.peaks, decoding.peak_bytes or 0, encoding.peak_bytes or 0),
         no_room=tuple(part for part, use in used if use.output is None),
         offloaded=denoiser.facts.offloaded,
         loading_s=max(encoding.loading_s, decoding.loading_s),
-        # The host knows when a device was given its layers, not when it computed them.
-        jitter=0.0 if x_BCHW.is_cuda else fmean(jitter_of(step.gaps_s[1:]) for step in steps[-len(timings) :]),
-        measured_rows=max(timing.row_units for timing in timings),
+        jitter=forwards.jitter,
+        measured_rows=max(timing.row_units for timing in forwards.timings),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Forwards:
+    """What forwards over growing numbers of rows took.
+
+    Attributes:
+        timings: by row count; at least one.
+        peaks: most bytes of memory by row count; None where the device cannot tell.
+        jitter: as in ``Profile``; 0 where nothing can be said.
+    """
+
+    timings: tuple[Timing, ...]
+    peaks: Sequence[tuple[int, int | None]]
+    jitter: float
+
+
+def _measure_forwards(
+    run: DenoiserRun,
+    image: ImageSpec,
+    command: MeasureProfile,
+    seam: LayerSeam,
+    around_exchange: Callable[[ActivationExchange], ActivationExchange],
+) -> _Forwards:
+    """Times forwards.
+
+    Raises:
+        OutOfMemoryError: none fits.
+    """
+    step, device = min(PROFILED_STEP, image.steps - 1), run.initial_noise().device
+    counts = row_counts(run.geometry.row_count, whole=not command.together)
+    forwards = [PatchStep(run, step, rows, seam, around_exchange) for rows in counts]
+    peaks: list[tuple[int, int | None]] = []
+    timings = time_forwards(
+        forwards,
+        seconds=command.seconds,
+        to_the_end=command.together,
+        first_s=lambda forward: _first_s(forward, device, peaks),
+    )
+    if not timings:
+        raise OutOfMemoryError(f"no forward of {image.width_px}x{image.height_px} pixels fits")
+    # The host knows when a CUDA device was given its layers, not when it computed them.
+    jitter = 0.0 if device.type == "cuda" else mean_jitter(timings, {each.row_units: each.gaps_s for each in forwards})
+    return _Forwards(timings=timings, peaks=peaks, jitter=jitter)
 
 
 def _first_s(step: TimedForward, device: torch.device, peaks: list[tuple[int, int | None]]) -> float | None:
@@ -227,54 +216,3 @@ def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:
         if fixed_s >= 0 and per_row_s > 0:
             return float(fixed_s), float(per_row_s)
     return 0.0, float(np.sum(rows_P / seconds_P) / np.sum((rows_P / seconds_P) ** 2))
-
-
-class _PatchStep:
-    """One step of a patch of some rows, as a job runs it but for the other agents.
-
-    Attributes:
-        rows: of the patch.
-        gaps_s: of each forward, the seconds between its exchanges.
-    """
-
-    def __init__(
-        self,
-        run: DenoiserRun,
-        rows: int,
-        seam: LayerSeam,
-        around_exchange: Callable[[ActivationExchange], ActivationExchange],
-    ) -> None:
-        geometry = run.geometry
-        self.rows = RowRange(begin=0, end=rows)
-        self.gaps_s: list[list[float]] = []
-        self._marks_s: list[float] = []
-        self._run = run
-        self._seam = seam
-        self._x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(self.rows)]
-        self._exchange = around_exchange(RememberedRows(rows=self.rows, geometry=geometry, exchanges=self._mark))
-
-    @property
-    def row_units(self) -> int:
-        """How many rows."""
-        return self.rows.count
-
-    def _mark(self) -> None:
-        self._marks_s.append(time.perf_counter())
-
-    def time_s(self) -> float:
-        """Wall seconds of prediction and sampler update."""
-        self._marks_s = [time.perf_counter()]
-        prediction_BCHW = self._run.predict(
-            self._x_BCHW, PROFILED_STEP, self.rows, self._exchange, self._seam, x0_BCHW=self._x_BCHW
-        )
-        self._seam.begin_layer("sampler")
-        history = (-1,) * self.rows.count
-        next_x_BCHW, _ = self._run.advance(
-            self._x_BCHW, prediction_BCHW, PROFILED_STEP, PROFILED_STEP + 1, self._x_BCHW, history, rows=self.rows
-        )
-        self._seam.end_layer("sampler", next_x_BCHW)
-        if next_x_BCHW.is_cuda:
-            torch.cuda.synchronize(next_x_BCHW.device)
-        self._mark()
-        self.gaps_s.append([after_s - before_s for before_s, after_s in pairwise(self._marks_s)])
-        return self._marks_s[-1] - self._marks_s[0]

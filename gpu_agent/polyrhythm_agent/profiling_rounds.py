@@ -7,7 +7,7 @@ longer than there is time is left out, and the line through the others says what
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import pi, sqrt
@@ -105,6 +105,18 @@ def _error(times_s: Sequence[float]) -> float:
     middle_s = median(times_s)
     deviation_s = _MAD_TO_DEVIATION * median(abs(each_s - middle_s) for each_s in times_s)
     return _MEDIAN_ERROR * deviation_s / sqrt(len(times_s)) / middle_s
+
+
+def mean_jitter(timings: Sequence[Timing], gaps_s: Mapping[int, Sequence[Sequence[float]]]) -> float:
+    """Of the row counts that were timed, the mean jitter of those whose forwards say something of it; 0 of none.
+
+    Args:
+        timings: what counts.
+        gaps_s: by row count, those tried among them or not: of each forward, the seconds between its exchanges.
+    """
+    warm = [gaps_s[timing.row_units][1:] for timing in timings]
+    told = [jitter_of(each) for each in warm if len(each) >= ENOUGH_ROUNDS]
+    return fmean(told) if told else 0.0
 
 
 def jitter_of(gaps_s: Sequence[Sequence[float]]) -> float:

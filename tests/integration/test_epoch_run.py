@@ -131,6 +131,46 @@ def test_an_abort_in_mid_epoch_ends_the_gang(denoiser: Denoiser) -> None:
     assert not picture(bench)
 
 
+class Encoding:
+    """A denoiser that counts how often it encodes and decodes."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self._denoiser = denoiser
+        self.used: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._denoiser, name)
+
+    def encode(self, image: ImageSpec) -> Mapping[str, Tensor]:
+        self.used.append("encode")
+        return self._denoiser.encode(image)
+
+    def decode(self, latent_BCHW: Tensor) -> Tensor:
+        self.used.append("decode")
+        return self._denoiser.decode(latent_BCHW)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "used"), [(ModelPart.TEXT_ENCODER, []), (ModelPart.AUTOENCODER, ["encode"])], ids=str
+)
+def test_an_abort_while_a_part_is_loaded_is_heeded_before_it_is_used(
+    denoiser: Denoiser, loaded: ModelPart, used: list[str]
+) -> None:
+    for part in denoiser.parts:
+        part.release()
+
+    def abort(event: AgentEvent) -> None:
+        if isinstance(event, PartLoaded) and event.part is loaded:
+            bench.loop.accept(AbortEpoch(epoch=start().epoch, reason="a member is lost"))
+
+    counting: Any = Encoding(denoiser)
+    bench = Bench(counting, abort)
+    bench.loop.accept(start())
+    bench.loop.compute_next()
+    assert bench.of(EpochEnded)[0].outcome is EpochOutcome.ABORTED
+    assert counting.used == used
+
+
 def test_work_beyond_the_memory_limit_is_refused_before_it_begins(denoiser: Denoiser) -> None:
     bench = Bench(denoiser, device_memory=LimitedMemory(HostMemory(weights_bytes=lambda: 0), 1 << 20))
     bench.loop.accept(replace(start(), memory_need_bytes=2 << 20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,19 @@ def test_auto_offloads_where_not_even_a_row_would_fit(
         folder, model="tiny", dtype=torch.float32, device=CPU, offload=offload, limit_bytes=limit_bytes
     )
     assert denoiser.facts.offloaded is expected
+
+
+def test_what_auto_has_looked_at_is_gone_before_the_weights_are_loaded(folder: Path) -> None:
+    looked_at: list[weakref.ref[torch.nn.Module]] = []
+
+    def load(path: Path, **options: Any) -> Denoiser:
+        assert [held() for held in looked_at] == [None] * len(looked_at)
+        denoiser = load_denoiser(path, **options)
+        looked_at.append(weakref.ref(network(denoiser)))
+        return denoiser
+
+    load_as_it_fits(folder, model="tiny", dtype=torch.float32, device=CPU, offload="auto", limit_bytes=1, load=load)
+    assert len(looked_at) == 2
 
 
 def test_a_profile_is_measured_as_the_weights_are_held(tmp_path: Path) -> None:

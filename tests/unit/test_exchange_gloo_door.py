@@ -14,7 +14,8 @@ import torch
 from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.gloo_door import Door
-from polyrhythm_agent.exchange.gloo_sockets import Address, listening_addresses
+from polyrhythm_agent.exchange.gloo_group import listen
+from polyrhythm_agent.exchange.gloo_sockets import Address, listening_addresses, listening_descriptors
 from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.torch_distributed import GlooTransport, form_gloo_transport
 
@@ -72,6 +73,22 @@ def test_strangers_take_no_descriptors_of_a_gang(strangers: ExitStack) -> None:
     exchange(members)
     for member in members.values():
         member.abort()
+
+
+def test_a_duplicate_of_the_listening_socket_is_not_taken_for_gloos() -> None:
+    """Other threads look at descriptors too, and for a moment hold duplicates, which take the lowest numbers."""
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    _device, address = listen("127.0.0.1", "")
+    (descriptor,) = listening_descriptors(address)
+    os.close(lowest)
+    duplicate = os.dup(descriptor)
+    try:
+        assert duplicate < descriptor
+        door = Door(address)
+        door.close()
+        door.open()
+    finally:
+        os.close(duplicate)
 
 
 def test_a_socket_that_is_not_gloos_has_no_door() -> None:

@@ -31,6 +31,9 @@ from polyrhythm_agent.software import software_versions
 FIRST_SEED = 40_000
 """Of the first picture; the others count up. Nothing else in this project measures with these."""
 
+SHOWN_CHARACTERS = 60
+"""Of a prompt that is refused."""
+
 
 def _device(name: str) -> torch.device:
     """The device of that name.
@@ -181,12 +184,13 @@ def _check_prompts(task: Task, denoiser: Denoiser) -> None:
     """Raises InvalidArgumentError: the model does not take one of the prompts, which else would be told after hours."""
     limit = denoiser.facts.token_limit
     for prompt in task.prompts[: task.pictures + task.level_pictures]:
+        shown = repr(prompt if len(prompt) <= SHOWN_CHARACTERS else f"{prompt[:SHOWN_CHARACTERS]}...")
         try:
             tokens = denoiser.count_tokens(prompt)
         except InvalidArgumentError as error:
-            raise InvalidArgumentError.of("--prompts", f"{prompt!r} is none for this model: {error}") from error
+            raise InvalidArgumentError.of("--prompts", f"{shown} is none for this model: {error}") from error
         if tokens > limit:
-            raise InvalidArgumentError.of("--prompts", f"{prompt!r} has {tokens} tokens, the model reads {limit}")
+            raise InvalidArgumentError.of("--prompts", f"{shown} has {tokens} tokens, the model reads {limit}")
 
 
 def _partial(folder: Path, task: Task, facts: ModelFacts, grid: Grid) -> PartialFile:

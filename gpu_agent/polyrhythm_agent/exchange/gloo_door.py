@@ -17,7 +17,7 @@ import socket
 from pathlib import Path
 
 from polyrhythm_agent.errors import TransportError
-from polyrhythm_agent.exchange.gloo_sockets import Address, listening_descriptor
+from polyrhythm_agent.exchange.gloo_sockets import Address, listening_descriptors
 
 _PROCESS = Path("/proc/self")
 _EPOLL_CTL_MOD = 3
@@ -45,8 +45,7 @@ class Door:
     """
 
     def __init__(self, address: Address) -> None:
-        self._listening = listening_descriptor(address)
-        self._epoll, self._events, self._data = _watch_of(self._listening)
+        self._listening, self._epoll, self._events, self._data = _watch_of(listening_descriptors(address))
         with socket.socket(fileno=os.dup(self._listening)) as listening:
             listening.listen(_BACKLOG)
 
@@ -64,8 +63,8 @@ class Door:
             raise TransportError(f"Gloo's listening socket cannot be held back: {os.strerror(ctypes.get_errno())}")
 
 
-def _watch_of(descriptor: int) -> tuple[int, int, int]:
-    """The epoll that waits for a descriptor, for what, and what it is told then.
+def _watch_of(descriptors: frozenset[int]) -> tuple[int, int, int, int]:
+    """Which of some descriptors an epoll waits for, that epoll, for what it waits, and what it is told then.
 
     Raises:
         TransportError: none does.
@@ -78,6 +77,6 @@ def _watch_of(descriptor: int) -> tuple[int, int, int]:
         except OSError:  # closed since the listing
             continue
         for number, events, data in _WATCHED.findall(told):
-            if int(number) == descriptor and int(events, 16) & select.EPOLLIN:
-                return int(entry.name), int(events, 16), int(data, 16)
+            if int(number) in descriptors and int(events, 16) & select.EPOLLIN:
+                return int(number), int(entry.name), int(events, 16), int(data, 16)
     raise TransportError("no loop of Gloo's waits for its listening socket; strangers could not be kept out")

@@ -33,12 +33,13 @@ def listening_addresses() -> frozenset[Address]:
     return frozenset(found)
 
 
-def listening_descriptor(address: Address) -> int:
-    """The descriptor that listens at an address; nobody closes it while that is asked for.
+def listening_descriptors(address: Address) -> frozenset[int]:
+    """All descriptors that listen at an address: Gloo's, and duplicates that other threads' looks hold at this moment.
 
     Raises:
         TransportError: there is none.
     """
+    found: set[int] = set()
     for entry in list(_DESCRIPTORS.iterdir()):
         try:
             if not str(entry.readlink()).startswith("socket:"):
@@ -50,8 +51,10 @@ def listening_descriptor(address: Address) -> int:
             if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.type == socket.SOCK_STREAM:
                 listens = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
                 if listens and _address(copy.getsockname()) == address:
-                    return int(entry.name)
-    raise TransportError(f"nothing of this process listens at {address[0]}:{address[1]}")
+                    found.add(int(entry.name))
+    if not found:
+        raise TransportError(f"nothing of this process listens at {address[0]}:{address[1]}")
+    return frozenset(found)
 
 
 def connected_sockets(own: Address, peers: frozenset[Address]) -> list[socket.socket]:

@@ -56,7 +56,9 @@ def test_parts_that_are_there_in_one_precision_only_are_fetched_in_that(tmp_path
     ]
     fetched = filter_repo_objects(files, allow_patterns=list(wanted), ignore_patterns=list(PICKLES))
     assert list(fetched) == [files[1], files[2]]
-    (tmp_path / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_text("")
+    (tmp_path / "vae" / "diffusion_pytorch_model.fp16-00001-of-00002.safetensors").write_text("")
+    assert variants_wanted(tmp_path) == wanted, "a fetch that was broken off goes on"
+    (tmp_path / "vae" / "diffusion_pytorch_model.fp32.safetensors").write_text("")
     assert variants_wanted(tmp_path) == ()
 
 

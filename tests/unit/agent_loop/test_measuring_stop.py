@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,9 +22,15 @@ class Measuring:
     def __init__(self, *, stop_in_layer: int) -> None:
         self.layers: list[int] = []
         self.events: list[AgentEvent] = []
+        self.clock_reads = 0
         nothing: Any = None
-        self.loop = CommandLoop(workshop=nothing, rendezvous=nothing, measure=self._measure, tell=self.events.append)
+        workshop: Any = SimpleNamespace(busy_clock=self)
+        self.loop = CommandLoop(workshop=workshop, rendezvous=nothing, measure=self._measure, tell=self.events.append)
         self._stop_in_layer = stop_in_layer
+
+    def read_s(self) -> float:
+        self.clock_reads += 1
+        return 0.0
 
     def _measure(self, command: MeasureProfile, stop: MeasuringStop) -> Profile:
         seam = StoppableSeam(OpenSeam(), stop)
@@ -43,6 +50,7 @@ def test_it_ends_within_the_layer() -> None:
     (answer,) = bench.events
     assert isinstance(answer, RequestFailed)
     assert (answer.request_id, answer.violations) == (7, ())
+    assert bench.clock_reads == 1  # what it has noted is not kept until the next picture
 
 
 def test_one_that_has_not_begun_does_not_begin() -> None:

@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 
 from polyrhythm_agent.profiling import fit_line
-from polyrhythm_agent.profiling_rounds import TimedForward, Timing, jitter_of, time_forwards
+from polyrhythm_agent.profiling_rounds import TimedForward, Timing, jitter_of, mean_jitter, time_forwards
 
 
 @dataclass(slots=True)
@@ -120,3 +120,11 @@ def test_jitter_is_the_deviation_of_a_gap() -> None:
 
 def test_two_forwards_say_nothing_of_jitter() -> None:
     assert jitter_of([[0.1, 0.2], [0.2, 0.1]]) == 0.0
+
+
+def test_the_jitter_is_that_of_the_row_counts_that_were_timed() -> None:
+    uneven = [[0.1, 0.2], [0.11, 0.19], [0.09, 0.21], [0.1, 0.2]]
+    gaps_s = {2: uneven, 4: uneven[:3], 8: [], 16: []}
+    timings = [Timing(2, (0.3, 0.3, 0.3)), Timing(4, (0.3, 0.3))]
+    assert mean_jitter(timings, gaps_s) == jitter_of(uneven[1:]) > 0
+    assert mean_jitter(timings[1:], gaps_s) == 0.0
