@@ -46,7 +46,7 @@ from polyrhythm.profile import Link, Profile
 from polyrhythm.rendezvous import StoreReply
 from polyrhythm.reports import BeatReport
 from tests.fake_fabric import EpochRun, FakeFabric, Meeting, PlanVersion
-from tests.layers import token_groups
+from tests.layer_groups import token_groups
 
 FACTS = ModelFacts(
     model="fake",

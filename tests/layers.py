@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm_agent.ports import ExchangedLayer
 
 
@@ -10,11 +10,6 @@ def token_layers(count: int, *, columns: int, features: int, batch: int, shrink:
     """Self attentions of one size."""
     layer = ExchangedLayer(kind=LayerKind.TOKENS, shrink=shrink, columns=columns, features=features, batch=batch)
     return (layer,) * count
-
-
-def token_groups(layers: int, *, cell_bytes: int, cell_px: int = 8) -> tuple[LayerGroup, ...]:
-    """What a transformer tells of its layers; ``cell_bytes`` are those of one layer."""
-    return (LayerGroup(kind=LayerKind.TOKENS, layers=layers, cell_px=cell_px, cell_bytes=cell_bytes),)
 
 
 def convolutional_layers(*, columns: int) -> tuple[ExchangedLayer, ...]:

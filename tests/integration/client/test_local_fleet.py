@@ -61,6 +61,12 @@ def assert_gone(handles: list[int]) -> None:
         assert readable, "a child outlived its fleet"
 
 
+def test_the_stand_ins_start_without_the_heavy_parts() -> None:
+    """Dozens of them are started; each would take seconds to import what none of them needs."""
+    code = "import sys, tests.fake_coordinator, tests.fake_worker_process; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60).returncode == 0
+
+
 async def test_a_fleet_is_ready_and_then_gone(deaths: Deaths) -> None:
     addresses: list[str] = []
     changes: list[tuple[str, str]] = []

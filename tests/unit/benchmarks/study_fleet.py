@@ -28,7 +28,7 @@ from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.cost import predict
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
-from tests.layers import token_groups
+from tests.layer_groups import token_groups
 
 LINK = Link(latency_s=0.1e-3, bytes_per_s=2e9)
 WHOLE_S = 0.04

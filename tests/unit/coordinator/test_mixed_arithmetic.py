@@ -13,7 +13,7 @@ from polyrhythm.messages import StartEpoch
 from polyrhythm_client.recipe import dtype_key
 from tests.fake_worker import FACTS
 from tests.fleet_world import World
-from tests.layers import token_groups
+from tests.layer_groups import token_groups
 from tests.plans import exact_plan
 
 REQUEST = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH)

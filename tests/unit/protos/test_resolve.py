@@ -25,7 +25,7 @@ from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.request_checks import check_request, resolve
 from polyrhythm.rows import RowRange
 from tests.calibrations import calibration
-from tests.layers import token_groups
+from tests.layer_groups import token_groups
 
 FACTS = ModelFacts(
     model="demo",

@@ -10,7 +10,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.request import PlanRequest
-from tests.layers import token_groups
+from tests.layer_groups import token_groups
 
 NO_COST = Link(latency_s=0.0, bytes_per_s=1e18)
 LOOPBACK = Link(latency_s=0.2e-3, bytes_per_s=1.5e9)

@@ -21,7 +21,7 @@ from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
-from tests.layers import token_groups
+from tests.layer_groups import token_groups
 from tests.unit.scheduling.planning import FACTS, MEMORY, plan_request
 
 A, B, C = (AgentId(f"gpu-{index}") for index in range(3))

@@ -19,7 +19,7 @@ from polyrhythm_coordinator.scheduling.memory import MemoryFit, memory_need, sha
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
 from tests.calibrations import calibration
-from tests.layers import token_groups
+from tests.layer_groups import token_groups
 from tests.unit.scheduling.planning import FACTS, MEMORY, plan_request
 
 ROOMY = 10**12
