@@ -13,13 +13,15 @@ import psutil
 import pytest
 import torch
 
-from polyrhythm.errors import ErrorCode
+from polyrhythm.errors import ErrorCode, InvalidArgumentError
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange
+from polyrhythm_agent.calibration.command import calibrate
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import measure_picture, probe_count
-from polyrhythm_agent.calibration.probes import MEMBERS_MAX, grid_of, joints, reference_plan
+from polyrhythm_agent.calibration.options import parser, read_task
+from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, grid_of, joints, reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
 from polyrhythm_client.local.child import ChildEndedError
@@ -98,7 +100,7 @@ def test_every_disturbance_leaves_an_error(gang: InProcessGang) -> None:
 
 async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
-    wish = CalibrationWish(model=str(folder), pictures=1, level_pictures=1, steps=str(STEPS))
+    wish = CalibrationWish(model=str(folder), pictures=1, level_pictures=1, steps=str(STEPS), members=MEMBERS_MIN)
     calibrated = await run_calibration(wish, AGENT, lambda done, total: seen.append((done, total)))
     assert calibrated.path == folder / "calibration.json"
     assert seen[0][0] == 0
@@ -109,8 +111,9 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
     assert (reported.sampler, reported.steps, reported.pictures) == (facts.samplers[0], STEPS, 2)
     size = facts.default_width_px, facts.default_height_px
     assert (reported.width_px, reported.height_px, reported.guidance) == (*size, facts.default_guidance)
-    with pytest.raises(ChildEndedError, match=r"--pictures: .* of 2 pictures .* --replace does that"):
-        await run_calibration(replace(wish, level_pictures=0), AGENT, lambda *_: None)
+    fewer = read_task(parser().parse_args(replace(wish, level_pictures=0).arguments()))
+    with pytest.raises(InvalidArgumentError, match=r"--pictures: .* of 2 pictures .* --replace does that"):
+        calibrate(fewer, lambda **_: None)
 
 
 async def test_bad_input_names_the_option() -> None:

@@ -10,21 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from polyrhythm_agent.denoiser.loading import load_denoiser
 from tests.unet_models import tiny_sd_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 UNREACHED = "is no path here, and as a model of the hub: the hub cannot be reached"
-
-LOAD = """
-import sys
-from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.log_setup import configure_log
-from polyrhythm_agent.model_folder import find_model
-configure_log("test")
-found = find_model(sys.argv[1])
-print(found.name, found.path, load_denoiser(found.path, model=found.name).facts.fingerprint)
-"""
 
 FIND = """
 import sys
@@ -32,11 +23,13 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.model_folder import find_model
 configure_log("test")
-try:
-    found = find_model(sys.argv[1])
-except InvalidArgumentError as error:
-    print(error)
-print("torch" in sys.modules)
+for model in sys.argv[1:]:
+    try:
+        found = find_model(model)
+        print(found.name, found.path)
+    except InvalidArgumentError as error:
+        print(error)
+assert "torch" not in sys.modules
 """
 
 
@@ -58,11 +51,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def run_with(home: Path, code: str, *arguments: str, offline: bool = True, **environment: str) -> str:
-    """What a program says on standard output."""
+def find_with(home: Path, *models: str, offline: bool = True, **environment: str) -> list[str]:
+    """What a process without torch says of each model: its name and where it lies, or what is wrong."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", FIND, *models],
         env=inherited | {"HF_HOME": str(home)} | ({"HF_HUB_OFFLINE": "1"} if offline else {}) | environment,
         cwd=home,
         capture_output=True,
@@ -70,27 +63,23 @@ def run_with(home: Path, code: str, *arguments: str, offline: bool = True, **env
         check=True,
         timeout=100,
     )
-    return done.stdout.strip()
+    return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("revision", ["", "@main", "@v1", f"@{COMMIT}"])
-def test_a_cached_model_is_found_without_a_network(home: Path, revision: str) -> None:
-    assert run_with(home, FIND, f"org/tiny{revision}") == "False"
+def snapshot(home: Path) -> Path:
+    return home / "hub" / "models--org--tiny" / "snapshots" / COMMIT
 
 
-def test_a_cached_model_loads(home: Path) -> None:
-    name, path, fingerprint = run_with(home, LOAD, "org/tiny").split()
-    assert (name, path) == ("org/tiny", str(home / "hub" / "models--org--tiny" / "snapshots" / COMMIT))
-    assert len(fingerprint) == 64
+def test_a_cached_model_is_found_without_a_network_and_loads(home: Path) -> None:
+    models = [f"org/tiny{revision}" for revision in ("", "@main", "@v1", f"@{COMMIT}")]
+    assert find_with(home, *models) == [f"{model} {snapshot(home)}" for model in models]
+    assert len(load_denoiser(snapshot(home), model="org/tiny").facts.fingerprint) == 64
 
 
-@pytest.mark.parametrize("wanted", ["org/other", "org/tiny@v2"])
-def test_without_network_and_copy_the_option_is_named(home: Path, wanted: str) -> None:
-    message, torch_loaded = run_with(home, FIND, wanted).splitlines()
-    assert message.startswith(
-        f"--model: '{wanted}' is no path here, and as a model of the hub: the hub cannot be reached"
-    )
-    assert torch_loaded == "False"
+def test_without_network_and_copy_the_option_is_named(home: Path) -> None:
+    wanted = ("org/other", "org/tiny@v2")
+    for model, said in zip(wanted, find_with(home, *wanted), strict=True):
+        assert said.startswith(f"--model: '{model}' {UNREACHED}")
 
 
 def test_a_checkpoint_alone_takes_the_vocabulary_from_the_cache(home: Path, tmp_path: Path) -> None:
@@ -99,24 +88,23 @@ def test_a_checkpoint_alone_takes_the_vocabulary_from_the_cache(home: Path, tmp_
     checkpoint = tmp_path / "sd.safetensors"
     checkpoint.write_bytes(len(header).to_bytes(8, "little") + header)
     cache = str(tmp_path / "cache")
-    told = run_with(home, FIND, str(checkpoint), POLYRHYTHM_CACHE=cache)
+    (told,) = find_with(home, str(checkpoint), POLYRHYTHM_CACHE=cache)
     assert "CLIP's vocabulary cannot be had: the hub cannot be reached" in told
     repository = home / "hub" / "models--openai--clip-vit-large-patch14"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
     (repository / "snapshots" / COMMIT).mkdir(parents=True)
     (repository / "snapshots" / COMMIT / "vocab.json").write_text("{}")
-    assert "its cache has no merges.txt" in run_with(home, FIND, str(checkpoint), POLYRHYTHM_CACHE=cache)
+    (told,) = find_with(home, str(checkpoint), POLYRHYTHM_CACHE=cache)
+    assert "its cache has no merges.txt" in told
     (repository / "snapshots" / COMMIT / "merges.txt").write_text("")
-    assert run_with(home, FIND, str(checkpoint), POLYRHYTHM_CACHE=cache) == "False"
+    assert find_with(home, str(checkpoint), POLYRHYTHM_CACHE=cache) == [f"sd {checkpoint}"]
     assert len(list((tmp_path / "cache" / "configs").iterdir())) == 1
 
 
 def test_a_hub_that_does_not_answer_is_as_good_as_none(home: Path) -> None:
     # Nothing listens on port 1; the client finds out at once.
     unreachable = {"HF_ENDPOINT": "http://127.0.0.1:1", "NO_PROXY": "*", "no_proxy": "*"}
-    assert run_with(home, FIND, "org/tiny", offline=False, **unreachable) == "False"
-    message = run_with(home, FIND, "org/other", offline=False, **unreachable).splitlines()[0]
-    assert message.startswith(
-        "--model: 'org/other' is no path here, and as a model of the hub: the hub cannot be reached"
-    )
+    found, told = find_with(home, "org/tiny", "org/other", offline=False, **unreachable)
+    assert found == f"org/tiny {snapshot(home)}"
+    assert told.startswith(f"--model: 'org/other' {UNREACHED}")

@@ -127,8 +127,13 @@ def test_what_is_installed_works(environments, tmp_path: Path, roles: tuple[Role
 @pytest.mark.parametrize("role", Role)
 def test_the_modules_that_are_looked_for_are_those_that_the_extra_brings(role: Role) -> None:
     declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["optional-dependencies"][role]}
-    homes = {name: canonicalize_name(found.name) for found in distributions() for name in _modules(found)}
-    assert {homes[module] for module in NEEDED[role]} == declared
+    assert {_homes()[module] for module in NEEDED[role]} == declared
+
+
+@cache
+def _homes() -> dict[str, str]:
+    """Distributions by the names of the modules that they bring."""
+    return {name: canonicalize_name(found.name) for found in distributions() for name in _modules(found)}
 
 
 def _modules(package: Distribution) -> set[str]:
