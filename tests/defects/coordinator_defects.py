@@ -16,6 +16,7 @@ SHARING_TESTS = "tests/unit/coordinator/test_sharing_out.py"
 RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
 MEASURING_TESTS = "tests/unit/coordinator/test_measuring.py"
+LEFT_OUT_TESTS = "tests/unit/coordinator/test_left_out.py"
 COMPANY_TESTS = "tests/unit/coordinator/test_host_company.py"
 
 PLANNER_DEFECTS = (
@@ -133,6 +134,24 @@ QUEUE_DEFECTS = (
         planted="continue",
         test_id=f"{MEASURING_TESTS}::test_a_measurement_ends_with_the_last_job_that_waits_for_it",
         why="a request that was cancelled keeps the fleet from the next picture for a minute",
+    ),
+    PlantedDefect(
+        name="who dies measuring is asked until the job fails",
+        file=f"{SCHEDULING}/preparing.py",
+        original='_leave_out(turn, job, name, f"its worker ended while it measured: {reason}")',
+        planted="pass",
+        test_id=f"{LEFT_OUT_TESTS}::test_who_dies_measuring_for_a_job_is_left_out_of_it_while_others_can_make_it",
+        why="one device whose driver is broken fails every job of a size that the others could make",
+    ),
+    PlantedDefect(
+        name="a picture waits for who has left as long as for who loads",
+        file=f"{SCHEDULING}/preparing.py",
+        original="until_s=min((patient_until_s, *returns_s))",
+        planted="until_s=patient_until_s",
+        test_id=(
+            f"{LEFT_OUT_TESTS}::test_who_waits_for_an_agent_that_has_left_looks_again_when_it_is_not_expected_any_more"
+        ),
+        why="the client is told half a minute late that nothing can make its picture",
     ),
     PlantedDefect(
         name="last come, first served",

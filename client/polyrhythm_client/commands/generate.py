@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from polyrhythm.codec.image import too_long_to_ask_for
 from polyrhythm.errors import InternalError, WireError
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
@@ -216,9 +217,9 @@ def _finish(
     index = report.image_index
     image = resolved_image(request, report, agents)
     path = output_path(given.output, prompt=image.prompt, seed=report.seed, index=index, count=request.count)
-    texts = recipe_texts(recipe_of(image, report, agents))
+    recipe = recipe_of(image, report, agents)
     try:
-        content = add_texts(picture.png, texts)
+        content = add_texts(picture.png, recipe_texts(recipe))
     except PngError as error:
         raise WireError(f"image_chunk: what the fleet made is no picture: {error}") from error
     if path == STANDARD_OUTPUT:
@@ -228,4 +229,6 @@ def _finish(
         write_whole(path, content)
         if not given.as_json:
             say(picture_line(picture, image, path))
+    if too_long := too_long_to_ask_for(recipe.plan):
+        say(f"{path} cannot be made again by --plan: {too_long}", err=True)
     return {**picture_summary(picture, image, path), "measured": measured_fleet(picture, agents)}

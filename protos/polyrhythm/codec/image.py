@@ -208,6 +208,16 @@ def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
     )
 
 
+def too_long_to_ask_for(plan: Plan) -> str:
+    """Why a plan cannot be given with a request, in words; empty where it can."""
+    segments, assignments = len(plan.segments), len(plan.segments) * len(plan.agents)
+    if segments > SEGMENTS_MAX:
+        return f"its plan has {segments} segments, and a request at most {SEGMENTS_MAX}"
+    if assignments > REQUEST_ASSIGNMENTS_MAX:
+        return f"its plan has {assignments} assignments of rows, and a request at most {REQUEST_ASSIGNMENTS_MAX}"
+    return ""
+
+
 def _plan_from_proto(proto: plan_pb2.Plan) -> Plan:
     """A plan that a user gives, which the coordinator's event loop has to decode: a small one."""
     assignments = sum(len(segment.assignments) for segment in few(proto.segments, "plan.segments", SEGMENTS_MAX))

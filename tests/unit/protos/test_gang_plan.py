@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.codec.bounds import SEGMENTS_MAX
-from polyrhythm.codec.image import image_request_from_proto, image_request_to_proto
+from polyrhythm.codec.image import image_request_from_proto, image_request_to_proto, too_long_to_ask_for
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.gang_plan import followed_segments, joined, spliced, steps_taken, widened
 from polyrhythm.ids import AgentId
@@ -89,13 +90,24 @@ def test_a_picture_that_was_planned_anew_again_and_again_is_one_plan_that_can_be
     assert image_request_from_proto(image_request_to_proto(request)).plan == one
 
 
-def test_one_that_is_too_long_even_so_is_refused_with_the_bound() -> None:
-    steps = SEGMENTS_MAX + 72
-    turns = [((4, 4), (5, 3))[begin % 2] for begin in range(steps)]
-    one = spliced([plan(*(segment(k, k + 1, rows, beat_steps=1) for k, rows in enumerate(turns)))])
-    assert len(one.segments) == steps
-    with pytest.raises(InvalidArgumentError, match=f"plan.segments: must have at most {SEGMENTS_MAX} entries"):
-        image_request_from_proto(image_request_to_proto(ImageRequest(prompt="again", plan=one)))
+@pytest.mark.parametrize(
+    ("members", "segments", "told"),
+    [
+        (2, SEGMENTS_MAX, ""),
+        (2, SEGMENTS_MAX + 1, "129 segments, and a request at most 128"),
+        (16, 128, ""),
+        (17, 128, "2176 assignments of rows, and a request at most 2048"),
+    ],
+)
+def test_what_cannot_be_asked_for_again_is_told_when_it_is_made(members: int, segments: int, told: str) -> None:
+    rest = (0,) * (members - 2)
+    turns = [((4, 4), (5, 3))[begin % 2] for begin in range(segments)]
+    one = plan(*(segment(k, k + 1, (*rows, *rest), beat_steps=1) for k, rows in enumerate(turns)))
+    assert told in too_long_to_ask_for(one)
+    assert bool(told) is bool(too_long_to_ask_for(one))
+    request = image_request_to_proto(ImageRequest(prompt="again", plan=one))
+    with pytest.raises(InvalidArgumentError) if told else nullcontext():
+        image_request_from_proto(request)
 
 
 def test_no_plan_amounts_to_none() -> None:
