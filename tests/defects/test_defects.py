@@ -11,13 +11,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.defects.catalogue import DEFECTS
-from tests.defects.forks import ForkDiedError, Forks
+from tests.defects.forks import ForkDiedError, Forked, Forks
 from tests.defects.planted import PlantedDefect
 from tests.defects.planting import (
     PROJECT,
@@ -33,6 +34,8 @@ from tests.defects.planting import (
 PROCESSES = 2
 NAMED_TESTS = tuple(dict.fromkeys(defect.test_id for defect in DEFECTS))
 CONTROL = "control"
+HANG_S = 30.0
+"""Long enough for a run to begin; a hanging one takes no core meanwhile, so it hangs beside all others."""
 
 
 def planted_run(forks: Forks, clean: Path, defect: PlantedDefect) -> Verdict:
@@ -51,6 +54,18 @@ def control_run(forks: Forks, clean: Path) -> Verdict:
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     with Forks(tmp_path_factory.mktemp("forks"), forks_environment()) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[tuple[Path, Future[Forked]]]:
+    """A run under way that hangs with a child, whose process id it writes into its folder."""
+    folder = tmp_path_factory.mktemp("hanging")
+    text = "import pathlib, subprocess\n\ndef test_hangs():\n    child = subprocess.Popen(['sleep', '600'])\n"
+    text += "    pathlib.Path('child').write_text(str(child.pid))\n    child.wait()\n"
+    (folder / "test_hangs.py").write_text(text)
+    run = partial(forks.pytest, environment={"PYTHONPATH": ""}, output=folder / "output.txt", timeout_s=HANG_S)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield folder, pool.submit(run, folder, ["-q"])
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +102,7 @@ def test_a_run_without_an_answer_is_an_error(tmp_path: Path, forks: Forks) -> No
         run_tests(forks, copy, ["test_ends.py"])
 
 
-def test_a_run_that_hangs_is_killed_with_its_children(tmp_path: Path, forks: Forks) -> None:
-    text = "import pathlib, subprocess\n\ndef test_hangs():\n    child = subprocess.Popen(['sleep', '600'])\n"
-    text += "    pathlib.Path('child').write_text(str(child.pid))\n    child.wait()\n"
-    (tmp_path / "test_hangs.py").write_text(text)
-    with pytest.raises(TimeoutError):
-        forks.pytest(tmp_path, ["-q"], environment={"PYTHONPATH": ""}, output=tmp_path / "output.txt", timeout_s=15.0)
-    child = int((tmp_path / "child").read_text())
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(child).wait(timeout=10)
-
-
+@pytest.mark.usefixtures("hanging")  # under way from here on, looked at at the end
 def test_without_a_defect_the_named_tests_pass(verdicts: Mapping[str, Future[Verdict]]) -> None:
     verdict = verdicts[CONTROL].result()
     assert verdict.exit_code == 0, verdict.output
@@ -109,3 +114,12 @@ def test_without_a_defect_the_named_tests_pass(verdicts: Mapping[str, Future[Ver
 def test_a_planted_defect_is_noticed(verdicts: Mapping[str, Future[Verdict]], defect: PlantedDefect) -> None:
     verdict = verdicts[defect.name].result()
     assert verdict.noticed(defect.test_id), f"{defect.test_id} did not notice: {defect.why}\n{verdict.output}"
+
+
+def test_a_run_that_hangs_is_killed_with_its_children(hanging: tuple[Path, Future[Forked]]) -> None:
+    folder, run = hanging
+    with pytest.raises(TimeoutError):
+        run.result()
+    child = int((folder / "child").read_text())
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(child).wait(timeout=10)
