@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from polyrhythm.errors import ErrorCode, InvalidArgumentError
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.command import calibrate
@@ -24,7 +24,6 @@ from polyrhythm_agent.calibration.options import parser, read_task
 from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, grid_of, joints, reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
-from polyrhythm_client.local.child import ChildEndedError
 from tests.models import tiny_pixart_folder
 from tests.plans import plan, segment
 from tests.simulator import PlanSimulator
@@ -119,13 +118,12 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
 async def test_bad_input_names_the_option() -> None:
     """By way of the client and two programs; each option alone: ``tests/unit/agent/test_calibration_options.py``."""
     for wish, told in (
-        (CalibrationWish(model="demo-transformer", steps="3"), "--steps: must be 8..250, got 3"),
-        (CalibrationWish(model="demo-transformer", threads=0), "--threads: must be at least 1, got 0"),
-        (CalibrationWish(model="demo-transformer", device="cuda:99"), "--device: cuda:99 cannot be used"),
+        (CalibrationWish(model="demo-transformer", steps="3"), "^steps: must be 8..250, got 3$"),
+        (CalibrationWish(model="demo-transformer", threads=0), "^threads: must be at least 1, got 0$"),
+        (CalibrationWish(model="demo-transformer", device="cuda:99"), "^device: cuda:99 cannot be used"),
     ):
-        with pytest.raises(ChildEndedError, match=told) as caught:
+        with pytest.raises(InvalidArgumentError, match=told):
             await run_calibration(wish, AGENT, lambda *_: None)
-        assert caught.value.code is ErrorCode.INVALID_ARGUMENT
 
 
 async def test_a_calibration_that_is_given_up_leaves_no_process(folder: Path) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrhythm.errors import InternalError
+from polyrhythm.errors import InternalError, InvalidArgumentError, PolyrhythmError
 from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm_client.json_fields import JsonFields
-from polyrhythm_client.local.child import Child
+from polyrhythm_client.local.child import EXIT_BAD_INPUT, Child, ChildEndedError
 from polyrhythm_client.local.lifeline import Lifeline
 
 GRACE_S = 3.0
+_REFUSAL = re.compile(r"polyrhythm-agent calibrate: (--)?(?P<field>[a-z][a-z-]*): (?P<told>.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,8 @@ async def run_calibration(
         on_progress: told how many of how many runs are done.
 
     Raises:
-        ChildEndedError: the program ended without a result; says what it said.
+        InvalidArgumentError: names the option that the program refused.
+        ChildEndedError: the program ended without a result for another reason; says what it said.
         InternalError: it says something that means nothing.
     """
     with Lifeline() as lifeline:
@@ -111,8 +114,19 @@ async def run_calibration(
                         sampler=said.text("sampler"),
                     )
                 on_progress(said.integer("done"), said.integer("total"))
+        except ChildEndedError as error:
+            raise _translated(error) from error
         finally:
             await child.stop(GRACE_S)
+
+
+def _translated(error: ChildEndedError) -> PolyrhythmError:
+    """Its last line names the option where input is refused; the option is one of ours as well."""
+    line = (error.last_words.strip().splitlines() or [""])[-1]
+    refusal = _REFUSAL.fullmatch(line)
+    if error.exit_code != EXIT_BAD_INPUT or refusal is None:
+        return error
+    return InvalidArgumentError.of(refusal["field"], refusal["told"])
 
 
 def _fields(line: str) -> JsonFields:
