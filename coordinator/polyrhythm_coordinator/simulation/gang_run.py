@@ -6,7 +6,7 @@ a boundary decides the beat after that one, a cancel takes effect at a boundary,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
@@ -28,6 +28,7 @@ from polyrhythm.plan import Beat
 from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
 from polyrhythm.rows import RowRange
+from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.simulation.beat_clock import BeatClock, BeatTime, StepTime
 from polyrhythm_coordinator.simulation.plan_pages import MISSING, PlanPages
 from polyrhythm_coordinator.simulation.surroundings import Memory, Surroundings
@@ -78,6 +79,12 @@ class GangRun:
     def members(self) -> tuple[AgentId, ...]:
         """All that belong to it, whether they have come or not."""
         return self._command.members
+
+    @property
+    def working(self) -> frozenset[AgentId]:
+        """Members that compute now."""
+        shares = () if self._beat is None else self._beat.segment.assignments
+        return frozenset(share.agent for share in shares if share.rows.count and not self._members[share.agent].gone)
 
     # --- commands ------------------------------------------------------------------------------------------------
 
@@ -179,13 +186,25 @@ class GangRun:
         for agent in self.members:
             self._wait(agent, ready_s, self._now_s)
         self._beat = beat
-        time = BeatClock(beat, following, request=self._truth, paces=self._world.paces(), begin_s=self._now_s).run()
+        time = BeatClock(
+            beat, following, request=self._truth_in_company(), paces=self._world.paces(), begin_s=self._now_s
+        ).run()
         for agent, steps in time.steps.items():
             self._note_steps(agent, beat, steps, time.boundary_s)
             for step in steps[:-1]:
                 done = StepDone(epoch=self._command.epoch, step=step.step + beat.segment.of(agent).stride)
                 self._world.agenda.at(step.end_s, partial(self._tell, agent, done))
         self._world.agenda.at(time.boundary_s, partial(self._boundary, beat, following, version, time))
+
+    def _truth_in_company(self) -> PlanRequest:
+        """The truth beside whoever makes other pictures on the same hosts; for a whole beat, as it is at its begin."""
+        truth = self._truth
+        others = self._world.working_beside(self._command.epoch).difference(self.members)
+        hosts = {truth.profile(agent).host for agent in others} - {""}
+        if not hosts:
+            return truth
+        profiles = (replace(profile, in_company=profile.host in hosts) for profile in truth.profiles)
+        return replace(truth, profiles=tuple(profiles))
 
     def _known_beats(self, member: _Member) -> tuple[Beat, Beat | None, int] | None:
         """The beat to run, the one after it, and that one's plan version; None while a segment is missing."""

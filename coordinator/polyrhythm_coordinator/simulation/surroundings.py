@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from polyrhythm.ids import AgentId, GangId
+from polyrhythm.ids import AgentId, EpochId, GangId
 from polyrhythm.image import ImageSpec
 from polyrhythm.messages import AgentEvent
 from polyrhythm_coordinator.scheduling.request import PlanRequest
@@ -29,6 +29,10 @@ class Surroundings(Protocol):
 
     def truth(self, image: ImageSpec) -> PlanRequest:
         """What a picture costs every device at speed 1, and the links as they are."""
+        ...
+
+    def working_beside(self, epoch: EpochId) -> frozenset[AgentId]:
+        """Devices that compute for other epochs now."""
         ...
 
     def paces(self) -> Mapping[AgentId, Pace]:

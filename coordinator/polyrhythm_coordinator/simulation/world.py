@@ -177,6 +177,10 @@ class World:
             )
         return self._truths[image]
 
+    def working_beside(self, epoch: EpochId) -> frozenset[AgentId]:
+        """Devices that compute for other epochs now."""
+        return frozenset[AgentId]().union(*(run.working for name, run in self._runs.items() if name != epoch))
+
     def paces(self) -> Mapping[AgentId, Pace]:
         """Speeds over time."""
         return self._paces

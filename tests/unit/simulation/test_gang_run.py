@@ -83,6 +83,9 @@ class Stage:
     def truth(self, image: ImageSpec) -> PlanRequest:
         return self._truth
 
+    def working_beside(self, epoch: EpochId) -> frozenset[AgentId]:
+        return frozenset()
+
     def paces(self) -> Mapping[AgentId, Pace]:
         return self._paces
 

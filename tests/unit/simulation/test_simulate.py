@@ -12,7 +12,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.image import ImageRequest, Objective, Quality
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.simulation.description import ControlCosts, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
@@ -25,8 +25,15 @@ SOLO_STEP_S = 0.002 + 8 * 0.01
 STEPS = 12
 
 
-def made(described: FleetDescription, *, count: int = 1, quality: Quality = Quality.BALANCED) -> Outcome:
-    outcome = simulate(described, ImageRequest(prompt="simulated", count=count, quality=quality))
+def made(
+    described: FleetDescription,
+    *,
+    count: int = 1,
+    quality: Quality = Quality.BALANCED,
+    objective: Objective = Objective.LATENCY,
+) -> Outcome:
+    request = ImageRequest(prompt="simulated", count=count, quality=quality, objective=objective)
+    outcome = simulate(described, request)
     assert_sound(outcome)
     return outcome
 
@@ -70,6 +77,14 @@ def test_devices_of_one_host_slow_each_other_down_and_those_of_two_do_not() -> N
     alone = fastest_alone(pair("box"), ImageRequest(prompt="simulated"))
     assert alone is not None
     assert alone.total_s == pytest.approx(0.01 + STEPS * SOLO_STEP_S / BESIDE_OTHERS + 0.02 + 0.005 + 6 * 0.001)
+
+
+@pytest.mark.parametrize(("other", "ratio"), [("box", 1.0), ("shed", 1 / BESIDE_OTHERS)])
+def test_devices_of_one_host_slow_each_other_down_while_each_makes_a_picture(other: str, ratio: float) -> None:
+    outcome = made(fleet(device("a", host="box"), device("b", host=other)), count=2, objective=Objective.THROUGHPUT)
+    assert {usage.agent for report in outcome.reports for usage in report.agents} == {"a", "b"}
+    for report in outcome.reports:
+        assert report.denoise_s == pytest.approx(STEPS * SOLO_STEP_S * ratio, rel=0.06)
 
 
 def test_the_same_description_gives_the_same_timeline() -> None:
