@@ -53,14 +53,22 @@ def is_in_company(state: State, name: AgentId, working: frozenset[AgentId]) -> b
 
     The one rule by which forwards are planned, and what is reported of them is taken, at one speed or the other.
     """
-    here = {other.agent for other in state.agents.values() if other.host == state.agents[name].host}
-    return not working.isdisjoint(here - {name})
+    return not working.isdisjoint(_neighbours(state, name))
 
 
 def computes_in_company(state: State, picture: Picture, name: AgentId) -> bool:
     """Whether others of an agent's host work on another picture now, or measure."""
-    measuring = (agent.agent for agent in state.agents.values() if agent.measuring is not None)
-    return is_in_company(state, name, agents_at_work(state, but=picture).union(measuring))
+    neighbours = _neighbours(state, name)
+    if not neighbours:  # as on most hosts with one device: this comes with every report of a beat
+        return False
+    measuring = any(state.agents[other].measuring is not None for other in neighbours)
+    return measuring or is_in_company(state, name, agents_at_work(state, but=picture))
+
+
+def _neighbours(state: State, name: AgentId) -> frozenset[AgentId]:
+    """Other agents of an agent's host."""
+    host = state.agents[name].host
+    return frozenset(agent.agent for agent in state.agents.values() if agent.host == host and agent.agent != name)
 
 
 def free_agents(state: State) -> frozenset[AgentId]:

@@ -192,6 +192,7 @@ def _wait_for_measurements(turn: Turn, picture: Picture, pool: Pool) -> None:
     """Newcomers of unknown speed are measured; the picture is looked at again once one of them has, or is late."""
     asked = due(turn.state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured), turn.now_s)
     ask(turn, workload_of(picture.image), asked)
+    picture = replace(picture, asked=picture.asked.union(measurement.agent for measurement in asked))
     measuring = (turn.state.agents[name].measuring for name in (*pool.unmeasured, *pool.measuring))
     asked_s = [held.asked_s for held in measuring if held is not None]
     hold(turn, picture, until_s=min(asked_s, default=turn.now_s) + turn.limits.profile_timeout_s)
