@@ -95,11 +95,6 @@ class _HandedOut:
     last_s: float
     placed: tuple[tuple[int, AgentId, float], ...]
 
-    @property
-    def used(self) -> frozenset[AgentId]:
-        """Devices that make any."""
-        return frozenset(agent for _, agent, _ in self.placed)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -150,10 +145,11 @@ def _singles(entries: Sequence[Entry], fleet: Fleet) -> _HandedOut:
     workers = frozenset[AgentId]().union(*(entry.fits for entry in entries))
     best = _handed_out(entries, fleet, workers)
     for company in _companies(fleet, workers):
-        tried = [_handed_out(entries, fleet, workers - (company - {one})) for one in sorted(company)]
-        fewer = min(tried, key=lambda handed: handed.last_s)
-        if fewer.last_s < best.last_s:
-            best, workers = fewer, workers - (company - fewer.used)
+        fewer = [workers - (company - {one}) for one in sorted(company)]
+        tried = [(_handed_out(entries, fleet, some), some) for some in fewer]
+        handed, some = min(tried, key=lambda pair: pair[0].last_s)
+        if handed.last_s < best.last_s:
+            best, workers = handed, some
     return best
 
 
