@@ -2,9 +2,9 @@
 
     python tools/model_presets.py > coordinator/polyrhythm_coordinator/simulation/presets/models.toml
 
-The configs below are those that the models' authors publish. Modules are built on torch's meta device, where a forward
-computes nothing and its operations can be counted (two for a multiplication and an addition). Memory and exchanged
-layers come from the functions that agents use for real models.
+Configs are those that the models' authors publish; of Stable Diffusion, the ones that agents know. Modules are built on
+torch's meta device, where a forward computes nothing and its operations can be counted (two for a multiplication and an
+addition). Memory and exchanged layers come from the functions that agents use for real models.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, PixArtTransformer2DModel, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
@@ -26,33 +27,17 @@ from polyrhythm_agent.denoiser.patch_layers import PatchSlot
 from polyrhythm_agent.denoiser.unet_facts import layer_groups
 from polyrhythm_agent.denoiser.unet_layers import patch_unet
 from polyrhythm_agent.denoiser.unet_memory import held_numbers
+from polyrhythm_agent.known_configs import SDXL, STABLE_DIFFUSION_1, Architecture
 from polyrhythm_coordinator.simulation.fleet_text import table_lines
 
 DTYPE = torch.float16
 SAMPLERS = ("dpmpp-2m", "ddim", "euler")
 PIXELS_MAX_OF_TRAINED = 16
-CLIP_L, CLIP_BIG_G, T5_XXL = 123_060_480, 694_659_840, 4_762_310_656
-"""Parameters of the text encoders."""
-SD15 = {
-    "sample_size": 64, "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-    "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
-}  # fmt: skip
-SDXL = {
-    "sample_size": 128, "block_out_channels": (320, 640, 1280), "cross_attention_dim": 2048,
-    "attention_head_dim": (5, 10, 20), "transformer_layers_per_block": (1, 2, 10), "use_linear_projection": True,
-    "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-}  # fmt: skip
+T5_XXL = 4_762_310_656
+"""Parameters of PixArt's text encoder."""
 PIXART = {
     "num_layers": 28, "num_attention_heads": 16, "attention_head_dim": 72, "out_channels": 8, "patch_size": 2,
     "cross_attention_dim": 1152, "caption_channels": 4096, "norm_type": "ada_norm_single", "num_embeds_ada_norm": 1000,
-}  # fmt: skip
-VAE = {
-    "latent_channels": 4, "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2,
-    "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
 }  # fmt: skip
 
 
@@ -63,10 +48,23 @@ def flops(forward: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def unet_preset(name: str, config: Mapping[str, Any], *, guidance: float, encoders: tuple[int, ...]) -> None:
+def parameters(config: Mapping[str, Any], kind: type[CLIPTextModel | CLIPTextModelWithProjection]) -> int:
+    """Of a text encoder."""
+    return sum(each.numel() for each in kind(CLIPTextConfig.from_dict(dict(config))).parameters())
+
+
+def unet_preset(name: str, architecture: Architecture, *, guidance: float) -> None:
     """Writes the preset of a UNet."""
-    side, width, tokens = config["sample_size"], config["cross_attention_dim"], 77
-    unet = UNet2DConditionModel(**config, layers_per_block=2).eval().to(DTYPE)
+    files = architecture.files
+    config = files["unet/config.json"]
+    encoders = tuple(
+        parameters(files[f"{part}/config.json"], kind)
+        for part, kind in (("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection))
+        if f"{part}/config.json" in files
+    )
+    side, width = config["sample_size"], config["cross_attention_dim"]
+    tokens = files["tokenizer/tokenizer_config.json"]["model_max_length"]
+    unet = UNet2DConditionModel.from_config(dict(config)).eval().to(DTYPE)
     added = {"text_embeds": torch.zeros(1, 1280, dtype=DTYPE), "time_ids": torch.zeros(1, 6, dtype=DTYPE)}
     texts = torch.zeros(1, tokens, width, dtype=DTYPE)
     latent, moment = torch.zeros(1, 4, side, side, dtype=DTYPE), torch.zeros(1)
@@ -112,7 +110,8 @@ def _write(
     guidance: float, encoders: tuple[int, ...], tokens: int, row_unit_px: int, forward_flops: int, condition_bytes: int,
     own_token_bytes: int, image_token_bytes: int, exchanged: tuple[LayerGroup, ...],
 ) -> None:  # fmt: skip
-    vae = AutoencoderKL(**VAE).eval().to(DTYPE)
+    # those of SDXL and PixArt have the same layers
+    vae = AutoencoderKL.from_config(dict(STABLE_DIFFUSION_1.files["vae/config.json"])).eval().to(DTYPE)
     latent = torch.zeros(1, 4, side, side, dtype=DTYPE)
     memory = model_memory(
         denoiser, vae, (), encode_bytes=0, condition_bytes=condition_bytes, own_token_bytes=own_token_bytes,
@@ -142,7 +141,7 @@ def _write(
 if __name__ == "__main__":
     sys.stdout.write("# Derived by tools/model_presets.py from published architectures; nothing here is measured.\n")
     with torch.device("meta"):
-        unet_preset("sd15", SD15, guidance=7.5, encoders=(CLIP_L,))
-        unet_preset("sdxl", SDXL, guidance=5.0, encoders=(CLIP_L, CLIP_BIG_G))
+        unet_preset("sd15", STABLE_DIFFUSION_1, guidance=7.5)
+        unet_preset("sdxl", SDXL, guidance=5.0)
         pixart_preset("pixart-512", 64)
         pixart_preset("pixart-1024", 128)

@@ -42,14 +42,14 @@ from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class ProfileTask:
     """A profile that is asked for, until nobody waits for it any more."""
 
     command: MeasureProfile
     stop: MeasuringStop
 
 
-ComputeTask: TypeAlias = "EpochRun | Measurement | ForgetJob"
+ComputeTask: TypeAlias = "EpochRun | ProfileTask | ForgetJob"
 
 
 class CommandLoop:
@@ -90,7 +90,7 @@ class CommandLoop:
                 self._tell(self._count_tokens(command))
             case MeasureProfile(request_id=request_id):
                 self._stops[request_id] = MeasuringStop()
-                self._tasks.put(Measurement(command, self._stops[request_id]))
+                self._tasks.put(ProfileTask(command, self._stops[request_id]))
             case StopMeasuring(request_id=request_id):
                 if (stop := self._stops.get(request_id)) is not None:
                     stop.ask()
@@ -114,7 +114,7 @@ class CommandLoop:
             case EpochRun():
                 task.run()
                 self._epochs.pop(task.epoch, None)
-            case Measurement(command=command):
+            case ProfileTask(command=command):
                 self._tell(self._measure_profile(task))
                 if self._stops.get(command.request_id) is task.stop:  # numbers begin anew with each coordinator
                     del self._stops[command.request_id]
@@ -126,7 +126,7 @@ class CommandLoop:
         """How much memory there is while nothing is computed; None otherwise, since work in hand says nothing of it."""
         return None if self._busy else self._workshop.device_memory.read()
 
-    def _measure_profile(self, task: Measurement) -> ProfileMeasured | RequestFailed:
+    def _measure_profile(self, task: ProfileTask) -> ProfileMeasured | RequestFailed:
         command = task.command
         try:
             task.stop.check()

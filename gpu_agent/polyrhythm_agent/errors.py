@@ -1,4 +1,4 @@
-"""Errors inside an agent. All of them end an epoch; none of them ends the worker."""
+"""Errors inside an agent: of an epoch, a measurement, a model that is loaded, and of its processes' start and end."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFolder:
+class FoundModel:
     """A folder, or a checkpoint with a folder of configs, that looks like a model.
 
     Attributes:
@@ -56,7 +56,7 @@ def find_model(
     fetch: FetchSnapshot = fetch_snapshot,
     fetch_vocabulary: FetchVocabulary = fetch_clip_vocabulary,
     cache: Path | None = None,
-) -> ModelFolder:
+) -> FoundModel:
     """The model that an option names, checked cheaply; one of the hub is fetched first.
 
     An existing path goes before a model of the hub.
@@ -81,7 +81,7 @@ def find_model(
     elif (hub_id := read_hub_id(model)) is None:
         raise _error(f"{path.absolute()} does not exist; models that are known by name here: {_names(places)}")
     else:
-        found = ModelFolder(name=model, path=_fetched(hub_id, fetch))
+        found = FoundModel(name=model, path=_fetched(hub_id, fetch))
     if found.configs is None:
         if configs is not None:
             raise InvalidArgumentError.of(CONFIG_OPTION, f"goes with a checkpoint file only, and {model} is none")
@@ -97,14 +97,14 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
     return (Path(users) if users.startswith("/") else Path.home() / ".cache") / "polyrhythm"
 
 
-def _shipped(name: str, places: tuple[Path, ...]) -> ModelFolder:
+def _shipped(name: str, places: tuple[Path, ...]) -> FoundModel:
     path = next((place / name for place in places if (place / name).is_dir()), None)
     if path is None:
         raise _error(
             f"{name} is not part of this installation; models that are known by name here: {_names(places)}; "
             "any other is given as its folder"
         )
-    return ModelFolder(name=name, path=path)
+    return FoundModel(name=name, path=path)
 
 
 def _names(places: tuple[Path, ...]) -> str:
@@ -122,18 +122,18 @@ def _path(text: str) -> Path:
     return path
 
 
-def _at_path(path: Path, configs: str | None, known: KnownConfigs) -> ModelFolder:
+def _at_path(path: Path, configs: str | None, known: KnownConfigs) -> FoundModel:
     if not path.is_file():
         # Requests, files and replays know it by the name that it was given, whatever a link leads to now.
         name = path.absolute().name
         path = path.resolve()
-        return ModelFolder(name=path.name if name in {"", ".."} else name, path=path)
+        return FoundModel(name=path.name if name in {"", ".."} else name, path=path)
     path = path.absolute()  # a link may lead to a file of another name, with other folders beside it
     if path.suffix in _PICKLES:
         raise _error(f"{path} is a pickle, which can run code; only {WEIGHTS_SUFFIX} checkpoints are loaded")
     if path.suffix != WEIGHTS_SUFFIX:
         raise _error(f"{path} is neither a folder nor a {WEIGHTS_SUFFIX} checkpoint")
-    return ModelFolder(name=path.stem, path=path, configs=_check_checkpoint(path, configs, known))
+    return FoundModel(name=path.stem, path=path, configs=_check_checkpoint(path, configs, known))
 
 
 def _fetched(hub_id: HubId, fetch: FetchSnapshot) -> Path:

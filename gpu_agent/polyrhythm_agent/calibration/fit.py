@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from polyrhythm.calibration import Calibration
 from polyrhythm.facts import ModelFacts
+from polyrhythm_agent.calibration.joint_fit import MSE_FLOOR, fit_joints, joint_blocks, kind_of_each, seams_of_joints
 from polyrhythm_agent.calibration.measure import PictureErrors
 from polyrhythm_agent.calibration.probes import Grid
-from polyrhythm_agent.calibration.together import MSE_FLOOR, fit_together, joint_blocks, kind_of_each, seams_of_joints
 
 Array = NDArray[np.float64]
 
@@ -69,8 +69,8 @@ def sum_up(pictures: Sequence[PictureErrors], grid: Grid, measured: MeasuredAs, 
     weights_R = energy_R / energy_R.mean()
     products_DD = _typical_products([single.products_DD for single, _ in full], scale_F)
     blocks_JKK = joint_blocks(grid, products_DD, weights_R, members=members)
-    together = fit_together(blocks_JKK, seams_of_joints(grid, members=members), joint_PJ)
-    times_D = together.times_K[kind_of_each(grid)]
+    joint = fit_joints(blocks_JKK, seams_of_joints(grid, members=members), joint_PJ)
+    times_D = joint.times_K[kind_of_each(grid)]
     products_DD = products_DD * times_D * times_D[:, None]
     return Calibration(
         sampler=measured.sampler,
@@ -81,10 +81,10 @@ def sum_up(pictures: Sequence[PictureErrors], grid: Grid, measured: MeasuredAs, 
         following_steps=grid.following_steps,
         unequal_begin_steps=grid.unequal_begin_steps,
         products=tuple(float(value) for value in products_DD.ravel()),
-        touchiness=tuple(float(value) for value in together.touchiness_PK.ravel()),
+        touchiness=tuple(float(value) for value in joint.touchiness_PK.ravel()),
         row_weights=tuple(float(value) for value in weights_R),
-        saturation_mse=together.saturation_mse,
-        seam_power=together.seam_power,
+        saturation_mse=joint.saturation_mse,
+        seam_power=joint.seam_power,
         width_px=measured.width_px,
         height_px=measured.height_px,
         guidance=measured.guidance,

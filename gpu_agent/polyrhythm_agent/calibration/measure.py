@@ -19,6 +19,7 @@ from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Plan
 from polyrhythm_agent.boundary import BoundaryState
 from polyrhythm_agent.calibration.gang import InProcessGang
+from polyrhythm_agent.calibration.joint_fit import jump_exposures, window_exposures
 from polyrhythm_agent.calibration.probes import (
     Grid,
     Joint,
@@ -29,7 +30,6 @@ from polyrhythm_agent.calibration.probes import (
     stale_probes,
     unequal_probes,
 )
-from polyrhythm_agent.calibration.together import jump_exposures, window_exposures
 
 Array = NDArray[np.float64]
 

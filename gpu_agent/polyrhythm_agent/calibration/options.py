@@ -12,7 +12,7 @@ from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, STEPS_MIN
 from polyrhythm_agent.calibration.prompts import read_prompts
-from polyrhythm_agent.model_folder import ModelFolder, find_model
+from polyrhythm_agent.model_folder import FoundModel, find_model
 from polyrhythm_agent.settings import check_device_name
 from polyrhythm_agent.torch_build import cuda_obstacle
 
@@ -96,7 +96,7 @@ class Task:
         replace: whether a calibration of more pictures may be replaced.
     """
 
-    model: ModelFolder
+    model: FoundModel
     device: str
     dtype: str
     threads: int | None

@@ -10,6 +10,13 @@ import pytest
 from polyrhythm.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, saturated
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.fit import MeasuredAs, sum_up
+from polyrhythm_agent.calibration.joint_fit import (
+    fit_joints,
+    joint_blocks,
+    jump_exposures,
+    kind_of_each,
+    seams_of_joints,
+)
 from polyrhythm_agent.calibration.measure import PictureErrors, Single, beyond_equal, probe_count
 from polyrhythm_agent.calibration.probes import (
     MEMBERS_MAX,
@@ -22,13 +29,6 @@ from polyrhythm_agent.calibration.probes import (
     reference_plan,
     stale_probes,
     unequal_probes,
-)
-from polyrhythm_agent.calibration.together import (
-    fit_together,
-    joint_blocks,
-    jump_exposures,
-    kind_of_each,
-    seams_of_joints,
 )
 from polyrhythm_coordinator.scheduling.distortion import PAIRS, Distortion
 
@@ -190,7 +190,7 @@ def test_what_kinds_cost_and_whom_is_found_again(saturation_mse: float) -> None:
     for_all = [joint.for_all for joint in joints(grid)]
     measured[:, for_all.index(False)] = np.nan  # nobody was measured by it
     measured[3:, len(for_all) - 1 - for_all[::-1].index(False)] = np.nan
-    found = fit_together(blocks, seams, measured)
+    found = fit_joints(blocks, seams, measured)
     again = found.times_K * found.touchiness_PK
     predicted = saturated(sums_of(again, blocks, seams**found.seam_power), found.saturation_mse)
     misses_db = 10 * np.log10(predicted / measured)

@@ -112,7 +112,7 @@ def seams_of_joints(grid: Grid, *, members: int) -> Array:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Together:
+class JointFit:
     """How disturbances work together, and on whom.
 
     Attributes:
@@ -128,7 +128,7 @@ class Together:
     seam_power: float
 
 
-def fit_together(blocks_JKK: Array, seams_J: Array, measured_PJ: Array) -> Together:
+def fit_joints(blocks_JKK: Array, seams_J: Array, measured_PJ: Array) -> JointFit:
     """The parameters of least squared misses, in logarithms, of all pictures and joint probes.
 
     Each kind counts as often as makes the mean miss over pictures vanish, as far as all probes agree on it. Each
@@ -143,7 +143,7 @@ def fit_together(blocks_JKK: Array, seams_J: Array, measured_PJ: Array) -> Toget
     return min(fits, key=lambda fit: fit[0])[1]
 
 
-def _fit(blocks_JKK: Array, log_seams_J: Array, logs_PJ: Array, saturation_mse: float) -> tuple[float, Together]:
+def _fit(blocks_JKK: Array, log_seams_J: Array, logs_PJ: Array, saturation_mse: float) -> tuple[float, JointFit]:
     known_PJ = ~np.isnan(logs_PJ)
     logs_PJ = np.where(known_PJ, logs_PJ, 0.0)
     counts_J = np.maximum(known_PJ.sum(axis=0), 1)
@@ -178,7 +178,7 @@ def _fit(blocks_JKK: Array, log_seams_J: Array, logs_PJ: Array, saturation_mse: 
     common_1C = _least_squares(mean_misses, common_1C)
     power = float(np.clip(common_1C[0, KINDS], -SEAM_POWER_MAX, SEAM_POWER_MAX))
     left = float((misses(common_1C[:, :KINDS] + own_PK, power) ** 2).sum() / known_PJ.sum())
-    found = Together(
+    found = JointFit(
         times_K=np.exp(common_1C[0, :KINDS]),
         touchiness_PK=np.exp(own_PK),
         saturation_mse=saturation_mse,
