@@ -91,7 +91,7 @@ def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
     """A worker ended while it measured, as the next one may.
 
     The agent is left out of the jobs that asked for it, where others can make their pictures; where nobody else can, it
-    is asked again. It counts against the pictures that have not begun: a second death is the last.
+    is asked again. It counts against the pictures that are being prepared: a second death is the last.
     """
     measuring = turn.state.agents[name].measuring
     if measuring is None:
