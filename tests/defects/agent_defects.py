@@ -7,6 +7,7 @@ from tests.defects.planted import PlantedDefect
 AGENT = "gpu_agent/polyrhythm_agent"
 GANG_PICTURES = "tests/integration/test_gang_pictures.py"
 FAMILY_EQUALITY = "tests/integration/test_family_equality.py"
+WEIGHTS = "diffusion_pytorch_model"
 STEP_LOOP_TESTS = "tests/unit/agent_loop/test_step_loop.py"
 EXCHANGE_SCHEDULE_TESTS = "tests/unit/test_exchange_schedule.py"
 EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
@@ -30,6 +31,17 @@ DENOISER_DEFECTS = (
         planted="for number, file in enumerate(file for file in files if path == path.resolve()):",
         test_id="tests/unit/agent/test_folder.py::test_what_is_loaded_shows[weights-behind links]",
         why="two agents with different UNets behind links share a picture: a seam between two models",
+    ),
+    PlantedDefect(
+        name="of a file and an index of shards every library takes the file",
+        file=f"{AGENT}/denoiser/weight_files.py",
+        original="preferred = (index, single) if library == DIFFUSERS else (single, index)",
+        planted="preferred = (single, index)",
+        test_id=(
+            "tests/unit/agent/test_folder.py::test_of_a_file_and_an_index_that_is_taken_which_the_library_takes"
+            f"[diffusers-{WEIGHTS}-shard.safetensors-bare]"
+        ),
+        why="two agents with different UNets in their shards share a picture, since equal files beside them are hashed",
     ),
     PlantedDefect(
         name="weights of other names are found out at the first picture",
