@@ -18,9 +18,11 @@ from polyrhythm_client.commands.simulate import simulate
 from polyrhythm_client.commands.up import up
 from polyrhythm_client.screen import EXIT_FAILED
 from polyrhythm_client.terminal import say
+from polyrhythm_client.usage import CommandLine
 
 app = typer.Typer(
     name="polyrhythm",
+    cls=CommandLine,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

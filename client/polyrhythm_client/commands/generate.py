@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from polyrhythm.codec.image import too_long_to_ask_for
 from polyrhythm.errors import InternalError, WireError
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
@@ -213,6 +212,8 @@ def _finish(
     picture: Picture, request: ImageRequest, agents: tuple[AgentView, ...], given: GenerateOptions
 ) -> dict[str, Any]:
     """Writes one picture with its recipe, says so, and returns its account."""
+    from polyrhythm.codec.image import too_long_to_ask_for  # by now protobuf is loaded; --help does without it
+
     report = picture.report
     index = report.image_index
     image = resolved_image(request, report, agents)
