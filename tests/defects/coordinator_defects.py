@@ -329,6 +329,28 @@ WIRE_DEFECTS = (
 
 EDGE_DEFECTS = (
     PlantedDefect(
+        name="an option without effect is ignored",
+        file="coordinator/polyrhythm_coordinator/simulation/command_line.py",
+        original="for name in dict.fromkeys(given):",
+        planted="for name in ():",
+        test_id=(
+            "tests/unit/simulation/test_command_line.py::"
+            "test_what_says_how_pictures_are_made_is_refused_by_name_where_none_is[steps]"
+        ),
+        why="a fleet is described, and its user believes that it is for the steps that were asked for",
+    ),
+    PlantedDefect(
+        name="simulated neighbours do not slow each other down",
+        file="coordinator/polyrhythm_coordinator/simulation/gang_run.py",
+        original="request=self._truth_in_company()",
+        planted="request=self._truth",
+        test_id=(
+            "tests/unit/simulation/test_simulate.py::"
+            "test_devices_of_one_host_slow_each_other_down_while_each_makes_a_picture[box-1.0]"
+        ),
+        why="two CPU agents of a machine promise to make two pictures in the time of one",
+    ),
+    PlantedDefect(
         name="one agent's message ends everybody's jobs",
         file="coordinator/polyrhythm_coordinator/interpreter.py",
         original="return self._bear(event, error)",
