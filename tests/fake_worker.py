@@ -10,12 +10,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import assert_never
 
-from polyrhythm.errors import FieldViolation
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import LongPrompt
 from polyrhythm.messages import (
-    COUNTED_FIELDS,
     PROTOCOL_VERSION,
     AbortEpoch,
     AgentCommand,
@@ -36,56 +33,17 @@ from polyrhythm.messages import (
     StartEpoch,
     StepDone,
     StopMeasuring,
-    TokensCounted,
     Welcome,
     WorkerReady,
 )
 from polyrhythm.pace import Pace
-from polyrhythm.picture_file import END, head_bytes
 from polyrhythm.profile import Link, Profile
 from polyrhythm.rendezvous import StoreReply
 from polyrhythm.reports import BeatReport
 from tests.fake_fabric import EpochRun, FakeFabric, Meeting, PlanVersion
-from tests.layer_groups import token_groups
+from tests.fake_model import FACTS, answer_about_texts, png_of
 
-FACTS = ModelFacts(
-    model="fake",
-    family="fake",
-    fingerprint="f00d",
-    dtype="float32",
-    samplers=("ddim", "dpmpp-2m"),
-    default_width_px=64,
-    default_height_px=64,
-    default_steps=12,
-    default_guidance=4.0,
-    pixel_multiple=8,
-    row_unit_px=8,
-    pixels_max=1 << 20,
-    token_limit=8,
-    exchanged=token_groups(2, cell_bytes=32),
-    token_px=8,
-    latent_bytes_per_token=64,
-    weights_bytes=1,
-    long_prompts=("cut", "chunk"),
-)
 SOFTWARE = (("polyrhythm", "0.1.0"), ("torch", "2.13.0"))
-SCHEDULE_STEPS = 900
-"""Longest grid that the schedule of the fake model has."""
-UNPAINTED = "unicorn"
-"""A text with this word in it is none that the fake model takes."""
-CUT_NOTICE = "cut off"
-STRANGE, STRANGE_NOTICE = "grandmother", "nobody knows what that is"
-"""A prompt with this word is taken, and told of."""
-
-
-def png_of(
-    width_px: int = FACTS.default_width_px, height_px: int = FACTS.default_height_px, *, padding_bytes: int = 0
-) -> bytes:
-    """A file that passes for a picture of this size with whoever does not decode it."""
-    return head_bytes(width_px, height_px) + b" a fake picture" + bytes(padding_bytes) + END
-
-
-PNG = png_of()
 PART_BYTES = 17
 
 
@@ -195,7 +153,7 @@ class FakeWorker:
             case CountTokens():
                 if self.hung or self.mute:
                     return []
-                return [self._count(command)]
+                return [answer_about_texts(command)]
             case MeasureProfile() | ForgetJob():
                 self._tasks.append(command)
             case StopMeasuring(request_id=request_id):
@@ -224,18 +182,6 @@ class FakeWorker:
                 return []
             case EpochRun():
                 return self._go_on(task)
-
-    def _count(self, command: CountTokens) -> TokensCounted | RequestFailed:
-        violations = tuple(
-            FieldViolation(field=field, description="is not painted here")
-            for field, text in zip(COUNTED_FIELDS, command.texts, strict=True)
-            if UNPAINTED in text
-        )
-        if command.steps > SCHEDULE_STEPS:
-            violations += (FieldViolation(field="steps", description=f"has {SCHEDULE_STEPS}, got {command.steps}"),)
-        if violations:
-            return RequestFailed(request_id=command.request_id, detail="not painted here", violations=violations)
-        return TokensCounted(request_id=command.request_id, counts=_counts(command), notices=_notices(command))
 
     def _stop_measuring(self, request_id: int) -> list[AgentEvent]:
         for task in self._tasks:
@@ -395,23 +341,3 @@ class FakeWorker:
     def _remember(self, job: JobId, step: int) -> None:
         held = [other for other in self._held.get(job, []) if other < step]
         self._held[job] = [*held, step][-2:]
-
-
-def _counts(command: CountTokens) -> tuple[int, ...]:
-    counts, limit = tuple(map(_words, command.texts)), FACTS.token_limit
-    match command.long_prompt:
-        case LongPrompt.REFUSE:
-            return counts
-        case LongPrompt.CUT:
-            return tuple(min(count, limit) for count in counts)
-        case LongPrompt.CHUNK:
-            return tuple(limit * -(-count // limit) for count in counts)
-
-
-def _notices(command: CountTokens) -> tuple[str, ...]:
-    cut = command.long_prompt is LongPrompt.CUT and any(_words(text) > FACTS.token_limit for text in command.texts)
-    return (*((CUT_NOTICE,) if cut else ()), *((STRANGE_NOTICE,) if STRANGE in command.texts[0] else ()))
-
-
-def _words(text: str) -> int:
-    return len(text.split()) + 1

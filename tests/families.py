@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from polyrhythm.image import ImageSpec, LongPrompt, Quality, Sampler
-from tests.models import tiny_dit_folder, tiny_pixart_folder
-from tests.unet_models import TINY_UNETS
+from tests.models import tiny_dit_folder, tiny_pixart_folder, tiny_sigma_folder
+from tests.unet_models import TINY_UNETS, tiny_small_folder
 
 TINY_MODELS: Mapping[str, Callable[[Path], Path]] = {
     "pixart": tiny_pixart_folder,
@@ -20,6 +22,16 @@ TINY_MODELS: Mapping[str, Callable[[Path], Path]] = {
     **TINY_UNETS,
 }
 """Who writes a tiny model of each make, UNets included, for tests that ask nothing of its size."""
+
+TINY_MAKES: Mapping[str, Callable[[Path], Path]] = {
+    **TINY_MODELS,
+    "sigma": tiny_sigma_folder,
+    "small": tiny_small_folder,
+}
+"""With the relatives of these makes."""
+
+HALVES = ((torch.float32, Sampler.DDIM), (torch.float64, Sampler.DPM_SOLVER_PP_2M))
+"""Every dtype, and a sampler without a history and one with, for gangs; one device goes through all pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,28 +6,22 @@ Owns no arithmetic. Tolerance of pictures: 1 of 255, which is what rounding may 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import DiffusionPipeline
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling import CLASS_OF
+from tests.found_schedulers import FoundScheduler
 from tests.gang import solo_latent
-from tests.models import tiny_dit_folder, tiny_pixart_folder, tiny_sigma_folder
 from tests.reference import class_of
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
 
-MAKERS: Mapping[str, Callable[..., Path]] = {
-    "sd": tiny_sd_folder,
-    "sdxl": tiny_sdxl_folder,
-    "pixart": tiny_pixart_folder,
-    "sigma": tiny_sigma_folder,
-    "dit": tiny_dit_folder,
-}
 SIDE_PX = {"sd": 64, "sdxl": 64, "pixart": 64, "sigma": 64, "dit": 128}
 LEVELS = 1
 
@@ -100,3 +94,20 @@ def assert_same(ours: np.ndarray, plain: np.ndarray) -> None:
     levels = (plain * 255).round().astype(int)
     assert levels.std() > 5  # something is to be seen, so that a difference would be
     assert np.abs(ours.astype(int) - levels).max() <= LEVELS
+
+
+@cache
+def _modules(base: Path) -> dict[str, Any]:
+    """All parts of a pipeline but its scheduler: they are the same in every folder made from this one."""
+    pipeline = DiffusionPipeline.from_pretrained(base, local_files_only=True)
+    return {name: part for name, part in pipeline.components.items() if part is not None and name != "scheduler"}
+
+
+def pipeline_of(base: Path, folder: Path, found: FoundScheduler) -> Any:
+    """As a user loads it from a folder of ``with_scheduler``; with the scheduler that stands in, where one does."""
+    loaded: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True, **_modules(base))
+    if found.stands_in:
+        other = stand_in(loaded.scheduler, found.sampler)
+        loaded = DiffusionPipeline.from_pretrained(folder, local_files_only=True, **_modules(base), scheduler=other)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded

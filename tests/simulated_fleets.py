@@ -14,7 +14,7 @@ from polyrhythm_coordinator.simulation.description import (
     FleetDescription,
 )
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
-from tests.fake_worker import FACTS
+from tests.fake_model import FACTS
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fleet.toml"
 LINK = Link(latency_s=1e-4, bytes_per_s=1e9)

@@ -19,7 +19,7 @@ DENOISER_DEFECTS = (
         original="dim=1), parts[0][1]",
         planted="dim=1), parts[-1][1]",
         test_id=(
-            "tests/unit/denoiser/test_long_texts.py::"
+            "tests/integration/test_long_texts.py::"
             "test_windows_follow_one_another_and_the_first_one_is_the_pooled_text[sdxl]"
         ),
         why="a long prompt is painted for what stands at its end",
@@ -88,7 +88,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/noise.py",
         original="manual_seed(self._seed)",
         planted="manual_seed(self._seed + id(self))",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-ddim-dtype0]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dtype0-ddim]",
         why="a seed means another picture on each split, and the same one never comes back",
     ),
     PlantedDefect(
@@ -195,7 +195,7 @@ EXCHANGE_DEFECTS = (
         file=f"{AGENT}/exchange/step_exchange.py",
         original="return held[version][:, :, tokens].to(own_KBND.dtype)",
         planted="return torch.zeros_like(held[version][:, :, tokens], dtype=own_KBND.dtype)",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dpmpp-2m-dtype0]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dtype1-dpmpp-2m]",
         why="every patch is a picture of its own: the fault that a careless tolerance hides",
     ),
     PlantedDefect(
@@ -302,7 +302,7 @@ LOOP_DEFECTS = (
         file=f"{AGENT}/epoch_run.py",
         original="            self._workshop.parts.make_room(self._need_bytes)\n",
         planted="            pass\n",
-        test_id="tests/integration/test_epoch_run.py::test_where_memory_is_short_parts_take_turns",
+        test_id="tests/integration/test_epoch_memory.py::test_where_memory_is_short_parts_take_turns",
         why="a device that could denoise after it has encoded runs out of memory",
     ),
 )

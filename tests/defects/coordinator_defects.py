@@ -14,6 +14,7 @@ PLAN_BOOK_TESTS = "tests/unit/agent_loop/test_plan_book.py"
 REPLANNING_TESTS = "tests/unit/coordinator/test_replanning.py"
 SHARING_TESTS = "tests/unit/coordinator/test_sharing_out.py"
 RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
+FAILED_TESTS = "tests/unit/coordinator/test_failed_pictures.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
 MEASURING_TESTS = "tests/unit/coordinator/test_measuring.py"
 LEFT_OUT_TESTS = "tests/unit/coordinator/test_left_out.py"
@@ -206,7 +207,7 @@ QUEUE_DEFECTS = (
         file=f"{SCHEDULING}/recovery.py",
         original="if not all(run.ended is not None and run.ended.gang_intact for run in epoch.members.values()):",
         planted="if not all(run.ended is not None for run in epoch.members.values()):",
-        test_id=f"{RECOVERY_TESTS}::test_a_failure_without_a_loss_is_tried_again_with_a_new_gang",
+        test_id=f"{FAILED_TESTS}::test_a_failure_without_a_loss_is_tried_again_with_a_new_gang",
         why="sockets that were shut down, with messages of the last epoch in them",
     ),
 )
@@ -217,7 +218,7 @@ FAILURE_DEFECTS = (
         file=f"{SCHEDULING}/hopeless.py",
         original="if len(picture.deaths) < limits.deaths_max:",
         planted="if picture.deaths:",
-        test_id=f"{RECOVERY_TESTS}::test_a_request_that_ends_two_workers_is_tried_by_no_third",
+        test_id=f"{FAILED_TESTS}::test_a_request_that_ends_two_workers_is_tried_by_no_third",
         why="one request ends the worker of every device of the fleet, one after another",
     ),
     PlantedDefect(

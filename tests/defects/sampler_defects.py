@@ -6,6 +6,8 @@ from tests.defects.planted import PlantedDefect
 
 DENOISER = "gpu_agent/polyrhythm_agent/denoiser"
 PIPELINES = "tests/integration/test_pipeline_equality.py"
+SCHEDULES = "tests/integration/test_pipeline_schedules.py"
+MODEL_FOLDERS = "tests/integration/test_pipeline_folders.py"
 
 SAMPLER_DEFECTS = (
     PlantedDefect(
@@ -29,7 +31,7 @@ SAMPLER_DEFECTS = (
         file=f"{DENOISER}/scheduler_file.py",
         original="if named is not None:",
         planted="if False:",
-        test_id=f"{PIPELINES}::test_the_index_names_the_scheduler_whatever_its_file_says[EulerDiscreteScheduler]",
+        test_id=f"{MODEL_FOLDERS}::test_the_index_names_the_scheduler_whatever_its_file_says[EulerDiscreteScheduler]",
         why="a model whose index was changed to another scheduler is sampled with the one that was there before",
     ),
     PlantedDefect(
@@ -53,7 +55,7 @@ SAMPLER_DEFECTS = (
         file=f"{DENOISER}/grid.py",
         original="end = CLEAN if ends_clean else _level_from_cumulative(cumulative[0])",
         planted="end = CLEAN",
-        test_id=f"{PIPELINES}::test_every_familys_schedule_is_its_pipelines[sdxl tcd]",
+        test_id=f"{SCHEDULES}::test_every_familys_schedule_is_its_pipelines[sdxl tcd]",
         why="a little more contrast than diffusers paints with the same seed",
     ),
     PlantedDefect(
@@ -77,7 +79,7 @@ SAMPLER_DEFECTS = (
         file=f"{DENOISER}/unet_facts.py",
         original="side = max(size, family.least_side_of_old) if is_old else size",
         planted="side = size",
-        test_id=f"{PIPELINES}::test_old_files_mean_the_size_that_the_pipeline_takes[0.6.0-32-512]",
+        test_id=f"{MODEL_FOLDERS}::test_old_files_mean_the_size_that_the_pipeline_takes[0.6.0-32-512]",
         why="256 px unless a user asks for 512, which is all that the model has learned",
     ),
 )

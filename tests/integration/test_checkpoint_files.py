@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,6 @@ from polyrhythm_agent.model_folder import find_model
 from tests.gang import solo_latent
 from tests.original_layout import original_checkpoint, write_checkpoint
 from tests.unet_models import TINY_UNETS
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: make(tmp_path_factory.mktemp(name)) for name, make in TINY_UNETS.items()}
 
 
 def configs_of(folder: Path, target: Path) -> Path:
@@ -53,7 +49,7 @@ def picture(folder: Path) -> Tensor:
 
 
 @pytest.mark.parametrize("family", list(TINY_UNETS))
-def test_the_picture_is_that_of_the_folder(folders: dict[str, Path], tmp_path: Path, family: str) -> None:
+def test_the_picture_is_that_of_the_folder(folders: Mapping[str, Path], tmp_path: Path, family: str) -> None:
     checkpoint = write_checkpoint(folders[family], tmp_path / "tiny.safetensors")
     configs_of(folders[family], tmp_path / "tiny")
     found = find_model(str(checkpoint))
@@ -63,7 +59,7 @@ def test_the_picture_is_that_of_the_folder(folders: dict[str, Path], tmp_path: P
 
 
 @pytest.mark.parametrize(("family", "open_clip"), [("sd", False), ("sd", True), ("sdxl", False)])
-def test_every_weight_arrives(folders: dict[str, Path], tmp_path: Path, family: str, open_clip: bool) -> None:
+def test_every_weight_arrives(folders: Mapping[str, Path], tmp_path: Path, family: str, open_clip: bool) -> None:
     checkpoint = write_checkpoint(folders[family], tmp_path / "tiny.safetensors", open_clip=open_clip)
     converted = diffusers_folder(checkpoint, folders[family], cache=tmp_path / "cache")
     parts = {path.parent.name for path in converted.glob("*/*.safetensors")}
@@ -75,7 +71,7 @@ def test_every_weight_arrives(folders: dict[str, Path], tmp_path: Path, family: 
         assert all(torch.equal(value, arrived[name]) for name, value in expected.items())
 
 
-def test_a_checkpoint_is_converted_once_and_found_wherever_it_lies(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_is_converted_once_and_found_wherever_it_lies(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     cache = tmp_path / "cache"
     first = diffusers_folder(checkpoint, folders["sd"], cache=cache)
@@ -90,14 +86,14 @@ def test_a_checkpoint_is_converted_once_and_found_wherever_it_lies(folders: dict
     assert diffusers_folder(moved, configs, cache=cache) != first
 
 
-def test_the_same_files_have_the_same_fingerprint_in_any_cache(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_same_files_have_the_same_fingerprint_in_any_cache(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     converted = [diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / name) for name in ("here", "there")]
     first, second = (load_denoiser(folder, model="tiny").facts.fingerprint for folder in converted)
     assert first == second
 
 
-def test_halves_stay_halves(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_halves_stay_halves(folders: Mapping[str, Path], tmp_path: Path) -> None:
     halves = {name: value.half() for name, value in original_checkpoint(folders["sd"]).items()}
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "half.safetensors", halves)
     converted = diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache")
@@ -106,7 +102,7 @@ def test_halves_stay_halves(folders: dict[str, Path], tmp_path: Path) -> None:
     assert load_denoiser(converted, model="tiny", dtype=torch.bfloat16).compute_dtype is torch.bfloat16
 
 
-def test_a_conversion_tells_how_it_gets_on(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_conversion_tells_how_it_gets_on(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     told: list[str] = []
     diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache", progress=told.append)
@@ -123,7 +119,7 @@ def test_a_conversion_tells_how_it_gets_on(folders: dict[str, Path], tmp_path: P
     assert all(text.startswith("looked through") for text in again)
 
 
-def test_who_waits_for_the_conversion_of_another_process_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_who_waits_for_the_conversion_of_another_process_says_so(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     target = diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache")
     told: list[str] = []
@@ -148,7 +144,7 @@ print(diffusers_folder(Path(sys.argv[1]), Path(sys.argv[2]), cache=Path(sys.argv
 """
 
 
-def test_several_processes_at_once_make_one_folder(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_several_processes_at_once_make_one_folder(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     cache = tmp_path / "cache"
     command = [sys.executable, "-c", CONVERT, str(checkpoint), str(folders["sd"]), str(cache)]
@@ -164,7 +160,7 @@ def test_several_processes_at_once_make_one_folder(folders: dict[str, Path], tmp
     assert load_denoiser(target, model="tiny").facts.model == "tiny"
 
 
-def test_what_a_killed_conversion_left_is_not_read(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_what_a_killed_conversion_left_is_not_read(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     target = diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache")
     partial = target.rename(target.with_name(f"{target.name}.partial"))
@@ -189,7 +185,7 @@ def test_what_a_killed_conversion_left_is_not_read(folders: dict[str, Path], tmp
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_and_leaves_nothing(
-    folders: dict[str, Path], tmp_path: Path, changes: dict[str, Tensor | None], expected: str
+    folders: Mapping[str, Path], tmp_path: Path, changes: dict[str, Tensor | None], expected: str
 ) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors", changes)
     with pytest.raises(ModelFolderError, match=expected):
@@ -197,14 +193,14 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_leaves_nothing(
     assert not [path for path in (tmp_path / "cache" / "checkpoints").iterdir() if path.is_dir()]
 
 
-def test_a_cache_that_cannot_be_written_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_named(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(ModelFolderError, match="set POLYRHYTHM_CACHE"):
         diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache")
 
 
-def test_configs_of_another_family_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_configs_of_another_family_are_refused(folders: Mapping[str, Path], tmp_path: Path) -> None:
     checkpoint = write_checkpoint(folders["sd"], tmp_path / "tiny.safetensors")
     with pytest.raises(InvalidArgumentError, match=r"--model-config: tiny\.safetensors holds a StableDiffusionPip"):
         find_model(str(checkpoint), configs=str(folders["sdxl"]))

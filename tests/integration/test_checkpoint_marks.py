@@ -20,7 +20,6 @@ from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
 from tests.original_layout import original_checkpoint, write_checkpoint
 from tests.pipelines import assert_same, image, our_picture, plain_picture, with_scheduler
-from tests.unet_models import tiny_sdxl_folder
 
 MEAN, DEVIATION = [-1.6, 1.1, 0.4, -0.2], [8.4, 6.3, 5.9, 7.2]
 MARKS: Mapping[str, dict[str, Tensor]] = {
@@ -31,8 +30,8 @@ MARKS: Mapping[str, dict[str, Tensor]] = {
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_sdxl_folder(tmp_path_factory.mktemp("sdxl"))
+def base(folders: Mapping[str, Path]) -> Path:
+    return folders["sdxl"]
 
 
 def as_a_user_would(base: Path, name: str) -> Any:

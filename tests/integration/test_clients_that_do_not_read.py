@@ -13,6 +13,7 @@ from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.errors import ResourceExhaustedError
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted
+from polyrhythm.messages import ForgetJob
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.rooms import CLIENT_BYTES_LEAST
 from polyrhythm_coordinator.scheduling.limits import Limits
@@ -46,8 +47,8 @@ async def test_a_client_that_stops_reading_loses_its_job_and_nobody_else_notices
             deaf = stub.Generate(asked(MANY))
             await deaf.read()
             async with asyncio.timeout(WAIT_S):
-                while server.interpreter.state.jobs:  # noqa: ASYNC110 - the state tells nobody of its changes
-                    await asyncio.sleep(0.01)
+                await agent.has_seen(ForgetJob)
+            assert not server.interpreter.state.jobs
             assert CLIENT_BYTES_LEAST // PICTURE_BYTES < agent.worker.pictures < COUNT / 2
             agent.worker.padding_bytes = 0
             events = [job_event_from_proto(response) async for response in stub.Generate(asked(ONE))]

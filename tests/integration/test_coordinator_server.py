@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +14,24 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from polyrhythm.codec.fleet import agent_view_from_proto
 from polyrhythm.codec.image import image_request_to_proto
-from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.codec.plan import explanation_from_proto
 from polyrhythm.errors import (
     AgentsLostError,
     AlreadyInUseError,
-    InternalError,
     InvalidArgumentError,
     NoAgentsError,
     NotFoundError,
     PolyrhythmError,
-    UnreachableError,
     WireError,
 )
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import (
     AgentFailed,
     ImageChunk,
     ImageCompleted,
-    JobEvent,
     Planned,
-    Progressed,
     Queued,
     Replanned,
     ReplanReason,
@@ -49,28 +40,14 @@ from polyrhythm.messages import CancelEpoch, ExtendPlan, ForgetJob
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client import Client
 from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.server import IMAGE_SERVICE, Coordinator, coordinator, serve
+from polyrhythm_coordinator.server import IMAGE_SERVICE, coordinator
 from polyrhythm_coordinator.settings import make_settings
-from tests.fake_worker import PNG, FakeWorker, register
+from tests.coordinator_site import REQUEST, Site, error_from, events_of, is_at, read_until
+from tests.fake_model import PNG
+from tests.fake_worker import FakeWorker, register
 from tests.fakes import FakeAgent, FakeFleet, error_of
 
 WAIT_S = 10.0
-REQUEST = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """A coordinator with its fake agents and a channel to it."""
-
-    server: Coordinator
-    fleet: FakeFleet
-    channel: grpc.aio.Channel
-
-    def generate(
-        self, request: ImageRequest = REQUEST, *, timeout_s: float | None = None
-    ) -> grpc.aio.UnaryStreamCall[image_pb2.GenerateRequest, image_pb2.GenerateResponse]:
-        stub = image_pb2_grpc.ImageServiceStub(self.channel)
-        return stub.Generate(image_pb2.GenerateRequest(image=image_request_to_proto(request)), timeout=timeout_s)
 
 
 @pytest_asyncio.fixture
@@ -81,31 +58,6 @@ async def site() -> AsyncIterator[Site]:
         async with grpc.aio.insecure_channel(address) as channel:
             yield Site(server=server, fleet=fleet, channel=channel)
             await fleet.close()
-
-
-async def events_of(call: AsyncIterable[image_pb2.GenerateResponse]) -> list[JobEvent]:
-    return [job_event_from_proto(response) async for response in call]
-
-
-async def read_until(
-    call: AsyncIterable[image_pb2.GenerateResponse], condition: Callable[[JobEvent], bool]
-) -> list[JobEvent]:
-    events: list[JobEvent] = []
-    async for response in call:
-        events.append(job_event_from_proto(response))
-        if condition(events[-1]):
-            return events
-    raise AssertionError(f"the stream ended before that: {events}")
-
-
-async def error_from(call: AsyncIterable[image_pb2.GenerateResponse]) -> PolyrhythmError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await events_of(call)
-    return error_of(caught.value)
-
-
-def is_at(step: int) -> Callable[[JobEvent], bool]:
-    return lambda event: isinstance(event, Progressed) and event.step >= step
 
 
 async def test_a_picture_on_two_agents(site: Site) -> None:
@@ -305,68 +257,6 @@ async def test_another_protocol_is_refused(site: Site) -> None:
     with pytest.raises(InvalidArgumentError):
         await agent.connect(register(AgentId("old"), protocol_version=99))
     await agent.close()
-
-
-class Clock:
-    """Runs well but for one reading."""
-
-    def __init__(self) -> None:
-        self.broken = False
-
-    def __call__(self) -> float:
-        if self.broken:
-            self.broken = False
-            raise ZeroDivisionError("the clock stood still")
-        return time.monotonic()
-
-
-async def test_a_tick_that_fails_ends_the_coordinator_and_its_jobs() -> None:
-    clock = Clock()
-    limits = Limits(heartbeat_interval_s=60.0, heartbeat_timeout_s=60.0)  # nothing but ticks while the agent pauses
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(coordinator(make_settings(port=0), limits, clock=clock))
-        address = f"127.0.0.1:{server.port}"
-        fleet = FakeFleet(address)
-        channel = grpc.aio.insecure_channel(address)
-        agent = await fleet.add("a")
-        agent.worker.pause_at = 12
-        call = Site(server=server, fleet=fleet, channel=channel).generate()
-        await read_until(call, is_at(12))
-        clock.broken = True
-        await asyncio.wait_for(server.interpreter.failed(), 10)
-        told = asyncio.create_task(error_from(call))
-        with pytest.raises(InternalError, match="the clock stood still"):
-            await stack.aclose()
-        assert isinstance(await told, UnreachableError)
-        await fleet.close()
-        await channel.close()
-
-
-async def test_a_coordinator_that_breaks_down_does_not_wait_for_a_signal() -> None:
-    clock = Clock()
-    clock.broken = True
-    with pytest.raises(InternalError, match="the clock stood still"):
-        await asyncio.wait_for(serve(make_settings(port=0), clock=clock), 10)
-
-
-async def test_stopping_tells_clients_and_agents() -> None:
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(coordinator(make_settings(port=0), Limits()))
-        address = f"127.0.0.1:{server.port}"
-        fleet = FakeFleet(address)
-        channel = grpc.aio.insecure_channel(address)
-        agent = await fleet.add("a")
-        agent.worker.pause_at = 12
-        call = Site(server=server, fleet=fleet, channel=channel).generate()
-        await read_until(call, is_at(12))
-        stopped = asyncio.create_task(error_from(call))
-        await asyncio.sleep(0)
-        await stack.aclose()
-        assert isinstance(await stopped, UnreachableError)
-        await agent.ended.wait()
-        assert isinstance(agent.error, UnreachableError)
-        await fleet.close()
-        await channel.close()
 
 
 GARBAGE = b"\xff\xff\xff\xff"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ from tests.models import tiny_dit_folder
 from tests.reference import class_of, plain_pipeline
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_dit_folder(tmp_path_factory.mktemp("tiny"))
+@pytest.fixture
+def family() -> str:
+    return "dit"
 
 
 @pytest.fixture(scope="module")
-def denoiser(folder: Path) -> Denoiser:
-    return load_denoiser(folder, model="tiny")
+def denoiser(folders: Mapping[str, Path]) -> Denoiser:
+    return load_denoiser(folders["dit"], model="tiny")
 
 
 def image(**changes: Any) -> ImageSpec:

@@ -25,9 +25,9 @@ STEP = 7
     params=[(name, rows) for name in FAMILIES for rows in (16, 24)],
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
-def run(request: pytest.FixtureRequest, family_folders: Mapping[str, Path]) -> DenoiserRun:
+def run(request: pytest.FixtureRequest, folders: Mapping[str, Path]) -> DenoiserRun:
     name, rows = request.param
-    denoiser = load_denoiser(family_folders[name], model="tiny", dtype=torch.float64)
+    denoiser = load_denoiser(folders[name], model="tiny", dtype=torch.float64)
     spec = FAMILIES[name].image(rows=rows, seed=3)
     return denoiser.start(spec, denoiser.encode(spec))
 

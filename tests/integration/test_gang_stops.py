@@ -16,7 +16,6 @@ from polyrhythm_agent.errors import EpochCancelledError, TransportError
 from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.step_loop import StopRequest
 from tests.gang import GangOptions, load_members, run_gang
-from tests.models import tiny_pixart_folder
 from tests.plans import agent_ids, exact_plan, plan, segment
 
 STEPS = 12
@@ -31,11 +30,6 @@ SPEC = ImageSpec(
     sampler=Sampler.DPM_SOLVER_PP_2M,
     quality=Quality.EXACT,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
 
 
 class AtLayer:

@@ -5,7 +5,6 @@ Activations travel in the dtype that the coordinator names, x and x0 in fp32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,11 @@ from polyrhythm_agent.ports import Denoiser
 from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.traffic import sent_bytes
-from tests.families import FAMILIES
 from tests.gang import GangOptions, MemberRun, run_gang
 from tests.plans import agent_ids, plan, segment
 from tests.reference import relative_difference
 from tests.simulator import PlanSimulator
-from tests.unet_models import tiny_sd_folder
 
-MAKERS: dict[str, Callable[[Path], Path]] = {"sd": tiny_sd_folder, "pixart": FAMILIES["pixart"].make}
 ROUNDING = 0.1
 """Relative to the largest value: bf16 keeps 8 bits, and a random tiny model amplifies what is lost."""
 IMAGE = ImageSpec(
@@ -46,9 +42,9 @@ IMAGE = ImageSpec(
 AGENTS = agent_ids(2)
 
 
-@pytest.fixture(scope="module", params=list(MAKERS))
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
+@pytest.fixture(params=["sd", "pixart"])
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 def followed(row_count: int) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ CPU = torch.device("cpu")
 SIDE_PX = 64
 
 
-@pytest.fixture(scope="module", params=list(TINY_MODELS))
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return TINY_MODELS[request.param](tmp_path_factory.mktemp(request.param))
+@pytest.fixture(params=list(TINY_MODELS))
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 def network(denoiser: Any) -> torch.nn.Module:
@@ -135,8 +135,8 @@ def test_what_auto_has_looked_at_is_gone_before_the_weights_are_loaded(folder: P
     assert len(looked_at) == 2
 
 
-def test_a_profile_is_measured_as_the_weights_are_held(tmp_path: Path) -> None:
-    denoiser = load_denoiser(tiny_pixart_folder(tmp_path / "m"), model="tiny", offload=True)
+def test_a_profile_is_measured_as_the_weights_are_held(folders: Mapping[str, Path]) -> None:
+    denoiser = load_denoiser(folders["pixart"], model="tiny", offload=True)
     parts = PartsInMemory(denoiser.parts, HostMemory(weights_bytes=lambda: 0))
     workload = Workload(model="tiny", width_px=SIDE_PX, height_px=SIDE_PX, batch=2)
     profile = measure_profile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,15 +24,14 @@ from polyrhythm_agent.ports import Denoiser
 from polyrhythm_agent.profiling import measure_profile
 from tests.allocation import peak_bytes, square_image
 from tests.families import TINY_MODELS
-from tests.models import tiny_pixart_folder
 from tests.unet_models import tiny_sd_folder
 
 SIDE_PX = 64
 
 
-@pytest.fixture(scope="module", params=list(TINY_MODELS))
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return TINY_MODELS[request.param](tmp_path_factory.mktemp(request.param))
+@pytest.fixture(params=list(TINY_MODELS))
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 def limited(denoiser: Denoiser, limit_bytes: int) -> PartsInMemory:
@@ -120,8 +119,8 @@ def test_a_part_leaves_only_where_its_room_is_needed(folder: Path) -> None:
     assert not held(denoiser)
 
 
-def test_a_profile_says_for_which_part_there_is_no_room_and_measures_the_rest(tmp_path: Path) -> None:
-    denoiser = load_denoiser(tiny_pixart_folder(tmp_path / "m"), model="tiny")
+def test_a_profile_says_for_which_part_there_is_no_room_and_measures_the_rest(folders: Mapping[str, Path]) -> None:
+    denoiser = load_denoiser(folders["pixart"], model="tiny")
     memory = denoiser.facts.memory
     assert memory is not None
     workload = Workload(model="tiny", width_px=SIDE_PX, height_px=SIDE_PX, batch=2)

@@ -23,11 +23,9 @@ from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.ports import Denoiser, LayerSeam
 from tests.families import FAMILIES
 from tests.gang import GangOptions, MemberRun, load_members, run_gang
-from tests.models import tiny_dit_folder
 from tests.plans import agent_ids, plan, segment
 from tests.reference import relative_difference
 from tests.simulator import PlanSimulator
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
 
 STEPS = 12
 TOLERANCE = 1e-9
@@ -41,9 +39,8 @@ LAYERS_LIVED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyFamily:
-    """A tiny model, its picture, and rows that a gang holds before and after the change."""
+    """The picture of a tiny model, and rows that a gang holds before and after the change."""
 
-    make: Callable[[Path], Path]
     image: ImageSpec
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -65,12 +62,9 @@ def unet_image(unit_px: int) -> ImageSpec:
 
 
 GO_ON = {
-    "sd": TinyFamily(make=tiny_sd_folder, image=unet_image(64), before=(3, 3, 2), after=(2, 2, 4), after_loss=(5, 3)),
-    "sdxl": TinyFamily(
-        make=tiny_sdxl_folder, image=unet_image(32), before=(4, 2, 2), after=(3, 4, 1), after_loss=(3, 5)
-    ),
+    "sd": TinyFamily(image=unet_image(64), before=(3, 3, 2), after=(2, 2, 4), after_loss=(5, 3)),
+    "sdxl": TinyFamily(image=unet_image(32), before=(4, 2, 2), after=(3, 4, 1), after_loss=(3, 5)),
     "dit": TinyFamily(
-        make=tiny_dit_folder,
         image=FAMILIES["dit"].image(sampler=Sampler.DPM_SOLVER_PP_2M),
         before=(7, 5, 4),
         after=(4, 3, 9),
@@ -105,11 +99,8 @@ POLICIES: Mapping[str, Callable[..., Plan]] = {"high": high, "balanced": balance
 
 
 @pytest.fixture(scope="module")
-def gangs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[AgentId, Denoiser]]:
-    return {
-        name: load_members(family.make(tmp_path_factory.mktemp(name)), AGENTS, torch.float64)
-        for name, family in GO_ON.items()
-    }
+def gangs(folders: Mapping[str, Path]) -> dict[str, dict[AgentId, Denoiser]]:
+    return {name: load_members(folders[name], AGENTS, torch.float64) for name in GO_ON}
 
 
 def simulated(denoiser: Denoiser, image: ImageSpec, plans: tuple[Plan, ...]) -> dict[int, Tensor]:

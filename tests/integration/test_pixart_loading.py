@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,9 @@ DEMO = Path(__file__).parents[2] / "models" / "demo-transformer"
 WEIGHTS = Path("transformer") / "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
+@pytest.fixture
+def original(folders: Mapping[str, Path]) -> Path:
+    return folders["pixart"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,12 @@ from polyrhythm_agent.denoiser.decoding import PictureNotFiniteError
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.pixart import PixArtDenoiser
 from polyrhythm_agent.ports import Denoiser
-from tests.models import tiny_pixart_folder
 from tests.reference import plain_pipeline
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def denoiser(folder: Path) -> Denoiser:
-    return load_denoiser(folder, model="tiny")
+def denoiser(folders: Mapping[str, Path]) -> Denoiser:
+    return load_denoiser(folders["pixart"], model="tiny")
 
 
 def image(prompt: str, negative_prompt: str = "", guidance: float = 5.0, width_px: int = 64) -> ImageSpec:

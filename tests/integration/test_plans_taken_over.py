@@ -19,12 +19,10 @@ from polyrhythm.messages import BeatDone
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from tests.gang import GangOptions, MemberRun, load_members, run_gang
-from tests.models import tiny_pixart_folder
+from tests.gang import GangOptions, MemberRun, kept_members, run_gang
 from tests.plans import agent_ids, plan, segment
 from tests.reference import relative_difference
 from tests.simulator import PlanSimulator
-from tests.unet_models import tiny_sd_folder
 
 STEPS = 20
 TOLERANCE = 1e-9
@@ -32,11 +30,6 @@ DISPLACED = Exchange.DISPLACED
 STRIDED = (Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M, Sampler.EULER)
 """What the tiny model offers and what takes strides."""
 FIRST, SECOND = agent_ids(2)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pixart_folder(tmp_path_factory.mktemp("tiny"))
 
 
 def image(sampler: Sampler) -> ImageSpec:
@@ -86,7 +79,7 @@ def run(
     folder: Path, newer: Mapping[AgentId, Mapping[int, Plan]], sampler: Sampler, first: Plan | None = None
 ) -> dict[AgentId, MemberRun]:
     options = GangOptions(newer=newer)
-    return run_gang(first or before(), load_members(folder, (FIRST, SECOND), torch.float64), image(sampler), options)
+    return run_gang(first or before(), kept_members(folder, (FIRST, SECOND), torch.float64), image(sampler), options)
 
 
 def assert_followed(folder: Path, runs: Mapping[AgentId, MemberRun], plans: tuple[Plan, ...], sampler: Sampler) -> None:
@@ -159,10 +152,9 @@ def test_plans_that_took_over_from_one_another_amount_to_one(folder: Path, sampl
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_rows_move_in_a_family_whose_layers_need_their_neighbours(tmp_path: Path, *, late: bool) -> None:
+def test_rows_move_in_a_family_whose_layers_need_their_neighbours(folders: Mapping[str, Path], *, late: bool) -> None:
     """Halos and moments of the old rows say nothing of the new ones: the synchronous step makes them good."""
     spec = replace(image(Sampler.DDIM), width_px=64, height_px=512)
-    unet = tiny_sd_folder(tmp_path)
     first = plan(segment(0, 4, (4, 4)), segment(4, 20, (4, 4), exchange=DISPLACED, strides=(1, 2), beat_steps=4))
     second = plan(
         segment(12, 13, (3, 5), beat_steps=1),
@@ -170,7 +162,7 @@ def test_rows_move_in_a_family_whose_layers_need_their_neighbours(tmp_path: Path
         begin_step=12,
         version=2,
     )
-    members = load_members(unet, (FIRST, SECOND), torch.float64)
+    members = kept_members(folders["sd"], (FIRST, SECOND), torch.float64)
     newer = {FIRST: {4: second}, SECOND: {12 if late else 8: second}}
     runs = run_gang(first, members, spec, GangOptions(newer=newer))
     with torch.inference_mode():
@@ -181,7 +173,9 @@ def test_rows_move_in_a_family_whose_layers_need_their_neighbours(tmp_path: Path
             assert relative_difference(state.x_BCHW, simulated[step].x_BCHW) <= TOLERANCE, f"x at {step}"
 
 
-def test_one_member_goes_on_with_merged_steps_in_a_family_whose_layers_need_their_neighbours(tmp_path: Path) -> None:
+def test_one_member_goes_on_with_merged_steps_in_a_family_whose_layers_need_their_neighbours(
+    folders: Mapping[str, Path],
+) -> None:
     """It has no neighbours any more, so nothing has to be made good; where it gets some again, something has."""
     spec = replace(image(Sampler.DDIM), width_px=64, height_px=512)
     first = plan(segment(0, 4, (4, 4)), segment(4, 20, (4, 4), exchange=DISPLACED, strides=(1, 2), beat_steps=4))
@@ -192,7 +186,7 @@ def test_one_member_goes_on_with_merged_steps_in_a_family_whose_layers_need_thei
         begin_step=12,
         version=2,
     )
-    members = load_members(tiny_sd_folder(tmp_path), (FIRST, SECOND), torch.float64)
+    members = kept_members(folders["sd"], (FIRST, SECOND), torch.float64)
     runs = run_gang(first, members, spec, GangOptions(newer={FIRST: {4: second}, SECOND: {8: second}}))
     with torch.inference_mode():
         run = members[FIRST].start(spec, members[FIRST].encode(spec))

@@ -7,7 +7,6 @@ layers see the neighbour as of the step before in any case.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,13 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
 from polyrhythm_agent.ports import DenoiserRun, Part
 from tests.canvas import Canvas, PatchView
-from tests.gang import load_members, run_gang, solo_latent
-from tests.plans import plan, segment
+from tests.gang import kept_members, run_gang, solo_latent
+from tests.plans import agent_ids, plan, segment
 from tests.reference import relative_difference
 from tests.simulator import PlanSimulator
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
 
 DEMO_UNET = find_model("demo-unet").path
-MAKERS: dict[str, tuple[Callable[[Path], Path], int]] = {"sd": (tiny_sd_folder, 64), "sdxl": (tiny_sdxl_folder, 32)}
+UNIT_PX = {"sd": 64, "sdxl": 32}
 STEPS = 12
 SEEDS = range(3)
 INDIFFERENT_DB = 0.5
@@ -55,14 +53,13 @@ def displaced(row_count: int) -> Plan:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
-@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("family", UNIT_PX)
 def test_a_displaced_plan_is_the_simulators_picture_at_every_boundary(
-    tmp_path: Path, family: str, dtype: torch.dtype, tolerance: float
+    folder: Path, family: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    make, unit_px = MAKERS[family]
-    folder, spec, followed = make(tmp_path), picture(64, 8 * unit_px, seed=11), displaced(8)
-    runs = run_gang(followed, load_members(folder, followed.agents, dtype), spec)
-    denoiser = load_denoiser(folder, model="tiny", dtype=dtype)
+    spec, followed = picture(64, 8 * UNIT_PX[family], seed=11), displaced(8)
+    runs = run_gang(followed, kept_members(folder, followed.agents, dtype), spec)
+    (denoiser,) = kept_members(folder, agent_ids(1), dtype).values()
     simulated = PlanSimulator(denoiser.start(spec, denoiser.encode(spec))).simulate(followed)
     for run in runs.values():
         assert set(run.states) == {3, 6, 9, 12}

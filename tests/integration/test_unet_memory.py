@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,14 @@ import torch
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports import Denoiser
 from tests.allocation import forward_bytes, peak_bytes, square_image
-from tests.unet_models import TINY_UNETS, tiny_small_folder
+from tests.unet_models import TINY_UNETS
 
 SIDE_PX = 512
 
 
-MAKERS = {**TINY_UNETS, "small": tiny_small_folder}
-
-
-@pytest.fixture(scope="module", params=list(MAKERS))
-def denoiser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
-    denoiser = load_denoiser(MAKERS[request.param](tmp_path_factory.mktemp(request.param)), model="tiny")
+@pytest.fixture(scope="module", params=[*TINY_UNETS, "small"])
+def denoiser(request: pytest.FixtureRequest, folders: Mapping[str, Path]) -> Denoiser:
+    denoiser = load_denoiser(folders[request.param], model="tiny")
     for part in denoiser.parts:
         part.load()
     return denoiser

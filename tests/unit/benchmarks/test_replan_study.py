@@ -146,7 +146,10 @@ async def test_a_load_whose_picture_is_done_never_begins() -> None:
     timer = LoadTimer(lambda: pytest.fail("it began"), moment=0.5, after_s=0.01)
     timer.note(Progressed(image_index=0, step=1, steps=40, left_s=1.0, agents=()))
     timer.stop()
-    await asyncio.sleep(0.02)  # longer than the load would have waited
+    later = asyncio.Event()
+    other = LoadTimer(later.set, moment=0.5, after_s=0.01)  # due after it
+    other.note(Progressed(image_index=0, step=1, steps=40, left_s=1.0, agents=()))
+    await asyncio.wait_for(later.wait(), PATIENCE_S)
     assert timer.begun_s is None
 
 

@@ -14,7 +14,8 @@ from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_client.tables import agents_table, print_explanation
-from tests.fake_worker import FACTS, register
+from tests.fake_model import FACTS
+from tests.fake_worker import register
 from tests.plans import plan, segment
 
 CARD = replace(

@@ -12,7 +12,7 @@ from polyrhythm.image import ImageRequest, LongPrompt, Overrides, Quality
 from polyrhythm.job_events import Accepted, Planned
 from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, TokensCounted, WorkerReady
 from tests.calibrations import calibration
-from tests.fake_worker import CUT_NOTICE, FACTS, SCHEDULE_STEPS, STRANGE, STRANGE_NOTICE, UNPAINTED
+from tests.fake_model import CUT_NOTICE, FACTS, SCHEDULE_STEPS, STRANGE, STRANGE_NOTICE, UNPAINTED
 from tests.fleet_world import World
 from tests.plans import exact_plan
 

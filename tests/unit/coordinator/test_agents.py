@@ -16,7 +16,8 @@ from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.transitions import transition
 from tests.calibrations import calibration
-from tests.fake_worker import FACTS, register
+from tests.fake_model import FACTS
+from tests.fake_worker import register
 from tests.fleet_world import World
 
 A = AgentId("a")

@@ -28,7 +28,7 @@ from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due
 from polyrhythm_coordinator.scheduling.forecast import Forecast
 from polyrhythm_coordinator.scheduling.limits import Limits
-from tests.fake_worker import png_of
+from tests.fake_model import png_of
 from tests.fleet_world import World
 from tests.plans import exact_plan, plan, segment
 

@@ -25,7 +25,8 @@ from polyrhythm_coordinator.scheduling.events import Event, PlanComputed, Tick
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.state import State
 from tests.fake_fabric import FakeFabric
-from tests.fake_worker import FACTS, FakeWorker, register
+from tests.fake_model import FACTS
+from tests.fake_worker import FakeWorker, register
 
 
 async def broken_planner(_: PlanTask) -> Explanation:

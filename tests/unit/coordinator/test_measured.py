@@ -15,7 +15,8 @@ from polyrhythm_coordinator.scheduling.forecast import forecast
 from polyrhythm_coordinator.scheduling.limits import Limits
 from polyrhythm_coordinator.scheduling.measured import measured_alone, profile_key
 from polyrhythm_coordinator.scheduling.reporting import versions_of
-from tests.fake_worker import FACTS, register
+from tests.fake_model import FACTS
+from tests.fake_worker import register
 from tests.plans import agent_ids, plan, segment
 
 WORKLOAD = Workload(model="fake", width_px=64, height_px=64, batch=2)

@@ -11,7 +11,7 @@ from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import ImageCompleted, Planned, Replanned
 from polyrhythm.messages import StartEpoch
 from polyrhythm_client.recipe import dtype_key
-from tests.fake_worker import FACTS
+from tests.fake_model import FACTS
 from tests.fleet_world import World
 from tests.layer_groups import token_groups
 from tests.plans import exact_plan

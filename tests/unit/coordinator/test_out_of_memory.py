@@ -15,7 +15,7 @@ from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Replanne
 from polyrhythm.messages import ExtendPlan, MemoryRead, StartEpoch, WorkerLost
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.out_of_memory import lowered
-from tests.fake_worker import FACTS
+from tests.fake_model import FACTS
 from tests.fleet_world import World
 
 MIB = 1 << 20

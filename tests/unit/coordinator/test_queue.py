@@ -13,7 +13,7 @@ from polyrhythm.messages import AbortEpoch, CancelEpoch, ForgetJob, Heartbeat, M
 from polyrhythm_coordinator.scheduling.events import Stopping
 from polyrhythm_coordinator.scheduling.job_state import Job
 from polyrhythm_coordinator.scheduling.occupancy import LOT_MAX, situation
-from tests.fake_worker import PNG
+from tests.fake_model import PNG
 from tests.fleet_world import World
 from tests.plans import exact_plan
 

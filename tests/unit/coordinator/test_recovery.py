@@ -1,40 +1,17 @@
-"""Losses in every phase of a picture, and epochs that fail without one."""
+"""Losses in every phase of a picture."""
 
 from __future__ import annotations
 
 import pytest
 
-from polyrhythm.errors import AgentsLostError, CancelledError, InternalError, PictureFailedError
-from polyrhythm.ids import AgentId, JobId
+from polyrhythm.errors import AgentsLostError, CancelledError
+from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, Planned, Progressed, Replanned
-from polyrhythm.messages import AbortEpoch, MeasureProfile, StartEpoch, WorkerLost
+from polyrhythm.job_events import AgentFailed, Delayed, Planned, Progressed, Replanned
+from polyrhythm.messages import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.scheduling.recovery import resume_step
 from tests.fleet_world import World
-
-HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)
-"""Several beats, so that there are boundaries to go on from."""
-
-
-def at_step(step: int, *agents: str) -> tuple[World, JobId]:
-    """A picture whose members all pause at a boundary at or after a step."""
-    world = World(*agents)
-    for daemon in world.daemons.values():
-        daemon.worker.pause_at = step
-    job = world.submit(HIGH)
-    world.settle()
-    return world, job
-
-
-def go_on(world: World) -> None:
-    for daemon in world.daemons.values():
-        daemon.worker.pause_at = None
-
-
-def report_of(world: World, job: JobId) -> ImageCompleted:
-    assert world.ended[job] is None
-    (completed,) = world.told_of(job, ImageCompleted)
-    return completed
+from tests.paused_pictures import HIGH, at_step, go_on, report_of
 
 
 @pytest.mark.parametrize(
@@ -303,90 +280,6 @@ def test_an_agent_that_was_lost_takes_no_further_part_in_this_picture() -> None:
     error = world.ended[job]
     assert isinstance(error, AgentsLostError)
     assert "lost earlier on this picture" in str(error)
-
-
-def test_a_failure_without_a_loss_is_tried_again_with_a_new_gang() -> None:
-    world, job = at_step(12, "a", "b")
-    world.daemons["a"].worker.fail_at = 12
-    go_on(world)
-    world.run_until(lambda: len(world.sent("a", StartEpoch)) == 2)
-    world.daemons["a"].worker.fail_at = None
-    world.run(job)
-    first, second = world.sent("a", StartEpoch)
-    assert first.gang != second.gang
-    assert first.members == second.members == ("a", "b")
-    assert second.begin_step == 12
-    assert AgentFailed(agent=AgentId("a"), reason="not a number") in world.told[job]
-    report_of(world, job)
-
-
-def test_a_failure_that_repeats_ends_the_job() -> None:
-    world, job = at_step(12, "a", "b")
-    world.daemons["a"].worker.fail_at = 12
-    go_on(world)
-    world.run(job)
-    error = world.ended[job]
-    assert isinstance(error, InternalError)
-    assert "not a number" in str(error)
-    assert len(world.sent("a", StartEpoch)) == 3
-    world.daemons["a"].worker.fail_at = None
-    following = world.submit()
-    world.run(following)
-    assert world.ended[following] is None
-
-
-def test_a_request_that_ends_two_workers_is_tried_by_no_third() -> None:
-    world, job = at_step(12, "a", "b", "c", "d")
-    for victim in ("d", "c"):
-        world.kill_worker(victim)
-        world.settle()
-    assert job in world.ended
-    error = world.ended[job]
-    assert isinstance(error, PictureFailedError)
-    assert "d (killed); then c (killed)" in str(error)
-    assert all(world.daemons[spared].worker is not None and not world.daemons[spared].loading for spared in "ab")
-    go_on(world)
-    following = world.submit()
-    world.run(following)
-    assert world.ended[following] is None
-
-
-def test_devices_that_are_lost_say_nothing_about_the_picture() -> None:
-    world, job = at_step(12, "a", "b", "c")
-    for victim in ("c", "b"):
-        world.kill_daemon(victim)
-        world.settle()
-    go_on(world)
-    world.run(job)
-    assert report_of(world, job).report.plans[-1].agents == ("a",)
-
-
-def test_a_request_that_ends_workers_while_they_measure_is_given_up() -> None:
-    world = World("a", "b")
-    job = world.submit()
-    asked = world.daemons["a"]  # how many tokens the prompt has
-    while not world.sent("a", MeasureProfile):
-        world.deliver_down(asked)
-        world.deliver_up(asked)
-    for victim in "ab":
-        assert job not in world.ended
-        assert world.state.agents[AgentId(victim)].measuring is not None
-        world.say(victim, WorkerLost(reason="killed"))
-    error = world.ended[job]
-    assert isinstance(error, PictureFailedError)
-    assert "a (killed); then b (killed)" in str(error)
-
-
-def test_what_came_out_as_no_picture_is_not_tried_again() -> None:
-    world, job = at_step(12, "a", "b")
-    world.daemons["a"].worker.fail_at, world.daemons["a"].worker.no_picture = 12, True
-    go_on(world)
-    world.run(job)
-    error = world.ended[job]
-    assert isinstance(error, PictureFailedError)
-    assert str(error) == "a made no picture of it: not a number"
-    assert len(world.sent("a", StartEpoch)) == 1
-    assert AgentFailed(agent=AgentId("a"), reason="not a number") in world.told[job]
 
 
 def test_a_loss_during_the_wind_up_of_a_cancelled_job_is_nobodys_failure() -> None:

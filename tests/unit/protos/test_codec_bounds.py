@@ -20,7 +20,7 @@ from polyrhythm.codec.session_parts import beat_report_from_proto
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.messages import BeatDone
 from polyrhythm.v1 import fleet_pb2, image_pb2
-from tests.fake_worker import FACTS
+from tests.fake_model import FACTS
 from tests.plans import exact_plan
 
 AGENT_FIGURES = (

@@ -36,7 +36,7 @@ from polyrhythm.codec.plan import plan_to_proto
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.request_checks import check_request
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
-from tests.fake_worker import FACTS
+from tests.fake_model import FACTS
 from tests.plans import exact_plan
 
 HOLD_S_MAX = 0.020

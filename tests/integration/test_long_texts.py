@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,13 +38,13 @@ SPEC = ImageSpec(
 
 
 @pytest.fixture(scope="module", params=TINY_UNETS)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return TINY_UNETS[request.param](tmp_path_factory.mktemp(request.param))
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def denoiser(folder: Path) -> UNetDenoiser:
-    loaded = load_denoiser(folder, model="tiny", dtype=torch.float64)
+def denoiser(folders: Mapping[str, Path], family: str) -> UNetDenoiser:
+    loaded = load_denoiser(folders[family], model="tiny", dtype=torch.float64)
     assert isinstance(loaded, UNetDenoiser)
     return loaded
 
