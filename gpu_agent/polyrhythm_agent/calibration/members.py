@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.device_memory import is_out_of_memory
+from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.ports import Denoiser
 
 MIB = 2**20
@@ -45,7 +46,7 @@ def memory_suffices(members: int) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (RuntimeError, MemoryError, OutOfMemoryError) as error:
         if not is_out_of_memory(error):
             raise
         told = next(iter(str(error).splitlines()), "")
