@@ -64,8 +64,8 @@ def fit_fleet(report: RunReport) -> Fit:
     if not report.measured.links and len(devices) > 1:
         notices.append(
             "the report names no measured link, so an assumed one is used; links are known from the second picture of "
-            "a gang on: fit a report of `polyrhythm generate --count 2 --json` or, where each device made one of the two, "
-            "the second report of two that `polyrhythm up` made one after another"
+            "a gang on: fit a report of `polyrhythm generate --count 2 --json` or, where each device made one, the "
+            "second of two reports of a fleet that `polyrhythm up` keeps"
         )
     links = {(held.sender, held.receiver): held.link for held in report.measured.links}
     fleet = FleetDescription(
