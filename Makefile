@@ -24,7 +24,7 @@ PROTOS := $(shell find protos -name '*.proto')
 STUBS := $(PROTOS:.proto=_pb2.py)
 PYTEST_ARGS ?=
 # In as many processes as there are cores; tests/conftest.py says which tests share one, and which want to be alone.
-PYTEST_PROCESSES := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST_PROCESSES := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 BUF_VERSION := 1.75.0
 BUF_HOME := $(VENV)/buf-$(BUF_VERSION)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -40,9 +41,21 @@ hypothesis.settings.register_profile("polyrhythm", deadline=None, print_blob=Tru
 hypothesis.settings.load_profile("polyrhythm")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marker of pytest-xdist is known where that is switched off, too."""
-    config.addinivalue_line("markers", "xdist_group(name): tests that share a process where tests are distributed")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests are distributed (`make test`), those of a file share a process, and so do all that want to be alone.
+
+    Groups of pytest-xdist's `loadgroup` would say the same, but pytest 9 does not read the attribute that it writes
+    them to.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "alone" if file.split("/")[1] in ALONE else file
+
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,8 +67,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(suite)
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S_BY_SUITE[suite]))
-        # Where pytest-xdist distributes tests (`make test`), those of a group share a process and what they keep.
-        item.add_marker(pytest.mark.xdist_group("alone" if suite in ALONE else str(item.path.relative_to(TESTS))))
     items.sort(key=lambda item: _suite(item) in ALONE)
 
 
