@@ -156,7 +156,7 @@ def test_the_file_decides_no_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "sampler", "grids"), [("demo-transformer", "dpmpp-2m", [8, 20]), ("demo-unet", "ddim", [8, 20, 50])]
+    ("model", "sampler", "grids"), [("demo-transformer", "dpmpp-2m", [8, 20, 50]), ("demo-unet", "ddim", [8, 20, 50])]
 )
 def test_the_demo_models_ship_calibrated(model: str, sampler: str, grids: list[int]) -> None:
     folder = find_model(model).path
