@@ -174,7 +174,7 @@ class FakeWorker:
                     return []
                 self.moves += 1
                 self._tasks.popleft()
-                return [] if self.mute else [self._measure(task)]
+                return [] if self.mute else [self.measure(task)]
             case ForgetJob():
                 self.moves += 1
                 self._tasks.popleft()
@@ -190,7 +190,8 @@ class FakeWorker:
                 return [RequestFailed(request_id=request_id, detail="nobody waits for it")]
         return []
 
-    def _measure(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
+    def measure(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
+        """Its answer, at once."""
         if self.fail_at == 0:
             return RequestFailed(request_id=command.request_id, detail="out of memory")
         profile = Profile(

@@ -25,6 +25,7 @@ from polyrhythm.request_checks import resolve
 from polyrhythm_coordinator.scheduling.arithmetic import may_mix, precision
 from polyrhythm_coordinator.scheduling.effects import FailJob
 from polyrhythm_coordinator.scheduling.events import JobSubmitted
+from polyrhythm_coordinator.scheduling.hopeless import hopeless
 from polyrhythm_coordinator.scheduling.job_state import Applicant, Job, TokenQuestion
 from polyrhythm_coordinator.scheduling.pool import DRAINED
 from polyrhythm_coordinator.scheduling.state import Agent, State, loading_told
@@ -91,20 +92,39 @@ def take_failure(turn: Turn, agent: AgentId, request_id: int, violations: tuple[
         ask_another(turn, agent, request_id)
 
 
-def ask_another(turn: Turn, agent: AgentId, request_id: int | None) -> None:
-    """An agent cannot answer: ``review_all`` puts the question to another one.
+def ask_another(turn: Turn, agent: AgentId, request_id: int) -> None:
+    """An agent that is there cannot answer: ``review_all`` puts the question to another one."""
+    applicant = _asked(turn.state, agent, request_id)
+    if applicant is not None:
+        put_applicant(turn, replace(applicant, question=None, silent=(*applicant.silent, agent)))
+
+
+def lose_answers(turn: Turn, agent: AgentId, died: str) -> None:
+    """A worker is gone, or its agent: ``review_all`` puts the questions to others, or again to one that comes back.
+
+    Not for ever: who has been lost over a question twice is asked no more, and texts that end worker after worker are
+    given up like a picture that does.
 
     Args:
         turn: the transition.
         agent: which agent.
-        request_id: which question; None for all questions, where the agent is gone.
+        died: what is told of its worker, if that ended with nothing but questions in hand; else empty.
     """
-    for applicant in tuple(turn.state.applicants.values()):
-        question = applicant.question
-        if question is not None and question.agent == agent and request_id in {None, question.request_id}:
-            # One that is gone may come back and be asked again; one that is there and cannot answer is not.
-            silent = applicant.silent if request_id is None else (*applicant.silent, agent)
-            put_applicant(turn, replace(applicant, question=None, silent=silent))
+    questions = sorted(
+        (held.question.request_id, held.job)
+        for held in turn.state.applicants.values()
+        if held.question is not None and held.question.agent == agent
+    )
+    for number, (_, job) in enumerate(questions):
+        applicant = replace(turn.state.applicants[job], question=None)
+        if agent not in turn.state.agents:
+            silent = (*applicant.silent, agent) if agent in applicant.gone else applicant.silent
+            applicant = replace(applicant, gone=(*applicant.gone, agent), silent=silent)
+        elif died and number == 0:  # the others were not looked at yet
+            applicant = replace(applicant, deaths=(*applicant.deaths, died))
+        put_applicant(turn, applicant)
+        if (error := hopeless(applicant.deaths, turn.limits)) is not None:
+            refuse(turn, applicant, error)
 
 
 def refuse(turn: Turn, applicant: Applicant, error: PolyrhythmError) -> None:

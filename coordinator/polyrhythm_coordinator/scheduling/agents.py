@@ -29,11 +29,16 @@ from polyrhythm.messages import (
     WorkerReady,
 )
 from polyrhythm.rendezvous import StoreRequest
-from polyrhythm_coordinator.scheduling.admission import ask_another, take_counts, take_failure
+from polyrhythm_coordinator.scheduling.admission import lose_answers, take_counts, take_failure
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentEventReceived, SessionId
 from polyrhythm_coordinator.scheduling.member_reports import take_report
-from polyrhythm_coordinator.scheduling.preparing import died_measuring, give_up_measuring, take_profile
+from polyrhythm_coordinator.scheduling.preparing import (
+    died_measuring,
+    give_up_measuring,
+    gone_measuring,
+    take_profile,
+)
 from polyrhythm_coordinator.scheduling.recovery import member_lost, take_end
 from polyrhythm_coordinator.scheduling.rendezvous import operate, refuse
 from polyrhythm_coordinator.scheduling.state import Agent, Departure
@@ -97,6 +102,8 @@ def lose(turn: Turn, name: AgentId, session: SessionId, reason: str) -> None:
     departure = Departure(at_s=turn.now_s, models=agent.models)
     departed = {**turn.state.departed, name: departure}
     turn.state = replace(turn.state, agents=without(turn.state.agents, name), departed=departed)
+    if agent.measuring is not None:
+        gone_measuring(turn, name, agent.measuring.workload, reason)
     _lose_worker(turn, name, reason)
 
 
@@ -201,5 +208,6 @@ def _lose_worker(turn: Turn, name: AgentId, reason: str) -> None:
     for picture in turn.state.pictures:
         if name in picture.reached:
             turn.put_picture(replace(picture, reached=without(picture.reached, name)))
-    ask_another(turn, name, None)
+    blamed = agent is not None and agent.epoch is None and agent.measuring is None
+    lose_answers(turn, name, f"{name} ({reason})" if blamed else "")
     member_lost(turn, name, reason)

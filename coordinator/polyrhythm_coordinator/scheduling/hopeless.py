@@ -38,7 +38,12 @@ def counted(picture: Picture, died: str, limits: Limits) -> tuple[Picture, Pictu
         The picture that remembers it, and why it is given up; None if it is not.
     """
     picture = replace(picture, deaths=(*picture.deaths, died))
-    if len(picture.deaths) < limits.deaths_max:
-        return picture, None
-    listed = "; then ".join(picture.deaths)
-    return picture, PictureFailedError(f"workers ended while they worked for it, so no other tries it: {listed}")
+    return picture, hopeless(picture.deaths, limits)
+
+
+def hopeless(deaths: tuple[str, ...], limits: Limits) -> PictureFailedError | None:
+    """Why what has ended these workers is given up; None as long as it is not."""
+    if len(deaths) < limits.deaths_max:
+        return None
+    listed = "; then ".join(deaths)
+    return PictureFailedError(f"workers ended while they worked for it, so no other tries it: {listed}")

@@ -38,6 +38,8 @@ class Applicant:
         submitted_s: when it came.
         question: the token count that is awaited.
         silent: agents that did not answer.
+        gone: agents that were lost when they should have answered; one that is lost twice is silent.
+        deaths: workers that ended over its question, and what was said about it.
     """
 
     job: JobId
@@ -47,6 +49,8 @@ class Applicant:
     submitted_s: float
     question: TokenQuestion | None = None
     silent: tuple[AgentId, ...] = ()
+    gone: tuple[AgentId, ...] = ()
+    deaths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +234,7 @@ class Job:
         pictures: those that are being made, by index.
         gang: how its pictures would be made by all agents together, as last searched; None before.
         left_out: agents that could not measure for it, or whose worker ended while it did.
+        gone_measuring: agents that were lost while they measured for it; one that is lost twice is left out.
     """
 
     job: JobId
@@ -246,6 +251,7 @@ class Job:
     gang: Explanation | None = None
     notices: tuple[str, ...] = ()
     left_out: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
+    gone_measuring: frozenset[AgentId] = frozenset()
 
     def picture(self, index: int, phase: Phase) -> Picture:
         """One of its pictures, at its beginning."""

@@ -33,7 +33,8 @@ class Limits:
         forming_s: what it costs to end an epoch at a boundary and to form another gang.
         join_left_s: a newcomer is asked to measure only if so much of the picture is left; measuring takes seconds.
         failures_max: epochs that may fail in a row at one boundary while no agent is lost.
-        deaths_max: epochs of one picture, or measurements for it, that end by the end of a worker under a living agent.
+        deaths_max: epochs of one picture, measurements for it, or counts of one request's tokens, that end by the end
+            of a worker under a living agent.
         progress_interval_s: between two reports of progress to a client.
     """
 

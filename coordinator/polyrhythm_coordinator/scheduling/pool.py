@@ -214,14 +214,15 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
             excluded[name] = Exclusion(agent=name, reason=ExclusionReason.TOO_SLOW, detail=detail)
         else:
             found["measuring"].append(name)
-    # Whoever was lost on this picture takes no further part in it, even when it is back.
-    allowed = tuple(name for name in agents if picture.image.overrides.allows(name) and name not in picture.lost)
+    # Whoever was lost on this picture, or left out of its job, takes no further part in it, even when it is back.
+    barred = picture.lost.keys() | state.jobs[picture.job].left_out.keys()
+    allowed = tuple(name for name in agents if picture.image.overrides.allows(name) and name not in barred)
     loading = tuple(name for name in allowed if name not in state.drained and not state.agents[name].worker_ready)
     returning = (
         name
         for name in state.returning(now_s)
         if picture.image.overrides.allows(name)
-        and name not in picture.lost
+        and name not in barred
         and state.departed[name].may_hold(picture.facts)
     )
     return Pool(

@@ -55,10 +55,10 @@ def take_profile(turn: Turn, name: AgentId, event: ProfileMeasured) -> None:
     measuring = agent.measuring
     if measuring is None or measuring.number != event.request_id:
         return
-    turn.put_agent(replace(agent, measuring=None))
     workload = measuring.workload
     if event.profile.workload != workload:
         raise WireError(f"profile_measured.profile: {name} was asked about {workload}, not {event.profile.workload}")
+    turn.put_agent(replace(agent, measuring=None))
     facts = next((facts for facts in agent.models if facts.model == workload.model), None)
     if facts is None:
         return
@@ -105,6 +105,16 @@ def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
                 break
             if isinstance(picture.phase, Preparing):
                 _count_death(turn, picture, f"{name} ({reason})")
+
+
+def gone_measuring(turn: Turn, name: AgentId, workload: Workload, reason: str) -> None:
+    """An agent was lost while it measured: it may come back and be asked again, but not for ever."""
+    for job in _asking(turn, name, workload):
+        held = turn.state.jobs[job]
+        if name in held.gone_measuring:
+            _leave_out(turn, job, name, f"it was lost twice while it measured: {reason}")
+        else:
+            turn.put_job(replace(held, gone_measuring=held.gone_measuring | {name}))
 
 
 def _count_death(turn: Turn, picture: Picture, died: str) -> None:

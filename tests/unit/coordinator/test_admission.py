@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.errors import FieldViolation, InvalidArgumentError, NoAgentsError, NotFoundError
+from polyrhythm.errors import FieldViolation, InvalidArgumentError, NoAgentsError, NotFoundError, PictureFailedError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, LongPrompt, Overrides, Quality
 from polyrhythm.job_events import Accepted, Planned
@@ -263,3 +263,43 @@ def test_a_loss_is_refused_where_nothing_says_what_a_step_costs() -> None:
     (violation,) = error.violations
     assert violation.field == "loss_db"
     assert violation.description.startswith("cannot be held: ")
+
+
+def test_a_prompt_that_ends_two_workers_is_looked_at_by_no_third() -> None:
+    world = World("a", "b", "c")
+    job, behind = world.submit(), world.submit()
+    for victim in "ab":
+        assert job not in world.ended
+        world.kill_worker(victim)
+        world.deliver_up(world.daemons[victim])
+    error = world.ended[job]
+    assert isinstance(error, PictureFailedError)
+    assert "a (killed); then b (killed)" in str(error)
+    assert len(world.sent("c", CountTokens)) == 1  # of the other one, which was not looked at yet
+    world.settle()
+    assert world.told_of(behind, Accepted)
+
+
+def test_a_worker_that_ends_over_a_picture_is_not_held_against_a_prompt() -> None:
+    world = World("a")
+    world.daemons["a"].worker.pause_at = 4
+    world.submit()
+    world.settle()
+    job = world.submit()
+    world.kill_worker("a")
+    world.deliver_up(world.daemons["a"])
+    assert world.state.applicants[job].deaths == ()
+
+
+@pytest.mark.parametrize("counts", [(1,), (2**31 - 1, 1)], ids=["a count is missing", "more windows than any text has"])
+def test_who_is_lost_over_a_question_twice_is_asked_no_more(counts: tuple[int, ...]) -> None:
+    world = World("a")
+    job = world.submit(replace(REQUEST, long_prompt=LongPrompt.CHUNK))
+    for _ in range(2):
+        assert job not in world.ended
+        question = world.sent("a", CountTokens)[-1]
+        world.say("a", TokensCounted(request_id=question.request_id, counts=counts))
+        world.connect("a")
+        world.load("a")
+    assert isinstance(world.ended[job], NoAgentsError)
+    assert len(world.sent("a", CountTokens)) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from polyrhythm.errors import AgentsLostError, NoAgentsError, PictureFailedError
 from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId, JobId
@@ -13,6 +15,7 @@ from polyrhythm.messages import MeasureProfile, StartEpoch, StopMeasuring
 from polyrhythm_coordinator.scheduling.events import PlanFailed
 from polyrhythm_coordinator.scheduling.job_state import Planning, Running
 from polyrhythm_coordinator.scheduling.measuring import told_of
+from tests.fake_worker import FakeWorker
 from tests.fleet_world import TICK_S, World
 
 REQUEST = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH)
@@ -98,6 +101,36 @@ def test_a_newcomer_that_dies_measuring_costs_a_running_picture_nothing_and_is_n
     pause(world, None)
     world.run(job)
     assert world.ended[job] is None
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["it dies", "it answers with another size"])
+def test_who_is_lost_twice_while_it_measures_is_neither_asked_nor_waited_for(*, answers: bool) -> None:
+    world = World("a")
+    job = world.submit(REQUEST)
+    for again in (False, True):
+        if again:
+            world.connect("a")
+            world.load("a")
+        world.daemons["a"].worker.measures_slowly = True
+        world.run_until(lambda: world.state.agents[AgentId("a")].measuring is not None)
+        assert job not in world.ended
+        if answers:
+            measure = world.sent("a", MeasureProfile)[-1]
+            other = replace(measure, workload=replace(measure.workload, width_px=8))
+            world.say("a", FakeWorker(AgentId("a"), world.fabric, per_row_s=0.01).measure(other))
+        else:
+            world.kill_daemon("a")
+    assert isinstance(world.ended[job], NoAgentsError)
+
+
+def test_whoever_is_left_out_of_a_job_is_not_waited_for_when_it_is_drained() -> None:
+    world = World("a", "b")
+    job = world.submit(REQUEST)
+    die_measuring(world, "b")
+    world.drain("b")
+    world.kill_daemon("a")
+    world.run_until(lambda: job in world.ended, limit_s=40.0)
+    assert isinstance(world.ended[job], AgentsLostError | NoAgentsError)
 
 
 # --- who comes while there is no plan -------------------------------------------------------------------------------
