@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.printable import is_carried
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ def parse_json(text: str, path: str) -> Any:
         InvalidArgumentError: names ``path``: it is no JSON, or has numbers or depths that nobody can have meant.
     """
     try:
-        return json.loads(text, parse_int=_integer, parse_constant=_no_number)
+        return json.loads(text, parse_int=_integer, parse_constant=_no_number, object_pairs_hook=_object)
     except ValueError as error:
         raise InvalidArgumentError.of(path, f"is no JSON: {error}") from error
     except RecursionError as error:
@@ -42,6 +43,15 @@ def _integer(digits: str) -> int:
     if len(digits) > DIGITS_MAX:
         raise ValueError(f"a number has {len(digits)} digits")
     return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:  # whoever wrote it meant one of them
+            raise ValueError(f"one object has {name!a} twice")
+        found[name] = value
+    return found
 
 
 def _no_number(constant: str) -> NoReturn:
@@ -118,7 +128,7 @@ class JsonFields:
         return {str(name): value for name, value in self._value.items()}
 
     def _carried(self, name: str, text: str) -> str:
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not is_carried(text):
             raise InvalidArgumentError.of(f"{self.path}.{name}", "must be text that UTF-8 can carry")
         return text
 

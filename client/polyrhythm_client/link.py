@@ -20,11 +20,12 @@ from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.codec.plan import explanation_from_proto
 from polyrhythm.codec.status import DETAILS_KEY, error_from_status
-from polyrhythm.errors import PolyrhythmError, UnreachableError
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
 from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
+from polyrhythm.printable import is_carried
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client.forked import FIRST_CHANNEL
 
@@ -124,6 +125,8 @@ class Link:
         Raises:
             PolyrhythmError: what the coordinator said, or why it cannot be heard.
         """
+        if not is_carried(agent):
+            raise InvalidArgumentError.of("agent", "must be text that UTF-8 can carry")
         call = self._fleet.DrainAgent(fleet_pb2.DrainAgentRequest(agent=agent, undo=undo), timeout=deadline_s)
         response: fleet_pb2.DrainAgentResponse = await self._answer(call, call)
         return agent_view_from_proto(response.agent) if response.HasField("agent") else None

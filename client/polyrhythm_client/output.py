@@ -31,14 +31,18 @@ def check_output(path: Path | None, *, count: int = 1) -> None:
         count: pictures of the job; their files are numbered where there are several.
 
     Raises:
-        InvalidArgumentError: the folder is not there or not writable, or the name is not one of a PNG file.
+        InvalidArgumentError: the folder is not there or not writable, the name is not one of a PNG file, or something
+            else than a file has it.
     """
     folder = Path() if path is None else path.parent
     if path is not None and path.suffix.lower() != SUFFIX:
         raise InvalidArgumentError.of("output", f"pictures are PNG files: the name must end in {SUFFIX}, got {path}")
     try:
-        if path is not None and path.is_dir():
-            raise InvalidArgumentError.of("output", f"{path} is a folder")
+        for target in () if path is None else _targets(path, count):
+            if target.is_dir():
+                raise InvalidArgumentError.of("output", f"{target} is a folder")
+            if target.exists() and not target.is_file():  # a pipe, whose reader would wait for ever
+                raise InvalidArgumentError.of("output", f"{target} is no ordinary file")
         if not folder.is_dir():
             raise InvalidArgumentError.of("output", f"the folder {folder} does not exist")
     except OSError as error:  # a name that no folder can hold
@@ -50,7 +54,7 @@ def check_output(path: Path | None, *, count: int = 1) -> None:
     os.close(descriptor)
     Path(scratch).unlink()
     if path is not None:
-        last = output_path(path, prompt="", seed=0, index=count - 1, count=count)
+        last = _targets(path, count)[-1]
         if len(os.fsencode(last.name)) > os.pathconf(folder, "PC_NAME_MAX"):
             raise InvalidArgumentError.of("output", f"cannot write {last}: {_NAME_TOO_LONG}")
 
@@ -104,6 +108,11 @@ def output_path(path: Path | None, *, prompt: str, seed: int, index: int, count:
         slug = re.sub(r"\W+", "-", prompt.lower()).strip("-_").encode()[:_SLUG_BYTES_MAX].decode(errors="ignore")
         return Path(f"{slug or 'picture'}-{seed}{SUFFIX}")
     return path if count == 1 else path.with_name(f"{path.stem}-{index}{path.suffix}")
+
+
+def _targets(path: Path, count: int) -> tuple[Path, ...]:
+    """The files of all pictures of a job."""
+    return tuple(output_path(path, prompt="", seed=0, index=index, count=count) for index in range(count))
 
 
 def preview_path(path: Path | None) -> Path:

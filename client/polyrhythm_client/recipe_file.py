@@ -15,7 +15,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
 from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, LongPrompt, Quality, Sampler
+from polyrhythm.image import STRIDES, ImageRequest, LongPrompt, Quality, Sampler
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_client.json_fields import INT32, UINT64, JsonFields, meaning, parse_json
@@ -81,11 +81,14 @@ def _segment(fields: JsonFields) -> Segment:
 
 
 def _assignment(fields: JsonFields) -> Assignment:
-    rows = fields.object("rows")
+    rows, stride = fields.object("rows"), fields.integer("stride", INT32)
+    if stride not in STRIDES:  # before least common multiples are taken, which have no bound
+        told = f"must be one of {', '.join(map(str, STRIDES))}, got {stride}"
+        raise InvalidArgumentError.of(f"{fields.path}.stride", told)
     return Assignment(
         agent=AgentId(fields.text("agent")),
         rows=RowRange(begin=rows.integer("begin", INT32), end=rows.integer("end", INT32)),
-        stride=fields.integer("stride", INT32),
+        stride=stride,
     )
 
 

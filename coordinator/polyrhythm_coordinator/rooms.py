@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
-from polyrhythm.job_events import ImageChunk, JobEvent, Previewed, Progressed
+from polyrhythm.job_events import ImageChunk, JobEvent, PartLoaded, Previewed, Progressed
 from polyrhythm.messages import AgentCommand
 from polyrhythm.picture_file import file_bytes_max
 from polyrhythm.rendezvous import StoreReply
@@ -42,6 +42,8 @@ def _news_of(event: JobEvent) -> Hashable | None:
     match event:
         case Previewed(image_index=index) | Progressed(image_index=index):
             return type(event), index
+        case PartLoaded(image_index=index, agent=agent, part=part):  # an agent may say so without end
+            return type(event), index, agent, part
         case _:
             return None
 

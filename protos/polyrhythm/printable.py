@@ -18,6 +18,7 @@ _OBEYED = (
     "\ud800-\udfff"  # halves of surrogate pairs, which no terminal can be sent
     "\U000e0000-\U000e007f"  # tags
 )
+_NOT_CARRIED = re.compile("[\ud800-\udfff]")
 _IN_TEXT = re.compile(f"[{_OBEYED}]")
 _IN_LINE = re.compile(f"[\t\n{_OBEYED}]")
 
@@ -38,6 +39,11 @@ def printable_line(text: str) -> str:
 def is_printable_line(text: str) -> bool:
     """Whether a terminal obeys nothing in it."""
     return _IN_LINE.search(text) is None
+
+
+def is_carried(text: str) -> bool:
+    """Whether UTF-8 can carry a text: bytes of a terminal that were no UTF-8 come as halves of surrogate pairs."""
+    return _NOT_CARRIED.search(text) is None
 
 
 def printable_event(_logger: object, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -50,10 +50,8 @@ def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
             epoch = _take_step(epoch, agent, step)
         case BeatDone(report=report):
             epoch = _take_beat(turn, epoch, agent, report)
-        case PreviewMade(step=step, png=png):
-            if not png.startswith(SIGNATURE):
-                raise WireError("preview_made.png: does not begin with the PNG signature")
-            turn.tell(epoch.job, Previewed(image_index=epoch.image_index, step=step, png=png))
+        case PreviewMade():
+            _take_preview(turn, epoch, agent, event)
         case ImageMade():
             epoch = _take_part(turn, epoch, agent, event)
     turn.put_epoch(replace(epoch, deadline_s=_next_deadline_s(turn, epoch)))
@@ -185,6 +183,24 @@ def _extended(turn: Turn, epoch: Epoch) -> Epoch:
         if not run.gone:
             turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
     return replace(epoch, segments_sent=due)
+
+
+def _take_preview(turn: Turn, epoch: Epoch, agent: AgentId, event: PreviewMade) -> None:
+    """Passes a preview on.
+
+    Raises:
+        WireError: nobody asked for it, or not this agent, or not of this step, or it is no picture.
+    """
+    picture = turn.state.picture_of(epoch)
+    if picture is None:  # nobody waits for it any more
+        return
+    if agent != epoch.plan.decoder or not picture.image.preview_every_steps:
+        raise WireError(f"preview_made: {agent} sent one that it was not asked for")
+    if not epoch.begin_step < event.step < epoch.plan.steps:
+        raise WireError(f"preview_made.step: {event.step} is not in ({epoch.begin_step}, {epoch.plan.steps})")
+    if not event.png.startswith(SIGNATURE):
+        raise WireError("preview_made.png: does not begin with the PNG signature")
+    turn.tell(epoch.job, Previewed(image_index=epoch.image_index, step=event.step, png=event.png))
 
 
 def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Epoch:

@@ -221,9 +221,7 @@ def pool_of(state: State, picture: Picture, phase: Preparing, now_s: float) -> P
     returning = (
         name
         for name in state.returning(now_s)
-        if picture.image.overrides.allows(name)
-        and name not in barred
-        and state.departed[name].may_hold(picture.facts)
+        if picture.image.overrides.allows(name) and name not in barred and state.departed[name].may_hold(picture.facts)
     )
     return Pool(
         profiled=tuple(found["profiled"]),

@@ -24,6 +24,7 @@ from polyrhythm.image import (
     Sampler,
 )
 from polyrhythm.plan import Plan
+from polyrhythm.printable import is_carried
 from polyrhythm.v1 import image_pb2, plan_pb2
 
 SAMPLERS = EnumTable(
@@ -244,10 +245,9 @@ def _check_fits(request: ImageRequest) -> None:
         *(("devices", device) for device in request.overrides.devices),
     )
     found = [
-        # Half of a surrogate pair, or bytes of a terminal that were no UTF-8.
         FieldViolation(field=field, description="must be text that UTF-8 can carry")
         for field, text in texts
-        if any("\ud800" <= character <= "\udfff" for character in text)
+        if not is_carried(text)
     ]
     found += [
         FieldViolation(field=field, description=f"must be {bounds.start}..{bounds.stop - 1}, got {value}")

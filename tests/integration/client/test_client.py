@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -93,6 +94,8 @@ async def test_an_agent_is_drained_and_put_back(client: Client, fake: FakeCoordi
     assert await client.drain("away") is None
     with pytest.raises(NotFoundError, match="agent 'nobody' does not exist; known: local-0, local-1"):
         await client.drain("nobody")
+    with pytest.raises(InvalidArgumentError, match="agent: must be text that UTF-8 can carry"):
+        await client.drain(os.fsdecode(b"gpu-\xff"))
 
 
 async def test_bad_input_names_every_field(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
             check_output(path)
     check_output(tmp_path / "a.png")
     check_output(None)
+
+
+def test_what_is_no_ordinary_file_is_found_before_the_work_under_every_name_that_will_be_written(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "a-1.png").mkdir()
+    for path, count, told in (
+        (tmp_path / "pipe.png", 1, "is no ordinary file"),
+        (tmp_path / "a.png", 2, "is a folder"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"output: .* {told}"):
+            check_output(path, count=count)
+    check_output(tmp_path / "a.png")
+    check_output(tmp_path / "pipe.png", count=2)
 
 
 def test_a_folder_that_takes_no_file_and_a_name_that_is_too_long_are_found_before_the_work(tmp_path: Path) -> None:

@@ -171,3 +171,20 @@ def test_settings_that_mean_nothing_are_refused(recipe: Recipe, tmp_path: Path) 
     texts[REQUEST_KEY] = texts[REQUEST_KEY].replace("dpmpp-2m", "heun")
     assert refused(write(tmp_path / "a.png", add_texts(PNG, texts)))[0] == "request"
     assert PLAN_KEY in texts
+
+
+@pytest.mark.parametrize("stride", [0, -2, 3, 2**31 - 1])
+def test_a_stride_that_nobody_takes_is_refused_before_multiples_of_many_are_computed(
+    stride: int, tmp_path: Path
+) -> None:
+    text = json.dumps(asdict(plan())).replace('"stride": 1', f'"stride": {stride}', 1)
+    field, told = refused(write(tmp_path / "plan.json", text))
+    assert field == "plan.segments[0].assignments[0].stride"
+    assert told.endswith(f"must be one of 1, 2, 4, got {stride}")
+
+
+def test_an_object_that_says_something_twice_is_refused(tmp_path: Path) -> None:
+    text = json.dumps(asdict(plan())).replace('"version": 1', '"version": 1, "version": 2', 1)
+    field, told = refused(write(tmp_path / "plan.json", text))
+    assert field == "plan"
+    assert "'version' twice" in told

@@ -33,6 +33,7 @@ from tests.fleet_world import World
 from tests.plans import exact_plan, plan, segment
 
 BALANCED = ImageRequest(prompt="a red apple", seed=1, steps=40)
+PREVIEWED = replace(BALANCED, preview_every_steps=4)
 DISPLACED = Exchange.DISPLACED
 LONG = plan(
     segment(0, 4, (4, 4), beat_steps=1),
@@ -149,10 +150,30 @@ def test_usage_and_times_are_summed_up() -> None:
 
 
 def test_previews_are_passed_on() -> None:
-    world, job = running()
+    world, job = running(request=PREVIEWED)
     epoch = world.sent("a", StartEpoch)[0].epoch
     world.say("a", PreviewMade(epoch=epoch, step=4, png=SIGNATURE))
     assert world.told_of(job, Previewed) == [Previewed(image_index=0, step=4, png=SIGNATURE)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "agent", "step", "png"),
+    [
+        (BALANCED, "a", 4, SIGNATURE),
+        (PREVIEWED, "b", 4, SIGNATURE),
+        (PREVIEWED, "a", 0, SIGNATURE),
+        (PREVIEWED, "a", 40, SIGNATURE),
+        (PREVIEWED, "a", 4, b"GIF89a"),
+    ],
+    ids=["nobody asked", "no decoder", "before the first step", "after the last one", "no PNG"],
+)
+def test_a_preview_that_cannot_be_ends_its_sender(request_: ImageRequest, agent: str, step: int, png: bytes) -> None:
+    world, job = running(request=request_)
+    start = world.sent("a", StartEpoch)[0]
+    assert start.decoder == "a"
+    world.say(agent, PreviewMade(epoch=start.epoch, step=step, png=png))
+    assert agent not in world.state.agents
+    assert world.told_of(job, Previewed) == []
 
 
 def test_a_measured_speed_that_leaves_the_profile_changes_later_plans() -> None:

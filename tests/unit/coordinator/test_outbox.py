@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from polyrhythm.errors import InternalError, ResourceExhaustedError
-from polyrhythm.job_events import Delayed, ImageChunk, JobEvent, Previewed, Progressed
+from polyrhythm.facts import ModelPart
+from polyrhythm.ids import AgentId
+from polyrhythm.job_events import Delayed, ImageChunk, JobEvent, PartLoaded, Previewed, Progressed
 from polyrhythm.messages import AgentCommand
 from polyrhythm.picture_file import file_bytes_max
 from polyrhythm.rendezvous import StoreReply
@@ -111,6 +114,16 @@ async def test_of_previews_and_progress_that_wait_the_newest_are_kept() -> None:
         (event.image_index, event.step) for event in await read(outbox) if isinstance(event, Previewed | Progressed)
     ]
     assert steps == [(0, 999), (0, 999), (1, 0)]
+
+
+async def test_an_agent_that_loads_without_end_leaves_its_client_room() -> None:
+    outbox = client()
+    loaded = PartLoaded(image_index=0, agent=AgentId("a"), part=ModelPart.AUTOENCODER, loading_s=1.0)
+    assert all(outbox.put(replace(loaded, loading_s=float(n))) for n in range(ITEMS_MAX + 1))
+    others = (replace(loaded, agent=AgentId("b")), replace(loaded, part=ModelPart.TEXT_ENCODER))
+    assert all(outbox.put(other) for other in others)
+    outbox.end()
+    assert await read(outbox) == [replace(loaded, loading_s=float(ITEMS_MAX)), *others]
 
 
 async def test_small_news_are_counted() -> None:
