@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -17,6 +21,27 @@ def run_until_signal(work: Coroutine[Any, Any, int]) -> int:
         Its exit code; 128 plus the number of the signal that ended it, as shells do: 130 for Ctrl-C.
     """
     return asyncio.run(_supervised(work))
+
+
+async def beside_signals(work: Callable[[], T]) -> T:
+    """Does what may wait for ever, such as for whoever writes a pipe, where signals are still heeded.
+
+    If this is cancelled, nobody waits for the work, and it ends with the process.
+
+    Raises:
+        Exception: what the work raises.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again for whoever waits
+            done.set_exception(error)
+
+    done.set_running_or_notify_cancel()
+    Thread(target=run, name="beside signals", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 async def _supervised(work: Coroutine[Any, Any, int]) -> int:

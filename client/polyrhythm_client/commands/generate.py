@@ -18,6 +18,7 @@ from polyrhythm.job_events import Planned, Previewed, Replanned
 from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request, resolved_image
 from polyrhythm_client.commands.running import fleet_for, run_command
+from polyrhythm_client.interrupt import beside_signals
 from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.output import (
     STANDARD_OUTPUT,
@@ -154,7 +155,8 @@ async def _generate(given: GenerateOptions, console: Console) -> None:
     from polyrhythm_client.client import Client
     from polyrhythm_client.fleet_in_use import FleetWish, check_wish
 
-    recipe = None if given.plan_file is None else read_recipe(given.plan_file)
+    plan_file = given.plan_file
+    recipe = None if plan_file is None else await beside_signals(lambda: read_recipe(plan_file))
     request = image_request(given.image, recipe)
     if given.output == STANDARD_OUTPUT:
         previews = request.preview_every_steps > 0

@@ -11,6 +11,7 @@ from rich.console import Console
 from polyrhythm_client import options
 from polyrhythm_client.asking import ImageOptions, image_request
 from polyrhythm_client.commands.running import fleet_for, run_command
+from polyrhythm_client.interrupt import beside_signals
 from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.recipe import request_settings
@@ -106,7 +107,8 @@ async def _plan(given: PlanOptions, console: Console) -> None:
     from polyrhythm_client.client import Client
     from polyrhythm_client.fleet_in_use import FleetWish, check_wish
 
-    recipe = None if given.plan_file is None else read_recipe(given.plan_file)
+    plan_file = given.plan_file
+    recipe = None if plan_file is None else await beside_signals(lambda: read_recipe(plan_file))
     request = image_request(given.image, recipe)
     wish = FleetWish(
         address=given.address,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -370,3 +373,23 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         app(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"polyrhythm {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["generate", "plan"])
+def test_ctrl_c_is_heeded_while_a_plan_is_waited_for(shell: Shell, tmp_path: Path, command: str) -> None:
+    pipe = tmp_path / "plan.json"
+    os.mkfifo(pipe)
+    ended = Event()
+
+    def write() -> None:
+        with pipe.open("wb"):  # opened once the command reads
+            os.kill(os.getpid(), signal.SIGINT)
+            ended.wait(10)
+
+    writer = Thread(target=write)
+    writer.start()
+    result = shell(command, "a red apple", "--plan", str(pipe))
+    in_time = writer.is_alive()
+    ended.set()
+    writer.join()
+    assert (result.code, result.err, in_time) == (130, "interrupted\n", True)

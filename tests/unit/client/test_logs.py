@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ def test_a_folder_holds_a_file_a_process_and_what_was_there_is_kept(tmp_path: Pa
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match=r"log: .*/no/fleet.log cannot be written: No such file"):
         FleetLogs(str(tmp_path / "no" / "fleet.log"))
+
+
+def test_a_pipe_that_nobody_reads_is_named_or_loses_lines_and_holds_nobody_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "fleet.log"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidArgumentError, match=r"log: .*/fleet.log cannot be written: "):
+        FleetLogs(str(pipe))
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    logs = FleetLogs(str(pipe))
+    keep = logs.of("local-0")
+    for _ in range(20):
+        keep(b"loading\n" * 1000)
+    logs.close()
+    assert os.read(reader, 18) == b"[local-0] loading\n"
+    os.close(reader)
 
 
 def test_a_full_disk_ends_nothing() -> None:
