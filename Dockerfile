@@ -7,7 +7,8 @@
 #   docker build --target agent --build-arg TORCH_FLAGS="--index-url URL" -t polyrhythm-agent .
 #
 # Agents keep models of the hub and converted checkpoints in /var/cache/polyrhythm: give it a volume, which agents of one
-# host may share. Both health checks ask as the daemon was told, by its options or its environment.
+# host may share. Both health checks ask as the daemon was told, by its options or its environment, and
+# may wait long for a core where the workers use them all.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS python
@@ -44,7 +45,7 @@ FROM runtime AS coordinator
 COPY --from=coordinator-environment /opt/polyrhythm /opt/polyrhythm
 USER polyrhythm
 EXPOSE 50051
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s CMD ["python3", "/opt/polyrhythm-health/health.py"]
+HEALTHCHECK --interval=15s --timeout=30s --start-period=30s CMD ["python3", "/opt/polyrhythm-health/health.py"]
 ENTRYPOINT ["polyrhythm-coordinator"]
 
 FROM python AS agent-environment
@@ -66,5 +67,5 @@ ENV POLYRHYTHM_CACHE=/var/cache/polyrhythm \
     CUDA_DEVICE_ORDER=PCI_BUS_ID \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # A first start may fetch or convert a model; the first check that succeeds ends the period.
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30m CMD ["python3", "/opt/polyrhythm-health/health.py"]
+HEALTHCHECK --interval=15s --timeout=30s --start-period=30m CMD ["python3", "/opt/polyrhythm-health/health.py"]
 ENTRYPOINT ["polyrhythm-agent"]

@@ -120,6 +120,13 @@ def test_a_container_that_ends_with_an_error_is_not_started_for_ever(service: st
     assert re.fullmatch(r"on-failure:[1-9]", policy), "exit code 2 is of a wrong option, and comes back at every start"
 
 
+def test_a_health_check_waits_for_a_core_of_a_busy_host() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    timeouts_s = [int(value) for value in re.findall(r"^HEALTHCHECK .*--timeout=(\d+)s", dockerfile, re.MULTILINE)]
+    assert len(timeouts_s) == 2
+    assert min(timeouts_s) >= 30, "the check takes half a second of a core, of which the workers leave it little"
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 def test_what_gpus_change_is_no_more_than_what_gpus_need(agent: str) -> None:
     plain, on_gpu = services()[agent], services(COMPOSE_GPU)[agent]
