@@ -60,7 +60,7 @@ class CheckpointHeader:
         try:
             described: Any = json.loads(text)
             return cls(tensors={name: str(each["dtype"]) for name, each in described.items() if name != "__metadata__"})
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ModelFolderError(f"{path} is no safetensors file: it has no header, or a torn one") from error
 
     def pipeline_class(self) -> str:

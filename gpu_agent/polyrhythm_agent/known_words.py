@@ -74,7 +74,7 @@ def read_known_words(folder: Path) -> KnownWords | None:
         if not all(isinstance(word, str) for word in (*subjects, *others)):
             raise ValueError("not all of it is text")
         return KnownWords(subjects=subjects, other_words=others)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelFolderError(f"model: {path} must list subjects and other_words: {error!r}") from error
 
 

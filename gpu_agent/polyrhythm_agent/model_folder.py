@@ -223,7 +223,7 @@ def _pipeline_of(path: Path, option: str = OPTION) -> str:
         described = json.loads(index.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise _error(f"{what}: {_INDEX} cannot be read ({error.strerror})", option) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _error(f"{what}: {_INDEX} is no JSON ({error})", option) from error
     pipeline = described.get("_class_name") if isinstance(described, dict) else None
     if not isinstance(pipeline, str):

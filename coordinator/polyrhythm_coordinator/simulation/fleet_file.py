@@ -12,6 +12,17 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from polyrhythm.codec.bounds import (
+    BYTES_MAX,
+    BYTES_PER_S_MAX,
+    BYTES_PER_S_MIN,
+    SECONDS_MAX,
+    SECONDS_MIN,
+    SECONDS_PER_BYTE_MAX,
+    SIDE_PX_MAX,
+)
+from polyrhythm.codec.fields import FieldError
+from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
@@ -26,8 +37,18 @@ from polyrhythm_coordinator.simulation.speed import SpeedCourse
 
 _TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[A-Za-z_]+)\s*\]{1,2}")
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LAYERS_MAX = 1 << 14
+"""Exchanging layers of a model: every step goes through them one by one. The largest models have hundreds."""
+
+# What an agent could not say of itself is no device, and what could be said is safe to compute with.
+Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(ge=SECONDS_MIN, le=SECONDS_MAX, allow_inf_nan=False)]
+Speed = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+Pixels = Annotated[int, Field(gt=0, le=SIDE_PX_MAX)]
+
+
+COSTS = ("fixed_s", "per_row_s", "encode_s", "decode_s", "step_overhead_s")
+"""Of a device: those that it does not name are the base's over its speed."""
 
 
 class _Table(BaseModel):
@@ -37,11 +58,11 @@ class _Table(BaseModel):
 class BaseTable(_Table):
     """``[base]``: what a device of speed 1 takes, and for which picture."""
 
-    width_px: int = Field(gt=0)
-    height_px: int = Field(gt=0)
+    width_px: Pixels
+    height_px: Pixels
     batch: int = Field(default=2, ge=1, le=2)
     fixed_s: Seconds
-    per_row_s: Positive
+    per_row_s: PositiveSeconds
     encode_s: Seconds = 0.0
     decode_s: Seconds = 0.0
     step_overhead_s: Seconds = 0.0
@@ -51,22 +72,22 @@ class LoadEntry(_Table):
     """From ``at_s`` on, this share of the device's speed is left to the picture."""
 
     at_s: Seconds
-    speed: Positive
+    speed: Speed
 
 
 class DeviceTable(_Table):
     """``[[device]]``: one device; costs that it does not name are the base's over its speed."""
 
     name: str = Field(min_length=1, max_length=64)
-    speed: Positive = 1.0
+    speed: Speed = 1.0
     fixed_s: Seconds | None = None
-    per_row_s: Positive | None = None
+    per_row_s: PositiveSeconds | None = None
     encode_s: Seconds | None = None
     decode_s: Seconds | None = None
     step_overhead_s: Seconds | None = None
     alone_fixed_s: Seconds | None = None
-    alone_per_row_s: Positive | None = None
-    memory_bytes: int = Field(default=16 << 30, gt=0)
+    alone_per_row_s: PositiveSeconds | None = None
+    memory_bytes: int = Field(default=16 << 30, gt=0, le=BYTES_MAX)
     kind: DeviceKind = DeviceKind.CUDA
     load: tuple[LoadEntry, ...] = ()
     joins_at_s: Seconds = 0.0
@@ -83,9 +104,9 @@ class LinkCosts(_Table):
     """``[default_link]``."""
 
     latency_s: Seconds
-    bytes_per_s: Positive
+    bytes_per_s: float = Field(ge=BYTES_PER_S_MIN, le=BYTES_PER_S_MAX)
     handling_s: Seconds = 0.0
-    handling_s_per_byte: Seconds = 0.0
+    handling_s_per_byte: float = Field(default=0.0, ge=0, le=SECONDS_PER_BYTE_MAX)
 
 
 class LinkTable(LinkCosts):
@@ -178,18 +199,46 @@ def _contradictions(tables: FleetTables) -> list[tuple[tuple[int | str, ...], st
             at_s = getattr(device, name)
             if at_s is not None and at_s <= device.joins_at_s:
                 found.append((("device", index, name), f"{at_s:g} is not after joins_at_s, {device.joins_at_s:g}"))
-        found += [(("device", index, name), told) for name, told in _contradictions_of_device(device)]
+        found += [(("device", index, name), told) for name, told in _contradictions_of_device(device, tables.base)]
+    taken: set[tuple[str, str]] = set()
     for index, link in enumerate(tables.link):
+        ways = {link.between} if link.one_way else {link.between, link.between[::-1]}
+        if ways & taken:
+            found.append((("link", index, "between"), f"{' and '.join(link.between)} have a link already"))
+        taken |= ways
         unknown = [name for name in link.between if name not in names]
         if unknown or link.between[0] == link.between[1]:
             told = f"must name two devices of {', '.join(names)}, got {', '.join(link.between)}"
             found.append((("link", index, "between"), told))
+    found += _impossible_model(tables.model)
     if all(device.joins_at_s > 0 for device in tables.device):
         found.append((("device", 0, "joins_at_s"), "at least one device must be there from the start"))
     return found
 
 
-def _contradictions_of_device(device: DeviceTable) -> Iterator[tuple[str, str]]:
+def _impossible_model(table: BaseModel) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """What no agent could say of a model."""
+    facts = _facts(table)
+    try:
+        model_facts_from_proto(model_facts_to_proto(facts))
+    except FieldError as error:
+        yield tuple(error.field.split(".")), error.description
+    except (ValueError, TypeError) as error:  # an integer that no message carries
+        yield ("model",), str(error)
+    layers = sum(group.layers for group in facts.exchanged)
+    if layers > LAYERS_MAX:
+        yield ("model", "exchanged"), f"must have at most {LAYERS_MAX} layers in all, got {layers}"
+
+
+def _facts(table: BaseModel) -> ModelFacts:
+    return ModelFacts(**{each.name: getattr(table, each.name) for each in fields(ModelFacts)})
+
+
+def _contradictions_of_device(device: DeviceTable, base: BaseTable) -> Iterator[tuple[str, str]]:
+    for name in COSTS:
+        cost_s = _cost_s(device, base, name)
+        if cost_s > SECONDS_MAX or (name == "per_row_s" and cost_s < SECONDS_MIN):
+            yield "speed", f"the base's {name} over it is {cost_s:g}, beyond what can be measured"
     if device.dies_silently and device.dies_at_s is None:
         yield "dies_silently", "says how, and dies_at_s, which says when, is missing"
     alone = (("alone_fixed_s", device.alone_fixed_s), ("alone_per_row_s", device.alone_per_row_s))
@@ -202,7 +251,7 @@ def _contradictions_of_device(device: DeviceTable) -> Iterator[tuple[str, str]]:
 
 def _description(tables: FleetTables) -> FleetDescription:
     base = tables.base
-    facts = ModelFacts(**{each.name: getattr(tables.model, each.name) for each in fields(ModelFacts)})
+    facts = _facts(tables.model)
     links: dict[tuple[AgentId, AgentId], Link] = {}
     for table in tables.link:
         one, other = (AgentId(name) for name in table.between)
@@ -220,21 +269,14 @@ def _description(tables: FleetTables) -> FleetDescription:
 
 
 def _device(table: DeviceTable, base: BaseTable) -> DeviceDescription:
-    def cost_s(name: str) -> float:
-        own = getattr(table, name)
-        return getattr(base, name) / table.speed if own is None else own
-
+    costs_s = {name: _cost_s(table, base, name) for name in COSTS}
     alone = None
     if table.alone_fixed_s is not None and table.alone_per_row_s is not None:
         alone = ForwardLine(fixed_s=table.alone_fixed_s, per_row_s=table.alone_per_row_s)
     return DeviceDescription(
         agent=AgentId(table.name),
         alone=alone,
-        fixed_s=cost_s("fixed_s"),
-        per_row_s=cost_s("per_row_s"),
-        encode_s=cost_s("encode_s"),
-        decode_s=cost_s("decode_s"),
-        step_overhead_s=cost_s("step_overhead_s"),
+        **costs_s,
         memory_bytes=table.memory_bytes,
         kind=table.kind,
         course=SpeedCourse(
@@ -246,6 +288,11 @@ def _device(table: DeviceTable, base: BaseTable) -> DeviceDescription:
         drained_at_s=table.drained_at_s,
         origin=DeviceOrigin(card=table.card, host=table.host, dtype=table.dtype, emulated_speed=table.emulated_speed),
     )
+
+
+def _cost_s(table: DeviceTable, base: BaseTable, name: str) -> float:
+    own = getattr(table, name)
+    return getattr(base, name) / table.speed if own is None else own
 
 
 def _link(table: LinkCosts) -> Link:

@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 
 from polyrhythm.calibration import Calibration
-from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm.codec.fleet import calibration_from_proto, calibration_to_proto
+from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.facts import ModelFacts
 
 CALIBRATION_FILE = "calibration.json"
@@ -115,7 +116,7 @@ def read_calibrations(path: Path, fingerprint: str) -> tuple[Calibration, ...]:
     """
     try:
         return tuple(_read(entry["calibration"]) for entry in _entries(path, fingerprint))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, WireError) as error:
         raise CalibrationFileError(f"it cannot be read: {error!r}") from error
 
 
@@ -137,6 +138,8 @@ def _entries(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
         raise CalibrationFileError(f"it cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise CalibrationFileError(f"it is no JSON: {error}") from error
+    except RecursionError as error:
+        raise CalibrationFileError("it cannot be read: it is nested too deeply") from error
     except (ValueError, TypeError, KeyError) as error:
         raise CalibrationFileError(f"it cannot be read: {error!r}") from error
 
@@ -173,9 +176,13 @@ def _without(facts: ModelFacts, path: Path, reason: str) -> ModelFacts:
 
 
 def _read(fields: Mapping[str, Any]) -> Calibration:
-    """Lists become tuples again; everything else is checked by the type itself."""
+    """Lists become tuples again; everything else is checked by the type, and by what a message carries."""
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"a calibration is an object, not {type(fields).__name__}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return Calibration(**values)
+    calibration = Calibration(**values)
+    calibration_from_proto(calibration_to_proto(calibration), "calibration")  # as the coordinator will
+    return calibration
 
 
 def _to_json(content: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ class PartialFile:
             for line in found:
                 _from_json(line["errors"])
                 _name(line["picture"])
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
             log.warning(
                 "measured pictures cannot be read and are measured again", file=str(self._path), why=repr(error)
             )

@@ -18,7 +18,7 @@ def read_object(path: Path) -> Mapping[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFolderError(f"model: {path} cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise ModelFolderError(f"model: {path} holds {type(value).__name__}, not an object")

@@ -132,13 +132,34 @@ def test_a_file_of_another_format_is_named_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 4, "fingerprint": "0", "entries": [{"calibration": {"sampler": "ddim"}}]}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": 4, "fingerprint": "0", "entries": [{"calibration": {"sampler": "ddim"}}]}',
+        pytest.param("[" * 100_000, id="nested without end"),
+    ],
 )
 def test_a_file_that_means_nothing_is_passed_over_and_that_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(text)
     with capture_logs() as logs:
         assert with_calibration(FACTS, tmp_path).calibrations == ()
     assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [[], None, {"sampler": -1}, {"sampler": [[]]}, {"width_px": 1e308}, {"latent_range": 10**400}],
+    ids=["a list", "nothing", "a number for a sampler", "a list for one", "too wide", "an integer that is no float"],
+)
+def test_numbers_that_no_message_carries_are_passed_over_and_that_is_said(tmp_path: Path, changed: object) -> None:
+    path = write_calibration(tmp_path, FACTS, calibration(), {})
+    content = json.loads(path.read_text())
+    (entry,) = content["entries"]
+    entry["calibration"] = {**entry["calibration"], **changed} if isinstance(changed, dict) else changed
+    path.write_text(json.dumps(content))
+    assert with_calibration(FACTS, tmp_path).calibrations == ()
 
 
 def test_a_file_that_was_cut_off_is_said_to_be_no_json(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from polyrhythm_agent.checkpoint_file import CheckpointHeader
 from polyrhythm_agent.denoiser.folder import BOM, ModelFolder
 from polyrhythm_agent.denoiser.json_file import read_object
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
 
 PARTS = ("unet", "vae", "scheduler", "tokenizer")
 UNET = "diffusion_pytorch_model"
@@ -217,3 +219,11 @@ def test_libraries_read_a_copy_without_marks_of_byte_order(tmp_path: Path) -> No
         assert json.loads((readable / "unet" / "config.json").read_text()) == {"layers": 2}
         assert (readable / "unet" / f"{UNET}.safetensors").read_bytes() == b"unet"
     assert not readable.exists()
+
+
+@pytest.mark.parametrize("read", [read_object, lambda path: read_known_words(path.parent), CheckpointHeader.read])
+def test_files_that_are_nested_without_end_are_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path, nested = tmp_path / KNOWN_WORDS_FILE, b"[" * 100_000
+    path.write_bytes(len(nested).to_bytes(8, "little") + nested if read == CheckpointHeader.read else nested)
+    with pytest.raises(ModelFolderError):
+        read(path)

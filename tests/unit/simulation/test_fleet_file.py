@@ -51,6 +51,20 @@ def test_the_example_is_understood() -> None:
         ),
         ("dies_at_s = 1.2", "dies_at_s = 1.2\njoins_at_s = 2.0", "device[2].dies_at_s", line_of("[[device]]", 2)),
         ("dies_at_s = 1.2", "dies_silently = true", "device[2].dies_silently", line_of("[[device]]", 2)),
+        ("speed = 0.02", "speed = 1e-320", "device[3].speed", line_of("[[device]]", 3)),
+        ("decode_s = 0.12", "decode_s = 1e6", "device[1].speed", line_of("[[device]]", 1)),
+        ("per_row_s = 0.0077", "per_row_s = 1e300", "base.per_row_s", line_of("[base]")),
+        ("bytes_per_s = 2.5e8", "bytes_per_s = 5e-324", "link[0].bytes_per_s", line_of("[[link]]")),
+        ("row_unit_px = 8", "row_unit_px = 0", "model.row_unit_px", line_of("[model]")),
+        ("cell_px = 8", "cell_px = 0", "model.exchanged[0].cell_px", line_of("[model]")),
+        ("weights_bytes = 36088604", f"weights_bytes = {10**30}", "model", line_of("[model]")),
+        ("layers = 6", "layers = 1000000000", "model.exchanged", line_of("[model]")),
+        (
+            "bytes_per_s = 2.5e8",
+            'bytes_per_s = 2.5e8\n[[link]]\nbetween = ["small", "big"]\nlatency_s = 1\nbytes_per_s = 1',
+            "link[1].between",
+            len(TEXT.splitlines()) + 1,
+        ),
         ("speed = 0.6", "speed = 0.6\nalone_fixed_s = 0", "device[1].alone_fixed_s", line_of("[[device]]", 1)),
         (
             "speed = 0.6",
@@ -97,7 +111,8 @@ def test_text_that_is_no_toml_is_refused_with_its_place() -> None:
 
 
 seconds = st.floats(0, 10)
-positive = st.floats(1e-6, 1e6)
+shares = st.floats(1e-6, 1e6)
+rates = st.floats(1.0, 1e15)
 
 
 @st.composite
@@ -107,7 +122,7 @@ def fleets(draw: st.DrawFn) -> FleetDescription:
             device(
                 f"gpu {index}",
                 speed=draw(st.floats(0.1, 2)),
-                load=tuple((at_s, draw(positive)) for at_s in sorted(draw(st.sets(seconds, max_size=3)))),
+                load=tuple((at_s, draw(shares)) for at_s in sorted(draw(st.sets(seconds, max_size=3)))),
                 dies_at_s=draw(st.sampled_from([inf, 99.5])),
                 joins_at_s=0.0 if index == 0 else draw(seconds),
                 drained_at_s=draw(st.sampled_from([None, 50.0])),
@@ -117,7 +132,9 @@ def fleets(draw: st.DrawFn) -> FleetDescription:
         )
         for index in range(draw(st.integers(1, 4)))
     )
-    links = st.builds(Link, latency_s=seconds, bytes_per_s=positive, handling_s=seconds, handling_s_per_byte=seconds)
+    links = st.builds(
+        Link, latency_s=seconds, bytes_per_s=rates, handling_s=seconds, handling_s_per_byte=st.floats(0, 1)
+    )
     names = [held.agent for held in devices]
     pairs = [(one, other) for one in names for other in names if one != other]
     held = {pair: draw(links) for pair in (draw(st.sets(st.sampled_from(pairs))) if pairs else set())}
