@@ -19,9 +19,11 @@ def segment(
     exchange: Exchange = Exchange.SYNCHRONOUS,
     strides: tuple[int, ...] | None = None,
     beat_steps: int = 2,
+    agents: tuple[AgentId, ...] | None = None,
 ) -> Segment:
-    """A segment in which agent ``i`` holds the next ``counts[i]`` rows from the top."""
+    """A segment in which agent ``i``, or the one named there, holds the next ``counts[i]`` rows from the top."""
     strides = strides or (1,) * len(counts)
+    agents = agents or agent_ids(len(counts))
     return Segment(
         begin_step=begin_step,
         end_step=end_step,
@@ -29,7 +31,7 @@ def segment(
         exchange=exchange,
         assignments=tuple(
             Assignment(agent=agent, rows=rows, stride=stride)
-            for agent, rows, stride in zip(agent_ids(len(counts)), ranges_from_counts(counts), strides, strict=True)
+            for agent, rows, stride in zip(agents, ranges_from_counts(counts), strides, strict=True)
         ),
     )
 

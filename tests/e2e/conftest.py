@@ -7,8 +7,12 @@ from collections.abc import AsyncGenerator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.processes import HurtableFleet
-from tests.e2e.shell import MODEL, OwnFleetPicture, Shell
+from polyrhythm.image import Quality
+from polyrhythm_agent.ports import Denoiser
+from polyrhythm_client import Client
+from tests.e2e.pictures import MODEL, PROMPT, load_in_fp32, request
+from tests.e2e.processes import FAST, SLOW, HurtableFleet
+from tests.e2e.shell import OwnFleetPicture, Shell
 
 
 @pytest.fixture(scope="session")
@@ -16,16 +20,29 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> OwnFleetPicture:
     """A red apple; nothing of its fleet lives any more."""
     shell = Shell(tmp_path_factory.mktemp("own"))
     # High quality: the default may find one device alone as fast, and that one runs freely.
-    asked = ("--model", MODEL, "--speeds", "1,0.5", "--quality", "high", "-o", "a.png", "--json")
-    run = shell("generate", "red apple on a blue background", *asked)
+    asked = ("--model", MODEL, "--speeds", "0.5,1", "--quality", "high", "-o", "a.png", "--json")
+    run = shell("generate", PROMPT, *asked)
     assert run.returncode == 0, run.stderr
     shell.assert_nothing_lives()
     return OwnFleetPicture(path=shell.folder / "a.png", run=run)
 
 
+@pytest.fixture(scope="session")
+def denoiser() -> Denoiser:
+    """The fleet's model, to follow its plans in this process."""
+    return load_in_fp32()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def slow_and_fast(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
-    """An agent at half speed, then one at full speed; every test leaves both of them ready, or about to be."""
-    async with HurtableFleet((0.5, 1.0), tmp_path_factory.mktemp("fleet") / "stderr.log") as hurt:
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
+    """An agent at half speed, then one at full speed; every test leaves both of them ready, or about to be.
+
+    Started by hand as from three shells, and ended by Ctrl-C.
+    """
+    speeds = {SLOW: "0.5", FAST: "1"}
+    options = {agent: ("--model", MODEL, "--emulate-speed", speed) for agent, speed in speeds.items()}
+    async with HurtableFleet(tmp_path_factory.mktemp("fleet") / "stderr.log", options) as hurt:
+        async with Client(hurt.address) as client:
+            await client.picture(request(4, Quality.EXACT))  # measures the size once
         yield hurt
     assert hurt.survivors() == []

@@ -8,66 +8,55 @@ import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 import psutil
 
 from polyrhythm.fleet import AgentState, AgentView
+from polyrhythm.ids import AgentId
 from polyrhythm_client import Client
 
-READY_TIMEOUT_S = 60.0
+BIN = Path(sys.executable).parent
+READY_TIMEOUT_S = 180.0
+END_TIMEOUT_S = 15.0
 TURN_S = 0.06
 """Long against a tick of the scheduler, short against a step."""
+SLOW, FAST = AgentId("local-0"), AgentId("local-1")
+"""The agents of the fleet that most tests share, by the names that agents of an embedded fleet have."""
 _READY_LINE = re.compile(rb"polyrhythm-coordinator ready on (\S+)")
 
 
 class HurtableFleet:
-    """A coordinator and emulated agents on loopback; any process may be killed or stopped, and started again.
+    """A coordinator and agents on loopback; any process may be killed or stopped, and started again.
 
     Args:
-        speeds: one agent each, ``local-0``, ``local-1``, ...; pinned to a core each.
         log: standard error of all processes.
-        memory_limits: of some agents, as their option takes it.
-        model: that all of them hold.
-        dtypes: of some agents, likewise.
-        options: more of all agents.
-        own_options: more of some agents.
+        agents: by name, each with options of its own; pinned to a core each.
     """
 
-    def __init__(
-        self,
-        speeds: tuple[float, ...],
-        log: Path,
-        *,
-        memory_limits: Mapping[str, str] = MappingProxyType({}),
-        model: str = "demo-transformer",
-        dtypes: Mapping[str, str] = MappingProxyType({}),
-        options: tuple[str, ...] = (),
-        own_options: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, log: Path, agents: Mapping[AgentId, Sequence[str]]) -> None:
         self.address = ""
-        self.agents = tuple(f"local-{index}" for index in range(len(speeds)))
-        self._speeds = dict(zip(self.agents, speeds, strict=True))
         self._log = log
-        self._memory_limits = memory_limits
-        self._model = model
-        self._dtypes = dtypes
-        self._options = options
-        self._own_options = own_options
+        self._options = dict(agents)
         self._coordinator: Process | None = None
-        self._daemons: dict[str, Process] = {}
+        self._daemons: dict[AgentId, Process] = {}
         self._started: set[psutil.Process] = set()
         self._workers: set[psutil.Process] = set()
         self._stack = AsyncExitStack()
 
+    @property
+    def agents(self) -> tuple[AgentId, ...]:
+        """Those that are here, the first ones first."""
+        return tuple(self._options)
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._end)
-            self._coordinator = await self._start("polyrhythm_coordinator.server", "--port", "0")
+            self._coordinator = await self._start("polyrhythm-coordinator", "--port", "0")
             assert self._coordinator.stdout is not None
             line = await asyncio.wait_for(self._coordinator.stdout.readline(), READY_TIMEOUT_S)
             found = _READY_LINE.search(line)
@@ -84,32 +73,45 @@ class HurtableFleet:
     ) -> None:
         await self._stack.aclose()
 
-    async def start_daemon(self, agent: str) -> None:
+    @asynccontextmanager
+    async def joined_by(self, others: Mapping[AgentId, Sequence[str]]) -> AsyncGenerator[Self]:
+        """Has more agents, all of them ready, for as long as the context is open."""
+        self._options |= others
+        try:
+            for agent in others:
+                await self.start_daemon(agent)
+            await self.until_ready()
+            yield self
+        finally:
+            leaving = [self._daemons.pop(agent) for agent in others if agent in self._daemons]
+            for agent in others:
+                del self._options[agent]
+            await _ended(leaving, signal.SIGTERM)
+        for agent in others:
+            await self.until_lost(agent)
+
+    async def start_daemon(self, agent: AgentId) -> None:
         """Starts an agent's daemon; its worker follows."""
-        index = self.agents.index(agent)
         cores = sorted(os.sched_getaffinity(0))
+        core = cores[self.agents.index(agent) % len(cores)]
         self._daemons[agent] = await self._start(
-            "polyrhythm_agent.daemon",
-            *("--coordinator", self.address, "--name", agent, "--threads", "1", "--model", self._model),
-            *("--pin-core", str(cores[index % len(cores)]), "--emulate-speed", str(self._speeds[agent])),
-            *(("--dtype", self._dtypes[agent]) if agent in self._dtypes else ()),
-            *(("--memory-limit", self._memory_limits[agent]) if agent in self._memory_limits else ()),
-            *self._options,
-            *self._own_options.get(agent, ()),
+            "polyrhythm-agent",
+            *("--coordinator", self.address, "--name", agent, "--threads", "1", "--pin-core", str(core)),
+            *self._options[agent],
         )
 
-    def daemon(self, agent: str) -> psutil.Process:
+    def daemon(self, agent: AgentId) -> psutil.Process:
         """An agent's daemon."""
         return psutil.Process(self._daemons[agent].pid)
 
-    def worker(self, agent: str) -> psutil.Process:
+    def worker(self, agent: AgentId) -> psutil.Process:
         """An agent's worker."""
         children = self.daemon(agent).children()
         assert len(children) == 1, children
         self._workers.add(children[0])
         return children[0]
 
-    async def reap_daemon(self, agent: str) -> None:
+    async def reap_daemon(self, agent: AgentId) -> None:
         """Waits for the end of a daemon that was killed."""
         await asyncio.wait_for(self._daemons[agent].wait(), 5)
 
@@ -125,7 +127,7 @@ class HurtableFleet:
                     return views
                 await asyncio.sleep(0.05)
 
-    async def until_lost(self, agent: str) -> None:
+    async def until_lost(self, agent: AgentId) -> None:
         """Waits until the coordinator has lost an agent."""
         async with asyncio.timeout(READY_TIMEOUT_S), Client(self.address) as client:
             while True:
@@ -142,22 +144,26 @@ class HurtableFleet:
         """Every process of this fleet that is still alive."""
         return [process.pid for process in self._started | self._workers if _alive(process)]
 
-    async def _start(self, module: str, *arguments: str) -> Process:
+    async def _start(self, program: str, *arguments: str) -> Process:
         with self._log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=log
+                str(BIN / program), *arguments, stdin=DEVNULL, stdout=PIPE, stderr=log
             )
         self._started.add(psutil.Process(process.pid))
         return process
 
     async def _end(self) -> None:
-        processes = [*self._daemons.values(), *([self._coordinator] if self._coordinator else [])]
-        for process in processes:
-            if process.returncode is None:
-                process.send_signal(signal.SIGCONT)
-                process.send_signal(signal.SIGTERM)
-        for process in processes:
-            await asyncio.wait_for(process.wait(), 10)
+        await _ended([*self._daemons.values(), *([self._coordinator] if self._coordinator else [])], signal.SIGINT)
+
+
+async def _ended(processes: Sequence[Process], number: signal.Signals) -> None:
+    """Ends processes by a signal, one of those that ask them to; the ones that still ran end well."""
+    running = [process for process in processes if process.returncode is None]
+    for process in running:
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+    codes = [await asyncio.wait_for(process.wait(), END_TIMEOUT_S) for process in running]
+    assert not any(codes), codes
 
 
 @asynccontextmanager

@@ -14,8 +14,6 @@ from pathlib import Path
 import psutil
 
 COMMAND = (sys.executable, "-m", "polyrhythm_client.cli")
-# What the fleets that are started as a person would make pictures with; two CPU devices share its pictures.
-MODEL = "demo-transformer"
 LIMIT_S = 200.0
 GONE_S = 30.0
 

@@ -24,7 +24,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 def test_a_picture_from_a_fleet_of_its_own(shell: Shell, picture: OwnFleetPicture) -> None:
     made = picture.run
-    assert "EMULATED speeds 1 : 0.5" in made.stderr
+    assert "EMULATED speeds 0.5 : 1" in made.stderr
     (found,) = json.loads(made.stdout)["images"]
     assert (found["image"], found["emulated"]) == ("a.png", True)
     assert found["segments"][0]["begin_step"] == 0

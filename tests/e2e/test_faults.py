@@ -2,7 +2,7 @@
 
 Each moment must end in the right picture or in a typed error, in time, and leave the fleet able to make the next
 picture. The number of moments a kind is ``TEST_FAULT_MOMENTS`` (one in an ordinary test run), their seed
-``TEST_FAULT_SEED``, the model ``TEST_FAULT_MODEL`` (``demo-transformer`` else).
+``TEST_FAULT_SEED``; the model is that of ``pictures``.
 """
 
 from __future__ import annotations
@@ -13,30 +13,24 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
 import pytest
-import pytest_asyncio
-import torch
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.explanation import Explanation
-from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.image import Quality
 from polyrhythm.job_events import Accepted, JobEvent, Planned, Replanned
-from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
 from polyrhythm_agent.ports import Denoiser
 from polyrhythm_client import Client, Picture
+from tests.e2e.pictures import request, right_pixels
 from tests.e2e.processes import HurtableFleet
-from tests.e2e.simulated import right_pixels
 
-pytestmark = [pytest.mark.timeout(3600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.asyncio(loop_scope="session")]
 
 MOMENTS = int(os.environ.get("TEST_FAULT_MOMENTS", "1"))
 SEED = int(os.environ.get("TEST_FAULT_SEED", "20"))
-MODEL = os.environ.get("TEST_FAULT_MODEL", "demo-transformer")
 KINDS = ("worker-kill", "daemon-stop", "worker-stop", "daemon-kill")
 """What is done to whom; an ordinary run takes one that is seen to die and one that is only silent."""
 STEPS = 24
@@ -44,25 +38,7 @@ PATIENCE = 1.0 if MOMENTS > 1 else 10.0
 """The bound is a claim about a quiet machine; an ordinary test run, on a shared one, looks for hangs."""
 GRACE_S = 2.0
 GRACE_STEPS = 3
-PROMPT = "red apple on a blue background"
-
-
-def request(quality: Quality) -> ImageRequest:
-    return ImageRequest(prompt=PROMPT, steps=STEPS, seed=5, sampler=Sampler.DDIM, guidance=4.0, quality=quality)
-
-
-def spec(quality: Quality) -> ImageSpec:
-    return ImageSpec(
-        model=MODEL,
-        prompt=PROMPT,
-        width_px=128,
-        height_px=128,
-        steps=STEPS,
-        seed=5,
-        guidance=4.0,
-        sampler=Sampler.DDIM,
-        quality=quality,
-    )
+EXACT = request(STEPS, Quality.EXACT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +51,6 @@ class Outcome:
     replans: int
     over_plan_s: float
     allowed_s: float
-
-
-@pytest.fixture(scope="module")
-def denoiser() -> Denoiser:
-    torch.set_num_threads(1)
-    return load_denoiser(find_model(MODEL).path, model=MODEL, dtype=torch.float32)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
-    hurt = HurtableFleet((1.0, 0.5), tmp_path_factory.mktemp("fleet") / "stderr.log", model=MODEL)
-    async with hurt:
-        async with Client(hurt.address) as client:
-            await client.picture(request(Quality.EXACT))  # measures the size once
-        yield hurt
-    assert hurt.survivors() == []
 
 
 @dataclass(slots=True)
@@ -117,7 +77,7 @@ async def watch(client: Client, quality: Quality, watched: Watched, started: asy
             started.set()
 
     try:
-        watched.picture = await client.picture(request(quality), note)
+        watched.picture = await client.picture(request(STEPS, quality), note)
     except PolyrhythmError as error:
         watched.error = error
     watched.end_s = time.monotonic()
@@ -164,10 +124,10 @@ async def hurt_once(fleet: HurtableFleet, denoiser: Denoiser, kind: str, chance:
         target.send_signal(signal.SIGKILL if kind.endswith("kill") else signal.SIGSTOP)
         await asyncio.wait_for(job, 60)
         # The next job, while the hurt agent is still away.
-        following = await client.picture(request(Quality.EXACT))
-    assert await asyncio.to_thread(right_pixels, denoiser, following, spec(Quality.EXACT))
+        following = await client.picture(EXACT)
+    assert await asyncio.to_thread(right_pixels, denoiser, following, EXACT)
     if watched.picture is not None:
-        assert await asyncio.to_thread(right_pixels, denoiser, watched.picture, spec(quality))
+        assert await asyncio.to_thread(right_pixels, denoiser, watched.picture, request(STEPS, quality))
     if kind == "daemon-stop":
         fleet.daemon(agent).send_signal(signal.SIGCONT)
     elif kind == "daemon-kill":
@@ -208,7 +168,7 @@ async def test_a_client_that_leaves_stops_the_work(fleet: HurtableFleet, denoise
     for _ in range(MOMENTS):
         await fleet.until_ready()
         async with Client(fleet.address) as client:
-            async with aclosing(client.generate(request(Quality.BALANCED))) as events:
+            async with aclosing(client.generate(request(STEPS, Quality.BALANCED))) as events:
                 async for event in events:
                     if isinstance(event, Accepted):
                         break
@@ -220,11 +180,11 @@ async def test_a_client_that_leaves_stops_the_work(fleet: HurtableFleet, denoise
                     except (TimeoutError, StopAsyncIteration):
                         break
             left_at_s = time.monotonic()
-            following = await client.picture(request(Quality.EXACT))
+            following = await client.picture(EXACT)
             explanation = following.explanation
             assert explanation is not None
             step_s = max(p.forward_s(explanation.chosen.plan.row_count) for p in explanation.profiles)
             beyond_s = time.monotonic() - left_at_s - explanation.chosen.prediction.total_s
         assert beyond_s <= PATIENCE * (GRACE_S + GRACE_STEPS * step_s)
-        assert await asyncio.to_thread(right_pixels, denoiser, following, spec(Quality.EXACT))
+        assert await asyncio.to_thread(right_pixels, denoiser, following, EXACT)
         assert fleet.orphans() == []

@@ -2,83 +2,73 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import pytest_asyncio
-from PIL import Image
 
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Overrides, Quality
+from polyrhythm.image import Overrides, Quality
 from polyrhythm.job_events import AgentFailed, JobEvent, PartLoaded, Planned, Replanned, ReplanReason
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import RowRange
-from polyrhythm_client import Client, Picture
-from tests.e2e.processes import HurtableFleet
+from polyrhythm.plan import Exchange, Plan
+from polyrhythm_client import Client
+from tests.e2e.pictures import MODEL, halves, pixels, request, same_pixels
+from tests.e2e.processes import FAST, HurtableFleet
 from tests.models import tiny_pixart_folder
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
 MIB = 1 << 20
-PIXEL_LEVELS = 1
-"""An fp32 picture of another arithmetic order may round a pixel the other way."""
 STEPS = 8
-ROOMY, SMALL, TINY = AgentId("local-0"), AgentId("local-1"), AgentId("local-2")
+ROOMY = FAST
+SMALL, TINY = AgentId("small"), AgentId("tiny")
 SMALL_ROWS = 3
 """Beside the demo model's denoiser, its text and one version of the picture, 38.4 MiB hold so many of its 16 rows."""
 SMALL_BYTES = int(38.4 * MIB)
-EXACT = ImageRequest(prompt="red apple on a blue background", steps=STEPS, seed=5, quality=Quality.EXACT)
-HALVES = Plan(
-    version=1,
-    begin_step=0,
-    steps=STEPS,
-    segments=(
-        Segment(
-            begin_step=0,
-            end_step=STEPS,
-            beat_steps=4,
-            exchange=Exchange.SYNCHRONOUS,
-            assignments=(
-                Assignment(agent=ROOMY, rows=RowRange(begin=0, end=8)),
-                Assignment(agent=SMALL, rows=RowRange(begin=8, end=16)),
-            ),
-        ),
-    ),
-    encoder=ROOMY,
-    decoder=ROOMY,
-)
+WORDY = "wordy"
+"""A model whose text encoder is what is large in it."""
+WORDY_ROOMY, WORDY_SMALL = AgentId("wordy-roomy"), AgentId("wordy-small")
+UNET = "demo-unet"
+UNET_ROOMY, UNET_SMALL = AgentId("unet-roomy"), AgentId("unet-small")
+EXACT = request(STEPS, Quality.EXACT)
+OF_THREE = replace(EXACT, overrides=Overrides(devices=(ROOMY, SMALL, TINY)))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
-    limits: dict[str, str] = {SMALL: "38.4MiB", TINY: "20MiB"}
-    started = HurtableFleet(
-        (1.0, 1.0, 1.0),
-        tmp_path_factory.mktemp("fleet") / "stderr.log",
-        memory_limits=limits,
-        options=("--offload", "never"),
-    )
-    async with started:
-        yield started
+def in_halves(upper: AgentId, lower: AgentId, rows: int = 16) -> Plan:
+    return halves(upper, lower, (Exchange.SYNCHRONOUS, STEPS), rows=rows, beat_steps=4)
 
 
-async def test_limits_are_listed(fleet: HurtableFleet) -> None:
-    async with Client(fleet.address) as client:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def narrow(fleet: HurtableFleet, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[HurtableFleet]:
+    """The fleet, and beside its agents some with little memory, of three models."""
+    wordy = ("--model", str(tiny_pixart_folder(tmp_path_factory.mktemp("models") / WORDY, text_inner=1 << 15)))
+    half_speed = ("--emulate-speed", "0.5")
+    others = {
+        SMALL: ("--model", MODEL, "--memory-limit", "38.4MiB", "--offload", "never"),
+        TINY: ("--model", MODEL, "--memory-limit", "20MiB", "--offload", "never"),
+        WORDY_ROOMY: (*wordy, *half_speed),
+        WORDY_SMALL: (*wordy, *half_speed, "--memory-limit", "2MiB"),
+        UNET_ROOMY: ("--model", UNET),
+        UNET_SMALL: ("--model", UNET, "--memory-limit", "12MiB"),
+    }
+    async with fleet.joined_by(others):
+        yield fleet
+
+
+async def test_limits_are_listed(narrow: HurtableFleet) -> None:
+    async with Client(narrow.address) as client:
         limits = {view.agent: view.device.memory_limit_bytes for view in await client.agents()}
-    assert limits == {ROOMY: None, SMALL: SMALL_BYTES, TINY: 20 * MIB}
+    assert {agent: limits[agent] for agent in (ROOMY, SMALL, TINY)} == {ROOMY: None, SMALL: SMALL_BYTES, TINY: 20 * MIB}
 
 
 async def test_an_agent_too_small_for_the_model_is_left_out_and_a_small_one_gets_no_more_than_fits(
-    fleet: HurtableFleet,
+    narrow: HurtableFleet,
 ) -> None:
-    async with Client(fleet.address) as client:
-        explanation = await client.explain(EXACT)
+    async with Client(narrow.address) as client:
+        explanation = await client.explain(OF_THREE)
     excluded = {exclusion.agent: exclusion for exclusion in explanation.exclusions}
     assert excluded[TINY].reason is ExclusionReason.TOO_LITTLE_MEMORY
     assert "weights 26.8 MiB" in excluded[TINY].detail
@@ -91,60 +81,51 @@ async def test_an_agent_too_small_for_the_model_is_left_out_and_a_small_one_gets
         assert need_bytes <= SMALL_BYTES
 
 
-async def test_work_beyond_the_limit_is_refused_and_the_picture_is_made_by_another_plan(fleet: HurtableFleet) -> None:
+async def test_work_beyond_the_limit_is_refused_and_the_picture_is_made_by_another_plan(narrow: HurtableFleet) -> None:
     events: list[JobEvent] = []
-    async with Client(fleet.address) as client:
-        made = await client.picture(replace(EXACT, plan=HALVES), events.append)
+    asked = replace(EXACT, plan=in_halves(ROOMY, SMALL))
+    async with Client(narrow.address) as client:
+        made = await client.picture(asked, events.append)
         expected = await client.picture(EXACT)
-    assert next(event for event in events if isinstance(event, Planned)).explanation.chosen.plan == HALVES
+    assert next(event for event in events if isinstance(event, Planned)).explanation.chosen.plan == asked.plan
     (failed,) = [event for event in events if isinstance(event, AgentFailed)]
     assert failed.agent == SMALL
     assert "the limit is 38.4 MiB" in failed.reason
     (replanned,) = [event for event in events if isinstance(event, Replanned)]
     assert (replanned.reason, replanned.begin_step) == (ReplanReason.OUT_OF_MEMORY, 0)
-    assert np.abs(pixels(made) - pixels(expected)).max() <= PIXEL_LEVELS
+    assert same_pixels(pixels(made), pixels(expected))
 
 
-async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_part(tmp_path: Path) -> None:
-    folder = tiny_pixart_folder(tmp_path / "model", text_inner=1 << 15)
-    started = HurtableFleet(
-        (0.5, 0.5), tmp_path / "stderr.log", memory_limits={SMALL: "2MiB"}, options=("--model", str(folder))
-    )
-    events: list[JobEvent] = []
-    async with started, Client(started.address) as client:
-        explanation = await client.explain(EXACT)
-        made = await client.picture(replace(EXACT, plan=HALVES), events.append)
-        expected = await client.picture(replace(EXACT, overrides=Overrides(devices=(ROOMY,))))
+async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_part(narrow: HurtableFleet) -> None:
+    asked, events = replace(EXACT, model=WORDY), list[JobEvent]()
+    async with Client(narrow.address) as client:
+        explanation = await client.explain(asked)
+        made = await client.picture(replace(asked, plan=in_halves(WORDY_ROOMY, WORDY_SMALL)), events.append)
+        expected = await client.picture(replace(asked, overrides=Overrides(devices=(WORDY_ROOMY,))))
         with pytest.raises(NoAgentsError, match=r"decoding takes more than all of 2\.0 MiB"):
-            await client.picture(replace(EXACT, overrides=Overrides(devices=(SMALL,))))
+            await client.picture(replace(asked, overrides=Overrides(devices=(WORDY_SMALL,))))
     for part in ("text encoder", "autoencoder"):
-        assert any(told.startswith(f"{SMALL} has no room for the {part}") for told in explanation.notices)
+        assert any(told.startswith(f"{WORDY_SMALL} has no room for the {part}") for told in explanation.notices)
     assert not [event for event in events if isinstance(event, AgentFailed | Replanned)]
-    assert {event.agent for event in events if isinstance(event, PartLoaded)} <= {ROOMY}
+    assert {event.agent for event in events if isinstance(event, PartLoaded)} <= {WORDY_ROOMY}
     usage = {usage.agent: usage.steps for usage in made.report.agents}
-    assert usage == {ROOMY: STEPS, SMALL: STEPS}
-    assert np.abs(pixels(made) - pixels(expected)).max() <= PIXEL_LEVELS
+    assert usage == {WORDY_ROOMY: STEPS, WORDY_SMALL: STEPS}
+    assert same_pixels(pixels(made), pixels(expected))
 
 
-async def test_an_agent_whose_denoiser_does_not_fit_brings_it_in_block_by_block(tmp_path: Path) -> None:
-    started = HurtableFleet((1.0, 1.0), tmp_path / "stderr.log", memory_limits={SMALL: "12MiB"}, model="demo-unet")
-    request = replace(EXACT, width_px=128, height_px=128)
-    async with started, Client(started.address) as client:
+async def test_an_agent_whose_denoiser_does_not_fit_brings_it_in_block_by_block(narrow: HurtableFleet) -> None:
+    asked = replace(EXACT, model=UNET)
+    async with Client(narrow.address) as client:
         offloaded = {view.agent: [facts.offloaded for facts in view.models] for view in await client.agents()}
-        explanation = await client.explain(request)
-        rows = explanation.chosen.plan.row_count
-        halves = replace(HALVES.segments[0], assignments=(
-            Assignment(agent=ROOMY, rows=RowRange(begin=0, end=rows // 2)),
-            Assignment(agent=SMALL, rows=RowRange(begin=rows // 2, end=rows)),
-        ))  # fmt: skip
-        made = await client.picture(replace(request, plan=replace(HALVES, segments=(halves,))))
-        expected = await client.picture(replace(request, overrides=Overrides(devices=(ROOMY,))))
-    assert offloaded == {ROOMY: [False], SMALL: [True]}
-    assert {profile.agent: profile.offloaded for profile in explanation.profiles} == {ROOMY: False, SMALL: True}
-    assert {usage.agent: usage.steps for usage in made.report.agents} == {ROOMY: STEPS, SMALL: STEPS}
+        explanation = await client.explain(asked)
+        plan = in_halves(UNET_ROOMY, UNET_SMALL, rows=explanation.chosen.plan.row_count)
+        made = await client.picture(replace(asked, plan=plan))
+        expected = await client.picture(replace(asked, overrides=Overrides(devices=(UNET_ROOMY,))))
+    assert (offloaded[UNET_ROOMY], offloaded[UNET_SMALL]) == ([False], [True])
+    assert {profile.agent: profile.offloaded for profile in explanation.profiles} == {
+        UNET_ROOMY: False,
+        UNET_SMALL: True,
+    }
+    assert {usage.agent: usage.steps for usage in made.report.agents} == {UNET_ROOMY: STEPS, UNET_SMALL: STEPS}
     assert len(made.report.plans) == 1
-    assert np.abs(pixels(made) - pixels(expected)).max() <= PIXEL_LEVELS
-
-
-def pixels(picture: Picture) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture.png))).astype(int)
+    assert same_pixels(pixels(made), pixels(expected))

@@ -5,68 +5,27 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
-import pytest_asyncio
-import torch
 
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec, Overrides, Quality, Sampler
+from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned, ReplanReason
 from polyrhythm.plan import Plan
-from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
 from polyrhythm_agent.ports import Denoiser
 from polyrhythm_client import Client
-from tests.e2e.processes import HurtableFleet, throttled
-from tests.e2e.simulated import right_pixels
+from tests.e2e import pictures
+from tests.e2e.pictures import right_pixels
+from tests.e2e.processes import FAST, SLOW, HurtableFleet, throttled
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
-PROMPT = "red apple on a blue background"
-SLOW, FAST = AgentId("local-0"), AgentId("local-1")
-
 
 def request(steps: int) -> ImageRequest:
-    return ImageRequest(
-        prompt=PROMPT,
-        steps=steps,
-        seed=5,
-        sampler=Sampler.DDIM,
-        guidance=4.0,
-        quality=Quality.BALANCED,
-        overrides=Overrides(max_stride=2),  # the model is not calibrated for this sampler and length
-    )
-
-
-def spec(steps: int) -> ImageSpec:
-    return ImageSpec(
-        model="demo-transformer",
-        prompt=PROMPT,
-        width_px=128,
-        height_px=128,
-        steps=steps,
-        seed=5,
-        guidance=4.0,
-        sampler=Sampler.DDIM,
-        quality=Quality.BALANCED,
-    )
-
-
-@pytest.fixture(scope="module")
-def denoiser() -> Denoiser:
-    torch.set_num_threads(1)
-    return load_denoiser(find_model("demo-transformer").path, model="demo-transformer", dtype=torch.float32)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def fleet(slow_and_fast: HurtableFleet) -> HurtableFleet:
-    await slow_and_fast.until_ready()
-    async with Client(slow_and_fast.address) as client:
-        await client.picture(request(4))  # measures the size once
-    return slow_and_fast
+    """Of a length that the model is not calibrated for: strides are asked for."""
+    return replace(pictures.request(steps, Quality.BALANCED), overrides=Overrides(max_stride=2))
 
 
 Condition = Callable[[JobEvent], bool]
@@ -130,7 +89,7 @@ async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableF
     assert replanned.plan.agents == job.first_plan.agents
     assert not any(segment.of(leaving).rows.count for segment in replanned.plan.segments)
     assert picture.report.plans[-1].begin_step >= replanned.begin_step
-    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, request(steps))
 
 
 async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser: Denoiser) -> None:
@@ -146,7 +105,7 @@ async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser:
     (replanned,) = job.replans(ReplanReason.AGENT_DRAINED)
     assert leaving not in replanned.plan.agents
     assert 8 <= replanned.begin_step == picture.report.plans[-1].begin_step
-    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, request(steps))
 
 
 async def test_an_agent_that_becomes_ready_joins_the_picture(fleet: HurtableFleet, denoiser: Denoiser) -> None:
@@ -164,7 +123,7 @@ async def test_an_agent_that_becomes_ready_joins_the_picture(fleet: HurtableFlee
     assert set(replanned.plan.agents) == {SLOW, FAST}
     assert last_rows(replanned.plan, FAST) > 0
     assert picture.report.plans[0].agents == (SLOW,)
-    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, request(steps))
 
 
 async def test_a_member_that_something_else_slows_down_gives_rows_away(
@@ -185,4 +144,4 @@ async def test_a_member_that_something_else_slows_down_gives_rows_away(
     assert replans
     assert min(last_rows(event.plan, FAST) for event in replans) < last_rows(job.first_plan, FAST)
     assert [plan.begin_step for plan in picture.report.plans] == [0, *(event.begin_step for event in replans)]
-    assert await asyncio.to_thread(right_pixels, denoiser, picture, spec(steps))
+    assert await asyncio.to_thread(right_pixels, denoiser, picture, request(steps))

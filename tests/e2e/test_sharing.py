@@ -10,48 +10,36 @@ import pytest
 import pytest_asyncio
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Objective, Quality, Sampler
+from polyrhythm.image import Objective, Quality
 from polyrhythm.job_events import AgentFailed, Progressed
 from polyrhythm_client import Client
 from polyrhythm_client.pictures import Picture, PictureAssembler
-from tests.e2e.processes import HurtableFleet
+from tests.e2e.pictures import SEED, request
+from tests.e2e.processes import FAST, HurtableFleet
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
 COUNT = 4
-MANY = ImageRequest(
-    prompt="red apple on a blue background",
-    width_px=64,
-    height_px=64,
-    steps=12,
-    seed=11,
-    sampler=Sampler.DDIM,
-    guidance=4.0,
-    quality=Quality.EXACT,
-    count=COUNT,
-    objective=Objective.THROUGHPUT,
-)
+MANY = replace(request(12, Quality.EXACT), width_px=64, height_px=64, count=COUNT, objective=Objective.THROUGHPUT)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def one_by_one(slow_and_fast: HurtableFleet) -> tuple[bytes, ...]:
+async def one_by_one(fleet: HurtableFleet) -> tuple[bytes, ...]:
     """The same pictures, each asked for alone and made by one device."""
-    alone = replace(MANY, count=1, objective=Objective.THROUGHPUT)
-    async with Client(slow_and_fast.address) as client:
-        pictures = [await client.picture(replace(alone, seed=11 + index)) for index in range(COUNT)]
+    alone = replace(MANY, count=1)
+    async with Client(fleet.address) as client:
+        pictures = [await client.picture(replace(alone, seed=SEED + index)) for index in range(COUNT)]
     assert all(len(picture.report.agents) == 1 for picture in pictures)
     return tuple(picture.png for picture in pictures)
 
 
-async def made(
-    slow_and_fast: HurtableFleet, *, kill: AgentId | None = None
-) -> tuple[dict[int, Picture], list[AgentFailed]]:
+async def made(fleet: HurtableFleet, *, kill: AgentId | None = None) -> tuple[dict[int, Picture], list[AgentFailed]]:
     """The pictures of one job by index; an agent's worker is killed in the middle of its first one."""
     assembler, pictures, failures = PictureAssembler(), dict[int, Picture](), list[AgentFailed]()
-    async with Client(slow_and_fast.address) as client, aclosing(client.generate(MANY)) as events:
+    async with Client(fleet.address) as client, aclosing(client.generate(MANY)) as events:
         async for event in events:
             if kill is not None and isinstance(event, Progressed) and event.agents == (kill,) and event.step >= 3:
-                slow_and_fast.worker(kill).send_signal(signal.SIGKILL)
+                fleet.worker(kill).send_signal(signal.SIGKILL)
                 kill = None
             if isinstance(event, AgentFailed):
                 failures.append(event)
@@ -62,24 +50,24 @@ async def made(
 
 
 async def test_four_pictures_by_two_devices_are_those_made_one_by_one(
-    slow_and_fast: HurtableFleet, one_by_one: tuple[bytes, ...]
+    fleet: HurtableFleet, one_by_one: tuple[bytes, ...]
 ) -> None:
-    pictures, _ = await made(slow_and_fast)
+    pictures, _ = await made(fleet)
     assert tuple(pictures[index].png for index in range(COUNT)) == one_by_one
     makers = [pictures[index].report.agents for index in range(COUNT)]
     assert all(len(agents) == 1 for agents in makers)
-    assert {agents[0].agent for agents in makers} == set(slow_and_fast.agents)
+    assert {agents[0].agent for agents in makers} == set(fleet.agents)
     explanation = pictures[0].explanation
     assert explanation is not None
     assert "4 pictures wait: each by one device" in explanation.sharing
 
 
 async def test_whose_maker_is_killed_is_made_by_the_other_and_the_rest_as_ever(
-    slow_and_fast: HurtableFleet, one_by_one: tuple[bytes, ...]
+    fleet: HurtableFleet, one_by_one: tuple[bytes, ...]
 ) -> None:
-    await slow_and_fast.until_ready()
-    pictures, failures = await made(slow_and_fast, kill=AgentId("local-1"))
-    assert [failure.agent for failure in failures] == ["local-1"]
+    await fleet.until_ready()
+    pictures, failures = await made(fleet, kill=FAST)
+    assert [failure.agent for failure in failures] == [FAST]
     assert tuple(pictures[index].png for index in range(COUNT)) == one_by_one
-    await slow_and_fast.until_ready()
-    assert slow_and_fast.orphans() == []
+    await fleet.until_ready()
+    assert fleet.orphans() == []
