@@ -23,6 +23,10 @@ from tests.e2e.processes import FAST, SLOW, HurtableFleet, throttled
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
 
+LONG_STEPS = 60
+"""Of which many are left, however late what is told at the eighth arrives on a busy machine."""
+
+
 def request(steps: int) -> ImageRequest:
     """Of a length that the model is not calibrated for: strides are asked for."""
     return replace(pictures.request(steps, Quality.BALANCED), overrides=Overrides(max_stride=2))
@@ -71,7 +75,7 @@ async def state_of(client: Client, agent: AgentId) -> AgentState:
 
 
 async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableFleet, denoiser: Denoiser) -> None:
-    steps, job = 32, Job()
+    steps, job = LONG_STEPS, Job()
     async with Client(fleet.address) as client:
         under_way = job.seen(is_at(8))
         making = asyncio.create_task(client.picture(request(steps), job.note))
@@ -93,7 +97,7 @@ async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableF
 
 
 async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser: Denoiser) -> None:
-    steps, job = 32, Job()
+    steps, job = LONG_STEPS, Job()
     async with Client(fleet.address) as client:
         under_way = job.seen(is_at(8))
         making = asyncio.create_task(client.picture(request(steps), job.note))
