@@ -12,6 +12,9 @@ from polyrhythm.profile import ForwardLine, Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.measured import workload_of
 from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
 
+COSTS = ("fixed_s", "per_row_s", "encode_s", "decode_s", "step_overhead_s")
+"""Of a device, in seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOrigin:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from statistics import median
 
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile
+from polyrhythm.reports import JobReport
 from polyrhythm_coordinator.scheduling.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.request import UNMEASURED_LINK
 from polyrhythm_coordinator.simulation.description import DeviceDescription, DeviceOrigin, FleetDescription
@@ -75,13 +77,25 @@ def fit_fleet(report: RunReport) -> Fit:
         default_link=_typical(tuple(links.values())),
         links=links,
     )
-    without = {usage.agent: usage.busy_s for usage in simulate(fleet, _request(report)).reports[0].agents}
+    without = {usage.agent: usage.busy_s for usage in _followed(fleet, report).agents}
     rest = {name: _rest_s(agent, report, without[AgentId(name)]) for name, agent in agents.items() if agent.steps}
     fleet = replace(
         fleet, devices=tuple(replace(device, step_overhead_s=rest.get(device.agent, 0.0)) for device in devices)
     )
-    simulated_s = simulate(fleet, _request(report)).reports[0].denoise_s
+    simulated_s = _followed(fleet, report).denoise_s
     return Fit(fleet=fleet, measured_s=report.seconds.denoise, simulated_s=simulated_s, notices=tuple(notices))
+
+
+def _followed(fleet: FleetDescription, report: RunReport) -> JobReport:
+    """The run's plan on a described fleet.
+
+    Raises:
+        InvalidArgumentError: it cannot be followed there.
+    """
+    outcome = simulate(fleet, _request(report))
+    if not outcome.reports:
+        raise InvalidArgumentError.of("fit", f"the run's plan cannot be followed on the fleet: {outcome.error}")
+    return outcome.reports[0]
 
 
 def _device(profile: Profile, agent: RunAgent | None, report: RunReport) -> DeviceDescription:
@@ -123,14 +137,17 @@ def _rest_s(agent: RunAgent, report: RunReport, simulated_busy_s: float) -> floa
 def _request(report: RunReport) -> ImageRequest:
     """The picture of the run, by the plan that it followed."""
     members = report.segments[0].agents
-    plan = Plan(
-        version=1,
-        begin_step=0,
-        steps=report.steps,
-        segments=report.segments,
-        encoder=members[0],
-        decoder=members[0],
-    )
+    try:
+        plan = Plan(
+            version=1,
+            begin_step=0,
+            steps=report.steps,
+            segments=report.segments,
+            encoder=members[0],
+            decoder=members[0],
+        )
+    except ValueError as error:
+        raise InvalidArgumentError.of("fit", f"segments: {error}") from error
     return ImageRequest(
         prompt="fitted",
         width_px=report.width_px,

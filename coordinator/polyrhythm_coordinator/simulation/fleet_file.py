@@ -21,34 +21,27 @@ from polyrhythm.codec.bounds import (
     SECONDS_PER_BYTE_MAX,
     SIDE_PX_MAX,
 )
-from polyrhythm.codec.fields import FieldError
-from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import ForwardLine, Link, Workload
 from polyrhythm_coordinator.simulation.description import (
+    COSTS,
     ControlCosts,
     DeviceDescription,
     DeviceOrigin,
     FleetDescription,
 )
+from polyrhythm_coordinator.simulation.possible import impossible_model
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
 
 _TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[A-Za-z_]+)\s*\]{1,2}")
-
-LAYERS_MAX = 1 << 14
-"""Exchanging layers of a model: every step goes through them one by one. The largest models have hundreds."""
 
 # What an agent could not say of itself is no device, and what could be said is safe to compute with.
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(ge=SECONDS_MIN, le=SECONDS_MAX, allow_inf_nan=False)]
 Speed = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 Pixels = Annotated[int, Field(gt=0, le=SIDE_PX_MAX)]
-
-
-COSTS = ("fixed_s", "per_row_s", "encode_s", "decode_s", "step_overhead_s")
-"""Of a device: those that it does not name are the base's over its speed."""
 
 
 class _Table(BaseModel):
@@ -210,24 +203,10 @@ def _contradictions(tables: FleetTables) -> list[tuple[tuple[int | str, ...], st
         if unknown or link.between[0] == link.between[1]:
             told = f"must name two devices of {', '.join(names)}, got {', '.join(link.between)}"
             found.append((("link", index, "between"), told))
-    found += _impossible_model(tables.model)
+    found += [(tuple(path.split(".")), told) for path, told in impossible_model(_facts(tables.model))]
     if all(device.joins_at_s > 0 for device in tables.device):
         found.append((("device", 0, "joins_at_s"), "at least one device must be there from the start"))
     return found
-
-
-def _impossible_model(table: BaseModel) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """What no agent could say of a model."""
-    facts = _facts(table)
-    try:
-        model_facts_from_proto(model_facts_to_proto(facts))
-    except FieldError as error:
-        yield tuple(error.field.split(".")), error.description
-    except (ValueError, TypeError) as error:  # an integer that no message carries
-        yield ("model",), str(error)
-    layers = sum(group.layers for group in facts.exchanged)
-    if layers > LAYERS_MAX:
-        yield ("model", "exchanged"), f"must have at most {LAYERS_MAX} layers in all, got {layers}"
 
 
 def _facts(table: BaseModel) -> ModelFacts:

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from math import isfinite
 
-from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
-
-COSTS = ("fixed_s", "per_row_s", "encode_s", "decode_s", "step_overhead_s")
+from polyrhythm_coordinator.simulation.description import COSTS, DeviceDescription, FleetDescription
 
 
 def fleet_text(fleet: FleetDescription, *, origin: str) -> str:

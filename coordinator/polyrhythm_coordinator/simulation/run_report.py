@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from polyrhythm.codec.bounds import SECONDS_MAX
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.explanation import MeasuredLink
 from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.image import Quality, Sampler
 from polyrhythm.plan import Segment
 from polyrhythm.profile import Profile
+from polyrhythm_coordinator.simulation.possible import impossible_link, impossible_model, impossible_profile
+
+Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
 
 
 class _Part(BaseModel):
@@ -22,9 +28,9 @@ class _Part(BaseModel):
 class RunSeconds(_Part):
     """Measured wall seconds."""
 
-    encode: float = Field(ge=0)
-    denoise: float = Field(gt=0)
-    decode: float = Field(ge=0)
+    encode: Seconds
+    denoise: float = Field(gt=0, le=SECONDS_MAX)
+    decode: Seconds
 
 
 class RunAgent(_Part):
@@ -32,8 +38,8 @@ class RunAgent(_Part):
 
     agent: str
     steps: int = Field(ge=0)
-    busy_s: float = Field(ge=0)
-    wait_s: float = Field(ge=0)
+    busy_s: Seconds
+    wait_s: Seconds
 
 
 class RunDevice(_Part):
@@ -97,15 +103,40 @@ def parse_report(document: object) -> RunReport:
     Raises:
         InvalidArgumentError: names every field that is missing or wrong.
     """
-    if isinstance(document, dict) and document.get("images"):
-        document = document["images"][-1]
+    images = document.get("images") if isinstance(document, dict) else None
+    if isinstance(images, list) and images:
+        document = images[-1]
     try:
-        return _REPORT.validate_python(document)
+        report = _REPORT.validate_python(document)
     except ValidationError as error:
-        found = (
-            FieldViolation(
-                field="fit", description=f"{'.'.join(map(str, fault['loc'])) or 'the report'}: {fault['msg']}"
-            )
-            for fault in error.errors()
-        )
+        found = (_violation(".".join(map(str, fault["loc"])) or "the report", fault["msg"]) for fault in error.errors())
         raise InvalidArgumentError(*found) from error
+    impossible = [_violation(path, told) for path, told in _impossible(report)]
+    if impossible:
+        raise InvalidArgumentError(*impossible)
+    return report
+
+
+def _impossible(report: RunReport) -> Iterator[tuple[str, str]]:
+    """What no run can have printed, field by field and between fields."""
+    fleet = report.measured
+    for path, told in impossible_model(fleet.model):
+        yield f"measured.{path}", told
+    for index, profile in enumerate(fleet.profiles):
+        yield from impossible_profile(profile, f"measured.profiles[{index}]")
+        workload = profile.workload
+        if min(workload.width_px, workload.height_px, workload.batch) < 1:
+            yield f"measured.profiles[{index}].workload", "must be of at least one pixel"
+    for index, held in enumerate(fleet.links):
+        yield from impossible_link(held.receiver, held.link, f"measured.links[{index}]")
+    members = {agent for segment in report.segments for agent in segment.agents}
+    for path, named in (
+        ("agents", {agent.agent for agent in report.agents}),
+        ("measured.profiles", {profile.agent for profile in fleet.profiles}),
+    ):
+        if missing := sorted(members - named):
+            yield path, f"say nothing of {', '.join(missing)}, which the segments name"
+
+
+def _violation(path: str, told: str) -> FieldViolation:
+    return FieldViolation(field="fit", description=f"{path}: {told}")

@@ -158,3 +158,40 @@ def test_devices_of_a_host_slow_each_other_down_in_a_fitted_fleet_too(tmp_path: 
     assert alone is not None
     assert found is not None
     assert (found.agent, found.total_s) == ("a", pytest.approx(alone.total_s, rel=0.03))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (("steps",), 5, "segments"),
+        (("seconds", "denoise"), 1e308, "seconds.denoise"),
+        (("agents", 0, "busy_s"), 1e30, "agents.0.busy_s"),
+        (("agents", 0, "agent"), "nobody", "agents"),
+        (("measured", "model", "row_unit_px"), 0, "measured.model.row_unit_px"),
+        (("measured", "model", "exchanged", 0, "cell_bytes"), 10**30, "measured.model"),
+        (("measured", "profiles", 0, "agent"), "nobody", "measured.profiles"),
+        (("measured", "profiles", 0, "decode_s"), 1e30, "measured.profiles[0].decode_s"),
+        (("measured", "profiles", 0, "workload", "batch"), 0, "measured.profiles[0].workload"),
+        (("measured", "links", 0, "link", "bytes_per_s"), 0, "measured.links[0].bytes_per_s"),
+    ],
+)
+def test_figures_that_no_run_has_are_refused_by_name(
+    path: tuple[str | int, ...], value: object, named: str, tmp_path: Path
+) -> None:
+    file = report_of(fleet(device("a"), device("b", speed=0.5)), tmp_path)
+    document = json.loads(file.read_text())
+    part = document["images"][0]
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    file.write_text(json.dumps(document))
+    with pytest.raises(InvalidArgumentError) as caught:
+        fit_fleet(read_report(file))
+    assert any(found.description.startswith(f"{named}: ") for found in caught.value.violations)
+
+
+def test_images_that_are_no_list_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text('{"images": {"a": 1}}')
+    with pytest.raises(InvalidArgumentError):
+        read_report(file)

@@ -1,0 +1,45 @@
+"""What an agent could say of itself: described fleets and models are held to the bounds of the wire. Pure.
+
+What is within them is safe to compute with, in the simulator as in the coordinator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from polyrhythm.codec.fields import FieldError
+from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
+from polyrhythm.codec.session_parts import link_from_proto, link_to_proto, profile_from_proto, profile_to_proto
+from polyrhythm.facts import ModelFacts
+from polyrhythm.ids import AgentId
+from polyrhythm.profile import Link, Profile
+
+LAYERS_MAX = 1 << 14
+"""Exchanging layers of a model: the simulator goes through them one by one. The largest models have hundreds."""
+
+
+def impossible_model(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+    """What no agent could say of a model: the path of each field, and what is wrong with it."""
+    yield from _refused("model", lambda: model_facts_from_proto(model_facts_to_proto(facts)))
+    layers = sum(group.layers for group in facts.exchanged)
+    if layers > LAYERS_MAX:
+        yield "model.exchanged", f"must have at most {LAYERS_MAX} layers in all, got {layers}"
+
+
+def impossible_profile(profile: Profile, path: str) -> Iterator[tuple[str, str]]:
+    """What no agent could have measured."""
+    yield from _refused(path, lambda: profile_from_proto(profile_to_proto(profile), path))
+
+
+def impossible_link(peer: AgentId, link: Link, path: str) -> Iterator[tuple[str, str]]:
+    """What no two agents could have measured."""
+    yield from _refused(path, lambda: link_from_proto(link_to_proto(peer, link), path))
+
+
+def _refused(path: str, carry: Callable[[], object]) -> Iterator[tuple[str, str]]:
+    try:
+        carry()
+    except FieldError as error:
+        yield error.field, error.description
+    except (ValueError, TypeError) as error:  # an integer that no message carries
+        yield path, str(error)
