@@ -216,10 +216,20 @@ FAILURE_DEFECTS = (
     PlantedDefect(
         name="a deadly picture is tried by everybody",
         file=f"{SCHEDULING}/hopeless.py",
-        original="if len(picture.deaths) < limits.deaths_max:",
-        planted="if picture.deaths:",
+        original="if len(deaths) < limits.deaths_max:",
+        planted="if deaths:",
         test_id=f"{FAILED_TESTS}::test_a_request_that_ends_two_workers_is_tried_by_no_third",
         why="one request ends the worker of every device of the fleet, one after another",
+    ),
+    PlantedDefect(
+        name="a deadly prompt is counted by everybody",
+        file=f"{SCHEDULING}/admission.py",
+        original="elif died and number == 0:",
+        planted="elif died and number < 0:",
+        test_id=(
+            "tests/unit/coordinator/test_admission.py::test_a_prompt_that_ends_two_workers_is_looked_at_by_no_third"
+        ),
+        why="a text that a tokenizer breaks down on ends worker after worker, and its client waits for ever",
     ),
     PlantedDefect(
         name="silent agents are believed in for a minute",
