@@ -117,7 +117,7 @@ def _targets(path: Path, count: int) -> tuple[Path, ...]:
 
 def preview_path(path: Path | None) -> Path:
     """The file that holds the newest preview of a job."""
-    return Path(f"preview{SUFFIX}") if path is None else path.with_name(f"{path.stem}.preview{path.suffix}")
+    return Path(f"polyrhythm.preview{SUFFIX}") if path is None else path.with_name(f"{path.stem}.preview{path.suffix}")
 
 
 class Preview:

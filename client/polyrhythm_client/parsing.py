@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.facts import EMULATED_SPEED_MIN
 from polyrhythm.ids import AgentId
 
 _SIZE = re.compile(r"(?P<width>[0-9]{1,6})[xX×](?P<height>[0-9]{1,6})")
@@ -27,7 +27,7 @@ def parse_speeds(text: str) -> tuple[float, ...]:
     """Shares of the true speed from ``1,0.5``.
 
     Raises:
-        InvalidArgumentError: one is no number above 0 and at most 1.
+        InvalidArgumentError: one is no number from ``EMULATED_SPEED_MIN`` to 1.
     """
     speeds: list[float] = []
     for part in text.split(","):
@@ -35,9 +35,9 @@ def parse_speeds(text: str) -> tuple[float, ...]:
             speed = float(part)
         except ValueError:
             speed = float("nan")
-        if not isfinite(speed) or not 0.0 < speed <= 1.0:
+        if not EMULATED_SPEED_MIN <= speed <= 1.0:
             raise InvalidArgumentError.of(
-                "speeds", f"each must be a number above 0 and at most 1, such as 1,0.5, got {part.strip()!r}"
+                "speeds", f"each must be from {EMULATED_SPEED_MIN:g} to 1, such as 1,0.5, got {part.strip()!r}"
             )
         speeds.append(speed)
     return tuple(speeds)

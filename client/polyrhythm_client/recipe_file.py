@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import DeviceKind
+from polyrhythm.facts import EMULATED_SPEED_MIN, DeviceKind
 from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
 from polyrhythm.image import STRIDES, ImageRequest, LongPrompt, Quality, Sampler
@@ -183,8 +183,9 @@ def _long_prompt(fields: JsonFields) -> LongPrompt | None:
 
 def _agent(fields: JsonFields) -> AgentRecord:
     speed = fields.number("emulated_speed") if "emulated_speed" in fields else None
-    if speed is not None and not 0.0 < speed <= 1.0:
-        raise InvalidArgumentError.of(f"{fields.path}.emulated_speed", f"must be above 0 and at most 1, got {speed:g}")
+    if speed is not None and not EMULATED_SPEED_MIN <= speed <= 1.0:
+        detail = f"must be from {EMULATED_SPEED_MIN:g} to 1, got {speed:g}"
+        raise InvalidArgumentError.of(f"{fields.path}.emulated_speed", detail)
     with meaning(fields.path):
         return AgentRecord(
             agent=AgentId(fields.text("agent")),

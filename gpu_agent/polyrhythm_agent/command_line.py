@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyrhythm.environment import CACHE_VARIABLE, Daemon
+from polyrhythm.facts import EMULATED_SPEED_MIN
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent import __version__
 from polyrhythm_agent.settings import OPTIONS
@@ -157,8 +158,8 @@ def _add_speed(cpu: argparse._ArgumentGroup) -> None:
     _add(cpu, "pin_core", "CORE", "bind the worker to one core, by its number (default: any core)")
     _add(
         cpu, "emulate_speed", "SHARE",
-        "run at this share of the true speed, above 0 and at most 1, by sleeping after every block; on a CPU only; all "
-        "figures of this agent are then called emulated (default: run freely)",
+        f"run at this share of the true speed, from {EMULATED_SPEED_MIN:g} to 1, by sleeping after every block; on a "
+        "CPU only; all figures of this agent are then called emulated (default: run freely)",
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.facts import EMULATED_SPEED_MIN
 from polyrhythm_agent.ports import ActivationExchange, Part
 
 
@@ -20,10 +21,10 @@ def check_speed(speed: float) -> float:
     """A speed that can be emulated.
 
     Raises:
-        InvalidArgumentError: it is not in (0, 1].
+        InvalidArgumentError: it is not from ``EMULATED_SPEED_MIN`` to 1.
     """
-    if not 0.0 < speed <= 1.0:
-        raise InvalidArgumentError.of("emulate_speed", f"must be above 0 and at most 1, got {speed:g}")
+    if not EMULATED_SPEED_MIN <= speed <= 1.0:
+        raise InvalidArgumentError.of("emulate_speed", f"must be from {EMULATED_SPEED_MIN:g} to 1, got {speed:g}")
     return speed
 
 

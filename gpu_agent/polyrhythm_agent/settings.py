@@ -24,6 +24,7 @@ from pydantic import (
 from polyrhythm.address import check_address
 from polyrhythm.environment import Daemon, read_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.facts import EMULATED_SPEED_MIN
 from polyrhythm.ids import check_agent_name
 from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
 from polyrhythm.shipped_models import DEFAULT_MODEL
@@ -89,7 +90,7 @@ class AgentSettings(BaseModel):
     device: Annotated[str, AfterValidator(check_device_name)] = "cpu"
     threads: int | None = Field(default=None, ge=1)
     pin_core: int | None = Field(default=None, ge=0)
-    emulate_speed: float | None = Field(default=None, gt=0.0, le=1.0)
+    emulate_speed: float | None = Field(default=None, ge=EMULATED_SPEED_MIN, le=1.0)
     memory_limit_bytes: Annotated[int | None, BeforeValidator(parse_size)] = Field(default=None, ge=1)
     offload: OffloadChoice = OffloadChoice.AUTO
     dtype: DtypeChoice = DtypeChoice.AUTO

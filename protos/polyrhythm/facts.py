@@ -9,6 +9,9 @@ from typing import assert_never
 from polyrhythm.calibration import CalibratedGrid, Calibration
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 
+EMULATED_SPEED_MIN = 0.01
+"""Of the true speed: a hundred times slower is as slow as anybody can want to wait for."""
+
 
 class DeviceKind(StrEnum):
     """What an agent computes on."""

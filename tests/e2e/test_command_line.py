@@ -66,7 +66,7 @@ def test_ctrl_c_in_mid_picture_leaves_nothing(shell: Shell) -> None:
         "generate", "x", "--speeds", "1,0.5", "--steps", str(STEPS_MAX), "--preview-every", "1"
     ) as command:
         # The first preview says that the picture is under way. Nothing announces a file: look ten times a second.
-        preview = shell.folder / "preview.png"
+        preview = shell.folder / "polyrhythm.preview.png"
         while not preview.exists() and command.poll() is None:
             select.select([], [], [], 0.1)
         assert command.poll() is None

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import DeviceKind
+from polyrhythm.facts import EMULATED_SPEED_MIN, DeviceKind
 from polyrhythm.ids import AgentId, check_agent_name
 from polyrhythm.plan import Plan
 from polyrhythm_client.recipe import AgentRecord
@@ -81,15 +81,15 @@ def emulated_layout(speeds: Sequence[float], cores: Sequence[int]) -> tuple[Agen
         cores: that this process may use.
 
     Raises:
-        InvalidArgumentError: no speed is given, too many are, or one is not above 0 and at most 1.
+        InvalidArgumentError: no speed is given, too many are, or one is not from ``EMULATED_SPEED_MIN`` to 1.
     """
     if not speeds:
         raise InvalidArgumentError.of("speeds", "must name at least one agent, such as 1,0.5")
     if len(speeds) > AGENTS_MAX:
         raise InvalidArgumentError.of("speeds", f"must name at most {AGENTS_MAX} agents, got {len(speeds)}")
     for speed in speeds:
-        if not 0.0 < speed <= 1.0:
-            raise InvalidArgumentError.of("speeds", f"each must be above 0 and at most 1, got {speed:g}")
+        if not EMULATED_SPEED_MIN <= speed <= 1.0:
+            raise InvalidArgumentError.of("speeds", f"each must be from {EMULATED_SPEED_MIN:g} to 1, got {speed:g}")
     pins = cores_by_share(speeds, cores) or tuple(cores[index % len(cores)] for index in range(len(speeds)))
     return tuple(
         AgentLayout(agent=agent_of(index), device=CPU, threads=1, pin_core=pin, emulate_speed=float(speed))

@@ -119,7 +119,7 @@ def test_every_setting_has_an_option() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--emulate-speed", "0"), "--emulate-speed: Input should be greater than 0; got '0'"),
+        (("--emulate-speed", "0"), "--emulate-speed: Input should be greater than or equal to 0.01; got '0'"),
         (("--model", "/nowhere/model"), "--model: /nowhere/model does not exist"),
         (("--pin-core", "4095"), "--pin-core: core 4095 is not one of"),
         (("--bind-address", "203.0.113.1"), "--bind-address: 203.0.113.1 is no address of this host"),

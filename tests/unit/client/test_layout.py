@@ -92,7 +92,7 @@ def test_shares_of_a_core_never_exceed_it(speeds: list[float], count: int) -> No
         assert sum(speed for speed, pin in zip(speeds, pins, strict=True) if pin == core) <= 1.0 + 1e-6
 
 
-@pytest.mark.parametrize("speeds", [(), (0.0,), (1.0, -0.5), (1.5,), (float("nan"),)])
+@pytest.mark.parametrize("speeds", [(), (0.0,), (1e-300,), (1.0, -0.5), (1.5,), (float("nan"),)])
 def test_impossible_speeds_are_refused(speeds: tuple[float, ...]) -> None:
     with pytest.raises(InvalidArgumentError, match="speeds: "):
         emulated_layout(speeds, CORES)

@@ -101,6 +101,7 @@ def test_names_of_files() -> None:
     assert output_path(Path("d/a.png"), **asked, index=0, count=1) == Path("d/a.png")
     assert output_path(Path("d/a.png"), **asked, index=2, count=3) == Path("d/a-2.png")
     assert preview_path(Path("d/a.png")) == Path("d/a.preview.png")
+    assert preview_path(None) == Path("polyrhythm.preview.png")  # of no name that a user's own file is likely to have
 
 
 def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
