@@ -5,6 +5,7 @@ Owns how people and programs ask for pictures. Must not import the other roles: 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from polyrhythm_client.client import Client
     from polyrhythm_client.pictures import Picture
     from polyrhythm_client.sync_client import SyncClient
+
+# Read as gRPC is imported. Without it, gRPC for Python promises nothing about forks, but its core has handlers for them
+# that sometimes crash a forked process before a client in it can say that it does not outlive a fork.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 __all__ = ["Client", "Picture", "SyncClient", "__version__"]
 

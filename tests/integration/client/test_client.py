@@ -201,7 +201,7 @@ def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
 
 def test_a_client_does_not_wait_for_ever_in_a_forked_process(fake: FakeCoordinator) -> None:
     with serving(fake) as address:
-        program = [sys.executable, "-m", "tests.forking_client", address]
+        program = [sys.executable, "-X", "faulthandler", "-m", "tests.forking_client", address]
         done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=90)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
@@ -212,4 +212,4 @@ def test_a_client_does_not_wait_for_ever_in_a_forked_process(fake: FakeCoordinat
         "the end of events": "done",
         "the end of the client": "done",
         "agents of the parent": len(AGENTS),
-    }
+    }, done.stderr
