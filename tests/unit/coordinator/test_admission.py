@@ -272,6 +272,7 @@ def test_a_prompt_that_ends_two_workers_is_looked_at_by_no_third() -> None:
         assert job not in world.ended
         world.kill_worker(victim)
         world.deliver_up(world.daemons[victim])
+    assert job in world.ended
     error = world.ended[job]
     assert isinstance(error, PictureFailedError)
     assert "a (killed); then b (killed)" in str(error)
