@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -30,3 +33,13 @@ def test_notices_of_the_model_and_of_a_sampler_without_strides_reach_the_user(fi
     assert told(replace(FACTS, notices=(STAND_IN,))) == (STAND_IN,)
     assert told(facts) == (STAND_IN, "ddim makes every step on every device, so no plan has strides above 1")
     assert told(facts, Quality.EXACT) == (STAND_IN,)  # which has no strides in any case
+
+
+def test_a_search_takes_one_core() -> None:
+    """Threads of its matrix products would wait for each other by spinning, on the cores of the agents."""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    code = "import os, polyrhythm_coordinator.planning; print(len(os.listdir('/proc/self/task')))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=15
+    )
+    assert done.stdout == "1\n"
