@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -50,13 +50,10 @@ def test_what_would_also_go_to_standard_output_is_refused_by_name(
     assert " ".join(arguments).removesuffix(" 2") in said.err
 
 
-def test_no_terminal_is_filled_with_the_bytes_of_a_picture(
-    address: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_terminal_is_filled_with_the_bytes_of_a_picture(address: str, capfd: pytest.CaptureFixture[str]) -> None:
     reader, writer = os.openpty()
     try:
-        with open(writer, "w", encoding="utf-8") as terminal:
-            monkeypatch.setattr(sys, "stdout", terminal)
+        with open(writer, "w", encoding="utf-8") as terminal, redirect_stdout(terminal):
             assert run(address) == 2
         assert "standard output is a terminal" in capfd.readouterr().err
         os.set_blocking(reader, False)

@@ -42,6 +42,19 @@ def pause(world: World, step: int | None) -> None:
         daemon.worker.pause_at = step
 
 
+def picture_that_a_newcomer_measures() -> tuple[World, JobId]:
+    """A picture by a and b that stands still in its middle, for which c measures and does not come to an end."""
+    world = World("a", "b")
+    pause(world, 8)
+    job = world.submit(LONG)
+    world.settle()
+    world.connect("c")
+    world.daemons["c"].worker.measures_slowly = True
+    world.load("c")
+    world.settle()
+    return world, job
+
+
 # --- who dies measuring (while others can make the picture) ---------------------------------------------------------
 
 
@@ -155,14 +168,7 @@ def test_a_newcomer_that_is_not_measured_yet_is_waited_for_where_there_is_no_pla
 
 
 def test_so_is_one_that_measures_when_the_rest_of_a_picture_has_no_plan() -> None:
-    world = World("a", "b")
-    pause(world, 8)
-    job = world.submit(LONG)
-    world.settle()
-    world.connect("c")
-    world.daemons["c"].worker.measures_slowly = True
-    world.load("c")
-    world.settle()
+    world, job = picture_that_a_newcomer_measures()
     assert world.state.agents[AgentId("c")].measuring is not None
     world.kill_worker("b")
     for daemon in world.daemons.values():
@@ -281,14 +287,7 @@ def test_plans_for_changed_speeds_are_counted_over_all_epochs_of_a_picture() -> 
 
 
 def test_a_newcomer_that_measures_is_not_asked_again_by_the_next_epoch() -> None:
-    world = World("a", "b")
-    pause(world, 8)
-    job = world.submit(LONG)
-    world.settle()
-    world.connect("c")
-    world.daemons["c"].worker.measures_slowly = True
-    world.load("c")
-    world.settle()
+    world, job = picture_that_a_newcomer_measures()
     world.kill_worker("b")
     world.settle()
     assert isinstance(world.state.jobs[job].pictures[0].phase, Running | Planning)
