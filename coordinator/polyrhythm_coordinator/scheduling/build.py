@@ -16,7 +16,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange, ranges_from_counts
-from polyrhythm_coordinator.scheduling.cost import GangCost
+from polyrhythm_coordinator.scheduling.cost import GangCost, StepCosts
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.partition import equal_rows, fastest_coupled_rows, fastest_rows
 from polyrhythm_coordinator.scheduling.quality import Policy, phases, policy_of
@@ -95,6 +95,24 @@ def ladder(count: int) -> tuple[int, ...]:
     return (*sizes, count)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingRows:
+    """The best rows of some members of a gang while the others hold none.
+
+    Attributes:
+        rows: of each of them.
+        step_s: seconds of a fine step; infinite where they cannot hold the picture.
+    """
+
+    rows: tuple[int, ...]
+    step_s: float
+
+
+KnownRows = dict[tuple[bool, Exchange, tuple[AgentId, ...], tuple[int, ...]], WorkingRows]
+"""By whether they are of a gang at all, how it exchanges, those who work and their strides. Of two gangs that differ in
+their slower members, the best rows of the fastest few are the same."""
+
+
 class GangPlans:
     """The plans of one gang under one policy. Rows that several of them share are computed once.
 
@@ -111,6 +129,7 @@ class GangPlans:
         resync_after_move: bool | None = None,
         cost: GangCost | None = None,
         fit: MemoryFit | None = None,
+        known_rows: KnownRows | None = None,
     ) -> None:
         """Prepares what all plans of the gang share.
 
@@ -123,6 +142,7 @@ class GangPlans:
                 needs it if None.
             cost: of the gang, where it is known already.
             fit: how many rows fit on each candidate, where it is known already.
+            known_rows: of gangs under the same policy, which exchange in the same dtype; what is found is added.
         """
         request = request.among(agents)
         self._resync_after_move = request.facts.resync_after_move if resync_after_move is None else resync_after_move
@@ -132,7 +152,7 @@ class GangPlans:
         self._row_rule = row_rule
         self._rows: dict[tuple[Exchange, tuple[int, ...]], tuple[RowRange, ...]] = {}
         self._beats: dict[tuple[Exchange, tuple[int, ...]], int] = {}
-        self._costs: dict[tuple[AgentId, ...], GangCost] = {agents: self._cost}
+        self._known_rows: KnownRows = {} if known_rows is None else known_rows
         profiles = dict(zip(agents, self._cost.profiles, strict=True))
         self._per_row_s = {agent: profile.per_row_s for agent, profile in profiles.items()}
         self._by_speed = sorted(agents, key=lambda agent: profiles[agent].forward_s(request.row_count))
@@ -280,39 +300,40 @@ class GangPlans:
             if row_count / rows_per_s >= best_s:
                 break  # so few cannot be faster, even without messages and with fractions of rows
             working = tuple(agent for agent in agents if agent in fastest)
-            held = self._counts_of(working, exchange, tuple(stride_of[agent] for agent in working))
-            if any(rows > self._rows_max(agent, exchange) for agent, rows in held.items()):
-                continue  # together they cannot hold the picture
-            counts = tuple(held.get(agent, 0) for agent in agents)
-            step_s = self._cost.step_s(counts, strides, exchange)
-            if step_s < best_s:
-                best_s, best_counts = step_s, counts
+            found = self._working_rows(working, exchange, tuple(stride_of[agent] for agent in working))
+            if found.step_s < best_s:
+                held = dict(zip(working, found.rows, strict=True))
+                best_s, best_counts = found.step_s, tuple(held.get(agent, 0) for agent in agents)
         if not any(best_counts):  # no room, or no time that has a number
             raise DoesNotFitError(f"{', '.join(agents)} cannot hold {row_count} rows among them")
         return best_counts
 
-    def _counts_of(
-        self, working: tuple[AgentId, ...], exchange: Exchange, strides: tuple[int, ...]
-    ) -> dict[AgentId, int]:
+    def _working_rows(self, working: tuple[AgentId, ...], exchange: Exchange, strides: tuple[int, ...]) -> WorkingRows:
         """Optimal rows of some members when the others hold none."""
-        request = self._cost.request
-        if working not in self._costs:
-            self._costs[working] = self._cost.restricted(working)
-        costs = self._costs[working].step_costs(strides)
-        costs = costs.capped([self._rows_max(agent, exchange) for agent in working])
+        key = (len(self._cost.agents) > 1, exchange, working, strides)
+        if key not in self._known_rows:
+            cost = self._cost.restricted(working)
+            rows_max = [self._rows_max(agent, exchange) for agent in working]
+            rows = self._optimal_counts(cost.step_costs(strides).capped(rows_max), exchange, strides)
+            fits = all(count <= most for count, most in zip(rows, rows_max, strict=True))
+            step_s = cost.step_s(rows, strides, exchange) if fits else inf
+            self._known_rows[key] = WorkingRows(rows=rows, step_s=step_s)
+        return self._known_rows[key]
+
+    def _optimal_counts(self, costs: StepCosts, exchange: Exchange, strides: tuple[int, ...]) -> tuple[int, ...]:
+        row_count = self._cost.request.row_count
         match exchange:
             case Exchange.SYNCHRONOUS:
-                counts = fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR)
+                return fastest_coupled_rows(costs.alone_s_AR, costs.exposed_s_AR)
             case Exchange.DISPLACED:
-                counts = fastest_rows(
+                return fastest_rows(
                     costs.displaced_s_AR,
-                    request.row_count,
+                    row_count,
                     reduced=tuple(stride > 1 for stride in strides),
-                    reduced_rows_max=int(self._policy.reduced_share_max * request.row_count),
+                    reduced_rows_max=int(self._policy.reduced_share_max * row_count),
                 )
             case _:
                 assert_never(exchange)
-        return dict(zip(working, counts, strict=True))
 
     def _rows_max(self, agent: AgentId, exchange: Exchange) -> int:
         return self._fit.rows(agent, exchange=exchange, in_gang=len(self._cost.agents) > 1)

@@ -23,7 +23,7 @@ ALONE_S = 2.0
 """For the forwards of all agents of a host, one after another."""
 ALONE_LEAST_S = 0.25
 """For those of one of them, however many there are."""
-TOGETHER_S = 1.0
+TOGETHER_S = 2.0
 """For forwards of all at once, ..."""
 TOGETHER_MOST_S = 4.0
 """... or more, so that the slowest has several, but no more than so much."""

@@ -56,8 +56,8 @@ def fastest_coupled_rows(alone_AR: Seconds, exposed_AR: Seconds) -> tuple[int, .
 
     The step takes the largest of all ``alone`` costs and of the mean of the two largest ``exposed`` costs. Fix the
     agent m with the largest exposed cost and its rows: the others then need the smallest possible largest exposed cost
-    W for the rest (``fastest_rows``: the k-th smallest cost for k rows, so one sort serves every number of rows), and
-    the step takes ``max(alone_m, (exposed_m + W) / 2)``. All m and all row numbers are tried.
+    W for the rest (``fastest_rows``: the k-th smallest cost for k rows, so one sort serves every m and every number of
+    rows), and the step takes ``max(alone_m, (exposed_m + W) / 2)``. All m and all row numbers are tried.
 
     Args:
         alone_AR: seconds of an agent that nobody holds up.
@@ -70,8 +70,11 @@ def fastest_coupled_rows(alone_AR: Seconds, exposed_AR: Seconds) -> tuple[int, .
     if agents == 1:
         return (row_count,)
     best_s, best_agent, best_rows = np.inf, 0, row_count
+    # Among the smallest 2 R of all are the smallest R of all but any one agent, which has no more than R.
+    order_K = np.argsort(exposed_AR, axis=None)[: 2 * row_count]
+    owners_K, sorted_s_K = order_K // row_count, exposed_AR.ravel()[order_K]
     for agent in range(agents):
-        others_s_K = np.sort(np.delete(exposed_AR, agent, axis=0), axis=None)
+        others_s_K = sorted_s_K[owners_K != agent]
         # Column r: this agent holds r + 1 rows and the others the R - r - 1 that are left, none in the last column.
         rest_s_R = np.concatenate(([0.0], others_s_K[: row_count - 1]))[::-1]
         step_s_R = np.maximum(alone_AR[agent], (exposed_AR[agent] + rest_s_R) / 2)

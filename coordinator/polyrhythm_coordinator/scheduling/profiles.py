@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from polyrhythm.facts import DeviceKind
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.job_state import Picture
@@ -50,7 +51,7 @@ def plan_request(state: State, picture: Picture, profiles: tuple[Profile, ...], 
     """What a search is given.
 
     Args:
-        state: links and memory are taken from it.
+        state: links, memory and kinds of devices are taken from it.
         picture: that is planned.
         profiles: of the candidates, in rank order.
         begin_step: where the plan is to begin.
@@ -70,6 +71,7 @@ def plan_request(state: State, picture: Picture, profiles: tuple[Profile, ...], 
         },
         begin_step=begin_step,
         version=picture.last_version + 1,
+        on_cpu=frozenset(name for name in agents if state.agents[name].device.kind is DeviceKind.CPU),
     )
 
 

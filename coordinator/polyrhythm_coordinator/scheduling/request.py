@@ -27,6 +27,12 @@ UNMEASURED_LINK = Link(latency_s=0.3e-3, bytes_per_s=1e9)
 A few times slower than Gloo over loopback or PCIe and about what 10 GbE reaches. It must not be so slow that the
 search refuses every gang: links are measured only when a gang forms, so a pessimist would never learn better.
 """
+UNMEASURED_CPU_LINK = replace(UNMEASURED_LINK, handling_s=0.15e-3, handling_s_per_byte=0.2e-9)
+"""The same from an agent that computes on a CPU: the middle of what such agents measured with Gloo on a server's core.
+
+Without it the first plan of a fleet, made before any gang formed, would take a gang to be free of what every later plan
+counts against it: half a second of four on a small UNet, whose layers send many small messages.
+"""
 
 STATE_TENSORS = 2
 """x and the last x0, sent at every boundary."""
@@ -42,7 +48,7 @@ class PlanRequest:
         profiles: one for each agent that may take part, for exactly this picture's workload; their order is the
             order of ranks and of rows, top of the image first.
         links: measured links as ``(sender, receiver)``. Where only the other direction was measured, that one
-            counts; where none was, ``UNMEASURED_LINK``.
+            counts; where none was, ``UNMEASURED_LINK`` or ``UNMEASURED_CPU_LINK``.
         usable_bytes: memory that each candidate may use for this picture, what it holds already included; of one that
             is absent it is not known, and everything fits.
         begin_step: 0, or the boundary at which an epoch resumes.
@@ -50,6 +56,7 @@ class PlanRequest:
         own_facts: each candidate's own facts of the model, where they do not all compute in the dtype of ``facts``.
         running: the plan that is being followed, where the rest of a picture is planned anew in a hurry: only plans
             like it are compared, on the same agents. None for a search over all.
+        on_cpu: candidates that compute on a CPU, which handles their messages too.
     """
 
     image: ImageSpec
@@ -65,6 +72,7 @@ class PlanRequest:
         default_factory=lambda: MappingProxyType(dict[AgentId, ModelFacts]())
     )
     running: Plan | None = None
+    on_cpu: frozenset[AgentId] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.profiles:
@@ -123,7 +131,8 @@ class PlanRequest:
 
     def link(self, sender: AgentId, receiver: AgentId) -> Link:
         """The link from one agent to another, measured or assumed."""
-        return self.links.get((sender, receiver)) or self.links.get((receiver, sender)) or UNMEASURED_LINK
+        assumed = UNMEASURED_CPU_LINK if sender in self.on_cpu else UNMEASURED_LINK
+        return self.links.get((sender, receiver)) or self.links.get((receiver, sender)) or assumed
 
     def tokens(self, rows: RowRange) -> int:
         """Tokens of a row range; the last row unit of the picture may be short."""

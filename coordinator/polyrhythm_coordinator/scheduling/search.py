@@ -16,7 +16,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Objective, Quality
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.budget import Budget, budgeted_options
-from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans, ladder
+from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans, KnownRows, ladder
 from polyrhythm_coordinator.scheduling.cost import GangCost
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.explain import (
@@ -135,14 +135,17 @@ def _policy_options(request: PlanRequest, policy: Policy) -> Iterator[Option]:
 
 
 def _gang_plans(request: PlanRequest, policy: Policy) -> Iterator[GangPlans]:
-    known: dict[str, tuple[GangCost, MemoryFit]] = {}  # by the dtype in which a gang exchanges
-    for agents in _gangs(request):
+    known: dict[str, tuple[GangCost, MemoryFit, KnownRows]] = {}  # by the dtype in which a gang exchanges
+    gangs = tuple(_gangs(request))
+    looked_at = frozenset[AgentId]().union(*gangs)
+    for agents in gangs:
         own = request.among(agents)
         dtype = own.facts.dtype
         if dtype not in known:
-            known[dtype] = GangCost(request=own, agents=request.agents), MemoryFit(request=own)
-        everybody, fit = known[dtype]
-        yield GangPlans(own, agents, policy=policy, cost=everybody.restricted(agents), fit=fit)
+            everybody = tuple(agent for agent in request.agents if agent in looked_at)
+            known[dtype] = GangCost(request=own, agents=everybody), MemoryFit(request=own), {}
+        cost, fit, rows = known[dtype]
+        yield GangPlans(own, agents, policy=policy, cost=cost.restricted(agents), fit=fit, known_rows=rows)
 
 
 def _stride_choices(plans: GangPlans, policy: Policy) -> Iterable[tuple[int, ...]]:

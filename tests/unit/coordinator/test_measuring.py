@@ -7,14 +7,19 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import CancelledError
+from polyrhythm.explanation import Explanation
+from polyrhythm.facts import DeviceKind
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import ImageCompleted, Planned, Profiling
 from polyrhythm.messages import MeasureProfile, StopMeasuring
 from polyrhythm.profile import Profile
+from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.scheduling.effects import PlanTask
 from polyrhythm_coordinator.scheduling.job_state import Preparing
 from polyrhythm_coordinator.scheduling.preparing import died_measuring, give_up_measuring
+from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.state import State
 from polyrhythm_coordinator.scheduling.turn import Turn
 from tests.fleet_world import World
@@ -267,3 +272,23 @@ def preparing(state: State, job: JobId) -> Preparing:
     phase = state.jobs[job].pictures[0].phase
     assert isinstance(phase, Preparing)
     return phase
+
+
+@pytest.mark.parametrize("kind", DeviceKind)
+def test_messages_of_a_gang_that_never_formed_cost_a_cpu_computing_time(kind: DeviceKind) -> None:
+    """Or its first plan would take a gang to be free of what every later one counts against it."""
+    asked: list[PlanRequest] = []
+
+    def planner(task: PlanTask) -> Explanation:
+        asked.append(task.request)
+        return explanation_of(task)
+
+    world = World("a", "b", planner=planner)
+    agents = {name: replace(a, device=replace(a.device, kind=kind)) for name, a in world.state.agents.items()}
+    world.state = replace(world.state, agents=agents)
+    world.run(world.submit(REQUEST))
+    world.run(world.submit(REQUEST))
+    first, later = asked
+    a, b = first.agents
+    assert (first.link(a, b).handling_s > 0) == (kind is DeviceKind.CPU)
+    assert later.link(a, b).handling_s == 0  # as these agents measured it

@@ -8,7 +8,7 @@ from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link
 from polyrhythm.rows import RowRange
-from polyrhythm_coordinator.scheduling.request import UNMEASURED_LINK, PlanRequest
+from polyrhythm_coordinator.scheduling.request import UNMEASURED_CPU_LINK, UNMEASURED_LINK, PlanRequest
 from tests.unit.scheduling.planning import FACTS, image, plan_request, profile
 
 GPU_0, GPU_1 = AgentId("gpu-0"), AgentId("gpu-1")
@@ -40,6 +40,14 @@ def test_a_link_is_the_measured_one_else_its_reverse_else_the_assumed_one() -> N
     assert request.link(GPU_0, GPU_1) is one_way
     assert request.link(GPU_1, GPU_0) is one_way
     assert request.link(GPU_0, AgentId("gpu-2")) is UNMEASURED_LINK
+
+
+def test_an_assumed_link_costs_computing_where_a_cpu_handles_the_messages() -> None:
+    request = replace(plan_request([1.0, 0.5]), links={}, on_cpu=frozenset({GPU_0}))
+    assert request.link(GPU_0, GPU_1) is UNMEASURED_CPU_LINK
+    assert request.link(GPU_1, GPU_0) is UNMEASURED_LINK
+    measured = Link(latency_s=1.0, bytes_per_s=1.0)
+    assert replace(request, links={(GPU_0, GPU_1): measured}).link(GPU_0, GPU_1) is measured
 
 
 def test_sizes_follow_from_the_picture() -> None:
