@@ -20,7 +20,7 @@ from polyrhythm_agent.calibration.measure import PictureErrors, measure_picture,
 from polyrhythm_agent.calibration.members import load_members, memory_suffices
 from polyrhythm_agent.calibration.options import Task
 from polyrhythm_agent.calibration.partial import PartialFile
-from polyrhythm_agent.calibration.probes import MEMBERS_MIN, STEPS_MIN, Grid, grid_of
+from polyrhythm_agent.calibration.probes import MEMBERS_MIN, STEPS_MIN, Grid, grid_of, joints
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.device_memory import memory_of
@@ -198,6 +198,7 @@ def _partial(folder: Path, task: Task, facts: ModelFacts, grid: Grid) -> Partial
     subject = {
         "fingerprint": facts.fingerprint,
         "grid": asdict(grid),
+        "joints": [asdict(joint) for joint in joints(grid, members=task.members)],
         "measured_as": asdict(measured_as(facts)),
         "dtype": facts.dtype,
         "device": task.device,

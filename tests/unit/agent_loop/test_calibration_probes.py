@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from polyrhythm.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, saturated
+from polyrhythm.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, kind_of_jump, saturated
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.fit import MeasuredAs, sum_up
 from polyrhythm_agent.calibration.joint_fit import (
@@ -100,6 +100,15 @@ def test_joint_probes_hold_what_they_say() -> None:
             assert plan.row_count == 16
         else:
             assert tuple(step for s in displaced for step in range(s.begin_step, s.end_step, 2)) == joint.merges
+
+
+@pytest.mark.parametrize("steps", [8, 12, 20, 50])
+def test_early_jumps_have_a_probe_of_their_own_on_every_picture(steps: int) -> None:
+    """Among the jumps of the whole grid they are lost, and the pictures that are measured in full are few."""
+    early = tuple(step for step in range(0, steps - 1, 2) if kind_of_jump(step, steps) == EARLY_JUMP)
+    alone = [joint for joint in joints(grid_of(steps, TWO_M)) if not joint.stale and joint.merges == early]
+    assert early
+    assert [joint.for_all for joint in alone] == [True]
 
 
 @pytest.mark.parametrize(
