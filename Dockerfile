@@ -22,7 +22,7 @@ ENV PATH=/opt/polyrhythm/bin:$PATH \
     PYTHONUNBUFFERED=1
 
 FROM python AS runtime
-RUN useradd --system --uid 10001 --home-dir /tmp --shell /usr/sbin/nologin polyrhythm
+RUN useradd --no-create-home --uid 10001 --home-dir /tmp --shell /usr/sbin/nologin polyrhythm
 COPY docker/health.py /opt/polyrhythm-health/health.py
 # Where pictures go that are given no folder; also on a read-only container, with a tmpfs there.
 WORKDIR /tmp

@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -71,12 +72,20 @@ def read_settings(arguments: list[str], environment: Mapping[str, str] = os.envi
     """Reads the command line and the environment.
 
     Raises:
-        InvalidArgumentError: names the option that is wrong, or the variable that nobody knows.
+        InvalidArgumentError: names every option or variable that is wrong, or that nobody knows.
         SystemExit: after ``--help``, or for an option that does not exist.
     """
-    given: dict[str, Any] = vars(_parser().parse_args(arguments))
+    options: dict[str, Any] = vars(_parser().parse_args(arguments))
+    given = {name: value for name, value in options.items() if value is not None}
     variables = read_variables(environment, Daemon.COORDINATOR, OPTIONS)
-    return make_settings(**{**variables, **{name: value for name, value in given.items() if value is not None}})
+    variable_by_option = {
+        OPTIONS[name]: variable_of(Daemon.COORDINATOR, OPTIONS[name]) for name in variables.keys() - given.keys()
+    }
+    try:
+        return make_settings(**{**variables, **given})
+    except InvalidArgumentError as error:
+        told = (replace(v, field=variable_by_option.get(v.field, v.field)) for v in error.violations)
+        raise InvalidArgumentError(*told) from error
 
 
 def make_settings(**values: Any) -> CoordinatorSettings:

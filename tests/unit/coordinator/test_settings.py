@@ -31,6 +31,18 @@ def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
 
 
+def test_a_wrong_value_is_named_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYRHYTHM_COORDINATOR_PORT", "banana")
+    monkeypatch.setenv("POLYRHYTHM_COORDINATOR_HOST", EVERYWHERE)
+    with pytest.raises(InvalidArgumentError) as both:
+        read_settings(["--log-level", "loud"])
+    assert [v.field for v in both.value.violations] == ["POLYRHYTHM_COORDINATOR_PORT", "--log-level"]
+    with pytest.raises(InvalidArgumentError, match="POLYRHYTHM_COORDINATOR_HOST: "):
+        read_settings(["--port", "0"])
+    with pytest.raises(InvalidArgumentError, match="--port: "):
+        read_settings(["--port", "apple"])
+
+
 def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYRHYTHM_COORDINATOR_PORT", "1234")
     monkeypatch.setenv("POLYRHYTHM_COORDINATOR_LOG_LEVEL", "error")
