@@ -21,8 +21,11 @@ GAP_STEPS = 2.6
 """Between two measured lengths that are further apart than this factor nothing is interpolated."""
 GUIDANCE_APART = 1.5
 """Guidance that was measured over that of the picture, either way, at most."""
-PIXELS_APART = 2.3
-"""Pixels that were measured over those of the picture, either way, at most."""
+SIZE_APART = 2.3
+"""Pixels, and width over height, that were measured over those of the picture, either way, at most; so neither width
+nor height is further apart than that. Errors sit at the seams between rows, and how many of its rows are near one
+depends on a picture's shape as well. A bound by judgement: from a square one every format up to 2:1 counts, lying or
+upright, and 3:2 counts for 2:3; strips do not, however few pixels they have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +77,20 @@ def _distance(calibration: Calibration, image: ImageSpec) -> tuple[bool, float]:
     """How far a calibration is from counting: without guidance is farther from with it than any number."""
     guided = image.guidance > 1.0
     if (calibration.guidance > 1.0) is not guided:
-        return True, log(_pixels_apart(calibration, image), PIXELS_APART)
+        return True, log(_size_apart(calibration, image), SIZE_APART)
     apart = log(_guidance_apart(calibration, image), GUIDANCE_APART)
-    return False, apart + log(_pixels_apart(calibration, image), PIXELS_APART)
+    return False, apart + log(_size_apart(calibration, image), SIZE_APART)
 
 
 def _guidance_apart(calibration: Calibration, image: ImageSpec) -> float:
     return _apart(max(calibration.guidance, 1.0), max(image.guidance, 1.0))
 
 
-def _pixels_apart(calibration: Calibration, image: ImageSpec) -> float:
-    return _apart(calibration.width_px * calibration.height_px, image.width_px * image.height_px)
+def _size_apart(calibration: Calibration, image: ImageSpec) -> float:
+    """By the pixels or by the ratio of the sides, whichever is further apart."""
+    pixels = _apart(calibration.width_px * calibration.height_px, image.width_px * image.height_px)
+    shape = _apart(calibration.width_px * image.height_px, image.width_px * calibration.height_px)
+    return max(pixels, shape)
 
 
 def _unlike(calibration: Calibration, image: ImageSpec) -> str:
@@ -92,7 +98,7 @@ def _unlike(calibration: Calibration, image: ImageSpec) -> str:
     one_is_guided = (calibration.guidance > 1.0) is not (image.guidance > 1.0)
     if one_is_guided or _guidance_apart(calibration, image) > GUIDANCE_APART:
         return f"guidance {image.guidance:g} is too far from {calibration.guidance:g}, which is calibrated"
-    if _pixels_apart(calibration, image) > PIXELS_APART:
+    if _size_apart(calibration, image) > SIZE_APART:
         size, measured = f"{image.width_px}x{image.height_px}", f"{calibration.width_px}x{calibration.height_px}"
         return f"{size} is too far from {measured}, which is calibrated"
     return ""

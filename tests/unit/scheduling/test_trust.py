@@ -107,6 +107,39 @@ def test_guidance_and_size_count_as_far_as_they_are_alike() -> None:
         assert known or f"{side}x{side} is too far from 128x128" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("width_px", "height_px", "known"),
+    [
+        (160, 104, True),  # 3:2
+        (104, 160, True),
+        (168, 96, True),  # 16:9
+        (96, 168, True),
+        (256, 144, True),  # 16:9 of 2.25 times the pixels
+        (176, 88, True),  # 2:1
+        (200, 80, False),
+        (80, 200, False),
+        (512, 32, False),
+        (1024, 16, False),
+        (16, 1024, False),
+    ],
+)
+def test_as_many_pixels_of_another_shape_are_another_size(width_px: int, height_px: int, known: bool) -> None:
+    image = replace(request().image, width_px=width_px, height_px=height_px)
+    found = trusted(image, MEASURED)
+    assert bool(found.calibrations) is known
+    assert known or found.reason == f"{width_px}x{height_px} is too far from 128x128, which is calibrated"
+
+
+@pytest.mark.parametrize(("measured", "known"), [((96, 64), True), ((64, 96), True), ((128, 72), False)])
+def test_a_format_counts_for_itself_upright_as_far_as_the_sides_are_alike(
+    measured: tuple[int, int], known: bool
+) -> None:
+    width_px, height_px = measured
+    one = replace(calibration(steps=50), width_px=width_px, height_px=height_px)
+    upright = replace(request().image, width_px=height_px, height_px=width_px)
+    assert bool(trusted(upright, (one,)).calibrations) is known
+
+
 def test_without_any_calibration_the_fixed_rule_holds_and_nothing_is_said() -> None:
     made = request()
     bare = replace(made, facts=replace(made.facts, calibrations=()))
