@@ -38,6 +38,21 @@ def with_scheduler(base: Path, path: Path, kind: str, file: Mapping[str, Any]) -
     return path
 
 
+def with_config(base: Path, path: Path, part: str, **changes: Any) -> Path:
+    """The same model in a new folder, with another config of a part."""
+    path.mkdir(exist_ok=True)
+    for each in base.iterdir():
+        if each.name != part:
+            (path / each.name).symlink_to(each)
+    (path / part).mkdir()
+    for file in (base / part).iterdir():
+        if file.name != "config.json":
+            (path / part / file.name).symlink_to(file)
+    config = json.loads((base / part / "config.json").read_text()) | changes
+    (path / part / "config.json").write_text(json.dumps(config))
+    return path
+
+
 def stand_in(own: Any, sampler: Sampler) -> Any:
     """Another scheduler in the place of a pipeline's own, as a user makes it."""
     kind: Any = CLASS_OF[sampler]
@@ -94,6 +109,13 @@ def assert_same(ours: np.ndarray, plain: np.ndarray) -> None:
     levels = (plain * 255).round().astype(int)
     assert levels.std() > 5  # something is to be seen, so that a difference would be
     assert np.abs(ours.astype(int) - levels).max() <= LEVELS
+
+
+def pipeline_in(folder: Path) -> Any:
+    """As a user loads it, with all that lies in its folder."""
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,17 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from polyrhythm.facts import ModelFacts
+from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser.diffusers_parts import load_part, load_text_encoder
 from polyrhythm_agent.denoiser.folder import BOM, ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from tests.models import tiny_dit_folder
-from tests.unet_models import tiny_sd_folder
+from tests.pipelines import assert_same, image, our_picture, pipeline_in, plain_picture, with_config
+from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
 
 VAE = Path("vae", "diffusion_pytorch_model.safetensors")
 
@@ -143,6 +145,126 @@ def test_an_autoencoder_that_does_not_fit_the_denoiser_is_refused(
     odd.save_pretrained(folder / "vae")
     with pytest.raises(ModelFolderError, match=told):
         facts_of(folder)
+
+
+@pytest.mark.parametrize("make", ["sd", "sdxl", "pixart", "sigma", "dit"])
+def test_an_autoencoder_without_a_scale_is_refused(folders: Mapping[str, Path], tmp_path: Path, make: str) -> None:
+    folder = with_config(folders[make], tmp_path, "vae", scaling_factor=None)
+    with pytest.raises(ModelFolderError, match=r"vae: scaling_factor must be a number other than 0, got None"):
+        facts_of(folder)
+
+
+def test_only_the_family_that_heeds_a_mean_of_each_channel_asks_for_one_of_each(
+    folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    uneven: dict[str, Any] = {"latents_mean": [0.1] * 3, "latents_std": [1.5] * 4}
+    assert facts_of(with_config(folders["sd"], tmp_path / "sd", "vae", **uneven))
+    with pytest.raises(ModelFolderError, match=r"vae: latents_mean must be 4 numbers, one a latent channel"):
+        facts_of(with_config(folders["sdxl"], tmp_path / "sdxl", "vae", **uneven))
+
+
+def put_text_encoder(folder: Path, part: str, kind: Any, **changes: object) -> None:
+    """Another text encoder in the place of one, complete, with other sizes."""
+    config = json.loads((folder / part / "config.json").read_text())
+    kind(kind.config_class.from_dict({**config, **changes})).save_pretrained(folder / part)
+
+
+@pytest.mark.parametrize(
+    ("make", "part", "kind", "changes", "told"),
+    [
+        (
+            "sd",
+            "text_encoder",
+            CLIPTextModel,
+            {"hidden_size": 24},
+            r"text_encoder in .* makes embeddings 24 wide, its unet takes 16 \(cross_attention_dim\)",
+        ),
+        (
+            "sdxl",
+            "text_encoder",
+            CLIPTextModel,
+            {"hidden_size": 24},
+            r"text_encoder and text_encoder_2 in .* make embeddings 24 \+ 16 = 40 wide, its unet takes 32",
+        ),
+        (
+            "sdxl",
+            "text_encoder_2",
+            CLIPTextModelWithProjection,
+            {"hidden_size": 8},
+            r"text_encoder and text_encoder_2 in .* make embeddings 16 \+ 8 = 24 wide, its unet takes 32",
+        ),
+        (
+            "sdxl",
+            "text_encoder_2",
+            CLIPTextModelWithProjection,
+            {"projection_dim": 24},
+            r"text_encoder_2 in .* makes pooled texts 24 wide \(projection_dim\), its unet takes 16 beside the sizes",
+        ),
+        (
+            "pixart",
+            "text_encoder",
+            T5EncoderModel,
+            {"d_model": 32},
+            r"text_encoder in .* makes embeddings 32 wide, its transformer takes 16 \(caption_channels\)",
+        ),
+        (
+            "sigma",
+            "text_encoder",
+            T5EncoderModel,
+            {"d_model": 32},
+            r"text_encoder in .* makes embeddings 32 wide, its transformer takes 16 \(caption_channels\)",
+        ),
+    ],
+    ids=["sd", "sdxl first", "sdxl second", "sdxl pooled", "pixart", "sigma"],
+)
+def test_a_text_encoder_of_another_width_than_the_denoiser_is_refused(
+    folders: Mapping[str, Path], tmp_path: Path, make: str, part: str, kind: Any, changes: dict[str, Any], told: str
+) -> None:
+    folder = shutil.copytree(folders[make], tmp_path / "model")
+    put_text_encoder(folder, part, kind, **changes)
+    with pytest.raises(ModelFolderError, match=told):
+        facts_of(folder)
+
+
+def test_an_sdxl_unet_in_a_pipeline_that_pools_no_text_is_refused(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["sd"], tmp_path / "model")
+    for part in ("unet", "text_encoder_2"):
+        shutil.copytree(folders["sdxl"] / part, folder / part, dirs_exist_ok=True)
+    put_text_encoder(folder, "text_encoder", CLIPTextModel, hidden_size=32)
+    with pytest.raises(ModelFolderError, match=r"text_encoder in .* makes pooled texts 0 wide .* takes 16 beside"):
+        facts_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, r"cross_attention_dim=None, but captions are projected to the 16 of its heads"),
+        ({"caption_channels": None}, r"cross_attention_dim=None, but PixArt attends to a text"),
+    ],
+)
+def test_a_transformer_that_attends_to_no_text_is_refused(
+    folders: Mapping[str, Path], tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    folder = with_config(folders["pixart"], tmp_path, "transformer", cross_attention_dim=None, **changes)
+    with pytest.raises(ModelFolderError, match=told):
+        facts_of(folder)
+
+
+def test_a_unet_whose_blocks_attend_to_several_widths_is_refused(tmp_path: Path) -> None:
+    folder = tiny_sdxl_folder(tmp_path, cross_attention_dim=(32, 32, 16))
+    with pytest.raises(ModelFolderError, match=r"unet: cross_attention_dim=\[32, 32, 16\] is not supported"):
+        facts_of(folder)
+
+
+@pytest.mark.parametrize("make", ["sd", "sdxl"])
+def test_the_width_of_a_text_may_be_named_for_each_block(
+    folders: Mapping[str, Path], tmp_path: Path, make: str
+) -> None:
+    config = json.loads((folders[make] / "unet" / "config.json").read_text())
+    widths = [config["cross_attention_dim"]] * len(config["block_out_channels"])
+    folder = with_config(folders[make], tmp_path, "unet", cross_attention_dim=widths)
+    spec = image(make, sampler=Sampler.DDIM, steps=2, guidance=5.0)
+    assert_same(our_picture(folder, spec), plain_picture(pipeline_in(folder), make, spec))
 
 
 def test_weights_under_other_names_are_refused(folder: Path) -> None:

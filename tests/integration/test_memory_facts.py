@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from polyrhythm.image import ImageSpec
-from polyrhythm_agent.denoiser.decoding import Tiling, decode_latent
+from polyrhythm_agent.denoiser.decoding import LatentScaling, Tiling, decode_latent
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
 from polyrhythm_agent.ports import Denoiser
@@ -31,10 +31,10 @@ def image(denoiser: Denoiser) -> ImageSpec:
     return square_image(denoiser, SIDE_PX)
 
 
-def demo_autoencoder() -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(
-        find_model("demo-transformer").path, subfolder="vae", torch_dtype=torch.float32
-    )
+def demo_autoencoder() -> tuple[AutoencoderKL, LatentScaling]:
+    folder = find_model("demo-transformer").path
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
+    return vae, LatentScaling.read(vae.config, by_channel=False)
 
 
 @pytest.mark.parametrize("rows", [16, 8, 4])
@@ -52,12 +52,12 @@ def test_decoding_takes_what_is_said_and_little_less(denoiser: Denoiser, image: 
 
 
 def test_a_large_picture_is_decoded_in_tiles_and_takes_what_is_said(denoiser: Denoiser, image: ImageSpec) -> None:
-    memory, vae = denoiser.facts.memory, demo_autoencoder()
+    memory, (vae, scaling) = denoiser.facts.memory, demo_autoencoder()
     assert memory is not None
     latent_BCHW = denoiser.start(image, denoiser.encode(image)).initial_noise().repeat(1, 1, 2, 2)
     pixels, tiling = 4 * SIDE_PX**2, Tiling(above_pixels=4 * SIDE_PX**2 - 1, side_px=SIDE_PX)
-    tiled_peak = peak_bytes(lambda: decode_latent(vae, latent_BCHW, tiling))
-    whole_peak = peak_bytes(lambda: decode_latent(vae, latent_BCHW))
+    tiled_peak = peak_bytes(lambda: decode_latent(vae, latent_BCHW, scaling, tiling))
+    whole_peak = peak_bytes(lambda: decode_latent(vae, latent_BCHW, scaling))
     said = replace(memory, tiled_above_pixels=tiling.above_pixels, tile_pixels=tiling.side_px**2).decode_bytes(pixels)
     assert tiled_peak <= said <= 1.5 * tiled_peak
     assert said < 0.5 * whole_peak
@@ -67,13 +67,13 @@ def test_a_large_picture_is_decoded_in_tiles_and_takes_what_is_said(denoiser: De
 def test_tiles_show_what_the_whole_shows_and_are_used_for_large_pictures_only(
     denoiser: Denoiser, image: ImageSpec
 ) -> None:
-    vae = demo_autoencoder()
+    vae, scaling = demo_autoencoder()
     latent_BCHW = denoiser.start(image, denoiser.encode(image)).initial_noise()
-    whole = decode_latent(vae, latent_BCHW).float()
-    tiled = decode_latent(vae, latent_BCHW, Tiling(above_pixels=SIDE_PX**2 - 1, side_px=64)).float()
+    whole = decode_latent(vae, latent_BCHW, scaling).float()
+    tiled = decode_latent(vae, latent_BCHW, scaling, Tiling(above_pixels=SIDE_PX**2 - 1, side_px=64)).float()
     assert tiled.shape == whole.shape
     assert 0 < (tiled - whole).abs().mean() < 0.05 * 255
-    again = decode_latent(vae, latent_BCHW, Tiling(above_pixels=SIDE_PX**2, side_px=64)).float()
+    again = decode_latent(vae, latent_BCHW, scaling, Tiling(above_pixels=SIDE_PX**2, side_px=64)).float()
     assert torch.equal(again, whole)
 
 

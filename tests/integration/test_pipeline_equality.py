@@ -15,7 +15,16 @@ import pytest
 from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from tests.found_schedulers import FOUND_SCHEDULERS
-from tests.pipelines import assert_same, image, our_picture, pipeline_of, plain_picture, with_scheduler
+from tests.pipelines import (
+    assert_same,
+    image,
+    our_picture,
+    pipeline_in,
+    pipeline_of,
+    plain_picture,
+    with_config,
+    with_scheduler,
+)
 
 AT_HOME = [name for name, found in FOUND_SCHEDULERS.items() if found.home]
 
@@ -47,6 +56,16 @@ def test_pixart_alpha_takes_a_picture_of_one_step_as_it_is_predicted(
     folder = with_scheduler(folders["pixart"], tmp_path, found.kind, {**found.file, "set_alpha_to_one": False})
     spec = image("pixart", sampler=Sampler.DDIM, steps=1, guidance=1.0)
     assert_same(our_picture(folder, spec), plain_picture(pipeline_of(folders["pixart"], folder, found), "pixart", spec))
+
+
+@pytest.mark.parametrize("home", ["sd", "sdxl", "pixart", "sigma", "dit"])
+def test_latents_are_scaled_as_the_pipeline_scales_them(folders: Mapping[str, Path], tmp_path: Path, home: str) -> None:
+    # Only SDXL's pipeline heeds mean and deviation of a channel, and none of these a shift.
+    scales = {"latents_mean": [1.5, -0.5, 0.2, 2.0], "latents_std": [0.3, 3.0, 1.5, 0.7], "shift_factor": 0.7}
+    folder = with_config(folders[home], tmp_path, "vae", **scales)
+    sampler = Sampler(load_denoiser(folder, model="tiny").facts.samplers[0])
+    spec = image(home, sampler=sampler, steps=3, guidance=4.5)
+    assert_same(our_picture(folder, spec), plain_picture(pipeline_in(folder), home, spec))
 
 
 def test_pixart_sigma_reads_300_tokens(folders: Mapping[str, Path]) -> None:

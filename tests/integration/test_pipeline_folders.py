@@ -14,7 +14,7 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from tests.found_schedulers import FOUND_SCHEDULERS
 from tests.models import tiny_sigma_folder
-from tests.pipelines import with_scheduler
+from tests.pipelines import with_config, with_scheduler
 
 
 def test_pixart_sigma_is_told_no_sizes(tmp_path: Path) -> None:
@@ -60,16 +60,3 @@ def test_a_model_may_be_trained_on_oblong_pictures(folders: Mapping[str, Path], 
     facts = load_denoiser(folder, model="tiny").facts
     assert (facts.default_height_px, facts.default_width_px) == (512, 768)
     assert facts.pixels_max == 16 * 512 * 768
-
-
-def with_config(base: Path, path: Path, part: str, **changes: Any) -> Path:
-    """The same model in a new folder, with another config of a part."""
-    folder = with_scheduler(base, path, FIRST_DDIM.kind, FIRST_DDIM.file)
-    config = json.loads((base / part / "config.json").read_text()) | changes
-    (folder / part).unlink()
-    (folder / part).mkdir()
-    for file in (base / part).iterdir():
-        if file.name != "config.json":
-            (folder / part / file.name).symlink_to(file)
-    (folder / part / "config.json").write_text(json.dumps(config))
-    return folder

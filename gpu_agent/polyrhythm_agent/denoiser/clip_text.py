@@ -33,6 +33,11 @@ class ClipEncoder:
     tokenizer: CLIPTokenizer
     encoder: OnDemand[CLIPTextModel | CLIPTextModelWithProjection]
 
+    @property
+    def width(self) -> int:
+        """Features of one token."""
+        return int(self.encoder.outline.config.hidden_size)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipText:
@@ -58,7 +63,7 @@ class ClipText:
     @property
     def width(self) -> int:
         """T."""
-        return sum(part.encoder.outline.config.hidden_size for part in self.encoders)
+        return sum(part.width for part in self.encoders)
 
     @property
     def pooled_width(self) -> int:

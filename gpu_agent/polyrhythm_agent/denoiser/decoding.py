@@ -5,18 +5,66 @@ Owns the scaling and the check that a picture is one. Must not resize or write f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from polyrhythm_agent.errors import PictureBlackError, PictureNotFiniteError
+from polyrhythm_agent.errors import ModelFolderError, PictureBlackError, PictureNotFiniteError
 
 BLACK_BELOW = 2
 """Of 255: what nobody can tell from black, and rounding may add to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentScaling:
+    """What an autoencoder takes in the place of the denoiser's latents, as the family's pipeline makes it.
+
+    Attributes:
+        factor: that latents are divided by.
+        deviation_C: that each channel is multiplied by besides, ...
+        mean_C: ... and what is added to it then; both are empty where the pipeline does neither.
+    """
+
+    factor: float
+    deviation_C: tuple[float, ...] = ()
+    mean_C: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any], *, by_channel: bool) -> LatentScaling:
+        """Reads the config of an autoencoder.
+
+        Args:
+            config: with all defaults in it.
+            by_channel: whether the family's pipeline heeds ``latents_mean`` and ``latents_std``; where one of them is
+                left out, no pipeline does.
+
+        Raises:
+            ModelFolderError: what is heeded are no such numbers.
+        """
+        factor, mean, deviation = config["scaling_factor"], config.get("latents_mean"), config.get("latents_std")
+        if not _is_number(factor) or factor == 0:
+            raise ModelFolderError(f"vae: scaling_factor must be a number other than 0, got {factor!r}")
+        if not by_channel or mean is None or deviation is None:
+            return cls(factor=factor)
+        channels = config["latent_channels"]
+        for key, values in (("latents_mean", mean), ("latents_std", deviation)):
+            listed = isinstance(values, list | tuple)
+            if not listed or len(values) != channels or not all(map(_is_number, values)):
+                raise ModelFolderError(f"vae: {key} must be {channels} numbers, one a latent channel, got {values!r}")
+        return cls(factor=factor, deviation_C=tuple(deviation), mean_C=tuple(mean))
+
+    def undo(self, latent_BCHW: Tensor) -> Tensor:
+        """What the autoencoder takes of latents."""
+        if not self.mean_C:
+            return latent_BCHW / self.factor
+        deviation_C11, mean_C11 = (latent_BCHW.new_tensor(of).view(-1, 1, 1) for of in (self.deviation_C, self.mean_C))
+        return latent_BCHW * deviation_C11 / self.factor + mean_C11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +87,13 @@ TILING = Tiling(above_pixels=1280 * 1280, side_px=1024)
 
 
 @torch.inference_mode()
-def decode_latent(vae: AutoencoderKL, latent_BCHW: Tensor, tiling: Tiling = TILING) -> Tensor:
+def decode_latent(vae: AutoencoderKL, latent_BCHW: Tensor, scaling: LatentScaling, tiling: Tiling = TILING) -> Tensor:
     """Decodes ``(1, C, H, W)`` of any float dtype to ``(3, height, width)`` uint8 on the CPU.
 
     Args:
         vae: the autoencoder.
         latent_BCHW: of the whole picture.
+        scaling: of these latents.
         tiling: of large pictures.
 
     Raises:
@@ -52,7 +101,7 @@ def decode_latent(vae: AutoencoderKL, latent_BCHW: Tensor, tiling: Tiling = TILI
         PictureBlackError: there is nothing to see. Any other colour all over is a picture, and so is black with one
             pixel that is not.
     """
-    scaled_BCHW = _unscaled(vae, latent_BCHW.to(vae.device, vae.dtype))
+    scaled_BCHW = scaling.undo(latent_BCHW.to(vae.device, vae.dtype))
     with _tiled(vae, scaled_BCHW, tiling):
         pixels_CHW = vae.decode(scaled_BCHW, return_dict=False)[0][0]
     broken = int((~torch.isfinite(pixels_CHW)).sum())
@@ -64,16 +113,6 @@ def decode_latent(vae: AutoencoderKL, latent_BCHW: Tensor, tiling: Tiling = TILI
     if brightest < BLACK_BELOW:
         raise PictureBlackError(f"picture: black all over, the brightest of its values is {brightest} of 255")
     return picture_CHW
-
-
-def _unscaled(vae: AutoencoderKL, latent_BCHW: Tensor) -> Tensor:
-    """What the autoencoder takes; one that names mean and deviation of each channel is read as by SDXL's pipeline."""
-    unscaled_BCHW = latent_BCHW / vae.config["scaling_factor"]
-    mean, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
-    if mean is None or deviation is None:
-        return unscaled_BCHW
-    mean_C11, deviation_C11 = (unscaled_BCHW.new_tensor(value).view(-1, 1, 1) for value in (mean, deviation))
-    return unscaled_BCHW * deviation_C11 + mean_C11
 
 
 @contextmanager
@@ -94,3 +133,7 @@ def _tiled(vae: AutoencoderKL, latent_BCHW: Tensor, tiling: Tiling) -> Iterator[
 def latent_scale(vae: AutoencoderKL) -> int:
     """Pixels on a side of one latent; diffusers assumes 8 where the autoencoder is left out."""
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

@@ -28,7 +28,6 @@ from polyrhythm_agent.errors import ModelFolderError
 
 log = structlog.get_logger()
 
-PIXEL_CHANNELS = 3
 WRAPPER = "text_model."
 LIBRARY_ERRORS = (
     ArithmeticError,
@@ -147,29 +146,6 @@ def require_class(folder: ModelFolder, part: str, kind: Any) -> None:
     named = folder.config_of(part, "config.json").get(CLASS_NAME, kind.__name__)
     if named != kind.__name__:
         raise ModelFolderError(f"model: {folder.path / part} is a {named}; only {kind.__name__} is run here")
-
-
-def require_fitting(folder: ModelFolder, vae: Any, latent_channels: int) -> None:
-    """Checks that an autoencoder turns the denoiser's latents into pictures.
-
-    Args:
-        folder: of the pipeline.
-        vae: its autoencoder, or the outline of it.
-        latent_channels: that the denoiser takes.
-
-    Raises:
-        ModelFolderError: it takes other latents, or makes something else than red, green and blue.
-    """
-    takes, makes = vae.config["latent_channels"], vae.config["out_channels"]
-    if takes != latent_channels:
-        raise ModelFolderError(
-            f"model: the autoencoder in {folder.path} takes latents of {takes} channels, its denoiser makes "
-            f"{latent_channels}"
-        )
-    if makes != PIXEL_CHANNELS:
-        raise ModelFolderError(
-            f"model: the autoencoder in {folder.path} makes pictures of {makes} channels, not of {PIXEL_CHANNELS}"
-        )
 
 
 def _outline(

@@ -9,8 +9,10 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 
 from polyrhythm_agent.denoiser.class_labels import ClassLabels
-from polyrhythm_agent.denoiser.diffusers_parts import load_denoiser_part, part_on_demand, require_fitting
+from polyrhythm_agent.denoiser.decoding import LatentScaling
+from polyrhythm_agent.denoiser.diffusers_parts import load_denoiser_part, part_on_demand
 from polyrhythm_agent.denoiser.dit import DiTDenoiser, DiTParts
+from polyrhythm_agent.denoiser.fitting import require_autoencoder
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
@@ -26,11 +28,13 @@ def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: tor
     """
     sampling = ModelSampling(scheduler_config(folder))
     vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device)
+    scaling = LatentScaling.read(vae.outline.config, by_channel=False)
     transformer, outside = load_denoiser_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
-    require_fitting(folder, vae.outline, transformer.config["in_channels"])
+    require_autoencoder(folder, vae.outline, transformer.config["in_channels"])
     parts = DiTParts(
         transformer=transformer,
         vae=vae,
+        scaling=scaling,
         sampling=sampling,
         fingerprint=folder.fingerprint("transformer", "vae", "scheduler", settings=(LABELS,)),
         labels=ClassLabels.read(folder.index.get(LABELS), transformer.config["num_embeds_ada_norm"]),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import PixArtTransformer2DModel
@@ -162,6 +163,24 @@ def _size_condition(transformer: PixArtTransformer2DModel, image: ImageSpec) -> 
         "resolution": torch.tensor([[image.height_px, image.width_px]], **place).repeat(batch, 1),
         "aspect_ratio": torch.tensor([[image.height_px / image.width_px]], **place).repeat(batch, 1),
     }
+
+
+def text_width_key(config: Mapping[str, Any]) -> str:
+    """The entry of a transformer's config that says how wide the embeddings of a text are that it takes.
+
+    Raises:
+        ModelFolderError: its blocks do not attend to what becomes of them.
+    """
+    crossed, key = config["cross_attention_dim"], "caption_channels"
+    if config[key] is None:
+        key = "cross_attention_dim"
+    elif crossed != (width := config["num_attention_heads"] * config["attention_head_dim"]):
+        raise ModelFolderError(
+            f"transformer: cross_attention_dim={crossed!r}, but captions are projected to the {width} of its heads"
+        )
+    if crossed is None:
+        raise ModelFolderError("transformer: cross_attention_dim=None, but PixArt attends to a text")
+    return key
 
 
 def _check_make(transformer: PixArtTransformer2DModel, family: TokenFamily) -> None:

@@ -9,15 +9,16 @@ import torch
 from diffusers import AutoencoderKL, PixArtTransformer2DModel
 from transformers import T5EncoderModel, T5Tokenizer
 
+from polyrhythm_agent.denoiser.decoding import LatentScaling
 from polyrhythm_agent.denoiser.diffusers_parts import (
     as_folder_error,
     load_denoiser_part,
     part_on_demand,
-    require_fitting,
     text_encoder_on_demand,
 )
+from polyrhythm_agent.denoiser.fitting import require_autoencoder, require_text_width
 from polyrhythm_agent.denoiser.folder import ModelFolder
-from polyrhythm_agent.denoiser.pixart import ALPHA, SIGMA, PixArtDenoiser, PixArtParts
+from polyrhythm_agent.denoiser.pixart import ALPHA, SIGMA, PixArtDenoiser, PixArtParts, text_width_key
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 from polyrhythm_agent.denoiser.text import T5Text
@@ -65,14 +66,19 @@ def _load(
     device: torch.device,
 ) -> PixArtDenoiser:
     vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device)
+    scaling = LatentScaling.read(vae.outline.config, by_channel=False)
     transformer, outside = load_denoiser_part(
         PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device
     )
-    require_fitting(folder, vae.outline, transformer.config["in_channels"])
+    require_autoencoder(folder, vae.outline, transformer.config["in_channels"])
+    text = _text(folder, tokens_max, dtype, device)
+    key = text_width_key(transformer.config)
+    require_text_width(folder, {"text_encoder": text.width}, part="transformer", key=key, taken=transformer.config[key])
     parts = PixArtParts(
         transformer=transformer,
         vae=vae,
-        text=_text(folder, tokens_max, dtype, device),
+        scaling=scaling,
+        text=text,
         sampling=sampling,
         fingerprint=folder.fingerprint(*PARTS, settings=()),
     )

@@ -22,7 +22,7 @@ from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec, LongPrompt, Sampler
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
+from polyrhythm_agent.denoiser.decoding import LatentScaling, decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
 from polyrhythm_agent.denoiser.memory import token_memory
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
@@ -43,12 +43,14 @@ class TokenParts:
     Attributes:
         transformer: the denoiser.
         vae: the autoencoder.
+        scaling: of the latents that the autoencoder takes.
         sampling: what the scheduler config allows.
         fingerprint: of the folder.
     """
 
     transformer: TokenTransformer
     vae: OnDemand[AutoencoderKL]
+    scaling: LatentScaling
     sampling: ModelSampling
     fingerprint: str
 
@@ -172,7 +174,7 @@ class TokenDenoiser(Generic[PartsT]):
             PictureNotFiniteError: the picture is none.
             PictureBlackError: it is black all over.
         """
-        return decode_latent(self._parts.vae.module(), latent_BCHW)
+        return decode_latent(self._parts.vae.module(), latent_BCHW, self._parts.scaling)
 
     def _run(self, image: ImageSpec, forward: TokenForward) -> TokenRun:
         """Computes what depends on the picture's size alone.

@@ -23,7 +23,7 @@ from polyrhythm.request_checks import check_image
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.attention import PatchContext, TextAttention, project_text
 from polyrhythm_agent.denoiser.clip_text import ClipText
-from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
+from polyrhythm_agent.denoiser.decoding import LatentScaling, decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guidance_embedding import embed_guidance
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, state_dtype_of
 from polyrhythm_agent.denoiser.on_demand import OnDemand
@@ -42,12 +42,14 @@ class UNetParts:
         unet: the denoiser.
         vae: the autoencoder.
         text: tokenizers and encoders.
+        scaling: of the latents that the autoencoder takes.
         sampling: what the scheduler config allows.
         fingerprint: of the folder.
     """
 
     unet: UNet2DConditionModel
     vae: OnDemand[AutoencoderKL]
+    scaling: LatentScaling
     text: ClipText
     sampling: ModelSampling
     fingerprint: str
@@ -188,7 +190,7 @@ class UNetDenoiser:
         Raises:
             PictureNotFiniteError: the picture is none.
         """
-        return decode_latent(self._parts.vae.module(), latent_BCHW)
+        return decode_latent(self._parts.vae.module(), latent_BCHW, self._parts.scaling)
 
     def _batch(self, image: ImageSpec) -> int:
         return self.facts.batch(image.guidance)

@@ -32,7 +32,7 @@ PIXELS_MAX_OF_TRAINED = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UNetFamily:
-    """What differs between the UNet families for a user.
+    """What differs between the UNet families.
 
     Attributes:
         name: of the adapter.
@@ -40,6 +40,7 @@ class UNetFamily:
         default_guidance: guidance when the user names none.
         least_side_of_old: trained latent side that files of diffusers before ``OLD`` mean when they name a smaller one.
         default_side: of the latent, where a model's config does not say what it was trained on.
+        scales_channels: whether its pipeline heeds the mean and the deviation of each latent channel.
     """
 
     name: str
@@ -47,6 +48,7 @@ class UNetFamily:
     default_guidance: float
     least_side_of_old: int = 0
     default_side: int = 64
+    scales_channels: bool = False
 
 
 def unet_facts(

@@ -6,6 +6,7 @@ forward instead of being derived from the config, so that they cannot differ fro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,7 @@ KNOWN_OPTIONS: dict[str, tuple[object, ...]] = {
 KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"}
 
 
+TEXT_WIDTH_KEY = "cross_attention_dim"
 SDXL_TIME_IDS = 6
 """Height and width of the original, top and left of its crop, height and width of the target."""
 
@@ -80,6 +82,37 @@ class UNetLayers:
             replace(layer.sizes, columns=-(-latent_width // layer.sizes.shrink), batch=1 if layer.is_latent else batch)
             for layer in self.layers
         )
+
+
+def text_width(config: Mapping[str, Any]) -> int:
+    """Features of one token that a UNet attends to; its config has one number, or one for each block.
+
+    Raises:
+        ModelFolderError: it attends to none, or its blocks to several.
+    """
+    named = config[TEXT_WIDTH_KEY]
+    widths = set(named) if isinstance(named, list | tuple) else {named}
+    width = widths.pop() if len(widths) == 1 else None
+    if not isinstance(width, int):
+        raise ModelFolderError(f"unet: {TEXT_WIDTH_KEY}={named!r} is not supported")
+    return width
+
+
+def pooled_width(config: Mapping[str, Any]) -> int | None:
+    """Features of the pooled text that a UNet is told beside SDXL's sizes; None where it is told neither.
+
+    Raises:
+        ModelFolderError: its config leaves no room for a text.
+    """
+    if config["addition_embed_type"] != "text_time":
+        return None
+    all_of_it, size = config["projection_class_embeddings_input_dim"], config["addition_time_embed_dim"]
+    if not isinstance(size, int) or not 0 < SDXL_TIME_IDS * size < all_of_it:
+        raise ModelFolderError(
+            f"unet: projection_class_embeddings_input_dim={all_of_it!r} has no room for a text beside {SDXL_TIME_IDS} "
+            f"sizes of addition_time_embed_dim={size!r}"
+        )
+    return all_of_it - SDXL_TIME_IDS * size
 
 
 def patch_unet(unet: UNet2DConditionModel, slot: PatchSlot) -> UNetLayers:
@@ -136,11 +169,10 @@ def _small_forward(unet: UNet2DConditionModel, unit: int) -> None:
     config: Any = unet.config
     place: Any = {"device": unet.device, "dtype": unet.dtype}
     added: dict[str, Tensor] = {}
-    if config["addition_embed_type"] == "text_time":
-        pooled = config["projection_class_embeddings_input_dim"] - SDXL_TIME_IDS * config["addition_time_embed_dim"]
+    if (pooled := pooled_width(config)) is not None:
         added = {"text_embeds": torch.zeros(1, pooled, **place), "time_ids": torch.zeros(1, SDXL_TIME_IDS, **place)}
     latent_BCHW = torch.zeros(1, config["in_channels"], unit, unit, **place)
-    text_BLT = torch.zeros(1, 1, config["cross_attention_dim"], **place)
+    text_BLT = torch.zeros(1, 1, text_width(config), **place)
     unet(latent_BCHW, 0, text_BLT, added_cond_kwargs=added)
 
 

@@ -5,6 +5,7 @@ Owns which part is read how.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,27 +13,32 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from polyrhythm_agent.denoiser.clip_text import ClipEncoder, ClipText
+from polyrhythm_agent.denoiser.decoding import LatentScaling
 from polyrhythm_agent.denoiser.diffusers_parts import (
     as_folder_error,
     load_denoiser_part,
     part_on_demand,
-    require_fitting,
     text_encoder_on_demand,
 )
+from polyrhythm_agent.denoiser.fitting import require_autoencoder, require_pooled_width, require_text_width
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 from polyrhythm_agent.denoiser.unet import UNetDenoiser, UNetParts
 from polyrhythm_agent.denoiser.unet_facts import UNetFamily
+from polyrhythm_agent.denoiser.unet_layers import TEXT_WIDTH_KEY, pooled_width, text_width
 from polyrhythm_agent.errors import ModelFolderError
 
 STABLE_DIFFUSION = UNetFamily(name="stable-diffusion", default_steps=50, default_guidance=7.5, least_side_of_old=64)
 LATENT_CONSISTENCY = UNetFamily(name="latent-consistency", default_steps=4, default_guidance=8.5)
-SDXL = UNetFamily(name="sdxl", default_steps=50, default_guidance=5.0, default_side=128)
+SDXL = UNetFamily(name="sdxl", default_steps=50, default_guidance=5.0, default_side=128, scales_channels=True)
 """Defaults are those of diffusers' pipelines."""
 
 PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
 """What is loaded of both; SDXL has a second text encoder and tokenizer."""
+
+ENCODER_SUFFIXES = ("", "_2")
+"""Of the names of text encoders and tokenizers: the first, and SDXL's second."""
 
 ZERO_WHEN_EMPTY = "force_zeros_for_empty_prompt"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
@@ -70,8 +76,8 @@ def load_sdxl(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: to
     """
     text = ClipText(
         encoders=(
-            _clip(folder, "", CLIPTextModel, dtype, device),
-            _clip(folder, "_2", CLIPTextModelWithProjection, dtype, device),
+            _clip(folder, ENCODER_SUFFIXES[0], CLIPTextModel, dtype, device),
+            _clip(folder, ENCODER_SUFFIXES[1], CLIPTextModelWithProjection, dtype, device),
         ),
         pooled=True,
         zero_when_empty=bool(folder.index.get(ZERO_WHEN_EMPTY, True)),
@@ -92,11 +98,14 @@ def _load(
 ) -> UNetDenoiser:
     sampling = ModelSampling(scheduler_config(folder))
     vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=_vae_dtype(folder, family, dtype), device=device)
+    scaling = LatentScaling.read(vae.outline.config, by_channel=family.scales_channels)
     unet, outside = load_denoiser_part(UNet2DConditionModel, folder, "unet", dtype=dtype, device=device)
-    require_fitting(folder, vae.outline, unet.config["in_channels"])
+    require_autoencoder(folder, vae.outline, unet.config["in_channels"])
+    _require_text(folder, text, unet.config)
     parts = UNetParts(
         unet=unet,
         vae=vae,
+        scaling=scaling,
         text=text,
         sampling=sampling,
         fingerprint=fingerprint,
@@ -105,6 +114,19 @@ def _load(
     if outside is not None:
         denoiser.facts = outside.send_out(denoiser.facts)
     return denoiser
+
+
+def _require_text(folder: ModelFolder, text: ClipText, config: Mapping[str, Any]) -> None:
+    """Checks that the UNet is told what the text encoders make.
+
+    Raises:
+        ModelFolderError: it takes texts of another width.
+    """
+    names = [f"text_encoder{suffix}" for suffix in ENCODER_SUFFIXES]
+    made = {name: encoder.width for name, encoder in zip(names, text.encoders, strict=False)}
+    require_text_width(folder, made, part="unet", key=TEXT_WIDTH_KEY, taken=text_width(config))
+    if (taken := pooled_width(config)) is not None:
+        require_pooled_width(folder, list(made)[-1], text.pooled_width, taken)
 
 
 def _vae_dtype(folder: ModelFolder, family: UNetFamily, dtype: torch.dtype) -> torch.dtype:
