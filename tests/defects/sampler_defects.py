@@ -12,7 +12,7 @@ MODEL_FOLDERS = "tests/integration/test_pipeline_folders.py"
 SAMPLER_DEFECTS = (
     PlantedDefect(
         name="old step offsets are taken as they are written",
-        file=f"{DENOISER}/scheduler_file.py",
+        file=f"{DENOISER}/folder_contents.py",
         original='{"steps_offset": 1, "clip_sample": False}',
         planted='{"clip_sample": False}',
         test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sd clipping ddim]",
@@ -20,7 +20,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="old files clip latents",
-        file=f"{DENOISER}/scheduler_file.py",
+        file=f"{DENOISER}/folder_contents.py",
         original='{"steps_offset": 1, "clip_sample": False}',
         planted='{"steps_offset": 1}',
         test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sd first ddim]",
@@ -28,9 +28,9 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="the file says which scheduler it is",
-        file=f"{DENOISER}/scheduler_file.py",
-        original="if named is not None:",
-        planted="if False:",
+        file=f"{DENOISER}/folder_contents.py",
+        original="named = {} if indexed_class is None else {CLASS_NAME: indexed_class}",
+        planted="named: dict[str, Any] = {}",
         test_id=f"{MODEL_FOLDERS}::test_the_index_names_the_scheduler_whatever_its_file_says[EulerDiscreteScheduler]",
         why="a model whose index was changed to another scheduler is sampled with the one that was there before",
     ),

@@ -96,3 +96,11 @@ def test_every_familys_schedule_is_its_pipelines(folders: Mapping[str, Path], tm
             folder = with_scheduler(folders[home], path, found.kind, found.file)
             expected_BCHW = plain_schedule(pipeline_of(folders[home], folder, found))
             assert relative_difference(our_schedule(folder, found), expected_BCHW) <= SCHEDULE_TOLERANCE, home
+
+
+def test_values_that_a_config_says_are_defaults_are_not_read(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    unread = {"timestep_spacing": "trailing", "_use_default_values": ["timestep_spacing"]}
+    found = FOUND_SCHEDULERS["sdxl"]
+    folder = with_scheduler(folders["sdxl"], tmp_path, found.kind, found.file | unread)
+    expected_BCHW = plain_schedule(pipeline_of(folders["sdxl"], folder, found))
+    assert relative_difference(our_schedule(folder, found), expected_BCHW) <= SCHEDULE_TOLERANCE

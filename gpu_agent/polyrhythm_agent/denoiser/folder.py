@@ -6,8 +6,7 @@ Owns which files a part is loaded from; builds no module. What is loaded and wha
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +14,38 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from polyrhythm.hub_id import WEIGHTS_SUFFIX
+from polyrhythm_agent.denoiser.folder_contents import (
+    CLASS_NAME,
+    config_content,
+    index_content,
+    merges_content,
+    scheduler_content,
+    tokenizer_config_content,
+    tokenizer_content,
+    vocabulary_content,
+)
 from polyrhythm_agent.denoiser.json_file import read_object
-from polyrhythm_agent.denoiser.weight_files import PART_CONFIG, WEIGHT_STEMS, PartWeights, part_weights
+from polyrhythm_agent.denoiser.weight_files import (
+    PART_CONFIG,
+    TRANSFORMERS,
+    WEIGHT_STEMS,
+    PartWeights,
+    part_weights,
+)
 from polyrhythm_agent.errors import ModelFolderError
 
 INDEX_FILE = "model_index.json"
 SCHEDULER_PART, SCHEDULER_FILE = "scheduler", "scheduler_config.json"
 CONFIG_FILES = (PART_CONFIG, SCHEDULER_FILE)
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-)
-UNREAD_IN_JSON = "_"
-"""Begins what the libraries note in their configs and never read, such as their version; but for the class."""
-CLASS_NAME = "_class_name"
+MERGES_FILE, SENTENCE_PIECES_FILE = "merges.txt", "spiece.model"
+CONTENT_OF_TOKENIZER_FILES: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
+    "added_tokens.json": vocabulary_content,
+    "special_tokens_map.json": vocabulary_content,
+    "tokenizer.json": tokenizer_content,
+    "tokenizer_config.json": tokenizer_config_content,
+    "vocab.json": vocabulary_content,
+}
+TOKENIZER_FILES = tuple(sorted((*CONTENT_OF_TOKENIZER_FILES, MERGES_FILE, SENTENCE_PIECES_FILE)))
 
 BOM = b"\xef\xbb\xbf"
 CHUNK_BYTES = 1 << 22
@@ -97,6 +109,11 @@ class ModelFolder:
         named = entry[0] if isinstance(entry, list) and entry else None
         return named if isinstance(named, str) and named in WEIGHT_STEMS else None
 
+    def class_of(self, part: str) -> str | None:
+        """The class that the index names for a part; None if it names none."""
+        entry = self.index.get(part)
+        return str(entry[1]) if isinstance(entry, list) and len(entry) == 2 and None not in entry else None
+
     def require_safetensors(self, *parts: str) -> None:
         """Checks that each part's weights are there in the one format that is read, and under a name that is.
 
@@ -139,17 +156,21 @@ class ModelFolder:
         """SHA-256 over what a model is loaded from, and over nothing else that lies in the folder.
 
         Equal weights, configs and vocabularies are equal wherever they lie and however their files are named: links, a
-        variant's name, a licence and files that nobody loads do not show.
+        variant's name, a licence and files that nobody loads do not show. Nor does how JSON is written, and what it
+        says that loading does not read (``folder_contents``). Weights count by their files' bytes.
 
         Args:
             parts: subfolders that are loaded; none for all that the index names.
             settings: entries of the index that are read beside the scheduler's class; None for all but the parts.
+
+        Raises:
+            ModelFolderError: a JSON file that is loaded is none.
         """
         named = {name for name, entry in self.index.items() if isinstance(entry, list)}
         if settings is None:
             settings = self.index.keys() - named
         kept = {name: self.index[name] for name in (*settings, SCHEDULER_PART) if name in self.index}
-        total = hashlib.sha256(_canonical({**kept, CLASS_NAME: self.pipeline_class}))
+        total = hashlib.sha256(index_content(kept, pipeline_class=self.pipeline_class))
         for part in sorted(parts or named):
             for name, digest in self._digests(part):
                 total.update(f"{part}/{name}\0{digest}\n".encode())
@@ -160,8 +181,7 @@ class ModelFolder:
         path = self.path / part
         for name in (*CONFIG_FILES, *TOKENIZER_FILES):
             if (path / name).is_file():
-                content = _canonical(read_object(path / name)) if name in CONFIG_FILES else (path / name).read_bytes()
-                yield name, hashlib.sha256(content).hexdigest()
+                yield name, hashlib.sha256(self._content(part, name)).hexdigest()
         try:
             files = self.weights_of(part).files
         except ModelFolderError:  # schedulers and tokenizers have none, families from outside perhaps others
@@ -169,10 +189,21 @@ class ModelFolder:
         for number, file in enumerate(files):
             yield f"weights {number}", _digest(file)
 
-
-def _canonical(value: Mapping[str, Any]) -> bytes:
-    read = {name: each for name, each in value.items() if not name.startswith(UNREAD_IN_JSON) or name == CLASS_NAME}
-    return json.dumps(read, sort_keys=True).encode()
+    def _content(self, part: str, name: str) -> bytes:
+        """What counts of one of a part's files."""
+        file = self.path / part / name
+        if name == MERGES_FILE:
+            return merges_content(file.read_bytes())
+        if name == SENTENCE_PIECES_FILE:
+            return file.read_bytes()
+        if name in CONTENT_OF_TOKENIZER_FILES:
+            return CONTENT_OF_TOKENIZER_FILES[name](read_object(file))
+        indexed = self.class_of(part)
+        if name == SCHEDULER_FILE:
+            return scheduler_content(read_object(file), indexed_class=indexed, pipeline_class=self.pipeline_class)
+        config, library = read_object(file), self.library_of(part)
+        of_transformers = library == TRANSFORMERS or (library is None and CLASS_NAME not in config)
+        return config_content(config, of_transformers=of_transformers, indexed_class=indexed)
 
 
 def _begins_with_bom(file: Path) -> bool:
