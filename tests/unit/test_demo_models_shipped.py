@@ -1,4 +1,4 @@
-"""The model folders in the repository keep what their cards promise."""
+"""The models that ship keep what their cards promise, whatever else lies in their folders."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from demo_model.data import COLOURS, NAMES, caption
 from demo_model.export import LIMIT_BYTES, write_known_words
 from demo_model.families import FAMILIES, family_of
 
+from polyrhythm.shipped_models import SHIPPED_MODELS
 from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
+from tests.shipped_files import REPOSITORY, shipped_files
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
+FOLDERS = tuple(REPOSITORY / "models" / name for name in SHIPPED_MODELS)
 
 
-@pytest.fixture(params=sorted(path.name for path in MODELS.iterdir()))
+@pytest.fixture(params=FOLDERS, ids=SHIPPED_MODELS)
 def folder(request: pytest.FixtureRequest) -> Path:
-    return MODELS / request.param
+    return request.param
 
 
 def test_every_family_ships_a_model() -> None:
-    shipped = [family_of(path) for path in MODELS.iterdir()]
+    shipped = [family_of(path) for path in FOLDERS]
     assert sorted(map(id, shipped)) == sorted(map(id, FAMILIES.values()))
 
 
 def test_a_folder_is_small_and_holds_safetensors_only(folder: Path) -> None:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = shipped_files(folder)
+    assert folder / "model_index.json" in files
     assert sum(path.stat().st_size for path in files) <= LIMIT_BYTES
     assert {path.suffix for path in files} <= {".json", ".md", ".png", ".safetensors", ".txt"}
 
 
 def test_no_config_says_where_the_model_was_made(folder: Path) -> None:
-    for path in folder.rglob("*.json"):
+    for path in (path for path in shipped_files(folder) if path.suffix == ".json"):
         assert "_name_or_path" not in path.read_text(), path
 
 
@@ -45,8 +48,8 @@ def test_the_card_says_what_was_measured(folder: Path, tmp_path: Path) -> None:
 
 
 def test_both_models_have_the_same_autoencoder() -> None:
-    weights = [(path / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() for path in MODELS.iterdir()]
-    configs = [json.loads((path / "vae" / "config.json").read_text()) for path in MODELS.iterdir()]
+    weights = [(path / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() for path in FOLDERS]
+    configs = [json.loads((path / "vae" / "config.json").read_text()) for path in FOLDERS]
     assert len(set(weights)) == 1
     assert all(config == configs[0] for config in configs)
 

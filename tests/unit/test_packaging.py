@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from polyrhythm.shipped_models import DEFAULT_MODEL
+from tests.leftovers import leftovers
 
 REPOSITORY = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
@@ -130,5 +133,22 @@ def test_the_vocabulary_declares_the_messages_of_google_that_its_errors_travel_i
 
 
 def test_the_wheel_holds_the_default_model_and_no_other() -> None:
-    included = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert included == {f"models/{DEFAULT_MODEL}": f"polyrhythm_agent/models/{DEFAULT_MODEL}"}
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert [path for path in wheel["only-include"] if path.startswith("models")] == [f"models/{DEFAULT_MODEL}"]
+    assert wheel["sources"][f"models/{DEFAULT_MODEL}"] == f"polyrhythm_agent/models/{DEFAULT_MODEL}"
+    assert "force-include" not in wheel, "takes along what is excluded"
+
+
+@pytest.mark.parametrize("rules", [".gitignore", "pyproject.toml"])
+def test_what_a_calibration_leaves_behind_is_in_no_distribution(rules: str, tmp_path: Path) -> None:
+    """By either file alone: a build from an image's folder has no .gitignore, and git reads no pyproject.toml."""
+    shutil.copy(REPOSITORY / rules, tmp_path)
+    folder = tmp_path / "models" / DEFAULT_MODEL
+    folder.mkdir(parents=True)
+    (folder / "calibration.json").touch()
+    left = leftovers(folder)
+    for name in left:
+        (folder / name).touch()
+    taken = {Path(file.path).name for file in SdistBuilder(str(tmp_path)).recurse_included_files()}
+    assert "calibration.json" in taken
+    assert not taken.intersection(left)
