@@ -14,7 +14,7 @@ import torch
 
 from polyrhythm.image import ImageSpec, LongPrompt, Quality, Sampler
 from tests.models import tiny_dit_folder, tiny_pixart_folder, tiny_sigma_folder
-from tests.unet_models import TINY_UNETS, tiny_small_folder
+from tests.unet_models import TINY_UNETS, tiny_lcm_folder, tiny_small_folder
 
 TINY_MODELS: Mapping[str, Callable[[Path], Path]] = {
     "pixart": tiny_pixart_folder,
@@ -27,6 +27,7 @@ TINY_MAKES: Mapping[str, Callable[[Path], Path]] = {
     **TINY_MODELS,
     "sigma": tiny_sigma_folder,
     "small": tiny_small_folder,
+    "lcm": tiny_lcm_folder,
 }
 """With the relatives of these makes."""
 

@@ -22,7 +22,7 @@ from tests.found_schedulers import FoundScheduler
 from tests.gang import solo_latent
 from tests.reference import class_of
 
-SIDE_PX = {"sd": 64, "sdxl": 64, "pixart": 64, "sigma": 64, "dit": 128}
+SIDE_PX = {"sd": 64, "sdxl": 64, "lcm": 64, "pixart": 64, "sigma": 64, "dit": 128}
 LEVELS = 1
 
 
@@ -71,7 +71,7 @@ def plain_picture(pipeline: Any, home: str, spec: ImageSpec) -> np.ndarray:
         return pipeline(
             [class_of(pipeline, spec.prompt)], spec.guidance, generator, spec.steps, output_type="np"
         ).images[0]
-    unbinned = {} if home.startswith("sd") else {"use_resolution_binning": False}
+    unbinned = {"use_resolution_binning": False} if home in {"pixart", "sigma"} else {}
     return pipeline(
         spec.prompt,
         height=spec.height_px,

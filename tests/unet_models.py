@@ -15,6 +15,8 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -38,21 +40,26 @@ def tiny_sd_folder(path: Path, *, seed: int = 0, scheduler: object | None = None
             tokenizer=_tokenizer(),
             text_encoder=_text_encoder(CLIPTextModel),
             vae=_autoencoder(),
-            unet=_randomised_unet(
-                UNet2DConditionModel(
-                    sample_size=64,
-                    in_channels=4,
-                    out_channels=4,
-                    down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-                    up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-                    block_out_channels=(8, 8, 16, 16),
-                    layers_per_block=1,
-                    cross_attention_dim=TEXT_WIDTH,
-                    attention_head_dim=2,
-                    norm_num_groups=4,
-                )
-            ),
+            unet=_sd_unet(),
             scheduler=scheduler or _scheduler(),  # pyright: ignore[reportArgumentType]
+            safety_checker=None,  # pyright: ignore[reportArgumentType]
+            feature_extractor=None,  # pyright: ignore[reportArgumentType]
+            requires_safety_checker=False,
+        )
+    pipeline.save_pretrained(path, safe_serialization=True)
+    return path
+
+
+def tiny_lcm_folder(path: Path, *, seed: int = 0) -> Path:
+    """Writes a latent consistency pipeline: a UNet as Stable Diffusion 1.5's that is told the guidance."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = LatentConsistencyModelPipeline(
+            tokenizer=_tokenizer(),
+            text_encoder=_text_encoder(CLIPTextModel),
+            vae=_autoencoder(),
+            unet=_sd_unet(time_cond_proj_dim=256),
+            scheduler=LCMScheduler(steps_offset=1, original_inference_steps=50),
             safety_checker=None,  # pyright: ignore[reportArgumentType]
             feature_extractor=None,  # pyright: ignore[reportArgumentType]
             requires_safety_checker=False,
@@ -184,6 +191,25 @@ def _vocabulary() -> dict[str, int]:
     letters = string.ascii_lowercase
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "ap", "app", *WORDS]
     return {token: index for index, token in enumerate(dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"]))}
+
+
+def _sd_unet(**changes: Any) -> UNet2DConditionModel:
+    """Four levels; the lowest has no attention."""
+    return _randomised_unet(
+        UNet2DConditionModel(
+            sample_size=64,
+            in_channels=4,
+            out_channels=4,
+            down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+            block_out_channels=(8, 8, 16, 16),
+            layers_per_block=1,
+            cross_attention_dim=TEXT_WIDTH,
+            attention_head_dim=2,
+            norm_num_groups=4,
+            **changes,
+        )
+    )
 
 
 def _randomised_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:

@@ -51,6 +51,14 @@ SAMPLER_DEFECTS = (
         why="smooth pictures: the model is shown too little noise at every step but the first",
     ),
     PlantedDefect(
+        name="a model is told a guidance that is one too high",
+        file=f"{DENOISER}/guidance_embedding.py",
+        original="guidance - 1.0",
+        planted="guidance",
+        test_id=f"{PIPELINES}::test_a_model_that_is_told_the_guidance_is_its_pipeline[4-8.5]",
+        why="harder contrast than the pipeline of a latent consistency model paints with the same guidance",
+    ),
+    PlantedDefect(
         name="trajectory consistency ends at no noise",
         file=f"{DENOISER}/grid.py",
         original="end = CLEAN if ends_clean else _level_from_cumulative(cumulative[0])",

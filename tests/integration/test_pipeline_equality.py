@@ -8,6 +8,7 @@ where it is at home; ``test_pipeline_schedules`` compares its schedule, a few nu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,24 @@ def test_guidance_up_to_1_is_no_guidance(folders: Mapping[str, Path], home: str,
     sampler = Sampler(load_denoiser(base, model="tiny").facts.samplers[0])
     spec = image(home, sampler=sampler, steps=4, guidance=guidance)
     assert_same(our_picture(base, spec), plain_picture(pipeline_of(base, base, found), home, spec))
+
+
+@pytest.mark.parametrize("guidance", [0.5, 1.0, 8.5])
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_a_model_that_is_told_the_guidance_is_its_pipeline(
+    folders: Mapping[str, Path], steps: int, guidance: float
+) -> None:
+    found, base = FOUND_SCHEDULERS["sd lcm"], folders["lcm"]
+    spec = image("lcm", sampler=found.sampler, steps=steps, guidance=guidance)
+    assert_same(our_picture(base, spec), plain_picture(pipeline_of(base, base, found), "lcm", spec))
+
+
+@pytest.mark.parametrize("home", ["sd", "sdxl", "lcm", "pixart", "sigma", "dit"])
+def test_what_nobody_asks_for_is_what_the_pipeline_takes(folders: Mapping[str, Path], home: str) -> None:
+    facts, found = load_denoiser(folders[home], model="tiny").facts, FOUND_SCHEDULERS["dit"]
+    asked = signature(pipeline_of(folders[home], folders[home], found).__call__).parameters
+    taken = [asked[name].default for name in ("num_inference_steps", "guidance_scale")]
+    assert [facts.default_steps, facts.default_guidance] == taken
 
 
 def test_pixart_alpha_takes_a_picture_of_one_step_as_it_is_predicted(
