@@ -13,7 +13,7 @@ from polyrhythm.address import require_address
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.ids import JobId
 from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent
+from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent, ReplanReason
 from polyrhythm.request_checks import resolve
 from polyrhythm_client.output import Preview, check_output, output_path, preview_path, write_whole
 from polyrhythm_client.parsing import parse_size, parse_speeds
@@ -150,13 +150,19 @@ def test_chunks_that_do_not_fit_are_refused(events: list[JobEvent]) -> None:
 
 
 def test_the_account_of_a_picture() -> None:
-    picture = Picture(png=PNG, report=report(plan(), 9), explanation=explanation())
-    image = resolve(ImageRequest(prompt="red apple"), FACTS, 9)
+    replans = {ReplanReason.SPEED_CHANGED: 2}
+    picture = Picture(png=PNG, report=report(plan(), 9), explanation=explanation(), replans=replans)
+    image = resolve(ImageRequest(prompt="red apple", negative_prompt="blur"), FACTS, 9)
     found = json.loads(json.dumps(picture_summary(picture, image, Path("a.png"))))
     assert found["image"] == "a.png"
+    for asked in ("model", "prompt", "negative_prompt", "width_px", "height_px", "steps", "guidance", "sampler"):
+        assert found[asked] == getattr(image, asked)
+    assert (found["job"], found["image_index"], found["seed"], found["quality"]) == ("job-1", 0, 9, image.quality)
+    assert (found["replans"], found["versions"]) == ({"speed_changed": 2}, dict(picture.report.versions))
     assert found["emulated"] is True
     assert found["seconds"] == {"queued": 0.0, "encode": 0.1, "denoise": 1.3, "decode": 0.2}
     assert found["predicted_seconds"] == {"encode": 0.1, "denoise": 1.2, "decode": 0.2}
+    assert found["steps_taken"] == {"fast_rows": 8, "slow_rows": 6}
     assert [(s["begin_step"], s["end_step"], s["exchange"]) for s in found["segments"]] == [
         (0, 4, "synchronous"),
         (4, 8, "displaced"),
@@ -165,6 +171,7 @@ def test_the_account_of_a_picture() -> None:
     assert (slow["agent"], slow["steps"], slow["busy_s"], slow["wait_s"], slow["bytes_sent"], slow["emulated"]) == (
         *("local-1", 6, 1.0, 0.2, 4096, True),
     )
+    assert slow["device"] == picture.report.agents[1].device
     assert slow["rows"][1] == {"begin_step": 4, "end_step": 8, "begin": 8, "end": 16, "stride": 2}
 
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from polyrhythm.calibration import IDENTICAL_PSNR_DB
 from polyrhythm.explanation import Candidate, Explanation, Prediction
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm_client.tables import agents_table, print_explanation
+from polyrhythm.plan import Exchange, Plan, Segment
+from polyrhythm.profile import Profile, Workload
+from polyrhythm_client.tables import agents_table, print_explanation, print_troubles
 from tests.fake_model import FACTS
 from tests.fake_worker import register
 from tests.plans import plan, segment
@@ -53,13 +55,43 @@ def test_cards_are_named_in_full() -> None:
     assert not any("speed" in line for line in lines)
 
 
-def explained(chosen: Plan) -> str:
-    prediction = Prediction(encode_s=0.1, denoise_s=1.0, decode_s=0.1, agents=())
+def explained(
+    chosen: Plan, *, psnr_db: float | None = None, psnr_low_db: float | None = None, agents: tuple[AgentView, ...] = ()
+) -> str:
+    prediction = Prediction(
+        encode_s=0.1, denoise_s=1.0, decode_s=0.1, agents=(), psnr_db=psnr_db, psnr_low_db=psnr_low_db
+    )
     candidate = Candidate(label="plan", plan=chosen, prediction=prediction)
-    explanation = Explanation(chosen=candidate, runners_up=(), exclusions=(), profiles=(), links=())
+    explanation = Explanation(
+        chosen=candidate,
+        runners_up=(),
+        exclusions=(),
+        profiles=(profile("agent-0", offloaded=True), profile("agent-1"), profile("elsewhere", offloaded=True)),
+        links=(),
+        sharing="a gang finishes all sooner",
+    )
     out = io.StringIO()
-    print_explanation(Console(file=out, width=80), explanation, ())
+    print_explanation(Console(file=out, width=80), explanation, agents)
     return out.getvalue()
+
+
+def profile(agent: str, *, offloaded: bool = False) -> Profile:
+    workload = Workload(model="demo", width_px=128, height_px=128, batch=2)
+    return Profile(
+        agent=AgentId(agent),
+        workload=workload,
+        fixed_s=0.1,
+        per_row_s=0.1,
+        encode_s=0.1,
+        decode_s=0.1,
+        samples=3,
+        offloaded=offloaded,
+    )
+
+
+def said(table: str) -> str:
+    """Its words, wherever lines and columns end."""
+    return " ".join(table.replace("│", " ").split())
 
 
 def test_a_device_alone_exchanges_nothing() -> None:
@@ -68,3 +100,67 @@ def test_a_device_alone_exchanges_nothing() -> None:
     assert "displaced" not in alone
     together = explained(plan(segment(0, 4, (4, 4)), segment(4, 8, (8, 0), exchange=Exchange.DISPLACED)))
     assert (together.count("synchronous"), together.count("alone")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("segments", "told"),
+    [
+        ((segment(0, 4, (4, 4)), segment(4, 20, (4, 4))), "20 steps"),
+        (
+            (segment(0, 12, (4, 4)), segment(12, 20, (4, 4), exchange=Exchange.DISPLACED, strides=(1, 2))),
+            "20 steps on fast rows and 16 on slow ones",
+        ),
+        (
+            (
+                segment(0, 12, (4, 4)),
+                segment(12, 20, (4, 4), exchange=Exchange.DISPLACED, strides=(2, 4), beat_steps=4),
+            ),
+            "16 of 20 steps on fast rows and 14 on slow ones",
+        ),
+        (
+            (segment(0, 12, (4, 4)), segment(12, 20, (8, 0), exchange=Exchange.DISPLACED, strides=(2, 2))),
+            "16 of 20 steps",
+        ),
+    ],
+)
+def test_how_many_steps_rows_go_through_stands_under_the_plan(segments: tuple[Segment, ...], told: str) -> None:
+    assert f" {told} encodes: agent-0; decodes: agent-1 " in said(explained(plan(*segments)))
+
+
+def test_what_the_touchiest_pictures_come_to_stands_under_the_decibels() -> None:
+    known = said(explained(plan(segment(0, 8, (4, 4))), psnr_db=38.6, psnr_low_db=33.25))
+    assert " chosen 38.6 " in known
+    assert "PSNR in dB: predicted mean, of the final latent against the one of a single device" in known
+    assert "one picture in ten of the chosen plan: 33.2 dB or less" in known
+
+
+@pytest.mark.parametrize(("psnr_db", "told"), [(None, "-"), (IDENTICAL_PSNR_DB, "same")])
+def test_nothing_is_said_of_the_touchiest_pictures_where_none_differs_or_nothing_is_known(
+    psnr_db: float | None, told: str
+) -> None:
+    table = said(explained(plan(segment(0, 8, (4, 4))), psnr_db=psnr_db, psnr_low_db=psnr_db))
+    assert f" chosen {told} " in table
+    assert "one picture in ten" not in table
+    unknown = "quality not predicted: no calibration of the model says anything of such pictures"
+    assert (unknown in table) is (psnr_db is None)
+
+
+def test_how_pictures_are_shared_and_who_brings_its_weights_in_is_told() -> None:
+    table = said(explained(plan(segment(0, 8, (4, 4)))))
+    assert "sharing: a gang finishes all sooner" in table
+    assert "offloaded: agent-0 brings its weights in block by block" in table
+    assert "agent-1 brings" not in table
+    assert "elsewhere brings" not in table, "it takes no part"
+
+
+def test_that_speeds_are_emulated_is_told() -> None:
+    told, chosen = "speeds are emulated: every figure above is of emulated devices", plan(segment(0, 8, (4, 4)))
+    assert told in said(explained(chosen, agents=(view("agent-0", CARD), view("agent-1", CORE))))
+    assert told not in said(explained(chosen, agents=(view("agent-0", CARD),)))
+
+
+def test_how_the_last_worker_was_lost_stands_under_the_agents() -> None:
+    out = io.StringIO()
+    troubled = replace(view("local-1", CARD), trouble="the worker ended: signal SIGKILL")
+    print_troubles(Console(file=out, width=20), (view("local-0", CARD), troubled))
+    assert out.getvalue() == "local-1: the worker ended: signal SIGKILL\n"
