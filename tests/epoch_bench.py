@@ -55,6 +55,7 @@ class Bench:
         *,
         device_memory: DeviceMemory | None = None,
         known_words: KnownWords | None = None,
+        measure: Callable[[MeasureProfile, MeasuringStop], Profile] | None = None,
     ) -> None:
         self.events: list[AgentEvent] = []
         self.transports: list = []
@@ -97,11 +98,11 @@ class Bench:
             tell=tell,
         )
 
-        def measure(command: MeasureProfile, stop: MeasuringStop) -> Profile:
-            raise RuntimeError("not asked for here")
+        def not_asked(command: MeasureProfile, stop: MeasuringStop) -> Profile:
+            raise AssertionError("not asked for here")
 
         self.loop = CommandLoop(
-            workshop=workshop, rendezvous=relay, measure=measure, tell=tell, known_words=known_words
+            workshop=workshop, rendezvous=relay, measure=measure or not_asked, tell=tell, known_words=known_words
         )
 
     def of(self, kind: type) -> list:

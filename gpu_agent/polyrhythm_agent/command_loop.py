@@ -37,6 +37,7 @@ from polyrhythm.rendezvous import StoreReply
 from polyrhythm_agent.epoch_run import EpochRun, Workshop
 from polyrhythm_agent.known_words import KnownWords
 from polyrhythm_agent.measuring_stop import MeasuringStop
+from polyrhythm_agent.model_code import model_code
 from polyrhythm_agent.ports import LongText, ReadsLongTexts
 from polyrhythm_agent.rendezvous_relay import RendezvousRelay
 
@@ -87,7 +88,7 @@ class CommandLoop:
             case StoreReply():
                 self._rendezvous.answer(command)
             case CountTokens():
-                self._tell(self._count_tokens(command))
+                self._tell(self._answer(command))
             case MeasureProfile(request_id=request_id):
                 self._stops[request_id] = MeasuringStop()
                 self._tasks.put(ProfileTask(command, self._stops[request_id]))
@@ -131,12 +132,20 @@ class CommandLoop:
         try:
             task.stop.check()
             try:
-                profile = self._measure(command, task.stop)
+                with model_code():
+                    profile = self._measure(command, task.stop)
             finally:  # or what the clock has noted would be kept, and added up in the next picture's first step
                 self._workshop.busy_clock.read_s()
-        except (PolyrhythmError, RuntimeError) as error:  # torch raises RuntimeError for what a device cannot do
+        except PolyrhythmError as error:
             return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
         return ProfileMeasured(request_id=command.request_id, profile=profile)
+
+    def _answer(self, command: CountTokens) -> TokensCounted | RequestFailed:
+        try:
+            with model_code():
+                return self._count_tokens(command)
+        except PolyrhythmError as error:
+            return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
 
     def _count_tokens(self, command: CountTokens) -> TokensCounted | RequestFailed:
         denoiser = self._workshop.denoiser

@@ -39,6 +39,7 @@ from polyrhythm_agent.errors import (
     forget_frames,
 )
 from polyrhythm_agent.gangs import Gang, GangCache
+from polyrhythm_agent.model_code import model_code
 from polyrhythm_agent.parts_in_memory import PartsInMemory
 from polyrhythm_agent.picture import PREVIEW_SIDE_PX, encode_png, image_parts
 from polyrhythm_agent.plan_book import PlanBook
@@ -128,20 +129,23 @@ class EpochRun:
                 self._transport.abort()
 
     def run(self) -> None:
-        """Runs to the end and tells how it ended; raises nothing that belongs to the epoch."""
+        """Runs to the end and tells how it ended.
+
+        Raises:
+            RuntimeError: the device has failed, which is no matter of this epoch alone: the daemon sees the worker end.
+        """
         outcome, detail, out_of_memory, no_picture = EpochOutcome.FINISHED, "", False, False
         try:
-            final = self._denoise()
-            if self._decodes:
-                self._decode(final)
+            with model_code():
+                final = self._denoise()
+                if self._decodes:
+                    self._decode(final)
         except EpochCancelledError as error:
             outcome, detail = EpochOutcome.CANCELLED, str(error)
             forget_frames(error)
-        except (PolyrhythmError, RuntimeError) as error:
+        except PolyrhythmError as error:
             out_of_memory = is_out_of_memory(error) or self._refusal is not None
             no_picture = isinstance(error, NoPictureError)
-            if not out_of_memory and not isinstance(error, PolyrhythmError):
-                raise  # a bug: the daemon sees the worker end
             aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
             outcome = EpochOutcome.ABORTED if aborted and self._refusal is None else EpochOutcome.FAILED
             detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"

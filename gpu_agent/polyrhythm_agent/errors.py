@@ -41,6 +41,10 @@ class ModelFolderError(PolyrhythmError, ValueError):
     """A model folder cannot be loaded: missing, no safetensors, or an unknown pipeline."""
 
 
+class ModelCodeError(InternalError):
+    """A model's code failed at what it was asked for; it says how."""
+
+
 class ModelUnavailableError(PolyrhythmError):
     """A model of the hub cannot be had: unknown, not for this user, or neither network nor copy."""
 

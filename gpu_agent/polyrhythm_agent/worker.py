@@ -29,7 +29,7 @@ from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of
-from polyrhythm_agent.device_memory import is_out_of_memory, memory_of
+from polyrhythm_agent.device_memory import memory_of
 from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
 from polyrhythm_agent.epoch_run import Workshop
 from polyrhythm_agent.exchange.in_process import InProcessNetwork
@@ -40,6 +40,7 @@ from polyrhythm_agent.known_words import KnownWords, read_known_words
 from polyrhythm_agent.loading_signs import LoadingSigns
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.measuring_stop import MeasuringStop
+from polyrhythm_agent.model_code import model_code
 from polyrhythm_agent.model_loading import load_as_it_fits
 from polyrhythm_agent.parts_in_memory import PartsInMemory, held_bytes
 from polyrhythm_agent.ports import ActivationExchange, Denoiser, Geometry, LayerSeam, Transport
@@ -175,25 +176,24 @@ def main() -> None:
     torch.set_num_threads(settings.threads)
     channel = WorkerChannel(arguments.channel_fd)
     try:
-        folder = diffusers_folder(
-            Path(settings.model_path),
-            None if settings.model_configs_path is None else Path(settings.model_configs_path),
-            cache=Path(settings.cache_path),
-            progress=LoadingSigns(channel.send),
-        )
-        known_words = read_known_words(folder)
-        device = torch.device(settings.device)
-        denoiser = load_as_it_fits(
-            folder,
-            model=settings.model,
-            dtype=DTYPES[dtype_for(settings.dtype, device_of(device))],
-            device=device,
-            offload=settings.offload,
-            limit_bytes=settings.memory_limit_bytes,
-        )
-    except (PolyrhythmError, RuntimeError) as error:
-        if not isinstance(error, PolyrhythmError) and not is_out_of_memory(error):
-            raise
+        with model_code():
+            folder = diffusers_folder(
+                Path(settings.model_path),
+                None if settings.model_configs_path is None else Path(settings.model_configs_path),
+                cache=Path(settings.cache_path),
+                progress=LoadingSigns(channel.send),
+            )
+            known_words = read_known_words(folder)
+            device = torch.device(settings.device)
+            denoiser = load_as_it_fits(
+                folder,
+                model=settings.model,
+                dtype=DTYPES[dtype_for(settings.dtype, device_of(device))],
+                device=device,
+                offload=settings.offload,
+                limit_bytes=settings.memory_limit_bytes,
+            )
+    except PolyrhythmError as error:
         log.error("model cannot be loaded", reason=str(error))
         channel.send(WorkerLost(reason=str(error)))
         sys.exit(EXIT_CANNOT_LOAD)

@@ -171,14 +171,6 @@ def test_memory_that_runs_out_in_mid_epoch_is_told_and_the_boundary_is_held(
     assert str(error) in end.detail
 
 
-def test_a_failure_of_another_kind_ends_the_worker(denoiser: Denoiser) -> None:
-    short: Any = ShortDenoiser(denoiser, RuntimeError("a bug"), forwards=3)
-    bench = Bench(short)
-    bench.loop.accept(start())
-    with pytest.raises(RuntimeError, match="a bug"):
-        bench.loop.compute_next()
-
-
 def test_memory_is_read_again_before_the_end_of_an_epoch_is_told(denoiser: Denoiser) -> None:
     bench = Bench(denoiser)
     bench.loop.accept(start())

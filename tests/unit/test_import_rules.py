@@ -21,7 +21,7 @@ STUB_IMPORTERS = (
 
 NVML_IMPORTERS = ("gpu_agent/polyrhythm_agent/device.py", "gpu_agent/polyrhythm_agent/device/")
 BROAD_EXCEPTS_MAX = 4
-"""Where whatever happens must reach somebody: the core, a worker's channel, members and work in threads."""
+"""Where whatever happens must reach somebody: the core, a worker's channel, a model's code, and work in threads."""
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

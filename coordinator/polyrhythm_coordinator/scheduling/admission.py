@@ -32,6 +32,8 @@ from polyrhythm_coordinator.scheduling.state import Agent, State, loading_told
 from polyrhythm_coordinator.scheduling.trust import trusted
 from polyrhythm_coordinator.scheduling.turn import Turn, without
 
+NO_ANSWER = "no answer in time"
+
 
 def submit(turn: Turn, event: JobSubmitted) -> None:
     """Takes in a request; ``review`` goes on from there."""
@@ -83,20 +85,23 @@ def _windows(facts: ModelFacts, counts: tuple[int, ...]) -> int:
     return windows
 
 
-def take_failure(turn: Turn, agent: AgentId, request_id: int, violations: tuple[FieldViolation, ...]) -> None:
+def take_failure(
+    turn: Turn, agent: AgentId, request_id: int, detail: str, violations: tuple[FieldViolation, ...]
+) -> None:
     """An agent has no answer: another one is asked, unless the texts are at fault, which no other one would take."""
     applicant = _asked(turn.state, agent, request_id)
     if applicant is not None and violations:
         refuse(turn, applicant, InvalidArgumentError(*violations))
     else:
-        ask_another(turn, agent, request_id)
+        _ask_another(turn, agent, request_id, detail)
 
 
-def ask_another(turn: Turn, agent: AgentId, request_id: int) -> None:
+def _ask_another(turn: Turn, agent: AgentId, request_id: int, detail: str) -> None:
     """An agent that is there cannot answer: ``review_all`` puts the question to another one."""
     applicant = _asked(turn.state, agent, request_id)
     if applicant is not None:
-        put_applicant(turn, replace(applicant, question=None, silent=(*applicant.silent, agent)))
+        reasons = {**applicant.reasons, agent: detail}
+        put_applicant(turn, replace(applicant, question=None, silent=(*applicant.silent, agent), reasons=reasons))
 
 
 def lose_answers(turn: Turn, agent: AgentId, died: str) -> None:
@@ -263,7 +268,8 @@ def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts, image: ImageSpec) 
     """Asks the first able agent, an idle one where there is one."""
     able = [agent for agent in turn.state.open_agents if agent.holds(facts) and agent.agent not in applicant.silent]
     if not able:
-        raise NoAgentsError(f"no agent could count the prompt's tokens; asked: {', '.join(applicant.silent)}")
+        asked = (f"{name} ({applicant.reasons.get(name) or NO_ANSWER})" for name in applicant.silent)
+        raise NoAgentsError(f"no agent could count the prompt's tokens; asked: {', '.join(asked)}")
     chosen = min(able, key=lambda agent: (agent.epoch is not None or agent.measuring is not None, agent.agent))
     question = TokenQuestion(
         agent=chosen.agent,

@@ -153,7 +153,7 @@ def _take(turn: Turn, name: AgentId, event: AgentEvent) -> None:
         case TokensCounted():
             take_counts(turn, name, event)
         case RequestFailed(request_id=request_id, detail=detail, violations=violations):
-            take_failure(turn, name, request_id, violations)
+            take_failure(turn, name, request_id, detail, violations)
             give_up_measuring(turn, name, request_id, detail)
         case EpochJoined() | PartLoaded() | StepDone() | BeatDone() | PreviewMade() | ImageMade():
             take_report(turn, name, event)

@@ -38,6 +38,7 @@ class Applicant:
         submitted_s: when it came.
         question: the token count that is awaited.
         silent: agents that did not answer.
+        reasons: why some of these did not.
         gone: agents that were lost when they should have answered; one that is lost twice is silent.
         deaths: workers that ended over its question, and what was said about it.
     """
@@ -49,6 +50,7 @@ class Applicant:
     submitted_s: float
     question: TokenQuestion | None = None
     silent: tuple[AgentId, ...] = ()
+    reasons: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
     gone: tuple[AgentId, ...] = ()
     deaths: tuple[str, ...] = ()
 

@@ -24,6 +24,7 @@ from polyrhythm_agent.calibration.probes import MEMBERS_MIN, STEPS_MIN, Grid, gr
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.device_memory import memory_of
+from polyrhythm_agent.model_code import model_code
 from polyrhythm_agent.model_folder import cache_folder
 from polyrhythm_agent.ports import Denoiser
 from polyrhythm_agent.software import software_versions
@@ -85,7 +86,8 @@ class _Run:
             named = {"prompt": image.prompt, "seed": image.seed, "in_full": in_full}
             errors = partial.get(named)
             if errors is None:
-                errors = measure_picture(self._gang, image, grid, self._count, in_full=in_full)
+                with model_code():
+                    errors = measure_picture(self._gang, image, grid, self._count, in_full=in_full)
                 partial.keep(named, errors)
             else:
                 self._count(self._probes(grid, index))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -71,11 +72,11 @@ class InProcessGang:
         transports = [network.transport(rank) for rank in range(len(plan.agents))]
 
         def run(rank: int) -> dict[int, BoundaryState]:
-            try:
-                return _member(plan, rank, self._denoisers[rank], image, condition, start, transports[rank])
-            except BaseException:
-                transports[rank].abort()  # or the others would wait for this one for ever
-                raise
+            with ExitStack() as if_it_fails:
+                if_it_fails.callback(transports[rank].abort)  # or the others would wait for this one for ever
+                states = _member(plan, rank, self._denoisers[rank], image, condition, start, transports[rank])
+                if_it_fails.pop_all()
+            return states
 
         if len(plan.agents) == 1:
             return run(0)

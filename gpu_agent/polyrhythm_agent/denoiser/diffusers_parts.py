@@ -14,8 +14,7 @@ from typing import Any
 
 import structlog
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
 from polyrhythm.facts import ModelPart
@@ -23,24 +22,12 @@ from polyrhythm_agent.checkpoint_file import CheckpointHeader, require_plain
 from polyrhythm_agent.denoiser.folder import CLASS_NAME, ModelFolder
 from polyrhythm_agent.denoiser.offload import WeightsOutside
 from polyrhythm_agent.denoiser.on_demand import OnDemand, outline_of
-from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.model_code import model_code
 
 log = structlog.get_logger()
 
 WRAPPER = "text_model."
-LIBRARY_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,  # of transformers' configs
-    TypeError,
-    ValueError,
-)
-"""What diffusers and transformers raise for files and configs that do not fit."""
 
 
 def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:
@@ -211,15 +198,14 @@ def require_complete(folder: ModelFolder, part: str, info: dict[str, Any]) -> No
 
 @contextmanager
 def as_folder_error(folder: ModelFolder, part: str) -> Iterator[None]:
-    """Translates what the libraries raise for missing, torn or contradictory files; lack of memory stays what it is."""
-    try:
+    """Translates what the libraries raise for missing, torn or contradictory files.
+
+    Raises:
+        ModelFolderError: they raised something.
+        OutOfMemoryError: that there is no memory for the part.
+    """
+    with model_code(lambda told: ModelFolderError(f"model: {folder.path / part} cannot be loaded: {told}")):
         yield
-    except ModelFolderError:
-        raise
-    except LIBRARY_ERRORS as error:
-        if is_out_of_memory(error):
-            raise
-        raise ModelFolderError(f"model: {folder.path / part} cannot be loaded: {error}") from error
 
 
 @contextmanager

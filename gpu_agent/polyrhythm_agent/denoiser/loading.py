@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.families import known_families
+from polyrhythm_agent.model_code import model_code
 from polyrhythm_agent.ports import Denoiser
 
 FamilyLoader = Callable[..., Denoiser]
@@ -65,15 +66,12 @@ def load_denoiser(
     Raises:
         ModelFolderError: the folder is missing, is no pipeline, has no safetensors, or is of no known family, or its
             family's code cannot be imported, or its configs say what no model can be made of.
+        OutOfMemoryError: there is no memory for it.
     """
     folder = ModelFolder.open(path, offload=offload)
     load = _family_loader(folder)
-    try:
+    with model_code(lambda told: ModelFolderError(f"model: {path} cannot be loaded: {told}")):
         return load(folder, model=model, dtype=dtype, device=device or torch.device("cpu"))
-    except PolyrhythmError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        raise ModelFolderError(f"model: {path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def _family_loader(folder: ModelFolder) -> FamilyLoader:

@@ -129,6 +129,19 @@ def test_an_answer_to_a_question_that_nobody_asked_ends_nothing() -> None:
     assert job not in world.ended
 
 
+def test_a_question_that_no_agent_can_answer_ends_with_what_each_of_them_said() -> None:
+    world = World("a", "b")
+    for daemon in world.daemons.values():
+        daemon.worker.mute = True
+    job = world.submit()
+    for name in ("a", "b"):
+        (question,) = world.sent(name, CountTokens)
+        world.say(name, RequestFailed(request_id=question.request_id, detail=f"odd code on {name}"))
+    error = world.ended[job]
+    assert isinstance(error, NoAgentsError)
+    assert str(error) == "no agent could count the prompt's tokens; asked: a (odd code on a), b (odd code on b)"
+
+
 def test_an_unknown_model_is_not_found() -> None:
     world = World("a")
     job = world.submit(replace(REQUEST, model="other"))
