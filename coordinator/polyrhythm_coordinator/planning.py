@@ -25,7 +25,7 @@ async def compute_plan(task: PlanTask) -> Explanation:
 def explanation_of(task: PlanTask) -> Explanation:
     """The answer to a plan task; agents that may not take part are told beside those that the search leaves out."""
     explanation = search_plan(task.request) if task.fixed_plan is None else _given(task.fixed_plan, task.request)
-    told = (*task.notices, *notices(task.request, explanation.chosen.plan.agents))
+    told = (*task.notices, *notices(task.request, explanation.chosen.plan.agents, task.fixed_plan))
     return replace(explanation, exclusions=(*explanation.exclusions, *task.exclusions), notices=told)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink, Prediction
 from polyrhythm.ids import AgentId
+from polyrhythm.image import Objective
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
@@ -20,7 +21,7 @@ from polyrhythm_coordinator.scheduling.memory import (
     encoding_bytes,
     smallest_need,
 )
-from polyrhythm_coordinator.scheduling.quality import policy_of
+from polyrhythm_coordinator.scheduling.quality import RESUME_WARMUP_STEPS, policy_for, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.trust import full_rate_for_want_of_numbers, trusted
 
@@ -31,6 +32,8 @@ INDIFFERENCE = 0.005
 as exact, a smaller gang has less that can fail, and full rate gives the better picture."""
 RUNNERS_UP_MAX = 5
 """Other plans shown, one of a kind each."""
+EVERY_STEP = "every device makes every step"
+FIXED_RULE = "strides follow the rule for models without calibration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,34 +170,59 @@ def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
     )
 
 
-def notices(request: PlanRequest, gang: tuple[AgentId, ...]) -> tuple[str, ...]:
+def notices(request: PlanRequest, gang: tuple[AgentId, ...], given: Plan | None = None) -> tuple[str, ...]:
     """What a user should know of how the picture is made.
 
-    Of the model; where nothing is known of the picture's quality; where the sampler forbids strides; in which dtypes a
-    gang computes that does not agree on one; whose speed was not measured over the whole picture; who has no room for a
-    part of the model.
+    Of the model; where nothing is known of the picture's quality, or the sampler forbids strides, and steps would else
+    be skipped; in which dtypes a gang computes that does not agree on one; whose speed was not measured over the whole
+    picture; who has no room for a part of the model.
 
     Args:
         request: the picture.
         gang: that makes it.
+        given: the plan, where it is the client's.
     """
-    told, sampler = list(request.facts.notices), request.image.sampler
-    unknown = trusted(request.image, request.facts.calibrations).reason
-    if unknown and policy_of(request.image.quality).loss_db is not None:
-        at_full_rate = full_rate_for_want_of_numbers(request)
-        rule = (
-            "every device makes every step"
-            if at_full_rate
-            else "strides follow the rule for models without calibration"
-        )
-        told.append(f"what a skipped step costs is not known, and {rule}: {unknown}")
-    if sampler in request.facts.full_rate_samplers and max(policy_of(request.image.quality).strides) > 1:
-        told.append(f"{sampler} makes every step on every device, so no plan has strides above 1")
+    told = [*request.facts.notices, *_unskipped(request, gang, given)]
     dtypes = {agent: request.facts_of(agent).dtype for agent in gang}
     if len(set(dtypes.values())) > 1:
         computing = ", ".join(f"{agent} in {dtype}" for agent, dtype in dtypes.items())
         told.append(f"the picture is computed by {computing}; activations travel in {request.among(gang).facts.dtype}")
     return (*told, *_scaled(request, gang), *_without_room(request))
+
+
+def _unskipped(request: PlanRequest, gang: tuple[AgentId, ...], given: Plan | None) -> Iterator[str]:
+    """Why no step is skipped, or by which rule, where that would else be decided by what it costs."""
+    unknown = trusted(request.image, request.facts.calibrations).reason
+    if given is not None:
+        if unknown and _skips(given):
+            yield f"what a skipped step costs is not known: {unknown}"
+    elif _might_skip(request, gang):
+        if request.image.sampler in request.facts.full_rate_samplers:
+            yield f"{request.image.sampler} makes every step on every device, so no plan has strides above 1"
+        elif unknown:
+            rule = EVERY_STEP if full_rate_for_want_of_numbers(request) else FIXED_RULE
+            yield f"what a skipped step costs is not known, and {rule}: {unknown}"
+
+
+def _might_skip(request: PlanRequest, gang: tuple[AgentId, ...]) -> bool:
+    """Whether a plan might skip steps if its sampler can and what that costs is known.
+
+    The quality allows it, on a gang of all or on one device, and enough steps are left.
+    """
+    image, policy = request.image, policy_for(request.image)
+    able = [one for one in request.agents if image.overrides.allows(one) and misfit(one, request) is None]
+    in_gang = len(gang) > 1 or (len(able) > 1 and image.objective is not Objective.THROUGHPUT)
+    if max(policy.strides) == 1 or not (in_gang or policy.merges_all):
+        return False
+    # One device alone warms up only where the user says so.
+    alone_end = max(request.begin_step, image.overrides.warmup_steps or 0)
+    warm_end = max(policy.warmup_steps, request.begin_step + RESUME_WARMUP_STEPS)
+    left_steps = image.steps - (image.overrides.tail_steps or 0) - (alone_end if policy.merges_all else warm_end)
+    return left_steps >= policy.strides[1]
+
+
+def _skips(plan: Plan) -> bool:
+    return any(share.stride > 1 for segment in plan.segments for share in segment.assignments if share.rows.count)
 
 
 def _scaled(request: PlanRequest, gang: tuple[AgentId, ...]) -> Iterator[str]:

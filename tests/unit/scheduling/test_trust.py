@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from polyrhythm.image import ImageSpec, Overrides, Quality, Sampler
+from polyrhythm.image import ImageSpec, Objective, Overrides, Quality, Sampler
+from polyrhythm_coordinator.planning import explanation_of
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.effects import PlanTask
 from polyrhythm_coordinator.scheduling.explain import notices
 from polyrhythm_coordinator.scheduling.request import PlanRequest
 from polyrhythm_coordinator.scheduling.search import search_plan
 from polyrhythm_coordinator.scheduling.trust import Trusted, trusted
 from tests.calibrations import calibration
-from tests.unit.scheduling.planning import LOOPBACK, plan_request
+from tests.unit.scheduling.planning import LOOPBACK, MEMORY, plan_request
 
 MEASURED = (calibration(steps=50), calibration(steps=20, width=2), calibration(steps=10, width=2))
 
@@ -156,9 +159,73 @@ def test_who_names_the_largest_stride_decides() -> None:
     assert strides(held) == {1}
 
 
-def test_nothing_is_said_where_no_step_would_be_skipped_anyway() -> None:
-    made = request(quality=Quality.HIGH, steps=100)
-    assert not any("not known" in notice for notice in notices(made, made.agents))
+def of_quality(quality: Quality, speeds: Sequence[float], steps: int) -> PlanRequest:
+    made = plan_request(speeds, link=LOOPBACK, quality=quality, steps=steps)
+    return replace(made, facts=replace(made.facts, calibrations=(calibration(steps=50),)))
+
+
+UNKNOWN = "what a skipped step costs is not known, and every device makes every step: "
+PAIR = (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("quality", "speeds", "steps", "overrides", "told"),
+    [
+        (Quality.BALANCED, PAIR, 100, {}, True),
+        (Quality.HIGH, PAIR, 100, {}, False),
+        (Quality.BALANCED, (1.0,), 100, {}, False),
+        (Quality.FAST, (1.0,), 100, {}, True),  # one device alone may skip steps there
+        (Quality.BALANCED, PAIR, 100, {"devices": ("gpu-0",)}, False),
+        (Quality.FAST, PAIR, 100, {"devices": ("gpu-0",)}, True),
+        (Quality.BALANCED, PAIR, 100, {"max_stride": 1}, False),
+        (Quality.FAST, PAIR, 100, {"max_stride": 1}, False),
+        (Quality.BALANCED, PAIR, 6, {}, True),
+        (Quality.BALANCED, PAIR, 5, {}, False),  # four of them warm up
+        (Quality.BALANCED, PAIR, 100, {"tail_steps": 96}, False),
+        (Quality.BALANCED, PAIR, 100, {"warmup_steps": 100}, False),
+        (Quality.FAST, (1.0,), 2, {}, True),
+        (Quality.FAST, (1.0,), 1, {}, False),
+        (Quality.FAST, (1.0,), 100, {"warmup_steps": 99}, False),
+    ],
+)
+def test_that_nothing_is_known_is_said_where_steps_might_else_be_skipped(
+    quality: Quality, speeds: Sequence[float], steps: int, overrides: dict[str, object], told: bool
+) -> None:
+    made = of_quality(quality, speeds, steps)
+    by_hand = replace(made, image=replace(made.image, overrides=replace(Overrides(), **overrides)))
+    assert trusted_of(by_hand).reason
+    gang = search_plan(by_hand).chosen.plan.agents
+    assert any(notice.startswith(UNKNOWN) for notice in notices(by_hand, gang)) is told
+
+
+def test_nothing_is_said_where_the_other_device_has_no_room_or_every_picture_one_device() -> None:
+    made = of_quality(Quality.BALANCED, PAIR, 100)
+    alone = replace(made, usable_bytes={made.agents[1]: 0}, facts=replace(made.facts, memory=MEMORY))
+    apart = replace(made, image=replace(made.image, objective=Objective.THROUGHPUT))
+    for request in (alone, apart):
+        assert notices(request, search_plan(request).chosen.plan.agents) == ()
+
+
+def test_of_a_sampler_without_strides_nothing_is_said_where_no_step_would_be_skipped_anyway() -> None:
+    for speeds, told in (
+        (PAIR, ("ddim makes every step on every device, so no plan has strides above 1",)),
+        ((1.0,), ()),
+    ):
+        made = of_quality(Quality.BALANCED, speeds, 100)
+        full_rate = replace(made, facts=replace(made.facts, full_rate_samplers=("ddim",)))
+        assert notices(full_rate, full_rate.agents) == told
+
+
+def test_of_a_given_plan_no_rule_is_told_and_nothing_where_it_skips_no_step() -> None:
+    made = of_quality(Quality.BALANCED, PAIR, 50)
+    skipping = search_plan(made).chosen.plan
+    assert any(max(segment.strides) > 1 for segment in skipping.segments)
+    every = search_plan(replace(made, image=replace(made.image, quality=Quality.HIGH))).chosen.plan
+    strange = replace(made, image=replace(made.image, guidance=9.0))
+    told = "what a skipped step costs is not known: guidance 9 is too far from 4, which is calibrated"
+    for request, plan, said in ((strange, skipping, (told,)), (strange, every, ()), (made, skipping, ())):
+        task = PlanTask(request=request, exclusions=(), fixed_plan=plan)
+        assert explanation_of(task).notices == said
 
 
 def test_of_two_calibrations_of_one_length_one_counts() -> None:
