@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from polyrhythm.environment import ADDRESS_VARIABLE
-from polyrhythm.image import LongPrompt, Objective, Quality, Sampler
+from polyrhythm.image import PROMPT_CHARACTERS_MAX, LongPrompt, Objective, Quality, Sampler
 from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
 
 PICTURE = "The picture"
@@ -39,8 +39,9 @@ LongPromptChoice: TypeAlias = Annotated[
     typer.Option(
         "--long-prompt",
         metavar="NAME",
-        help="What becomes of a prompt beyond the model's limit: refuse (default); cut: its end is left out, as "
-        "diffusers does it; chunk: it is encoded window by window, as ComfyUI does it, by models with CLIP alone.",
+        help="What becomes of a prompt of more tokens than the model reads: refuse (default); cut: its end is left "
+        "out, as diffusers does it; chunk: it is encoded window by window, words of fewer than 8 tokens kept whole, by "
+        f"models with CLIP alone. More than {PROMPT_CHARACTERS_MAX} characters are always refused.",
         rich_help_panel=PICTURE,
     ),
 ]

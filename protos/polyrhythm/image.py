@@ -76,7 +76,7 @@ class LongPrompt(StrEnum):
     CUT = "cut"
     """Its end is left out, as the pipelines of diffusers leave it out, and the user is told what."""
     CHUNK = "chunk"
-    """It is encoded window by window, as ComfyUI does it, and the image attends to all of them."""
+    """It is encoded window by window, words kept whole, and the image attends to all of them."""
 
 
 STRIDES = (1, 2, 4)

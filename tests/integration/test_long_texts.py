@@ -1,7 +1,9 @@
-"""Prompts beyond what a text encoder reads at once: cut as diffusers cuts them, or in windows as ComfyUI makes them."""
+"""Prompts beyond what a text encoder reads at once: cut as diffusers cuts them, or in windows of whole words."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from polyrhythm_agent.denoiser.clip_text import text_windows
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.unet import UNetDenoiser
+from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import LongText
 from tests.models import tiny_pixart_folder
 from tests.reference import plain_pipeline, relative_difference
@@ -101,6 +104,64 @@ def test_windows_hold_whole_words_and_both_marks(denoiser: UNetDenoiser) -> None
     assert text_windows(tokenizer, "", TOKEN_LIMIT) == [[begin, end, *[padding] * ROOM]]
 
 
+def word(tokens: int) -> str:
+    """One word of so many tokens: its letters make no pairs."""
+    return "b" * tokens
+
+
+BORDERS: Mapping[str, tuple[str, list[int]]] = {
+    "words that end where the window ends": (f"{word(ROOM - 3)} {word(3)}", [ROOM]),
+    "a short word beyond it": (f"{word(ROOM - 6)} {word(7)}", [ROOM - 6, 7]),
+    "a short word with no room at all": (f"{word(ROOM)} {word(1)}", [ROOM, 1]),
+    "a long word beyond it": (f"{word(ROOM - 6)} {word(8)}", [ROOM, 2]),
+    "a long word that ends there": (f"{word(ROOM - 8)} {word(8)} a", [ROOM, 1]),
+    "a long word with no room at all": (f"{word(ROOM)} {word(8)}", [ROOM, 8]),
+    "a long word over three windows": (f"a {word(2 * ROOM)} a", [ROOM, ROOM, 2]),
+    "a short word after the rest of a long one": (f"{word(ROOM + 3)} {word(ROOM - 5)} {word(3)}", [ROOM, ROOM - 2, 3]),
+    "other spaces": (f"{word(ROOM - 6)}\n\t {word(7)}  ", [ROOM - 6, 7]),
+}
+
+
+@pytest.mark.parametrize(("text", "filled"), BORDERS.values(), ids=BORDERS)
+def test_words_at_the_end_of_a_window(denoiser: UNetDenoiser, text: str, filled: list[int]) -> None:
+    tokenizer = denoiser._parts.text.encoders[0].tokenizer
+    begin, end, padding = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    windows = text_windows(tokenizer, text, TOKEN_LIMIT)
+    for ids, count in zip(windows, filled, strict=True):
+        assert (ids[0], ids[count + 1 :]) == (begin, [end, *[padding] * (ROOM - count)])
+    kept = [id_ for ids, count in zip(windows, filled, strict=True) for id_ in ids[1 : count + 1]]
+    assert kept == tokenizer(text).input_ids[1:-1]  # nothing is lost, and nothing told apart by the words' bounds
+    assert denoiser._parts.text.count_windows(text) == len(filled)
+
+
+@pytest.mark.parametrize(("limit", "filled"), [(3, [1] * 5), (6, [4, 1]), (7, [5])])
+def test_a_word_that_no_window_holds_is_split_however_short_it_is(
+    denoiser: UNetDenoiser, limit: int, filled: list[int]
+) -> None:
+    tokenizer = denoiser._parts.text.encoders[0].tokenizer
+    windows = text_windows(tokenizer, word(5), limit)
+    assert isinstance(tokenizer.eos_token_id, int)
+    assert [ids.index(tokenizer.eos_token_id) - 1 for ids in windows] == filled
+
+
+def test_a_tokenizer_that_needs_fewer_windows_has_empty_ones(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["sdxl"], tmp_path / "m")
+    file = folder / "tokenizer_2" / "tokenizer.json"
+    described = json.loads(file.read_text())
+    described["model"]["merges"] = []
+    file.write_text(json.dumps(described))
+    loaded = load_denoiser(folder, model="tiny")
+    assert isinstance(loaded, UNetDenoiser)
+    text = " ".join(["app"] * ROOM)  # two tokens each, or three
+    first, second = (text_windows(part.tokenizer, text, TOKEN_LIMIT) for part in loaded._parts.text.encoders)
+    assert len(first) < len(second)
+    spec = chunked(text, "", len(second))
+    own_LT = loaded.encode(spec)["text_BLT"][1, :, : loaded._parts.text.encoders[0].encoder.outline.config.hidden_size]
+    empty_LT = loaded.encode(replace(SPEC, prompt="", negative_prompt="a"))["text_BLT"][1]
+    assert own_LT.shape[0] == len(second) * TOKEN_LIMIT
+    assert torch.equal(own_LT[-TOKEN_LIMIT:], empty_LT[:, : own_LT.shape[1]])
+
+
 def test_windows_follow_one_another_and_the_first_one_is_the_pooled_text(denoiser: UNetDenoiser) -> None:
     windows = -(-40 // ROOM)
     assert denoiser.long_text(LETTERS, LongPrompt.CHUNK) == LongText(tokens=windows * TOKEN_LIMIT)
@@ -120,7 +181,7 @@ def test_windows_follow_one_another_and_the_first_one_is_the_pooled_text(denoise
 
 
 def test_a_short_text_beside_a_long_one_is_attended_to_as_if_it_stood_alone(denoiser: UNetDenoiser) -> None:
-    """Windows repeated change no attention: so ComfyUI brings texts to one length."""
+    """Windows repeated change no attention: so other programs bring texts to one length."""
     windows = -(-40 // ROOM)
     spec = chunked(LETTERS, "a b c", windows)
     condition = dict(denoiser.encode(spec))
@@ -150,3 +211,11 @@ def test_models_with_t5_cut_and_do_not_chunk(tmp_path: Path) -> None:
     assert denoiser.facts.long_prompts == ("cut",)
     found = denoiser.long_text("apple " * 30, LongPrompt.CUT)  # pyright: ignore[reportAttributeAccessIssue]
     assert (found.tokens, found.cut_off.split()) == (24, ["apple"] * 7)
+
+
+def test_a_model_that_reads_no_text_at_all_is_refused(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["sd"], tmp_path / "m")
+    file = folder / "tokenizer" / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": 2}))
+    with pytest.raises(ModelFolderError, match="takes 2 tokens, both marks included"):
+        load_denoiser(folder, model="tiny")

@@ -21,7 +21,9 @@ from polyrhythm_agent.denoiser.text import cut_text, refuse_long_texts
 from polyrhythm_agent.denoiser.text_memory import text_working_bytes
 
 SPLIT_WORD_TOKENS = 8
-"""A word of so many tokens is split between two windows."""
+"""A word of so many tokens is split between two windows: to leave their room empty would cost more."""
+LEAST_TOKEN_LIMIT = 3
+"""Room for one token between the marks."""
 SDXL_HIDDEN = -2
 """SDXL reads the layer before the last (Podell et al. 2023), Stable Diffusion 1 the last one, normalised."""
 
@@ -136,14 +138,21 @@ class ClipText:
         if windows == 1 or self.count_windows(text) == 1:
             parts = [self.encode(text, negative=negative)]
         else:
-            with self._tokenizing:
-                each = [text_windows(part.tokenizer, text, self.token_limit) for part in self.encoders]
-            parts = [self._encode([torch.tensor([ids]) for ids in found]) for found in zip(*each, strict=True)]
+            parts = [self._encode([torch.tensor([ids]) for ids in found]) for found in self._windows(text)]
         filled_1LT, pooled_1Q = torch.cat([tokens for tokens, _ in parts], dim=1), parts[0][1]
         text_1LT = filled_1LT.new_zeros(1, windows * self.token_limit, filled_1LT.shape[-1])
         mask_1L = torch.zeros(text_1LT.shape[:2], dtype=torch.int64, device=text_1LT.device)
         text_1LT[:, : filled_1LT.shape[1]], mask_1L[:, : filled_1LT.shape[1]] = filled_1LT, 1
         return text_1LT, pooled_1Q, mask_1L
+
+    def _windows(self, text: str) -> list[tuple[list[int], ...]]:
+        """Token ids of each window for each encoder; a tokenizer that needs fewer has empty ones at the end."""
+        with self._tokenizing:
+            each = [text_windows(part.tokenizer, text, self.token_limit) for part in self.encoders]
+            empty = [text_windows(part.tokenizer, "", self.token_limit) for part in self.encoders]
+        count = max(map(len, each))
+        filled = (found + none * (count - len(found)) for found, none in zip(each, empty, strict=True))
+        return list(zip(*filled, strict=True))
 
     def _encode(self, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """One window, by its token ids ``(1, L)`` for each encoder."""
@@ -162,9 +171,15 @@ class ClipText:
 
 
 def text_windows(tokenizer: CLIPTokenizer, text: str, token_limit: int) -> list[list[int]]:
-    """Token ids of a text in windows of the limit's length, each with its marks and padding, as ComfyUI makes them.
+    """Token ids of a text in windows of the limit's length, each with its marks and padding.
 
-    A word that does not fit goes into the next window as a whole, unless it is so long that no reader would miss that.
+    A word, which is what stands between spaces, goes into the next window as a whole where it does not fit; one of
+    ``SPLIT_WORD_TOKENS`` or more, or of more than a window holds, is split where the window ends.
+
+    Args:
+        tokenizer: of the encoder.
+        text: to encode, with brackets and all.
+        token_limit: length of a window, marks included; at least 3.
     """
     vocabulary: Any = tokenizer  # its special tokens are typed as anything
     begin, end, padding = vocabulary.bos_token_id, vocabulary.eos_token_id, vocabulary.pad_token_id
@@ -173,7 +188,8 @@ def text_windows(tokenizer: CLIPTokenizer, text: str, token_limit: int) -> list[
     for word in text.split():
         ids = _token_ids(tokenizer, word)[1:-1]
         while len(windows[-1]) + len(ids) > room:
-            taken = room - len(windows[-1]) if len(ids) >= SPLIT_WORD_TOKENS else 0
+            split = len(ids) >= SPLIT_WORD_TOKENS or len(ids) > room
+            taken = room - len(windows[-1]) if split else 0
             windows[-1] += ids[:taken]
             windows.append([])
             ids = ids[taken:]

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from polyrhythm_agent.denoiser.clip_text import ClipEncoder, ClipText
+from polyrhythm_agent.denoiser.clip_text import LEAST_TOKEN_LIMIT, ClipEncoder, ClipText
 from polyrhythm_agent.denoiser.decoding import LatentScaling
 from polyrhythm_agent.denoiser.diffusers_parts import (
     as_folder_error,
@@ -147,6 +147,8 @@ def _clip(folder: ModelFolder, suffix: str, kind: Any, dtype: torch.dtype, devic
     if used > known:
         raise ModelFolderError(f"model: {tokenizer_part} in {folder.path} has {used} tokens, its encoder {known}")
     limit = int(tokenizer.model_max_length)
+    if limit < LEAST_TOKEN_LIMIT:
+        raise ModelFolderError(f"model: {tokenizer_part} in {folder.path} takes {limit} tokens, both marks included")
     if limit > encoder.outline.config.max_position_embeddings:
         raise ModelFolderError(
             f"model: {tokenizer_part} in {folder.path} takes {limit} tokens, its encoder "
