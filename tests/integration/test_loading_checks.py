@@ -147,7 +147,7 @@ def test_an_autoencoder_that_does_not_fit_the_denoiser_is_refused(
         facts_of(folder)
 
 
-@pytest.mark.parametrize("make", ["sd", "sdxl", "pixart", "sigma", "dit"])
+@pytest.mark.parametrize("make", ["sd", "lcm", "sdxl", "pixart", "sigma", "dit"])
 def test_an_autoencoder_without_a_scale_is_refused(folders: Mapping[str, Path], tmp_path: Path, make: str) -> None:
     folder = with_config(folders[make], tmp_path, "vae", scaling_factor=None)
     with pytest.raises(ModelFolderError, match=r"vae: scaling_factor must be a number other than 0, got None"):
@@ -174,6 +174,13 @@ def put_text_encoder(folder: Path, part: str, kind: Any, **changes: object) -> N
     [
         (
             "sd",
+            "text_encoder",
+            CLIPTextModel,
+            {"hidden_size": 24},
+            r"text_encoder in .* makes embeddings 24 wide, its unet takes 16 \(cross_attention_dim\)",
+        ),
+        (
+            "lcm",
             "text_encoder",
             CLIPTextModel,
             {"hidden_size": 24},
@@ -215,7 +222,7 @@ def put_text_encoder(folder: Path, part: str, kind: Any, **changes: object) -> N
             r"text_encoder in .* makes embeddings 32 wide, its transformer takes 16 \(caption_channels\)",
         ),
     ],
-    ids=["sd", "sdxl first", "sdxl second", "sdxl pooled", "pixart", "sigma"],
+    ids=["sd", "lcm", "sdxl first", "sdxl second", "sdxl pooled", "pixart", "sigma"],
 )
 def test_a_text_encoder_of_another_width_than_the_denoiser_is_refused(
     folders: Mapping[str, Path], tmp_path: Path, make: str, part: str, kind: Any, changes: dict[str, Any], told: str

@@ -21,6 +21,7 @@ from polyrhythm_agent.denoiser.unet import UNetDenoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports import LongText
 from tests.models import tiny_pixart_folder
+from tests.pipelines import with_config
 from tests.reference import plain_pipeline, relative_difference
 from tests.unet_models import TINY_UNETS, TOKEN_LIMIT
 
@@ -93,15 +94,18 @@ def test_windows_hold_whole_words_and_both_marks(denoiser: UNetDenoiser) -> None
     tokenizer = denoiser._parts.text.encoders[0].tokenizer
     begin, end, padding = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     text = " ".join("a" * 7 for _ in range(ROOM // 7 + 1))
-    first, second = text_windows(tokenizer, text, TOKEN_LIMIT)
+    first, second = (list(window.ids) for window in text_windows(tokenizer, text, TOKEN_LIMIT))
     kept = 7 * (ROOM // 7)
     assert (first[0], second[0], len(first), len(second)) == (begin, begin, TOKEN_LIMIT, TOKEN_LIMIT)
     assert first[kept + 1 :] == [end, *[padding] * (ROOM - kept)]
     assert second[8:] == [end, *[padding] * (ROOM - 7)]
     long_word = text_windows(tokenizer, "b " + "a" * (2 * ROOM), TOKEN_LIMIT)
     assert isinstance(end, int)
-    assert [window.index(end) - 1 for window in long_word] == [ROOM, ROOM, 1]
-    assert text_windows(tokenizer, "", TOKEN_LIMIT) == [[begin, end, *[padding] * ROOM]]
+    assert [window.ids.index(end) - 1 for window in long_word] == [ROOM, ROOM, 1]
+    assert [window.filled for window in long_word] == [TOKEN_LIMIT, TOKEN_LIMIT, 3]
+    (empty,) = text_windows(tokenizer, "", TOKEN_LIMIT)
+    assert empty.ids == (begin, end, *[padding] * ROOM)
+    assert [tensor.tolist() for tensor in empty.tensors()] == [[list(empty.ids)], [[1, 1, *[0] * ROOM]]]
 
 
 def word(tokens: int) -> str:
@@ -127,9 +131,10 @@ def test_words_at_the_end_of_a_window(denoiser: UNetDenoiser, text: str, filled:
     tokenizer = denoiser._parts.text.encoders[0].tokenizer
     begin, end, padding = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     windows = text_windows(tokenizer, text, TOKEN_LIMIT)
-    for ids, count in zip(windows, filled, strict=True):
-        assert (ids[0], ids[count + 1 :]) == (begin, [end, *[padding] * (ROOM - count)])
-    kept = [id_ for ids, count in zip(windows, filled, strict=True) for id_ in ids[1 : count + 1]]
+    assert [window.filled - 2 for window in windows] == filled
+    for window, count in zip(windows, filled, strict=True):
+        assert (window.ids[0], window.ids[count + 1 :]) == (begin, (end, *[padding] * (ROOM - count)))
+    kept = [id_ for window, count in zip(windows, filled, strict=True) for id_ in window.ids[1 : count + 1]]
     assert kept == tokenizer(text).input_ids[1:-1]  # nothing is lost, and nothing told apart by the words' bounds
     assert denoiser._parts.text.count_windows(text) == len(filled)
 
@@ -141,7 +146,7 @@ def test_a_word_that_no_window_holds_is_split_however_short_it_is(
     tokenizer = denoiser._parts.text.encoders[0].tokenizer
     windows = text_windows(tokenizer, word(5), limit)
     assert isinstance(tokenizer.eos_token_id, int)
-    assert [ids.index(tokenizer.eos_token_id) - 1 for ids in windows] == filled
+    assert [window.ids.index(tokenizer.eos_token_id) - 1 for window in windows] == filled
 
 
 def test_a_tokenizer_that_needs_fewer_windows_has_empty_ones(folders: Mapping[str, Path], tmp_path: Path) -> None:
@@ -178,6 +183,18 @@ def test_windows_follow_one_another_and_the_first_one_is_the_pooled_text(denoise
         assert torch.equal(condition["text_BLT"][:, place], alone["text_BLT"][[1, 1]])
         if index == 0:
             assert torch.equal(condition["pooled_BQ"], alone["pooled_BQ"][[1, 1]])
+
+
+def test_windows_are_masked_where_the_config_asks_for_it(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    """No pipeline of diffusers has windows: each is read as a text of its own would be."""
+    folder = with_config(folders["sd"], tmp_path, "text_encoder", use_attention_mask=True)
+    denoiser, windows, words = load_denoiser(folder, model="tiny"), -(-40 // ROOM), LETTERS.split()
+    condition = denoiser.encode(chunked(LETTERS, LETTERS, windows))
+    assert len(words) % ROOM  # the last one has padding
+    for index in range(windows):
+        alone = denoiser.encode(replace(SPEC, prompt=" ".join(words[index * ROOM : (index + 1) * ROOM])))
+        place = slice(index * TOKEN_LIMIT, (index + 1) * TOKEN_LIMIT)
+        assert torch.equal(condition["text_BLT"][1, place], alone["text_BLT"][1])
 
 
 def test_a_short_text_beside_a_long_one_is_attended_to_as_if_it_stood_alone(denoiser: UNetDenoiser) -> None:

@@ -8,10 +8,12 @@ where it is at home; ``test_pipeline_schedules`` compares its schedule, a few nu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
 import pytest
+import torch
 
 from polyrhythm.image import Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
@@ -77,7 +79,7 @@ def test_pixart_alpha_takes_a_picture_of_one_step_as_it_is_predicted(
     assert_same(our_picture(folder, spec), plain_picture(pipeline_of(folders["pixart"], folder, found), "pixart", spec))
 
 
-@pytest.mark.parametrize("home", ["sd", "sdxl", "pixart", "sigma", "dit"])
+@pytest.mark.parametrize("home", ["sd", "lcm", "sdxl", "pixart", "sigma", "dit"])
 def test_latents_are_scaled_as_the_pipeline_scales_them(folders: Mapping[str, Path], tmp_path: Path, home: str) -> None:
     # Only SDXL's pipeline heeds mean and deviation of a channel, and none of these a shift.
     scales = {"latents_mean": [1.5, -0.5, 0.2, 2.0], "latents_std": [0.3, 3.0, 1.5, 0.7], "shift_factor": 0.7}
@@ -85,6 +87,33 @@ def test_latents_are_scaled_as_the_pipeline_scales_them(folders: Mapping[str, Pa
     sampler = Sampler(load_denoiser(folder, model="tiny").facts.samplers[0])
     spec = image(home, sampler=sampler, steps=3, guidance=4.5)
     assert_same(our_picture(folder, spec), plain_picture(pipeline_in(folder), home, spec))
+
+
+MASKED = {"use_attention_mask": True}
+
+
+@pytest.mark.parametrize("home", ["sd", "lcm", "sdxl"])
+def test_padding_is_attended_to_where_the_pipeline_lets_it(
+    folders: Mapping[str, Path], tmp_path: Path, home: str
+) -> None:
+    folder = with_config(folders[home], tmp_path / "one", "text_encoder", **MASKED)
+    if home == "sdxl":  # whose pipeline heeds it in neither
+        folder = with_config(folder, tmp_path / "both", "text_encoder_2", **MASKED)
+    sampler = Sampler(load_denoiser(folder, model="tiny").facts.samplers[0])
+    spec = image(home, sampler=sampler, steps=3, guidance=4.5)
+    assert_same(our_picture(folder, spec), plain_picture(pipeline_in(folder), home, spec))
+
+
+@pytest.mark.parametrize("negative_prompt", ["", "a green banana"])
+@pytest.mark.parametrize("masked", [True, False, None])
+def test_a_mask_is_that_of_each_prompt(
+    folders: Mapping[str, Path], tmp_path: Path, masked: bool | None, negative_prompt: str
+) -> None:
+    folder = with_config(folders["sd"], tmp_path, "text_encoder", use_attention_mask=masked)
+    spec = replace(image("sd", sampler=Sampler.DDIM, steps=3, guidance=4.5), negative_prompt=negative_prompt)
+    with torch.inference_mode():
+        prompt, negative = pipeline_in(folder).encode_prompt(spec.prompt, "cpu", 1, True, negative_prompt)
+    assert torch.equal(load_denoiser(folder, model="tiny").encode(spec)["text_BLT"], torch.cat((negative, prompt)))
 
 
 def test_pixart_sigma_reads_300_tokens(folders: Mapping[str, Path]) -> None:

@@ -49,11 +49,13 @@ class ClipText:
         encoders: one (Stable Diffusion 1) or two, the second with a projection (SDXL).
         pooled: whether the pooled text of the last encoder is wanted; then hidden layers are those of SDXL.
         zero_when_empty: whether an empty negative prompt is all zeros instead of an encoded empty text.
+        masked: whether no token attends to padding.
     """
 
     encoders: tuple[ClipEncoder, ...]
     pooled: bool = False
     zero_when_empty: bool = False
+    masked: bool = False
     _tokenizing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """A tokenizer keeps how it pads as state; prompts are counted on another thread than they are encoded on."""
 
@@ -111,13 +113,13 @@ class ClipText:
         One text a forward, as the pipelines do it: a batch could round differently.
         """
         with self._tokenizing:
-            ids = [
+            padded = [
                 part.tokenizer(
                     text, padding="max_length", max_length=self.token_limit, truncation=True, return_tensors="pt"
-                ).input_ids
+                )
                 for part in self.encoders
             ]
-        text_1LT, pooled_1Q = self._encode(ids)
+        text_1LT, pooled_1Q = self._encode([(each.input_ids, each.attention_mask) for each in padded])
         if negative and self.zero_when_empty and not text:
             return torch.zeros_like(text_1LT), torch.zeros_like(pooled_1Q)
         return text_1LT, pooled_1Q
@@ -138,15 +140,15 @@ class ClipText:
         if windows == 1 or self.count_windows(text) == 1:
             parts = [self.encode(text, negative=negative)]
         else:
-            parts = [self._encode([torch.tensor([ids]) for ids in found]) for found in self._windows(text)]
+            parts = [self._encode([window.tensors() for window in found]) for found in self._windows(text)]
         filled_1LT, pooled_1Q = torch.cat([tokens for tokens, _ in parts], dim=1), parts[0][1]
         text_1LT = filled_1LT.new_zeros(1, windows * self.token_limit, filled_1LT.shape[-1])
         mask_1L = torch.zeros(text_1LT.shape[:2], dtype=torch.int64, device=text_1LT.device)
         text_1LT[:, : filled_1LT.shape[1]], mask_1L[:, : filled_1LT.shape[1]] = filled_1LT, 1
         return text_1LT, pooled_1Q, mask_1L
 
-    def _windows(self, text: str) -> list[tuple[list[int], ...]]:
-        """Token ids of each window for each encoder; a tokenizer that needs fewer has empty ones at the end."""
+    def _windows(self, text: str) -> list[tuple[TextWindow, ...]]:
+        """Each window for each encoder; a tokenizer that needs fewer has empty ones at the end."""
         with self._tokenizing:
             each = [text_windows(part.tokenizer, text, self.token_limit) for part in self.encoders]
             empty = [text_windows(part.tokenizer, "", self.token_limit) for part in self.encoders]
@@ -154,13 +156,17 @@ class ClipText:
         filled = (found + none * (count - len(found)) for found, none in zip(each, empty, strict=True))
         return list(zip(*filled, strict=True))
 
-    def _encode(self, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """One window, by its token ids ``(1, L)`` for each encoder."""
+    def _encode(self, window: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """One window, by its token ids and its mask, both ``(1, L)``, for each encoder."""
         tokens_LT: list[Tensor] = []
         pooled_1Q = torch.empty(1, 0)
-        for part, ids_1L in zip(self.encoders, ids, strict=True):
+        for part, (ids_1L, mask_1L) in zip(self.encoders, window, strict=True):
             encoder = part.encoder.module()
-            output = encoder(ids_1L.to(encoder.device), output_hidden_states=self.pooled)
+            output = encoder(
+                ids_1L.to(encoder.device),
+                attention_mask=mask_1L.to(encoder.device) if self.masked else None,
+                output_hidden_states=self.pooled,
+            )
             if self.pooled:
                 tokens_LT.append(output.hidden_states[SDXL_HIDDEN])
                 pooled_1Q = output[0] if output[0].ndim == 2 else pooled_1Q
@@ -170,8 +176,27 @@ class ClipText:
         return text_1LT, pooled_1Q.to(text_1LT.device, text_1LT.dtype)
 
 
-def text_windows(tokenizer: CLIPTokenizer, text: str, token_limit: int) -> list[list[int]]:
-    """Token ids of a text in windows of the limit's length, each with its marks and padding.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextWindow:
+    """So much of a text as an encoder reads at once.
+
+    Attributes:
+        ids: of its tokens, with marks at both ends and padding behind them.
+        filled: tokens that are no padding.
+    """
+
+    ids: tuple[int, ...]
+    filled: int
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Token ids and mask ``(1, L)`` int64, the latter 0 for padding, as a tokenizer returns them."""
+        ids_1L = torch.tensor([self.ids])
+        mask_1L = (torch.arange(len(self.ids)) < self.filled)[None].to(torch.int64)
+        return ids_1L, mask_1L
+
+
+def text_windows(tokenizer: CLIPTokenizer, text: str, token_limit: int) -> list[TextWindow]:
+    """A text in windows of the limit's length.
 
     A word, which is what stands between spaces, goes into the next window as a whole where it does not fit; one of
     ``SPLIT_WORD_TOKENS`` or more, or of more than a window holds, is split where the window ends.
@@ -194,7 +219,7 @@ def text_windows(tokenizer: CLIPTokenizer, text: str, token_limit: int) -> list[
             windows.append([])
             ids = ids[taken:]
         windows[-1] += ids
-    return [[begin, *ids, end, *[padding] * (room - len(ids))] for ids in windows]
+    return [TextWindow(ids=(begin, *ids, end, *[padding] * (room - len(ids))), filled=len(ids) + 2) for ids in windows]
 
 
 def _token_ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:

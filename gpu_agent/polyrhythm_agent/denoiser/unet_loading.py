@@ -40,6 +40,7 @@ PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
 ENCODER_SUFFIXES = ("", "_2")
 """Of the names of text encoders and tokenizers: the first, and SDXL's second."""
 
+USE_MASK = "use_attention_mask"
 ZERO_WHEN_EMPTY = "force_zeros_for_empty_prompt"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
 
@@ -50,7 +51,7 @@ def load_stable_diffusion(folder: ModelFolder, *, model: str, dtype: torch.dtype
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
-    text = ClipText(encoders=(_clip(folder, "", CLIPTextModel, dtype, device),))
+    text = _one_text(folder, dtype, device)
     fingerprint = folder.fingerprint(*PARTS, settings=())
     return _load(folder, STABLE_DIFFUSION, text, fingerprint, model=model, dtype=dtype, device=device)
 
@@ -63,7 +64,7 @@ def load_latent_consistency(
     Raises:
         ModelFolderError: a part is missing, incomplete, or asks for something that this project does not have.
     """
-    text = ClipText(encoders=(_clip(folder, "", CLIPTextModel, dtype, device),))
+    text = _one_text(folder, dtype, device)
     fingerprint = folder.fingerprint(*PARTS, settings=())
     return _load(folder, LATENT_CONSISTENCY, text, fingerprint, model=model, dtype=dtype, device=device)
 
@@ -133,6 +134,12 @@ def _vae_dtype(folder: ModelFolder, family: UNetFamily, dtype: torch.dtype) -> t
     """SDXL's autoencoder overflows in fp16; unless its config says that it does not, it is then run in fp32."""
     upcast = bool(folder.config_of("vae", "config.json").get("force_upcast", family is SDXL))
     return torch.float32 if upcast and dtype is torch.float16 else dtype
+
+
+def _one_text(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> ClipText:
+    """The text encoder of a pipeline that has one; these ask its config for a mask, SDXL's does not."""
+    clip = _clip(folder, ENCODER_SUFFIXES[0], CLIPTextModel, dtype, device)
+    return ClipText(encoders=(clip,), masked=bool(getattr(clip.encoder.outline.config, USE_MASK, False)))
 
 
 def _clip(folder: ModelFolder, suffix: str, kind: Any, dtype: torch.dtype, device: torch.device) -> ClipEncoder:
