@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -26,8 +25,9 @@ from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, Register
 from polyrhythm.standard_streams import forgive_standard_streams
 from polyrhythm_agent.command_line import parse_command_line
 from polyrhythm_agent.coordinator_link import CoordinatorLink, LinkTiming
+from polyrhythm_agent.current_folder import require_current_folder
 from polyrhythm_agent.device import Nvml, PynvmlNvml, visible_devices
-from polyrhythm_agent.errors import DeviceError, WorkerStartError
+from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.overseer import Overseer
 from polyrhythm_agent.oversight.state import Limits, initial
@@ -201,23 +201,13 @@ def _device_line(name: str, device: DeviceFacts) -> str:
     return json.dumps({"device": name, **facts})
 
 
-def has_current_folder() -> bool:
-    """Whether this process stands in a folder that is still there."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def _run(arguments: Sequence[str] | None) -> int:
     invocation = parse_command_line(arguments)
     if invocation.list_devices:
         return list_devices(PynvmlNvml(), os.environ.get("CUDA_VISIBLE_DEVICES"), cuda_obstacle())
     settings = read_settings(invocation.options)
     configure_log(settings.name)
-    if not has_current_folder():
-        raise WorkerStartError("the current folder does not exist any more, and libraries of the worker need one")
+    require_current_folder("the worker")
     preflight = check_machine(settings, PynvmlNvml(), os.environ, cuda_obstacle())
     parts = compose(settings, preflight, os.environ)
     log.info("settings", **settings.model_dump(exclude={"name"}))

@@ -57,6 +57,10 @@ class WorkerStartError(PolyrhythmError):
     """The worker process could not be started at all, or ended before it was ready every time."""
 
 
+class NoCurrentFolderError(PolyrhythmError):
+    """The folder that a process stands in is gone."""
+
+
 class DeviceError(PolyrhythmError):
     """A device cannot be used or asked: the driver is missing, the device is gone, the call failed."""
 

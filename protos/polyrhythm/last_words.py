@@ -4,7 +4,7 @@ from __future__ import annotations
 
 LAST_WORDS_BYTES = 4096
 SHOWN_LINES = 5
-OWN_PROGRAMS = ("polyrhythm-agent: ", "polyrhythm-coordinator: ")
+OWN_PROGRAMS = ("polyrhythm-agent: ", "polyrhythm-agent calibrate: ", "polyrhythm-coordinator: ")
 """How programs of ours begin the line in which they say why they end."""
 
 

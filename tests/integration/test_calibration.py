@@ -111,7 +111,7 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
     size = facts.default_width_px, facts.default_height_px
     assert (reported.width_px, reported.height_px, reported.guidance) == (*size, facts.default_guidance)
     fewer = read_task(parser().parse_args(replace(wish, level_pictures=0).arguments()))
-    with pytest.raises(InvalidArgumentError, match=r"--pictures: .* of 2 pictures .* --replace does that"):
+    with pytest.raises(InvalidArgumentError, match=r"--pictures: .* of 2 pictures, 1 of .* --replace does that"):
         calibrate(fewer, lambda **_: None)
 
 
@@ -128,7 +128,7 @@ async def test_bad_input_names_the_option() -> None:
 
 async def test_a_calibration_that_is_given_up_leaves_no_process(folder: Path) -> None:
     begun = asyncio.Event()
-    wish = CalibrationWish(model=str(folder), pictures=1000, steps=str(STEPS))
+    wish = CalibrationWish(model=str(folder), pictures=1000, level_pictures=0, steps=str(STEPS))
     task = asyncio.create_task(run_calibration(wish, AGENT, lambda *_: begun.set()))
     await asyncio.wait_for(begun.wait(), 100)
     running = [child for child in psutil.Process().children() if "polyrhythm_agent.calibration" in child.cmdline()]

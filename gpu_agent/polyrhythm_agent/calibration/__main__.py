@@ -14,6 +14,7 @@ from polyrhythm.environment import check_variables
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.standard_streams import forgive_standard_streams
 from polyrhythm_agent.calibration.options import parser, read_task
+from polyrhythm_agent.current_folder import require_current_folder
 from polyrhythm_agent.log_setup import configure_log
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
@@ -44,6 +45,7 @@ def main() -> int:
         _end_with(arguments.lifeline_fd)
     try:
         check_variables(os.environ)
+        require_current_folder("the calibration")
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # cuda:N is the device that an agent calls so
         task = read_task(arguments)
         from polyrhythm_agent.calibration.command import calibrate  # loads torch, which takes seconds
@@ -53,7 +55,7 @@ def main() -> int:
         sys.stderr.write(f"polyrhythm-agent calibrate: {error}\n")
         return EXIT_BAD_INPUT if isinstance(error, InvalidArgumentError) else EXIT_FAILED
     except OSError as error:
-        sys.stderr.write(f"polyrhythm-agent calibrate: the file cannot be written: {error}\n")
+        sys.stderr.write(f"polyrhythm-agent calibrate: {error}\n")
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130

@@ -13,8 +13,9 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import Sampler
 from polyrhythm_agent.arithmetic import device_of, dtype_for
-from polyrhythm_agent.calibration.file import check_replaceable, write_calibration
+from polyrhythm_agent.calibration.file import IN_FULL, Pictures, check_replaceable, write_calibration
 from polyrhythm_agent.calibration.fit import measured_as, sum_up
+from polyrhythm_agent.calibration.folder import try_folder
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import PictureErrors, measure_picture, picture_of, probe_count
 from polyrhythm_agent.calibration.members import load_members, memory_suffices
@@ -101,7 +102,7 @@ def _made(task: Task, facts: ModelFacts) -> dict[str, object]:
         "command": "polyrhythm calibrate",
         "dtype": facts.dtype,
         "device": task.device,
-        "pictures_in_full": task.pictures,
+        IN_FULL: task.pictures,
         "pictures_for_the_level": task.level_pictures,
         "first_seed": FIRST_SEED,
         "prompts": list(task.prompts[: task.pictures + task.level_pictures]),
@@ -117,12 +118,13 @@ def calibrate(task: Task, say: Callable[..., None]) -> None:
         say: told of progress, and at the end of what was written, by keyword.
 
     Raises:
-        PolyrhythmError: the device cannot be used, or the model cannot be loaded or makes no such picture.
-        OSError: a file cannot be written into the folder.
+        PolyrhythmError: the device cannot be used, the model cannot be loaded or makes no such picture, or its folder
+            cannot be written.
     """
     device = _device(task.device)
     torch.set_num_threads(task.threads or max(1, len(os.sched_getaffinity(0)) // MEMBERS_MIN))
     folder = diffusers_folder(task.model.path, task.model.configs, cache=cache_folder(os.environ))
+    try_folder(folder)  # before anything is loaded and measured: it may be locked
     with memory_suffices(task.members):
         _calibrate(folder, task, device, say)
 
@@ -138,12 +140,12 @@ def _calibrate(folder: Path, task: Task, device: torch.device, say: Callable[...
     _check_sampler(facts)
     grids = _grids(task, first)
     _check_prompts(task, first)
-    pictures = task.pictures + task.level_pictures
+    pictures = Pictures(in_all=task.pictures + task.level_pictures, in_full=task.pictures)
     for grid in grids:
         check_replaceable(folder, facts, grid.steps, pictures, even_if_fewer=task.replace)
     free_bytes = memory_of(device, weights_bytes=lambda: 0, limit_bytes=None).read().free_bytes
     gang = InProcessGang(load_members(first, task.members, load, free_bytes=free_bytes))
-    partials = [_partial(folder, task, facts, grid) for grid in grids]  # before hours of work: the folder may be locked
+    partials = [_partial(folder, task, facts, grid) for grid in grids]  # all of them before hours of work
     run = _Run(gang, grids, task, say)
     for grid, partial in zip(grids, partials, strict=True):
         calibration = sum_up(run.measure(grid, partial), grid, measured_as(facts), members=gang.size)
@@ -152,7 +154,7 @@ def _calibrate(folder: Path, task: Task, device: torch.device, say: Callable[...
         partial.remove()
     say(
         written=str(path),
-        pictures=pictures,
+        pictures=pictures.in_all,
         steps=",".join(str(grid.steps) for grid in grids),
         sampler=facts.samplers[0],
     )

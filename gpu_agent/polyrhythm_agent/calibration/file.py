@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from polyrhythm.calibration import Calibration
 from polyrhythm.codec.fleet import calibration_from_proto, calibration_to_proto
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.facts import ModelFacts
+from polyrhythm_agent.calibration.folder import written_into
 
 CALIBRATION_FILE = "calibration.json"
 FORMAT = 4
+IN_FULL = "pictures_in_full"
+"""In the record of how an entry was made."""
 
 log = structlog.get_logger()
 
@@ -29,8 +32,31 @@ class CalibrationFileError(PolyrhythmError):
     """A calibration file cannot be used; says why."""
 
 
-def check_replaceable(folder: Path, facts: ModelFacts, steps: int, pictures: int, *, even_if_fewer: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """How many pictures a calibration rests on.
+
+    Attributes:
+        in_all: of each it is measured how touchy it is.
+        in_full: of these, the ones that say what each disturbance costs; None where nobody wrote that down.
+    """
+
+    in_all: int
+    in_full: int | None
+
+    def __str__(self) -> str:
+        return f"{self.in_all} pictures" + ("" if self.in_full is None else f", {self.in_full} of them in full,")
+
+    def surpass(self, others: Pictures) -> bool:
+        """Whether either number of theirs is larger than that of others, as far as both are known."""
+        fuller = self.in_full is not None and others.in_full is not None and self.in_full > others.in_full
+        return fuller or self.in_all > others.in_all
+
+
+def check_replaceable(folder: Path, facts: ModelFacts, steps: int, pictures: Pictures, *, even_if_fewer: bool) -> None:
     """Refuses to replace numbers of more pictures by those of fewer, unless that is asked for.
+
+    Those in full and all of them count each for itself: many of the cheap ones stand for none of the others.
 
     Args:
         folder: of the model.
@@ -40,14 +66,15 @@ def check_replaceable(folder: Path, facts: ModelFacts, steps: int, pictures: int
         even_if_fewer: whether it is asked for.
 
     Raises:
-        InvalidArgumentError: the file has an entry of more pictures.
+        InvalidArgumentError: the file has an entry of more pictures, or of more in full.
     """
     path, key = folder / CALIBRATION_FILE, (facts.samplers[0], steps)
-    for held in [] if even_if_fewer else _usable(path, facts.fingerprint):
-        if (held.sampler, held.steps) == key and held.pictures > pictures:
+    for entry in [] if even_if_fewer else _usable(path, facts.fingerprint):
+        held = _pictures(entry)
+        if _key(entry) == key and held.surpass(pictures):
             detail = (
-                f"{path} holds a calibration of {held.pictures} pictures for {steps} steps of {key[0]}, which one of "
-                f"{pictures} would replace; --replace does that"
+                f"{path} holds a calibration of {held} for {steps} steps of {key[0]}, which one of {pictures} would "
+                "replace; --replace does that"
             )
             raise InvalidArgumentError.of("--pictures", detail)
 
@@ -63,19 +90,19 @@ def write_calibration(
         folder: of the model.
         facts: of the model that was measured.
         calibration: the numbers.
-        made: how they were measured, for people.
+        made: how they were measured, for people; ``IN_FULL`` is also read again before they are replaced.
         even_if_fewer: whether an entry of more pictures may be replaced.
 
     Returns:
         The file.
 
     Raises:
-        InvalidArgumentError: the file has an entry of more pictures, and nobody asked for less.
-        OSError: it cannot be written.
+        InvalidArgumentError: the file has an entry of more pictures, and nobody asked for less; or it cannot be
+            written.
     """
     path = folder / CALIBRATION_FILE
-    check_replaceable(folder, facts, calibration.steps, calibration.pictures, even_if_fewer=even_if_fewer)
     entry = {"calibration": asdict(calibration), "made": dict(made)}
+    check_replaceable(folder, facts, calibration.steps, _pictures(entry), even_if_fewer=even_if_fewer)
     others = [other for other in _entries_kept(path, facts.fingerprint) if _key(other) != _key(entry)]
     content = {
         "format": FORMAT,
@@ -84,8 +111,9 @@ def write_calibration(
         "entries": sorted([*others, entry], key=_key),
     }
     scratch = path.with_name(f"{path.name}.new")
-    scratch.write_text(_to_json(content), encoding="utf-8")
-    scratch.replace(path)
+    with written_into(folder):
+        scratch.write_text(_to_json(content), encoding="utf-8")
+        scratch.replace(path)
     return path
 
 
@@ -149,20 +177,35 @@ def _entries_kept(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
     if not path.is_file():
         return []
     try:
-        entries = _entries(path, fingerprint)
-        read_calibrations(path, fingerprint)
+        return _readable_entries(path, fingerprint)
     except CalibrationFileError as error:
         log.warning("calibration file is replaced", file=str(path), reason=str(error))
         return []
-    return entries
 
 
-def _usable(path: Path, fingerprint: str) -> tuple[Calibration, ...]:
+def _usable(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
     """What a file holds for some weights; nothing where it cannot be used."""
     try:
-        return read_calibrations(path, fingerprint)
+        return _readable_entries(path, fingerprint)
     except CalibrationFileError:
-        return ()
+        return []
+
+
+def _readable_entries(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
+    """Entries whose calibrations mean something, all of them.
+
+    Raises:
+        CalibrationFileError: see ``read_calibrations``.
+    """
+    read_calibrations(path, fingerprint)
+    return _entries(path, fingerprint)
+
+
+def _pictures(entry: Mapping[str, Any]) -> Pictures:
+    made = entry.get("made")
+    in_full = made.get(IN_FULL) if isinstance(made, Mapping) else None
+    known = isinstance(in_full, int) and not isinstance(in_full, bool)
+    return Pictures(in_all=_read(entry["calibration"]).pictures, in_full=in_full if known else None)
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, int]:

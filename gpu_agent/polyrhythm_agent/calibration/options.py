@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrhythm.calibration import STEPS_MAX
+from polyrhythm.calibration import PICTURES_MAX, STEPS_MAX
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
@@ -141,6 +141,11 @@ def _check_counts(arguments: argparse.Namespace) -> None:
     ):
         if value is not None and value < least:
             raise InvalidArgumentError.of(name, f"must be at least {least}, got {value}")
+    pictures = arguments.pictures + arguments.level_pictures
+    if pictures > PICTURES_MAX:
+        raise InvalidArgumentError.of(
+            "--pictures", f"must be at most {PICTURES_MAX} together with --level-pictures, got {pictures}"
+        )
     if not MEMBERS_MIN <= arguments.members <= MEMBERS_MAX:
         raise InvalidArgumentError.of("--members", f"must be {MEMBERS_MIN}..{MEMBERS_MAX}, got {arguments.members}")
 

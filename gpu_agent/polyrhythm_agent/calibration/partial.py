@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from polyrhythm_agent.calibration.folder import written_into
 from polyrhythm_agent.calibration.measure import PictureErrors, Single
 
 log = structlog.get_logger()
@@ -33,7 +34,7 @@ class PartialFile:
         subject: what is measured, and how: pictures of another subject are in a file of their own.
 
     Raises:
-        OSError: nothing can be written there.
+        InvalidArgumentError: nothing can be written there.
     """
 
     def __init__(self, folder: Path, name: str, subject: Mapping[str, Any]) -> None:
@@ -41,12 +42,13 @@ class PartialFile:
         digest = hashlib.sha256(json.dumps(self._subject, sort_keys=True).encode()).hexdigest()[:DIGITS]
         self._path = folder / f"calibration-{name}-{digest}{SUFFIX}"
         self._tell_of_others(folder, name)
-        lines = self._read()
+        with written_into(folder):
+            lines = self._read()
+            # Anew in any case: a last line may be cut off, and what cannot be written is told before the work.
+            fresh = self._path.with_name(f"{self._path.name}.new")
+            _write(fresh, {"subject": self._subject}, *lines)
+            fresh.replace(self._path)
         self._measured = {_name(line["picture"]): _from_json(line["errors"]) for line in lines}
-        # Anew in any case: a last line may be cut off, and that a folder cannot be written is told before the work.
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        _write(fresh, {"subject": self._subject}, *lines)
-        fresh.replace(self._path)
 
     def get(self, picture: Mapping[str, Any]) -> PictureErrors | None:
         """What a picture said, or None where it was not measured yet."""
@@ -56,9 +58,10 @@ class PartialFile:
         """Adds one.
 
         Raises:
-            OSError: it cannot be written.
+            InvalidArgumentError: it cannot be written.
         """
-        _write(self._path, {"picture": dict(picture), "errors": _to_json(errors)}, mode="a")
+        with written_into(self._path.parent):
+            _write(self._path, {"picture": dict(picture), "errors": _to_json(errors)}, mode="a")
 
     def remove(self) -> None:
         """Ends the file: its pictures are in the calibration."""

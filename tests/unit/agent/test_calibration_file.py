@@ -14,7 +14,9 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_agent.calibration.file import (
     CALIBRATION_FILE,
     FORMAT,
+    IN_FULL,
     CalibrationFileError,
+    Pictures,
     check_replaceable,
     read_calibrations,
     with_calibration,
@@ -66,11 +68,54 @@ def test_numbers_of_more_pictures_are_not_replaced_by_those_of_fewer_unasked(tmp
     with pytest.raises(InvalidArgumentError, match=r"a calibration of 8 pictures for 50 steps of ddim.*one of 4"):
         write_calibration(tmp_path, FACTS, of_pictures(4), {})
     assert (tmp_path / CALIBRATION_FILE).read_text() == before
-    check_replaceable(tmp_path, FACTS, 50, 8, even_if_fewer=False)
-    check_replaceable(tmp_path, FACTS, 20, 4, even_if_fewer=False)  # of that length there is none
-    check_replaceable(tmp_path, replace(FACTS, fingerprint="other"), 50, 4, even_if_fewer=False)
+    fewer = Pictures(in_all=4, in_full=4)
+    check_replaceable(tmp_path, FACTS, 50, Pictures(in_all=8, in_full=1), even_if_fewer=False)
+    check_replaceable(tmp_path, FACTS, 20, fewer, even_if_fewer=False)  # of that length there is none
+    check_replaceable(tmp_path, replace(FACTS, fingerprint="other"), 50, fewer, even_if_fewer=False)
     write_calibration(tmp_path, FACTS, of_pictures(4), {}, even_if_fewer=True)
     assert with_calibration(FACTS, tmp_path).calibrations[0].pictures == 4
+
+
+@pytest.mark.parametrize(
+    ("in_full", "level", "told"),
+    [
+        (1, 47, "48 pictures, 12 of them in full, for 50 steps of ddim, which one of 48 pictures, 1 of them in full,"),
+        (12, 35, "which one of 47 pictures, 12 of them in full, would replace; --replace does that"),
+        (11, 100, "which one of 111 pictures, 11 of them in full,"),
+        (12, 36, None),
+        (48, 0, None),  # one in full says how touchy it is, too
+    ],
+)
+def test_neither_pictures_in_full_nor_all_of_them_become_fewer_unasked(
+    tmp_path: Path, in_full: int, level: int, told: str | None
+) -> None:
+    write_calibration(tmp_path, FACTS, of_pictures(48), {IN_FULL: 12})
+    new = of_pictures(in_full + level), {IN_FULL: in_full}
+    if told is None:
+        write_calibration(tmp_path, FACTS, *new)
+    else:
+        with pytest.raises(InvalidArgumentError, match=told):
+            write_calibration(tmp_path, FACTS, *new)
+        write_calibration(tmp_path, FACTS, *new, even_if_fewer=True)
+    (entry,) = json.loads((tmp_path / CALIBRATION_FILE).read_text())["entries"]
+    assert entry["made"][IN_FULL] == in_full
+
+
+@pytest.mark.parametrize("made", [None, [], {IN_FULL: "twelve"}, {IN_FULL: True}])
+def test_an_entry_that_does_not_say_how_it_was_made_counts_by_all_its_pictures(tmp_path: Path, made: object) -> None:
+    path = write_calibration(tmp_path, FACTS, of_pictures(8), {})
+    content = json.loads(path.read_text())
+    content["entries"][0]["made"] = made
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidArgumentError, match=r"a calibration of 8 pictures for 50 steps .* of 7 pictures, 7 of"):
+        write_calibration(tmp_path, FACTS, of_pictures(7), {IN_FULL: 7})
+    write_calibration(tmp_path, FACTS, of_pictures(8), {IN_FULL: 1})
+
+
+def test_a_folder_that_does_not_take_the_file_is_told_by_the_option(tmp_path: Path) -> None:
+    (tmp_path / CALIBRATION_FILE).mkdir()
+    with pytest.raises(InvalidArgumentError, match=f"^--model: a calibration cannot be written into {tmp_path}: Is a"):
+        write_calibration(tmp_path, FACTS, calibration(), {})
 
 
 @pytest.mark.parametrize(

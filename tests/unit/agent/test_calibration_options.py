@@ -33,6 +33,11 @@ def test_lengths_are_measured_in_order_and_once() -> None:
         (("--threads", "0"), "--threads: must be at least 1, got 0"),
         (("--pictures", "0"), "--pictures: must be at least 1, got 0"),
         (("--level-pictures", "-1"), "--level-pictures: must be at least 0, got -1"),
+        (
+            ("--pictures", "1000000000000"),
+            r"--pictures: must be at most 1024 together with --level-pictures, got 1000000000056",
+        ),
+        (("--level-pictures", "1017"), "--pictures: must be at most 1024 together with --level-pictures, got 1025"),
         (("--device", "toaster"), "--device: must be cpu or cuda:N"),
         (("--prompts", "none"), "--prompts: none cannot be read"),
         (("--model-config", "."), "--model-config"),

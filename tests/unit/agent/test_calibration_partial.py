@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_agent.calibration.measure import PictureErrors, Single
 from polyrhythm_agent.calibration.partial import PartialFile
 
@@ -98,5 +99,15 @@ def test_the_file_is_whole_at_any_time(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path: Path) -> None:
-    with pytest.raises(OSError):
+    with pytest.raises(InvalidArgumentError, match=r"--model: a calibration cannot be written into .*none: No such"):
         PartialFile(tmp_path / "none", "some", SUBJECT)
+
+
+def test_a_picture_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    begun = PartialFile(folder, "some", SUBJECT)
+    begun.remove()
+    folder.rmdir()
+    with pytest.raises(InvalidArgumentError, match=r"--model: a calibration cannot be written into .*model: No such"):
+        begun.keep(FIRST, FULL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,48 @@ def refused(task: Task, told: str) -> None:
     with pytest.raises(InvalidArgumentError, match=told):
         calibrate(task, lambda **_said: None)
     assert set(os.listdir(task.model.path)) == before
+
+
+def test_a_folder_that_takes_no_file_is_told_before_anything_is_loaded() -> None:
+    """Not even root may make files there; and no model lies there, which is told of where it is to be loaded."""
+    with pytest.raises(
+        InvalidArgumentError, match=r"^--model: a calibration cannot be written into /proc/self: No such"
+    ):
+        calibrate(task_of(Path("/proc/self")), lambda **_said: None)
+
+
+class EndedError(Exception):
+    """Of a calibration that is ended by hand."""
+
+
+def test_every_file_of_a_calibration_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
+    task = replace(task_of(tiny_pixart_folder(tmp_path / "tiny")), steps=(8, 10))
+
+    def end(**_said: object) -> None:
+        raise EndedError
+
+    with pytest.raises(EndedError):
+        calibrate(task, end)
+    (last,) = task.model.path.glob("calibration-*-10-*.partial")
+    last.unlink()
+    last.mkdir()
+    said = list[object]()
+    with pytest.raises(InvalidArgumentError, match="--model: a calibration cannot be written into"):
+        calibrate(task, lambda **told: said.append(told))
+    assert not said
+
+
+def test_a_calibration_in_a_folder_that_was_deleted_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    command = [sys.executable, "-m", "polyrhythm_agent.calibration", "--model", "demo-unet", "--steps", "8"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    told = (
+        "polyrhythm-agent calibrate: the current folder does not exist any more, and libraries of the calibration need"
+    )
+    assert (ended.returncode, ended.stderr.startswith(told)) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,9 @@ def test_of_a_long_log_the_last_lines_are_shown() -> None:
     assert error.last_words.splitlines() == lines
 
 
-def test_a_program_that_says_why_it_ends_is_not_drowned_in_its_log() -> None:
-    words = "\n".join(["log"] * 9 + ["polyrhythm-agent: the worker ended; it said:", "no such folder"])
+@pytest.mark.parametrize("program", ["polyrhythm-agent", "polyrhythm-agent calibrate", "polyrhythm-coordinator"])
+def test_a_program_that_says_why_it_ends_is_not_drowned_in_its_log(program: str) -> None:
+    words = "\n".join(["log"] * 9 + [f"{program}: the worker ended; it said:", "no such folder"])
     assert str(ChildEndedError("local-0", 1, words)) == (
-        "local-0 ended with exit code 1; it said:\npolyrhythm-agent: the worker ended; it said:\nno such folder"
+        f"local-0 ended with exit code 1; it said:\n{program}: the worker ended; it said:\nno such folder"
     )
