@@ -6,8 +6,9 @@ Owns what such a file holds, and where its configs and tokenizers lie, which are
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,32 @@ OPEN_CLIP_OF_SD_2 = "cond_stage_model.model."
 PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 """Of weights; others are scaled by rules that no file states."""
 
+METADATA = "__metadata__"
+"""Name in a header that is no tensor's."""
+
 COUNTING_TYPES = frozenset({"I64", "I32", "BOOL"})
 """Of what is no weight, such as the numbers of positions."""
 
 
+CODE_BY_TYPE = {"F64": "d", "F32": "f", "F16": "e", "BF16": "f"}
+"""How ``struct`` calls plain types."""
+NUMBERS_BYTES_MAX = 1 << 20
+"""Of a tensor that is looked at without torch: some small one, and no more whatever a header says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointHeader:
-    """Names and types of a file's tensors.
+    """Names and types of a file's tensors, and what is said of them.
 
     Attributes:
         tensors: type by name.
+        metadata: free texts by name.
+        spans: first byte in the file and the one after the last, by a tensor's name; of those that say so.
     """
 
     tensors: Mapping[str, str]
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @classmethod
     def read(cls, path: Path) -> CheckpointHeader:
@@ -59,7 +73,12 @@ class CheckpointHeader:
             raise ModelFolderError(f"{path} cannot be read: {error.strerror}") from error
         try:
             described: Any = json.loads(text)
-            return cls(tensors={name: str(each["dtype"]) for name, each in described.items() if name != "__metadata__"})
+            metadata = described.pop(METADATA, None) or {}
+            return cls(
+                tensors={name: str(each["dtype"]) for name, each in described.items()},
+                metadata={name: value for name, value in metadata.items() if isinstance(value, str)},
+                spans={name: _span(each, 8 + length) for name, each in described.items() if "data_offsets" in each},
+            )
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ModelFolderError(f"{path} is no safetensors file: it has no header, or a torn one") from error
 
@@ -79,6 +98,31 @@ class CheckpointHeader:
         prefixes = (DENOISER_PREFIX, AUTOENCODER_PREFIX, *TEXT_PREFIXES[found[0]])
         require_plain(self.types(*prefixes), "it")
         return found[0]
+
+    def numbers(self, path: Path, name: str) -> tuple[float, ...]:
+        """Numbers of a small tensor of a plain type; none where it is not there, or is another.
+
+        Args:
+            path: of the file.
+            name: of the tensor.
+
+        Raises:
+            ModelFolderError: they cannot be read.
+        """
+        begin, end = self.spans.get(name, (0, 0))
+        code = CODE_BY_TYPE.get(self.tensors.get(name, ""))
+        if code is None or not 0 < end - begin <= NUMBERS_BYTES_MAX:
+            return ()
+        try:
+            with path.open("rb") as file:
+                file.seek(begin)
+                content = file.read(end - begin)
+        except OSError as error:
+            raise ModelFolderError(f"{path} cannot be read: {error.strerror}") from error
+        if self.tensors[name] == "BF16":  # the upper half of an F32
+            content = b"".join(b"\0\0" + content[place : place + 2] for place in range(0, len(content), 2))
+        count = len(content) // struct.calcsize(code)
+        return struct.unpack_from(f"<{count}{code}", content)
 
     def types(self, *prefixes: str) -> frozenset[str]:
         """Types of all tensors, or of those whose names begin so."""
@@ -102,6 +146,11 @@ def require_plain(types: Iterable[str], owner: str) -> None:
     odd = sorted(set(types) - PLAIN_TYPES - COUNTING_TYPES)
     if odd:
         raise ModelFolderError(f"{owner} holds weights of {', '.join(odd)}; read are {', '.join(sorted(PLAIN_TYPES))}")
+
+
+def _span(described: Mapping[str, Any], data_begins: int) -> tuple[int, int]:
+    begin, end = described["data_offsets"]
+    return data_begins + int(begin), data_begins + int(end)
 
 
 def places_of_configs(checkpoint: Path) -> tuple[Path, ...]:

@@ -11,16 +11,23 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeAlias
 
-from polyrhythm_agent.checkpoint_file import OPEN_CLIP_OF_SD_2, CheckpointHeader
+from polyrhythm_agent.checkpoint_file import DENOISER_PREFIX, CheckpointHeader
+from polyrhythm_agent.checkpoint_spec import EPSILON, NOTICES_FILE, SD_1, VELOCITY, base_of, said_by
+from polyrhythm_agent.checkpoint_spec import SDXL as SDXL_BASE
 
 Config: TypeAlias = Mapping[str, Any]
 VOCABULARY_FILES = ("vocab.json", "merges.txt")
+
+TELLING_BIAS = f"{DENOISER_PREFIX}output_blocks.11.1.transformer_blocks.0.norm1.bias"
+SPREAD_BORDER = 0.09
+"""Of the standard deviation of that bias's numbers: above it a Stable Diffusion 2.x file was trained to predict
+velocity, below it noise. It was seen in the files that there are, and follows from nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +45,42 @@ class Architecture:
     tokenizers: tuple[str, ...]
 
 
-def architecture_of(header: CheckpointHeader) -> Architecture:
-    """The model that a checkpoint's names are those of.
+def architecture_of(checkpoint: Path, header: CheckpointHeader) -> Architecture:
+    """The model that a checkpoint's names and marks are those of.
+
+    The two of Stable Diffusion 2.x have the same names. Without a mark they are told apart by a guess, which is said in
+    a notice among the files.
+
+    Args:
+        checkpoint: the file.
+        header: of it.
 
     Raises:
-        ModelFolderError: it is none that can be read.
+        ModelFolderError: it is none that can be read, or contradicts itself.
     """
-    if header.pipeline_class() == SDXL.files["model_index.json"]["_class_name"]:
-        return SDXL
-    return STABLE_DIFFUSION_2 if header.has(OPEN_CLIP_OF_SD_2) else STABLE_DIFFUSION_1
+    base, predicted = base_of(header), said_by(header).prediction
+    if base in (SD_1, SDXL_BASE):
+        return SDXL if base == SDXL_BASE else STABLE_DIFFUSION_1
+    if predicted is not None:
+        return STABLE_DIFFUSION_2_BASE if predicted == EPSILON else STABLE_DIFFUSION_2
+    numbers = header.numbers(checkpoint, TELLING_BIAS)
+    reason, likely = "as most such files are", STABLE_DIFFUSION_2
+    if numbers:
+        spread = _spread(numbers)
+        likely = STABLE_DIFFUSION_2 if spread > SPREAD_BORDER else STABLE_DIFFUSION_2_BASE
+        reason = f"guessed by the spread of one bias, {spread:.3f}, where the border is {SPREAD_BORDER}"
+    predicts = "velocity" if likely is STABLE_DIFFUSION_2 else "noise"
+    notice = (
+        f"the checkpoint does not say what it predicts and is taken for {likely.name}, which predicts {predicts} "
+        f"({reason}); if its pictures are noise, give it other configs with --model-config"
+    )
+    return replace(likely, files={**likely.files, NOTICES_FILE: {"notices": [notice]}})
+
+
+def _spread(numbers: Sequence[float]) -> float:
+    """Standard deviation; not a number where one of them is none."""
+    mean = sum(numbers) / len(numbers)
+    return (sum((number - mean) ** 2 for number in numbers) / len(numbers)) ** 0.5
 
 
 def write_configs(architecture: Architecture, vocabulary: Path, cache: Path) -> Path:
@@ -202,26 +236,32 @@ STABLE_DIFFUSION_1 = Architecture(
     },
     tokenizers=("tokenizer",),
 )
-STABLE_DIFFUSION_2 = Architecture(
-    name="stable-diffusion-2",
-    files={
-        "model_index.json": _ONE_ENCODER,
-        # Nothing in a file tells the models of 512 pixels apart, which predict noise: they need configs that say so.
-        "scheduler/scheduler_config.json": {**_DDIM, "prediction_type": "v_prediction"},
-        "text_encoder/config.json": _OPEN_CLIP_H,
-        "tokenizer/tokenizer_config.json": _PAD_WITH_NOTHING,
-        "unet/config.json": _unet(
-            **_FOUR_LEVELS,
-            attention_head_dim=[5, 10, 20, 20],
-            cross_attention_dim=1024,
-            sample_size=96,
-            upcast_attention=True,
-            use_linear_projection=True,
-        ),
-        "vae/config.json": _autoencoder(sample_size=768, scaling_factor=0.18215),
-    },
-    tokenizers=("tokenizer",),
-)
+
+
+def _stable_diffusion_2(name: str, predicts: str, side_px: int) -> Architecture:
+    return Architecture(
+        name=name,
+        files={
+            "model_index.json": _ONE_ENCODER,
+            "scheduler/scheduler_config.json": {**_DDIM, "prediction_type": predicts},
+            "text_encoder/config.json": _OPEN_CLIP_H,
+            "tokenizer/tokenizer_config.json": _PAD_WITH_NOTHING,
+            "unet/config.json": _unet(
+                **_FOUR_LEVELS,
+                attention_head_dim=[5, 10, 20, 20],
+                cross_attention_dim=1024,
+                sample_size=side_px // 8,
+                upcast_attention=True,
+                use_linear_projection=True,
+            ),
+            "vae/config.json": _autoencoder(sample_size=side_px, scaling_factor=0.18215),
+        },
+        tokenizers=("tokenizer",),
+    )
+
+
+STABLE_DIFFUSION_2 = _stable_diffusion_2("stable-diffusion-2", VELOCITY, 768)
+STABLE_DIFFUSION_2_BASE = _stable_diffusion_2("stable-diffusion-2-base", EPSILON, 512)
 SDXL = Architecture(
     name="stable-diffusion-xl",
     files={

@@ -13,6 +13,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, HubId, read_hub_id
 from polyrhythm.shipped_models import SHIPPED_MODELS
 from polyrhythm_agent.checkpoint_file import TEXT_PREFIXES, CheckpointHeader, places_of_configs
+from polyrhythm_agent.checkpoint_spec import said_by
 from polyrhythm_agent.errors import ModelFolderError, ModelUnavailableError
 from polyrhythm_agent.families import known_families
 from polyrhythm_agent.hub import (
@@ -159,10 +160,12 @@ class KnownConfigs:
         """The folder for a checkpoint.
 
         Raises:
-            InvalidArgumentError: there is no vocabulary, or the cache cannot be written.
+            InvalidArgumentError: there is no vocabulary, the cache cannot be written, or the checkpoint not be read.
         """
         try:
-            return write_configs(architecture_of(header), self.fetch(), self.cache)
+            return write_configs(architecture_of(checkpoint, header), self.fetch(), self.cache)
+        except ModelFolderError as error:
+            raise _error(f"{checkpoint} cannot be loaded: {error}") from error
         except ModelUnavailableError as error:
             listed = " or ".join(map(str, places_of_configs(checkpoint)))
             raise _error(
@@ -182,6 +185,7 @@ def _check_checkpoint(path: Path, given: str | None, known: KnownConfigs) -> Pat
     try:
         header = CheckpointHeader.read(path)
         pipeline = header.pipeline_class()
+        said_by(header)
     except ModelFolderError as error:
         raise _error(f"{path} cannot be loaded: {error}") from error
     if given is not None:

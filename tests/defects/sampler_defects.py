@@ -69,8 +69,8 @@ SAMPLER_DEFECTS = (
     PlantedDefect(
         name="marks of a single file are passed over",
         file=f"{DENOISER}/checkpoint.py",
-        original="for name, content in marked_configs(weights, configs).items():",
-        planted="for name, content in marked_configs({}, configs).items():",
+        original="for name, content in marked_configs(header, weights, configs).items():",
+        planted="for name, content in (marked_configs(header, weights, configs) and {}).items():",
         test_id="tests/integration/test_checkpoint_marks.py::test_a_marked_file_is_sampled_as_it_says[velocity-ddim]",
         why="a model that predicts velocities is sampled as if they were noise: colourful mist",
     ),

@@ -1,4 +1,4 @@
-"""Tensors of a single file that are no weights say how it is sampled: they are obeyed, or refused by name."""
+"""Metadata of a single file, and tensors that are no weights, say how it is sampled: obeyed, or refused by name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
+from safetensors.torch import save_file
 from torch import Tensor
 
 from polyrhythm.image import Sampler
+from polyrhythm_agent.checkpoint_file import CheckpointHeader
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
-from polyrhythm_agent.denoiser.checkpoint_marks import marked_configs
+from polyrhythm_agent.denoiser.checkpoint_marks import Configs, marked_configs
 from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from tests.original_layout import original_checkpoint, write_checkpoint
 from tests.pipelines import assert_same, image, our_picture, plain_picture, with_scheduler
 
+SCHEDULE = "scheduler/scheduler_config.json"
+SDXL_NAMES = (
+    "model.diffusion_model.a",
+    "first_stage_model.a",
+    "conditioner.embedders.0.transformer.a",
+    "conditioner.embedders.1.model.a",
+)
 MEAN, DEVIATION = [-1.6, 1.1, 0.4, -0.2], [8.4, 6.3, 5.9, 7.2]
 MARKS: Mapping[str, dict[str, Tensor]] = {
     "velocity": {"v_pred": torch.empty(0), "ztsnr": torch.empty(0)},
@@ -56,6 +66,15 @@ def as_a_user_would(base: Path, name: str) -> Any:
     return pipeline
 
 
+def said(configs: Path, marks: Mapping[str, Tensor], **metadata: str) -> Configs:
+    """What becomes of the configs of a file of SDXL's names."""
+    header = CheckpointHeader(
+        tensors=dict.fromkeys([*SDXL_NAMES, *marks], "F32"),
+        metadata={f"modelspec.{name}": value for name, value in metadata.items()},
+    )
+    return marked_configs(header, marks, ModelFolder.open(configs))
+
+
 @pytest.mark.parametrize(
     ("name", "sampler"),
     [("velocity", Sampler.DDIM), ("edm", Sampler.DPM_SOLVER_PP_2M), ("edm velocity", Sampler.EULER)],
@@ -68,13 +87,14 @@ def test_a_marked_file_is_sampled_as_it_says(base: Path, tmp_path: Path, name: s
 
 
 def test_a_file_without_marks_changes_no_config(base: Path) -> None:
-    assert marked_configs({"model.diffusion_model.x": torch.zeros(1)}, ModelFolder.open(base)) == {}
+    assert said(base, {}) == {}
+    assert said(base, {}, prediction_type="epsilon", architecture="stable-diffusion-xl-v1-base", title="x") == {}
 
 
 def test_configs_that_know_the_form_keep_what_no_mark_names(base: Path, tmp_path: Path) -> None:
     known = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.7, "sigma_max": 60.0}
-    folder = ModelFolder.open(with_scheduler(base, tmp_path, "EDMEulerScheduler", known))
-    scheduler = marked_configs(MARKS["edm velocity"], folder)["scheduler/scheduler_config.json"]
+    folder = with_scheduler(base, tmp_path, "EDMEulerScheduler", known)
+    scheduler = said(folder, MARKS["edm velocity"])["scheduler/scheduler_config.json"]
     assert scheduler == known | {
         "prediction_type": "v_prediction",
         "sigma_max": 120.0,
@@ -91,6 +111,18 @@ def test_configs_that_know_the_form_keep_what_no_mark_names(base: Path, tmp_path
             "FlowMatchEulerDiscreteScheduler",
             "has v_pred, ztsnr, and FlowMatchEulerDiscreteScheduler",
         ),
+        (
+            {"edm_vpred.sigma_min": torch.tensor(0.1)},
+            "DDIMScheduler",
+            "has edm_vpred.sigma_min, and not edm_vpred.sigma_max",
+        ),
+        (MARKS["velocity"], "EDMEulerScheduler", "has v_pred, ztsnr, and EDMEulerScheduler"),
+        (MARKS["edm"] | {"ztsnr": torch.empty(0)}, "DDIMScheduler", "has ztsnr, and edm_mean knows no such"),
+        (
+            MARKS["edm"] | {"v_pred": torch.empty(0)},
+            "DDIMScheduler",
+            "contradicts itself: v_pred says v_prediction, ed",
+        ),
     ],
 )
 def test_marks_that_cannot_be_followed_are_refused_by_name(
@@ -98,4 +130,76 @@ def test_marks_that_cannot_be_followed_are_refused_by_name(
 ) -> None:
     folder = with_scheduler(base, tmp_path, kind, json.loads(json.dumps({"_class_name": kind})))
     with pytest.raises(ModelFolderError, match=named):
-        marked_configs(marks, ModelFolder.open(folder))
+        said(folder, marks)
+
+
+@pytest.mark.parametrize("value", ["v", " V", "v_prediction"])
+def test_metadata_are_obeyed_whatever_the_configs_say(base: Path, value: str) -> None:
+    assert json.loads((base / SCHEDULE).read_text())["prediction_type"] == "epsilon"
+    assert said(base, {}, prediction_type=value)[SCHEDULE]["prediction_type"] == "v_prediction"
+
+
+def test_metadata_take_configs_back_to_noise(base: Path, tmp_path: Path) -> None:
+    known = {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction", "beta_end": 0.013}
+    folder = with_scheduler(base, tmp_path, "DDIMScheduler", known)
+    assert said(folder, {}, prediction_type="epsilon")[SCHEDULE] == known | {"prediction_type": "epsilon"}
+    assert said(folder, {"v_pred": torch.empty(0)}, prediction_type="v") == {}
+
+
+def test_a_file_of_metadata_is_sampled_as_they_say(base: Path, tmp_path: Path) -> None:
+    weights = {name: value.contiguous() for name, value in original_checkpoint(base).items()}
+    metadata = {"modelspec.prediction_type": "v", "modelspec.architecture": "stable-diffusion-xl-v1-base"}
+    save_file(weights, checkpoint := tmp_path / "tiny.safetensors", metadata)
+    converted = diffusers_folder(checkpoint, base, cache=tmp_path / "cache")
+    spec = image("sdxl", sampler=Sampler.DDIM, steps=6, guidance=5.0)
+    pipeline: Any = DiffusionPipeline.from_pretrained(base, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, prediction_type="v_prediction")
+    assert_same(our_picture(converted, spec), plain_picture(pipeline, "sdxl", spec))
+    assert load_denoiser(converted, model="tiny").facts.notices == ()
+
+
+CONTRADICTIONS: Mapping[str, tuple[dict[str, Tensor], dict[str, str], str]] = {
+    "a tensor": (
+        {"v_pred": torch.empty(0)},
+        {"prediction_type": "epsilon"},
+        "contradicts itself: v_pred says v_prediction, modelspec.prediction_type epsilon says epsilon",
+    ),
+    "other latents": (MARKS["edm"], {"prediction_type": "v"}, "edm_mean says epsilon, .* v says v_prediction"),
+    "another model": (
+        {},
+        {"architecture": "stable-diffusion-v1"},
+        "is stable-diffusion-v1, .* of stable-diffusion-xl-v1",
+    ),
+    "something unknown": (
+        {},
+        {"prediction_type": "flow"},
+        "prediction_type is flow; known are epsilon, v, v_prediction",
+    ),
+}
+
+
+@pytest.mark.parametrize(("marks", "metadata", "told"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_file_that_contradicts_itself_is_refused_by_name(
+    base: Path, marks: dict[str, Tensor], metadata: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ModelFolderError, match=told):
+        said(base, marks, **metadata)
+
+
+def test_flow_matching_knows_neither_of_both_predictions(base: Path, tmp_path: Path) -> None:
+    kind = "FlowMatchEulerDiscreteScheduler"
+    folder = with_scheduler(base, tmp_path, kind, {"_class_name": kind})
+    with pytest.raises(ModelFolderError, match=r"has modelspec\.prediction_type epsilon, and FlowMatch"):
+        said(folder, {}, prediction_type="epsilon")
+
+
+def test_a_layer_that_is_not_read_is_told(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    base = folders["sd"]
+    weights = {name: value.contiguous() for name, value in original_checkpoint(base).items()}
+    for layer, told in (("1", 0), ("2", 1)):
+        save_file(weights, checkpoint := tmp_path / "tiny.safetensors", {"modelspec.encoder_layer": layer})
+        converted = diffusers_folder(checkpoint, base, cache=tmp_path / "cache")
+        notices = load_denoiser(converted, model="tiny").facts.notices
+        assert len(notices) == told
+        assert all("trained with layer 2 of its text encoder" in notice for notice in notices)

@@ -11,12 +11,20 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from polyrhythm_agent.checkpoint_spec import NOTICES_FILE
 from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
-from polyrhythm_agent.known_configs import SDXL, STABLE_DIFFUSION_1, STABLE_DIFFUSION_2, Architecture, write_configs
+from polyrhythm_agent.known_configs import (
+    SDXL,
+    STABLE_DIFFUSION_1,
+    STABLE_DIFFUSION_2,
+    STABLE_DIFFUSION_2_BASE,
+    Architecture,
+    write_configs,
+)
 from tests.original_layout import write_checkpoint
 from tests.unet_models import tiny_sd_folder
 
@@ -65,7 +73,12 @@ def test_parts_have_as_many_parameters_as_were_published(name: str, part: str) -
 
 @pytest.mark.parametrize(
     ("architecture", "samplers", "predicts"),
-    [(STABLE_DIFFUSION_1, "ddim", "epsilon"), (STABLE_DIFFUSION_2, "ddim", "v_prediction"), (SDXL, "euler", "epsilon")],
+    [
+        (STABLE_DIFFUSION_1, "ddim", "epsilon"),
+        (STABLE_DIFFUSION_2, "ddim", "v_prediction"),
+        (STABLE_DIFFUSION_2_BASE, "ddim", "epsilon"),
+        (SDXL, "euler", "epsilon"),
+    ],
     ids=lambda value: value.name if isinstance(value, Architecture) else "",
 )
 def test_schedules_and_tokenizers_are_read(
@@ -87,8 +100,11 @@ def test_a_checkpoint_alone_is_the_model_that_its_folder_is(tiny: Path, vocabula
     names = ("model_index.json", "scheduler/scheduler_config.json", *(f"{part}/config.json" for part in KINDS))
     described = {name: json.loads((tiny / name).read_text()) for name in names if (tiny / name).is_file()}
     tokenizer = dict(STABLE_DIFFUSION_1.files["tokenizer/tokenizer_config.json"], model_max_length=24)
+    notice = {"notices": ["it is a guess"]}
     architecture = Architecture(
-        name="tiny", files={**described, "tokenizer/tokenizer_config.json": tokenizer}, tokenizers=("tokenizer",)
+        name="tiny",
+        files={**described, "tokenizer/tokenizer_config.json": tokenizer, NOTICES_FILE: notice},
+        tokenizers=("tokenizer",),
     )
     (plain := tmp_path / "clip").mkdir()
     table = json.loads((vocabulary / "vocab.json").read_text())
@@ -99,5 +115,6 @@ def test_a_checkpoint_alone_is_the_model_that_its_folder_is(tiny: Path, vocabula
     configs = write_configs(architecture, plain, tmp_path / "cache")
     made = load_denoiser(diffusers_folder(checkpoint, configs, cache=tmp_path / "cache"), model="tiny")
     original = load_denoiser(tiny, model="tiny")
+    assert made.facts.notices == ("it is a guess", *original.facts.notices)
     assert made.facts.default_width_px == original.facts.default_width_px
     assert made.count_tokens("a red apple", "prompt") == original.count_tokens("a red apple", "prompt")

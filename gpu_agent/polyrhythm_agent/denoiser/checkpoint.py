@@ -25,12 +25,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polyrhythm_agent.checkpoint_file import CheckpointHeader
+from polyrhythm_agent.checkpoint_spec import NOTICES_FILE
 from polyrhythm_agent.denoiser.checkpoint_marks import marked_configs
 from polyrhythm_agent.denoiser.checkpoint_parts import PIPELINE_PARTS, CheckpointPart, convert_part
 from polyrhythm_agent.denoiser.folder import INDEX_FILE, ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
 
-LAYOUT = 2
+LAYOUT = 3
 """Counts changes of what a conversion writes; older folders are then left alone and never read."""
 
 COPIED_SUFFIXES = frozenset({".json", ".txt", ".model"})
@@ -65,13 +66,14 @@ def diffusers_folder(path: Path, configs: Path | None, *, cache: Path, progress:
     if configs is None:
         return path
     folder = ModelFolder.open(configs)
-    parts = PIPELINE_PARTS[CheckpointHeader.read(path).pipeline_class()]
+    header = CheckpointHeader.read(path)
+    parts = PIPELINE_PARTS[header.pipeline_class()]
     copied = _files_to_copy(folder, parts)
     try:
         target = cache / "checkpoints" / f"{path.stem}-{_key(path, copied, progress)}"
         with _only_one(target.with_name(f"{target.name}.lock"), progress):
             if not target.is_dir():
-                _convert(path, folder, parts, copied, target, progress)
+                _convert(path, header, folder, copied, target, progress)
     except OSError as error:
         raise ModelFolderError(
             f"model: {path} cannot be converted into {cache} (set POLYRHYTHM_CACHE to use another folder): {error}"
@@ -81,8 +83,8 @@ def diffusers_folder(path: Path, configs: Path | None, *, cache: Path, progress:
 
 def _convert(
     checkpoint: Path,
+    header: CheckpointHeader,
     configs: ModelFolder,
-    parts: tuple[CheckpointPart, ...],
     copied: Mapping[str, Path],
     target: Path,
     progress: Progress,
@@ -95,9 +97,9 @@ def _convert(
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, partial / name)
         weights = _read(checkpoint, progress)
-        for name, content in marked_configs(weights, configs).items():
+        for name, content in marked_configs(header, weights, configs).items():
             (partial / name).write_text(json.dumps(content, indent=2, sort_keys=True))
-        for part in parts:
+        for part in PIPELINE_PARTS[header.pipeline_class()]:
             converted = convert_part(part, weights, configs)
             file = partial / part.name / part.weights_file
             with _watched(file, progress):
@@ -149,7 +151,7 @@ def _files_to_copy(configs: ModelFolder, parts: tuple[CheckpointPart, ...]) -> d
         folders.append(part.name)
         if part.tokenizer is not None:
             folders.append(part.tokenizer)
-    found = {INDEX_FILE: configs.path / INDEX_FILE}
+    found = {name: configs.path / name for name in (INDEX_FILE, NOTICES_FILE) if (configs.path / name).is_file()}
     for folder in sorted(folders):
         for path in sorted((configs.path / folder).glob("*")):
             if path.is_file() and path.suffix in COPIED_SUFFIXES and not path.name.endswith(".index.json"):

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from polyrhythm.hub_id import WEIGHTS_SUFFIX
+from polyrhythm_agent.checkpoint_spec import NOTICES_FILE
 from polyrhythm_agent.denoiser.folder_contents import (
     CLASS_NAME,
     config_content,
@@ -82,6 +83,21 @@ class ModelFolder:
     def pipeline_class(self) -> str:
         """Name of the pipeline's class in diffusers."""
         return str(self.index.get(CLASS_NAME, ""))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What users are to know of how the folder was made; empty unless it was made for a checkpoint.
+
+        Raises:
+            ModelFolderError: the file of it is no such.
+        """
+        file = self.path / NOTICES_FILE
+        if not file.is_file():
+            return ()
+        told = read_object(file).get("notices")
+        if not isinstance(told, list):
+            raise ModelFolderError(f"model: {file} holds no list of notices")
+        return tuple(map(str, told))
 
     def config_of(self, part: str, file: str) -> Mapping[str, Any]:
         """Config file of a part.

@@ -6,6 +6,7 @@ Owns which part is read how.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -112,6 +113,7 @@ def _load(
         fingerprint=fingerprint,
     )
     denoiser = UNetDenoiser(model=model, family=family, parts=parts)
+    denoiser.facts = replace(denoiser.facts, notices=(*folder.notices, *denoiser.facts.notices))
     if outside is not None:
         denoiser.facts = outside.send_out(denoiser.facts)
     return denoiser
