@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.folder_text import read_text
 
 KNOWN_WORDS_FILE = "known_words.json"
 EXAMPLES = 5
@@ -69,7 +70,7 @@ def read_known_words(folder: Path) -> KnownWords | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         subjects, others = tuple(content["subjects"]), tuple(content["other_words"])
         if not all(isinstance(word, str) for word in (*subjects, *others)):
             raise ValueError("not all of it is text")

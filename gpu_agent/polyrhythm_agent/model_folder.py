@@ -16,6 +16,7 @@ from polyrhythm_agent.checkpoint_file import TEXT_PREFIXES, CheckpointHeader, pl
 from polyrhythm_agent.checkpoint_spec import said_by
 from polyrhythm_agent.errors import ModelFolderError, ModelUnavailableError
 from polyrhythm_agent.families import known_families
+from polyrhythm_agent.folder_text import read_text
 from polyrhythm_agent.hub import (
     CLIP_REPOSITORY,
     FetchSnapshot,
@@ -224,7 +225,7 @@ def _pipeline_of(path: Path, option: str = OPTION) -> str:
         raise _error(f"{path} is not a folder" if path.exists() else f"{path} does not exist", option)
     index, what = path / _INDEX, f"{path} is no model in diffusers format"
     try:
-        described = json.loads(index.read_text(encoding="utf-8-sig"))
+        described = json.loads(read_text(index))
     except OSError as error:
         raise _error(f"{what}: {_INDEX} cannot be read ({error.strerror})", option) from error
     except (ValueError, RecursionError) as error:

@@ -14,9 +14,10 @@ import torch
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import Sampler
 from polyrhythm_agent.calibration.file import CALIBRATION_FILE, read_calibrations
-from polyrhythm_agent.denoiser.folder import BOM, ModelFolder
+from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
+from polyrhythm_agent.folder_text import BOM
 from tests.json_order import upside_down
 from tests.pipelines import image
 
@@ -82,7 +83,7 @@ def leave_out(name: str, *keys: str) -> Change:
 
 
 def mark_byte_order(folder: Path) -> None:
-    for file in folder.glob("*/*.json"):
+    for file in files(folder):
         file.write_bytes(BOM + file.read_bytes())
 
 

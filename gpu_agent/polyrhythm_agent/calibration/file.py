@@ -19,6 +19,7 @@ from polyrhythm.codec.fleet import calibration_from_proto, calibration_to_proto
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.calibration.folder import written_into
+from polyrhythm_agent.folder_text import read_text
 
 CALIBRATION_FILE = "calibration.json"
 FORMAT = 4
@@ -155,7 +156,7 @@ def _entries(path: Path, fingerprint: str) -> list[Mapping[str, Any]]:
         CalibrationFileError: see ``read_calibrations``.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         if content["format"] != FORMAT:
             told = f"its format is {content['format']}, this version reads {FORMAT}; run polyrhythm calibrate"
             raise CalibrationFileError(told)

@@ -17,6 +17,7 @@ import structlog
 
 from polyrhythm_agent.calibration.folder import written_into
 from polyrhythm_agent.calibration.measure import PictureErrors, Single
+from polyrhythm_agent.folder_text import read_text
 
 log = structlog.get_logger()
 
@@ -79,7 +80,7 @@ class PartialFile:
         """Lines of pictures of the same subject."""
         if not self._path.is_file():
             return []
-        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        lines = read_text(self._path, errors="replace").splitlines(keepends=True)
         try:
             if json.loads(lines[0])["subject"] != self._subject:
                 return []

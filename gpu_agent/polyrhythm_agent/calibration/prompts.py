@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm_agent.folder_text import read_text
 
 PROMPTS = (
     "red apple on a yellow background",
@@ -83,7 +84,7 @@ def read_prompts(file: Path | None) -> tuple[str, ...]:
     if file is None:
         return PROMPTS
     try:
-        prompts = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        prompts = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
     except (OSError, ValueError) as error:
         raise InvalidArgumentError.of("--prompts", f"{file} cannot be read: {error}") from error
     if not prompts:

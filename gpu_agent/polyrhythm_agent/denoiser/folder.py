@@ -25,7 +25,6 @@ from polyrhythm_agent.denoiser.folder_contents import (
     tokenizer_content,
     vocabulary_content,
 )
-from polyrhythm_agent.denoiser.json_file import read_object
 from polyrhythm_agent.denoiser.weight_files import (
     PART_CONFIG,
     TRANSFORMERS,
@@ -34,6 +33,7 @@ from polyrhythm_agent.denoiser.weight_files import (
     part_weights,
 )
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.folder_text import BOM, read_object
 
 INDEX_FILE = "model_index.json"
 SCHEDULER_PART, SCHEDULER_FILE = "scheduler", "scheduler_config.json"
@@ -48,7 +48,8 @@ CONTENT_OF_TOKENIZER_FILES: Mapping[str, Callable[[Mapping[str, Any]], bytes]] =
 }
 TOKENIZER_FILES = tuple(sorted((*CONTENT_OF_TOKENIZER_FILES, MERGES_FILE, SENTENCE_PIECES_FILE)))
 
-BOM = b"\xef\xbb\xbf"
+TEXT_FILES = ("*.json", "*.txt")
+"""What libraries read of a part beside its weights and binary vocabularies."""
 CHUNK_BYTES = 1 << 22
 
 
@@ -154,7 +155,8 @@ class ModelFolder:
 
         Weights are linked, not copied; the copy is gone when the context ends.
         """
-        marked = [file for file in (self.path / part).glob("*.json") if _begins_with_bom(file)]
+        texts = (file for pattern in TEXT_FILES for file in (self.path / part).glob(pattern))
+        marked = [file for file in texts if _begins_with_bom(file)]
         if not marked:
             yield self.path
             return

@@ -13,6 +13,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from polyrhythm_agent.folder_text import BOM
+
 CLASS_NAME = "_class_name"
 PRIVATE = "_"
 """Begins what diffusers notes in its configs and does not hand to a class; but for the name of the class."""
@@ -137,8 +139,8 @@ def vocabulary_content(vocabulary: Mapping[str, Any]) -> bytes:
 
 
 def merges_content(merges: bytes) -> bytes:
-    """Of ``merges.txt``, whatever its lines end with."""
-    return merges.replace(b"\r\n", b"\n").removesuffix(b"\n") + b"\n"
+    """Of ``merges.txt``, whatever its lines end with and whatever mark is before them."""
+    return merges.removeprefix(BOM).replace(b"\r\n", b"\n").removesuffix(b"\n") + b"\n"
 
 
 def _public(config: Mapping[str, Any]) -> dict[str, Any]:

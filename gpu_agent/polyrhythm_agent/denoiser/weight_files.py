@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.hub_id import WEIGHTS_SUFFIX
-from polyrhythm_agent.denoiser.json_file import read_object
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.folder_text import read_object
 
 DIFFUSERS, TRANSFORMERS = "diffusers", "transformers"
 WEIGHT_STEMS = {DIFFUSERS: "diffusion_pytorch_model", TRANSFORMERS: "model"}

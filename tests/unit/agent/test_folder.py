@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from polyrhythm_agent.checkpoint_file import CheckpointHeader
-from polyrhythm_agent.denoiser.folder import BOM, ModelFolder
-from polyrhythm_agent.denoiser.json_file import read_object
+from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.folder_text import BOM, read_object
 from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
 
 PARTS = ("unet", "vae", "scheduler", "tokenizer")
@@ -215,6 +215,9 @@ def test_libraries_read_a_copy_without_marks_of_byte_order(tmp_path: Path) -> No
     opened = ModelFolder.open(folder)
     with opened.readable("vae") as readable:
         assert readable == folder
+    write(folder / "tokenizer" / "merges.txt", BOM + b"#version: 0.2\n")
+    with opened.readable("tokenizer") as readable:
+        assert (readable / "tokenizer" / "merges.txt").read_text() == "#version: 0.2\n"
     with opened.readable("unet") as readable:
         assert json.loads((readable / "unet" / "config.json").read_text()) == {"layers": 2}
         assert (readable / "unet" / f"{UNET}.safetensors").read_bytes() == b"unet"
