@@ -52,6 +52,24 @@ DENOISER_DEFECTS = (
         why="an agent says that it is ready, and its worker ends in every picture that it decodes",
     ),
     PlantedDefect(
+        name="a text encoder of another width is found out at the first picture",
+        file=f"{AGENT}/denoiser/fitting.py",
+        original="if width == taken:",
+        planted="if width:",
+        test_id="tests/integration/test_loading_checks.py::"
+        "test_a_text_encoder_of_another_width_than_the_denoiser_is_refused[pixart]",
+        why="an agent says that it is ready, and fails in every picture that it is given",
+    ),
+    PlantedDefect(
+        name="every family's latents are scaled as SDXL's",
+        file=f"{AGENT}/denoiser/decoding.py",
+        original="if not by_channel or mean is None",
+        planted="if mean is None",
+        test_id="tests/integration/test_pipeline_equality.py::"
+        "test_latents_are_scaled_as_the_pipeline_scales_them[pixart]",
+        why="an exact picture has other colours than the pipeline's",
+    ),
+    PlantedDefect(
         name="position embedding one row too high",
         file=f"{AGENT}/denoiser/token_transformer.py",
         original="self._position_AD[rows.begin * per_row : rows.end * per_row]",

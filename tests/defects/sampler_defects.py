@@ -85,8 +85,8 @@ SAMPLER_DEFECTS = (
     PlantedDefect(
         name="old models paint at a quarter of their area",
         file=f"{DENOISER}/unet_facts.py",
-        original="side = max(size, family.least_side_of_old) if is_old else size",
-        planted="side = size",
+        original="height = width = max(size, family.least_side_of_old)",
+        planted="height = width = size",
         test_id=f"{MODEL_FOLDERS}::test_old_files_mean_the_size_that_the_pipeline_takes[0.6.0-32-512]",
         why="256 px unless a user asks for 512, which is all that the model has learned",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -120,6 +121,45 @@ def test_a_default_size_may_be_a_pair_or_null(folder: Path, sample_size: Any, ex
     configure(folder, "unet", sample_size=sample_size)
     facts = facts_of(folder)
     assert (facts.default_width_px, facts.default_height_px) == expected
+
+
+ONE_SIDE = r"transformer: sample_size must be a whole number of latents, 1 at least; got"
+ONE_OR_BOTH = r"unet: sample_size must be a whole number of latents, 1 at least, or two, height and width; got"
+
+
+@pytest.mark.parametrize(
+    ("make", "part", "told"),
+    [("sd", "unet", ONE_OR_BOTH), ("pixart", "transformer", ONE_SIDE), ("dit", "transformer", ONE_SIDE)],
+)
+@pytest.mark.parametrize("size", ["32", 0, -32, 32.0, True, [32], [32, "32"], [32, 0], [32, None], {"0": 32, "1": 32}])
+def test_a_size_that_is_none_is_refused_by_its_field(
+    folders: Mapping[str, Path], tmp_path: Path, make: str, part: str, told: str, size: object
+) -> None:
+    folder = with_config(folders[make], tmp_path, part, sample_size=size)
+    with pytest.raises(ModelFolderError, match=f"^{told} {re.escape(repr(size))}$"):
+        facts_of(folder)
+
+
+@pytest.mark.parametrize("size", [None, [32, 32]])
+def test_a_transformer_was_trained_on_squares(folders: Mapping[str, Path], tmp_path: Path, size: object) -> None:
+    folder = with_config(folders["pixart"], tmp_path, "transformer", sample_size=size)
+    with pytest.raises(ModelFolderError, match=ONE_SIDE):
+        facts_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "part", "changes", "told"),
+    [
+        ("sd", "unet", {"sample_size": [1, 10**4]}, r"default_width_px: must be 1\.\.65536, got 80000"),
+        ("sd", "unet", {"sample_size": 10**12}, r"has sizes that no model has: "),
+        ("pixart", "transformer", {"num_layers": 0}, r"exchanged\[0\]\.layers: must be 1\.\.\d+, got 0"),
+    ],
+)
+def test_a_model_that_no_message_carries_is_refused(
+    folders: Mapping[str, Path], tmp_path: Path, make: str, part: str, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ModelFolderError, match=rf"model: .*{told}"):
+        facts_of(with_config(folders[make], tmp_path, part, **changes))
 
 
 def test_a_tiny_autoencoder_is_refused(folder: Path) -> None:

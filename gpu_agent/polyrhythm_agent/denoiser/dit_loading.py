@@ -16,6 +16,7 @@ from polyrhythm_agent.denoiser.fitting import require_autoencoder
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
+from polyrhythm_agent.denoiser.trained_size import require_trained_side
 
 LABELS = "id2label"
 
@@ -29,6 +30,7 @@ def load_dit(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: tor
     sampling = ModelSampling(scheduler_config(folder))
     vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device)
     scaling = LatentScaling.read(vae.outline.config, by_channel=False)
+    require_trained_side(folder, "transformer")
     transformer, outside = load_denoiser_part(DiTTransformer2DModel, folder, "transformer", dtype=dtype, device=device)
     require_autoencoder(folder, vae.outline, transformer.config["in_channels"])
     parts = DiTParts(

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
+from polyrhythm.errors import InvalidArgumentError, WireError
+from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.denoiser.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.errors import ModelFolderError
@@ -65,13 +67,27 @@ def load_denoiser(
 
     Raises:
         ModelFolderError: the folder is missing, is no pipeline, has no safetensors, or is of no known family, or its
-            family's code cannot be imported, or its configs say what no model can be made of.
+            family's code cannot be imported, or its configs say what no model can be made of, or no message carries.
         OutOfMemoryError: there is no memory for it.
     """
     folder = ModelFolder.open(path, offload=offload)
     load = _family_loader(folder)
     with model_code(lambda told: ModelFolderError(f"model: {path} cannot be loaded: {told}")):
-        return load(folder, model=model, dtype=dtype, device=device or torch.device("cpu"))
+        denoiser = load(folder, model=model, dtype=dtype, device=device or torch.device("cpu"))
+    _require_carried(path, denoiser.facts)
+    return denoiser
+
+
+def _require_carried(path: Path, facts: ModelFacts) -> None:
+    """Checks that a coordinator can be told of a model; else every worker that holds it would be ended for nonsense.
+
+    Raises:
+        ModelFolderError: some of its sizes are beyond what messages carry.
+    """
+    try:
+        model_facts_from_proto(model_facts_to_proto(facts))
+    except (WireError, ValueError, TypeError) as error:  # protobuf raises the latter two
+        raise ModelFolderError(f"model: {path} has sizes that no model has: {error}") from error
 
 
 def _family_loader(folder: ModelFolder) -> FamilyLoader:

@@ -23,6 +23,7 @@ from polyrhythm_agent.denoiser.sampling import ModelSampling
 from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
 from polyrhythm_agent.denoiser.text import T5Text
 from polyrhythm_agent.denoiser.token_transformer import TokenFamily
+from polyrhythm_agent.denoiser.trained_size import require_trained_side
 from polyrhythm_agent.errors import ModelFolderError
 
 ALPHA_TOKENS_MAX = 120
@@ -67,6 +68,7 @@ def _load(
 ) -> PixArtDenoiser:
     vae = part_on_demand(AutoencoderKL, folder, "vae", dtype=dtype, device=device)
     scaling = LatentScaling.read(vae.outline.config, by_channel=False)
+    require_trained_side(folder, "transformer")
     transformer, outside = load_denoiser_part(
         PixArtTransformer2DModel, folder, "transformer", dtype=dtype, device=device
     )

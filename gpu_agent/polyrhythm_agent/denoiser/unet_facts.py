@@ -19,9 +19,9 @@ from polyrhythm_agent.denoiser.decoding import latent_scale
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
 from polyrhythm_agent.denoiser.sampling import ModelSampling
+from polyrhythm_agent.denoiser.trained_size import SIZE, trained_sides
 from polyrhythm_agent.denoiser.unet_layers import UNetLayer, UNetLayers
 from polyrhythm_agent.denoiser.unet_memory import unet_memory
-from polyrhythm_agent.errors import ModelFolderError
 
 OLD = Version("0.9.0.dev0")
 """Before it, diffusers wrote a default in the place of what Stable Diffusion was trained with."""
@@ -109,16 +109,13 @@ def _trained_latent(unet: UNet2DConditionModel, family: UNetFamily) -> tuple[int
     Raises:
         ModelFolderError: it has something else.
     """
-    size = family.default_side if unet.config["sample_size"] is None else unet.config["sample_size"]
-    if not isinstance(size, int):
-        if len(size) != 2:
-            raise ModelFolderError(f"unet: sample_size is to be a side, or height and width, got {size!r}")
-        height, width = size
-        return int(height), int(width)
+    size = family.default_side if unet.config[SIZE] is None else unet.config[SIZE]
+    height, width = trained_sides("unet", size)
     written_by = unet.config.get("_diffusers_version")
     is_old = written_by is not None and Version(Version(written_by).base_version) < OLD
-    side = max(size, family.least_side_of_old) if is_old else size
-    return side, side
+    if is_old and isinstance(size, int):
+        height = width = max(size, family.least_side_of_old)
+    return height, width
 
 
 def layer_groups(layers: Sequence[UNetLayer], *, scale_px: int, dtype: torch.dtype) -> tuple[LayerGroup, ...]:
