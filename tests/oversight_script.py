@@ -35,7 +35,16 @@ AGENT, PEER = AgentId("a"), AgentId("b")
 EPOCH = EpochId(incarnation=1, counter=7)
 JOB = JobId("job")
 READY = WorkerReady(models=())
-LIMITS = Limits(start_s=20.0, heartbeat_s=1.0, abort_s=0.5, join_s=30.0, decode_s=40.0, request_s=50.0, proven_s=10.0)
+LIMITS = Limits(
+    start_s=20.0,
+    heartbeat_s=1.0,
+    abort_s=0.5,
+    alone_extra_s=7.0,
+    join_s=30.0,
+    decode_s=40.0,
+    request_s=50.0,
+    proven_s=10.0,
+)
 STEPS = 20
 STEP_TIMEOUT_S = 3.0
 UNINTERRUPTIBLE_S = 5.0
@@ -99,13 +108,13 @@ def segment(own_rows: int, beat_steps: int = 4) -> Segment:
     )
 
 
-def start_epoch(epoch: EpochId = EPOCH, own_rows: int = 8) -> StartEpoch:
+def start_epoch(epoch: EpochId = EPOCH, own_rows: int = 8, members: tuple[AgentId, ...] = (AGENT, PEER)) -> StartEpoch:
     image = ImageSpec(
         model="demo", prompt="p", width_px=128, height_px=128, steps=STEPS, seed=1, guidance=5.0,
         sampler=Sampler.DDIM, quality=Quality.HIGH,
     )  # fmt: skip
     return StartEpoch(
-        epoch=epoch, gang=GangId("g"), members=(AGENT, PEER), job=JOB, image=image, begin_step=0, root=AGENT,
+        epoch=epoch, gang=GangId("g"), members=members, job=JOB, image=image, begin_step=0, root=AGENT,
         decoder=AGENT, plan_version=1, segments=(segment(own_rows),), complete=True, step_timeout_s=STEP_TIMEOUT_S,
         uninterruptible_s=UNINTERRUPTIBLE_S, exchange_dtype="float32",
     )  # fmt: skip

@@ -39,7 +39,7 @@ REGISTRATION = Register(
     software=(("python", "3"),),
     device=DeviceFacts(uuid="CPU-1", name="cpu", kind=DeviceKind.CPU, memory_total_bytes=2, memory_free_bytes=1),
 )
-LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, leave_s=2.0, first_restart_s=0.01)
+LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, alone_extra_s=0.0, leave_s=2.0, first_restart_s=0.01)
 TIMING = LinkTiming(first_retry_s=0.01, longest_retry_s=0.05)
 
 

@@ -29,6 +29,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import (
     AgentFailed,
+    Delayed,
     ImageChunk,
     ImageCompleted,
     Planned,
@@ -132,12 +133,20 @@ async def test_an_agent_that_hangs_in_mid_image(site: Site) -> None:
     assert isinstance(b.error, AgentsLostError)
 
 
-async def test_with_all_agents_gone_the_client_gets_a_typed_error_and_the_next_job_works(site: Site) -> None:
-    a = await site.fleet.add("a")
-    a.worker.pause_at = 12
+async def test_with_all_agents_gone_for_good_the_client_gets_a_typed_error_and_the_next_job_works(site: Site) -> None:
+    async def lose_at_step_12() -> None:
+        a.worker.pause_at = 12
+        a.load()
+        await read_until(call, is_at(12))
+        await a.vanish()
+
+    a = await site.fleet.add("a", ready=False)
     call = site.generate()
-    await read_until(call, is_at(12))
-    await a.vanish()
+    await lose_at_step_12()
+    # A first loss may be for the moment.
+    await read_until(call, lambda event: isinstance(event, Delayed))
+    a = await site.fleet.add("a", ready=False)
+    await lose_at_step_12()
     assert isinstance(await error_from(call), AgentsLostError)
     await site.fleet.add("a")
     assert isinstance((await events_of(site.generate()))[-1], ImageCompleted)

@@ -126,10 +126,11 @@ def segments_due(plan: Plan, boundary: int, beats_ahead: int) -> int:
 def step_timeout_s(limits: Limits, course: Forecast, *, previews: bool) -> float:
     """When silence of a member is a hang: ``slack`` times the longest silence that is predicted, and a constant.
 
-    The constant covers what does not scale with the model: scheduling of processes, a first touch of memory.
+    The constant covers what does not scale with the model: scheduling of processes, a first touch of memory. Of an
+    epoch of one member it is larger.
     """
     longest_s = course.step_s + (course.decode_s if previews else 0.0)
-    return limits.slack * longest_s + limits.step_timeout_s
+    return limits.slack * longest_s + limits.step_timeout_s + (limits.alone_extra_s if course.alone else 0.0)
 
 
 def tell_progress(turn: Turn, epoch: Epoch) -> None:

@@ -26,6 +26,7 @@ class Forecast:
         loading_s: seconds that a member may take to load a part of the model before it encodes or decodes.
         step_s: longest time between two active steps of one member, waiting for the others included.
         beat_s: longest beat.
+        alone: whether it has one member, for whom nobody waits.
         course: boundaries as ``(step, predicted seconds since the begin)``, ascending, from the first step on.
     """
 
@@ -35,6 +36,7 @@ class Forecast:
     loading_s: float
     step_s: float
     beat_s: float
+    alone: bool
     course: tuple[tuple[int, float], ...]
 
     @property
@@ -103,6 +105,7 @@ def forecast(plan: Plan, prediction: Prediction, profiles: Mapping[AgentId, Prof
         loading_s=max(profiles[agent].loading_s for agent in (plan.encoder, plan.decoder)),
         step_s=transport * max(_silence_s(beat, s, profiles) for beat, s in zip(beats, computing, strict=True)),
         beat_s=transport * max(max(seconds.values()) for seconds in computing),
+        alone=len(plan.agents) == 1,
         course=tuple(course),
     )
 

@@ -151,8 +151,9 @@ class Picture:
         replan: why the next plan is not the first one; None for the first.
         plans: followed ones, each with the step up to which it was followed.
         last_version: highest version given to a plan, whether it was followed or not.
-        lost: agents that were lost on this picture, with the reason. They take no further part in it, so that a picture
-            that kills workers ends.
+        lost: agents that were lost on this picture, with the reason. They take no part in it as long as others can make
+            it, so that a picture that ends workers ends.
+        readmitted: those that take part again after one loss, with the reason, since nobody else was left.
         deaths: whose workers ended while they worked for it, and how, an entry an epoch or measurement.
         asked: newcomers that were asked to measure while it ran.
         speed_plans: followed for a changed speed so far.
@@ -185,6 +186,7 @@ class Picture:
     plans: tuple[tuple[Plan, int], ...] = ()
     last_version: int = 0
     lost: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
+    readmitted: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
     deaths: tuple[str, ...] = ()
     asked: frozenset[AgentId] = frozenset()
     speed_plans: int = 0

@@ -19,9 +19,13 @@ class Limits:
         profile_timeout_s: to measure a size; generous, since a first forward on a slow device takes long.
         forming_timeout_s: to form a gang and share the condition, encoding not included.
         decode_timeout_s: to decode and send the picture, beside ``slack`` times the predicted time.
-        step_timeout_s: of an active step, beside ``slack`` times the predicted time.
+        step_timeout_s: of an active step, beside ``slack`` times the predicted time: however short a step is, a busy
+            machine may keep a process from its core for seconds.
         abort_timeout_s: a member that has not left an aborted epoch by then, beside ``abort_slack`` times what it
             cannot interrupt, is lost. More than its daemon allows, who knows better which worker hangs.
+        alone_extra_s: more of both, for a step and for an abort, in an epoch of one member: nobody waits for it, and
+            all that it has made is lost with its worker. On two cores that nine busy threads wanted, the longest of
+            180 steps of half a second took 15 s.
         abort_slack: how many times its prediction a step, an encoding or a decoding may take before an abort is seen.
         cancel_timeout_s: an epoch that has not ended by then, and two predicted beats, is aborted, unless only its
             picture is still being decoded.
@@ -47,8 +51,9 @@ class Limits:
     profile_timeout_s: float = 120.0
     forming_timeout_s: float = 15.0
     decode_timeout_s: float = 10.0
-    step_timeout_s: float = 1.0
-    abort_timeout_s: float = 1.0
+    step_timeout_s: float = 3.0
+    abort_timeout_s: float = 2.0
+    alone_extra_s: float = 10.0
     abort_slack: float = 2.0
     cancel_timeout_s: float = 1.0
     slack: float = 4.0

@@ -127,6 +127,9 @@ def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> De
     fixed = fixed_plan_of(picture)
     needed = fixed.agents if fixed is not None else ()
     absent = tuple(agent for agent in needed if agent not in state.agents or agent in pool.excluded)
+    comes = may_load and all(agent in pool.coming for agent in absent)
+    if absent and picture.readmitted and not comes:
+        fixed, absent = None, ()  # as after any loss on a picture: others make it by a plan of their own
     if absent:
         return _without_some(picture, pool, absent, may_load=may_load)
     pool = pool if fixed is None else _only(pool, fixed.agents)
@@ -279,7 +282,7 @@ def _exclusion(  # noqa: PLR0911 - one return a reason
     if (left_out := state.jobs[picture.job].left_out.get(name)) is not None:
         return left_out
     if (reason := picture.lost.get(name)) is not None:
-        return _not_ready(name, f"lost earlier on this picture: {reason}")
+        return _not_ready(name, _lost(reason, twice=name in picture.readmitted))
     if not agent.worker_ready:
         return _not_ready(name, f"its worker is loading{f'; the one before: {agent.trouble}' if agent.trouble else ''}")
     if (unlike := mismatch(agent, picture)) is not None:
@@ -290,10 +293,16 @@ def _exclusion(  # noqa: PLR0911 - one return a reason
 
 
 def _nobody(picture: Picture, pool: Pool) -> PolyrhythmError:
-    told = "; ".join(f"{agent}: {exclusion.detail}" for agent, exclusion in pool.excluded.items())
-    if picture.lost:
-        return AgentsLostError(f"no agent is left for the picture: {told or 'none is connected'}")
+    losses = {agent: _lost(reason, twice=False) for agent, reason in {**picture.readmitted, **picture.lost}.items()}
+    present = {agent: exclusion.detail for agent, exclusion in pool.excluded.items()}
+    told = "; ".join(f"{agent}: {detail}" for agent, detail in {**losses, **present}.items())
+    if losses:
+        return AgentsLostError(f"no agent is left for the picture: {told}")
     return NoAgentsError(f"no agent can take part: {told or 'none is connected'}")
+
+
+def _lost(reason: str, *, twice: bool) -> str:
+    return f"lost {'twice' if twice else 'earlier'} on this picture: {reason}"
 
 
 def _elsewhere(agent: AgentId) -> Exclusion:

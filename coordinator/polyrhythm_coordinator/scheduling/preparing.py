@@ -19,9 +19,10 @@ from polyrhythm_coordinator.scheduling.measured import measured_alone, profile_k
 from polyrhythm_coordinator.scheduling.measuring import ask, due, may_take_part, told_of
 from polyrhythm_coordinator.scheduling.occupancy import situation
 from polyrhythm_coordinator.scheduling.plan_tasks import ask_plan
-from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, Pool, decide, pool_of
+from polyrhythm_coordinator.scheduling.pool import DRAINED, Ask, GiveUp, Go, KeepWaiting, Pool, pool_of
 from polyrhythm_coordinator.scheduling.profiles import profiles_of
 from polyrhythm_coordinator.scheduling.recovery import give_up
+from polyrhythm_coordinator.scheduling.second_chance import decided, with_second_chances
 from polyrhythm_coordinator.scheduling.turn import Turn
 
 
@@ -31,11 +32,15 @@ def prepare(turn: Turn, picture: Picture) -> None:
     held_in = picture.phase.held_in
     if held_in is not None and held_in == situation(turn.state) and turn.now_s < picture.phase.held_until_s:
         return
-    match decision := decide(turn.state, picture, picture.phase, turn.now_s):
+    before, phase = picture, picture.phase
+    picture, decision = decided(turn.state, before, phase, turn.now_s)
+    if picture is not before:
+        turn.put_picture(picture)
+    match decision:
         case GiveUp(error=error):
             give_up(turn, picture.job, error)
         case KeepWaiting():
-            _wait(turn, picture, picture.phase, decision)
+            _wait(turn, picture, phase, decision)
         case Ask(measurements=measurements):
             ask(turn, workload_of(picture.image), measurements)
             _tell_measuring(turn, picture)
@@ -172,15 +177,27 @@ def _wait(turn: Turn, picture: Picture, phase: Preparing, waiting: KeepWaiting) 
 def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
     """There is no plan with those who are free: waits for others, as long as they may come.
 
+    Then for those that were lost on the picture, and in the end for those that are drained.
+
     Returns:
-        Whether there are others to wait for.
+        Whether there is somebody to wait for.
     """
     assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
-    since_s = turn.now_s if picture.unplanned_since_s is None else picture.unplanned_since_s
-    phase = Preparing(since_s=turn.now_s)
-    picture = replace(picture, unplanned_since_s=since_s)
-    pool = pool_of(turn.state, picture, phase, turn.now_s)
-    patient_until_s = since_s + turn.limits.loading_grace_s
+    if picture.unplanned_since_s is None:
+        picture = replace(picture, unplanned_since_s=turn.now_s)
+    again = with_second_chances(picture)
+    return (
+        _wait_for_coming(turn, picture, error)
+        or (again is not None and _wait_for_lost(turn, again, error))
+        or _wait_for_drained(turn, picture, error)
+    )
+
+
+def _wait_for_coming(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
+    """Those that are measured, busy, loading, or back in a moment."""
+    pool = pool_of(turn.state, picture, Preparing(since_s=turn.now_s), turn.now_s)
+    assert picture.unplanned_since_s is not None, picture.job
+    patient_until_s = picture.unplanned_since_s + turn.limits.loading_grace_s
     if (pool.unmeasured or pool.measuring) and picture.fixed_plan is None:
         _wait_for_measurements(turn, picture, pool)
     elif (pool.busy or pool.occupied) and picture.fixed_plan is None:
@@ -190,11 +207,28 @@ def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
         returns_s = (turn.state.departed[name].at_s + turn.limits.return_grace_s for name in pool.returning)
         hold(turn, picture, until_s=min((patient_until_s, *returns_s)))
         _tell_unplanned(turn, picture, f"{error}; {pool.told_coming}")
-    elif pool.drained and not picture.explain_only:
-        hold(turn, picture, shelved=True)
-        _tell_unplanned(turn, picture, f"{error}; {', '.join(pool.drained)}: {DRAINED}")
     else:
         return False
+    return True
+
+
+def _wait_for_lost(turn: Turn, again: Picture, error: NoAgentsError) -> bool:
+    """Those that were lost on the picture; whoever of them is ready is planned with at once."""
+    phase = Preparing(since_s=turn.now_s)
+    back = pool_of(turn.state, again, phase, turn.now_s).profiled
+    if any(name in again.readmitted for name in back):
+        turn.put_picture(replace(again, phase=phase))
+        return True
+    return _wait_for_coming(turn, again, error)
+
+
+def _wait_for_drained(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
+    """Those that somebody has to put back."""
+    pool = pool_of(turn.state, picture, Preparing(since_s=turn.now_s), turn.now_s)
+    if not pool.drained or picture.explain_only:
+        return False
+    hold(turn, picture, shelved=True)
+    _tell_unplanned(turn, picture, f"{error}; {', '.join(pool.drained)}: {DRAINED}")
     return True
 
 

@@ -80,6 +80,7 @@ def abort_epoch(turn: Turn, name: EpochId, cause: str) -> None:
         return
     # A worker may first have to finish what it computes: no abort interrupts an encoding or a decoding.
     patience_s = turn.limits.abort_timeout_s + turn.limits.abort_slack * epoch.forecast.uninterruptible_s
+    patience_s += turn.limits.alone_extra_s if epoch.forecast.alone else 0.0
     deadline_s = turn.now_s + patience_s
     turn.put_epoch(replace(epoch, stage=EpochStage.ABORTING, deadline_s=deadline_s, cause=cause))
     for agent, run in epoch.members.items():

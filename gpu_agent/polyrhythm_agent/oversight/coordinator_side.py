@@ -84,6 +84,7 @@ def abort_run(state: Oversight, reason: str, now_s: float) -> Outcome:
     if run is None or run.leave_by_s is not None:
         return state, ()
     patience_s = state.limits.abort_s + state.limits.abort_slack * run.uninterruptible_s
+    patience_s += state.limits.alone_extra_s if run.alone else 0.0
     told = replace(run, leave_by_s=now_s + patience_s)
     return replace(state, run=told), (SendDown(command=AbortEpoch(epoch=run.epoch, reason=reason)),)
 
@@ -103,6 +104,7 @@ def _start_epoch(state: Oversight, command: StartEpoch, now_s: float) -> Outcome
     run = Run(
         epoch=command.epoch,
         stage=Stage.JOINING,
+        alone=len(command.members) == 1,
         step_timeout_s=command.step_timeout_s,
         uninterruptible_s=command.uninterruptible_s,
         step_limit_s=_step_limit_s(command.step_timeout_s, command.segments, state.agent),

@@ -19,6 +19,8 @@ class Limits:
         start_s: for a worker to load its model, or to get further with a checkpoint that it converts first.
         heartbeat_s: for a sign of life of a ready worker.
         abort_s: for a worker to leave an epoch that is aborted, beside what it cannot interrupt.
+        alone_extra_s: more of that for an epoch of one member: nobody waits for it, and all that it has made is lost
+            with its worker.
         abort_slack: how many times its prediction a step, an encoding or a decoding that is under way may take.
         join_s: for a gang to form and the prompt to be encoded.
         decode_s: for the picture after the last step.
@@ -33,7 +35,8 @@ class Limits:
 
     start_s: float = 120.0
     heartbeat_s: float = 1.0
-    abort_s: float = 0.5
+    abort_s: float = 1.5
+    alone_extra_s: float = 10.0
     abort_slack: float = 2.0
     join_s: float = 120.0
     decode_s: float = 120.0
@@ -107,6 +110,7 @@ class Run:
     Attributes:
         epoch: which.
         stage: what it is at.
+        alone: whether it has no other member.
         step_timeout_s: longest of all plan versions.
         uninterruptible_s: longest of all plan versions.
         step_limit_s: longest time between two signs of progress while stepping.
@@ -117,6 +121,7 @@ class Run:
 
     epoch: EpochId
     stage: Stage
+    alone: bool
     step_timeout_s: float
     uninterruptible_s: float
     step_limit_s: float

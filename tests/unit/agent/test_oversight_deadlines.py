@@ -12,12 +12,17 @@ from polyrhythm.messages import (
     WorkerLost,
 )
 from polyrhythm_agent.oversight.signals import (
+    TICK_S,
     KillWorker,
     SendDown,
     TimePassed,
 )
+from polyrhythm_agent.oversight.state import Limits
+from polyrhythm_coordinator.scheduling import limits as scheduling_limits
 from tests.oversight_script import (
+    AGENT,
     EPOCH,
+    LIMITS,
     STEP_TIMEOUT_S,
     STEPS,
     UNINTERRUPTIBLE_S,
@@ -73,6 +78,15 @@ def test_silence_while_stepping_aborts_and_only_disobedience_kills(running: Scri
     assert running.wait(0.5 + 2 * UNINTERRUPTIBLE_S).take()[0] == KillWorker()
 
 
+def test_a_worker_that_is_alone_in_its_epoch_has_longer_to_leave_it(script: Script) -> None:
+    script.command(start_epoch(members=(AGENT,)))
+    script.say(EpochJoined(epoch=EPOCH, encode_s=0.0, links=()))
+    assert down(AbortEpoch(epoch=EPOCH, reason="a saw no progress for 3 s while stepping")) in script.wait(3.2).take()
+    patience_s = LIMITS.abort_s + 2 * UNINTERRUPTIBLE_S
+    assert script.wait(patience_s + LIMITS.alone_extra_s - 0.3).take() == []
+    assert script.wait(0.4).take()[0] == KillWorker()
+
+
 def test_an_encoding_under_way_may_end_before_an_abort_is_obeyed(script: Script) -> None:
     script.command(start_epoch(), AbortEpoch(epoch=EPOCH, reason="b is lost"))
     script.take()
@@ -113,3 +127,10 @@ def test_an_unanswered_request_convicts_a_worker_that_is_in_no_epoch(script: Scr
     assert KillWorker() not in script.take()
     assert script.wait(49.0).take() == []
     assert script.wait(1.2).take()[0] == KillWorker()
+
+
+def test_the_coordinator_waits_longer_than_the_daemon_which_knows_whose_worker_hangs() -> None:
+    own, leading = Limits(), scheduling_limits.Limits()
+    assert own.abort_slack == leading.abort_slack
+    for own_s, leading_s in ((0.0, 0.0), (own.alone_extra_s, leading.alone_extra_s)):
+        assert own.abort_s + own_s + TICK_S < leading.abort_timeout_s + leading_s

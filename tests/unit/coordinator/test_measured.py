@@ -95,8 +95,8 @@ def test_a_forecast_spreads_the_prediction_over_the_beats() -> None:
     # The second member is silent for its step of 40 ms and for the rest of the beat, 80 ms.
     assert course.step_s == pytest.approx(0.12 * 1.25)
     assert course.uninterruptible_s == 0.2
-    assert step_timeout_s(Limits(), course, previews=False) == pytest.approx(1.6)
-    assert step_timeout_s(Limits(), course, previews=True) == pytest.approx(2.4)
+    assert step_timeout_s(Limits(), course, previews=False) == pytest.approx(3.6)
+    assert step_timeout_s(Limits(), course, previews=True) == pytest.approx(4.4)
 
 
 def test_versions_are_told_once_where_all_agree() -> None:
