@@ -5,11 +5,11 @@ Data and its invariants only. The agent measures it (``polyrhythm calibrate``), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import isfinite, lcm, sqrt
+from math import isnan, lcm, sqrt
 from typing import Any, TypeVar
 
 ValueT = TypeVar("ValueT")
@@ -45,6 +45,20 @@ MEASURED_SHARE = 0.5
 
 SEAM_POWER_MAX = 1.0
 """Beyond the share that is stale, errors grow no faster than the seams do."""
+
+FIGURE_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "latent_range": (1e-6, 1e6),
+    "products": (-1e24, 1e24),
+    "touchiness": (1e-9, 1e9),
+    "row_weights": (0.0, 1e6),
+    "saturation_mse": (1e-12, 1e12),
+    "seam_power": (-SEAM_POWER_MAX, SEAM_POWER_MAX),
+    "guidance": (0.0, 1e3),
+}
+"""Least and most of each figure. Latents are of the order of 10 and errors far smaller, so all of this is beyond what
+can be measured, and far from where squares, sums over a picture's steps and quotients of them leave a float's range."""
+ROW_WEIGHT_LEAST = 1e-6
+"""The largest weight is no smaller: all of them are divided by their mean."""
 
 SECOND_ORDER_SAMPLERS = frozenset({"dpmpp-2m"})
 """Samplers whose step also looks at the one before it."""
@@ -143,6 +157,20 @@ def interpolated(
     return ((before, (1 - share) * times), (after, share * times))
 
 
+class FigureError(ValueError):
+    """A figure of a calibration that nobody can have measured.
+
+    Attributes:
+        field: its name.
+        description: what is wrong with it.
+    """
+
+    def __init__(self, field: str, description: str) -> None:
+        self.field = field
+        self.description = description
+        super().__init__(f"{field} {description}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibratedGrid:
     """What users are told of a calibration: that there is one. Its numbers are for the planner alone.
@@ -208,18 +236,10 @@ class Calibration:
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= STEPS_MAX or not self.sampler:
             raise ValueError(f"sampler {self.sampler!r} and {self.steps} steps mean nothing")
-        for name, value in (
-            ("latent_range", self.latent_range),
-            ("saturation_mse", self.saturation_mse),
-            ("width_px", self.width_px),
-            ("height_px", self.height_px),
-        ):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be positive, got {value}")
-        if not abs(self.seam_power) <= SEAM_POWER_MAX:
-            raise ValueError(f"seam_power must be within {SEAM_POWER_MAX} of 0, got {self.seam_power}")
-        if not 0 <= self.guidance < float("inf"):
-            raise ValueError(f"guidance must not be negative, got {self.guidance}")
+        if min(self.width_px, self.height_px) < 1:
+            raise ValueError(f"width_px and height_px must be positive, got {self.width_px}x{self.height_px}")
+        for name in FIGURE_BOUNDS:
+            _check_figures(name, getattr(self, name))
         for name, begins, first, last in (
             ("stale_begin_steps", self.stale_begin_steps, 0, self.steps - 1),
             ("merge_steps", self.merge_steps, 0, self.steps - 2),
@@ -234,21 +254,16 @@ class Calibration:
         if not self.touchiness or len(self.touchiness) % KINDS or self.pictures > PICTURES_MAX:
             told = f"{KINDS} numbers for each of 1 to {PICTURES_MAX} pictures, got {len(self.touchiness)}"
             raise ValueError(f"touchiness must be {told}")
-        if not all(0 < times < float("inf") for times in self.touchiness):
-            raise ValueError("touchiness must be positive")
-        if (
-            not self.row_weights
-            or not all(isfinite(w) and w >= 0 for w in self.row_weights)
-            or not any(self.row_weights)
-        ):
-            raise ValueError(f"row_weights must be positive: {self.row_weights}")
+        largest = max(self.row_weights, default=0.0)
+        if largest < ROW_WEIGHT_LEAST:
+            raise FigureError("row_weights", f"must reach {ROW_WEIGHT_LEAST:g}, the largest is {largest:g}")
 
     def _check_products(self) -> None:
-        """Products of vectors: finite, and none larger than that of the longest one with itself."""
+        """Products of vectors: none larger than that of the longest one with itself."""
         size = self.size
-        if size > DISTURBANCES_MAX or len(self.products) != size**2 or not all(map(isfinite, self.products)):
+        if size > DISTURBANCES_MAX or len(self.products) != size**2:
             raise ValueError(
-                f"products must be {size}^2 finite numbers of at most {DISTURBANCES_MAX}^2, got {len(self.products)}"
+                f"products must be {size}^2 numbers of at most {DISTURBANCES_MAX}^2, got {len(self.products)}"
             )
         squares = self.products[:: size + 1]
         if min(squares) < 0:
@@ -267,3 +282,20 @@ class Calibration:
         """Number of disturbances."""
         windows = len(self.stale_begin_steps) + len(self.unequal_begin_steps)
         return windows + len(self.merge_steps) + len(self.following_steps)
+
+
+def _check_figures(name: str, figures: float | Sequence[float]) -> None:
+    """Holds a figure, or a list of such, against their bounds.
+
+    Raises:
+        FigureError: one of them is outside, or not a number.
+    """
+    least, most = FIGURE_BOUNDS[name]
+    listed = isinstance(figures, Sequence)
+    values = figures if listed else (figures,)
+    # There may be some ten thousand, on an event loop: these passes are the interpreter's own.
+    if not values or (not any(map(isnan, values)) and least <= min(values) and max(values) <= most):
+        return
+    index, value = next((index, value) for index, value in enumerate(values) if not least <= value <= most)
+    place = f"[{index}]" if listed else ""
+    raise FigureError(f"{name}{place}", f"must be {least:g}..{most:g}, got {value:g}")

@@ -23,6 +23,8 @@ from polyrhythm import (
 )
 from polyrhythm.codec.bounds import (
     BYTES_MAX,
+    CONDITION_BYTES_MAX,
+    LATENTS_BYTES_MAX,
     PIXELS_MAX,
     SECONDS_MAX,
     SECONDS_MIN,
@@ -196,7 +198,7 @@ model_memories = st.builds(
     denoiser_bytes=sizes,
     text_encoder_bytes=sizes,
     autoencoder_bytes=sizes,
-    condition_bytes=sizes,
+    condition_bytes=st.integers(0, CONDITION_BYTES_MAX),
     own_token_bytes=unit_bytes,
     image_token_bytes=unit_bytes,
     decode_pixel_bytes=unit_bytes,
@@ -263,7 +265,7 @@ models = st.builds(
     token_limit=positive_int32s,
     exchanged=st.lists(layer_groups, min_size=1, max_size=3).map(tuple),
     token_px=sides,
-    latent_bytes_per_token=st.integers(1, UNIT_BYTES_MAX),
+    latent_bytes_per_token=st.integers(1, LATENTS_BYTES_MAX // PIXELS_MAX),
     weights_bytes=st.integers(1, BYTES_MAX),
     square_only=st.booleans(),
     full_rate_samplers=tuples(texts),

@@ -83,7 +83,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
 links = st.tuples(agents, measured_costs)
 corrections = st.builds(
     reports.Correction,
-    step=int32s,
+    step=steps,
     layer=int32s,
     kind=st.sampled_from(reports.CorrectionKind),
     elements=int32s,

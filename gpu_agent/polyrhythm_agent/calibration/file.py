@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
-from polyrhythm.calibration import Calibration
-from polyrhythm.codec.fleet import calibration_from_proto, calibration_to_proto
+from polyrhythm.calibration import Calibration, FigureError
+from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.calibration.folder import written_into
@@ -145,6 +145,8 @@ def read_calibrations(path: Path, fingerprint: str) -> tuple[Calibration, ...]:
     """
     try:
         return tuple(_read(entry["calibration"]) for entry in _entries(path, fingerprint))
+    except FigureError as error:
+        raise CalibrationFileError(str(error)) from error
     except (ValueError, TypeError, KeyError, OverflowError, WireError) as error:
         raise CalibrationFileError(f"it cannot be read: {error!r}") from error
 

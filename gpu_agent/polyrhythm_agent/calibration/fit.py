@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm.calibration import Calibration
+from polyrhythm.calibration import Calibration, FigureError
+from polyrhythm.errors import PictureFailedError
 from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.calibration.joint_fit import MSE_FLOOR, fit_joints, joint_blocks, kind_of_each, seams_of_joints
 from polyrhythm_agent.calibration.measure import PictureErrors
@@ -60,6 +61,9 @@ def sum_up(pictures: Sequence[PictureErrors], grid: Grid, measured: MeasuredAs, 
         grid: that was measured.
         measured: how the pictures were made.
         members: of the largest gang that was measured.
+
+    Raises:
+        PictureFailedError: they are no pictures, such as latents that are all alike.
     """
     joint_PJ = np.maximum(np.stack([picture.joint_mse_J for picture in pictures]), MSE_FLOOR)  # nan stays nan
     full = [(picture.single, index) for index, picture in enumerate(pictures) if picture.single is not None]
@@ -72,23 +76,27 @@ def sum_up(pictures: Sequence[PictureErrors], grid: Grid, measured: MeasuredAs, 
     joint = fit_joints(blocks_JKK, seams_of_joints(grid, members=members), joint_PJ)
     times_D = joint.times_K[kind_of_each(grid)]
     products_DD = products_DD * times_D * times_D[:, None]
-    return Calibration(
-        sampler=measured.sampler,
-        steps=grid.steps,
-        latent_range=max(p.high for p in pictures) - min(p.low for p in pictures),
-        stale_begin_steps=grid.stale_begin_steps,
-        merge_steps=grid.merge_steps,
-        following_steps=grid.following_steps,
-        unequal_begin_steps=grid.unequal_begin_steps,
-        products=tuple(float(value) for value in products_DD.ravel()),
-        touchiness=tuple(float(value) for value in joint.touchiness_PK.ravel()),
-        row_weights=tuple(float(value) for value in weights_R),
-        saturation_mse=joint.saturation_mse,
-        seam_power=joint.seam_power,
-        width_px=measured.width_px,
-        height_px=measured.height_px,
-        guidance=measured.guidance,
-    )
+    try:
+        return Calibration(
+            sampler=measured.sampler,
+            steps=grid.steps,
+            latent_range=max(p.high for p in pictures) - min(p.low for p in pictures),
+            stale_begin_steps=grid.stale_begin_steps,
+            merge_steps=grid.merge_steps,
+            following_steps=grid.following_steps,
+            unequal_begin_steps=grid.unequal_begin_steps,
+            products=tuple(float(value) for value in products_DD.ravel()),
+            touchiness=tuple(float(value) for value in joint.touchiness_PK.ravel()),
+            row_weights=tuple(float(value) for value in weights_R),
+            saturation_mse=joint.saturation_mse,
+            seam_power=joint.seam_power,
+            width_px=measured.width_px,
+            height_px=measured.height_px,
+            guidance=measured.guidance,
+        )
+    except FigureError as error:
+        told = f"{len(pictures)} pictures of {grid.steps} steps make no calibration: {error}"
+        raise PictureFailedError(told) from error
 
 
 def _typical_products(products_FDD: Sequence[Array], scale_F: Sequence[float]) -> Array:

@@ -38,6 +38,10 @@ BYTES_MAX = 2**53
 """Of a memory; far more than there is, and exact as a float."""
 TRAFFIC_BYTES_MAX = 2**44
 """Of what a member sends in a beat, or all layers in a step: 16 TiB. A picture has 1000 steps, so sums fit 64 bits."""
+CONDITION_BYTES_MAX = 2**40
+"""Of the embeddings of one text and what layers keep of them. A prompt has 1024 windows."""
+LATENTS_BYTES_MAX = 2**36
+"""Of the latent of the largest picture: it goes to everybody at every boundary."""
 UNIT_BYTES_MAX = 2**24
 """Of one token, one pixel, one cell of a layer."""
 SIDE_PX_MAX = 2**16

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from polyrhythm.calibration import DISTURBANCES_MAX, KINDS, PICTURES_MAX, CalibratedGrid, Calibration
+from polyrhythm.calibration import CalibratedGrid
 from polyrhythm.codec.bounds import (
     BYTES_MAX,
     CALIBRATIONS_MAX,
+    CONDITION_BYTES_MAX,
     COUNT_MAX,
     GUIDANCE_MAX,
+    LATENTS_BYTES_MAX,
     LAYER_GROUPS_MAX,
     LONG_PROMPTS_MAX,
     MODELS_MAX,
@@ -27,7 +29,8 @@ from polyrhythm.codec.bounds import (
     told,
     within,
 )
-from polyrhythm.codec.fields import EnumTable, FieldError, invariants, part
+from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
+from polyrhythm.codec.fields import EnumTable, FieldError, part
 from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory, ModelPart
 from polyrhythm.fleet import AgentState, AgentView
@@ -155,7 +158,7 @@ def model_memory_from_proto(proto: fleet_pb2.ModelMemory, path: str = "memory") 
         denoiser_bytes=count(proto.denoiser_bytes, f"{path}.denoiser_bytes", BYTES_MAX),
         text_encoder_bytes=count(proto.text_encoder_bytes, f"{path}.text_encoder_bytes", BYTES_MAX),
         autoencoder_bytes=count(proto.autoencoder_bytes, f"{path}.autoencoder_bytes", BYTES_MAX),
-        condition_bytes=count(proto.condition_bytes, f"{path}.condition_bytes", BYTES_MAX),
+        condition_bytes=count(proto.condition_bytes, f"{path}.condition_bytes", CONDITION_BYTES_MAX),
         own_token_bytes=count(proto.own_token_bytes, f"{path}.own_token_bytes", UNIT_BYTES_MAX),
         image_token_bytes=count(proto.image_token_bytes, f"{path}.image_token_bytes", UNIT_BYTES_MAX),
         decode_pixel_bytes=count(proto.decode_pixel_bytes, f"{path}.decode_pixel_bytes", UNIT_BYTES_MAX),
@@ -222,6 +225,8 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         if not present:
             raise FieldError(f"{path}.{field}", "must not be empty")
     pixels_max = _size(proto.pixels_max, f"{path}.pixels_max", PIXELS_MAX)
+    token_px = _size(proto.token_px, f"{path}.token_px", SIDE_PX_MAX)
+    latents_most = min(UNIT_BYTES_MAX, LATENTS_BYTES_MAX * token_px**2 // pixels_max)
     return ModelFacts(
         model=name(proto.model, f"{path}.model"),
         family=label(proto.family, f"{path}.family"),
@@ -237,8 +242,8 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         pixels_max=pixels_max,
         token_limit=_size(proto.token_limit, f"{path}.token_limit", COUNT_MAX),
         exchanged=_layer_groups(proto.exchanged, f"{path}.exchanged", pixels_max),
-        token_px=_size(proto.token_px, f"{path}.token_px", SIDE_PX_MAX),
-        latent_bytes_per_token=_size(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token", UNIT_BYTES_MAX),
+        token_px=token_px,
+        latent_bytes_per_token=_size(proto.latent_bytes_per_token, f"{path}.latent_bytes_per_token", latents_most),
         weights_bytes=_size(proto.weights_bytes, f"{path}.weights_bytes", BYTES_MAX),
         square_only=proto.square_only,
         full_rate_samplers=_labels(proto.full_rate_samplers, f"{path}.full_rate_samplers", SAMPLERS_MAX),
@@ -292,59 +297,6 @@ def layer_group_from_proto(proto: fleet_pb2.LayerGroup, path: str) -> LayerGroup
     )
 
 
-def calibration_to_proto(calibration: Calibration) -> fleet_pb2.Calibration:
-    """Encodes what disturbances cost on a model."""
-    return fleet_pb2.Calibration(
-        sampler=calibration.sampler,
-        steps=calibration.steps,
-        latent_range=calibration.latent_range,
-        stale_begin_steps=calibration.stale_begin_steps,
-        merge_steps=calibration.merge_steps,
-        following_steps=calibration.following_steps,
-        products=calibration.products,
-        row_weights=calibration.row_weights,
-        saturation_mse=calibration.saturation_mse,
-        unequal_begin_steps=calibration.unequal_begin_steps,
-        touchiness=calibration.touchiness,
-        seam_power=calibration.seam_power,
-        width_px=calibration.width_px,
-        height_px=calibration.height_px,
-        guidance=calibration.guidance,
-    )
-
-
-def calibration_from_proto(proto: fleet_pb2.Calibration, path: str = "calibration") -> Calibration:
-    """Decodes what disturbances cost on a model.
-
-    Raises:
-        WireError: the numbers do not belong together.
-    """
-    windows = len(proto.stale_begin_steps) + len(proto.unequal_begin_steps)
-    disturbances = windows + len(proto.merge_steps) + len(proto.following_steps)
-    count(disturbances, f"{path}.products", DISTURBANCES_MAX)
-    few(proto.products, f"{path}.products", disturbances**2)
-    few(proto.row_weights, f"{path}.row_weights", SIDE_PX_MAX)
-    few(proto.touchiness, f"{path}.touchiness", KINDS * PICTURES_MAX)
-    with invariants(path):
-        return Calibration(
-            sampler=label(proto.sampler, f"{path}.sampler"),
-            steps=count(proto.steps, f"{path}.steps", STEPS_MAX),
-            latent_range=proto.latent_range,
-            stale_begin_steps=tuple(proto.stale_begin_steps),
-            merge_steps=tuple(proto.merge_steps),
-            following_steps=tuple(proto.following_steps),
-            products=tuple(proto.products),
-            row_weights=tuple(proto.row_weights),
-            saturation_mse=proto.saturation_mse,
-            unequal_begin_steps=tuple(proto.unequal_begin_steps),
-            touchiness=tuple(proto.touchiness),
-            seam_power=proto.seam_power,
-            width_px=count(proto.width_px, f"{path}.width_px", SIDE_PX_MAX),
-            height_px=count(proto.height_px, f"{path}.height_px", SIDE_PX_MAX),
-            guidance=proto.guidance,
-        )
-
-
 def agent_view_to_proto(view: AgentView) -> fleet_pb2.Agent:
     """Encodes a connected agent."""
     return fleet_pb2.Agent(
@@ -382,9 +334,15 @@ def _layer_groups(protos: Sequence[fleet_pb2.LayerGroup], path: str, pixels_max:
         layer_group_from_proto(proto, f"{path}[{index}]")
         for index, proto in enumerate(few(protos, path, LAYER_GROUPS_MAX))
     )
-    whole_bytes = sum(group.layers * group.cell_bytes * -(-pixels_max // group.cell_px**2) for group in groups)
-    count(whole_bytes, path, TRAFFIC_BYTES_MAX)
+    count(sum(_whole_bytes(group, pixels_max) for group in groups), path, TRAFFIC_BYTES_MAX)
     return groups
+
+
+def _whole_bytes(group: LayerGroup, pixels_max: int) -> int:
+    """Of the largest picture, or of the rims of one that is all width, if these are more."""
+    cells = -(-pixels_max // group.cell_px**2)
+    rim_cells = group.cells(min(pixels_max, SIDE_PX_MAX)) * (group.rows_above + group.rows_below)
+    return group.layers * group.cell_bytes * max(cells, rim_cells)
 
 
 def _labels(protos: Sequence[str], path: str, most: int) -> tuple[str, ...]:

@@ -10,17 +10,17 @@ from polyrhythm.codec.bounds import (
     TRAFFIC_BYTES_MAX,
     count,
     few,
-    finite,
     name,
     positive_seconds,
     seconds,
+    within,
 )
 from polyrhythm.codec.fields import EnumTable, invariants, part
 from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
 from polyrhythm.codec.plan import measured_link, peak_memory_from_proto, peak_memory_to_proto
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.image import STEPS_MAX
-from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.profile import JITTER_MAX, Link, Profile, Workload
 from polyrhythm.reports import BeatReport, Correction, CorrectionKind
 
 CORRECTION_KINDS = EnumTable(
@@ -109,7 +109,7 @@ def profile_from_proto(proto: session_pb2.Profile, path: str = "profile") -> Pro
             no_room=model_parts_from_proto(proto.no_room, f"{path}.no_room"),
             loading_s=seconds(proto.loading_s, f"{path}.loading_s"),
             offloaded=proto.offloaded,
-            jitter=finite(proto.jitter, f"{path}.jitter"),
+            jitter=within(proto.jitter, f"{path}.jitter", 0.0, JITTER_MAX),
             measured_rows=count(proto.measured_rows, f"{path}.measured_rows", COUNT_MAX),
         )
 
@@ -175,10 +175,10 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
         last=proto.last,
         corrections=tuple(
             Correction(
-                step=found.step,
-                layer=found.layer,
+                step=count(found.step, f"{path}.corrections[{index}].step", STEPS_MAX),
+                layer=count(found.layer, f"{path}.corrections[{index}].layer", COUNT_MAX),
                 kind=CORRECTION_KINDS.from_proto(found.kind, f"{path}.corrections[{index}].kind"),
-                elements=found.elements,
+                elements=count(found.elements, f"{path}.corrections[{index}].elements", COUNT_MAX),
             )
             for index, found in enumerate(few(proto.corrections, f"{path}.corrections", CORRECTIONS_MAX))
         ),

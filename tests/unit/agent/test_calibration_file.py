@@ -122,15 +122,16 @@ def test_a_folder_that_does_not_take_the_file_is_told_by_the_option(tmp_path: Pa
     ("changed", "told"),
     [
         ({"steps": 251}, "251 steps"),
-        ({"latent_range": float("inf")}, "latent_range must be positive"),
-        ({"saturation_mse": 0.0}, "saturation_mse must be positive"),
-        ({"width_px": 0}, "width_px must be positive"),
-        ({"guidance": float("nan")}, "guidance must not be negative"),
+        ({"latent_range": float("inf")}, "latent_range must be 1e-06..1e"),
+        ({"saturation_mse": 0.0}, "saturation_mse must be 1e-12..1e"),
+        ({"width_px": 0}, "width_px and height_px must be positive"),
+        ({"guidance": float("nan")}, "guidance must be 0..1000, got nan"),
         ({"touchiness": (1.0, 1.0, 1.0)}, "touchiness must be 4 numbers for each"),
-        ({"touchiness": (1.0, 1.0, 1.0, 0.0)}, "touchiness must be positive"),
+        ({"touchiness": (1.0, 1.0, 1.0, 0.0)}, r"touchiness\[3\] must be 1e-09..1e"),
         ({"touchiness": (1.0,) * 4 * (PICTURES_MAX + 1)}, "touchiness must be 4 numbers for each"),
-        ({"products": (1.0,)}, "finite numbers"),
-        ({"row_weights": (-1.0,)}, "row_weights must be positive"),
+        ({"products": (1.0,)}, "products must be"),
+        ({"row_weights": (-1.0,)}, r"row_weights\[0\] must be 0..1e"),
+        ({"row_weights": (0.0, 1e-300)}, "row_weights must reach 1e-06"),
         ({"merge_steps": tuple(range(240)), "stale_begin_steps": tuple(range(200)), "steps": 250}, "at most 256"),
     ],
 )
@@ -205,6 +206,17 @@ def test_numbers_that_no_message_carries_are_passed_over_and_that_is_said(tmp_pa
     entry["calibration"] = {**entry["calibration"], **changed} if isinstance(changed, dict) else changed
     path.write_text(json.dumps(content))
     assert with_calibration(FACTS, tmp_path).calibrations == ()
+
+
+@pytest.mark.parametrize("value", [1e200, 1e-200])
+def test_figures_that_no_planner_can_compute_with_are_passed_over_by_their_name(tmp_path: Path, value: float) -> None:
+    path = write_calibration(tmp_path, FACTS, calibration(), {})
+    content = json.loads(path.read_text())
+    content["entries"][0]["calibration"]["latent_range"] = value
+    path.write_text(json.dumps(content))
+    facts = with_calibration(FACTS, tmp_path)
+    assert facts.calibrations == ()
+    assert "is not used: latent_range must be 1e-06..1e+06, got" in facts.notices[0]
 
 
 def test_a_file_that_was_cut_off_is_said_to_be_no_json(tmp_path: Path) -> None:

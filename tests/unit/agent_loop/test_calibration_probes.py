@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from polyrhythm.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, kind_of_jump, saturated
+from polyrhythm.errors import PictureFailedError
 from polyrhythm.plan import Exchange
 from polyrhythm_agent.calibration.fit import MeasuredAs, sum_up
 from polyrhythm_agent.calibration.joint_fit import (
@@ -264,6 +266,13 @@ def test_further_pictures_move_the_level_and_say_how_touchy_they_are() -> None:
     assert diagonal(found) == pytest.approx(np.full(found.size, 1e-5), rel=0.2)
     touchiness = np.array(found.touchiness).reshape(-1, KINDS)
     assert touchiness[:, STALE] == pytest.approx([10**0.5, 10**0.5, 10**-0.5, 10**-0.5], rel=0.1)
+
+
+def test_latents_that_are_all_alike_make_no_calibration_and_that_is_told() -> None:
+    grid = grid_of(8, DDIM)
+    blank = replace(picture(grid), low=0.5, high=0.5)
+    with pytest.raises(PictureFailedError, match="2 pictures of 8 steps make no calibration: latent_range must be"):
+        sum_up([blank] * 2, grid, AS, members=MEMBERS_MAX)
 
 
 def test_pictures_that_are_touchy_to_jumps_are_so_to_nothing_else() -> None:

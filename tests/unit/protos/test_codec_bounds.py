@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec import bounds
+from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
 from polyrhythm.codec.fields import FieldError
 from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
 from polyrhythm.codec.image import image_request_from_proto
@@ -18,11 +19,15 @@ from polyrhythm.codec.messages import event_from_proto
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.codec.session_parts import beat_report_from_proto
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.messages import BeatDone
 from polyrhythm.v1 import fleet_pb2, image_pb2
+from tests.calibrations import calibration
 from tests.fake_model import FACTS
 from tests.plans import exact_plan
+from tests.unit.scheduling.planning import MEMORY
 
+KIND = "CORRECTION_KIND_ELEMENT"
 AGENT_FIGURES = (
     ("beat_done", "step_s[0]", {"step_s": [1.7e308] * 4}),
     ("beat_done", "busy_s", {"busy_s": 1e7}),
@@ -32,6 +37,16 @@ AGENT_FIGURES = (
     ("beat_done", "active_steps", {"active_steps": 2**31 - 1}),
     ("beat_done", "step_s", {"step_s": [1.0] * 1001}),
     ("beat_done", "corrections", {"corrections": [session_pb2.Correction()] * 5000}),
+    (
+        "beat_done",
+        "corrections[0].step",
+        {"corrections": [session_pb2.Correction(kind=KIND, step=1001)]},
+    ),
+    (
+        "beat_done",
+        "corrections[0].elements",
+        {"corrections": [session_pb2.Correction(kind=KIND, elements=-1)]},
+    ),
     ("epoch_joined", "links[0].bytes_per_s", {"links": [session_pb2.Link(peer="b", bytes_per_s=1e-300)]}),
     ("epoch_joined", "links[0].bytes_per_s", {"links": [session_pb2.Link(peer="b")]}),
     ("epoch_joined", "links[0].latency_s", {"links": [session_pb2.Link(peer="b", bytes_per_s=1, latency_s=1e300)]}),
@@ -58,7 +73,7 @@ def test_a_figure_that_nobody_can_have_measured_is_refused_where_it_is_decoded(
     assert caught.value.field == f"{kind}.{field}"
 
 
-@pytest.mark.parametrize("field", ["fixed_s", "per_row_s", "encode_s", "decode_s", "loading_s"])
+@pytest.mark.parametrize("field", ["fixed_s", "per_row_s", "encode_s", "decode_s", "loading_s", "jitter"])
 def test_a_profile_of_figures_that_cannot_be_computed_with_is_refused(field: str) -> None:
     proto = session_pb2.Profile(agent="b", workload=session_pb2.Workload(model="m"), per_row_s=1.0)
     setattr(proto, field, 1.7e308)
@@ -96,6 +111,64 @@ def test_layers_whose_bytes_no_64_bits_count_are_refused() -> None:
     with pytest.raises(FieldError) as caught:
         model_facts_from_proto(model_facts_to_proto(replace(FACTS, exchanged=(group,))))
     assert caught.value.field == "model.exchanged"
+
+
+def test_rims_whose_bytes_no_64_bits_count_are_refused() -> None:
+    """A picture of one row is as wide as it has pixels, and so are the rows next to it."""
+    group = LayerGroup(kind=LayerKind.HALO, layers=2**20, cell_px=2**15, cell_bytes=2**24, rows_above=2**16)
+    with pytest.raises(FieldError) as caught:
+        model_facts_from_proto(model_facts_to_proto(replace(FACTS, pixels_max=2**30, exchanged=(group,))))
+    assert caught.value.field == "model.exchanged"
+
+
+def test_latents_whose_bytes_no_64_bits_count_are_refused() -> None:
+    facts = replace(FACTS, pixels_max=bounds.PIXELS_MAX, token_px=1, latent_bytes_per_token=bounds.UNIT_BYTES_MAX)
+    with pytest.raises(FieldError) as caught:
+        model_facts_from_proto(model_facts_to_proto(facts))
+    assert caught.value.field == "model.latent_bytes_per_token"
+
+
+def test_embeddings_of_a_long_prompt_whose_bytes_no_64_bits_count_are_refused() -> None:
+    memory = replace(MEMORY, condition_bytes=bounds.BYTES_MAX)
+    with pytest.raises(FieldError) as caught:
+        model_facts_from_proto(model_facts_to_proto(replace(FACTS, memory=memory)))
+    assert caught.value.field == "model.memory.condition_bytes"
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("latent_range", {"latent_range": 1e200}),
+        ("latent_range", {"latent_range": 1e-200}),
+        ("touchiness[2]", {"touchiness": (1.0, 1.0, 1.7e308, 1.0)}),
+        ("touchiness[0]", {"touchiness": (1e-200, 1.0, 1.0, 1.0)}),
+        ("row_weights[1]", {"row_weights": (1.0, 1.7e308, 1.7e308)}),
+        ("row_weights", {"row_weights": (5e-324, 5e-324)}),
+        ("saturation_mse", {"saturation_mse": 5e-324}),
+        ("seam_power", {"seam_power": float("nan")}),
+        ("guidance", {"guidance": 1.7e308}),
+    ],
+)
+def test_a_calibration_of_figures_that_cannot_be_computed_with_is_refused_by_their_name(
+    field: str, values: dict[str, Any]
+) -> None:
+    proto = calibration_to_proto(calibration())
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            getattr(proto, name)[:] = value
+        else:
+            setattr(proto, name, value)
+    with pytest.raises(FieldError) as caught:
+        calibration_from_proto(proto, "model.calibrations[0]")
+    assert caught.value.field == f"model.calibrations[0].{field}"
+
+
+def test_products_that_no_latents_have_are_refused_by_their_name() -> None:
+    proto = calibration_to_proto(calibration())
+    proto.products[0] = 1e300
+    with pytest.raises(FieldError) as caught:
+        calibration_from_proto(proto)
+    assert caught.value.field == "calibration.products[0]"
 
 
 def test_a_stride_that_is_none_is_refused_before_any_least_common_multiple() -> None:
