@@ -260,11 +260,11 @@ class GangCost:
             case Exchange.SYNCHRONOUS:
                 latency_s_A = self.request.facts.layers * self.latencies_s_A
                 exposed_s_A = np.sort((compute_s_A + wire_s_A + latency_s_A)[working_A])
-                return max(unhindered_s, float(exposed_s_A[-2:].mean())) + self._uneven_s(compute_s_A)
+                return max(unhindered_s, float(exposed_s_A[-2:].mean())) + self.uneven_s(compute_s_A)
             case _:
                 assert_never(exchange)
 
-    def _uneven_s(self, compute_s_A: NDArray[np.float64]) -> float:
+    def uneven_s(self, compute_s_A: NDArray[np.float64]) -> float:
         """What a synchronous step loses to unevenness: at every exchange the latest member counts.
 
         Args:

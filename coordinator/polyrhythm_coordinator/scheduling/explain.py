@@ -1,4 +1,4 @@
-"""Turns the search's options into what a user is told: labels, runner-up plans and reasons for leaving a device out.
+"""Turns the search's options into what a user is told: labels, runner-up plans, what does not fit, and notices.
 
 Owns words and selection for display. Decides nothing about the chosen plan.
 """
@@ -12,6 +12,7 @@ from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, Measur
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Objective
 from polyrhythm.plan import Exchange, Plan
+from polyrhythm_coordinator.scheduling.amounts import mib, mib_apart
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.memory import (
@@ -95,30 +96,6 @@ def runners_up(options: Sequence[Option], chosen: Option) -> tuple[Option, ...]:
     return tuple(shown)
 
 
-def exclusions(options: Sequence[Option], chosen: Option, request: PlanRequest) -> tuple[Exclusion, ...]:
-    """Why each candidate outside the chosen plan takes no part, with both times."""
-    taking_part = set(chosen.plan.agents)
-    fastest_with: dict[AgentId, float] = {}
-    for option in sorted(options, key=lambda option: option.total_s):
-        agents = option.plan.agents
-        if len(agents) > 1:
-            for agent in agents:
-                fastest_with.setdefault(agent, option.total_s)
-    left_out = [agent for agent in request.agents if agent not in taking_part]
-    if not left_out:
-        return ()
-    step_s = chosen.cost.denoise_s(chosen.plan) / (chosen.plan.steps - chosen.plan.begin_step)
-    return tuple(
-        misfit(agent, request)
-        or Exclusion(
-            agent=agent,
-            reason=ExclusionReason.TOO_SLOW,
-            detail=_why_too_slow(agent, fastest_with.get(agent), chosen.total_s, step_s, request),
-        )
-        for agent in left_out
-    )
-
-
 def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
     """Why no share of the picture fits on an agent, with needed and free bytes; None where one does."""
     usable_bytes = request.usable_bytes.get(agent)
@@ -128,9 +105,10 @@ def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
     need = smallest_need(request, agent, exchange=Exchange.DISPLACED if displaced else Exchange.SYNCHRONOUS)
     if need.total_bytes <= usable_bytes:
         return None
+    needed, free = mib_apart(need.total_bytes, usable_bytes)
     detail = (
-        f"{agent} does not fit: the smallest share of this picture needs {_mib(need.total_bytes)} "
-        f"(weights {_mib(need.weights_bytes)}), free to it are {_mib(usable_bytes)}{_other_mode(agent, request, need)}"
+        f"{agent} does not fit: the smallest share of this picture needs {needed} "
+        f"(weights {mib(need.weights_bytes)}), free to it are {free}{_other_mode(agent, request, need)}"
     )
     return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=detail)
 
@@ -142,7 +120,7 @@ def _other_mode(agent: AgentId, request: PlanRequest, need: MemoryNeed) -> str:
         return ""
     other_bytes = need.total_bytes - need.weights_bytes + memory.resident_bytes(offloaded=not offloaded)
     told = "without --offload" if offloaded else "with --offload always"
-    return f"; {told} it would need {_mib(other_bytes)}"
+    return f"; {told} it would need {mib(other_bytes)}"
 
 
 def shortage(agent: AgentId, request: PlanRequest) -> str | None:
@@ -152,7 +130,7 @@ def shortage(agent: AgentId, request: PlanRequest) -> str | None:
         return excluded.detail
     fit, rows_all = MemoryFit(request=request), request.row_count
     rows = fit.rows(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False)
-    told = f"of {_mib(request.usable_bytes.get(agent, 0))} that are free to {agent}"
+    told = f"of {mib(request.usable_bytes.get(agent, 0))} that are free to {agent}"
     if rows < rows_all:
         return f"{rows} of {rows_all} rows take all {told}"
     if not fit.can_decode(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False):
@@ -241,12 +219,12 @@ def _without_room(request: PlanRequest) -> Iterator[str]:
     for agent in request.agents:
         if misfit(agent, request) is not None:
             continue
-        told = f"free to it are {_mib(request.usable_bytes[agent])}" if agent in request.usable_bytes else "measured"
+        told = f"free to it are {mib(request.usable_bytes[agent])}" if agent in request.usable_bytes else "measured"
         if not request.begin_step and not fit.can_encode(agent):
-            need = _mib(encoding_bytes(request, agent))
+            need = mib(encoding_bytes(request, agent))
             yield f"{agent} has no room for the text encoder beside the denoiser: encoding needs {need}, {told}"
         if not fit.can_decode(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False):
-            need = _mib(decoding_bytes(request, agent))
+            need = mib(decoding_bytes(request, agent))
             yield f"{agent} has no room for the autoencoder beside the denoiser: decoding needs {need}, {told}"
 
 
@@ -254,21 +232,6 @@ def _kind(plan: Plan) -> str:
     return SOLO_KIND if len(plan.agents) == 1 else label_of(plan)
 
 
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:.1f} MiB"
-
-
 def same_seconds(one_s: float, other_s: float) -> bool:
     """Whether two predicted times count as one: no prediction is exact enough to tell them apart."""
     return abs(one_s - other_s) <= INDIFFERENCE * max(one_s, other_s)
-
-
-def _why_too_slow(agent: AgentId, with_it_s: float | None, chosen_s: float, step_s: float, request: PlanRequest) -> str:
-    if with_it_s is not None and (with_it_s < chosen_s or same_seconds(with_it_s, chosen_s)):
-        return f"it would not make the picture sooner ready: {chosen_s:.3g} s with it or without it"
-    if with_it_s is not None:
-        return f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it {chosen_s:.3f} s"
-    row_s = request.profile(agent).forward_s(1)
-    return (
-        f"no gang gives it rows: a forward of one row takes it {row_s:.3f} s, a step of the chosen plan {step_s:.3f} s"
-    )

@@ -23,11 +23,11 @@ from polyrhythm_coordinator.scheduling.explain import (
     INDIFFERENCE,
     Option,
     candidate_of,
-    exclusions,
     measured_links,
     runners_up,
     shortage,
 )
+from polyrhythm_coordinator.scheduling.left_out import exclusions
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_for, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
@@ -67,10 +67,11 @@ def search_plan(request: PlanRequest) -> Explanation:
         (option for option in options if option.total_s <= fastest_s * (1 + INDIFFERENCE)),
         key=lambda option: (len(option.plan.agents), _reduced_row_steps(option.plan), option.total_s),
     )
+    left_out = exclusions(options, chosen, wanted) if request.running is None else ()  # in a hurry nobody is told
     return Explanation(
         chosen=candidate_of(chosen, request),
         runners_up=tuple(candidate_of(option, request) for option in _shown(options, chosen, request)),
-        exclusions=(*exclusions(options, chosen, wanted), *_unwanted(request)),
+        exclusions=(*left_out, *_unwanted(request)),
         profiles=request.profiles,
         links=measured_links(request) if request.running is None else (),
     )

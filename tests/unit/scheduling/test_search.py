@@ -72,7 +72,8 @@ def test_a_device_that_gets_no_rows_is_left_out_with_the_reason_in_numbers() -> 
     (exclusion,) = explanation.exclusions
     assert (exclusion.agent, exclusion.reason) == ("gpu-1", ExclusionReason.TOO_SLOW)
     assert exclusion.detail == (
-        "no gang gives it rows: a forward of one row takes it 3.125 s, a step of the chosen plan 1.000 s"
+        "no gang gives it rows: with one row on it a step takes 3.125 s (computing 3.125 s), "
+        "a step of the chosen plan 1.000 s"
     )
 
 
