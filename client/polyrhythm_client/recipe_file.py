@@ -16,6 +16,7 @@ from polyrhythm.facts import EMULATED_SPEED_MIN, DeviceKind
 from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
 from polyrhythm.image import STRIDES, ImageRequest, LongPrompt, Quality, Sampler
+from polyrhythm.named_file import read_named
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_client.json_fields import INT32, UINT64, JsonFields, meaning, parse_json
@@ -38,11 +39,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InvalidArgumentError: the file cannot be read, or does not say how to make a picture again.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise InvalidArgumentError.of("plan", f"cannot read {path}: {error.strerror}") from error
+    content = read_named(path, "plan", FILE_BYTES_MAX)
     try:
         return _recipe_from_png(content) if content.startswith(SIGNATURE) else _recipe_from_json(content)
     except InvalidArgumentError as error:
@@ -108,8 +105,6 @@ def _recipe_from_json(content: bytes) -> Recipe:
 
 
 def _recipe_from_png(content: bytes) -> Recipe:
-    if len(content) > FILE_BYTES_MAX:
-        raise InvalidArgumentError.of("plan", f"is too long for a picture: over {FILE_BYTES_MAX} bytes")
     try:
         texts = read_texts(content)
     except PngError as error:

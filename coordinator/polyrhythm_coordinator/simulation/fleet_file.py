@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -16,14 +17,17 @@ from polyrhythm.codec.bounds import (
     BYTES_MAX,
     BYTES_PER_S_MAX,
     BYTES_PER_S_MIN,
+    MEMBERS_MAX,
     SECONDS_MAX,
     SECONDS_MIN,
     SECONDS_PER_BYTE_MAX,
     SIDE_PX_MAX,
+    TOLD_CHARACTERS,
 )
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
+from polyrhythm.named_file import read_named_text
 from polyrhythm.profile import ForwardLine, Link, Workload
 from polyrhythm_coordinator.simulation.description import (
     COSTS,
@@ -32,14 +36,29 @@ from polyrhythm_coordinator.simulation.description import (
     DeviceOrigin,
     FleetDescription,
 )
+from polyrhythm_coordinator.simulation.kinds import Location, mistaken
 from polyrhythm_coordinator.simulation.possible import impossible_model
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
 
 _TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[A-Za-z_]+)\s*\]{1,2}")
 
+FLEET_BYTES_MAX = 4 << 20
+"""Links between hundreds of devices and a dozen calibrations; it takes seconds to be taken apart."""
+KEY_PARTS_MAX = 32
+"""Of a key with dots between. The reader of TOML takes the square of their number; no table here lies deeper than 3."""
+_DEEP_KEY = re.compile(
+    r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % KEY_PARTS_MAX  # noqa: UP031 - braces
+)
+CONTROL_SECONDS_MAX = 3600.0
+"""All the while that a plan is searched, agents send their heartbeats, and the simulator follows each."""
+LOADS_MAX = 1024
+"""Of one device."""
+FAULTS_TOLD_MAX = 20
+
 # What an agent could not say of itself is no device, and what could be said is safe to compute with.
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(ge=SECONDS_MIN, le=SECONDS_MAX, allow_inf_nan=False)]
+ControlSeconds = Annotated[float, Field(ge=0, le=CONTROL_SECONDS_MAX, allow_inf_nan=False)]
 Speed = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 Pixels = Annotated[int, Field(gt=0, le=SIDE_PX_MAX)]
 
@@ -82,7 +101,7 @@ class DeviceTable(_Table):
     alone_per_row_s: PositiveSeconds | None = None
     memory_bytes: int = Field(default=16 << 30, gt=0, le=BYTES_MAX)
     kind: DeviceKind = DeviceKind.CUDA
-    load: tuple[LoadEntry, ...] = ()
+    load: tuple[LoadEntry, ...] = Field(default=(), max_length=LOADS_MAX)
     joins_at_s: Seconds = 0.0
     drained_at_s: Seconds | None = None
     dies_at_s: Seconds | None = None
@@ -112,10 +131,10 @@ class LinkTable(LinkCosts):
 class ControlTable(_Table):
     """``[control]``: what coordination takes."""
 
-    message_s: Seconds = ControlCosts().message_s
-    plan_s: Seconds = ControlCosts().plan_s
-    form_gang_s: Seconds = ControlCosts().form_gang_s
-    profile_s: Seconds = ControlCosts().profile_s
+    message_s: ControlSeconds = ControlCosts().message_s
+    plan_s: ControlSeconds = ControlCosts().plan_s
+    form_gang_s: ControlSeconds = ControlCosts().form_gang_s
+    profile_s: ControlSeconds = ControlCosts().profile_s
 
 
 def _model_table() -> type[BaseModel]:
@@ -133,8 +152,8 @@ class FleetTables(_Table):
     model: _model_table()  # pyright: ignore[reportInvalidTypeForm] - made from the dataclass, so that they never differ
     base: BaseTable
     default_link: LinkCosts
-    device: tuple[DeviceTable, ...] = Field(min_length=1)
-    link: tuple[LinkTable, ...] = ()
+    device: tuple[DeviceTable, ...] = Field(min_length=1, max_length=MEMBERS_MAX)
+    link: tuple[LinkTable, ...] = Field(default=(), max_length=MEMBERS_MAX**2)
     control: ControlTable = ControlTable()
 
 
@@ -142,14 +161,9 @@ def read_fleet(path: Path) -> FleetDescription:
     """Reads a described fleet.
 
     Raises:
-        InvalidArgumentError: the file cannot be read; or names every field that is wrong, and the line of its table.
+        InvalidArgumentError: the file cannot be read; or names the fields that are wrong, and the line of their table.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InvalidArgumentError.of("devices", f"{path} cannot be read: {why}") from error
-    return parse_fleet(text, origin=str(path))
+    return parse_fleet(read_named_text(path, "devices", FLEET_BYTES_MAX), origin=str(path))
 
 
 def parse_fleet(text: str, *, origin: str = "the file") -> FleetDescription:
@@ -160,27 +174,50 @@ def parse_fleet(text: str, *, origin: str = "the file") -> FleetDescription:
         origin: its name in what is told of it.
 
     Raises:
-        InvalidArgumentError: names every field that is wrong, and the line of its table.
+        InvalidArgumentError: names the fields that are wrong, and the line of their table; of very many the first ones.
     """
+    written = _parsed(text, origin)
     try:
-        tables = FleetTables.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidArgumentError.of("devices", f"{origin} is no TOML: {error}") from error
-    except RecursionError as error:
-        raise InvalidArgumentError.of("devices", f"{origin} cannot be read: it is nested too deeply") from error
+        tables = FleetTables.model_validate(written)
     except ValidationError as error:
-        raise InvalidArgumentError(
-            *(_violation(fault["loc"], _told(fault["type"], fault["msg"]), text, origin) for fault in error.errors())
-        ) from error
-    found = [_violation(location, told, text, origin) for location, told in _contradictions(tables)]
-    if found:
-        raise InvalidArgumentError(*found)
+        faults = ((fault["loc"], _told(fault["type"], fault["msg"])) for fault in error.errors())
+        raise _refusal(faults, text, origin) from error
+    faults = [*mistaken(written, tables)] or _contradictions(tables)
+    if faults:
+        raise _refusal(faults, text, origin)
     return _description(tables)
 
 
-def _contradictions(tables: FleetTables) -> list[tuple[tuple[int | str, ...], str]]:
+def _parsed(text: str, origin: str) -> dict[str, Any]:
+    """The text as TOML, whatever it means.
+
+    Raises:
+        InvalidArgumentError: it is none.
+    """
+    if _DEEP_KEY.search(text):
+        raise InvalidArgumentError.of("devices", f"{origin} cannot be read: a key has over {KEY_PARTS_MAX} parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise InvalidArgumentError.of("devices", f"{origin} cannot be read: it is nested too deeply") from error
+    except ValueError as error:  # a TOMLDecodeError, or an integer that Python does not convert
+        raise InvalidArgumentError.of("devices", f"{origin} is no TOML: {error}") from error
+
+
+def _refusal(faults: Iterable[tuple[Location, str]], text: str, origin: str) -> InvalidArgumentError:
+    """What to say of locations and what is wrong with each."""
+    listed = iter(faults)
+    lines = text.splitlines()
+    told = [_violation(location, fault, lines, origin) for location, fault in islice(listed, FAULTS_TOLD_MAX)]
+    further = sum(1 for _ in listed)
+    if further:
+        told.append(FieldViolation(field=f"devices: {origin}", description=f"{further} further fields are wrong"))
+    return InvalidArgumentError(*told)
+
+
+def _contradictions(tables: FleetTables) -> list[tuple[Location, str]]:
     """What is wrong between fields that are each right."""
-    found: list[tuple[tuple[int | str, ...], str]] = []
+    found: list[tuple[Location, str]] = []
     names = [device.name for device in tables.device]
     for index, device in enumerate(tables.device):
         if device.name in names[:index]:
@@ -287,20 +324,21 @@ def _told(kind: str, message: str) -> str:
     return "is no field of this table" if kind == "extra_forbidden" else message
 
 
-def _violation(location: Sequence[int | str], told: str, text: str, origin: str) -> FieldViolation:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    line = _line_of_table(location, text)
+def _violation(location: Location, told: str, lines: Sequence[str], origin: str) -> FieldViolation:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:TOLD_CHARACTERS]}" for part in location)
+    path = "".join(parts).removeprefix(".")
+    line = _line_of_table(location, lines)
     where = "" if line is None else f" (table at line {line})"
     return FieldViolation(field=f"devices: {origin}: {path}{where}", description=told)
 
 
-def _line_of_table(location: Sequence[int | str], text: str) -> int | None:
+def _line_of_table(location: Sequence[int | str], lines: Sequence[str]) -> int | None:
     """Line on which the table begins that holds a field; None where it is missing or written in line."""
     if not location:
         return None
     index = location[1] if len(location) > 1 and isinstance(location[1], int) else 0
-    lines = [number for number, line in enumerate(text.splitlines(), start=1) if _name_on(line) == location[0]]
-    return lines[index] if index < len(lines) else None
+    found = (number for number, line in enumerate(lines, start=1) if _name_on(line) == location[0])
+    return next(islice(found, index, None), None)
 
 
 def _name_on(line: str) -> str | None:

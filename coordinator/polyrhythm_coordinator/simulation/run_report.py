@@ -9,14 +9,20 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from polyrhythm.codec.bounds import SECONDS_MAX
+from polyrhythm.codec.bounds import MEMBERS_MAX, SECONDS_MAX
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.explanation import MeasuredLink
 from polyrhythm.facts import DeviceKind, ModelFacts
-from polyrhythm.image import Quality, Sampler
+from polyrhythm.image import STEPS_MAX, Quality, Sampler
+from polyrhythm.named_file import read_named_text
 from polyrhythm.plan import Segment
 from polyrhythm.profile import Profile
+from polyrhythm_coordinator.simulation.kinds import Location, mistaken
 from polyrhythm_coordinator.simulation.possible import impossible_link, impossible_model, impossible_profile
+
+REPORT_BYTES_MAX = 16 << 20
+"""Hundreds of pictures of a large fleet."""
+FAULTS_TOLD_MAX = 20
 
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
 
@@ -58,9 +64,9 @@ class RunFleet(_Part):
     """What the plan rested on."""
 
     model: ModelFacts
-    profiles: tuple[Profile, ...] = Field(min_length=1)
-    links: tuple[MeasuredLink, ...]
-    devices: tuple[RunDevice, ...] = ()
+    profiles: tuple[Profile, ...] = Field(min_length=1, max_length=MEMBERS_MAX)
+    links: tuple[MeasuredLink, ...] = Field(max_length=MEMBERS_MAX**2)
+    devices: tuple[RunDevice, ...] = Field(default=(), max_length=MEMBERS_MAX)
 
 
 class RunReport(_Part):
@@ -73,8 +79,8 @@ class RunReport(_Part):
     sampler: Sampler
     quality: Quality
     seconds: RunSeconds
-    segments: tuple[Segment, ...] = Field(min_length=1)
-    agents: tuple[RunAgent, ...] = Field(min_length=1)
+    segments: tuple[Segment, ...] = Field(min_length=1, max_length=STEPS_MAX)
+    agents: tuple[RunAgent, ...] = Field(min_length=1, max_length=MEMBERS_MAX)
     measured: RunFleet
 
 
@@ -85,13 +91,13 @@ def read_report(path: Path) -> RunReport:
     """Reads a report; of several pictures the last one, since links are measured when the first one's gang forms.
 
     Raises:
-        InvalidArgumentError: it cannot be read, or names every field that is missing or wrong.
+        InvalidArgumentError: it cannot be read, or names the fields that are missing or wrong.
     """
+    text = read_named_text(path, "fit", REPORT_BYTES_MAX)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InvalidArgumentError.of("fit", f"{path} cannot be read: {why}") from error
+        document = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgumentError.of("fit", f"{path} cannot be read: {error}") from error
     except RecursionError as error:
         raise InvalidArgumentError.of("fit", f"{path} cannot be read: it is nested too deeply") from error
     return parse_report(document)
@@ -101,7 +107,7 @@ def parse_report(document: object) -> RunReport:
     """Understands a report, or the last one of several pictures.
 
     Raises:
-        InvalidArgumentError: names every field that is missing or wrong.
+        InvalidArgumentError: names the fields that are missing or wrong; of very many the first ones.
     """
     images = document.get("images") if isinstance(document, dict) else None
     if isinstance(images, list) and images:
@@ -109,12 +115,16 @@ def parse_report(document: object) -> RunReport:
     try:
         report = _REPORT.validate_python(document)
     except ValidationError as error:
-        found = (_violation(".".join(map(str, fault["loc"])) or "the report", fault["msg"]) for fault in error.errors())
-        raise InvalidArgumentError(*found) from error
-    impossible = [_violation(path, told) for path, told in _impossible(report)]
-    if impossible:
-        raise InvalidArgumentError(*impossible)
+        faults = error.errors()[:FAULTS_TOLD_MAX]
+        raise InvalidArgumentError(*(_violation(_path(fault["loc"]), fault["msg"]) for fault in faults)) from error
+    faults = [(_path(location), told) for location, told in mistaken(document, report)] or [*_impossible(report)]
+    if faults:
+        raise InvalidArgumentError(*(_violation(path, told) for path, told in faults[:FAULTS_TOLD_MAX]))
     return report
+
+
+def _path(location: Location) -> str:
+    return ".".join(map(str, location)) or "the report"
 
 
 def _impossible(report: RunReport) -> Iterator[tuple[str, str]]:

@@ -225,6 +225,9 @@ def _read(fields: Mapping[str, Any]) -> Calibration:
     """Lists become tuples again; everything else is checked by the type, and by what a message carries."""
     if not isinstance(fields, Mapping):
         raise TypeError(f"a calibration is an object, not {type(fields).__name__}")
+    for name, held in fields.items():
+        if any(isinstance(value, bool) for value in (held if isinstance(held, list) else [held])):
+            raise TypeError(f"{name} holds true or false, which is no number")  # and would pass for 1 or 0
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     calibration = Calibration(**values)
     calibration_from_proto(calibration_to_proto(calibration), "calibration")  # as the coordinator will

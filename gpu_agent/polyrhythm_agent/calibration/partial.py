@@ -22,6 +22,8 @@ from polyrhythm_agent.folder_text import read_text
 log = structlog.get_logger()
 
 SUFFIX = ".partial"
+BYTES_MAX = 4 << 30
+"""More than the largest number of pictures take, on the largest grid."""
 DIGITS = 8
 """Of the hash in the name; the file's first line has all of the subject."""
 
@@ -80,7 +82,7 @@ class PartialFile:
         """Lines of pictures of the same subject."""
         if not self._path.is_file():
             return []
-        lines = read_text(self._path, errors="replace").splitlines(keepends=True)
+        lines = read_text(self._path, errors="replace", bytes_max=BYTES_MAX).splitlines(keepends=True)
         try:
             if json.loads(lines[0])["subject"] != self._subject:
                 return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.folder_text import read_text
+from polyrhythm.named_file import read_named_text
 
 PROMPTS = (
     "red apple on a yellow background",
@@ -83,10 +83,8 @@ def read_prompts(file: Path | None) -> tuple[str, ...]:
     """
     if file is None:
         return PROMPTS
-    try:
-        prompts = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError.of("--prompts", f"{file} cannot be read: {error}") from error
+    lines = read_named_text(file, "--prompts").splitlines()
+    prompts = tuple(line.strip() for line in lines if line.strip())
     if not prompts:
         raise InvalidArgumentError.of("--prompts", f"{file} holds no prompt")
     return prompts

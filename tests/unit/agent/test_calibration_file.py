@@ -196,8 +196,26 @@ def test_a_file_that_means_nothing_is_passed_over_and_that_is_said(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "changed",
-    [[], None, {"sampler": -1}, {"sampler": [[]]}, {"width_px": 1e308}, {"latent_range": 10**400}],
-    ids=["a list", "nothing", "a number for a sampler", "a list for one", "too wide", "an integer that is no float"],
+    [
+        [],
+        None,
+        {"guidance": True},
+        {"row_weights": [True]},
+        {"sampler": -1},
+        {"sampler": [[]]},
+        {"width_px": 1e308},
+        {"latent_range": 10**400},
+    ],
+    ids=[
+        "a list",
+        "nothing",
+        "true",
+        "true in a list",
+        "a number for a sampler",
+        "a list for one",
+        "too wide",
+        "an integer that is no float",
+    ],
 )
 def test_numbers_that_no_message_carries_are_passed_over_and_that_is_said(tmp_path: Path, changed: object) -> None:
     path = write_calibration(tmp_path, FACTS, calibration(), {})

@@ -135,6 +135,36 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str, told: str) -> N
     assert {violation.field for violation in caught.value.violations} == {"fit"}
 
 
+@pytest.mark.parametrize("written", [True, "1", 10**400], ids=["true", "a text", "too many bits"])
+@pytest.mark.parametrize("place", [("steps",), ("seconds", "encode"), ("measured", "profiles", 0, "samples")])
+def test_a_figure_that_is_no_number_is_named(tmp_path: Path, place: tuple[str | int, ...], written: object) -> None:
+    path = report_of(fleet(device("a"), device("b")), tmp_path)
+    document = json.loads(path.read_text())
+    held = document["images"][0]
+    for part in place[:-1]:
+        held = held[part]
+    held[place[-1]] = written
+    path.write_text(json.dumps(document))
+    with pytest.raises(InvalidArgumentError) as caught:
+        read_report(path)
+    (found,) = caught.value.violations
+    assert found.description.startswith(".".join(map(str, place)) + ": ")
+
+
+@pytest.mark.parametrize("listed", ["agents", "segments", "measured.profiles", "measured.devices", "measured.links"])
+def test_more_of_a_fleet_than_there_can_be_is_refused(tmp_path: Path, listed: str) -> None:
+    path = report_of(fleet(device("a"), device("b")), tmp_path)
+    document = json.loads(path.read_text())
+    *above, name = listed.split(".")
+    held = document["images"][0]
+    for part in above:
+        held = held[part]
+    held[name] = held[name][:1] * (70_000 if name == "links" else 1001)
+    path.write_text(json.dumps(document))
+    with pytest.raises(InvalidArgumentError, match=f"{listed}: Tuple should have at most"):
+        read_report(path)
+
+
 def test_what_the_devices_are_is_written_down(tmp_path: Path) -> None:
     described = fit_fleet(read_report(report_of(fleet(device("a"), device("b")), tmp_path))).fleet
     text = fleet_text(described, origin="Fitted.")
@@ -168,7 +198,7 @@ def test_devices_of_a_host_slow_each_other_down_in_a_fitted_fleet_too(tmp_path: 
         (("agents", 0, "busy_s"), 1e30, "agents.0.busy_s"),
         (("agents", 0, "agent"), "nobody", "agents"),
         (("measured", "model", "row_unit_px"), 0, "measured.model.row_unit_px"),
-        (("measured", "model", "exchanged", 0, "cell_bytes"), 10**30, "measured.model"),
+        (("measured", "model", "exchanged", 0, "cell_bytes"), 10**30, "measured.model.exchanged.0.cell_bytes"),
         (("measured", "profiles", 0, "agent"), "nobody", "measured.profiles"),
         (("measured", "profiles", 0, "decode_s"), 1e30, "measured.profiles[0].decode_s"),
         (("measured", "profiles", 0, "workload", "batch"), 0, "measured.profiles[0].workload"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_the_example_is_understood() -> None:
         ("bytes_per_s = 2.5e8", "bytes_per_s = 5e-324", "link[0].bytes_per_s", line_of("[[link]]")),
         ("row_unit_px = 8", "row_unit_px = 0", "model.row_unit_px", line_of("[model]")),
         ("cell_px = 8", "cell_px = 0", "model.exchanged[0].cell_px", line_of("[model]")),
-        ("weights_bytes = 36088604", f"weights_bytes = {10**30}", "model", line_of("[model]")),
+        ("weights_bytes = 36088604", f"weights_bytes = {10**30}", "model.weights_bytes", line_of("[model]")),
         ("layers = 6", "layers = 1000000000", "model.exchanged", line_of("[model]")),
         (
             "bytes_per_s = 2.5e8",
@@ -74,6 +75,16 @@ def test_the_example_is_understood() -> None:
         ),
         ("layers = 6", "layers = 'six'", "model.exchanged[0].layers", line_of("[model]")),
         ("fixed_s = 0.012", "fixed_s = nan", "base.fixed_s", line_of("[base]")),
+        ("fixed_s = 0.012", "fixed_s = true", "base.fixed_s", line_of("[base]")),
+        ("speed = 0.6", "speed = true", "device[1].speed", line_of("[[device]]", 1)),
+        ("speed = 0.6", 'speed = "0.6"', "device[1].speed", line_of("[[device]]", 1)),
+        ("at_s = 0.5, speed = 0.4", "at_s = 0.5, speed = true", "device[1].load[0].speed", line_of("[[device]]", 1)),
+        ("dies_at_s = 1.2", "dies_at_s = true", "device[2].dies_at_s", line_of("[[device]]", 2)),
+        ("dies_at_s = 1.2", "dies_at_s = 1.2\ndies_silently = 1", "device[2].dies_silently", line_of("[[device]]", 2)),
+        ("default_steps = 20", "default_steps = true", "model.default_steps", line_of("[model]")),
+        ("cell_px = 8", "cell_px = true", "model.exchanged[0].cell_px", line_of("[model]")),
+        ("layers = 6", f"layers = 0x{'f' * 50_000}", "model.exchanged[0].layers", line_of("[model]")),
+        ("[base]", "[control]\nplan_s = 3601\n[base]", "control.plan_s", line_of("[base]")),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(before: str, after: str, field: str, line: int) -> None:
@@ -108,6 +119,41 @@ def test_a_file_that_is_missing_is_named_once(tmp_path: Path) -> None:
 def test_text_that_is_no_toml_is_refused_with_its_place() -> None:
     with pytest.raises(InvalidArgumentError, match="line 2"):
         parse_fleet("[model]\na = = 1\n")
+
+
+MANY = 50_000
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{'a.' * MANY}a = 1\n{TEXT}", "a key has over 32 parts"),
+        (f"[{'a . ' * MANY}a]\n{TEXT}", "a key has over 32 parts"),
+        (TEXT + "[x]\ny = { " + '"a".' * MANY + "a = 1 }", "a key has over 32 parts"),
+        (TEXT.replace("[base]", "[base]\n" + "".join(f"k{i} = 1\n" for i in range(MANY))), "49980 further fields"),
+        ("".join(f"a.k{i} = 1\n" for i in range(MANY)) + TEXT, "is no field of this table"),
+        (TEXT + "".join(f'[[device]]\nname = "{i}"\n' for i in range(MANY)), "at most 256 items"),
+        (TEXT.replace("load = [", "load = [" + "{ at_s = 0.1, speed = 1 }, " * MANY), "at most 1024 items"),
+        (TEXT.replace("layers = 6", f"layers = {'9' * 5000}"), "is no TOML: Exceeds the limit"),
+        (TEXT.replace("[base]", f"[base]\n{'k' * MANY} = 1"), f"base.{'k' * 64} (table at line"),
+    ],
+    ids=["key", "header", "inline", "fields", "dotted", "devices", "loads", "digits", "name"],
+)
+def test_what_is_far_too_much_is_refused_and_soon(text: str, told: str) -> None:
+    """Each would take minutes, tell thousands of lines, or end in what Python says of itself."""
+    begun_s = time.process_time()
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_fleet(text)
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 5000
+    assert time.process_time() - begun_s < 15.0
+
+
+def test_as_many_parts_of_a_key_as_anybody_writes_are_read() -> None:
+    with pytest.raises(InvalidArgumentError, match="a: is no field of this table"):
+        parse_fleet(f"{'a.' * 30}a = 1\n{TEXT}")
+    many = f"{'1.5, ' * 100}{'a.b, ' * 100}"
+    assert parse_fleet(f"# {many}\n{TEXT}") == parse_fleet(TEXT)
 
 
 seconds = st.floats(0, 10)
