@@ -156,7 +156,7 @@ class Interpreter:
         error = self.feed(AgentDrained(agent=agent, undo=undo))
         if error is not None:
             raise error
-        return next((view for view in self._state.views() if view.agent == agent), None)
+        return self._state.view(agent) if agent in self._state.agents else None
 
     def open_session(self, register: Register) -> tuple[SessionId, Outbox[AgentCommand]]:
         """Introduces an agent; its outbox ends with the session, at once if it is refused."""

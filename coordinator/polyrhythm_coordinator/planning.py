@@ -34,5 +34,5 @@ def _given(plan: Plan, request: PlanRequest) -> Explanation:
     plan = replace(plan, version=request.version)
     chosen = Candidate(label="given plan", plan=plan, prediction=predicted(plan, request))
     return Explanation(
-        chosen=chosen, runners_up=(), exclusions=(), profiles=request.profiles, links=measured_links(request)
+        chosen=chosen, runners_up=(), exclusions=(), profiles=request.profiles, links=measured_links(request, plan)
     )

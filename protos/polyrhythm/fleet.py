@@ -8,6 +8,9 @@ from enum import StrEnum
 from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import AgentId
 
+AGENTS_MAX = 256
+"""Connected to one coordinator at a time, and hence of one plan."""
+
 
 class AgentState(StrEnum):
     """Closed set of states of a connected agent."""

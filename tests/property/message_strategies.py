@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from polyrhythm import image, messages, rendezvous, reports
 from polyrhythm.codec.bounds import TRAFFIC_BYTES_MAX
-from polyrhythm.ids import GangId, JobId
+from polyrhythm.ids import AgentId, GangId, JobId
 from tests.property.codec_strategies import (
     agents,
     blobs,
@@ -34,6 +34,7 @@ from tests.property.codec_strategies import (
     workloads,
 )
 
+agent_names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True).map(AgentId)
 commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
     st.builds(messages.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
     st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads, together=st.booleans(), seconds=seconds),
@@ -89,7 +90,7 @@ corrections = st.builds(
     elements=int32s,
 )
 events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
-    st.builds(messages.Register, agent=agents, protocol_version=int32s, software=software, device=devices),
+    st.builds(messages.Register, agent=agent_names, protocol_version=int32s, software=software, device=devices),
     st.builds(messages.WorkerReady, models=tuples(models)),
     st.builds(messages.WorkerLost, reason=texts),
     st.builds(messages.Heartbeat, sequence=int64s),

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.errors import AgentsLostError, AlreadyInUseError, InvalidArgumentError, PolyrhythmError, WireError
+from polyrhythm.errors import (
+    AgentsLostError,
+    AlreadyInUseError,
+    InvalidArgumentError,
+    PolyrhythmError,
+    ResourceExhaustedError,
+    WireError,
+)
 from polyrhythm.facts import DeviceFacts
+from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import (
     PROTOCOL_VERSION,
@@ -46,7 +54,7 @@ from polyrhythm_coordinator.scheduling.turn import Turn, without
 
 
 def connect(turn: Turn, event: AgentConnected) -> None:
-    """Welcomes an agent, or refuses it: another protocol, or a name whose holder is alive."""
+    """Welcomes an agent, or refuses it: another protocol, a name whose holder is alive, or one agent too many."""
     register, session = event.register, event.session
     error = _refusal(turn, register)
     if error is not None:
@@ -137,6 +145,8 @@ def _refusal(turn: Turn, register: Register) -> PolyrhythmError | None:
     held = turn.state.agents.get(register.agent)
     if held is not None and turn.now_s - held.last_heard_s <= turn.limits.heartbeat_timeout_s:
         return AlreadyInUseError(f"an agent named {register.agent} is connected and alive")
+    if held is None and len(turn.state.agents) >= AGENTS_MAX:
+        return ResourceExhaustedError(f"{AGENTS_MAX} agents are connected, and no more are taken")
     return None
 
 

@@ -31,6 +31,8 @@ SOLO_KIND = "solo"
 INDIFFERENCE = 0.005
 """Plans within this share of the fastest count as equally fast, and the simplest of them is chosen: no prediction is
 as exact, a smaller gang has less that can fail, and full rate gives the better picture."""
+LINKS_MAX = 4096
+"""Told with a plan: all of 64 agents. They grow with the square of the fleet, and are encoded on the event loop."""
 RUNNERS_UP_MAX = 5
 """Other plans shown, one of a kind each."""
 EVERY_STEP = "every device makes every step"
@@ -140,11 +142,15 @@ def shortage(agent: AgentId, request: PlanRequest) -> str | None:
     return None
 
 
-def measured_links(request: PlanRequest) -> tuple[MeasuredLink, ...]:
-    """The links that the predictions rest on, in a fixed order."""
+def measured_links(request: PlanRequest, chosen: Plan) -> tuple[MeasuredLink, ...]:
+    """The links that the predictions rest on, in a fixed order; of more than can be told, those of a plan's members."""
+    pairs = sorted(request.links)
+    if len(pairs) > LINKS_MAX:
+        members = set(chosen.agents)
+        pairs = [pair for pair in pairs if members.issuperset(pair)][:LINKS_MAX]
     return tuple(
         MeasuredLink(sender=sender, receiver=receiver, link=request.links[sender, receiver])
-        for sender, receiver in sorted(request.links)
+        for sender, receiver in pairs
     )
 
 

@@ -73,7 +73,7 @@ def search_plan(request: PlanRequest) -> Explanation:
         runners_up=tuple(candidate_of(option, request) for option in _shown(options, chosen, request)),
         exclusions=(*left_out, *_unwanted(request)),
         profiles=request.profiles,
-        links=measured_links(request) if request.running is None else (),
+        links=measured_links(request, chosen.plan) if request.running is None else (),
     )
 
 

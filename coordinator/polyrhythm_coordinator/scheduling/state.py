@@ -215,9 +215,17 @@ class State:
         job = self.jobs.get(epoch.job)
         return None if job is None else job.pictures.get(epoch.image_index)
 
+    def view(self, name: AgentId) -> AgentView:
+        """A connected agent.
+
+        Raises:
+            KeyError: it is not.
+        """
+        return self.agents[name].view(drained=name in self.drained)
+
     def views(self) -> tuple[AgentView, ...]:
         """All connected agents, sorted by name."""
-        return tuple(self.agents[name].view(drained=name in self.drained) for name in sorted(self.agents))
+        return tuple(map(self.view, sorted(self.agents)))
 
 
 def loading_told(agents: Iterable[Agent]) -> str:

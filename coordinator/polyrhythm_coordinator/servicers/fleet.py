@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc.aio
 
 from polyrhythm.codec.bounds import name
@@ -24,8 +26,12 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         request: fleet_pb2.ListAgentsRequest,  # noqa: ARG002 - it has no fields
         context: grpc.aio.ServicerContext[fleet_pb2.ListAgentsRequest, fleet_pb2.ListAgentsResponse],  # noqa: ARG002
     ) -> fleet_pb2.ListAgentsResponse:
-        """All connected agents."""
-        return fleet_pb2.ListAgentsResponse(agents=map(agent_view_to_proto, self._interpreter.state.views()))
+        """All agents that are connected now. What each may say of itself is bounded so that one message holds all."""
+        state, response = self._interpreter.state, fleet_pb2.ListAgentsResponse()
+        for agent in sorted(state.agents):
+            response.agents.append(agent_view_to_proto(state.view(agent)))
+            await asyncio.sleep(0)  # other calls and streams have their turn between any two agents
+        return response
 
     async def DrainAgent(
         self,

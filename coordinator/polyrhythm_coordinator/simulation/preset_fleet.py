@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
+from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link, Workload
 from polyrhythm_coordinator.simulation.description import DeviceDescription, DeviceOrigin, FleetDescription
@@ -78,13 +79,15 @@ def preset_fleet(names: Sequence[str], model: str) -> FleetDescription:
         model: name of a model.
 
     Raises:
-        InvalidArgumentError: a card or the model is not known.
+        InvalidArgumentError: a card or the model is not known, or there are more cards than a fleet has.
     """
     known, models = cards(), _read("models.toml")
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         told = f"unknown {', '.join(unknown)}" if unknown else "must name at least one"
         raise InvalidArgumentError.of("cards", f"{told}; known: {', '.join(known)}")
+    if len(names) > AGENTS_MAX:
+        raise InvalidArgumentError.of("cards", f"must name at most {AGENTS_MAX}, got {len(names)}")
     if model not in models:
         raise InvalidArgumentError.of("model-preset", f"{model!r} is not known; known: {', '.join(models)}")
     facts = TypeAdapter(ModelFacts).validate_python(models[model]["facts"])

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from polyrhythm.codec.fields import FieldError
+from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.printable import is_printable_line, printable_line
 
 ListT = TypeVar("ListT", bound=Sequence[object])
@@ -23,6 +26,10 @@ REQUEST_BYTES_MAX = 512 << 10
 the worst half MiB (nothing but empty parts) takes about 10 ms to be parsed."""
 PART_BYTES = 256 << 10
 """One part of a picture's file, so that it fits such a message."""
+REGISTER_BYTES_MAX = 4 << 10
+"""Of what an agent says of itself, and ..."""
+FACTS_BYTES_MAX = 6 << 10
+"""... of its models, calibrations and notices left aside: everybody is told both of all agents in one answer."""
 EVENTS_MAX = 512
 """Events of an agent in one message."""
 ANSWER_BYTES_MAX = 8 << 20
@@ -55,7 +62,7 @@ GUIDANCE_MAX = 1e3
 
 # --- lists --------------------------------------------------------------------------------------------------------
 
-MEMBERS_MAX = 256
+MEMBERS_MAX = AGENTS_MAX
 """Agents of one plan or gang."""
 SEGMENTS_MAX = 128
 REQUEST_ASSIGNMENTS_MAX = 2048
@@ -64,8 +71,10 @@ MODELS_MAX = 16
 LAYER_GROUPS_MAX = 512
 CALIBRATIONS_MAX = 64
 SAMPLERS_MAX = 64
-SOFTWARE_MAX = 256
+SOFTWARE_MAX = 64
 NOTICES_MAX = 64
+NOTICES_CHARACTERS_MAX = 2048
+"""Of all notices of a worker's models together; what is more is left out."""
 LONG_PROMPTS_MAX = 16
 TEXTS_MAX = 16
 """Texts of one request that are counted, and what is wrong with them."""
@@ -79,6 +88,8 @@ NAME_CHARACTERS_MAX = 256
 TEXT_CHARACTERS_MAX = 4096
 """Of a reason in words."""
 ELLIPSIS = " ..."
+LEFT_OUT_CHARACTERS = 24
+"""Of the word on what is left out, at most."""
 TOLD_CHARACTERS = 64
 """Of a name that is refused."""
 VALUE_BYTES_MAX = 64 << 10
@@ -178,6 +189,45 @@ def told(value: str) -> str:
     if len(value) <= TEXT_CHARACTERS_MAX:
         return value
     return value[: TEXT_CHARACTERS_MAX - len(ELLIPSIS)] + ELLIPSIS
+
+
+def told_all(values: Sequence[str], path: str, most: int) -> tuple[str, ...]:
+    """Texts that only people read, as many of them as fit so many characters, and a word on what is left out.
+
+    Raises:
+        FieldError: there are too many to be gone through.
+    """
+    few(values, path, NOTICES_MAX)
+    if sum(map(len, values)) <= most:
+        return tuple(values)
+    kept, left = list[str](), most - LEFT_OUT_CHARACTERS
+    for value in values:
+        if len(value) > left:
+            kept += [value[: left - len(ELLIPSIS)] + ELLIPSIS] if left > len(ELLIPSIS) else []
+            break
+        kept.append(value)
+        left -= len(value)
+    rest = len(values) - len(kept)
+    return (*kept, f"{rest} more are left out") if rest else tuple(kept)
+
+
+def small(message: Message, path: str, most: int) -> None:
+    """A message that may be kept and repeated.
+
+    Raises:
+        FieldError: it takes too much.
+    """
+    check_bytes(message.ByteSize(), path, most)
+
+
+def check_bytes(size: int, path: str, most: int) -> None:
+    """The same of what takes so many bytes.
+
+    Raises:
+        FieldError: these are too many.
+    """
+    if size > most:
+        raise FieldError(path, f"must take at most {most} bytes, got {size}")
 
 
 def finite(value: float, path: str) -> float:

@@ -11,10 +11,10 @@ from polyrhythm.codec.bounds import (
     COUNT_MAX,
     HELD_BOUNDARIES_MAX,
     MEMBERS_MAX,
-    MODELS_MAX,
-    NOTICES_MAX,
+    NOTICES_CHARACTERS_MAX,
     PART_BYTES,
     PREVIEW_BYTES_MAX,
+    REGISTER_BYTES_MAX,
     TEXTS_MAX,
     VALUE_BYTES_MAX,
     blob,
@@ -23,15 +23,17 @@ from polyrhythm.codec.bounds import (
     label,
     name,
     seconds,
+    small,
     told,
+    told_all,
 )
-from polyrhythm.codec.fields import EnumTable, FieldError, part
+from polyrhythm.codec.fields import EnumTable, FieldError, invariants, part
 from polyrhythm.codec.fleet import (
     MODEL_PARTS,
     device_facts_from_proto,
     device_facts_to_proto,
-    model_facts_from_proto,
     model_facts_to_proto,
+    models_from_proto,
     software_from_proto,
     software_to_proto,
 )
@@ -46,7 +48,7 @@ from polyrhythm.codec.session_parts import (
     profile_to_proto,
 )
 from polyrhythm.errors import FieldViolation
-from polyrhythm.ids import AgentId, EpochId, GangId
+from polyrhythm.ids import AgentId, EpochId, GangId, check_agent_name
 from polyrhythm.image import STEPS_MAX
 from polyrhythm.messages import (
     AgentEvent,
@@ -156,8 +158,11 @@ def _register_to_proto(event: Register) -> session_pb2.Register:
 
 def _register_from_proto(event: session_pb2.AgentEvent) -> Register:
     proto = event.register
+    small(proto, "register", REGISTER_BYTES_MAX)
+    with invariants("register.agent"):
+        agent = AgentId(check_agent_name(name(proto.agent, "register.agent")))
     return Register(
-        agent=AgentId(name(proto.agent, "register.agent")),
+        agent=agent,
         protocol_version=proto.protocol_version,
         software=software_from_proto(proto.software, "register.software"),
         device=device_facts_from_proto(part(proto, "device", proto.device, "register"), "register.device"),
@@ -165,12 +170,7 @@ def _register_from_proto(event: session_pb2.AgentEvent) -> Register:
 
 
 def _ready_from_proto(event: session_pb2.AgentEvent) -> WorkerReady:
-    return WorkerReady(
-        models=tuple(
-            model_facts_from_proto(model, f"worker_ready.models[{index}]")
-            for index, model in enumerate(few(event.worker_ready.models, "worker_ready.models", MODELS_MAX))
-        )
-    )
+    return WorkerReady(models=models_from_proto(event.worker_ready.models, "worker_ready.models"))
 
 
 def _lost_from_proto(event: session_pb2.AgentEvent) -> WorkerLost:
@@ -193,7 +193,7 @@ def _tokens_from_proto(event: session_pb2.AgentEvent) -> TokensCounted:
     return TokensCounted(
         request_id=proto.request_id,
         counts=tuple(count(value, f"tokens_counted.counts[{index}]", COUNT_MAX) for index, value in enumerate(counts)),
-        notices=tuple(map(told, few(event.tokens_counted.notices, "tokens_counted.notices", NOTICES_MAX))),
+        notices=told_all(proto.notices, "tokens_counted.notices", NOTICES_CHARACTERS_MAX),
     )
 
 

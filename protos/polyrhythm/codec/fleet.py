@@ -10,23 +10,26 @@ from polyrhythm.codec.bounds import (
     CALIBRATIONS_MAX,
     CONDITION_BYTES_MAX,
     COUNT_MAX,
+    FACTS_BYTES_MAX,
     GUIDANCE_MAX,
     LATENTS_BYTES_MAX,
     LAYER_GROUPS_MAX,
     LONG_PROMPTS_MAX,
     MODELS_MAX,
-    NOTICES_MAX,
+    NOTICES_CHARACTERS_MAX,
     PIXELS_MAX,
     SAMPLERS_MAX,
     SIDE_PX_MAX,
     SOFTWARE_MAX,
     TRAFFIC_BYTES_MAX,
     UNIT_BYTES_MAX,
+    check_bytes,
     count,
     few,
     label,
     name,
     told,
+    told_all,
     within,
 )
 from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
@@ -37,6 +40,9 @@ from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
 from polyrhythm.image import STEPS_MAX
 from polyrhythm.v1 import fleet_pb2
+
+_GRID_BYTES = 24
+"""Of a calibrated grid beside the name of its sampler, at most."""
 
 DEVICE_KINDS = EnumTable(
     DeviceKind,
@@ -215,8 +221,35 @@ def model_facts_to_proto(model: ModelFacts) -> fleet_pb2.Model:
     )
 
 
-def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> ModelFacts:
+def models_from_proto(protos: Sequence[fleet_pb2.Model], path: str) -> tuple[ModelFacts, ...]:
+    """Decodes the models of a worker, which everybody is told of without the numbers of their calibrations.
+
+    Raises:
+        WireError: there are too many, they take too much, or one means nothing.
+    """
+    few(protos, path, MODELS_MAX)
+    check_bytes(sum(map(_told_bytes, protos)), path, FACTS_BYTES_MAX)
+    each = NOTICES_CHARACTERS_MAX // max(1, len(protos))
+    return tuple(model_facts_from_proto(model, f"{path}[{index}]", each) for index, model in enumerate(protos))
+
+
+def _told_bytes(proto: fleet_pb2.Model) -> int:
+    """About what a model takes where it is told of, notices left aside."""
+    aside = sum(calibration.ByteSize() for calibration in proto.calibrations)
+    aside += sum(len(notice.encode()) for notice in proto.notices)
+    grids = sum(len(calibration.sampler.encode()) + _GRID_BYTES for calibration in proto.calibrations)
+    return proto.ByteSize() - aside + grids
+
+
+def model_facts_from_proto(
+    proto: fleet_pb2.Model, path: str = "model", notices_characters: int = NOTICES_CHARACTERS_MAX
+) -> ModelFacts:
     """Decodes what a model is and takes.
+
+    Args:
+        proto: of the model.
+        path: of the field.
+        notices_characters: that are kept of its notices.
 
     Raises:
         WireError: the name is empty, there is no sampler or no exchanging layer, or a figure is out of bounds.
@@ -248,7 +281,7 @@ def model_facts_from_proto(proto: fleet_pb2.Model, path: str = "model") -> Model
         square_only=proto.square_only,
         full_rate_samplers=_labels(proto.full_rate_samplers, f"{path}.full_rate_samplers", SAMPLERS_MAX),
         long_prompts=_labels(proto.long_prompts, f"{path}.long_prompts", LONG_PROMPTS_MAX),
-        notices=tuple(map(told, few(proto.notices, f"{path}.notices", NOTICES_MAX))),
+        notices=told_all(proto.notices, f"{path}.notices", notices_characters),
         memory=model_memory_from_proto(proto.memory, f"{path}.memory") if proto.HasField("memory") else None,
         calibrations=tuple(
             calibration_from_proto(calibration, f"{path}.calibrations[{index}]")
@@ -319,10 +352,7 @@ def agent_view_from_proto(proto: fleet_pb2.Agent, path: str = "agent") -> AgentV
         agent=AgentId(name(proto.agent, f"{path}.agent")),
         state=AGENT_STATES.from_proto(proto.state, f"{path}.state"),
         device=device_facts_from_proto(part(proto, "device", proto.device, path), f"{path}.device"),
-        models=tuple(
-            model_facts_from_proto(model, f"{path}.models[{index}]")
-            for index, model in enumerate(few(proto.models, f"{path}.models", MODELS_MAX))
-        ),
+        models=models_from_proto(proto.models, f"{path}.models"),
         software=software_from_proto(proto.software, f"{path}.software"),
         trouble=told(proto.trouble),
     )

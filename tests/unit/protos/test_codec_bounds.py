@@ -194,6 +194,47 @@ def test_a_name_is_no_longer_than_others_can_repeat() -> None:
     assert caught.value.field == "register.agent"
 
 
+def test_a_name_that_no_option_of_an_agent_takes_is_refused() -> None:
+    """Every plan repeats it, in every segment."""
+    register = session_pb2.Register(agent="two words")
+    with pytest.raises(FieldError) as caught:
+        event_from_proto(session_pb2.AgentEvent(register=register))
+    assert caught.value.field == "register.agent"
+
+
+def test_an_agent_that_says_more_of_itself_than_everybody_can_be_told_is_refused() -> None:
+    software = [fleet_pb2.SoftwareVersion(name="s" * 256, version="v" * 256)] * 20
+    with pytest.raises(FieldError) as caught:
+        event_from_proto(session_pb2.AgentEvent(register=session_pb2.Register(agent="a", software=software)))
+    assert caught.value.field == "register"
+
+
+@pytest.mark.parametrize("names", [["sampler" * 30] * 40, ["a calibrated sampler " * 12]])
+def test_models_of_which_more_is_said_than_everybody_can_be_told_are_refused(names: list[str]) -> None:
+    """Numbers of calibrations are told to nobody, and do not count; their names are."""
+    proto = model_facts_to_proto(FACTS)
+    if len(names) > 1:
+        proto.samplers.extend(names)
+    else:
+        measured = calibration_to_proto(replace(calibration(steps=8), sampler=names[0]))
+        proto.calibrations.extend([measured] * 30)
+    with pytest.raises(FieldError) as caught:
+        event_from_proto(session_pb2.AgentEvent(worker_ready=session_pb2.WorkerReady(models=[proto])))
+    assert caught.value.field == "worker_ready.models"
+
+
+def test_notices_are_told_as_far_as_they_fit_with_a_word_on_the_rest() -> None:
+    proto = model_facts_to_proto(replace(FACTS, notices=("short", "long " * 1000, "further", "last")))
+    notices = model_facts_from_proto(proto).notices
+    assert notices[0] == "short"
+    assert notices[1].startswith("long long")
+    assert notices[1].endswith("...")
+    assert notices[2:] == ("2 more are left out",)
+    assert sum(map(len, notices)) <= bounds.NOTICES_CHARACTERS_MAX
+    again = model_facts_from_proto(model_facts_to_proto(replace(FACTS, notices=notices)))
+    assert again.notices == notices
+
+
 def test_a_reason_is_shortened_not_refused() -> None:
     """Whoever has a long story to tell is not lost for it."""
     event = event_from_proto(session_pb2.AgentEvent(worker_lost=session_pb2.WorkerLost(reason="long " * 4000)))

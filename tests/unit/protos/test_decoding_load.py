@@ -37,13 +37,8 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm.request_checks import check_request
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
 from tests.fake_model import FACTS
+from tests.loop_holds import HOLD_S_MAX, RUNS, slowness
 from tests.plans import exact_plan
-
-HOLD_S_MAX = 0.020
-REFERENCE_S = 0.0055
-"""CPU seconds of the sum in ``slowness`` where the limit holds; a slower or busier core is allowed in proportion."""
-RUNS = 20
-"""Others use the machine too, and its caches: one run that they do not disturb is enough."""
 
 
 def from_client(message: bytes) -> None:
@@ -56,13 +51,6 @@ def from_agent(message: bytes) -> None:
     request = session_pb2.SessionRequest.FromString(message)
     for event in few(request.events, "events", EVENTS_MAX)[:1]:
         event_from_proto(event)
-
-
-def slowness() -> float:
-    """How many times slower this core is now than one for which the limit is meant; at least 1."""
-    begin_s = thread_time()
-    sum(number * number for number in range(100_000))
-    return max(1.0, (thread_time() - begin_s) / REFERENCE_S)
 
 
 def held_s(take: Callable[[bytes], None], message: bytes) -> float:
