@@ -17,8 +17,8 @@ from polyrhythm.errors import PolyrhythmError, ResourceExhaustedError
 
 T = TypeVar("T")
 
-ITEMS_MAX = 4096
-"""That wait: far more than a picture's story has, and each is small where it is not weighed."""
+ITEMS_MAX = 1 << 14
+"""That wait: more than the largest picture has parts, and each is small where it is not weighed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

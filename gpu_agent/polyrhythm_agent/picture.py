@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from PIL import Image
 from torch import Tensor
 
-from polyrhythm.codec.bounds import PART_BYTES
 from polyrhythm.ids import EpochId
 from polyrhythm.messages import ImageMade
+from polyrhythm.picture_file import PART_BYTES
 
 PREVIEW_SIDE_PX = 256
 

@@ -1,11 +1,12 @@
 """What of a picture's file can be told without decoding it: that it is a PNG of a size, whole, and no longer than one.
 
-Processes pass such files on; none of them decodes what another one has made.
+Processes pass such files on in parts; none of them decodes what another one has made.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -15,6 +16,11 @@ _IHDR_BYTES = 13
 _PIXEL_BYTES = 3
 _OVERHEAD_BYTES = 1 << 16
 """Chunks beside the pixels."""
+
+PART_BYTES = 256 << 10
+"""Of each part of a file but the last one, so that it fits a message to the coordinator."""
+PARTS_SPARE = 8
+"""More parts than a file of the largest length needs: nobody has to be exact, and nobody may send it byte by byte."""
 
 
 def head_bytes(width_px: int, height_px: int) -> bytes:
@@ -28,12 +34,32 @@ def file_bytes_max(width_px: int, height_px: int) -> int:
     return pixels_bytes + pixels_bytes // 8 + _OVERHEAD_BYTES
 
 
-def fault(content: bytes, width_px: int, height_px: int) -> str:
-    """What is wrong with the file of a picture of this size, in words; empty where nothing is."""
-    if not content.startswith(SIGNATURE):
+def parts_max(width_px: int, height_px: int) -> int:
+    """In how many parts the file of a picture of this size may come."""
+    return -(-file_bytes_max(width_px, height_px) // PART_BYTES) + PARTS_SPARE
+
+
+def fault(parts: Sequence[bytes], width_px: int, height_px: int) -> str:
+    """What is wrong with the file of a picture of this size, in words; empty where nothing is.
+
+    Args:
+        parts: all of it.
+        width_px: of the picture.
+        height_px: of the picture.
+    """
+    begin, end = b"", b""
+    for part in parts:
+        begin += part[: _HEAD.size]
+        if len(begin) >= _HEAD.size:
+            break
+    for part in reversed(parts):
+        end = part[-len(END) :] + end
+        if len(end) >= len(END):
+            break
+    if not begin.startswith(SIGNATURE):
         return "does not begin with the PNG signature"
-    if not content.startswith(head_bytes(width_px, height_px)):
+    if not begin.startswith(head_bytes(width_px, height_px)):
         return f"is no PNG of {width_px}x{height_px} pixels"
-    if not content.endswith(END):
+    if not end.endswith(END):
         return "is not whole"
     return ""

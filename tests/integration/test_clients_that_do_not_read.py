@@ -7,13 +7,13 @@ import asyncio
 import grpc.aio
 import pytest
 
-from polyrhythm.codec.bounds import PART_BYTES
 from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.errors import ResourceExhaustedError
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted
 from polyrhythm.messages import ForgetJob
+from polyrhythm.picture_file import PART_BYTES
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.rooms import CLIENT_BYTES_LEAST
 from polyrhythm_coordinator.scheduling.limits import Limits

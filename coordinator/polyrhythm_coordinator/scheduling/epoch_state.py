@@ -82,6 +82,7 @@ class Epoch:
         handover: why it is being handed over, once it is.
         joining: agents that wait for the handover.
         parts: of the PNG file, as far as they have come.
+        parts_bytes: of all of these.
         picture_made: whether the whole file has come.
     """
 
@@ -104,6 +105,7 @@ class Epoch:
     handover: ReplanReason | None = None
     joining: frozenset[AgentId] = frozenset()
     parts: tuple[bytes, ...] = ()
+    parts_bytes: int = 0
     picture_made: bool = False
     report_age_s: float = 0.0
 

@@ -14,7 +14,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
 from polyrhythm.job_events import ImageChunk, Previewed
 from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PartLoaded, PreviewMade, StepDone
-from polyrhythm.picture_file import SIGNATURE, fault, file_bytes_max
+from polyrhythm.picture_file import PART_BYTES, SIGNATURE, fault, file_bytes_max, parts_max
 from polyrhythm.plan import Beat
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epoch_state import Epoch, EpochStage, MemberRun
@@ -207,18 +207,18 @@ def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Ep
     """Collects the PNG file; the client gets it whole, so that no part of a lost decoder's file is among it.
 
     Raises:
-        WireError: it is none, or longer than one of its size.
+        WireError: it is none, or longer or in more parts than one of its size.
     """
     picture = turn.state.picture_of(epoch)
     if picture is None:  # nobody waits for it any more
-        return replace(epoch, parts=(), picture_made=event.last)
-    expected = sum(len(part) for part in epoch.parts)
-    if agent != epoch.plan.decoder or epoch.picture_made or event.offset != expected:
+        return replace(epoch, parts=(), parts_bytes=0, picture_made=event.last)
+    if agent != epoch.plan.decoder or epoch.picture_made or event.offset != epoch.parts_bytes:
         raise WireError(
-            f"image_made: {agent} sent offset {event.offset}, expected {expected} from {epoch.plan.decoder}"
+            f"image_made: {agent} sent offset {event.offset}, expected {epoch.parts_bytes} from {epoch.plan.decoder}"
         )
-    epoch = replace(epoch, parts=(*epoch.parts, event.data), picture_made=event.last)
-    _check_file(epoch.parts, picture.image, whole=event.last)
+    parts, parts_bytes = (*epoch.parts, event.data), epoch.parts_bytes + len(event.data)
+    epoch = replace(epoch, parts=parts, parts_bytes=parts_bytes, picture_made=event.last)
+    _check_file(epoch, picture.image)
     if not event.last:
         return epoch
     turn.put_picture(replace(picture, decode_s=event.decode_s))
@@ -227,22 +227,24 @@ def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Ep
         last = index == len(epoch.parts) - 1
         turn.tell(epoch.job, ImageChunk(image_index=picture.index, offset=offset, data=data, last=last))
         offset += len(data)
-    return replace(epoch, parts=())
+    return replace(epoch, parts=(), parts_bytes=0)
 
 
-def _check_file(parts: tuple[bytes, ...], image: ImageSpec, *, whole: bool) -> None:
-    """What can be told of a picture's file without decoding it.
+def _check_file(epoch: Epoch, image: ImageSpec) -> None:
+    """What can be told of a picture's file without decoding it, each time a part of it has come.
 
     Raises:
-        WireError: it is too long, has an empty part, or is no PNG of the picture's size.
+        WireError: it is too long or in too many parts, has an empty one, or is no PNG of the picture's size.
     """
-    if not parts[-1] or sum(map(len, parts)) > file_bytes_max(image.width_px, image.height_px):
-        raise WireError(f"image_made.data: {len(parts)} parts are no file of {image.width_px}x{image.height_px} pixels")
-    if whole:
-        content = b"".join(parts)
-        wrong = fault(content, image.width_px, image.height_px)
-        if wrong:
-            raise WireError(f"image_made.data: the picture's file {wrong}")
+    parts, size = epoch.parts, f"{image.width_px}x{image.height_px}"
+    if not parts[-1] or epoch.parts_bytes > file_bytes_max(image.width_px, image.height_px):
+        raise WireError(f"image_made.data: {len(parts)} parts are no file of {size} pixels")
+    most = parts_max(image.width_px, image.height_px)
+    if len(parts) > most:
+        raise WireError(f"image_made.data: a file of {size} pixels has at most {most} parts, of {PART_BYTES} bytes")
+    wrong = fault(parts, image.width_px, image.height_px) if epoch.picture_made else ""
+    if wrong:
+        raise WireError(f"image_made.data: the picture's file {wrong}")
 
 
 def _next_deadline_s(turn: Turn, epoch: Epoch) -> float:

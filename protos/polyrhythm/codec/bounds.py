@@ -23,9 +23,7 @@ ListT = TypeVar("ListT", bound=Sequence[object])
 
 REQUEST_BYTES_MAX = 512 << 10
 """One message to the coordinator. All of it is taken apart on one event loop, which is not to stand still for 20 ms:
-the worst half MiB (nothing but empty parts) takes about 10 ms to be parsed."""
-PART_BYTES = 256 << 10
-"""One part of a picture's file, so that it fits such a message."""
+the worst half MiB (nothing but empty parts) takes about 10 ms to be parsed. Pictures come in parts that fit it."""
 REGISTER_BYTES_MAX = 4 << 10
 """Of what an agent says of itself, and ..."""
 FACTS_BYTES_MAX = 6 << 10

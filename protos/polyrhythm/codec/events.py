@@ -12,7 +12,6 @@ from polyrhythm.codec.bounds import (
     HELD_BOUNDARIES_MAX,
     MEMBERS_MAX,
     NOTICES_CHARACTERS_MAX,
-    PART_BYTES,
     PREVIEW_BYTES_MAX,
     REGISTER_BYTES_MAX,
     TEXTS_MAX,
@@ -69,6 +68,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
+from polyrhythm.picture_file import PART_BYTES
 from polyrhythm.rendezvous import StoreOperation, StoreRequest
 
 EPOCH_OUTCOMES = EnumTable(

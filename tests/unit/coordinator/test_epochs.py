@@ -21,7 +21,7 @@ from polyrhythm.messages import (
     StartEpoch,
     StepDone,
 )
-from polyrhythm.picture_file import SIGNATURE
+from polyrhythm.picture_file import PART_BYTES, SIGNATURE, parts_max
 from polyrhythm.plan import Exchange
 from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
@@ -215,6 +215,37 @@ def test_a_file_that_is_no_picture_costs_the_agent_its_stream(parts: tuple[bytes
         offset += len(data)
     assert [wrong in error for error in errors] == [True]
     assert world.told_of(job, ImageChunk) == []
+
+
+def say_file(world: World, content: bytes, part_bytes: int) -> list[str]:
+    """An agent sends its picture's file in parts of a size; why it was cut off, if it was."""
+    epoch, errors = world.sent("a", StartEpoch)[0].epoch, list[str]()
+    for offset in range(0, len(content), part_bytes):
+        data = content[offset : offset + part_bytes]
+        made = ImageMade(epoch=epoch, offset=offset, data=data, last=offset + len(data) == len(content), decode_s=0.0)
+        errors += [str(effect.error) for effect in world.say("a", made) if isinstance(effect, DisconnectAgent)]
+    return errors
+
+
+def test_a_file_that_comes_byte_by_byte_costs_the_agent_its_stream() -> None:
+    """Each part is looked at on the event loop, and waits for the client as an item of its own."""
+    world, job = running("a")
+    most = parts_max(64, 64)
+    assert say_file(world, png_of(), 1) == [
+        f"image_made.data: a file of 64x64 pixels has at most {most} parts, of {PART_BYTES} bytes"
+    ]
+    assert world.told_of(job, ImageChunk) == []
+
+
+def test_a_file_in_as_many_parts_as_it_may_have_is_told_part_by_part() -> None:
+    world, job = running("a")
+    content = png_of(padding_bytes=1000)
+    part_bytes = -(-len(content) // parts_max(64, 64))
+    assert say_file(world, content, part_bytes) == []
+    chunks = world.told_of(job, ImageChunk)
+    assert len(chunks) == parts_max(64, 64)
+    assert b"".join(chunk.data for chunk in chunks) == content
+    assert [chunk.offset for chunk in chunks] == list(range(0, len(content), part_bytes))
 
 
 def test_a_beat_that_is_reported_again_costs_the_agent_its_stream() -> None:
