@@ -1,5 +1,27 @@
-"""Where a coordinator listens if nothing else is said."""
+"""Where a coordinator listens: what is dialled if nothing else is said, and how an address that is none is told."""
 
 from __future__ import annotations
 
+import os
+
+from polyrhythm.address import require_address
+from polyrhythm.environment import ADDRESS_VARIABLE
+
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+
+def said_by(address: str) -> str:
+    """What says an address: the variable that holds it, or else the option."""
+    return ADDRESS_VARIABLE if os.environ.get(ADDRESS_VARIABLE) == address else "address"
+
+
+def checked_address(address: str | None) -> str:
+    """The address that the user said, or the default one.
+
+    Raises:
+        InvalidArgumentError: it is none; names the option or the variable.
+    """
+    if address is None:
+        return DEFAULT_ADDRESS
+    require_address(address, said_by(address))
+    return address

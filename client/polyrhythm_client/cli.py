@@ -56,6 +56,9 @@ def polyrhythm(
     `polyrhythm up` keeps a fleet running. On several machines, start `polyrhythm-coordinator` on one and
     `polyrhythm-agent` for every device.
 
+    POLYRHYTHM_ADDRESS names the fleet to use. Variables of coordinator and agents, which their own `--help` explains,
+    count for the processes that a command starts; `polyrhythm up --help` says which do not.
+
     Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
     """
 

@@ -12,13 +12,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrhythm.address import require_address
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
 from polyrhythm.facts import DeviceKind
 from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
 from polyrhythm.roles import Role, require_roles
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
-from polyrhythm_client.address import DEFAULT_ADDRESS
+from polyrhythm_client.address import DEFAULT_ADDRESS, checked_address, said_by
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.devices import CudaDevices, find_cuda_devices
 from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
@@ -31,6 +30,7 @@ from polyrhythm_client.local.layout import (
     replay_layout,
 )
 from polyrhythm_client.local.own_agents import NOTHING_SAID, OwnAgents, chosen_devices
+from polyrhythm_client.local.variables import MODEL_VARIABLE, check_daemon_variables
 from polyrhythm_client.parsing import parse_gpus
 from polyrhythm_client.recipe import Recipe
 from polyrhythm_client.replay import recorded_dtypes
@@ -87,9 +87,10 @@ def check_wish(wish: FleetWish) -> None:
         InvalidArgumentError: names the option.
     """
     if wish.address is not None:
-        require_address(wish.address)
+        checked_address(wish.address)
         for name in wish.of_own_fleet:
-            raise InvalidArgumentError.of(name, "starts a fleet of its own and cannot go with an address")
+            told = f"starts a fleet of its own and cannot go with {said_by(wish.address)} {wish.address}"
+            raise InvalidArgumentError.of(name, told)
     if wish.own.gpus is not None:
         parse_gpus(wish.own.gpus)
         if wish.speeds is not None:
@@ -120,7 +121,7 @@ async def open_fleet(
         note(f"using the fleet at {wish.default_address}")
         yield FleetInUse(address=wish.default_address, embedded=False)
         return
-    require_fleet()
+    require_fleet(own_port=True)
     model = local_model(wish)
     executables = executables or Executables()
     layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=model, own=wish.own)
@@ -142,13 +143,18 @@ def loading_line(loaded: int, agents: int) -> str:
     return "the fleet is ready" if loaded == agents else f"loading the model: {loaded + 1} of {agents}"
 
 
-def require_fleet() -> None:
-    """Checks that this installation can start a fleet.
+def require_fleet(*, own_port: bool) -> None:
+    """Checks that this installation can start a fleet, and that no variable says what the fleet cannot obey.
+
+    Args:
+        own_port: whether it listens on a port of its own, whatever the user says.
 
     Raises:
         RoleMissingError: it cannot; says what to install.
+        InvalidArgumentError: names the variable, and what to say instead.
     """
     require_roles("a fleet on this machine", Role.COORDINATOR, Role.AGENT)
+    check_daemon_variables(os.environ, own_port=own_port)
 
 
 async def choose_agents(
@@ -206,20 +212,23 @@ def _threads(agent: AgentLayout) -> str:
 def local_model(wish: FleetWish) -> str:
     """The model that agents of a fleet of the command's own load: one that ships, a path, or a model of the hub.
 
-    Only agents can say whether there is a model at the path, or on the hub.
+    The user's word goes before the recipe's, and that before the agents' variable. Only agents can say whether there
+    is a model at the path, or on the hub.
 
     Raises:
         InvalidArgumentError: it is none of these.
     """
-    model = wish.model or (wish.recipe.request.model if wish.recipe is not None else "") or DEFAULT_MODEL
+    recorded = (wish.recipe.request.model or None) if wish.recipe is not None else None
+    variable = os.environ.get(MODEL_VARIABLE) if wish.model is None and recorded is None else None
+    model = next((said for said in (wish.model, recorded, variable) if said is not None), DEFAULT_MODEL)
     if model in SHIPPED_MODELS or _lies_here(model):
         return model
     if read_hub_id(model) is not None:
         return model
-    if wish.model is None:
+    if wish.model is None and variable is None:
         raise InvalidArgumentError.of("model", f"the plan's picture was made with {model!r}: give its folder")
     raise InvalidArgumentError.of(
-        "model",
+        "model" if variable is None else MODEL_VARIABLE,
         f"{model!r} is neither a model that ships ({', '.join(SHIPPED_MODELS)}) nor a folder or a {WEIGHTS_SUFFIX} "
         "checkpoint on this machine, nor ORG/NAME of the Hugging Face hub",
     )
@@ -229,7 +238,7 @@ def _lies_here(model: str) -> bool:
     """Whether a folder or a checkpoint file is at a path; none is at one that cannot be."""
     try:
         path = Path(model).expanduser()
-        return path.is_dir() or (path.suffix == WEIGHTS_SUFFIX and path.is_file())
+        return (path.is_dir() and model != "") or (path.suffix == WEIGHTS_SUFFIX and path.is_file())
     except (OSError, RuntimeError, ValueError):  # too long, the home of a stranger, a NUL
         return False
 

@@ -10,6 +10,7 @@ import typer
 from polyrhythm.environment import ADDRESS_VARIABLE
 from polyrhythm.image import PROMPT_CHARACTERS_MAX, LongPrompt, Objective, Quality, Sampler
 from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm_client.local.variables import MODEL_VARIABLE
 
 PICTURE = "The picture"
 FLEET = "The fleet"
@@ -26,8 +27,9 @@ Prompt: TypeAlias = Annotated[
 Model: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Name of a model that the fleet holds; for a fleet of this command's own: demo-unet (default), a folder "
-        "in diffusers format, a .safetensors checkpoint or ORG/NAME of the Hugging Face hub.",
+        help="Name of a model that the fleet holds; for a fleet of this command's own: demo-unet, a folder in "
+        "diffusers format, a .safetensors checkpoint or ORG/NAME of the Hugging Face hub; default: "
+        f"{MODEL_VARIABLE}, else demo-unet.",
         rich_help_panel=PICTURE,
     ),
 ]

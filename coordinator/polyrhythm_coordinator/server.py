@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
+from polyrhythm.environment import Daemon, told_by_variables
 from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentError, PolyrhythmError
 from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.standard_streams import forgive_standard_streams
@@ -36,7 +37,7 @@ from polyrhythm_coordinator.servicers.fleet import FleetServicer
 from polyrhythm_coordinator.servicers.health import FleetHealth
 from polyrhythm_coordinator.servicers.image import ImageServicer
 from polyrhythm_coordinator.servicers.malformed import MalformedRequests
-from polyrhythm_coordinator.settings import CoordinatorSettings, is_loopback, read_settings
+from polyrhythm_coordinator.settings import CoordinatorSettings, is_loopback, read_settings, set_by_variables
 
 PROGRAM = "polyrhythm-coordinator"
 IMAGE_SERVICE = image_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
@@ -169,7 +170,8 @@ def main() -> None:
     try:
         settings = read_settings(sys.argv[1:])
         log_to_stderr(settings.log_level)
-        asyncio.run(serve(settings))
+        with told_by_variables(Daemon.COORDINATOR, set_by_variables(sys.argv[1:])):
+            asyncio.run(serve(settings))
     except PolyrhythmError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         sys.exit(EXIT_BAD_INPUT if isinstance(error, InvalidArgumentError) else EXIT_FAILED)

@@ -6,14 +6,13 @@ import argparse
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from polyrhythm import __version__
 from polyrhythm.address import UNIX
-from polyrhythm.environment import Daemon, read_variables, variable_of
+from polyrhythm.environment import Daemon, options_of_variables, read_variables, told_by_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 
 DESCRIPTION = """\
@@ -75,17 +74,24 @@ def read_settings(arguments: list[str], environment: Mapping[str, str] = os.envi
         InvalidArgumentError: names every option or variable that is wrong, or that nobody knows.
         SystemExit: after ``--help``, or for an option that does not exist.
     """
+    with told_by_variables(Daemon.COORDINATOR, set_by_variables(arguments, environment)):
+        variables = read_variables(environment, Daemon.COORDINATOR, OPTIONS)
+        return make_settings(**{**variables, **_given(arguments)})
+
+
+def set_by_variables(arguments: list[str], environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Options whose values the environment decides.
+
+    Raises:
+        InvalidArgumentError: names every variable that nobody knows.
+        SystemExit: after ``--help``, or for an option that does not exist.
+    """
+    return options_of_variables(environment, Daemon.COORDINATOR, OPTIONS, _given(arguments))
+
+
+def _given(arguments: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = vars(_parser().parse_args(arguments))
-    given = {name: value for name, value in options.items() if value is not None}
-    variables = read_variables(environment, Daemon.COORDINATOR, OPTIONS)
-    variable_by_option = {
-        OPTIONS[name]: variable_of(Daemon.COORDINATOR, OPTIONS[name]) for name in variables.keys() - given.keys()
-    }
-    try:
-        return make_settings(**{**variables, **given})
-    except InvalidArgumentError as error:
-        told = (replace(v, field=variable_by_option.get(v.field, v.field)) for v in error.violations)
-        raise InvalidArgumentError(*told) from error
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def make_settings(**values: Any) -> CoordinatorSettings:

@@ -17,13 +17,14 @@ from typing import NoReturn
 
 import structlog
 
+from polyrhythm.environment import Daemon, told_by_variables
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, Register
 from polyrhythm.standard_streams import forgive_standard_streams
-from polyrhythm_agent.command_line import parse_command_line
+from polyrhythm_agent.command_line import Invocation, parse_command_line
 from polyrhythm_agent.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.current_folder import require_current_folder
 from polyrhythm_agent.device import Nvml, PynvmlNvml, visible_devices
@@ -32,7 +33,7 @@ from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.overseer import Overseer
 from polyrhythm_agent.oversight.state import Limits, initial
 from polyrhythm_agent.preflight import Preflight, check_machine
-from polyrhythm_agent.settings import AgentSettings, read_settings
+from polyrhythm_agent.settings import AgentSettings, read_settings, set_by_variables
 from polyrhythm_agent.software import software_versions
 from polyrhythm_agent.supervision import WorkerProcess
 from polyrhythm_agent.torch_build import cuda_obstacle
@@ -203,6 +204,11 @@ def _device_line(name: str, device: DeviceFacts) -> str:
 
 def _run(arguments: Sequence[str] | None) -> int:
     invocation = parse_command_line(arguments)
+    with told_by_variables(Daemon.AGENT, set_by_variables(invocation.options)):
+        return _carry_out(invocation)
+
+
+def _carry_out(invocation: Invocation) -> int:
     if invocation.list_devices:
         return list_devices(PynvmlNvml(), os.environ.get("CUDA_VISIBLE_DEVICES"), cuda_obstacle())
     settings = read_settings(invocation.options)

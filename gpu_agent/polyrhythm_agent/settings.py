@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from polyrhythm.address import check_address
-from polyrhythm.environment import Daemon, read_variables, variable_of
+from polyrhythm.environment import Daemon, options_of_variables, read_variables, told_by_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.facts import EMULATED_SPEED_MIN
 from polyrhythm.ids import check_agent_name
@@ -125,24 +125,31 @@ def read_settings(options: Mapping[str, object], environment: Mapping[str, str] 
     Raises:
         InvalidArgumentError: names every option or variable that is wrong, missing or unknown.
     """
-    variables = read_variables(environment, Daemon.AGENT, OPTIONS)
-    try:
-        return AgentSettings(**{**variables, **options})
-    except ValidationError as error:
-        from_environment = variables.keys() - options.keys()
-        violations = [
-            _violation(name, detail["type"], detail["msg"], detail["input"], in_environment=name in from_environment)
-            for detail in error.errors()
-            for name in (str(detail["loc"][0]),)
-        ]
-        raise InvalidArgumentError(*violations) from None
+    with told_by_variables(Daemon.AGENT, set_by_variables(options, environment)):
+        try:
+            return AgentSettings(**{**read_variables(environment, Daemon.AGENT, OPTIONS), **options})
+        except ValidationError as error:
+            faults = ((str(fault["loc"][0]), fault["type"], fault["msg"], fault["input"]) for fault in error.errors())
+            raise InvalidArgumentError(*(_violation(*fault) for fault in faults)) from None
 
 
-def _violation(name: str, kind: str, message: str, given: object, *, in_environment: bool) -> FieldViolation:
+def set_by_variables(options: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Options whose values the environment decides.
+
+    Args:
+        options: that are given, by the name of the setting.
+        environment: of this process.
+
+    Raises:
+        InvalidArgumentError: names every variable that nobody knows.
+    """
+    return options_of_variables(environment, Daemon.AGENT, OPTIONS, options)
+
+
+def _violation(name: str, kind: str, message: str, given: object) -> FieldViolation:
     option = OPTIONS.get(name, name)
-    variable = variable_of(Daemon.AGENT, option)
     if kind == "missing":
-        description = f"is required; give it, or set {variable}"
+        description = f"is required; give it, or set {variable_of(Daemon.AGENT, option)}"
     else:
         description = f"{message.removeprefix('Value error, ')}; got {given!r}"
-    return FieldViolation(field=variable if in_environment else option, description=description)
+    return FieldViolation(field=option, description=description)

@@ -41,16 +41,20 @@ def check_address(text: str) -> str:
     return text
 
 
-def require_address(text: str) -> None:
+def require_address(text: str, field: str = "address") -> None:
     """The same of a user's words.
 
+    Args:
+        text: the address.
+        field: what said it.
+
     Raises:
-        InvalidArgumentError: it is none of them.
+        InvalidArgumentError: it is none of them; names the field.
     """
     try:
         check_address(text)
     except ValueError as error:
-        raise InvalidArgumentError.of("address", f"{error}, got {text!r}") from error
+        raise InvalidArgumentError.of(field, f"{error}, got {text!r}") from error
 
 
 def check_socket(text: str) -> None:

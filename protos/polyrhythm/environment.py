@@ -6,11 +6,13 @@ An option of a daemon may be set as its prefix and the option, ``--memory-limit`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from enum import StrEnum
 
-from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.errors import AlreadyInUseError, FieldViolation, InvalidArgumentError
 
 PREFIX = "POLYRHYTHM_"
 ADDRESS_VARIABLE = "POLYRHYTHM_ADDRESS"
@@ -55,10 +57,51 @@ def read_variables(environment: Mapping[str, str], daemon: Daemon, options: Mapp
     return {name: environment[variable] for variable, name in variables.items() if variable in environment}
 
 
+def options_of_variables(
+    environment: Mapping[str, str], daemon: Daemon, options: Mapping[str, str], given: Collection[str]
+) -> frozenset[str]:
+    """Options of a daemon whose values the environment decides.
+
+    Args:
+        environment: of the process.
+        daemon: who reads.
+        options: every setting's option, by the setting's name.
+        given: names of the settings that the command line decides.
+
+    Raises:
+        InvalidArgumentError: names every variable that nobody knows.
+    """
+    return frozenset(options[name] for name in read_variables(environment, daemon, options) if name not in given)
+
+
+@contextmanager
+def told_by_variables(daemon: Daemon, options: Collection[str]) -> Generator[None]:
+    """Names the variable where an error of the body names an option that nobody wrote.
+
+    Args:
+        daemon: whose options.
+        options: whose values the environment decides.
+
+    Raises:
+        InvalidArgumentError: as the body did.
+        AlreadyInUseError: likewise.
+    """
+    variables = {option: variable_of(daemon, option) for option in options}
+    try:
+        yield
+    except InvalidArgumentError as error:
+        named = (replace(found, field=variables.get(found.field, found.field)) for found in error.violations)
+        raise InvalidArgumentError(*named) from error
+    except AlreadyInUseError as error:  # the option, a colon and what is taken
+        option, colon, told = str(error).partition(": ")
+        raise AlreadyInUseError(f"{variables.get(option, option)}{colon}{told}") from error
+
+
 def check_variables(environment: Mapping[str, str], daemon: Daemon | None = None, own: Iterable[str] = ()) -> None:
     """Refuses what looks like a variable of Polyrhythm and is none.
 
-    Those of another daemon's prefix are left to that daemon, which refuses them itself.
+    Those of another daemon's prefix are left to that daemon, which alone knows its options and refuses them itself. A
+    process that starts none of its kind, such as ``polyrhythm agents``, is changed by none of them, however spelled.
 
     Args:
         environment: of the process.

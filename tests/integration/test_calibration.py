@@ -115,7 +115,7 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
         calibrate(fewer, lambda **_: None)
 
 
-async def test_bad_input_names_the_option() -> None:
+async def test_bad_input_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     """By way of the client and two programs; each option alone: ``tests/unit/agent/test_calibration_options.py``."""
     for wish, told in (
         (CalibrationWish(model="demo-transformer", steps="3"), "^steps: must be 8..250, got 3$"),
@@ -124,6 +124,9 @@ async def test_bad_input_names_the_option() -> None:
     ):
         with pytest.raises(InvalidArgumentError, match=told):
             await run_calibration(wish, AGENT, lambda *_: None)
+    monkeypatch.setenv("POLYRHYTHM_AGENT_DTYPE", "float8")
+    with pytest.raises(InvalidArgumentError, match=r"^POLYRHYTHM_AGENT_DTYPE: must be one of auto"):
+        await run_calibration(CalibrationWish(model="demo-transformer"), AGENT, lambda *_: None)
 
 
 async def test_a_calibration_that_is_given_up_leaves_no_process(folder: Path) -> None:

@@ -67,6 +67,15 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
     assert "Traceback" not in told.decode()
 
 
+async def test_a_taken_port_of_a_variable_is_named_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with started("--port", "0") as first:
+        monkeypatch.setenv("POLYRHYTHM_COORDINATOR_PORT", str(await ready_port(first)))
+        async with started() as second:
+            _, told = await second.communicate()
+    assert second.returncode == 1
+    assert b"\npolyrhythm-coordinator: POLYRHYTHM_COORDINATOR_PORT: 127.0.0.1:" in told
+
+
 async def test_another_host_is_refused() -> None:
     async with started("--port", "0", "--host", EVERYWHERE) as process:
         out, told = await process.communicate()

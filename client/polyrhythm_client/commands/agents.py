@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from polyrhythm_client import options
-from polyrhythm_client.address import DEFAULT_ADDRESS
+from polyrhythm_client.address import checked_address
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.summary import agent_account
 from polyrhythm_client.tables import agents_table, print_troubles
@@ -22,7 +22,7 @@ def agents(address: options.RunningAddress = None, as_json: options.AsJson = Fal
     polyrhythm agents --address 10.0.0.5:50051 --json
     ```
     """
-    run_command(lambda _: _agents(address or DEFAULT_ADDRESS, as_json=as_json), as_json=as_json)
+    run_command(lambda _: _agents(checked_address(address), as_json=as_json), as_json=as_json)
 
 
 async def _agents(address: str, *, as_json: bool) -> None:

@@ -73,6 +73,8 @@ def calibrate(
     A picture measured in full takes as long as 15 to 30 plain ones, each of the others as long as five. One that is
     broken off goes on, run again, from the last picture. Other weights need a calibration of their own.
 
+    Variables of agents that set configs, device, dtype and threads, such as POLYRHYTHM_AGENT_DEVICE, count here, too.
+
     For example:
 
     ```

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from polyrhythm_client import options
-from polyrhythm_client.address import DEFAULT_ADDRESS
+from polyrhythm_client.address import checked_address
 from polyrhythm_client.commands.running import run_command
 from polyrhythm_client.summary import agent_account
 from polyrhythm_client.terminal import say
@@ -35,7 +35,7 @@ def drain(
     polyrhythm drain gpu-1 --undo
     ```
     """
-    run_command(lambda _: _drain(agent, address or DEFAULT_ADDRESS, undo=undo, as_json=as_json), as_json=as_json)
+    run_command(lambda _: _drain(agent, checked_address(address), undo=undo, as_json=as_json), as_json=as_json)
 
 
 async def _drain(agent: str, address: str, *, undo: bool, as_json: bool) -> None:

@@ -15,10 +15,9 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_client import options
 from polyrhythm_client.commands.running import note_on, run_command
 from polyrhythm_client.local.own_agents import OwnAgents
+from polyrhythm_client.local.variables import MODEL_VARIABLE, PORT_VARIABLE
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.screen import StartingSign
-
-DEFAULT_PORT = 50051
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class UpOptions:
     agents: int | None
     speeds: str | None
     model: str | None
-    port: int
+    port: int | None
     own: OwnAgents
     log: str | None
 
@@ -50,17 +49,19 @@ def up(
     model: Annotated[
         str | None,
         typer.Option(
-            help="What the agents load: demo-unet (default), a folder in diffusers format with safetensors, a "
-            ".safetensors checkpoint or ORG/NAME of the Hugging Face hub.",
+            help="What the agents load: demo-unet, a folder in diffusers format with safetensors, a .safetensors "
+            f"checkpoint or ORG/NAME of the Hugging Face hub; default: {MODEL_VARIABLE}, else demo-unet.",
             rich_help_panel=options.FLEET,
         ),
     ] = None,
     port: Annotated[
-        int,
+        int | None,
         typer.Option(
-            metavar="N", help="Of the coordinator on 127.0.0.1; 0 for any that is free.", rich_help_panel=options.FLEET
+            metavar="N",
+            help=f"Of the coordinator on 127.0.0.1; 0 for any that is free; default: {PORT_VARIABLE}, else 50051.",
+            rich_help_panel=options.FLEET,
         ),
-    ] = DEFAULT_PORT,
+    ] = None,
     log: Annotated[
         str | None,
         typer.Option(
@@ -74,8 +75,11 @@ def up(
 
     Prints a line when the coordinator is ready, and one whenever an agent stands otherwise than before: it loads its
     model, is ready, has lost its worker and why, or is drained. An agent gives up once three workers in a row were lost
-    before they were ready. Other commands find this fleet without an address, as long as it listens on the default
-    port.
+    before they were ready. Other commands find this fleet without an address, as long as it listens on port 50051.
+
+    Variables of the coordinator and the agents, such as POLYRHYTHM_AGENT_MEMORY_LIMIT, count for the processes that are
+    started; an option of this command goes before one. Those that say what is decided here for each process, such as
+    POLYRHYTHM_AGENT_NAME, are refused, and so they are wherever a command starts a fleet of its own.
 
     For example:
 
@@ -111,7 +115,7 @@ async def _up(given: UpOptions, console: Console) -> None:
         raise InvalidArgumentError.of("agents", "goes without --speeds, which names one agent a speed")
     if given.agents is not None and given.own.gpus is not None:
         raise InvalidArgumentError.of("agents", "goes without --gpus, which names one agent a device")
-    if not 0 <= given.port <= 65535:
+    if given.port is not None and not 0 <= given.port <= 65535:
         raise InvalidArgumentError.of("port", f"must be 0..65535, got {given.port}")
     wish = FleetWish(
         speeds=None if given.speeds is None else parse_speeds(given.speeds),
@@ -119,7 +123,7 @@ async def _up(given: UpOptions, console: Console) -> None:
         own=given.own,
     )
     check_wish(wish)
-    require_fleet()
+    require_fleet(own_port=False)
     model = local_model(wish)
     executables = Executables()
     layout = FleetLayout(

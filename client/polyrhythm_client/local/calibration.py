@@ -16,7 +16,7 @@ from polyrhythm_client.local.child import EXIT_BAD_INPUT, Child, ChildEndedError
 from polyrhythm_client.local.lifeline import Lifeline
 
 GRACE_S = 3.0
-_REFUSAL = re.compile(r"polyrhythm-agent calibrate: (--)?(?P<field>[a-z][a-z-]*): (?P<told>.+)")
+_REFUSAL = re.compile(r"polyrhythm-agent calibrate: (--)?(?P<field>[A-Za-z][A-Za-z_-]*): (?P<told>.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

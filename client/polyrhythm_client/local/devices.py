@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from polyrhythm.errors import InternalError
 from polyrhythm_client.json_fields import JsonFields
+from polyrhythm_client.local.child import ChildEndedError
 
 LIST_DEADLINE_S = 30.0
 
@@ -37,7 +38,8 @@ async def find_cuda_devices(agent_command: Sequence[str]) -> CudaDevices:
         agent_command: program and arguments that start an agent daemon.
 
     Raises:
-        InternalError: the program fails, or does not answer in time.
+        ChildEndedError: the program fails.
+        InternalError: it does not answer in time.
     """
     process = await asyncio.create_subprocess_exec(
         *agent_command,
@@ -55,8 +57,8 @@ async def find_cuda_devices(agent_command: Sequence[str]) -> CudaDevices:
             process.kill()
             await process.wait()
     said = complaint.decode(errors="replace").strip()
-    if process.returncode != 0:
-        raise InternalError(f"the agent cannot list its devices (exit code {process.returncode}): {said}")
+    if process.returncode:
+        raise ChildEndedError("the agent that lists the devices", process.returncode, said)
     found = [JsonFields(json.loads(line), "devices") for line in output.decode().splitlines() if line.strip()]
     return CudaDevices(
         devices=tuple(device.text("device") for device in found),

@@ -26,6 +26,7 @@ from polyrhythm_client.local.layout import AgentLayout
 from polyrhythm_client.local.lifeline import Lifeline
 from polyrhythm_client.local.logs import FleetLogs
 from polyrhythm_client.local.own_agents import NOTHING_SAID, OwnAgents
+from polyrhythm_client.local.variables import LOG_LEVEL_VARIABLE, START_ATTEMPTS_VARIABLE
 
 COORDINATOR_READY_S = 30.0
 AGENTS_SILENT_S = 150.0
@@ -58,13 +59,13 @@ class FleetLayout:
     Attributes:
         agents: at least one.
         model: name of one that ships, a path, or a model of the hub.
-        port: of the coordinator; 0 for any that is free.
+        port: of the coordinator; 0 for any that is free, None to leave it to the coordinator and its variable.
         own: what the user said about the agents.
     """
 
     agents: tuple[AgentLayout, ...]
     model: str = DEFAULT_MODEL
-    port: int = 0
+    port: int | None = 0
     own: OwnAgents = NOTHING_SAID
 
 
@@ -156,8 +157,7 @@ class LocalFleet:
                 task.cancel()
 
     async def _start_coordinator(self, lifeline: Lifeline) -> Child:
-        level = "warning" if self._logs is None else "info"
-        arguments = ("--host", _HOST, "--port", str(self._layout.port), "--log-level", level)
+        arguments = coordinator_arguments(self._layout.port, logged=self._logs is not None, environment=os.environ)
         child = await self._start("coordinator", (*self._executables.coordinator, *arguments), lifeline, threads=1)
         try:
             async with asyncio.timeout(COORDINATOR_READY_S):
@@ -169,7 +169,7 @@ class LocalFleet:
         return child
 
     async def _start_agent(self, agent: AgentLayout, lifeline: Lifeline) -> Child:
-        arguments = agent_arguments(agent, self.address, self._layout.model, self._layout.own)
+        arguments = agent_arguments(agent, self.address, self._layout.model, self._layout.own, os.environ)
         command = (*self._executables.agent, *arguments)
         return await self._start(agent.agent, command, lifeline, threads=agent.threads, extra=dict(agent.environment))
 
@@ -264,14 +264,44 @@ class LocalFleet:
         self._children.clear()
 
 
-def agent_arguments(agent: AgentLayout, coordinator: str, model: str, own: OwnAgents = NOTHING_SAID) -> tuple[str, ...]:
-    """Options of ``polyrhythm-agent`` for one agent; what the user said goes before what a picture was made with."""
+def coordinator_arguments(port: int | None, *, logged: bool, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Options of ``polyrhythm-coordinator``; what a variable may say as well is left to it.
+
+    Args:
+        port: to listen on; None leaves it to the coordinator.
+        logged: whether what it says is kept.
+        environment: that it is started in.
+    """
+    options = {
+        "--host": _HOST,
+        "--port": port,
+        "--log-level": None if LOG_LEVEL_VARIABLE in environment else "info" if logged else "warning",
+    }
+    return tuple(text for option, value in options.items() if value is not None for text in (option, str(value)))
+
+
+def agent_arguments(
+    agent: AgentLayout,
+    coordinator: str,
+    model: str,
+    own: OwnAgents = NOTHING_SAID,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, ...]:
+    """Options of ``polyrhythm-agent`` for one agent; what the user said goes before what a picture was made with.
+
+    Args:
+        agent: the one.
+        coordinator: address to dial.
+        model: to load.
+        own: what the user said.
+        environment: that it is started in; what only a variable says is left to it.
+    """
     said = {name: value for name, value in own.loading_options().items() if value is not None}
     options = {
         "--coordinator": coordinator,
         "--name": agent.agent,
         "--model": model,
-        "--start-attempts": STARTS_MAX,
+        "--start-attempts": None if START_ATTEMPTS_VARIABLE in environment else STARTS_MAX,
         "--device": agent.device,
         "--threads": agent.threads,
         "--pin-core": agent.pin_core,

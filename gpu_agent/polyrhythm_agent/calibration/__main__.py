@@ -10,10 +10,10 @@ import os
 import sys
 import threading
 
-from polyrhythm.environment import check_variables
+from polyrhythm.environment import Daemon, told_by_variables
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.standard_streams import forgive_standard_streams
-from polyrhythm_agent.calibration.options import parser, read_task
+from polyrhythm_agent.calibration.options import parser, read_task, with_variables
 from polyrhythm_agent.current_folder import require_current_folder
 from polyrhythm_agent.log_setup import configure_log
 
@@ -44,13 +44,14 @@ def main() -> int:
     if arguments.lifeline_fd is not None:
         _end_with(arguments.lifeline_fd)
     try:
-        check_variables(os.environ)
+        arguments, variables = with_variables(arguments)
         require_current_folder("the calibration")
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # cuda:N is the device that an agent calls so
-        task = read_task(arguments)
-        from polyrhythm_agent.calibration.command import calibrate  # loads torch, which takes seconds
+        with told_by_variables(Daemon.AGENT, variables):
+            task = read_task(arguments)
+            from polyrhythm_agent.calibration.command import calibrate  # loads torch, which takes seconds
 
-        calibrate(task, _say)
+            calibrate(task, _say)
     except PolyrhythmError as error:
         sys.stderr.write(f"polyrhythm-agent calibrate: {error}\n")
         return EXIT_BAD_INPUT if isinstance(error, InvalidArgumentError) else EXIT_FAILED

@@ -165,7 +165,7 @@ def _check_sampler(facts: ModelFacts) -> None:
     sampler = facts.samplers[0]
     if sampler in facts.full_rate_samplers:
         detail = f"its sampler {sampler} makes every step on every device, so that no plan of it needs a calibration"
-        raise InvalidArgumentError.of("model", detail)
+        raise InvalidArgumentError.of("--model", detail)
 
 
 def _grids(task: Task, denoiser: Denoiser) -> list[Grid]:

@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.calibration import PICTURES_MAX, STEPS_MAX
+from polyrhythm.environment import Daemon, read_variables
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, STEPS_MIN
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.model_folder import FoundModel, find_model
+from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_agent.settings import check_device_name
 from polyrhythm_agent.torch_build import cuda_obstacle
 
+OPTION_BY_SETTING = {
+    name: AGENT_OPTIONS[name] for name in ("model", "model_config_folder", "device", "dtype", "threads")
+}
+"""Options that mean to a calibration what they mean to an agent, and are set by the same variables."""
+
 
 def parser() -> argparse.ArgumentParser:
-    """Options of the command."""
+    """Options of the command; None stands for one of an agent's that is not given."""
     options = argparse.ArgumentParser(
         prog="polyrhythm-agent calibrate",
         description="Measures what stale activations and merged steps cost on a model, and writes calibration.json "
         "into its folder (that of a checkpoint file lies in the cache).",
+        epilog=f"{', '.join(OPTION_BY_SETTING.values())} may be set by the variables of agents as well, such as "
+        f"{Daemon.AGENT}MODEL; an option wins.",
         allow_abbrev=False,
     )
     add = options.add_argument
     add(
         "--model",
-        default=DEFAULT_MODEL,
         metavar="MODEL",
         help=f"what to measure: {', '.join(SHIPPED_MODELS)}, a folder, a checkpoint file or ORG/NAME of the hub "
         f"(default: {DEFAULT_MODEL})",
     )
     add("--model-config", metavar="FOLDER", help="configs and tokenizers of a checkpoint file")
-    add("--device", default="cpu", metavar="cpu|cuda:N", help="what to compute on (default: cpu)")
+    add("--device", metavar="cpu|cuda:N", help="what to compute on (default: cpu)")
     add(
         "--dtype",
-        default=DtypeChoice.AUTO,
         choices=[choice.value for choice in DtypeChoice],
         help="arithmetic (default: auto, by the device)",
     )
@@ -108,6 +117,35 @@ class Task:
     replace: bool
 
 
+def with_variables(
+    arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
+) -> tuple[argparse.Namespace, frozenset[str]]:
+    """What is asked for, by options and, where one of an agent's is not given, by the agents' variable.
+
+    Args:
+        arguments: as parsed.
+        environment: of this process.
+
+    Returns:
+        Both together, and the options whose values come from the environment.
+
+    Raises:
+        InvalidArgumentError: names every variable that nobody knows.
+    """
+    variables = read_variables(environment, Daemon.AGENT, AGENT_OPTIONS)
+    found = {
+        option: variables[name]
+        for name, option in OPTION_BY_SETTING.items()
+        if name in variables and getattr(arguments, _attribute(option)) is None
+    }
+    values = {_attribute(option): value for option, value in found.items()}
+    return argparse.Namespace(**{**vars(arguments), **values}), frozenset(found)
+
+
+def _attribute(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
 def read_task(arguments: argparse.Namespace) -> Task:
     """What the options ask for.
 
@@ -115,15 +153,19 @@ def read_task(arguments: argparse.Namespace) -> Task:
         InvalidArgumentError: an option is wrong.
         PolyrhythmError: the model cannot be had.
     """
+    threads = _read_threads(arguments.threads)
     _check_counts(arguments)
     steps = _read_steps(arguments.steps)
-    _check_device(arguments.device)
+    device = "cpu" if arguments.device is None else arguments.device
+    _check_device(device)
+    dtype = _read_dtype(arguments.dtype)
     prompts = read_prompts(arguments.prompts)  # before the model, which the hub may have to send first
+    model = DEFAULT_MODEL if arguments.model is None else arguments.model
     return Task(
-        model=find_model(arguments.model, configs=arguments.model_config),
-        device=arguments.device,
-        dtype=arguments.dtype,
-        threads=arguments.threads,
+        model=find_model(model, configs=arguments.model_config),
+        device=device,
+        dtype=dtype,
+        threads=threads,
         steps=steps,
         pictures=arguments.pictures,
         level_pictures=arguments.level_pictures,
@@ -135,11 +177,10 @@ def read_task(arguments: argparse.Namespace) -> Task:
 
 def _check_counts(arguments: argparse.Namespace) -> None:
     for name, value, least in (
-        ("--threads", arguments.threads, 1),
         ("--pictures", arguments.pictures, 1),
         ("--level-pictures", arguments.level_pictures, 0),
     ):
-        if value is not None and value < least:
+        if value < least:
             raise InvalidArgumentError.of(name, f"must be at least {least}, got {value}")
     pictures = arguments.pictures + arguments.level_pictures
     if pictures > PICTURES_MAX:
@@ -148,6 +189,24 @@ def _check_counts(arguments: argparse.Namespace) -> None:
         )
     if not MEMBERS_MIN <= arguments.members <= MEMBERS_MAX:
         raise InvalidArgumentError.of("--members", f"must be {MEMBERS_MIN}..{MEMBERS_MAX}, got {arguments.members}")
+
+
+def _read_threads(value: int | str | None) -> int | None:
+    """A number as parsed, or the text of a variable."""
+    try:
+        threads = None if value is None else int(value)
+    except ValueError as error:
+        raise InvalidArgumentError.of("--threads", f"must be a whole number, got {value!r}") from error
+    if threads is not None and threads < 1:
+        raise InvalidArgumentError.of("--threads", f"must be at least 1, got {threads}")
+    return threads
+
+
+def _read_dtype(name: str | None) -> DtypeChoice:
+    try:
+        return DtypeChoice.AUTO if name is None else DtypeChoice(name)
+    except ValueError as error:
+        raise InvalidArgumentError.of("--dtype", f"must be one of {', '.join(DtypeChoice)}, got {name!r}") from error
 
 
 def _read_steps(text: str | None) -> tuple[int, ...]:

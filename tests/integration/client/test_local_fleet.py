@@ -209,6 +209,14 @@ async def test_only_the_cuda_devices_that_are_named_get_an_agent(monkeypatch: py
     assert "A card" not in notes[0]
 
 
+async def test_an_agent_that_refuses_to_list_devices_is_quoted() -> None:
+    words = "polyrhythm-agent: POLYRHYTHM_AGENT_DTYP: no process of Polyrhythm knows this variable"
+    broken = Executables(agent=(sys.executable, "-c", f"import sys; sys.stderr.write({words!r}); sys.exit(2)"))
+    with pytest.raises(ChildEndedError, match=f"exit code 2; it said:\n{words}") as caught:
+        await choose_agents(FleetWish(), broken, lambda _: None)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+
 async def test_cuda_devices_get_an_agent_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DEVICES", CARDS)
     notes: list[str] = []

@@ -24,4 +24,4 @@ def test_what_is_said_reaches_the_agents_command() -> None:
     read = parser().parse_args(wish.arguments())
     assert (read.dtype, read.threads, read.replace) == (DtypeChoice.BFLOAT16, 2, True)
     unsaid = parser().parse_args(CalibrationWish(model="demo-unet").arguments())
-    assert unsaid == parser().parse_args([])
+    assert unsaid == parser().parse_args(["--model", "demo-unet"])

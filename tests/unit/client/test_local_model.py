@@ -20,6 +20,11 @@ def test_names_are_left_to_the_agents(model: str) -> None:
     assert local_model(FleetWish(model=model)) == model
 
 
+def test_an_empty_name_is_none() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^model: '' is neither a model that ships"):
+        local_model(FleetWish(model=""))
+
+
 def test_a_name_of_no_model_is_answered_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidArgumentError, match=r"^model: 'demo' is .* ships \(demo-unet, demo-transformer\) nor "):

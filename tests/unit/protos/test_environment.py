@@ -9,8 +9,16 @@ import sys
 import pytest
 import typer
 
-from polyrhythm.environment import SHARED_VARIABLES, Daemon, check_variables, read_variables, variable_of
-from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.environment import (
+    SHARED_VARIABLES,
+    Daemon,
+    check_variables,
+    read_variables,
+    told_by_variables,
+    variable_of,
+)
+from polyrhythm.errors import AlreadyInUseError, FieldViolation, InvalidArgumentError
+from polyrhythm_agent.daemon import main as agent_main
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_agent.settings import read_settings as read_agent
 from polyrhythm_client.cli import app
@@ -57,6 +65,41 @@ def test_a_coordinator_refuses_what_nobody_knows() -> None:
 def test_a_variable_of_a_wrong_value_is_named_itself() -> None:
     with pytest.raises(InvalidArgumentError, match=r"^POLYRHYTHM_AGENT_THREADS: "):
         read_agent({}, {**AGENT, "POLYRHYTHM_AGENT_THREADS": "0"})
+
+
+def test_what_is_wrong_only_on_this_machine_is_named_by_the_variable_too() -> None:
+    def refuse() -> None:
+        violations = (FieldViolation(field=f"--{name}", description="is wrong") for name in ("model", "name"))
+        with told_by_variables(Daemon.AGENT, {"--model"}):
+            raise InvalidArgumentError(*violations)
+
+    with pytest.raises(InvalidArgumentError, match=r"^POLYRHYTHM_AGENT_MODEL: is wrong; --name: is wrong$"):
+        refuse()
+    for options, told in (
+        ({"--port"}, "POLYRHYTHM_COORDINATOR_PORT: taken: by us"),
+        (set[str](), "--port: taken: by us"),
+    ):
+        with pytest.raises(AlreadyInUseError, match=f"^{told}$"), told_by_variables(Daemon.COORDINATOR, options):
+            raise AlreadyInUseError("--port: taken: by us")
+
+
+def test_an_agent_names_a_variable_that_does_not_fit_the_machine(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**AGENT, "POLYRHYTHM_AGENT_MODEL": "/nowhere"}.items():
+        monkeypatch.setenv(name, value)
+    assert agent_main([]) == 2
+    assert "polyrhythm-agent: POLYRHYTHM_AGENT_MODEL: /nowhere does not exist" in capfd.readouterr().err
+    assert agent_main(["--model", "/elsewhere"]) == 2
+    assert "polyrhythm-agent: --model: /elsewhere does not exist" in capfd.readouterr().err
+
+
+def test_devices_are_not_listed_for_somebody_who_believes_in_a_variable(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POLYRHYTHM_AGENT_DTYP", "float16")
+    assert agent_main(["--list-devices"]) == 2
+    assert "POLYRHYTHM_AGENT_DTYP: no process of Polyrhythm knows this variable" in capfd.readouterr().err
 
 
 def test_what_another_process_reads_is_left_to_it() -> None:
