@@ -27,10 +27,17 @@ TIMING = LinkTiming(first_retry_s=0.01, longest_retry_s=0.05)
 
 
 @asynccontextmanager
-async def linked(port: int, *at_once: AgentEvent, timing: LinkTiming = TIMING) -> AsyncIterator[None]:
-    """Runs a link that sends these events in one go as soon as there is a session."""
+async def linked(
+    port: int,
+    *at_once: AgentEvent,
+    timing: LinkTiming = TIMING,
+    heard: asyncio.Queue[OversightEvent] | None = None,
+) -> AsyncIterator[None]:
+    """Runs a link that sends these events in one go as soon as there is a session; puts what it tells into a queue."""
 
     def handle(event: OversightEvent) -> None:
+        if heard is not None:
+            heard.put_nowait(event)
         if isinstance(event, CoordinatorConnected):
             for sent in at_once:
                 link.send(sent)
@@ -72,6 +79,8 @@ async def test_a_large_picture_is_delivered_whole_however_much_of_it_waits() -> 
 async def test_a_proxy_of_the_environment_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
     service = FakeAgentService()
     async with serving(service) as port, linked(port):
         await (await service.next_session()).hear(Register)
