@@ -320,6 +320,7 @@ async def _serve_until_lifeline_ends(options: argparse.Namespace) -> None:
     server, address = await serve(fake, options.host, options.port)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(options.lifeline_fd, ended.set)
+    sys.stderr.write(f"logs what is {options.log_level} and above\n")
     sys.stdout.write(f"polyrhythm-coordinator ready on {address}\n")
     sys.stdout.flush()
     await ended.wait()

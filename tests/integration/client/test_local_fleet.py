@@ -10,17 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from polyrhythm.errors import ErrorCode
+from polyrhythm.fleet import AgentState
+from polyrhythm_client.cli import app
 from polyrhythm_client.fleet_in_use import FleetWish, choose_agents, open_fleet
+from polyrhythm_client.local import fleet as fleet_module
+from polyrhythm_client.local.agent_changes import AgentChange
 from polyrhythm_client.local.child import ChildEndedError
 from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import cpu_layout
 from polyrhythm_client.local.own_agents import OwnAgents
-from tests.fake_coordinator import FakeCoordinator, serving
+from tests.fake_coordinator import FakeCoordinator, agent_view, serving
 
 ROOT = Path(__file__).parents[3]
 EXECUTABLES = Executables(
@@ -131,6 +136,53 @@ async def test_a_child_that_ends_by_itself_is_noticed() -> None:
         assert "was ended by SIGKILL" in str(await watching)
 
 
+COORDINATOR_ELSEWHERE = """
+import os, sys
+print("polyrhythm-coordinator ready on", sys.argv[1], flush=True)
+os.read(int(sys.argv[sys.argv.index("--lifeline-fd") + 1]), 1)
+"""
+
+
+async def test_what_becomes_of_an_agent_that_was_ready_is_told() -> None:
+    first, second = (agent_view(name) for name in ("local-0", "local-1"))
+    fake = FakeCoordinator(agents=(first, second))
+    changes: asyncio.Queue[AgentChange] = asyncio.Queue()
+    with serving(fake) as address:
+        coordinator = (sys.executable, "-c", COORDINATOR_ELSEWHERE, address)
+        executables = Executables(coordinator=coordinator, agent=EXECUTABLES.agent)
+        async with LocalFleet(LAYOUT, executables=executables, on_change=changes.put_nowait) as fleet:
+            assert [changes.get_nowait().trouble for _ in range(2)] == [False, False]
+            watching = asyncio.create_task(fleet.watch(lambda _: None))
+            fake.agents = (replace(first, state=AgentState.LOADING, trouble="out of memory"), second)
+            lost = await asyncio.wait_for(changes.get(), GONE_S)
+            assert (lost.agent, lost.trouble) == ("local-0", True)
+            assert lost.told == "lost its worker, and starts another one: out of memory"
+            fake.agents = fake.agents[:1]
+            lost = await asyncio.wait_for(changes.get(), GONE_S)
+            assert (lost.agent, lost.told) == ("local-1", "lost: it is not connected any more")
+            watching.cancel()
+
+
+@pytest.mark.parametrize(
+    ("log", "kept", "line"),
+    [
+        ("fleet.log", "fleet.log", "[local-0] polyrhythm-agent: --model: no weights"),
+        ("fleet.log", "fleet.log", "[coordinator] logs what is info and above"),
+        ("logs/", "logs/local-0.log", "polyrhythm-agent: --model: no weights"),
+    ],
+)
+def test_up_keeps_what_its_processes_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: str, kept: str, line: str
+) -> None:
+    monkeypatch.setattr(fleet_module, "Executables", lambda: EXECUTABLES)
+    monkeypatch.setenv("FAKE_AGENT_FAILS", "local-0")
+    monkeypatch.setenv("FAKE_AGENTS", "")  # none is ready: the end of this one is what ends the command
+    with pytest.raises(SystemExit) as ended:
+        app(["up", "--speeds", "1", "--port", "0", "--log", f"{tmp_path}/{log}"])
+    assert ended.value.code == 2
+    assert line in (tmp_path / kept).read_text().splitlines()
+
+
 async def test_a_stopped_child_is_killed_after_the_grace(deaths: Deaths) -> None:
     async with LocalFleet(LAYOUT, executables=EXECUTABLES) as fleet:
         handles = [deaths.watch(pid) for pid in fleet.pids]
@@ -179,9 +231,12 @@ async def test_a_running_fleet_is_used_and_said() -> None:
 async def test_a_fleet_is_started_where_none_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_AGENTS", "local-0")
     notes: list[str] = []
+    signs: list[str] = []
     # Port 1 is reserved: nobody listens there.
-    async with open_fleet(FleetWish(default_address="127.0.0.1:1"), notes.append, EXECUTABLES) as fleet:
+    wish = FleetWish(default_address="127.0.0.1:1")
+    async with open_fleet(wish, notes.append, EXECUTABLES, progress=signs.append) as fleet:
         assert fleet.embedded
+    assert signs[-1] == "the fleet is ready"
     (note,) = notes
     assert "no CUDA device: this is a fake" in note
     assert "local-0 on cpu" in note

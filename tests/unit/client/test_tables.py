@@ -46,7 +46,8 @@ def test_each_agent_is_one_line_of_80_columns(second: DeviceFacts) -> None:
     for agent in ("local-0", "local-1"):
         (line,) = [line for line in lines if line.split()[:1] == [agent]]
         assert line.rstrip().endswith("demo bfloat16")
-    assert sum("emulated 0.5" in line for line in lines) == 1
+    assert ["its own" in line for line in lines if "bfloat16" in line] == [True, False]
+    assert ["emulated 0.5" in line for line in lines if "bfloat16" in line] == [False, True]
 
 
 def test_cards_are_named_in_full() -> None:
