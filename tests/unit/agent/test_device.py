@@ -202,6 +202,16 @@ def test_a_cpu_worker_sees_no_device_and_has_its_threads(settings: AgentSettings
     assert found.data_plane_is_private
 
 
+@pytest.mark.parametrize(
+    ("environment", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_do_not_keep_a_core_from_each_other_unless_the_user_says_so(
+    settings: AgentSettings, environment: dict[str, str], spins: str | None
+) -> None:
+    found = check_machine(settings, MissingNvml(), environment, "")
+    assert found.worker_environment.get("GOMP_SPINCOUNT") == spins
+
+
 def test_agents_that_share_a_device_unevenly_are_told_apart_by_their_software(settings: AgentSettings) -> None:
     """What is measured of a device is kept by its software too, so half of a device is not taken for all of it."""
     half, all_of_it = {MPS_PERCENTAGE: "50"}, {MPS_PERCENTAGE: "100"}
