@@ -29,8 +29,9 @@ from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
-from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, equal_patches_plan
+from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
 from polyrhythm_coordinator.scheduling.distortion import Expected, distortion_of
+from polyrhythm_coordinator.scheduling.gang_rows import DoesNotFitError
 from polyrhythm_coordinator.scheduling.memory import share_need
 from polyrhythm_coordinator.scheduling.quality import BALANCED_LOSS_DB, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest

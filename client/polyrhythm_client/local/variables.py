@@ -19,26 +19,28 @@ START_ATTEMPTS_VARIABLE = variable_of(Daemon.AGENT, "--start-attempts")
 
 _BY_HAND = "or start polyrhythm-agent by hand"
 _ONE_A_PROCESS = "is another one for each process that a command starts: leave it out"
-_DECIDED: Mapping[str, str] = {
-    variable_of(Daemon.AGENT, "--coordinator"): (
+_SHARED_OUT = f"a command shares the cores out among its agents: leave it out, {_BY_HAND}"
+_DECIDED_OF_AGENTS: Mapping[str, str] = {
+    "--coordinator": (
         "agents of a fleet that a command starts dial its own coordinator: leave it out, or name a fleet by --address"
     ),
-    variable_of(
-        Daemon.AGENT, "--name"
-    ): f"agents of a fleet that a command starts are numbered: leave it out, {_BY_HAND}",
-    variable_of(Daemon.AGENT, "--device"): f"use --gpus for some of the CUDA devices, --speeds for the CPU, {_BY_HAND}",
-    variable_of(
-        Daemon.AGENT, "--threads"
-    ): f"a command shares the cores out among its agents: leave it out, {_BY_HAND}",
-    variable_of(
-        Daemon.AGENT, "--pin-core"
-    ): f"a command shares the cores out among its agents: leave it out, {_BY_HAND}",
-    variable_of(Daemon.AGENT, "--emulate-speed"): "use --speeds, which names a speed for each agent",
-    variable_of(Daemon.AGENT, "--lifeline-fd"): _ONE_A_PROCESS,
-    variable_of(Daemon.COORDINATOR, "--host"): (
+    "--name": f"agents of a fleet that a command starts are numbered: leave it out, {_BY_HAND}",
+    "--device": f"use --gpus for some of the CUDA devices, --speeds for the CPU, {_BY_HAND}",
+    "--threads": _SHARED_OUT,
+    "--pin-core": _SHARED_OUT,
+    "--emulate-speed": "use --speeds, which names a speed for each agent",
+    "--lifeline-fd": _ONE_A_PROCESS,
+}
+_DECIDED_OF_THE_COORDINATOR: Mapping[str, str] = {
+    "--host": (
         "a fleet that a command starts listens on 127.0.0.1: leave it out, or start polyrhythm-coordinator by hand"
     ),
-    variable_of(Daemon.COORDINATOR, "--lifeline-fd"): _ONE_A_PROCESS,
+    "--lifeline-fd": _ONE_A_PROCESS,
+}
+_DECIDED: Mapping[str, str] = {
+    variable_of(daemon, option): told
+    for daemon, options in ((Daemon.AGENT, _DECIDED_OF_AGENTS), (Daemon.COORDINATOR, _DECIDED_OF_THE_COORDINATOR))
+    for option, told in options.items()
 }
 _OF_UP = {
     PORT_VARIABLE: (

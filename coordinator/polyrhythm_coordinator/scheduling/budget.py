@@ -17,9 +17,10 @@ from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_coordinator.scheduling.build import Cut, DoesNotFitError, GangPlans, beat_steps
+from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, beat_steps
 from polyrhythm_coordinator.scheduling.distortion import Distortion
 from polyrhythm_coordinator.scheduling.explain import Option
+from polyrhythm_coordinator.scheduling.gang_rows import DoesNotFitError
 from polyrhythm_coordinator.scheduling.placement import Floor, Kind, Placement, Placements
 from polyrhythm_coordinator.scheduling.quality import RESUME_WARMUP_STEPS, Policy, policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest

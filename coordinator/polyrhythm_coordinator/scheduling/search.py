@@ -16,7 +16,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Objective, Quality
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.scheduling.budget import Budget, budgeted_options
-from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans, KnownRows, ladder
+from polyrhythm_coordinator.scheduling.build import GangPlans
 from polyrhythm_coordinator.scheduling.cost import GangCost
 from polyrhythm_coordinator.scheduling.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.explain import (
@@ -27,6 +27,7 @@ from polyrhythm_coordinator.scheduling.explain import (
     runners_up,
     shortage,
 )
+from polyrhythm_coordinator.scheduling.gang_rows import DoesNotFitError, KnownRows, ladder
 from polyrhythm_coordinator.scheduling.left_out import exclusions
 from polyrhythm_coordinator.scheduling.memory import MemoryFit
 from polyrhythm_coordinator.scheduling.quality import Policy, at_full_rate, phases, policy_for, policy_of

@@ -13,9 +13,10 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.profile import Link
 from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as, may_mix
-from polyrhythm_coordinator.scheduling.build import DoesNotFitError, GangPlans, rows_only_plan
+from polyrhythm_coordinator.scheduling.build import GangPlans, rows_only_plan
 from polyrhythm_coordinator.scheduling.cost import GangCost, predict
 from polyrhythm_coordinator.scheduling.explain import notices
+from polyrhythm_coordinator.scheduling.gang_rows import DoesNotFitError
 from polyrhythm_coordinator.scheduling.memory import memory_need
 from polyrhythm_coordinator.scheduling.quality import policy_of
 from polyrhythm_coordinator.scheduling.request import PlanRequest
