@@ -140,6 +140,17 @@ def test_a_size_that_is_none_is_refused_by_its_field(
         facts_of(folder)
 
 
+@pytest.mark.parametrize("make", ["pixart", "dit"])
+def test_a_size_of_broken_patches_is_refused_when_the_model_is_loaded(
+    folders: Mapping[str, Path], tmp_path: Path, make: str
+) -> None:
+    folder = with_config(folders[make], tmp_path, "transformer", sample_size=33)
+    with pytest.raises(
+        ModelFolderError, match=r"^transformer: sample_size must be a multiple of patch_size, 2; got 33$"
+    ):
+        facts_of(folder)
+
+
 @pytest.mark.parametrize("size", [None, [32, 32]])
 def test_a_transformer_was_trained_on_squares(folders: Mapping[str, Path], tmp_path: Path, size: object) -> None:
     folder = with_config(folders["pixart"], tmp_path, "transformer", sample_size=size)

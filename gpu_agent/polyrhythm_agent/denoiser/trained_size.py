@@ -12,6 +12,9 @@ from polyrhythm_agent.denoiser.weight_files import PART_CONFIG
 from polyrhythm_agent.errors import ModelFolderError
 
 SIZE = "sample_size"
+PATCH = "patch_size"
+_PATCH_OF_DIFFUSERS = 2
+"""Where the config of a transformer over tokens leaves it out."""
 _WHOLE = "a whole number of latents, 1 at least"
 
 
@@ -35,9 +38,10 @@ def trained_sides(part: str, size: object) -> tuple[int, int]:
 
 
 def require_trained_side(folder: ModelFolder, part: str) -> None:
-    """Checks what the config of a transformer over tokens says: one side, where it does not leave the size out.
+    """Checks what the config of a transformer over tokens says: one side of whole patches, if it names a size at all.
 
-    Before it is loaded, since its positions are computed from it.
+    Before it is loaded, since its positions are computed from it. A picture of broken patches cannot be made, so a
+    model of such a size could not make one of its default size.
 
     Raises:
         ModelFolderError: it says something else.
@@ -45,6 +49,9 @@ def require_trained_side(folder: ModelFolder, part: str) -> None:
     config = without_used_defaults(folder.config_of(part, PART_CONFIG))
     if SIZE in config and not _is_side(config[SIZE]):
         raise ModelFolderError(f"{part}: {SIZE} must be {_WHOLE}; got {config[SIZE]!r}")
+    patch = config.get(PATCH, _PATCH_OF_DIFFUSERS)
+    if SIZE in config and _is_side(patch) and config[SIZE] % patch:
+        raise ModelFolderError(f"{part}: {SIZE} must be a multiple of {PATCH}, {patch}; got {config[SIZE]}")
 
 
 def _is_side(value: object) -> bool:
