@@ -50,8 +50,9 @@ class RememberedRows:
         return found.get(True), found.get(False)
 
     def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
-        """Moments of rows that are all alike."""
-        return (*self._parts(layer, own_MBG), Part(rows=self._rows, step=OTHERS_STEP, tensor=own_MBG))
+        """Moments of rows that are all alike; none where there are no others, as ``SoloExchange``."""
+        others = self._parts(layer, own_MBG)
+        return (*others, Part(rows=self._rows, step=OTHERS_STEP, tensor=own_MBG)) if others else ()
 
     def _parts(self, layer: int, own: Tensor) -> tuple[Part, ...]:
         self._exchanges()

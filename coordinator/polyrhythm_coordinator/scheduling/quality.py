@@ -1,4 +1,4 @@
-"""Quality policies as phases of the fine grid: warm-up, body, remainder, tail (STADI; DESIGN "Plans").
+"""Quality policies as phases of the fine grid: warm-up, body, remainder, tail (STADI).
 
 Owns which steps are synchronous and which may run at a reduced rate. Knows neither agents nor cost.
 """

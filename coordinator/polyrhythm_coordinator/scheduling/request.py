@@ -27,7 +27,7 @@ UNMEASURED_LINK = Link(latency_s=0.3e-3, bytes_per_s=1e9)
 A few times slower than Gloo over loopback or PCIe and about what 10 GbE reaches. It must not be so slow that the
 search refuses every gang: links are measured only when a gang forms, so a pessimist would never learn better.
 """
-UNMEASURED_CPU_LINK = replace(UNMEASURED_LINK, handling_s=0.15e-3, handling_s_per_byte=0.2e-9)
+UNMEASURED_CPU_LINK = replace(UNMEASURED_LINK, handling_s=0.06e-3, handling_s_per_byte=0.2e-9)
 """The same from an agent that computes on a CPU: the middle of what such agents measured with Gloo on a server's core.
 
 Without it the first plan of a fleet, made before any gang formed, would take a gang to be free of what every later plan

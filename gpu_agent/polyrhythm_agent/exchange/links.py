@@ -10,8 +10,8 @@ takes part in its pairs in that order only, so nobody waits in a circle.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from statistics import median
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from polyrhythm_agent.exchange.wires import Activation, Named, Wires
 from polyrhythm_agent.ports import Transport
 
 _HOST = torch.device("cpu")
-_PINGS = 9
-_RATE_ROUNDS = 3
+_PINGS = 25
+_RATE_ROUNDS = 5
 _RATE_BYTES = 1 << 20
 
 
@@ -54,13 +54,16 @@ def measure_links(transport: Transport, *, device: torch.device = _HOST) -> tupl
 
 def _measured(wires: Wires, peer: int, device: torch.device) -> Link:
     """The link to one peer; both ends do the same at the same time."""
-    small, large = torch.zeros(1, device=device), torch.zeros(_RATE_BYTES, dtype=torch.uint8, device=device)
-    with _Handling() as handling:
-        latency_s = _exchange_s(wires, peer, small, _PINGS)
-        handling.small_done()
-        way_s = _exchange_s(wires, peer, large, _RATE_ROUNDS)
-    transfer_s = max(way_s - latency_s, way_s / 2)  # noise may make the latency longer than the whole way
-    return handling.link(_agreed(wires, peer, [latency_s, _RATE_BYTES / transfer_s], device))
+    small = _exchange(wires, peer, torch.zeros(1, device=device), _PINGS)
+    large = _exchange(wires, peer, torch.zeros(_RATE_BYTES, dtype=torch.uint8, device=device), _RATE_ROUNDS)
+    transfer_s = max(large.way_s - small.way_s, large.way_s / 2)  # noise may make a latency longer than a whole way
+    latency_s, bytes_per_s = _agreed(wires, peer, [small.way_s, _RATE_BYTES / transfer_s], device)
+    return Link(
+        latency_s=latency_s,
+        bytes_per_s=bytes_per_s,
+        handling_s=small.handling_s,
+        handling_s_per_byte=max(0.0, large.handling_s - small.handling_s) / _RATE_BYTES,
+    )
 
 
 def _agreed(wires: Wires, peer: int, found: list[float], device: torch.device) -> list[float]:
@@ -74,39 +77,32 @@ def _agreed(wires: Wires, peer: int, found: list[float], device: torch.device) -
     return [float(figure) for figure in wires.take(key)]
 
 
-def _exchange_s(wires: Wires, peer: int, message: Tensor, rounds: int) -> float:
-    """Middle time until the peer's message is there, from handing over the own one; a first one warms both ends up."""
-    seconds: list[float] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exchanged:
+    """Messages of one size.
+
+    Attributes:
+        way_s: seconds until the peer's message is there, from handing over the own one.
+        handling_s: CPU seconds of all threads of this process for a message, one way or the other.
+    """
+
+    way_s: float
+    handling_s: float
+
+
+def _exchange(wires: Wires, peer: int, message: Tensor, rounds: int) -> _Exchanged:
+    """The middle of some rounds, in each of which a message goes and one comes; a first one warms both ends up.
+
+    The middle of the CPU time, too: whatever else this process begins just then would count for every later message.
+    """
+    ways_s: list[float] = []
+    cpu_s: list[float] = []
     for index in range(rounds + 1):
         key = Activation(source=peer, version=index, layer=message.numel())
         wires.expect(peer, ((key, torch.empty_like(message)),))
-        begin_s = time.perf_counter()
+        begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         wires.send(peer, message.clone())
         wires.take(key)
-        seconds.append(time.perf_counter() - begin_s)
-    return median(seconds[1:])
-
-
-class _Handling:
-    """CPU seconds of all threads of this process while small and then large messages go forth and back."""
-
-    def __enter__(self) -> Self:
-        self._begin_s = time.process_time()
-        return self
-
-    def small_done(self) -> None:
-        self._small_s = time.process_time() - self._begin_s
-
-    def __exit__(self, *error: object) -> None:
-        self._large_s = time.process_time() - self._begin_s - self._small_s
-
-    def link(self, found: list[float]) -> Link:
-        """The link; a message goes and one comes in every round."""
-        handling_s = self._small_s / (2 * (_PINGS + 1))
-        large_s = self._large_s / (2 * (_RATE_ROUNDS + 1))
-        return Link(
-            latency_s=found[0],
-            bytes_per_s=found[1],
-            handling_s=handling_s,
-            handling_s_per_byte=max(0.0, large_s - handling_s) / _RATE_BYTES,
-        )
+        ways_s.append(time.perf_counter() - begin_s)
+        cpu_s.append(time.process_time() - begin_cpu_s)
+    return _Exchanged(way_s=median(ways_s[1:]), handling_s=median(cpu_s[1:]) / 2)

@@ -11,14 +11,18 @@ import torch
 from diffusers import LCMScheduler
 from torch import Tensor
 
+from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
 from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
+from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.device_memory import HostMemory
 from polyrhythm_agent.parts_in_memory import PartsInMemory
+from polyrhythm_agent.ports import ExchangedLayer, Geometry
+from polyrhythm_agent.profiled_step import RememberedRows
 from polyrhythm_agent.profiling import fit_line, measure_profile, row_counts
 from polyrhythm_agent.profiling_parts import PartUse, measure_decoding, measure_encoding
 from tests.models import tiny_pixart_folder
@@ -41,6 +45,28 @@ def test_one_point_gives_a_proportional_cost() -> None:
 @pytest.mark.parametrize(("rows", "expected"), [(16, (2, 4, 8, 12, 16)), (3, (1, 2, 3)), (1, (1,))])
 def test_row_counts_span_the_picture(rows: int, expected: tuple[int, ...]) -> None:
     assert row_counts(rows, whole=True) == expected
+
+
+def test_a_whole_picture_is_measured_as_one_device_makes_it() -> None:
+    """Group norms take another way where others hold rows, which cost a UNet a tenth of a forward in a measurement."""
+    layer = ExchangedLayer(kind=LayerKind.MOMENTS, shrink=1, columns=4, features=2, batch=1, precise=True)
+    geometry = Geometry(
+        row_count=4,
+        latent_rows_per_unit=1,
+        latent_channels=4,
+        latent_height=4,
+        latent_width=4,
+        batch=1,
+        layers=(layer,),
+    )
+    whole, half = (
+        RememberedRows(rows=RowRange(begin=0, end=rows), geometry=geometry, exchanges=lambda: None) for rows in (4, 2)
+    )
+    alone, own_MBG = SoloExchange(), torch.ones(2, 1, 2)
+    assert whole.collect(0, own_MBG) == alone.collect(0, own_MBG) == ()
+    assert whole.halo(0, own_MBG) == alone.halo(0, own_MBG)
+    assert whole.gather(0, own_MBG) is alone.gather(0, own_MBG)
+    assert [part.rows for part in half.collect(0, own_MBG)] == [RowRange(begin=2, end=4), RowRange(begin=0, end=2)]
 
 
 def test_beside_others_no_device_makes_the_whole_picture() -> None:
