@@ -29,13 +29,13 @@ from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_folder import find_model
-from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
-from polyrhythm_coordinator.scheduling.distortion import Expected, distortion_of
-from polyrhythm_coordinator.scheduling.gang_rows import DoesNotFitError
-from polyrhythm_coordinator.scheduling.memory import share_need
-from polyrhythm_coordinator.scheduling.quality import BALANCED_LOSS_DB, policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.distortion import Expected, distortion_of
+from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError
+from polyrhythm_coordinator.scheduling.planning.memory_model import share_need
+from polyrhythm_coordinator.scheduling.planning.plan_builder import Cut, GangPlans, equal_patches_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import BALANCED_LOSS_DB, policy_of
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 
 RESULT = Path(__file__).parent / "results" / "plan_search.json"
 AGENTS = (1, 2, 3, 4, 5, 6, 7, 9, 13, 16, 21, 32, 47, 64)

@@ -18,7 +18,7 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
 from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerLost
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import (
+from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,
     Effect,
@@ -29,7 +29,7 @@ from polyrhythm_coordinator.scheduling.effects import (
     SendCommand,
     Tell,
 )
-from polyrhythm_coordinator.scheduling.events import (
+from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentDisconnected,
     AgentDrained,
@@ -42,10 +42,10 @@ from polyrhythm_coordinator.scheduling.events import (
     SessionId,
     Tick,
 )
-from polyrhythm_coordinator.scheduling.invariants import violations
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.state import State
-from polyrhythm_coordinator.scheduling.transitions import transition
+from polyrhythm_coordinator.scheduling.state.invariants import violations
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
+from polyrhythm_coordinator.scheduling.transition import transition
 from tests.fake_fabric import FakeFabric
 from tests.fake_worker import FakeWorker, register
 

@@ -26,7 +26,7 @@ from polyrhythm.job_events import AgentFailed, JobEvent, Replanned
 from polyrhythm.plan import Plan
 from polyrhythm.request_checks import resolve
 from polyrhythm_client.pictures import Picture
-from polyrhythm_coordinator.scheduling.build import equal_patches_plan
+from polyrhythm_coordinator.scheduling.planning.plan_builder import equal_patches_plan
 
 PROBE_STEPS = 6
 """Of the one short job that makes two devices form a gang and measure their link."""

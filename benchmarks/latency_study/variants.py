@@ -16,16 +16,16 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality
 from polyrhythm.plan import Plan, Segment
 from polyrhythm.profile import Link, Profile
-from polyrhythm_coordinator.scheduling.build import (
+from polyrhythm_coordinator.scheduling.planning.cost_model import predict
+from polyrhythm_coordinator.scheduling.planning.plan_builder import (
     equal_patches_plan,
     rows_and_strides_plan,
     rows_only_plan,
     solo_plan,
 )
-from polyrhythm_coordinator.scheduling.cost import predict
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 
 FREE_LINK = Link(latency_s=0.0, bytes_per_s=1e18)
 SLOW_STRIDE = 2

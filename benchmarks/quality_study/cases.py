@@ -15,11 +15,11 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import ranges_from_counts
-from polyrhythm_coordinator.scheduling.build import equal_patches_plan, resynchronised
-from polyrhythm_coordinator.scheduling.distortion import Distortion, Expected, distortion_of
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.distortion import Distortion, Expected, distortion_of
+from polyrhythm_coordinator.scheduling.planning.plan_builder import equal_patches_plan, resynchronised
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from quality_study.variants import described_fleet
 
 SLOWEST = 0.2

@@ -16,9 +16,9 @@ from polyrhythm.image import ImageSpec, Quality
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.profile import Link, Profile
 from polyrhythm.rows import RowRange
-from polyrhythm_coordinator.scheduling.build import strides_only_plan
-from polyrhythm_coordinator.scheduling.measured import workload_of
-from polyrhythm_coordinator.scheduling.quality import policy_of
+from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
+from polyrhythm_coordinator.scheduling.planning.plan_builder import strides_only_plan
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 
 FIXED_SHARE = 0.05
 """Of a forward over the whole picture that does not shrink with the rows, as on the CPUs of the latency benchmark."""

@@ -10,7 +10,7 @@ from latency_study.variants import Measured
 from polyrhythm.gang_plan import spliced
 from polyrhythm.image import ImageSpec
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 
 
 class Way(StrEnum):

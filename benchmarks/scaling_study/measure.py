@@ -10,8 +10,8 @@ from polyrhythm.explanation import Explanation
 from polyrhythm.image import ImageRequest
 from polyrhythm.plan import Plan
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.replan_rule import scaled
+from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.simulation.description import FleetDescription
 from polyrhythm_coordinator.simulation.outcome import simulate
 from scaling_study.fleets import Interconnect

@@ -25,7 +25,7 @@ from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm.messages import AgentCommand, AgentEvent, Register
 from polyrhythm_coordinator.outbox import Outbox
 from polyrhythm_coordinator.rooms import AGENT_ROOM, CLIENT_ROOM, client_room
-from polyrhythm_coordinator.scheduling.effects import (
+from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,
     Effect,
@@ -36,7 +36,7 @@ from polyrhythm_coordinator.scheduling.effects import (
     SendCommand,
     Tell,
 )
-from polyrhythm_coordinator.scheduling.events import (
+from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentDisconnected,
     AgentDrained,
@@ -50,8 +50,8 @@ from polyrhythm_coordinator.scheduling.events import (
     Stopping,
     Tick,
 )
-from polyrhythm_coordinator.scheduling.state import State
-from polyrhythm_coordinator.scheduling.transitions import transition
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.transition import transition
 
 Observer: TypeAlias = Callable[[Event, tuple[Effect, ...]], None]
 """Sees every event with what came of it, after its effects were carried out."""

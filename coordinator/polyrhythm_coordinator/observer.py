@@ -7,8 +7,8 @@ import structlog
 from polyrhythm.errors import InternalError
 from polyrhythm.job_events import Accepted, AgentFailed, ImageCompleted, PartLoaded, Planned, Replanned
 from polyrhythm.messages import WorkerLost, WorkerReady
-from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
-from polyrhythm_coordinator.scheduling.events import (
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
+from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentDisconnected,
     AgentDrained,

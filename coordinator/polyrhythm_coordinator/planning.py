@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from polyrhythm.explanation import Candidate, Explanation
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.explain import measured_links, notices, predicted
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.explanation import measured_links, notices, predicted
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 
 
 async def compute_plan(task: PlanTask) -> Explanation:

@@ -28,10 +28,10 @@ from polyrhythm_coordinator.listening import address_of, try_listening
 from polyrhythm_coordinator.log_setup import log_to_stderr
 from polyrhythm_coordinator.observer import log_everything, log_failure
 from polyrhythm_coordinator.planning import compute_plan
-from polyrhythm_coordinator.scheduling.effects import Effect
-from polyrhythm_coordinator.scheduling.events import Event, Stopping, Tick
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.state.effects import Effect
+from polyrhythm_coordinator.scheduling.state.events import Event, Stopping, Tick
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.servicers.agent import AgentServicer
 from polyrhythm_coordinator.servicers.fleet import FleetServicer
 from polyrhythm_coordinator.servicers.health import FleetHealth

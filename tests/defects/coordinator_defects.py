@@ -23,7 +23,7 @@ COMPANY_TESTS = "tests/unit/coordinator/test_host_company.py"
 PLANNER_DEFECTS = (
     PlantedDefect(
         name="balanced skips steps on all members",
-        file=f"{SCHEDULING}/budget.py",
+        file=f"{SCHEDULING}/planning/quality_budget.py",
         original="if budget.policy.merges_all and max(budget.policy.strides) > 1:",
         planted="if max(budget.policy.strides) > 1:",
         test_id=f"{BUDGET_TESTS}::test_balanced_never_takes_a_step_away_from_the_fastest_member",
@@ -42,7 +42,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="strides for a sampler that draws noise",
-        file=f"{SCHEDULING}/search.py",
+        file=f"{SCHEDULING}/planning/search.py",
         original="return at_full_rate(policy) if every_step else policy",
         planted="return policy",
         test_id=f"{SEARCH_TESTS}::test_a_sampler_that_makes_every_step_gets_no_strides_in_any_candidate[balanced]",
@@ -50,7 +50,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="the touchiest pictures keep no budget",
-        file=f"{SCHEDULING}/distortion.py",
+        file=f"{SCHEDULING}/planning/distortion.py",
         original="(np.quantile(psnr_XP, LOW_QUANTILE, axis=1) >= floor.low_db)",
         planted="(psnr_XP.mean(axis=1) >= floor.mean_db)",
         test_id=f"{BUDGET_TESTS}::test_the_touchiest_pictures_keep_the_budget_as_well[balanced]",
@@ -58,7 +58,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="the nearest length counts for all lengths between",
-        file=f"{SCHEDULING}/step_errors.py",
+        file=f"{SCHEDULING}/planning/step_errors.py",
         original="share=log(steps / shorter) / log(longer / shorter))",
         planted="share=round(log(steps / shorter) / log(longer / shorter)))",
         test_id=(
@@ -69,7 +69,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="a calibration is trusted at any guidance",
-        file=f"{SCHEDULING}/trust.py",
+        file=f"{SCHEDULING}/planning/calibration_trust.py",
         original="alike = [one for one in of_sampler if not _unlike(one, image)]",
         planted="alike = of_sampler",
         test_id="tests/unit/scheduling/test_trust.py::test_guidance_and_size_count_as_far_as_they_are_alike",
@@ -77,7 +77,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="strides cost nothing less",
-        file=f"{SCHEDULING}/cost.py",
+        file=f"{SCHEDULING}/planning/cost_model.py",
         original="return forward_s_AK / np.array(strides)[:, None]",
         planted="return forward_s_AK",
         test_id="tests/unit/scheduling/test_cost.py::test_a_stride_halves_what_an_agent_costs_a_fine_step",
@@ -85,7 +85,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="predicted bytes count every version",
-        file=f"{SCHEDULING}/traffic.py",
+        file=f"{SCHEDULING}/planning/message_counts.py",
         original="return {max(k for k in computed if k < step) for step in reading if step > beat.begin_step}",
         planted="return set(computed) if reading else set[int]()",
         test_id="tests/unit/scheduling/test_traffic.py::test_bytes_count_versions_and_boundaries",
@@ -103,7 +103,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="one row is given to nobody",
-        file=f"{SCHEDULING}/partition.py",
+        file=f"{SCHEDULING}/planning/row_partition.py",
         original='taken_K = np.argsort(costs_K, kind="stable")[:row_count]',
         planted='taken_K = np.argsort(costs_K, kind="stable")[: row_count - 1]',
         test_id="tests/unit/scheduling/test_partition.py::test_rows_follow_speed",
@@ -111,7 +111,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="no device works alone",
-        file=f"{SCHEDULING}/search.py",
+        file=f"{SCHEDULING}/planning/search.py",
         original="for size in range(1, len(agents) + 1):\n            yield from combinations(agents, size)",
         planted="for size in range(2, len(agents) + 1):\n            yield from combinations(agents, size)",
         test_id=f"{SEARCH_TESTS}::test_the_fastest_device_alone_is_always_shown",
@@ -119,7 +119,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="a resumed picture warms nothing up",
-        file=f"{SCHEDULING}/quality.py",
+        file=f"{SCHEDULING}/planning/quality_policy.py",
         original="RESUME_WARMUP_STEPS = 1",
         planted="RESUME_WARMUP_STEPS = 0",
         test_id="tests/unit/scheduling/test_quality.py::test_a_resumed_epoch_needs_one_synchronous_step_beyond_the_warm_up",
@@ -130,7 +130,7 @@ PLANNER_DEFECTS = (
 QUEUE_DEFECTS = (
     PlantedDefect(
         name="measuring goes on for nobody",
-        file=f"{SCHEDULING}/measuring.py",
+        file=f"{SCHEDULING}/fleet/measuring.py",
         original="turn.send(agent.agent, StopMeasuring(request_id=measuring.number))",
         planted="continue",
         test_id=f"{MEASURING_TESTS}::test_a_measurement_ends_with_the_last_job_that_waits_for_it",
@@ -138,7 +138,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="who dies measuring is asked until the job fails",
-        file=f"{SCHEDULING}/preparing.py",
+        file=f"{SCHEDULING}/queue/preparation.py",
         original='_leave_out(turn, job, name, f"its worker ended while it measured: {reason}")',
         planted="pass",
         test_id=f"{LEFT_OUT_TESTS}::test_who_dies_measuring_for_a_job_is_left_out_of_it_while_others_can_make_it",
@@ -146,7 +146,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="a picture waits for who has left as long as for who loads",
-        file=f"{SCHEDULING}/preparing.py",
+        file=f"{SCHEDULING}/queue/preparation.py",
         original="until_s=min((patient_until_s, *returns_s))",
         planted="until_s=patient_until_s",
         test_id=(
@@ -156,7 +156,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="last come, first served",
-        file=f"{SCHEDULING}/admission.py",
+        file=f"{SCHEDULING}/queue/admission.py",
         original="queue=(*turn.state.queue, applicant.job)",
         planted="queue=(*turn.state.queue[:1], applicant.job, *turn.state.queue[1:])",
         test_id=f"{QUEUE_TESTS}::test_jobs_run_in_order_and_are_told_their_place",
@@ -164,7 +164,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="the next picture starts before a cancelled one has stopped",
-        file=f"{SCHEDULING}/lineup.py",
+        file=f"{SCHEDULING}/queue/order.py",
         original="works = bool(state.epochs) or any(",
         planted="works = False and any(",
         test_id=f"{QUEUE_TESTS}::test_cancel_while_running_stops_at_a_boundary_and_the_next_job_follows",
@@ -172,7 +172,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="pictures go to the device that is free first, however slow",
-        file=f"{SCHEDULING}/sharing.py",
+        file=f"{SCHEDULING}/queue/gang_or_singles.py",
         original="begin_s + entry.single_s(name, in_company=in_company[name])",
         planted="begin_s",
         test_id=f"{SHARING_TESTS}::test_pictures_are_shared_out_by_speed",
@@ -180,7 +180,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="who makes a whole picture is alone on its host",
-        file=f"{SCHEDULING}/occupancy.py",
+        file=f"{SCHEDULING}/fleet/reservations.py",
         original="return not working.isdisjoint(_neighbours(state, name))",
         planted="return False",
         test_id=(f"{COMPANY_TESTS}::test_what_they_take_beside_each_other_says_nothing_of_either_alone"),
@@ -188,7 +188,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="a device is given a second picture",
-        file=f"{SCHEDULING}/occupancy.py",
+        file=f"{SCHEDULING}/fleet/reservations.py",
         original="return frozenset[AgentId]().union(*planned, *joining)",
         planted="return frozenset[AgentId]()",
         test_id=f"{SHARING_TESTS}::test_named_devices_do_not_keep_others_from_work",
@@ -196,7 +196,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="resume from the highest boundary",
-        file=f"{SCHEDULING}/recovery.py",
+        file=f"{SCHEDULING}/epochs/recovery.py",
         original="return lowest_newest if lowest_newest in common else max(common, default=0)",
         planted="return max(max(boundaries) for boundaries in usable)",
         test_id=f"{RECOVERY_TESTS}::test_the_lowest_newest_boundary_that_all_hold[held1-8]",
@@ -204,7 +204,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="a broken gang is used again",
-        file=f"{SCHEDULING}/recovery.py",
+        file=f"{SCHEDULING}/epochs/recovery.py",
         original="if not all(run.ended is not None and run.ended.gang_intact for run in epoch.members.values()):",
         planted="if not all(run.ended is not None for run in epoch.members.values()):",
         test_id=f"{FAILED_TESTS}::test_a_failure_without_a_loss_is_tried_again_with_a_new_gang",
@@ -215,7 +215,7 @@ QUEUE_DEFECTS = (
 FAILURE_DEFECTS = (
     PlantedDefect(
         name="a deadly picture is tried by everybody",
-        file=f"{SCHEDULING}/hopeless.py",
+        file=f"{SCHEDULING}/epochs/giving_up.py",
         original="if len(deaths) < limits.deaths_max:",
         planted="if deaths:",
         test_id=f"{FAILED_TESTS}::test_a_request_that_ends_two_workers_is_tried_by_no_third",
@@ -223,7 +223,7 @@ FAILURE_DEFECTS = (
     ),
     PlantedDefect(
         name="a deadly prompt is counted by everybody",
-        file=f"{SCHEDULING}/admission.py",
+        file=f"{SCHEDULING}/queue/admission.py",
         original="elif died and number == 0:",
         planted="elif died and number < 0:",
         test_id=(
@@ -233,7 +233,7 @@ FAILURE_DEFECTS = (
     ),
     PlantedDefect(
         name="silent agents are believed in for a minute",
-        file=f"{SCHEDULING}/agents.py",
+        file=f"{SCHEDULING}/agent_messages.py",
         original="if silent_s > turn.limits.heartbeat_timeout_s:",
         planted="if silent_s > 60.0:",
         test_id="tests/unit/coordinator/test_agents.py::test_a_silent_agent_is_lost_after_the_heartbeat_timeout",
@@ -249,7 +249,7 @@ FAILURE_DEFECTS = (
     ),
     PlantedDefect(
         name="a text that a model does not take is offered to every agent",
-        file=f"{SCHEDULING}/admission.py",
+        file=f"{SCHEDULING}/queue/admission.py",
         original="if applicant is not None and violations:",
         planted="if applicant is not None and not violations:",
         test_id=(
@@ -260,7 +260,7 @@ FAILURE_DEFECTS = (
     ),
     PlantedDefect(
         name="too long a prompt is accepted",
-        file=f"{SCHEDULING}/admission.py",
+        file=f"{SCHEDULING}/queue/admission.py",
         original="if count > facts.token_limit",
         planted="if count > 1000 * facts.token_limit",
         test_id=(
@@ -282,7 +282,7 @@ REPLAN_DEFECTS = (
     ),
     PlantedDefect(
         name="one slow step is a change of speed",
-        file=f"{SCHEDULING}/replan_rule.py",
+        file=f"{SCHEDULING}/planning/speed_change.py",
         original="min(departure - log(BAND), STEP_MAX)",
         planted="departure - log(BAND)",
         test_id=(
@@ -293,7 +293,7 @@ REPLAN_DEFECTS = (
     ),
     PlantedDefect(
         name="speed by CPU time",
-        file=f"{SCHEDULING}/takeover.py",
+        file=f"{SCHEDULING}/epochs/plan_switch.py",
         original="watched(agent, report.step_s, beat.segment)",
         planted="watched(agent, [report.busy_s / max(1, report.active_steps)], beat.segment)",
         test_id=f"{REPLANNING_TESTS}::test_a_member_at_half_its_speed_gives_rows_away",
@@ -301,7 +301,7 @@ REPLAN_DEFECTS = (
     ),
     PlantedDefect(
         name="what is measured during a takeover is forgotten",
-        file=f"{SCHEDULING}/takeover.py",
+        file=f"{SCHEDULING}/epochs/plan_switch.py",
         original="watches=takeover.watches",
         planted="watches={}",
         test_id=(
@@ -311,7 +311,7 @@ REPLAN_DEFECTS = (
     ),
     PlantedDefect(
         name="a takeover one boundary too early",
-        file=f"{SCHEDULING}/epochs.py",
+        file=f"{SCHEDULING}/epochs/plan_delivery.py",
         original="course.beats_within(boundary, unseen_s) - 1",
         planted="course.beats_within(boundary, unseen_s) - 2",
         test_id=f"{REPLANNING_TESTS}::test_the_boundary_of_a_takeover_allows_for_the_age_of_reports",

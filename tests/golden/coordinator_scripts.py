@@ -19,8 +19,8 @@ from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.profile import Link, Profile
 from polyrhythm.reports import JobReport
 from polyrhythm.rows import ranges_from_counts
-from polyrhythm_coordinator.scheduling.effects import Effect, PlanTask, SendCommand, Tell
-from polyrhythm_coordinator.scheduling.events import AgentEventReceived, Event, Tick
+from polyrhythm_coordinator.scheduling.state.effects import Effect, PlanTask, SendCommand, Tell
+from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived, Event, Tick
 from tests.fleet_world import World
 
 TRACES = Path(__file__).parent / "coordinator_traces"

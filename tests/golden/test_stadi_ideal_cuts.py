@@ -11,11 +11,16 @@ import pytest
 from polyrhythm.image import Quality
 from polyrhythm.plan import Assignment, Plan, Segment
 from polyrhythm.rows import ranges_from_counts
-from polyrhythm_coordinator.scheduling.build import equal_patches_plan, rows_and_strides_plan, rows_only_plan, solo_plan
-from polyrhythm_coordinator.scheduling.cost import GangCost, predict
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
+from polyrhythm_coordinator.scheduling.planning.plan_builder import (
+    equal_patches_plan,
+    rows_and_strides_plan,
+    rows_only_plan,
+    solo_plan,
+)
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.unit.scheduling.planning import plan_request
 
 ROWS = 16

@@ -16,7 +16,7 @@ from polyrhythm.messages import ForgetJob
 from polyrhythm.picture_file import PART_BYTES
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.rooms import CLIENT_BYTES_LEAST
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import coordinator
 from polyrhythm_coordinator.settings import make_settings
 from tests.fakes import FakeFleet, error_of

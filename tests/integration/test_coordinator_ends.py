@@ -13,7 +13,7 @@ import pytest
 
 from polyrhythm.errors import InternalError, UnreachableError
 from polyrhythm.v1 import image_pb2
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import Coordinator, coordinator, serve
 from polyrhythm_coordinator.settings import make_settings
 from tests.coordinator_site import Site, error_from, is_at, read_until

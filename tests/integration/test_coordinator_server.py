@@ -40,7 +40,7 @@ from polyrhythm.job_events import (
 from polyrhythm.messages import CancelEpoch, ExtendPlan, ForgetJob
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client import Client
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import IMAGE_SERVICE, coordinator
 from polyrhythm_coordinator.settings import make_settings
 from tests.coordinator_site import REQUEST, Site, error_from, events_of, is_at, read_until

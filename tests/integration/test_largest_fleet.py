@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm_client import Client
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import coordinator
 from polyrhythm_coordinator.settings import make_settings
 from tests.largest_fleet import NAMES, connect_all

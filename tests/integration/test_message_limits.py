@@ -24,7 +24,7 @@ from polyrhythm_agent.coordinator_link import LinkTiming
 from polyrhythm_agent.oversight.signals import CommandReceived, OversightEvent
 from polyrhythm_client import Client
 from polyrhythm_client.link import CHANNEL_OPTIONS
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import SERVER_OPTIONS, coordinator
 from polyrhythm_coordinator.settings import make_settings
 from tests.fake_agent_service import WAIT_S, FakeAgentService, serving

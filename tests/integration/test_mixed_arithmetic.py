@@ -18,9 +18,9 @@ from polyrhythm.profile import Profile, Workload
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.ports import Denoiser
-from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.traffic import sent_bytes
+from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
+from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.gang import GangOptions, MemberRun, run_gang
 from tests.plans import agent_ids, plan, segment
 from tests.reference import relative_difference

@@ -25,8 +25,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import STEPS_MAX, TEXT_WINDOWS_MAX, ImageSpec, Quality, Sampler
 from polyrhythm.messages import AgentEvent, BeatDone, EpochJoined, ImageMade, ProfileMeasured
 from polyrhythm.profile import JITTER_MAX, Link, PeakMemory, Profile
-from polyrhythm_coordinator.scheduling.measured import workload_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.unit.scheduling.planning import FACTS, profile
 
 SAMPLER = Sampler.DPM_SOLVER_PP_2M

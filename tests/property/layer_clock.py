@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Plan
-from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.property.version_reads import Read, reads
 
 

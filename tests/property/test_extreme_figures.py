@@ -17,10 +17,10 @@ from polyrhythm.image import STEPS_MAX, ImageRequest, Objective, Quality
 from polyrhythm.messages import AgentEvent
 from polyrhythm.plan import Exchange
 from polyrhythm.rows import RowRange
-from polyrhythm_coordinator.scheduling.distortion import Distortion
-from polyrhythm_coordinator.scheduling.effects import Effect
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.distortion import Distortion
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
+from polyrhythm_coordinator.scheduling.state.effects import Effect
 from tests.fleet_world import World
 from tests.plans import plan, segment
 from tests.property import extreme_figures as extreme

@@ -18,10 +18,10 @@ from polyrhythm.errors import NoAgentsError
 from polyrhythm.explanation import Explanation
 from polyrhythm.image import Objective, Quality
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.explain import INDIFFERENCE
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
-from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX
+from polyrhythm_coordinator.scheduling.planning.explanation import INDIFFERENCE
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.strides import EXHAUSTIVE_AGENTS_MAX
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import FACTS, MEMORY, plan_request
 

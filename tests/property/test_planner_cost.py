@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from polyrhythm.image import Quality
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.build import GangPlans
-from polyrhythm_coordinator.scheduling.cost import predict
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.stride import stride_assignments
+from polyrhythm_coordinator.scheduling.planning.cost_model import predict
+from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.strides import stride_assignments
 from tests.property import layer_clock
 from tests.unit.scheduling.planning import NO_COST, plan_request
 

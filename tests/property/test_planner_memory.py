@@ -18,11 +18,11 @@ from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.exchange.schedule import beat_traffic
-from polyrhythm_coordinator.scheduling.cost import GangCost
-from polyrhythm_coordinator.scheduling.memory import memory_need, share_need
-from polyrhythm_coordinator.scheduling.quality import phases, policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
+from polyrhythm_coordinator.scheduling.planning.memory_model import memory_need, share_need
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import phases, policy_of
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.strategies import plans
 from tests.unit.scheduling.planning import FACTS, MEMORY, NO_COST, plan_request
 

@@ -17,11 +17,11 @@ from polyrhythm.image import Overrides, Quality
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link
 from polyrhythm_agent.exchange.schedule import reads
-from polyrhythm_coordinator.scheduling.build import Cut, GangPlans, equal_patches_plan
-from polyrhythm_coordinator.scheduling.distortion import Distortion, Expected, distortion_of
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import INDIFFERENCE, search_plan
+from polyrhythm_coordinator.scheduling.planning.distortion import Distortion, Expected, distortion_of
+from polyrhythm_coordinator.scheduling.planning.plan_builder import Cut, GangPlans, equal_patches_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.search import INDIFFERENCE, search_plan
 from tests.calibrations import calibration
 from tests.plans import plan, segment
 from tests.unit.scheduling.planning import NO_COST, plan_request

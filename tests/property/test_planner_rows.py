@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from polyrhythm.image import Quality
 from polyrhythm.rows import is_partition
-from polyrhythm_coordinator.scheduling.build import GangPlans
-from polyrhythm_coordinator.scheduling.partition import fastest_coupled_rows, fastest_rows
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.stride import stride_assignments
+from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.row_partition import fastest_coupled_rows, fastest_rows
+from polyrhythm_coordinator.scheduling.planning.strides import stride_assignments
 from tests.unit.scheduling.planning import LOOPBACK, plan_request
 
 speed = st.floats(min_value=1e-3, max_value=1e3)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from polyrhythm.image import Quality
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.build import BOUNDARY_SHARE_MAX, solo_plan
-from polyrhythm_coordinator.scheduling.cost import predict
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.cost_model import predict
+from polyrhythm_coordinator.scheduling.planning.plan_builder import BOUNDARY_SHARE_MAX, solo_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.unit.scheduling.planning import NO_COST, plan_request
 
 ROWS = 16

@@ -9,7 +9,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import ranges_from_counts
 from polyrhythm_agent.exchange import schedule
-from polyrhythm_coordinator.scheduling.traffic import sent_bytes, versions_sent
+from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes, versions_sent
 from tests.property.version_reads import reads
 from tests.unit.scheduling.planning import plan_request
 

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyrhythm_coordinator.scheduling.replan_rule import MOMENT_S, SpeedWatch, times_evidence, worth_switching
+from polyrhythm_coordinator.scheduling.planning.speed_change import (
+    MOMENT_S,
+    SpeedWatch,
+    times_evidence,
+    worth_switching,
+)
 
 NOISE = st.floats(0.9, 1.1)
 RATIOS = st.floats(0.2, 5.0)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.ids import AgentId
-from polyrhythm_coordinator.scheduling.replan_rule import GAIN_SHARE
-from polyrhythm_coordinator.scheduling.sharing import Choice, Entry, Fleet, Way, choose
+from polyrhythm_coordinator.scheduling.planning.speed_change import GAIN_SHARE
+from polyrhythm_coordinator.scheduling.queue.gang_or_singles import Choice, Entry, Fleet, Way, choose
 
 AGENTS = (AgentId("a"), AgentId("b"), AgentId("c"))
 EXACT = 1e-9

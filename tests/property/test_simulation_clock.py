@@ -16,12 +16,12 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.build import GangPlans
-from polyrhythm_coordinator.scheduling.cost import GangCost, predict
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.stride import stride_assignments
-from polyrhythm_coordinator.scheduling.traffic import sent_bytes
+from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
+from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes
+from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.strides import stride_assignments
 from polyrhythm_coordinator.simulation.beat_clock import BeatClock, BeatTime, Pace
 from polyrhythm_coordinator.simulation.speed import SpeedCourse
 from tests.property import layer_clock
@@ -112,7 +112,7 @@ def test_never_below_the_busiest_member_and_near_the_prediction(
         for beat in plan.beats()
     )
     assert time_s >= bound_s * (1 - 1e-9)
-    # The model's own promise (scheduling/cost.py): up to 15 % low where the wire is the bottleneck.
+    # The model's own promise (scheduling/planning/cost_model.py): up to 15 % low where the wire is the bottleneck.
     assert -0.16 < predict(plan, request).denoise_s / time_s - 1 < 0.06
     assert cost.denoise_s(plan) > 0
 

@@ -17,8 +17,8 @@ from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Queued
 from polyrhythm.messages import EpochEnded, StartEpoch, WorkerLost, WorkerReady
-from polyrhythm_coordinator.scheduling.effects import SendCommand
-from polyrhythm_coordinator.scheduling.events import AgentEventReceived
+from polyrhythm_coordinator.scheduling.state.effects import SendCommand
+from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived
 from tests.fleet_world import World
 from tests.plans import exact_plan
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyrhythm_coordinator.scheduling.trust import SIZE_APART, trusted
+from polyrhythm_coordinator.scheduling.planning.calibration_trust import SIZE_APART, trusted
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import plan_request
 

@@ -17,7 +17,7 @@ from polyrhythm.errors import InternalError, PolyrhythmError, UnreachableError, 
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import Register
 from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.scheduling.events import SessionId
+from polyrhythm_coordinator.scheduling.state.events import SessionId
 from polyrhythm_coordinator.servicers.abort import abort_with
 from polyrhythm_coordinator.servicers.streaming import write_all
 

@@ -7,7 +7,7 @@ import asyncio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer  # its public name, health.aio, is invisible to type checkers
 
-from polyrhythm_coordinator.scheduling.effects import Effect, ReadinessChanged
+from polyrhythm_coordinator.scheduling.state.effects import Effect, ReadinessChanged
 
 LIVENESS = ""
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Exchange
-from polyrhythm_coordinator.scheduling.forecast import segment_forward_s
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.traffic import versions_sent
+from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
+from polyrhythm_coordinator.scheduling.planning.message_counts import versions_sent
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
 
 

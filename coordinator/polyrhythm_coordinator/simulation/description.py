@@ -9,7 +9,7 @@ from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
 from polyrhythm.profile import ForwardLine, Link, Profile, Workload
-from polyrhythm_coordinator.scheduling.measured import workload_of
+from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
 
 COSTS = ("fixed_s", "per_row_s", "encode_s", "decode_s", "step_overhead_s")

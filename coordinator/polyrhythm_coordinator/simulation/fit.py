@@ -17,8 +17,8 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.plan import Plan
 from polyrhythm.profile import Link, Profile
 from polyrhythm.reports import JobReport
-from polyrhythm_coordinator.scheduling.forecast import segment_forward_s
-from polyrhythm_coordinator.scheduling.request import UNMEASURED_LINK
+from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
+from polyrhythm_coordinator.scheduling.planning.plan_request import UNMEASURED_LINK
 from polyrhythm_coordinator.simulation.description import DeviceDescription, DeviceOrigin, FleetDescription
 from polyrhythm_coordinator.simulation.outcome import simulate
 from polyrhythm_coordinator.simulation.run_report import RunAgent, RunReport

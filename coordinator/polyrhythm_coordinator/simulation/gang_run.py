@@ -28,7 +28,7 @@ from polyrhythm.plan import Beat
 from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
 from polyrhythm.rows import RowRange
-from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.beat_clock import BeatClock, BeatTime, StepTime
 from polyrhythm_coordinator.simulation.plan_pages import MISSING, PlanPages
 from polyrhythm_coordinator.simulation.surroundings import Memory, Surroundings

@@ -9,7 +9,7 @@ from typing import Protocol
 from polyrhythm.ids import AgentId, EpochId, GangId
 from polyrhythm.image import ImageSpec
 from polyrhythm.messages import AgentEvent
-from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.agenda import Agenda
 from polyrhythm_coordinator.simulation.beat_clock import Pace
 from polyrhythm_coordinator.simulation.timeline import Timeline

@@ -34,7 +34,7 @@ from polyrhythm.messages import (
 )
 from polyrhythm.profile import Profile, Workload
 from polyrhythm.rendezvous import StoreReply
-from polyrhythm_coordinator.scheduling.events import AgentDrained, AgentEventReceived, SessionId
+from polyrhythm_coordinator.scheduling.state.events import AgentDrained, AgentEventReceived, SessionId
 from polyrhythm_coordinator.simulation.description import DeviceDescription
 from polyrhythm_coordinator.simulation.surroundings import Memory
 from polyrhythm_coordinator.simulation.timeline import Mark, Occasion

@@ -18,7 +18,8 @@ from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, JobEvent, Planned, Replanned
 from polyrhythm.messages import AgentEvent, StartEpoch
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import (
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,
     Effect,
@@ -29,7 +30,7 @@ from polyrhythm_coordinator.scheduling.effects import (
     SendCommand,
     Tell,
 )
-from polyrhythm_coordinator.scheduling.events import (
+from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentDisconnected,
     AgentEventReceived,
@@ -40,10 +41,9 @@ from polyrhythm_coordinator.scheduling.events import (
     SessionId,
     Tick,
 )
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.state import State
-from polyrhythm_coordinator.scheduling.transitions import transition
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
+from polyrhythm_coordinator.scheduling.transition import transition
 from polyrhythm_coordinator.simulation.agenda import Agenda
 from polyrhythm_coordinator.simulation.beat_clock import Pace
 from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription

@@ -18,7 +18,7 @@ from polyrhythm_agent.oversight.signals import (
     TimePassed,
 )
 from polyrhythm_agent.oversight.state import Limits
-from polyrhythm_coordinator.scheduling import limits as scheduling_limits
+from polyrhythm_coordinator.scheduling.state.state import timeouts as scheduling_limits
 from tests.oversight_script import (
     AGENT,
     EPOCH,

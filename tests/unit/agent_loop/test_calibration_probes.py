@@ -32,7 +32,7 @@ from polyrhythm_agent.calibration.probes import (
     stale_probes,
     unequal_probes,
 )
-from polyrhythm_coordinator.scheduling.distortion import PAIRS, Distortion
+from polyrhythm_coordinator.scheduling.planning.distortion import PAIRS, Distortion
 
 TWO_M, DDIM = "dpmpp-2m", "ddim"
 

@@ -25,9 +25,9 @@ from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm.reports import AgentUsage, JobReport
 from polyrhythm.request_checks import resolve
 from polyrhythm_client.pictures import Picture
-from polyrhythm_coordinator.scheduling.cost import predict
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.cost_model import predict
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.layer_groups import token_groups
 
 LINK = Link(latency_s=0.1e-3, bytes_per_s=2e9)

@@ -10,11 +10,11 @@ from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import Heartbeat, Welcome, WorkerLost, WorkerReady
 from polyrhythm.v1 import fleet_pb2
-from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, ReadinessChanged
-from polyrhythm_coordinator.scheduling.events import AgentConnected, AgentDisconnected, SessionId, Tick
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.state import State
-from polyrhythm_coordinator.scheduling.transitions import transition
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, ReadinessChanged
+from polyrhythm_coordinator.scheduling.state.events import AgentConnected, AgentDisconnected, SessionId, Tick
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
+from polyrhythm_coordinator.scheduling.transition import transition
 from tests.calibrations import calibration
 from tests.fake_model import FACTS
 from tests.fake_worker import register

@@ -17,7 +17,7 @@ from polyrhythm.job_events import Delayed, ImageCompleted, Planned, Replanned, R
 from polyrhythm.messages import AbortEpoch, CancelEpoch, StartEpoch
 from polyrhythm.reports import JobReport
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.calibrations import calibration
 from tests.fleet_world import World
 from tests.plans import exact_plan

@@ -24,10 +24,10 @@ from polyrhythm.messages import (
 from polyrhythm.picture_file import PART_BYTES, SIGNATURE, parts_max
 from polyrhythm.plan import Exchange
 from polyrhythm.reports import BeatReport
-from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
-from polyrhythm_coordinator.scheduling.epochs import beats_ahead, segments_due
-from polyrhythm_coordinator.scheduling.forecast import Forecast
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.epochs.plan_delivery import beats_ahead, segments_due
+from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.fake_model import png_of
 from tests.fleet_world import World
 from tests.plans import exact_plan, plan, segment

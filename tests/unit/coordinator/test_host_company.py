@@ -9,7 +9,7 @@ import pytest
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm.job_events import ImageCompleted, Planned
-from polyrhythm_coordinator.scheduling.measured import MeasuredProfile
+from polyrhythm_coordinator.scheduling.planning.measured_profiles import MeasuredProfile
 from tests.fleet_world import World
 
 A, B = AgentId("a"), AgentId("b")

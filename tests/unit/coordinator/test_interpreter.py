@@ -20,10 +20,10 @@ from polyrhythm_coordinator.interpreter import Interpreter, Observer
 from polyrhythm_coordinator.outbox import Outbox
 from polyrhythm_coordinator.planning import explanation_of
 from polyrhythm_coordinator.rooms import client_room
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.events import Event, PlanComputed, Tick
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.state.events import Event, PlanComputed, Tick
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.fake_fabric import FakeFabric
 from tests.fake_model import FACTS
 from tests.fake_worker import FakeWorker, register

@@ -15,8 +15,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.messages import AgentEvent, Heartbeat
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.planning import compute_plan
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.servicers.agent import AgentServicer
 from tests.fake_worker import register
 

@@ -20,8 +20,8 @@ from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.interpreter import Interpreter
 from polyrhythm_coordinator.outbox import Outbox
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.events import (
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentEventReceived,
     Event,
@@ -30,8 +30,8 @@ from polyrhythm_coordinator.scheduling.events import (
     SessionId,
     Tick,
 )
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.fake_fabric import FakeFabric
 from tests.fake_worker import FakeWorker, register
 

@@ -17,11 +17,11 @@ from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.job_events import Planned
 from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.scheduling.effects import DisconnectAgent, Effect, PlanTask
-from polyrhythm_coordinator.scheduling.explain import LINKS_MAX
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.search import search_plan
-from polyrhythm_coordinator.scheduling.state import State
+from polyrhythm_coordinator.scheduling.planning.explanation import LINKS_MAX
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, PlanTask
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.servicers.fleet import FleetServicer
 from polyrhythm_coordinator.simulation.preset_fleet import preset_fleet
 from tests.fake_worker import register

@@ -12,9 +12,9 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Objective, Quality
 from polyrhythm.job_events import Delayed, Planned, Profiling, Replanned
 from polyrhythm.messages import MeasureProfile, StartEpoch, StopMeasuring
-from polyrhythm_coordinator.scheduling.events import PlanFailed
-from polyrhythm_coordinator.scheduling.job_state import Planning, Running
-from polyrhythm_coordinator.scheduling.measuring import told_of
+from polyrhythm_coordinator.scheduling.fleet.measuring import told_of
+from polyrhythm_coordinator.scheduling.state.events import PlanFailed
+from polyrhythm_coordinator.scheduling.state.job import Planning, Running
 from tests.fake_worker import FakeWorker
 from tests.fleet_world import TICK_S, World
 

@@ -10,11 +10,11 @@ from polyrhythm.explanation import Prediction
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange
 from polyrhythm.profile import Profile, Workload
-from polyrhythm_coordinator.scheduling.epochs import step_timeout_s
-from polyrhythm_coordinator.scheduling.forecast import forecast
-from polyrhythm_coordinator.scheduling.limits import Limits
-from polyrhythm_coordinator.scheduling.measured import measured_alone, profile_key
-from polyrhythm_coordinator.scheduling.reporting import versions_of
+from polyrhythm_coordinator.scheduling.epochs.job_report import versions_of
+from polyrhythm_coordinator.scheduling.epochs.plan_delivery import step_timeout_s
+from polyrhythm_coordinator.scheduling.planning.forecast import forecast
+from polyrhythm_coordinator.scheduling.planning.measured_profiles import measured_alone, profile_key
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.fake_model import FACTS
 from tests.fake_worker import register
 from tests.plans import agent_ids, plan, segment

@@ -16,12 +16,12 @@ from polyrhythm.job_events import ImageCompleted, Planned, Profiling
 from polyrhythm.messages import MeasureProfile, StopMeasuring
 from polyrhythm.profile import Profile
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.job_state import Preparing
-from polyrhythm_coordinator.scheduling.preparing import died_measuring, give_up_measuring
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.state import State
-from polyrhythm_coordinator.scheduling.turn import Turn
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.state.job import Preparing
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.transaction import Turn
 from tests.fleet_world import World
 
 ONE_HOST = "the same machine"

@@ -10,7 +10,7 @@ from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted
 from polyrhythm_coordinator.observer import log_everything
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.fleet_world import World
 
 HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)

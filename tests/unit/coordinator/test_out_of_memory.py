@@ -14,7 +14,7 @@ from polyrhythm.image import ImageRequest, Objective, Quality
 from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Replanned, ReplanReason
 from polyrhythm.messages import ExtendPlan, MemoryRead, StartEpoch, WorkerLost
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.scheduling.out_of_memory import lowered
+from polyrhythm_coordinator.scheduling.fleet.memory_ceilings import lowered
 from tests.fake_model import FACTS
 from tests.fleet_world import World
 

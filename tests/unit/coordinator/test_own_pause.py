@@ -14,8 +14,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Planned
 from polyrhythm.messages import CountTokens, Heartbeat, MeasureProfile
-from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
-from polyrhythm_coordinator.scheduling.events import AgentConnected, SessionId, Tick
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
+from polyrhythm_coordinator.scheduling.state.events import AgentConnected, SessionId, Tick
 from tests.fake_worker import register
 from tests.fleet_world import World
 

@@ -12,8 +12,8 @@ import pytest
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import Quality
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.unit.scheduling.planning import FACTS, plan_request
 
 STAND_IN = "scheduler PNDMScheduler is not offered, since it looks back; ddim is the default instead"

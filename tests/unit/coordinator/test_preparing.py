@@ -8,7 +8,7 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest, Overrides
 from polyrhythm.job_events import Accepted, Delayed, Planned
 from polyrhythm.messages import MeasureProfile, StartEpoch
-from polyrhythm_coordinator.scheduling.events import PlanFailed
+from polyrhythm_coordinator.scheduling.state.events import PlanFailed
 from tests.fleet_world import TICK_S, World
 from tests.plans import exact_plan
 

@@ -10,9 +10,9 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import COUNT_MAX, ImageRequest
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Progressed, Queued
 from polyrhythm.messages import AbortEpoch, CancelEpoch, ForgetJob, Heartbeat, MeasureProfile, StartEpoch, StopMeasuring
-from polyrhythm_coordinator.scheduling.events import Stopping
-from polyrhythm_coordinator.scheduling.job_state import Job
-from polyrhythm_coordinator.scheduling.occupancy import LOT_MAX, situation
+from polyrhythm_coordinator.scheduling.fleet.reservations import LOT_MAX, situation
+from polyrhythm_coordinator.scheduling.state.events import Stopping
+from polyrhythm_coordinator.scheduling.state.job import Job
 from tests.fake_model import PNG
 from tests.fleet_world import World
 from tests.plans import exact_plan

@@ -7,7 +7,7 @@ import pytest
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId, GangId
 from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
-from polyrhythm_coordinator.scheduling.rendezvous import RendezvousStore, operate
+from polyrhythm_coordinator.scheduling.state.rendezvous_store import RendezvousStore, operate
 from tests.fleet_world import World
 
 A, B = AgentId("a"), AgentId("b")

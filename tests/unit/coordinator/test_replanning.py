@@ -12,10 +12,10 @@ from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted, Replanned, ReplanReason
 from polyrhythm.messages import AbortEpoch, BeatDone, ExtendPlan, StartEpoch
 from polyrhythm.plan import Exchange
-from polyrhythm_coordinator.scheduling.effects import DisconnectAgent
-from polyrhythm_coordinator.scheduling.epochs import takeover_step
-from polyrhythm_coordinator.scheduling.events import AgentEventReceived
-from polyrhythm_coordinator.scheduling.replan_rule import SpeedWatch
+from polyrhythm_coordinator.scheduling.epochs.plan_delivery import takeover_step
+from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
+from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived
 from tests.fleet_world import World
 from tests.plans import exact_plan
 

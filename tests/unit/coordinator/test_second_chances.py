@@ -11,8 +11,8 @@ from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import AgentFailed, Delayed, Planned, Replanned, ReplanReason
 from polyrhythm.messages import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.fleet_world import World
 from tests.paused_pictures import HIGH, at_step, go_on, report_of
 from tests.plans import plan, segment

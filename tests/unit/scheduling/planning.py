@@ -9,7 +9,7 @@ from polyrhythm.facts import ModelFacts, ModelMemory
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.profile import Link, Profile, Workload
-from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.layer_groups import token_groups
 
 NO_COST = Link(latency_s=0.0, bytes_per_s=1e18)

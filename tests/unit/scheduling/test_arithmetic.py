@@ -12,16 +12,16 @@ from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.arithmetic import exchanged_as, may_mix
-from polyrhythm_coordinator.scheduling.build import GangPlans, rows_only_plan
-from polyrhythm_coordinator.scheduling.cost import GangCost, predict
-from polyrhythm_coordinator.scheduling.explain import notices
-from polyrhythm_coordinator.scheduling.gang_rows import DoesNotFitError
-from polyrhythm_coordinator.scheduling.memory import memory_need
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
-from polyrhythm_coordinator.scheduling.traffic import sent_bytes
+from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
+from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as, may_mix
+from polyrhythm_coordinator.scheduling.planning.explanation import notices
+from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError
+from polyrhythm_coordinator.scheduling.planning.memory_model import memory_need
+from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes
+from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans, rows_only_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.layer_groups import token_groups
 from tests.unit.scheduling.planning import FACTS, MEMORY, plan_request
 

@@ -16,11 +16,11 @@ from polyrhythm.gang_plan import steps_taken
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_coordinator.scheduling.build import GangPlans, equal_patches_plan, resynchronised
-from polyrhythm_coordinator.scheduling.distortion import distortion_of
-from polyrhythm_coordinator.scheduling.quality import BALANCED_LOSS_DB, FAST_LOSS_DB, policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans, equal_patches_plan, resynchronised
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import BALANCED_LOSS_DB, FAST_LOSS_DB, policy_of
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.calibrations import calibration
 from tests.plans import segment
 from tests.unit.scheduling.planning import LOOPBACK, plan_request

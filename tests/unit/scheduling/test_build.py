@@ -10,7 +10,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.build import (
+from polyrhythm_coordinator.scheduling.planning.plan_builder import (
     BEAT_STEPS_MAX,
     BEAT_STEPS_MIN,
     BOUNDARY_SHARE_MAX,
@@ -22,7 +22,7 @@ from polyrhythm_coordinator.scheduling.build import (
     solo_plan,
     strides_only_plan,
 )
-from polyrhythm_coordinator.scheduling.quality import policy_of
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from tests.unit.scheduling.planning import LOOPBACK, plan_request
 
 BALANCED = policy_of(Quality.BALANCED)

@@ -9,10 +9,10 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Quality
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.build import rows_and_strides_plan, rows_only_plan, solo_plan
-from polyrhythm_coordinator.scheduling.cost import GangCost, predict
-from polyrhythm_coordinator.scheduling.quality import policy_of
-from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
+from polyrhythm_coordinator.scheduling.planning.plan_builder import rows_and_strides_plan, rows_only_plan, solo_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from tests.unit.scheduling.planning import FACTS, LOOPBACK, NO_COST, image, plan_request, profile
 
 VERSION_BYTES_A_ROW = 16 * 2 * 8 * 256 * 4 * 2

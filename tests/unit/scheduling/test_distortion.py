@@ -8,8 +8,8 @@ import pytest
 from polyrhythm.calibration import IDENTICAL_PSNR_DB, MULTIPLE_MAX, Calibration, interpolated, mean_age, saturated
 from polyrhythm.image import Sampler
 from polyrhythm.plan import Exchange
-from polyrhythm_coordinator.scheduling.distortion import CELL_PRODUCTS_MAX, Distortion, distortion_of
-from polyrhythm_coordinator.scheduling.step_errors import products_of, step_errors
+from polyrhythm_coordinator.scheduling.planning.distortion import CELL_PRODUCTS_MAX, Distortion, distortion_of
+from polyrhythm_coordinator.scheduling.planning.step_errors import products_of, step_errors
 from tests.calibrations import calibration
 from tests.plans import plan, segment
 from tests.unit.scheduling.planning import plan_request

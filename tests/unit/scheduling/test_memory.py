@@ -13,11 +13,11 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
 from polyrhythm.plan import Exchange
 from polyrhythm.profile import PeakMemory
-from polyrhythm_coordinator.scheduling.build import solo_plan
-from polyrhythm_coordinator.scheduling.explain import notices
-from polyrhythm_coordinator.scheduling.memory import MemoryFit, memory_need, share_need
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.explanation import notices
+from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit, memory_need, share_need
+from polyrhythm_coordinator.scheduling.planning.plan_builder import solo_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.calibrations import calibration
 from tests.layer_groups import token_groups
 from tests.unit.scheduling.planning import FACTS, MEMORY, plan_request

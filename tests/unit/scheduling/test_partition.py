@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from polyrhythm_coordinator.scheduling.partition import equal_rows, fastest_coupled_rows, fastest_rows
+from polyrhythm_coordinator.scheduling.planning.row_partition import equal_rows, fastest_coupled_rows, fastest_rows
 
 
 def by_speed(*speeds: float, rows: int = 16) -> np.ndarray:

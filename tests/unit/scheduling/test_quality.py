@@ -4,7 +4,7 @@ import pytest
 
 from polyrhythm.image import Quality
 from polyrhythm.plan import Exchange
-from polyrhythm_coordinator.scheduling.quality import Policy, phases, policy_of
+from polyrhythm_coordinator.scheduling.planning.quality_policy import Policy, phases, policy_of
 
 SYNCHRONOUS, DISPLACED = Exchange.SYNCHRONOUS, Exchange.DISPLACED
 

@@ -8,7 +8,7 @@ from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link
 from polyrhythm.rows import RowRange
-from polyrhythm_coordinator.scheduling.request import UNMEASURED_CPU_LINK, UNMEASURED_LINK, PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import UNMEASURED_CPU_LINK, UNMEASURED_LINK, PlanRequest
 from tests.unit.scheduling.planning import FACTS, image, plan_request, profile
 
 GPU_0, GPU_1 = AgentId("gpu-0"), AgentId("gpu-1")

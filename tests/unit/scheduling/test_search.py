@@ -10,10 +10,10 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Objective, Quality
 from polyrhythm.plan import Exchange
 from polyrhythm.profile import Link
-from polyrhythm_coordinator.scheduling.cost import predict
-from polyrhythm_coordinator.scheduling.explain import RUNNERS_UP_MAX
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
+from polyrhythm_coordinator.scheduling.planning.cost_model import predict
+from polyrhythm_coordinator.scheduling.planning.explanation import RUNNERS_UP_MAX
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.unit.scheduling.planning import FACTS, LOOPBACK, image, plan_request, profile
 
 

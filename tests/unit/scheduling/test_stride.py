@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from polyrhythm_coordinator.scheduling.stride import EXHAUSTIVE_AGENTS_MAX, stride_assignments
+from polyrhythm_coordinator.scheduling.planning.strides import EXHAUSTIVE_AGENTS_MAX, stride_assignments
 
 
 def test_everybody_at_full_rate_comes_first_and_the_fastest_never_leaves_it() -> None:

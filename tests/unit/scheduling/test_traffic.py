@@ -3,7 +3,7 @@ from __future__ import annotations
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Beat, Exchange, Plan, Segment
 from polyrhythm.rows import ranges_from_counts
-from polyrhythm_coordinator.scheduling.traffic import sent_bytes, versions_sent
+from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes, versions_sent
 from tests.unit.scheduling.planning import plan_request
 
 GPU_0, GPU_1 = AgentId("gpu-0"), AgentId("gpu-1")

@@ -9,12 +9,12 @@ import pytest
 
 from polyrhythm.image import ImageSpec, Objective, Overrides, Quality, Sampler
 from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.scheduling.distortion import distortion_of
-from polyrhythm_coordinator.scheduling.effects import PlanTask
-from polyrhythm_coordinator.scheduling.explain import notices
-from polyrhythm_coordinator.scheduling.request import PlanRequest
-from polyrhythm_coordinator.scheduling.search import search_plan
-from polyrhythm_coordinator.scheduling.trust import Trusted, trusted
+from polyrhythm_coordinator.scheduling.planning.calibration_trust import Trusted, trusted
+from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of
+from polyrhythm_coordinator.scheduling.planning.explanation import notices
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.search import search_plan
+from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import LOOPBACK, MEMORY, plan_request
 

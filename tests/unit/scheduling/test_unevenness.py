@@ -9,8 +9,8 @@ from statistics import fmean
 import pytest
 
 from polyrhythm.plan import Exchange
-from polyrhythm_coordinator.scheduling.cost import GangCost
-from polyrhythm_coordinator.scheduling.unevenness import later_s
+from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
+from polyrhythm_coordinator.scheduling.planning.unevenness import later_s
 from tests.unit.scheduling.planning import plan_request
 
 

@@ -20,7 +20,7 @@ from polyrhythm.messages import (
     StartEpoch,
 )
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_coordinator.scheduling.request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.agenda import Agenda
 from polyrhythm_coordinator.simulation.beat_clock import Pace
 from polyrhythm_coordinator.simulation.gang_run import GangRun

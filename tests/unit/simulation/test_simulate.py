@@ -13,7 +13,7 @@ import pytest
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Objective, Quality
-from polyrhythm_coordinator.scheduling.limits import Limits
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.simulation.description import ControlCosts, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate

@@ -1,0 +1,135 @@
+"""What becomes of jobs from event to event: plans that come in, jobs that are cancelled, and whatever is possible next.
+
+``advance`` looks at the whole state and does whatever can be done now. Every transition ends with it, so no handler has
+to know what its event made possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polyrhythm.errors import NoAgentsError
+from polyrhythm.ids import JobId
+from polyrhythm.job_events import Planned
+from polyrhythm.messages import ForgetJob
+from polyrhythm_coordinator.scheduling.epochs.recovery import give_up
+from polyrhythm_coordinator.scheduling.epochs.start import start_or_prepare
+from polyrhythm_coordinator.scheduling.fleet.eligibility import Go, decide
+from polyrhythm_coordinator.scheduling.fleet.measuring import stop_unwanted
+from polyrhythm_coordinator.scheduling.queue.admission import refuse, review_all
+from polyrhythm_coordinator.scheduling.queue.dispatch import take_comparison, with_choice
+from polyrhythm_coordinator.scheduling.queue.order import leave_queue, line_up, tell_positions
+from polyrhythm_coordinator.scheduling.queue.preparation import prepare, wait_for_others
+from polyrhythm_coordinator.scheduling.replanning.weigh import consider, take_answer
+from polyrhythm_coordinator.scheduling.state.effects import EndJob, ReadinessChanged
+from polyrhythm_coordinator.scheduling.state.events import JobCancelled, PlanComputed, PlanFailed
+from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.transaction import Turn, without
+
+
+def cancel(turn: Turn, event: JobCancelled) -> None:
+    """Ends a job whose client wants no more of it. Its epochs are wound up before their devices begin anything else."""
+    applicant = turn.state.applicants.get(event.job)
+    if applicant is not None:
+        refuse(turn, applicant, event.error)
+    job = turn.state.jobs.get(event.job)
+    if job is None:
+        return
+    give_up(turn, job.job, event.error)
+
+
+def take_plan(turn: Turn, event: PlanComputed) -> None:
+    """Starts what was planned, unless the fleet has changed under it."""
+    picture = _planned(turn.state, event)
+    if picture is None:
+        take_answer(turn, event)
+        return
+    phase = picture.phase
+    assert isinstance(phase, Planning), f"{picture.job} is {phase}"
+    if phase.compares:
+        take_comparison(turn, picture, event.explanation)
+        return
+    explanation = with_choice(phase, event.explanation)
+    if picture.explain_only:
+        turn.tell(picture.job, Planned(image_index=picture.index, explanation=explanation))
+        turn.end_job(picture.job, EndJob(job=picture.job))
+        return
+    start_or_prepare(turn, picture, explanation)
+
+
+def take_plan_failure(turn: Turn, event: PlanFailed) -> None:
+    """There is no plan, with those who are free at least."""
+    picture = _planned(turn.state, event)
+    if picture is None:
+        take_answer(turn, event)
+    elif not isinstance(event.error, NoAgentsError) or not wait_for_others(turn, picture, event.error):
+        give_up(turn, picture.job, event.error)
+
+
+def advance(turn: Turn) -> None:
+    """Does whatever can be done now, until nothing more can."""
+    before = None
+    while before is not turn.state:
+        before = turn.state
+        review_all(turn)
+        _explain_at_once(turn)
+        line_up(turn)
+        tell_positions(turn)
+        for picture in sorted(turn.state.pictures, key=lambda picture: not picture.has_begun):
+            _go_on_preparing(turn, picture.job, picture.index)
+        for epoch in tuple(turn.state.epochs):
+            consider(turn, epoch)
+    stop_unwanted(turn)
+    _forget_ended(turn)
+    _tell_readiness(turn)
+
+
+def _planned(state: State, event: PlanComputed | PlanFailed) -> Picture | None:
+    """The picture that waits for exactly this answer."""
+    job = state.jobs.get(event.job)
+    for picture in () if job is None else job.pictures.values():
+        if isinstance(picture.phase, Planning) and picture.phase.number == event.number:
+            return picture
+    return None
+
+
+def _explain_at_once(turn: Turn) -> None:
+    """A question about a plan needs no fleet when everything is known already: it does not wait behind pictures."""
+    for job in tuple(turn.state.jobs.values()):
+        if not job.explain_only or not job.waiting:
+            continue
+        phase = Preparing(since_s=turn.now_s)
+        if isinstance(decide(turn.state, job.picture(0, phase), phase, turn.now_s), Go):
+            turn.state = replace(turn.state, queue=tuple(name for name in turn.state.queue if name != job.job))
+            leave_queue(turn, turn.state.jobs[job.job], 0, phase)
+
+
+def _go_on_preparing(turn: Turn, name: JobId, index: int) -> None:
+    job = turn.state.jobs.get(name)  # another one of its pictures may just have failed
+    picture = None if job is None else job.pictures[index]
+    if picture is None or not isinstance(picture.phase, Preparing):
+        return
+    if picture.begin_step and not picture.holders:
+        # Nobody holds the boundary from which the picture was to go on: it begins again. Whoever is ready may take part
+        # again: there is no boundary left that only some hold.
+        picture = replace(picture, phase=replace(picture.phase, holders_only=False), begin_step=0)
+        turn.put_picture(picture)
+    prepare(turn, picture)
+
+
+def _forget_ended(turn: Turn) -> None:
+    """Lets agents drop what they hold of jobs that have ended and that nobody works on any more."""
+    busy = {epoch.job for epoch in turn.state.epochs.values()}
+    ended = [job for job in turn.state.holders if job not in turn.state.jobs and job not in busy]
+    for job in ended:
+        for agent in sorted(turn.state.holders[job]):
+            turn.send(agent, ForgetJob(job=job))
+        turn.state = replace(turn.state, holders=without(turn.state.holders, job))
+
+
+def _tell_readiness(turn: Turn) -> None:
+    ready = any(agent.worker_ready for agent in turn.state.open_agents)
+    if ready != turn.state.ready:
+        turn.state = replace(turn.state, ready=ready)
+        turn.emit(ReadinessChanged(ready=ready))

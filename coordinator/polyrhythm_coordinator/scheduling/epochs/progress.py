@@ -1,0 +1,277 @@
+"""What members report while an epoch runs: joins, steps, boundaries, previews and the picture itself.
+
+Reports move the epoch's deadline on, let profiles follow the measured speed, and bring the next segments on their way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from polyrhythm import job_events
+from polyrhythm.errors import WireError
+from polyrhythm.ids import AgentId
+from polyrhythm.image import ImageSpec
+from polyrhythm.job_events import ImageChunk, Previewed
+from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PartLoaded, PreviewMade, StepDone
+from polyrhythm.picture_file import PART_BYTES, SIGNATURE, fault, file_bytes_max, parts_max
+from polyrhythm.plan import Beat
+from polyrhythm.reports import BeatReport
+from polyrhythm_coordinator.scheduling.epochs.plan_delivery import (
+    beats_ahead,
+    segments_due,
+    step_timeout_s,
+    tell_progress,
+)
+from polyrhythm_coordinator.scheduling.epochs.plan_switch import follow, watched
+from polyrhythm_coordinator.scheduling.fleet.eligibility import key_of
+from polyrhythm_coordinator.scheduling.fleet.reservations import computes_in_company
+from polyrhythm_coordinator.scheduling.planning.forecast import works_alone
+from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage, MemberRun
+from polyrhythm_coordinator.scheduling.state.job import Picture, Usage
+from polyrhythm_coordinator.scheduling.state.transaction import Turn
+
+Report: TypeAlias = EpochJoined | PartLoaded | StepDone | BeatDone | PreviewMade | ImageMade
+"""What a member says while it works."""
+
+
+def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
+    """Takes what a member says about an epoch; ignores one that has ended, since its messages may still be on the way.
+
+    Raises:
+        WireError: it cannot be true.
+    """
+    name = event.report.epoch if isinstance(event, BeatDone) else event.epoch
+    epoch = turn.state.epochs.get(name)
+    if epoch is None or agent not in epoch.members or epoch.members[agent].gone:
+        return
+    match event:
+        case EpochJoined():
+            epoch = _take_join(turn, epoch, agent, event)
+        case PartLoaded(part=part, loading_s=loading_s):
+            told = job_events.PartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
+            turn.tell(epoch.job, told)
+        case StepDone(step=step):
+            epoch = _take_step(epoch, agent, step)
+        case BeatDone(report=report):
+            epoch = _take_beat(turn, epoch, agent, report)
+        case PreviewMade():
+            _take_preview(turn, epoch, agent, event)
+        case ImageMade():
+            epoch = _take_part(turn, epoch, agent, event)
+    turn.put_epoch(replace(epoch, deadline_s=_next_deadline_s(turn, epoch)))
+    tell_progress(turn, epoch)
+
+
+def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
+    uuids = {name: turn.state.agents[name].device.uuid for name in epoch.members if name in turn.state.agents}
+    measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}
+    turn.state = replace(turn.state, links={**turn.state.links, **measured})
+    picture = turn.state.picture_of(epoch)
+    in_company = picture is not None and computes_in_company(turn.state, picture, agent)
+    epoch = _with_run(epoch, agent, replace(epoch.members[agent], joined=True, in_company=in_company))
+    all_joined = all(run.joined for run in epoch.members.values())
+    if picture is not None:
+        picture = _with_reached(picture, agent, epoch.begin_step)
+        picture = replace(picture, encode_s=max(picture.encode_s, event.encode_s))
+        if all_joined and picture.first_step_s is None:
+            picture = replace(picture, first_step_s=turn.now_s)
+        turn.put_picture(picture)
+    if all_joined and epoch.stage is EpochStage.FORMING:
+        return replace(epoch, stage=EpochStage.RUNNING, reported_s=turn.now_s)
+    return epoch
+
+
+def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
+    run = epoch.members[agent]
+    if not epoch.begin_step < step <= epoch.plan.steps:
+        raise WireError(f"step_done.step: {step} is not in ({epoch.begin_step}, {epoch.plan.steps}]")
+    return _with_run(epoch, agent, replace(run, step=max(run.step, step)))
+
+
+def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
+    epoch = follow(turn, _take_step(epoch, agent, report.boundary_step), report)
+    beat, run = _beat_of(epoch, report), epoch.members[agent]
+    _check_beat(beat, run, agent, report)
+    if report.boundary_step > epoch.boundary:
+        age_s = 0.0 if report.changed else turn.limits.heartbeat_interval_s
+        epoch = replace(epoch, reported_s=turn.now_s, report_age_s=age_s)
+    picture = turn.state.picture_of(epoch)
+    in_company = picture is not None and computes_in_company(turn.state, picture, agent)
+    boundary = max(run.boundary, report.boundary_step)
+    epoch = _with_run(epoch, agent, replace(run, boundary=boundary, in_company=in_company))
+    if picture is not None:
+        picture = _with_reached(picture, agent, report.boundary_step)
+        picture = replace(picture, usage={**picture.usage, agent: _added(picture.usage[agent], report)})
+        if report.boundary_step == epoch.plan.steps:
+            picture = replace(picture, last_step_s=turn.now_s)
+        turn.put_picture(picture)
+        if in_company == run.in_company:  # else others began or ended in the middle of it: it says nothing of either
+            _refine(turn, picture, epoch, beat, agent, report)
+    return _extended(turn, watched(epoch, beat, agent, report))
+
+
+def _beat_of(epoch: Epoch, report: BeatReport) -> Beat:
+    """The beat that a report is about.
+
+    Raises:
+        WireError: there is none.
+    """
+    plan = epoch.versions.get(report.plan_version)
+    if plan is None:
+        raise WireError(f"beat_done.plan_version: {report.plan_version} is not followed by {epoch.epoch}")
+    if plan is not epoch.plan and report.boundary_step > epoch.plan.begin_step:
+        raise WireError(
+            f"beat_done.plan_version: {epoch.plan.version} is followed from step {epoch.plan.begin_step} on"
+        )
+    for beat in plan.beats():
+        if beat.end_step == report.boundary_step:
+            return beat
+    raise WireError(f"beat_done.boundary_step: {report.boundary_step} is no boundary of the plan")
+
+
+def _check_beat(beat: Beat, run: MemberRun, agent: AgentId, report: BeatReport) -> None:
+    """Each beat counts once, for no more than it is made of: sums of reports stay what a picture can take.
+
+    Raises:
+        WireError: the report says otherwise.
+    """
+    if report.boundary_step <= run.boundary:
+        raise WireError(f"beat_done.boundary_step: {report.boundary_step} comes after {run.boundary}")
+    active = len(beat.active_steps(agent))
+    if not len(report.step_s) <= report.active_steps <= active:
+        raise WireError(f"beat_done.active_steps: {report.active_steps} of {active}, with {len(report.step_s)} step_s")
+
+
+def _added(usage: Usage, report: BeatReport) -> Usage:
+    return replace(
+        usage,
+        steps=usage.steps + report.active_steps,
+        busy_s=usage.busy_s + report.busy_s,
+        wait_s=usage.wait_s + report.wait_s,
+        sent_bytes=usage.sent_bytes + report.sent_bytes,
+        corrections=usage.corrections + len(report.corrections),
+    )
+
+
+def _refine(turn: Turn, picture: Picture, epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> None:
+    """Lets the agent's profile follow its measured speed."""
+    key = key_of(turn.state.agents[agent], picture)
+    known = turn.state.profiles.get(key)
+    if known is not None:
+        rows = beat.segment.of(agent).rows.count
+        in_company = epoch.members[agent].in_company
+        if in_company and known.together is None:
+            return  # measured for somebody who works alone: its speed beside others is not known apart
+        alone = works_alone(agent, beat.segment, epoch.revision.at_present(agent, in_company=in_company))
+        refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s, alone=alone)
+        turn.state = replace(turn.state, profiles={**turn.state.profiles, key: refined})
+
+
+def _extended(turn: Turn, epoch: Epoch) -> Epoch:
+    """Sends the segments that are due and have not been sent."""
+    if epoch.segments_sent == len(epoch.plan.segments):
+        return epoch
+    boundary = epoch.boundary
+    due = segments_due(epoch.plan, boundary, beats_ahead(turn.limits, epoch.forecast, boundary))
+    if due <= epoch.segments_sent or epoch.stage is EpochStage.ABORTING:
+        return epoch
+    command = ExtendPlan(
+        epoch=epoch.epoch,
+        plan_version=epoch.plan.version,
+        segments=epoch.plan.segments[epoch.segments_sent : due],
+        complete=due == len(epoch.plan.segments),
+        step_timeout_s=step_timeout_s(turn.limits, epoch.forecast, previews=True),
+        uninterruptible_s=epoch.forecast.uninterruptible_s,
+    )
+    for agent, run in epoch.members.items():
+        if not run.gone:
+            turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
+    return replace(epoch, segments_sent=due)
+
+
+def _take_preview(turn: Turn, epoch: Epoch, agent: AgentId, event: PreviewMade) -> None:
+    """Passes a preview on.
+
+    Raises:
+        WireError: nobody asked for it, or not this agent, or not of this step, or it is no picture.
+    """
+    picture = turn.state.picture_of(epoch)
+    if picture is None:  # nobody waits for it any more
+        return
+    if agent != epoch.plan.decoder or not picture.image.preview_every_steps:
+        raise WireError(f"preview_made: {agent} sent one that it was not asked for")
+    if not epoch.begin_step < event.step < epoch.plan.steps:
+        raise WireError(f"preview_made.step: {event.step} is not in ({epoch.begin_step}, {epoch.plan.steps})")
+    if not event.png.startswith(SIGNATURE):
+        raise WireError("preview_made.png: does not begin with the PNG signature")
+    turn.tell(epoch.job, Previewed(image_index=epoch.image_index, step=event.step, png=event.png))
+
+
+def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Epoch:
+    """Collects the PNG file; the client gets it whole, so that no part of a lost decoder's file is among it.
+
+    Raises:
+        WireError: it is none, or longer or in more parts than one of its size.
+    """
+    picture = turn.state.picture_of(epoch)
+    if picture is None:  # nobody waits for it any more
+        return replace(epoch, parts=(), parts_bytes=0, picture_made=event.last)
+    if agent != epoch.plan.decoder or epoch.picture_made or event.offset != epoch.parts_bytes:
+        raise WireError(
+            f"image_made: {agent} sent offset {event.offset}, expected {epoch.parts_bytes} from {epoch.plan.decoder}"
+        )
+    parts, parts_bytes = (*epoch.parts, event.data), epoch.parts_bytes + len(event.data)
+    epoch = replace(epoch, parts=parts, parts_bytes=parts_bytes, picture_made=event.last)
+    _check_file(epoch, picture.image)
+    if not event.last:
+        return epoch
+    turn.put_picture(replace(picture, decode_s=event.decode_s))
+    offset = 0
+    for index, data in enumerate(epoch.parts):
+        last = index == len(epoch.parts) - 1
+        turn.tell(epoch.job, ImageChunk(image_index=picture.index, offset=offset, data=data, last=last))
+        offset += len(data)
+    return replace(epoch, parts=(), parts_bytes=0)
+
+
+def _check_file(epoch: Epoch, image: ImageSpec) -> None:
+    """What can be told of a picture's file without decoding it, each time a part of it has come.
+
+    Raises:
+        WireError: it is too long or in too many parts, has an empty one, or is no PNG of the picture's size.
+    """
+    parts, size = epoch.parts, f"{image.width_px}x{image.height_px}"
+    if not parts[-1] or epoch.parts_bytes > file_bytes_max(image.width_px, image.height_px):
+        raise WireError(f"image_made.data: {len(parts)} parts are no file of {size} pixels")
+    most = parts_max(image.width_px, image.height_px)
+    if len(parts) > most:
+        raise WireError(f"image_made.data: a file of {size} pixels has at most {most} parts, of {PART_BYTES} bytes")
+    wrong = fault(parts, image.width_px, image.height_px) if epoch.picture_made else ""
+    if wrong:
+        raise WireError(f"image_made.data: the picture's file {wrong}")
+
+
+def _next_deadline_s(turn: Turn, epoch: Epoch) -> float:
+    """Until when the next sign of progress must come. Agents watch their own steps; this catches what they miss."""
+    limits, course = turn.limits, epoch.forecast
+    match epoch.stage:
+        case EpochStage.RUNNING if epoch.picture_made:
+            return turn.now_s + limits.abort_timeout_s + course.step_s
+        case EpochStage.RUNNING if any(run.boundary == epoch.plan.steps for run in epoch.members.values()):
+            return turn.now_s + limits.decode_timeout_s + limits.slack * (course.loading_s + course.decode_s)
+        case EpochStage.RUNNING:
+            coming = epoch.revision.takeover
+            courses = (course,) if coming is None else (course, coming.forecast)
+            return turn.now_s + 2 * max(step_timeout_s(limits, each, previews=True) for each in courses)
+        case EpochStage.FORMING | EpochStage.HANDING_OVER | EpochStage.CANCELLING | EpochStage.ABORTING:
+            return epoch.deadline_s
+
+
+def _with_run(epoch: Epoch, agent: AgentId, run: MemberRun) -> Epoch:
+    return replace(epoch, members={**epoch.members, agent: run})
+
+
+def _with_reached(picture: Picture, agent: AgentId, boundary: int) -> Picture:
+    reached = picture.reached.get(agent, frozenset[int]()) | {boundary}
+    return replace(picture, reached={**picture.reached, agent: reached})

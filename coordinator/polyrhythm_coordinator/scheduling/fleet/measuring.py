@@ -1,0 +1,194 @@
+"""Who measures when: agents of one host one after another, each alone, then all of them at once; hosts in parallel.
+
+A device that works beside others of its host is slower than one that works while they rest. Plans of one device rest
+on the one speed, gangs on the other, so both are measured. Pure; ``preparation`` asks and keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from polyrhythm.ids import AgentId
+from polyrhythm.job_events import Profiling
+from polyrhythm.messages import MeasureProfile, StopMeasuring
+from polyrhythm.profile import Workload
+from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
+from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
+from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Running
+from polyrhythm_coordinator.scheduling.state.state import Agent, Measuring, State
+from polyrhythm_coordinator.scheduling.state.transaction import Turn
+
+ALONE_S = 2.0
+"""For the forwards of all agents of a host, one after another."""
+ALONE_LEAST_S = 0.25
+"""For those of one of them, however many there are."""
+TOGETHER_S = 2.0
+"""For forwards of all at once, ..."""
+TOGETHER_MOST_S = 4.0
+"""... or more, so that the slowest has several, but no more than so much."""
+TOGETHER_FORWARDS = 3.0
+"""Forwards over the whole picture, at the speed alone, that the slowest gets the time for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One that is due.
+
+    Attributes:
+        agent: that is to measure.
+        together: while all agents of its host do.
+        beside_work: while others of its host work on a picture: what it measures then counts for both.
+        seconds: for forwards.
+    """
+
+    agent: AgentId
+    together: bool
+    beside_work: bool
+    seconds: float
+
+
+def is_measured(state: State, picture: Picture, agent: Agent, candidates: Iterable[Agent]) -> bool:
+    """Whether enough is known of an agent's speed to plan with it.
+
+    Args:
+        state: the present.
+        picture: to plan. One that has begun waits for no measurement, so that any will do.
+        agent: that may take part in it.
+        candidates: all that may, this one included.
+    """
+    known = state.profiles.get(agent.profile_key(picture.facts, workload_of(picture.image)))
+    if known is None:
+        return False
+    return picture.has_begun or known.together is not None or not _shares_host(agent, candidates)
+
+
+def due(
+    state: State, picture: Picture, unmeasured: Iterable[AgentId], free: Iterable[AgentId], now_s: float
+) -> tuple[Measurement, ...]:
+    """What can be measured now.
+
+    Args:
+        state: the present.
+        picture: for which.
+        unmeasured: free agents of which too little is known.
+        free: these, and the free ones of which enough is known.
+        now_s: the present.
+    """
+    found: list[Measurement] = []
+    promised, everybody = promised_agents(state, but=picture), tuple(state.agents.values())
+    of_host: dict[str, list[Agent]] = {}
+    for name in unmeasured:
+        of_host.setdefault(state.agents[name].host, []).append(state.agents[name])
+    for host, waiting in sorted(of_host.items()):
+        here = [agent for agent in everybody if agent.host == host]
+        able = [state.agents[name] for name in free if state.agents[name].host == host]
+        if any(agent.measuring is not None and not agent.measuring.is_late(now_s, state.limits) for agent in here):
+            continue
+        if any(agent.epoch is not None or agent.agent in promised for agent in here):
+            found.extend(_beside_work(state, picture, agent, len(able)) for agent in waiting)
+        else:
+            found.extend(_turn_of(state, picture, waiting, able))
+    return tuple(found)
+
+
+def ask(turn: Turn, workload: Workload, measurements: Iterable[Measurement]) -> None:
+    """Sends what is due."""
+    for measurement in measurements:
+        number, agent = turn.number(), turn.state.agents[measurement.agent]
+        measuring = Measuring(
+            number=number,
+            workload=workload,
+            asked_s=turn.now_s,
+            together=measurement.together,
+            beside_work=measurement.beside_work,
+        )
+        turn.put_agent(replace(agent, measuring=measuring))
+        command = MeasureProfile(
+            request_id=number, workload=workload, together=measurement.together, seconds=measurement.seconds
+        )
+        turn.send(agent.agent, command)
+
+
+def stop_unwanted(turn: Turn) -> None:
+    """Ends measurements that no job waits for any more, so that the next picture need not wait for them either."""
+    for agent in tuple(turn.state.agents.values()):
+        measuring = agent.measuring
+        if measuring is None or measuring.stopped or _is_wanted(turn.state, agent, measuring.workload):
+            continue
+        turn.put_agent(replace(agent, measuring=replace(measuring, stopped=True)))
+        turn.send(agent.agent, StopMeasuring(request_id=measuring.number))
+
+
+def told_of(state: State, picture: Picture, candidates: Iterable[AgentId], now_s: float) -> Profiling:
+    """What a client whose picture waits for measurements is told: of its own size, or else of one that it waits behind.
+
+    Args:
+        state: the present.
+        picture: that waits.
+        candidates: agents that may take part in it.
+        now_s: the present.
+    """
+    agents = tuple(state.agents[name] for name in candidates)
+    measured = {
+        agent.agent: agent.measuring.workload
+        for agent in agents
+        if agent.measuring is not None and not agent.measuring.is_late(now_s, state.limits)
+    }
+    own = workload_of(picture.image)
+    workload = own if own in measured.values() or not measured else next(iter(measured.values()))
+    measuring = [name for name, one in measured.items() if one == workload]
+    of = done = 0
+    for agent in agents if workload == own else [agent for agent in agents if agent.agent in measuring]:
+        facts = next((held for held in agent.models if held.model == workload.model), picture.facts)
+        known = state.profiles.get(agent.profile_key(facts, workload))
+        shares = _shares_host(agent, agents)
+        of += 1 + shares
+        done += (known is not None) + (shares and known is not None and known.together is not None)
+    return Profiling(
+        agents=tuple(sorted(measuring)), width_px=workload.width_px, height_px=workload.height_px, done=done, of=of
+    )
+
+
+def _turn_of(state: State, picture: Picture, waiting: list[Agent], able: list[Agent]) -> Iterable[Measurement]:
+    """Of an idle host: the next agent alone, or everybody."""
+    workload = workload_of(picture.image)
+    unknown = [agent for agent in waiting if agent.profile_key(picture.facts, workload) not in state.profiles]
+    if unknown:
+        seconds = max(ALONE_LEAST_S, ALONE_S / len(able))
+        return (Measurement(agent=unknown[0].agent, together=False, beside_work=False, seconds=seconds),)
+    rows = picture.facts.row_count(picture.image.height_px)
+    lines = (state.profiles[agent.profile_key(picture.facts, workload)].alone.line for agent in able)
+    slowest_s = max(line.forward_s(rows) for line in lines)
+    seconds = min(max(TOGETHER_S, TOGETHER_FORWARDS * slowest_s), TOGETHER_MOST_S)
+    return (Measurement(agent=agent.agent, together=True, beside_work=False, seconds=seconds) for agent in able)
+
+
+def _beside_work(state: State, picture: Picture, agent: Agent, able: int) -> Measurement:
+    known = agent.profile_key(picture.facts, workload_of(picture.image)) in state.profiles
+    seconds = max(ALONE_LEAST_S, ALONE_S / able)
+    return Measurement(agent=agent.agent, together=known, beside_work=True, seconds=seconds)
+
+
+def _shares_host(agent: Agent, candidates: Iterable[Agent]) -> bool:
+    return any(other.agent != agent.agent and other.host == agent.host for other in candidates)
+
+
+def _is_wanted(state: State, agent: Agent, workload: Workload) -> bool:
+    return agent.agent not in state.drained and any(
+        may_take_part(job, agent.agent, workload)
+        and (bool(job.waiting) or any(waits_for(picture, agent.agent) for picture in job.pictures.values()))
+        for job in state.jobs.values()
+    )
+
+
+def may_take_part(job: Job, name: AgentId, workload: Workload) -> bool:
+    """Whether what an agent measures is of a job's size, and it may take part in its pictures."""
+    return workload == workload_of(job.image) and job.image.overrides.allows(name) and name not in job.left_out
+
+
+def waits_for(picture: Picture, name: AgentId) -> bool:
+    """Whether a picture has a use for what an agent measures: it is to be planned, or runs and has asked a newcomer."""
+    if name in picture.lost:
+        return False
+    return name in picture.asked if isinstance(picture.phase, Running) else True

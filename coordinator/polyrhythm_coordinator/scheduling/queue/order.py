@@ -1,0 +1,80 @@
+"""The queue: which picture comes next, and what clients are told of their places. Decides nothing about devices."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import assert_never
+
+from polyrhythm.ids import AgentId
+from polyrhythm.job_events import Queued
+from polyrhythm_coordinator.scheduling.fleet.reservations import free_agents
+from polyrhythm_coordinator.scheduling.state.job import Job, Phase, Picture, Planning, Preparing, Running
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.transaction import Turn
+
+
+def line_up(turn: Turn) -> None:
+    """Calls the next picture up, if the one before it is decided about and somebody could make it.
+
+    A job whose devices all work or are drained, since it names them, or since no others hold its model, keeps nobody
+    else waiting.
+    """
+    state = turn.state
+    if any(is_next(state, picture) for picture in state.pictures):
+        return
+    works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
+    free = free_agents(state)  # once, however many jobs wait: this comes after every event
+    if works and not free:
+        return
+    waiting = (state.jobs[name] for name in state.queue if state.jobs[name].waiting)
+    job = next((job for job in waiting if _has_a_chance(state, job, free=free, works=works)), None)
+    if job is not None:
+        leave_queue(turn, job, job.waiting[0], Preparing(since_s=turn.now_s))
+
+
+def is_next(state: State, picture: Picture) -> bool:
+    """Whether it is the picture that was called up and about which nothing is decided yet."""
+    match picture.phase:
+        case Preparing(shelved=shelved):
+            undecided = not shelved
+        case Planning(compares=compares):
+            undecided = compares
+        case Running():
+            undecided = False
+        case _:
+            assert_never(picture.phase)
+    return undecided and not picture.has_begun and picture.job in state.queue
+
+
+def leave_queue(turn: Turn, job: Job, index: int, phase: Phase) -> Picture:
+    """One of a job's pictures waits no more."""
+    waiting = tuple(other for other in job.waiting if other != index)
+    started_s = turn.now_s if job.started_s is None else job.started_s
+    turn.put_job(replace(job, started_s=started_s, waiting=waiting))
+    picture = job.picture(index, phase)
+    turn.put_picture(picture)
+    return picture
+
+
+def tell_positions(turn: Turn) -> None:
+    """Tells each client in the queue its new place; 0 means that its job is running."""
+    waiting_before = 0
+    for name in turn.state.queue:
+        job = turn.state.jobs[name]
+        waits = job.started_s is None
+        position = waiting_before + 1 if waits else 0
+        waiting_before += waits
+        if position != job.told_position:
+            turn.put_job(replace(job, told_position=position))
+            turn.tell(name, Queued(position=position))
+
+
+def _has_a_chance(state: State, job: Job, *, free: AbstractSet[AgentId], works: bool) -> bool:
+    """Whether nobody works at all, or somebody who could make its picture is free.
+
+    One picture of a job is called up to find out that all who could make it are drained; the others wait behind it.
+    """
+    if any(isinstance(picture.phase, Preparing) and picture.phase.shelved for picture in job.pictures.values()):
+        return False
+    return not works or any(state.agents[name].holds(job.facts) and job.image.overrides.allows(name) for name in free)

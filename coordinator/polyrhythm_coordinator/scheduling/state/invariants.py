@@ -1,0 +1,76 @@
+"""Invariants that span several parts of the state. Read only; tests check them after every event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from polyrhythm_coordinator.scheduling.state.epoch import EpochStage
+from polyrhythm_coordinator.scheduling.state.job import Running
+from polyrhythm_coordinator.scheduling.state.state import State
+
+
+def violations(state: State) -> list[str]:
+    """Everything that must not be, in words."""
+    return [*_of_jobs(state), *_of_epochs(state), *_of_agents(state), *_of_gangs(state)]
+
+
+def _of_jobs(state: State) -> Iterator[str]:
+    if len(set(state.queue)) != len(state.queue):
+        yield f"a job is queued twice: {state.queue}"
+    for name in state.queue:
+        if name not in state.jobs:
+            yield f"{name} is queued and does not exist"
+    for name, job in state.jobs.items():
+        if name in state.applicants:
+            yield f"{name} is accepted and being checked"
+        if name not in state.queue and not job.explain_only:
+            yield f"{name} is in no queue"
+        if not job.pictures and not job.waiting:
+            yield f"{name} has nothing left to make and has not ended"
+        if (job.started_s is None) != (len(job.waiting) == job.count) and not job.explain_only:
+            yield f"{name} began at {job.started_s}, and {len(job.waiting)} of {job.count} pictures wait"
+        for index, picture in job.pictures.items():
+            if index in job.waiting or (picture.job, picture.index) != (name, index):
+                yield f"picture {index} of {name} is two: {picture.job} {picture.index}, {job.waiting}"
+            if isinstance(picture.phase, Running) and picture.phase.epoch not in state.epochs:
+                yield f"picture {index} of {name} runs in {picture.phase.epoch}, which has ended"
+
+
+def _of_epochs(state: State) -> Iterator[str]:
+    for name, epoch in state.epochs.items():
+        picture = state.picture_of(epoch)
+        if picture is not None and picture.phase != Running(epoch=name):
+            yield f"{name} belongs to picture {epoch.image_index} of {epoch.job}, which is {picture.phase}"
+        if picture is None and epoch.stage not in {EpochStage.CANCELLING, EpochStage.ABORTING}:
+            yield f"{name} goes on although {epoch.job} has ended"
+        if all(run.gone for run in epoch.members.values()):
+            yield f"{name} is over and was not settled"
+        for agent, run in epoch.members.items():
+            held = state.agents.get(agent)
+            if not run.gone and (held is None or held.epoch != name or not held.worker_ready):
+                yield f"{agent} is expected in {name} and is not there"
+
+
+def _of_agents(state: State) -> Iterator[str]:
+    for name, agent in state.agents.items():
+        if agent.epoch is not None and (
+            agent.epoch not in state.epochs or name not in state.epochs[agent.epoch].members
+        ):
+            yield f"{name} runs {agent.epoch}, which is not its own"
+        if not agent.worker_ready and (agent.models or agent.measuring is not None or agent.epoch is not None):
+            yield f"{name} is loading and yet does something"
+    if state.ready != any(agent.worker_ready for agent in state.open_agents):
+        yield f"readiness was told wrongly: {state.ready}"
+
+
+def _of_gangs(state: State) -> Iterator[str]:
+    if set(state.gangs.values()) != set(state.stores):
+        yield f"gangs and their dictionaries differ: {list(state.gangs.values())}, {list(state.stores)}"
+    for members in state.gangs:
+        for agent in members:
+            if agent not in state.agents or not state.agents[agent].worker_ready:
+                yield f"the gang of {members} is kept although {agent} is gone"
+    for job, agents in state.holders.items():
+        for agent in agents:
+            if agent not in state.agents:
+                yield f"{agent} is said to hold {job} and is gone"

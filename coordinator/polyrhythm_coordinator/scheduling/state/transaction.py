@@ -1,0 +1,119 @@
+"""One transition in the making: the state so far and the effects so far.
+
+A Turn lives during one call of ``transition`` and never leaves it, so its being mutable is seen by nobody. It owns how
+parts of the state are replaced and how names are counted; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.ids import AgentId, EpochId, GangId, JobId
+from polyrhythm.job_events import JobEvent
+from polyrhythm.messages import AgentCommand
+from polyrhythm_coordinator.scheduling.state.effects import Effect, FailJob, SendCommand, Tell
+from polyrhythm_coordinator.scheduling.state.epoch import Epoch
+from polyrhythm_coordinator.scheduling.state.job import Job, Picture
+from polyrhythm_coordinator.scheduling.state.state import Agent, State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Turn:
+    """State and effects of one transition.
+
+    Attributes:
+        state: so far.
+        now_s: when the event came.
+        effects: so far, in order.
+    """
+
+    def __init__(self, state: State, now_s: float) -> None:
+        self.state = state
+        self.now_s = now_s
+        self.effects: list[Effect] = []
+
+    @property
+    def limits(self) -> Limits:
+        """Patience."""
+        return self.state.limits
+
+    def number(self) -> int:
+        """A number that was never given before."""
+        number = self.state.next_number
+        self.state = replace(self.state, next_number=number + 1)
+        return number
+
+    def new_epoch_name(self) -> EpochId:
+        """A name for an epoch."""
+        return EpochId(incarnation=self.state.incarnation, counter=self.number())
+
+    def new_gang_name(self) -> GangId:
+        """A name for a process group."""
+        return GangId(f"gang-{self.state.incarnation}-{self.number()}")
+
+    def emit(self, effect: Effect) -> None:
+        """Adds an effect."""
+        self.effects.append(effect)
+
+    def send(self, name: AgentId, command: AgentCommand) -> None:
+        """Sends a command to a connected agent.
+
+        Raises:
+            KeyError: it is not connected; a bug of the caller.
+        """
+        self.emit(SendCommand(agent=name, session=self.state.agents[name].session, command=command))
+
+    def tell(self, job: JobId, event: JobEvent) -> None:
+        """Tells a job's client something, if the job has not ended."""
+        if job in self.state.jobs:
+            self.emit(Tell(job=job, event=event))
+
+    def put_agent(self, agent: Agent) -> None:
+        """Adds or replaces an agent."""
+        self.state = replace(self.state, agents={**self.state.agents, agent.agent: agent})
+
+    def put_job(self, job: Job) -> None:
+        """Adds or replaces a job."""
+        self.state = replace(self.state, jobs={**self.state.jobs, job.job: job})
+
+    def put_picture(self, picture: Picture) -> None:
+        """Adds or replaces a picture that is being made."""
+        job = self.state.jobs[picture.job]
+        self.put_job(replace(job, pictures={**job.pictures, picture.index: picture}))
+
+    def end_job(self, name: JobId, effect: Effect) -> None:
+        """Removes a job, with the effect that tells its client."""
+        self.state = replace(
+            self.state,
+            jobs=without(self.state.jobs, name),
+            queue=tuple(other for other in self.state.queue if other != name),
+        )
+        self.emit(effect)
+
+    def fail_job(self, name: JobId, error: PolyrhythmError) -> None:
+        """Ends a job with an error."""
+        self.end_job(name, FailJob(job=name, error=error))
+
+    def put_epoch(self, epoch: Epoch) -> None:
+        """Adds or replaces an epoch."""
+        self.state = replace(self.state, epochs={**self.state.epochs, epoch.epoch: epoch})
+
+    def drop_gang(self, members: tuple[AgentId, ...]) -> None:
+        """Forgets a process group and its dictionary: the next epoch of these members forms a new one."""
+        gang = self.state.gangs.get(members)
+        if gang is None:
+            return
+        self.state = replace(
+            self.state, gangs=without(self.state.gangs, members), stores=without(self.state.stores, gang)
+        )
+
+
+def without(mapping: Mapping[K, V], key: K) -> dict[K, V]:
+    """A mapping less one key."""
+    return {other: value for other, value in mapping.items() if other != key}
