@@ -27,10 +27,10 @@ from polyrhythm.image import ImageRequest, Quality
 from polyrhythm_client.asking import resolved_image
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.summary import measured_fleet, picture_summary
-from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.fit import fit_fleet
-from polyrhythm_coordinator.simulation.outcome import simulate
-from polyrhythm_coordinator.simulation.run_report import parse_report
+from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.run_report import parse_report
+from polyrhythm_coordinator.simulation.report.outcome import simulate
 
 PROMPT = "red apple on a blue background"
 AIM_MEDIAN_ERROR = 0.05

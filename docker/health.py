@@ -69,7 +69,7 @@ def question(processes: Path, environment: Mapping[str, str]) -> Question | None
 
 
 def _of_coordinator(arguments: list[str], environment: Mapping[str, str]) -> Question:
-    from polyrhythm_coordinator.listening import address_of  # each image holds one of the two roles
+    from polyrhythm_coordinator.grpc_api.listening import address_of  # each image holds one of the two roles
     from polyrhythm_coordinator.settings import read_settings
 
     settings = read_settings(arguments, environment)

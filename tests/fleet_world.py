@@ -17,7 +17,7 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
 from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerLost
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,

@@ -21,7 +21,7 @@ from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import AgentEvent, Register
 from polyrhythm.v1 import fleet_pb2
-from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from tests.fake_model import FACTS
 from tests.fake_worker import register
 

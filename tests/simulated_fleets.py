@@ -7,13 +7,13 @@ from pathlib import Path
 
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import ForwardLine, Link, Workload
-from polyrhythm_coordinator.simulation.description import (
+from polyrhythm_coordinator.simulation.fleet_files.description import (
     ControlCosts,
     DeviceDescription,
     DeviceOrigin,
     FleetDescription,
 )
-from polyrhythm_coordinator.simulation.speed import SpeedCourse
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
 from tests.fake_model import FACTS
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fleet.toml"

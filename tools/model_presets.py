@@ -28,7 +28,7 @@ from polyrhythm_agent.denoiser.unet_facts import layer_groups
 from polyrhythm_agent.denoiser.unet_layers import patch_unet
 from polyrhythm_agent.denoiser.unet_memory import held_numbers
 from polyrhythm_agent.known_configs import SDXL, STABLE_DIFFUSION_1, Architecture
-from polyrhythm_coordinator.simulation.fleet_text import table_lines
+from polyrhythm_coordinator.simulation.fleet_files.fleet_text import table_lines
 
 DTYPE = torch.float16
 SAMPLERS = ("dpmpp-2m", "ddim", "euler")

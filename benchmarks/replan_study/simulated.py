@@ -13,9 +13,9 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.profile import Link, Workload
 from polyrhythm.request_checks import resolve
-from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
-from polyrhythm_coordinator.simulation.outcome import Outcome, simulate
-from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
+from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import OWN_SPEED, SpeedCourse
+from polyrhythm_coordinator.simulation.report.outcome import Outcome, simulate
 from replan_study.plans import ORACLES, Way, oracle_at_once, oracle_from_start
 from replan_study.scenarios import Scenario
 

@@ -9,7 +9,7 @@ from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link, Workload
-from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 
 WIDTH_PX = HEIGHT_PX = 2048
 """128 row units, so that 64 agents can have two each."""

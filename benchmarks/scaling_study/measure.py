@@ -9,11 +9,11 @@ from statistics import median
 from polyrhythm.explanation import Explanation
 from polyrhythm.image import ImageRequest
 from polyrhythm.plan import Plan
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
-from polyrhythm_coordinator.simulation.description import FleetDescription
-from polyrhythm_coordinator.simulation.outcome import simulate
+from polyrhythm_coordinator.simulation.fleet_files.description import FleetDescription
+from polyrhythm_coordinator.simulation.report.outcome import simulate
 from scaling_study.fleets import Interconnect
 
 REQUEST = ImageRequest(prompt="simulated")

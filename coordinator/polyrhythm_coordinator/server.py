@@ -23,20 +23,20 @@ from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentE
 from polyrhythm.lifeline import watch_lifeline
 from polyrhythm.standard_streams import forgive_standard_streams
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
-from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.listening import address_of, try_listening
+from polyrhythm_coordinator.grpc_api.agent import AgentServicer
+from polyrhythm_coordinator.grpc_api.fleet import FleetServicer
+from polyrhythm_coordinator.grpc_api.health import FleetHealth
+from polyrhythm_coordinator.grpc_api.image import ImageServicer
+from polyrhythm_coordinator.grpc_api.listening import address_of, try_listening
+from polyrhythm_coordinator.grpc_api.malformed import MalformedRequests
 from polyrhythm_coordinator.log_setup import log_to_stderr
-from polyrhythm_coordinator.observer import log_everything, log_failure
-from polyrhythm_coordinator.planning import compute_plan
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
+from polyrhythm_coordinator.runtime.observer import log_everything, log_failure
+from polyrhythm_coordinator.runtime.planner_thread import compute_plan
 from polyrhythm_coordinator.scheduling.state.effects import Effect
 from polyrhythm_coordinator.scheduling.state.events import Event, Stopping, Tick
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
-from polyrhythm_coordinator.servicers.agent import AgentServicer
-from polyrhythm_coordinator.servicers.fleet import FleetServicer
-from polyrhythm_coordinator.servicers.health import FleetHealth
-from polyrhythm_coordinator.servicers.image import ImageServicer
-from polyrhythm_coordinator.servicers.malformed import MalformedRequests
 from polyrhythm_coordinator.settings import CoordinatorSettings, is_loopback, read_settings, set_by_variables
 
 PROGRAM = "polyrhythm-coordinator"

@@ -352,7 +352,7 @@ EDGE_DEFECTS = (
     ),
     PlantedDefect(
         name="simulated neighbours do not slow each other down",
-        file="coordinator/polyrhythm_coordinator/simulation/gang_run.py",
+        file="coordinator/polyrhythm_coordinator/simulation/engine/gang_run.py",
         original="request=self._truth_in_company()",
         planted="request=self._truth",
         test_id=(
@@ -363,7 +363,7 @@ EDGE_DEFECTS = (
     ),
     PlantedDefect(
         name="one agent's message ends everybody's jobs",
-        file="coordinator/polyrhythm_coordinator/interpreter.py",
+        file="coordinator/polyrhythm_coordinator/runtime/interpreter.py",
         original="return self._bear(event, error)",
         planted="raise InternalError(str(error)) from error",
         test_id=(
@@ -374,7 +374,7 @@ EDGE_DEFECTS = (
     ),
     PlantedDefect(
         name="what nobody reads is kept",
-        file="coordinator/polyrhythm_coordinator/outbox.py",
+        file="coordinator/polyrhythm_coordinator/runtime/outbox.py",
         original="full = self._bytes > self._room.bytes_max and self._room.begins(item)",
         planted="full = False",
         test_id=(

@@ -15,7 +15,7 @@ from polyrhythm.job_events import ImageCompleted
 from polyrhythm.messages import ForgetJob
 from polyrhythm.picture_file import PART_BYTES
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
-from polyrhythm_coordinator.rooms import CLIENT_BYTES_LEAST
+from polyrhythm_coordinator.runtime.outbox_limits import CLIENT_BYTES_LEAST
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import coordinator
 from polyrhythm_coordinator.settings import make_settings

@@ -22,8 +22,8 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.strides import stride_assignments
-from polyrhythm_coordinator.simulation.beat_clock import BeatClock, BeatTime, Pace
-from polyrhythm_coordinator.simulation.speed import SpeedCourse
+from polyrhythm_coordinator.simulation.engine.beat_clock import BeatClock, BeatTime, Pace
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
 from tests.property import layer_clock
 from tests.strategies import plans
 from tests.unit.scheduling.planning import plan_request

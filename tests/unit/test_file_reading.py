@@ -17,12 +17,12 @@ from polyrhythm_agent.folder_text import BYTES_MAX, read_object
 from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
 from polyrhythm_agent.model_folder import find_model
 from polyrhythm_client.recipe_file import FILE_BYTES_MAX, read_recipe
-from polyrhythm_coordinator.simulation.fleet_file import FLEET_BYTES_MAX, read_fleet
-from polyrhythm_coordinator.simulation.run_report import REPORT_BYTES_MAX, read_report
+from polyrhythm_coordinator.simulation.fleet_files.fleet_file import FLEET_BYTES_MAX, read_fleet
+from polyrhythm_coordinator.simulation.fleet_files.run_report import REPORT_BYTES_MAX, read_report
 from tests.unit.test_import_rules import sources
 
 READ_OTHERWISE = {
-    "coordinator/polyrhythm_coordinator/simulation/preset_fleet.py": "presets, which ship",
+    "coordinator/polyrhythm_coordinator/simulation/fleet_files/preset_fleet.py": "presets, which ship",
     "gpu_agent/polyrhythm_agent/checkpoint_file.py": "a header, whose length is checked",
     "gpu_agent/polyrhythm_agent/denoiser/checkpoint.py": "weights, part by part",
     "gpu_agent/polyrhythm_agent/denoiser/folder.py": "regular files of a model: weights part by part, vocabularies",

@@ -11,13 +11,13 @@ from typing import Any
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
 from polyrhythm_coordinator.simulation.command_line import check_options, option_parser, picture_request
-from polyrhythm_coordinator.simulation.description import FleetDescription
 from polyrhythm_coordinator.simulation.fit import fit_fleet
-from polyrhythm_coordinator.simulation.fleet_file import read_fleet
-from polyrhythm_coordinator.simulation.fleet_text import fleet_text
-from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
-from polyrhythm_coordinator.simulation.preset_fleet import preset_fleet, preset_notices
-from polyrhythm_coordinator.simulation.run_report import read_report
+from polyrhythm_coordinator.simulation.fleet_files.description import FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.fleet_file import read_fleet
+from polyrhythm_coordinator.simulation.fleet_files.fleet_text import fleet_text
+from polyrhythm_coordinator.simulation.fleet_files.preset_fleet import preset_fleet, preset_notices
+from polyrhythm_coordinator.simulation.fleet_files.run_report import read_report
+from polyrhythm_coordinator.simulation.report.outcome import Outcome, as_json, fastest_alone, simulate
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -84,7 +84,7 @@ def _written(fleet: FleetDescription, origin: str, path: Path) -> str:
 
 
 def _draw(outcome: Outcome, path: Path) -> None:
-    from polyrhythm_coordinator.simulation.gantt import draw  # matplotlib is slow to load, and may be missing
+    from polyrhythm_coordinator.simulation.report.gantt import draw  # matplotlib is slow to load, and may be missing
 
     draw(outcome, path)
 

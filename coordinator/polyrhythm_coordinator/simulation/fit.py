@@ -19,9 +19,9 @@ from polyrhythm.profile import Link, Profile
 from polyrhythm.reports import JobReport
 from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.plan_request import UNMEASURED_LINK
-from polyrhythm_coordinator.simulation.description import DeviceDescription, DeviceOrigin, FleetDescription
-from polyrhythm_coordinator.simulation.outcome import simulate
-from polyrhythm_coordinator.simulation.run_report import RunAgent, RunReport
+from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, DeviceOrigin, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.run_report import RunAgent, RunReport
+from polyrhythm_coordinator.simulation.report.outcome import simulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from polyrhythm.codec.bounds import PIXELS_MAX
 from polyrhythm.ids import EpochId
 from polyrhythm.picture_file import PART_BYTES, PARTS_SPARE, fault, file_bytes_max, parts_max
 from polyrhythm_agent.picture import image_parts
-from polyrhythm_coordinator.outbox import ITEMS_MAX
+from polyrhythm_coordinator.runtime.outbox import ITEMS_MAX
 from tests.fake_model import png_of
 
 EPOCH = EpochId(incarnation=1, counter=1)

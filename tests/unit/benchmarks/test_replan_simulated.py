@@ -8,7 +8,7 @@ from replan_study.plans import Way
 from replan_study.scenarios import NAMED_MOMENT, Scenario
 from replan_study.simulated import as_json, simulated_page, simulated_row
 
-from polyrhythm_coordinator.simulation.fleet_file import read_fleet
+from polyrhythm_coordinator.simulation.fleet_files.fleet_file import read_fleet
 from tests.simulated_fleets import EXAMPLE
 
 FACTS = read_fleet(EXAMPLE).facts

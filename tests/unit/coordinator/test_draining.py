@@ -16,7 +16,7 @@ from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import Delayed, ImageCompleted, Planned, Replanned, ReplanReason
 from polyrhythm.messages import AbortEpoch, CancelEpoch, StartEpoch
 from polyrhythm.reports import JobReport
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.calibrations import calibration
 from tests.fleet_world import World

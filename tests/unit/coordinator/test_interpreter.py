@@ -16,10 +16,10 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm.messages import Welcome
-from polyrhythm_coordinator.interpreter import Interpreter, Observer
-from polyrhythm_coordinator.outbox import Outbox
-from polyrhythm_coordinator.planning import explanation_of
-from polyrhythm_coordinator.rooms import client_room
+from polyrhythm_coordinator.runtime.interpreter import Interpreter, Observer
+from polyrhythm_coordinator.runtime.outbox import Outbox
+from polyrhythm_coordinator.runtime.outbox_limits import client_room
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.events import Event, PlanComputed, Tick
 from polyrhythm_coordinator.scheduling.state.state import State

@@ -13,11 +13,11 @@ from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.events import event_to_proto
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import AgentEvent, Heartbeat
-from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.planning import compute_plan
+from polyrhythm_coordinator.grpc_api.agent import AgentServicer
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
+from polyrhythm_coordinator.runtime.planner_thread import compute_plan
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
-from polyrhythm_coordinator.servicers.agent import AgentServicer
 from tests.fake_worker import register
 
 PATIENCE_S = 0.05

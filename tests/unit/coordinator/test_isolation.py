@@ -17,9 +17,9 @@ from polyrhythm.job_events import ImageCompleted, JobEvent
 from polyrhythm.messages import BeatDone, StartEpoch
 from polyrhythm.rendezvous import StoreOperation, StoreRequest
 from polyrhythm.reports import BeatReport
-from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.outbox import Outbox
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
+from polyrhythm_coordinator.runtime.outbox import Outbox
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,

@@ -16,14 +16,14 @@ from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.job_events import Planned
 from polyrhythm.v1 import fleet_pb2
-from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.grpc_api.fleet import FleetServicer
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.scheduling.planning.explanation import LINKS_MAX
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, PlanTask
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
-from polyrhythm_coordinator.servicers.fleet import FleetServicer
-from polyrhythm_coordinator.simulation.preset_fleet import preset_fleet
+from polyrhythm_coordinator.simulation.fleet_files.preset_fleet import preset_fleet
 from tests.fake_worker import register
 from tests.largest_fleet import KINDS, NAMES, connect_all
 from tests.loop_holds import HOLD_S_MAX, RUNS, slowness

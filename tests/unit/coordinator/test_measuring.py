@@ -15,7 +15,7 @@ from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import ImageCompleted, Planned, Profiling
 from polyrhythm.messages import MeasureProfile, StopMeasuring
 from polyrhythm.profile import Profile
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask

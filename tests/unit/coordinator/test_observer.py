@@ -8,8 +8,8 @@ from polyrhythm.errors import InternalError, NoAgentsError, PolyrhythmError
 from polyrhythm.explanation import Explanation
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.job_events import ImageCompleted
-from polyrhythm_coordinator.observer import log_everything
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.observer import log_everything
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.fleet_world import World
 

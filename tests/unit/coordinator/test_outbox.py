@@ -14,8 +14,9 @@ from polyrhythm.job_events import Delayed, ImageChunk, JobEvent, PartLoaded, Pre
 from polyrhythm.messages import AgentCommand
 from polyrhythm.picture_file import file_bytes_max
 from polyrhythm.rendezvous import StoreReply
-from polyrhythm_coordinator.outbox import ITEMS_MAX, Outbox
-from polyrhythm_coordinator.rooms import (
+from polyrhythm_coordinator.grpc_api.streaming import write_all
+from polyrhythm_coordinator.runtime.outbox import ITEMS_MAX, Outbox
+from polyrhythm_coordinator.runtime.outbox_limits import (
     AGENT_BYTES_MAX,
     AGENT_ROOM,
     CLIENT_BYTES_LEAST,
@@ -23,7 +24,6 @@ from polyrhythm_coordinator.rooms import (
     CLIENT_ROOM,
     client_room,
 )
-from polyrhythm_coordinator.servicers.streaming import write_all
 
 PART = bytes(1 << 20)
 PICTURE_PARTS = 5

@@ -11,7 +11,7 @@ import pytest
 
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import Quality
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.unit.scheduling.planning import FACTS, plan_request
@@ -39,7 +39,7 @@ def test_notices_of_the_model_and_of_a_sampler_without_strides_reach_the_user(fi
 def test_a_search_takes_one_core() -> None:
     """Threads of its matrix products would wait for each other by spinning, on the cores of the agents."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    code = "import os, polyrhythm_coordinator.planning; print(len(os.listdir('/proc/self/task')))"
+    code = "import os, polyrhythm_coordinator.runtime.planner_thread; print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=15
     )

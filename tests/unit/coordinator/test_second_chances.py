@@ -10,7 +10,7 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import AgentFailed, Delayed, Planned, Replanned, ReplanReason
 from polyrhythm.messages import AbortEpoch, StartEpoch
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.fleet_world import World

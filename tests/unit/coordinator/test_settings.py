@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import AlreadyInUseError, InvalidArgumentError
-from polyrhythm_coordinator.listening import address_of, try_listening
+from polyrhythm_coordinator.grpc_api.listening import address_of, try_listening
 from polyrhythm_coordinator.settings import is_loopback, make_settings, read_settings
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - it is what must be refused

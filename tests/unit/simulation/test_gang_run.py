@@ -21,12 +21,12 @@ from polyrhythm.messages import (
 )
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
-from polyrhythm_coordinator.simulation.agenda import Agenda
-from polyrhythm_coordinator.simulation.beat_clock import Pace
-from polyrhythm_coordinator.simulation.gang_run import GangRun
-from polyrhythm_coordinator.simulation.speed import SpeedCourse
-from polyrhythm_coordinator.simulation.surroundings import Memory
-from polyrhythm_coordinator.simulation.timeline import Occasion, Timeline
+from polyrhythm_coordinator.simulation.engine.agenda import Agenda
+from polyrhythm_coordinator.simulation.engine.beat_clock import Pace
+from polyrhythm_coordinator.simulation.engine.gang_run import GangRun
+from polyrhythm_coordinator.simulation.engine.surroundings import Memory
+from polyrhythm_coordinator.simulation.engine.timeline import Occasion, Timeline
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
 from tests.plans import plan, segment
 from tests.unit.scheduling.planning import plan_request
 

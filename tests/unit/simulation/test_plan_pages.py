@@ -9,7 +9,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.plan_book import PlanBook
-from polyrhythm_coordinator.simulation.plan_pages import MISSING, PlanPages
+from polyrhythm_coordinator.simulation.engine.plan_pages import MISSING, PlanPages
 
 STEPS = 12
 

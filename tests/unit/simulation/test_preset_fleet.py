@@ -10,10 +10,16 @@ import pytest
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import ImageRequest
 from polyrhythm_coordinator.simulation.__main__ import main
-from polyrhythm_coordinator.simulation.fleet_file import parse_fleet
-from polyrhythm_coordinator.simulation.fleet_text import fleet_text
-from polyrhythm_coordinator.simulation.outcome import simulate
-from polyrhythm_coordinator.simulation.preset_fleet import GIB, PEAK_SHARE, cards, preset_fleet, preset_notices
+from polyrhythm_coordinator.simulation.fleet_files.fleet_file import parse_fleet
+from polyrhythm_coordinator.simulation.fleet_files.fleet_text import fleet_text
+from polyrhythm_coordinator.simulation.fleet_files.preset_fleet import (
+    GIB,
+    PEAK_SHARE,
+    cards,
+    preset_fleet,
+    preset_notices,
+)
+from polyrhythm_coordinator.simulation.report.outcome import simulate
 
 MODELS = ("sd15", "sdxl", "pixart-512", "pixart-1024")
 REQUEST = ImageRequest(prompt="simulated", steps=4)

@@ -14,11 +14,11 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Objective, Quality
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
-from polyrhythm_coordinator.simulation.description import ControlCosts, FleetDescription
-from polyrhythm_coordinator.simulation.fleet_file import read_fleet
-from polyrhythm_coordinator.simulation.outcome import Outcome, as_json, fastest_alone, simulate
-from polyrhythm_coordinator.simulation.speed import SpeedCourse
-from polyrhythm_coordinator.simulation.timeline import Activity, Occasion
+from polyrhythm_coordinator.simulation.engine.timeline import Activity, Occasion
+from polyrhythm_coordinator.simulation.fleet_files.description import ControlCosts, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.fleet_file import read_fleet
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
+from polyrhythm_coordinator.simulation.report.outcome import Outcome, as_json, fastest_alone, simulate
 from tests.simulated_fleets import BESIDE_OTHERS, EXAMPLE, device, fleet
 
 SOLO_STEP_S = 0.002 + 8 * 0.01

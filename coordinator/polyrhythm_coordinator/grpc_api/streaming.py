@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from polyrhythm_coordinator.outbox import Outbox
+from polyrhythm_coordinator.runtime.outbox import Outbox
 
 T = TypeVar("T")
 

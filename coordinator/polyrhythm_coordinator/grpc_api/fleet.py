@@ -11,8 +11,8 @@ from polyrhythm.codec.fleet import agent_view_to_proto
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc
-from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.servicers.abort import abort_with
+from polyrhythm_coordinator.grpc_api.status import abort_with
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):

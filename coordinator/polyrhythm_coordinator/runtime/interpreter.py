@@ -23,8 +23,8 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, JobEvent
 from polyrhythm.messages import AgentCommand, AgentEvent, Register
-from polyrhythm_coordinator.outbox import Outbox
-from polyrhythm_coordinator.rooms import AGENT_ROOM, CLIENT_ROOM, client_room
+from polyrhythm_coordinator.runtime.outbox import Outbox
+from polyrhythm_coordinator.runtime.outbox_limits import AGENT_ROOM, CLIENT_ROOM, client_room
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,

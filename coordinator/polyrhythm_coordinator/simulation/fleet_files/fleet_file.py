@@ -29,16 +29,16 @@ from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
 from polyrhythm.named_file import read_named_text
 from polyrhythm.profile import ForwardLine, Link, Workload
-from polyrhythm_coordinator.simulation.description import (
+from polyrhythm_coordinator.simulation.fleet_files.description import (
     COSTS,
     ControlCosts,
     DeviceDescription,
     DeviceOrigin,
     FleetDescription,
 )
-from polyrhythm_coordinator.simulation.kinds import Location, mistaken
-from polyrhythm_coordinator.simulation.possible import impossible_model
-from polyrhythm_coordinator.simulation.speed import SpeedCourse
+from polyrhythm_coordinator.simulation.fleet_files.kinds import Location, mistaken
+from polyrhythm_coordinator.simulation.fleet_files.possible import impossible_model
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
 
 _TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[A-Za-z_]+)\s*\]{1,2}")
 

@@ -17,7 +17,7 @@ from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, JobEvent, Planned, Replanned
 from polyrhythm.messages import AgentEvent, StartEpoch
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
@@ -44,12 +44,12 @@ from polyrhythm_coordinator.scheduling.state.events import (
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.scheduling.transition import transition
-from polyrhythm_coordinator.simulation.agenda import Agenda
-from polyrhythm_coordinator.simulation.beat_clock import Pace
-from polyrhythm_coordinator.simulation.description import DeviceDescription, FleetDescription
-from polyrhythm_coordinator.simulation.gang_run import GangRun
-from polyrhythm_coordinator.simulation.timeline import Mark, Occasion, Timeline
-from polyrhythm_coordinator.simulation.virtual_agent import VirtualAgent
+from polyrhythm_coordinator.simulation.engine.agenda import Agenda
+from polyrhythm_coordinator.simulation.engine.beat_clock import Pace
+from polyrhythm_coordinator.simulation.engine.gang_run import GangRun
+from polyrhythm_coordinator.simulation.engine.timeline import Mark, Occasion, Timeline
+from polyrhythm_coordinator.simulation.engine.virtual_agent import VirtualAgent
+from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 
 SEED = 0
 """Of a picture that nobody sees."""

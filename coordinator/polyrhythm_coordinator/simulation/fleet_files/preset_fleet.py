@@ -19,7 +19,7 @@ from polyrhythm.facts import ModelFacts
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
 from polyrhythm.profile import Link, Workload
-from polyrhythm_coordinator.simulation.description import DeviceDescription, DeviceOrigin, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, DeviceOrigin, FleetDescription
 
 PEAK_SHARE = 0.5
 """Of a card's peak that a denoiser is assumed to reach."""

@@ -5,9 +5,9 @@ Comes, loads, measures, joins epochs, dies. Reports of progress wait for the nex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import Protocol, assert_never
 
-from polyrhythm.ids import JobId
+from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.messages import (
     PROTOCOL_VERSION,
@@ -34,15 +34,56 @@ from polyrhythm.messages import (
 )
 from polyrhythm.profile import Profile, Workload
 from polyrhythm.rendezvous import StoreReply
-from polyrhythm_coordinator.scheduling.state.events import AgentDrained, AgentEventReceived, SessionId
-from polyrhythm_coordinator.simulation.description import DeviceDescription
-from polyrhythm_coordinator.simulation.surroundings import Memory
-from polyrhythm_coordinator.simulation.timeline import Mark, Occasion
-
-if TYPE_CHECKING:
-    from polyrhythm_coordinator.simulation.world import World
+from polyrhythm_coordinator.scheduling.state.events import AgentDrained, AgentEventReceived, Event, SessionId
+from polyrhythm_coordinator.simulation.engine.agenda import Agenda
+from polyrhythm_coordinator.simulation.engine.gang_run import GangRun
+from polyrhythm_coordinator.simulation.engine.surroundings import Memory
+from polyrhythm_coordinator.simulation.engine.timeline import Mark, Occasion, Timeline
+from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 
 SOFTWARE = (("simulated", "1"),)
+
+
+class AgentWorld(Protocol):
+    """What an agent needs of the simulated world.
+
+    Attributes:
+        agenda: the virtual clock.
+        timeline: of what happens.
+        fleet: as described.
+    """
+
+    agenda: Agenda
+    timeline: Timeline
+    fleet: FleetDescription
+
+    def feed(self, event: Event) -> None:
+        """Something happens to the coordinator at once."""
+        ...
+
+    def connect(self, agent: VirtualAgent) -> SessionId:
+        """Opens an agent's stream."""
+        ...
+
+    def deliver(self, agent: AgentId, session: SessionId, event: AgentEvent) -> None:
+        """A message is on its way to the coordinator."""
+        ...
+
+    def hang_up(self, agent: AgentId, session: SessionId, reason: str) -> None:
+        """An agent's stream breaks."""
+        ...
+
+    def run_of(self, epoch: EpochId) -> GangRun | None:
+        """An epoch that has been started."""
+        ...
+
+    def open_run(self, command: StartEpoch) -> GangRun:
+        """An epoch; its first member opens it."""
+        ...
+
+    def lose_member(self, agent: AgentId, *, noticed: bool) -> None:
+        """A worker dies: whatever it took part in breaks."""
+        ...
 
 
 class VirtualAgent:
@@ -53,7 +94,7 @@ class VirtualAgent:
         world: that it lives in.
     """
 
-    def __init__(self, device: DeviceDescription, world: World) -> None:
+    def __init__(self, device: DeviceDescription, world: AgentWorld) -> None:
         self._device = device
         self._world = world
         self._session: SessionId | None = None

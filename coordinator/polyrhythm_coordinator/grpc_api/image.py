@@ -19,9 +19,9 @@ from polyrhythm.errors import (
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Planned
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
-from polyrhythm_coordinator.interpreter import Interpreter
-from polyrhythm_coordinator.servicers.abort import abort_with
-from polyrhythm_coordinator.servicers.streaming import write_all
+from polyrhythm_coordinator.grpc_api.status import abort_with
+from polyrhythm_coordinator.grpc_api.streaming import write_all
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
 
 
 class ImageServicer(image_pb2_grpc.ImageServiceServicer):

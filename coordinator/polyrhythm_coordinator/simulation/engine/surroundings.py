@@ -10,9 +10,9 @@ from polyrhythm.ids import AgentId, EpochId, GangId
 from polyrhythm.image import ImageSpec
 from polyrhythm.messages import AgentEvent
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
-from polyrhythm_coordinator.simulation.agenda import Agenda
-from polyrhythm_coordinator.simulation.beat_clock import Pace
-from polyrhythm_coordinator.simulation.timeline import Timeline
+from polyrhythm_coordinator.simulation.engine.agenda import Agenda
+from polyrhythm_coordinator.simulation.engine.beat_clock import Pace
+from polyrhythm_coordinator.simulation.engine.timeline import Timeline
 
 HELD_BOUNDARIES = 2
 

@@ -16,10 +16,10 @@ from polyrhythm.codec.events import event_from_proto
 from polyrhythm.errors import InternalError, PolyrhythmError, UnreachableError, WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import Register
-from polyrhythm_coordinator.interpreter import Interpreter
+from polyrhythm_coordinator.grpc_api.status import abort_with
+from polyrhythm_coordinator.grpc_api.streaming import write_all
+from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.scheduling.state.events import SessionId
-from polyrhythm_coordinator.servicers.abort import abort_with
-from polyrhythm_coordinator.servicers.streaming import write_all
 
 REGISTER_TIMEOUT_S = 5.0
 """An agent introduces itself at once; a stream that says nothing is closed."""

@@ -17,8 +17,8 @@ from polyrhythm.image import STEPS_MAX, Quality, Sampler
 from polyrhythm.named_file import read_named_text
 from polyrhythm.plan import Segment
 from polyrhythm.profile import Profile
-from polyrhythm_coordinator.simulation.kinds import Location, mistaken
-from polyrhythm_coordinator.simulation.possible import impossible_link, impossible_model, impossible_profile
+from polyrhythm_coordinator.simulation.fleet_files.kinds import Location, mistaken
+from polyrhythm_coordinator.simulation.fleet_files.possible import impossible_link, impossible_model, impossible_profile
 
 REPORT_BYTES_MAX = 16 << 20
 """Hundreds of pictures of a large fleet."""

@@ -23,7 +23,7 @@ from polyrhythm.plan import Beat, Exchange
 from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.message_counts import versions_sent
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
-from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import OWN_SPEED, SpeedCourse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

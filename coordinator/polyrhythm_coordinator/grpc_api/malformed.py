@@ -14,7 +14,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from polyrhythm.errors import WireError
-from polyrhythm_coordinator.servicers.abort import abort_with
+from polyrhythm_coordinator.grpc_api.status import abort_with
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

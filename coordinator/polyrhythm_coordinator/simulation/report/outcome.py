@@ -12,12 +12,12 @@ from polyrhythm.image import ImageRequest, ImageSpec
 from polyrhythm.job_events import ImageCompleted, Planned, Replanned
 from polyrhythm.reports import JobReport
 from polyrhythm.request_checks import resolve
-from polyrhythm_coordinator.planning import explanation_of
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
-from polyrhythm_coordinator.simulation.description import FleetDescription
-from polyrhythm_coordinator.simulation.timeline import Activity, Mark, Occasion, Span
-from polyrhythm_coordinator.simulation.world import SEED, World
+from polyrhythm_coordinator.simulation.engine.timeline import Activity, Mark, Occasion, Span
+from polyrhythm_coordinator.simulation.engine.world import SEED, World
+from polyrhythm_coordinator.simulation.fleet_files.description import FleetDescription
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

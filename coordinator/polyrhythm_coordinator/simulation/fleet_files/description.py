@@ -10,7 +10,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec
 from polyrhythm.profile import ForwardLine, Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
-from polyrhythm_coordinator.simulation.speed import OWN_SPEED, SpeedCourse
+from polyrhythm_coordinator.simulation.fleet_files.speed_course import OWN_SPEED, SpeedCourse
 
 COSTS = ("fixed_s", "per_row_s", "encode_s", "decode_s", "step_overhead_s")
 """Of a device, in seconds."""

@@ -29,10 +29,10 @@ from polyrhythm.profile import Link
 from polyrhythm.reports import BeatReport
 from polyrhythm.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
-from polyrhythm_coordinator.simulation.beat_clock import BeatClock, BeatTime, StepTime
-from polyrhythm_coordinator.simulation.plan_pages import MISSING, PlanPages
-from polyrhythm_coordinator.simulation.surroundings import Memory, Surroundings
-from polyrhythm_coordinator.simulation.timeline import Activity, Mark, Occasion, Span
+from polyrhythm_coordinator.simulation.engine.beat_clock import BeatClock, BeatTime, StepTime
+from polyrhythm_coordinator.simulation.engine.plan_pages import MISSING, PlanPages
+from polyrhythm_coordinator.simulation.engine.surroundings import Memory, Surroundings
+from polyrhythm_coordinator.simulation.engine.timeline import Activity, Mark, Occasion, Span
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from polyrhythm.job_events import ImageChunk, JobEvent, PartLoaded, Previewed, P
 from polyrhythm.messages import AgentCommand
 from polyrhythm.picture_file import file_bytes_max
 from polyrhythm.rendezvous import StoreReply
-from polyrhythm_coordinator.outbox import Room
+from polyrhythm_coordinator.runtime.outbox import Room
 
 CLIENT_BYTES_LEAST = 32 << 20
 """Of pictures of a client that wait when the next is done: a slow network may lag by some, and nobody by all, ..."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from math import isfinite
 
-from polyrhythm_coordinator.simulation.description import COSTS, DeviceDescription, FleetDescription
+from polyrhythm_coordinator.simulation.fleet_files.description import COSTS, DeviceDescription, FleetDescription
 
 
 def fleet_text(fleet: FleetDescription, *, origin: str) -> str:

@@ -1,0 +1,1 @@
+"""The scheduling core among virtual agents, on a virtual clock."""

@@ -1,0 +1,1 @@
+"""Described fleets: read, written, made from presets and from real runs."""

@@ -1,0 +1,1 @@
+"""What became of a simulated request: as data, and as a picture."""
