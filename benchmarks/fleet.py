@@ -16,7 +16,7 @@ from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import JobEvent
-from polyrhythm_agent.daemon import WORKER_MODULE
+from polyrhythm_agent.daemon.main import WORKER_MODULE
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import cores_by_share, emulated_layout

@@ -28,7 +28,7 @@ from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Link, Profile, Workload
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_coordinator.scheduling.planning.distortion import Expected, distortion_of
 from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError
 from polyrhythm_coordinator.scheduling.planning.memory_model import share_need

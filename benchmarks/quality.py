@@ -32,7 +32,7 @@ from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import picture_of
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.model_folder import find_model
 
 REFERENCE = "solo fastest"
 

@@ -29,13 +29,13 @@ from result_document import REPOSITORY, RESULTS, OtherSettingsError, earlier_doc
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_agent.boundary import BoundaryState
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import picture_of
 from polyrhythm_agent.calibration.probes import reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.epoch.boundary_state import BoundaryState
+from polyrhythm_agent.model_files.model_folder import find_model
 
 TITLE = "how well is the quality of plans predicted, and is their budget kept, on held-out prompts?"
 DEVICES = 4

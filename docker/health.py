@@ -78,7 +78,7 @@ def _of_coordinator(arguments: list[str], environment: Mapping[str, str]) -> Que
 
 
 def _of_agent(arguments: list[str], environment: Mapping[str, str]) -> Question:
-    from polyrhythm_agent.command_line import parse_command_line
+    from polyrhythm_agent.daemon.command_line import parse_command_line
     from polyrhythm_agent.settings import read_settings
 
     settings = read_settings(parse_command_line(arguments).options, environment)

@@ -10,10 +10,10 @@ from torch.profiler import ProfilerActivity, profile
 from polyrhythm.image import ImageSpec
 from polyrhythm.profile import Workload
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.emulation import EmulatedSpeed
-from polyrhythm_agent.ports import Denoiser
-from polyrhythm_agent.profiled_step import RememberedRows
-from polyrhythm_agent.profiling import profile_image
+from polyrhythm_agent.measuring.emulated_speed import EmulatedSpeed
+from polyrhythm_agent.measuring.profile import profile_image
+from polyrhythm_agent.measuring.profiled_step import RememberedRows
+from polyrhythm_agent.ports.denoiser import Denoiser
 
 
 def peak_bytes(work: Callable[[], object]) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.ports import Geometry, Part
+from polyrhythm_agent.ports.layers import Geometry, Part
 
 
 @dataclass(slots=True)

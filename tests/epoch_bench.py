@@ -16,21 +16,22 @@ from polyrhythm.messages import (
     StartEpoch,
 )
 from polyrhythm.profile import Link, Profile
-from polyrhythm_agent.boundary import JobMemory
-from polyrhythm_agent.busy import CpuBusyClock
-from polyrhythm_agent.command_loop import CommandLoop
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of
-from polyrhythm_agent.device_memory import DeviceMemory, HostMemory
-from polyrhythm_agent.emulation import EmulatedSpeed
-from polyrhythm_agent.epoch_run import Workshop
-from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
+from polyrhythm_agent.epoch.boundary_state import JobMemory
+from polyrhythm_agent.epoch.epoch_run import Workshop
+from polyrhythm_agent.epoch.gang_cache import Gang, GangCache
 from polyrhythm_agent.exchange.session import GangExchange
-from polyrhythm_agent.gangs import Gang, GangCache
-from polyrhythm_agent.known_words import KnownWords
-from polyrhythm_agent.measuring_stop import MeasuringStop
-from polyrhythm_agent.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports import Denoiser, Geometry
-from polyrhythm_agent.rendezvous_relay import RendezvousRelay
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
+from polyrhythm_agent.measuring.busy_clock import CpuBusyClock
+from polyrhythm_agent.measuring.emulated_speed import EmulatedSpeed
+from polyrhythm_agent.measuring.stop import MeasuringStop
+from polyrhythm_agent.memory.device_memory import DeviceMemory, HostMemory
+from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
+from polyrhythm_agent.model_files.known_words import KnownWords
+from polyrhythm_agent.ports.denoiser import Denoiser
+from polyrhythm_agent.ports.layers import Geometry
+from polyrhythm_agent.worker.command_loop import CommandLoop
+from polyrhythm_agent.worker.rendezvous_relay import RendezvousRelay
 from tests.plans import exact_plan
 
 STEPS = 6

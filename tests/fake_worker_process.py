@@ -32,7 +32,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm_agent.worker_channel import WorkerChannel, end_process, end_with_daemon
+from polyrhythm_agent.worker.channel import WorkerChannel, end_process, end_with_daemon
 
 
 class FakeWorker:

@@ -22,16 +22,17 @@ from polyrhythm.image import ImageSpec
 from polyrhythm.messages import AgentEvent, BeatDone
 from polyrhythm.plan import Plan
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState
-from polyrhythm_agent.busy import CpuBusyClock
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
-from polyrhythm_agent.emulation import EmulatedSpeed
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
+from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
+from polyrhythm_agent.epoch.plan_book import PlanBook
+from polyrhythm_agent.epoch.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
 from polyrhythm_agent.exchange.session import GangExchange
-from polyrhythm_agent.plan_book import PlanBook
-from polyrhythm_agent.ports import Denoiser, DenoiserRun, LayerSeam, Transport
-from polyrhythm_agent.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
+from polyrhythm_agent.measuring.busy_clock import CpuBusyClock
+from polyrhythm_agent.measuring.emulated_speed import EmulatedSpeed
+from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun, LayerSeam
+from polyrhythm_agent.ports.transport import Transport
 from tests.one_core import one_core
 
 EPOCH = EpochId(incarnation=1, counter=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm_agent.ports import ExchangedLayer
+from polyrhythm_agent.ports.layers import ExchangedLayer
 
 
 def token_layers(count: int, *, columns: int, features: int, batch: int, shrink: int = 2) -> tuple[ExchangedLayer, ...]:

@@ -18,7 +18,7 @@ from polyrhythm.messages import (
 from polyrhythm.plan import Assignment, Exchange, Segment
 from polyrhythm.reports import BeatReport
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.oversight.signals import (
+from polyrhythm_agent.daemon.rules.signals import (
     CommandReceived,
     Effect,
     Note,
@@ -28,8 +28,8 @@ from polyrhythm_agent.oversight.signals import (
     TimePassed,
     WorkerSpoke,
 )
-from polyrhythm_agent.oversight.state import Limits, initial
-from polyrhythm_agent.oversight.transition import transition
+from polyrhythm_agent.daemon.rules.state import Limits, initial
+from polyrhythm_agent.daemon.rules.transition import transition
 
 AGENT, PEER = AgentId("a"), AgentId("b")
 EPOCH = EpochId(incarnation=1, counter=7)

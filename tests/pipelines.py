@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.sampling import CLASS_OF
+from polyrhythm_agent.denoiser.sampling.sampling import CLASS_OF
 from tests.found_schedulers import FoundScheduler
 from tests.gang import solo_latent
 from tests.reference import class_of

@@ -25,9 +25,9 @@ from polyrhythm.messages import (
 )
 from polyrhythm.plan import Assignment, Exchange, Segment
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.coordinator_link import LinkTiming
-from polyrhythm_agent.daemon import AgentParts, run_agent
-from polyrhythm_agent.oversight.state import Limits
+from polyrhythm_agent.daemon.coordinator_link import LinkTiming
+from polyrhythm_agent.daemon.main import AgentParts, run_agent
+from polyrhythm_agent.daemon.rules.state import Limits
 from tests.fake_agent_service import WAIT_S, FakeAgentService, Session
 
 FAKE_WORKER = Path(__file__).parent / "fake_worker_process.py"

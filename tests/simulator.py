@@ -16,7 +16,7 @@ from torch import Tensor
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.plan import Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.ports import DenoiserRun
+from polyrhythm_agent.ports.denoiser import DenoiserRun
 from tests.canvas import Canvas, PatchView, ReplayedPatch
 
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from polyrhythm_agent.ports import ActivationExchange, Part
-from polyrhythm_agent.step_loop import Exchange
+from polyrhythm_agent.epoch.step_loop import Exchange
+from polyrhythm_agent.ports.exchange import ActivationExchange
+from polyrhythm_agent.ports.layers import Part
 
 
 class TappedExchange:

@@ -25,13 +25,15 @@ from polyrhythm.facts import ModelFacts, ModelMemory
 from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.request_checks import check_image
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.denoiser.class_labels import ClassLabels
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
-from polyrhythm_agent.denoiser.sampling import ModelSampling
-from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
+from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling
+from polyrhythm_agent.denoiser.sampling.scheduler_file import scheduler_config
+from polyrhythm_agent.denoiser.text.class_labels import ClassLabels
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.ports import ActivationExchange, Denoiser, ExchangedLayer, Geometry, LayerSeam
+from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam
+from polyrhythm_agent.ports.exchange import ActivationExchange
+from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry
 
 TILE = 8
 """Pixels on a side of one token. One row of tiles is one row unit: what the planner deals out."""

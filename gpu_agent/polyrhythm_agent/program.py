@@ -8,6 +8,6 @@ from polyrhythm.roles import Role, end_unless_installed
 def main() -> int:
     """Runs the command, or says how to install it."""
     end_unless_installed("polyrhythm-agent", Role.AGENT)
-    from polyrhythm_agent.daemon import main as run
+    from polyrhythm_agent.daemon.main import main as run
 
     return run()

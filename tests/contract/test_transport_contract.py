@@ -14,10 +14,10 @@ import torch
 
 from polyrhythm.profile import Link
 from polyrhythm_agent.errors import EpochAbortedError, TransportError, forget_frames
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
-from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
-from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
-from polyrhythm_agent.ports import Transport
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
+from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
+from polyrhythm_agent.ports.transport import Transport
 from tests.members import run_members
 
 Gang = Sequence[Transport]

@@ -15,7 +15,7 @@ EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
 DENOISER_DEFECTS = (
     PlantedDefect(
         name="the pooled text is the last window's",
-        file=f"{AGENT}/denoiser/clip_text.py",
+        file=f"{AGENT}/denoiser/text/clip.py",
         original="dim=1), parts[0][1]",
         planted="dim=1), parts[-1][1]",
         test_id=(
@@ -26,7 +26,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="the fingerprint passes over weights behind links",
-        file=f"{AGENT}/denoiser/folder.py",
+        file=f"{AGENT}/denoiser/files/folder.py",
         original="for number, file in enumerate(files):",
         planted="for number, file in enumerate(file for file in files if path == path.resolve()):",
         test_id="tests/unit/agent/test_folder.py::test_what_is_loaded_shows[weights-behind links]",
@@ -34,7 +34,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="of a file and an index of shards every library takes the file",
-        file=f"{AGENT}/denoiser/weight_files.py",
+        file=f"{AGENT}/denoiser/files/weight_files.py",
         original="preferred = (index, single) if library == DIFFUSERS else (single, index)",
         planted="preferred = (single, index)",
         test_id=(
@@ -45,7 +45,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="weights of other names are found out at the first picture",
-        file=f"{AGENT}/denoiser/diffusers_parts.py",
+        file=f"{AGENT}/denoiser/files/diffusers_parts.py",
         original='read(torch.device("cpu"))',
         planted="pass",
         test_id="tests/integration/test_loading_checks.py::test_weights_under_other_names_are_refused",
@@ -53,7 +53,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="a text encoder of another width is found out at the first picture",
-        file=f"{AGENT}/denoiser/fitting.py",
+        file=f"{AGENT}/denoiser/files/fitting.py",
         original="if width == taken:",
         planted="if width:",
         test_id="tests/integration/test_loading_checks.py::"
@@ -71,7 +71,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="position embedding one row too high",
-        file=f"{AGENT}/denoiser/token_transformer.py",
+        file=f"{AGENT}/denoiser/families/token_transformer.py",
         original="self._position_AD[rows.begin * per_row : rows.end * per_row]",
         planted="self._position_AD[max(rows.begin - 1, 0) * per_row :][: rows.count * per_row]",
         test_id="tests/integration/test_family_rows.py::test_patches_are_the_whole_picture[pixart-16-counts0]",
@@ -87,7 +87,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="the null class is the last class",
-        file=f"{AGENT}/denoiser/dit.py",
+        file=f"{AGENT}/denoiser/families/dit.py",
         original="[labels.count, labels.number(image.prompt)]",
         planted="[labels.count - 1, labels.number(image.prompt)]",
         test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[dit-16-20-ddim-dtype0]",
@@ -95,7 +95,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="text mask ignored",
-        file=f"{AGENT}/denoiser/attention.py",
+        file=f"{AGENT}/denoiser/layers/attention.py",
         original="query_BhNd, key_BhAd, value_BhAd, attn_mask=bias_Bh1L)",
         planted="query_BhNd, key_BhAd, value_BhAd, attn_mask=None)",
         test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-dpmpp-2m-dtype0]",
@@ -103,7 +103,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="noise of its own for every agent",
-        file=f"{AGENT}/denoiser/noise.py",
+        file=f"{AGENT}/denoiser/sampling/noise.py",
         original="manual_seed(self._seed)",
         planted="manual_seed(self._seed + id(self))",
         test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dtype0-ddim]",
@@ -111,7 +111,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="ddim always ends at the clean picture",
-        file=f"{AGENT}/denoiser/grid.py",
+        file=f"{AGENT}/denoiser/sampling/grid.py",
         original="float(scheduler.final_alpha_cumprod)",
         planted="1.0",
         test_id="tests/unit/denoiser/test_sampling.py::test_ddim_is_diffusers[stable diffusion-24]",
@@ -119,7 +119,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="euler begins with noise of size one",
-        file=f"{AGENT}/denoiser/grid.py",
+        file=f"{AGENT}/denoiser/sampling/grid.py",
         original='initial_scale=_initial_scale(scheduler.config["timestep_spacing"], sigmas[0]),',
         planted="initial_scale=1.0,",
         test_id=f"{FAMILY_EQUALITY}::test_euler_in_all_its_forms[karras-dtype0]",
@@ -127,7 +127,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="dynamic shift by the tokens of a patch",
-        file=f"{AGENT}/denoiser/token_transformer.py",
+        file=f"{AGENT}/denoiser/families/token_transformer.py",
         original="image_tokens=geometry.row_count * geometry.layers[0].columns,",
         planted="image_tokens=geometry.row_count // 2 * geometry.layers[0].columns,",
         test_id=f"{FAMILY_EQUALITY}::test_euler_in_all_its_forms[flow by size-dtype0]",
@@ -145,7 +145,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="the first ancestral step adds the initial noise again",
-        file=f"{AGENT}/denoiser/noise.py",
+        file=f"{AGENT}/denoiser/sampling/noise.py",
         original="return self._draw(1 + step)",
         planted="return self._draw(step)",
         test_id="tests/unit/denoiser/test_euler.py::test_ancestral_noise_is_bit_by_bit_what_diffusers_draws",
@@ -153,7 +153,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="solver's lambda is one step older than its picture",
-        file=f"{AGENT}/denoiser/sampling.py",
+        file=f"{AGENT}/denoiser/sampling/sampling.py",
         original="self.grid.departures[k].half_log_snr",
         planted="self.grid.departures[max(k - 1, 0)].half_log_snr",
         test_id="tests/unit/denoiser/test_sampling.py::test_dpm_solver_is_diffusers[defaults-24]",
@@ -164,7 +164,7 @@ DENOISER_DEFECTS = (
 BOUNDARY_DEFECTS = (
     PlantedDefect(
         name="history counts from the first step of a beat",
-        file=f"{AGENT}/boundary.py",
+        file=f"{AGENT}/epoch/boundary_state.py",
         original="after[row] = active[-1]",
         planted="after[row] = active[0]",
         test_id="tests/unit/agent_loop/test_boundary.py::test_history_is_each_owners_last_active_step",
@@ -172,7 +172,7 @@ BOUNDARY_DEFECTS = (
     ),
     PlantedDefect(
         name="history stays behind when rows move",
-        file=f"{AGENT}/step_loop.py",
+        file=f"{AGENT}/epoch/step_loop.py",
         original="self._history[assignment.rows.begin : assignment.rows.end]",
         planted="self._history[: assignment.rows.count]",
         test_id=f"{STEP_LOOP_TESTS}::test_history_goes_with_the_rows",
@@ -199,7 +199,7 @@ BOUNDARY_DEFECTS = (
     ),
     PlantedDefect(
         name="only the last boundary is kept",
-        file=f"{AGENT}/boundary.py",
+        file=f"{AGENT}/epoch/boundary_state.py",
         original="HELD_BOUNDARIES = 2",
         planted="HELD_BOUNDARIES = 1",
         test_id="tests/unit/agent_loop/test_boundary.py::test_memory_keeps_the_last_two_boundaries_of_a_job",
@@ -269,7 +269,7 @@ EXCHANGE_DEFECTS = (
 LOOP_DEFECTS = (
     PlantedDefect(
         name="cancel of all but the first member ignored",
-        file=f"{AGENT}/step_loop.py",
+        file=f"{AGENT}/epoch/step_loop.py",
         original="if any(record[2] for record in records):",
         planted="if records[0][2]:",
         test_id=f"{STEP_LOOP_TESTS}::test_any_members_cancel_ends_the_epoch_at_the_boundary_and_the_boundary_is_kept",
@@ -277,7 +277,7 @@ LOOP_DEFECTS = (
     ),
     PlantedDefect(
         name="a new plan takes over one boundary early",
-        file=f"{AGENT}/step_loop.py",
+        file=f"{AGENT}/epoch/step_loop.py",
         original="self._book.beat_at(current.end_step, version=agreed, current_version=version)",
         planted="self._book.beat_at(current.end_step, version=self._book.newest_version, current_version=version)",
         test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed",
@@ -285,7 +285,7 @@ LOOP_DEFECTS = (
     ),
     PlantedDefect(
         name="a new plan takes over one boundary late",
-        file=f"{AGENT}/step_loop.py",
+        file=f"{AGENT}/epoch/step_loop.py",
         original="agreed = max(agreed, self._agree(state.step))",
         planted="agreed, self._version = max(agreed, self._version), self._agree(state.step)",
         test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_all_hold_takes_over_one_boundary_after_they_agreed",
@@ -293,7 +293,7 @@ LOOP_DEFECTS = (
     ),
     PlantedDefect(
         name="the newest plan of any member is followed",
-        file=f"{AGENT}/step_loop.py",
+        file=f"{AGENT}/epoch/step_loop.py",
         original="return min(record[1] for record in records)",
         planted="return max(record[1] for record in records)",
         test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed",
@@ -301,7 +301,7 @@ LOOP_DEFECTS = (
     ),
     PlantedDefect(
         name="emulated devices sleep after their messages",
-        file=f"{AGENT}/emulation.py",
+        file=f"{AGENT}/measuring/emulated_speed.py",
         original="        if inside_layer:\n            self._charge()\n        yield\n",
         planted="        yield\n",
         test_id="tests/unit/denoiser/test_emulation.py::test_messages_leave_late_and_the_exchange_is_not_slowed",
@@ -317,7 +317,7 @@ LOOP_DEFECTS = (
     ),
     PlantedDefect(
         name="the text encoder is never let go",
-        file=f"{AGENT}/epoch_run.py",
+        file=f"{AGENT}/epoch/epoch_run.py",
         original="            self._workshop.parts.make_room(self._need_bytes)\n",
         planted="            pass\n",
         test_id="tests/integration/test_epoch_memory.py::test_where_memory_is_short_parts_take_turns",

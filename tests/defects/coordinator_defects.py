@@ -241,7 +241,7 @@ FAILURE_DEFECTS = (
     ),
     PlantedDefect(
         name="a worker that ignores an abort lives on",
-        file=f"{AGENT}/oversight/deadlines.py",
+        file=f"{AGENT}/daemon/rules/deadlines.py",
         original="if now_s <= run.leave_by_s:",
         planted="if now_s <= run.leave_by_s + 600.0:",
         test_id="tests/unit/agent/test_oversight_deadlines.py::test_an_aborted_worker_that_does_not_obey_is_killed",
@@ -274,7 +274,7 @@ FAILURE_DEFECTS = (
 REPLAN_DEFECTS = (
     PlantedDefect(
         name="a newer plan takes over in its middle",
-        file=f"{AGENT}/plan_book.py",
+        file=f"{AGENT}/epoch/plan_book.py",
         original="self._versions[version].begin_step == step",
         planted="self._versions[version].begin_step <= step",
         test_id=f"{PLAN_BOOK_TESTS}::test_newer_version_takes_over_at_its_first_step_or_never",

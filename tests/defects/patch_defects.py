@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.defects.planted import PlantedDefect
 
-PATCH_LAYERS = "gpu_agent/polyrhythm_agent/denoiser/patch_layers.py"
+PATCH_LAYERS = "gpu_agent/polyrhythm_agent/denoiser/layers/convolution.py"
 PATCH_LAYER_TESTS = "tests/unit/denoiser/test_patch_layers.py"
 UNET_PICTURES = "tests/integration/test_unet_pictures.py"
 
@@ -67,7 +67,7 @@ PATCH_DEFECTS = (
     ),
     PlantedDefect(
         name="cells of a lower level counted down at a short end",
-        file="gpu_agent/polyrhythm_agent/ports.py",
+        file="gpu_agent/polyrhythm_agent/ports/layers.py",
         original="-(-latent.stop // layer.shrink)",
         planted="latent.stop // layer.shrink",
         test_id=f"{UNET_PICTURES}::test_any_multiple_of_8_pixels_will_do[sd-1080-40-counts1]",

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from polyrhythm.image import Quality
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client
 from tests.e2e.pictures import MODEL, PROMPT, load_in_fp32, request
 from tests.e2e.processes import FAST, SLOW, HurtableFleet

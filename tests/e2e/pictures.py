@@ -19,8 +19,8 @@ from polyrhythm.image import ImageRequest, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.request_checks import resolve
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.model_files.model_folder import find_model
+from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Picture
 from tests.plans import plan, segment
 from tests.simulator import PlanSimulator

@@ -22,7 +22,7 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm.explanation import Explanation
 from polyrhythm.image import Quality
 from polyrhythm.job_events import Accepted, JobEvent, Planned, Replanned
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client, Picture
 from tests.e2e.pictures import request, right_pixels
 from tests.e2e.processes import HurtableFleet

@@ -14,7 +14,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import Overrides, Quality
 from polyrhythm.job_events import JobEvent, Planned
 from polyrhythm.plan import Exchange
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client
 from tests.e2e.pictures import MODEL, halves, pixels, request, simulated
 from tests.e2e.processes import FAST, HurtableFleet

@@ -14,7 +14,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned, ReplanReason
 from polyrhythm.plan import Plan
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client
 from tests.e2e import pictures
 from tests.e2e.pictures import right_pixels

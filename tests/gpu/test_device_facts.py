@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from polyrhythm.facts import DeviceKind
-from polyrhythm_agent.device import PynvmlNvml
 from polyrhythm_agent.errors import DeviceError
+from polyrhythm_agent.host.device import PynvmlNvml
 
 
 def test_the_driver_reports_its_devices() -> None:

@@ -16,8 +16,8 @@ import torch
 
 from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import EpochAbortedError
-from polyrhythm_agent.exchange.rendezvous import RendezvousClient
-from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
+from polyrhythm_agent.exchange.transports.rendezvous import RendezvousClient
+from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
 
 MESSAGE_SHAPE = (64, 64)
 

@@ -28,7 +28,7 @@ from tests.models import tiny_pixart_folder
 from tests.plans import plan, segment
 from tests.simulator import PlanSimulator
 
-AGENT = (sys.executable, "-m", "polyrhythm_agent.daemon")
+AGENT = (sys.executable, "-m", "polyrhythm_agent.daemon.main")
 STEPS = 8
 
 

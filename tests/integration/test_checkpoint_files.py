@@ -17,10 +17,10 @@ from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
+from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.model_folder import find_model
 from tests.gang import solo_latent
 from tests.original_layout import original_checkpoint, write_checkpoint
 from tests.unet_models import TINY_UNETS
@@ -138,7 +138,7 @@ def test_who_waits_for_the_conversion_of_another_process_says_so(folders: Mappin
 CONVERT = """
 import sys
 from pathlib import Path
-from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
+from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 sys.stdin.read(1)
 print(diffusers_folder(Path(sys.argv[1]), Path(sys.argv[2]), cache=Path(sys.argv[3])))
 """

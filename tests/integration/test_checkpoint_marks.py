@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polyrhythm.image import Sampler
-from polyrhythm_agent.checkpoint_file import CheckpointHeader
-from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
-from polyrhythm_agent.denoiser.checkpoint_marks import Configs, marked_configs
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
+from polyrhythm_agent.denoiser.files.checkpoint_marks import Configs, marked_configs
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
+from polyrhythm_agent.model_files.checkpoint_file import CheckpointHeader
 from tests.original_layout import original_checkpoint, write_checkpoint
 from tests.pipelines import assert_same, image, our_picture, plain_picture, with_scheduler
 

@@ -29,12 +29,12 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
+from polyrhythm_agent.daemon.interpreter import Overseer
+from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected
+from polyrhythm_agent.daemon.rules.state import initial
+from polyrhythm_agent.daemon.worker_process import WorkerProcess
 from polyrhythm_agent.errors import WorkerStartError
 from polyrhythm_agent.log_setup import configure_log
-from polyrhythm_agent.overseer import Overseer
-from polyrhythm_agent.oversight.signals import CoordinatorConnected
-from polyrhythm_agent.oversight.state import initial
-from polyrhythm_agent.supervision import WorkerProcess
 from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
 from tests.running_agent import (
     AGENT,

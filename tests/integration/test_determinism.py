@@ -19,11 +19,12 @@ from torch import Tensor
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
-from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
-from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
-from polyrhythm_agent.picture import encode_png
-from polyrhythm_agent.ports import Denoiser, Receipt, Transport
+from polyrhythm_agent.epoch.png import encode_png
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
+from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
+from polyrhythm_agent.ports.denoiser import Denoiser
+from polyrhythm_agent.ports.transport import Receipt, Transport
 from tests.gang import GangOptions, load_members, run_gang
 from tests.plans import agent_ids, plan, segment
 

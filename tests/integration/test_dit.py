@@ -18,13 +18,13 @@ from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
 from polyrhythm.request_checks import resolve
 from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
-from polyrhythm_agent.device_memory import HostMemory
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports import Denoiser, DenoiserRun
-from polyrhythm_agent.profiling import measure_profile
+from polyrhythm_agent.measuring.profile import measure_profile
+from polyrhythm_agent.memory.device_memory import HostMemory
+from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
+from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun
 from tests.families import FAMILIES
 from tests.gang import solo_latent
 from tests.models import tiny_dit_folder

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polyrhythm.ids import AgentId
 from polyrhythm.image import Sampler
-from polyrhythm_agent.step_loop import Exchange
+from polyrhythm_agent.epoch.step_loop import Exchange
 from tests.families import FAMILIES, HALVES
 from tests.gang import GangOptions, kept_members, run_gang
 from tests.plans import agent_ids, exact_plan

@@ -25,8 +25,8 @@ from polyrhythm.messages import (
     PartLoaded,
 )
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.device_memory import HostMemory, LimitedMemory
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.memory.device_memory import HostMemory, LimitedMemory
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.epoch_bench import PLAN, Bench, picture, start
 
 

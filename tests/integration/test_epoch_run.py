@@ -31,7 +31,7 @@ from polyrhythm.messages import (
 )
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import PictureBlackError, PictureNotFiniteError
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.epoch_bench import ME, STEPS, Bench, picture, start
 from tests.plans import exact_plan
 

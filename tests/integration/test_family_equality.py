@@ -22,10 +22,10 @@ from diffusers import (
 
 from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.scheduler_config import OWN_SAMPLER_BY_CLASS
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
-from polyrhythm_agent.ports import Denoiser, DenoiserRun
+from polyrhythm_agent.denoiser.sampling.scheduler_config import OWN_SAMPLER_BY_CLASS
+from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun
 from tests.families import FAMILIES
 from tests.gang import solo_latent
 from tests.models import BETA_END, tiny_pixart_folder

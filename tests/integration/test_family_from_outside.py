@@ -15,10 +15,10 @@ import torch
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange
 from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.model_folder import find_model
 from tests.allocation import forward_bytes, peak_bytes, square_image
 from tests.gang import load_members, run_gang
 from tests.plans import agent_ids, exact_plan, plan, segment

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
-from polyrhythm_agent.ports import DenoiserRun
+from polyrhythm_agent.ports.denoiser import DenoiserRun
 from tests.families import FAMILIES
 from tests.reference import relative_difference
 

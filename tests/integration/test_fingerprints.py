@@ -14,10 +14,10 @@ import torch
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import Sampler
 from polyrhythm_agent.calibration.file import CALIBRATION_FILE, read_calibrations
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
-from polyrhythm_agent.folder_text import BOM
+from polyrhythm_agent.denoiser.sampling.scheduler_file import scheduler_config
+from polyrhythm_agent.model_files.folder_text import BOM
 from tests.json_order import upside_down
 from tests.pipelines import image
 

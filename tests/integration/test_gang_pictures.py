@@ -24,7 +24,7 @@ from torch import Tensor
 from polyrhythm.image import ImageSpec, Sampler
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.families import FAMILIES, HALVES
 from tests.gang import kept_members, load_members, run_gang
 from tests.models import BETA_END, tiny_pixart_folder

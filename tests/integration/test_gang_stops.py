@@ -11,10 +11,10 @@ import torch
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange
-from polyrhythm_agent.boundary import BoundaryState
+from polyrhythm_agent.epoch.boundary_state import BoundaryState
+from polyrhythm_agent.epoch.step_loop import StopRequest
 from polyrhythm_agent.errors import EpochCancelledError, TransportError
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
-from polyrhythm_agent.step_loop import StopRequest
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from tests.gang import GangOptions, load_members, run_gang
 from tests.plans import agent_ids, exact_plan, plan, segment
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from polyrhythm_agent.errors import TransportError
-from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
-from polyrhythm_agent.exchange.torch_distributed import GlooTransport, form_gloo_transport
+from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
+from polyrhythm_agent.exchange.transports.torch_distributed import GlooTransport, form_gloo_transport
 from tests.integration import gloo_peer
 
 WAKE_LIMIT_S = 5.0

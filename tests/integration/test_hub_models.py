@@ -21,7 +21,7 @@ FIND = """
 import sys
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_agent.log_setup import configure_log
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.model_folder import find_model
 configure_log("test")
 for model in sys.argv[1:]:
     try:

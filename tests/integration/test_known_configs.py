@@ -11,13 +11,13 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from polyrhythm_agent.checkpoint_spec import NOTICES_FILE
-from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.sampling import ModelSampling
-from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
-from polyrhythm_agent.known_configs import (
+from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling
+from polyrhythm_agent.denoiser.sampling.scheduler_file import scheduler_config
+from polyrhythm_agent.model_files.checkpoint_spec import NOTICES_FILE
+from polyrhythm_agent.model_files.known_configs import (
     SDXL,
     STABLE_DIFFUSION_1,
     STABLE_DIFFUSION_2,

@@ -17,11 +17,11 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderMo
 
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import Sampler
-from polyrhythm_agent.denoiser.diffusers_parts import load_part, load_text_encoder
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.diffusers_parts import load_part, load_text_encoder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.folder_text import BOM
+from polyrhythm_agent.model_files.folder_text import BOM
 from tests.models import tiny_dit_folder
 from tests.pipelines import assert_same, image, our_picture, pipeline_in, plain_picture, with_config
 from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from polyrhythm.image import ImageSpec, LongPrompt, Quality, Sampler
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.denoiser.clip_text import text_windows
+from polyrhythm_agent.denoiser.families.unet import UNetDenoiser
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
-from polyrhythm_agent.denoiser.unet import UNetDenoiser
+from polyrhythm_agent.denoiser.text.clip import text_windows
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.ports import LongText
+from polyrhythm_agent.ports.denoiser import LongText
 from tests.models import tiny_pixart_folder
 from tests.pipelines import with_config
 from tests.reference import plain_pipeline, relative_difference

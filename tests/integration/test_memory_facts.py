@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL
 from polyrhythm.image import ImageSpec
 from polyrhythm_agent.denoiser.decoding import LatentScaling, Tiling, decode_latent
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.model_files.model_folder import find_model
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.allocation import forward_bytes, peak_bytes, square_image
 
 SIDE_PX = 128

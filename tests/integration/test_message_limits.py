@@ -20,8 +20,8 @@ from polyrhythm.errors import NoAgentsError, ResourceExhaustedError
 from polyrhythm.image import ImageRequest
 from polyrhythm.rendezvous import StoreReply
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2
-from polyrhythm_agent.coordinator_link import LinkTiming
-from polyrhythm_agent.oversight.signals import CommandReceived, OversightEvent
+from polyrhythm_agent.daemon.coordinator_link import LinkTiming
+from polyrhythm_agent.daemon.rules.signals import CommandReceived, OversightEvent
 from polyrhythm_client import Client
 from polyrhythm_client.link import CHANNEL_OPTIONS
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits

@@ -17,7 +17,7 @@ from polyrhythm.plan import Exchange, Plan
 from polyrhythm.profile import Profile, Workload
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.errors import TransportError
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest

@@ -15,8 +15,8 @@ from polyrhythm.messages import CountTokens, EpochEnded, EpochOutcome, MeasurePr
 from polyrhythm.profile import Profile, Workload
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.measuring_stop import MeasuringStop
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.measuring.stop import MeasuringStop
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.epoch_bench import Bench, picture, start
 from tests.pipelines import with_config
 

@@ -15,16 +15,16 @@ from polyrhythm.ids import AgentId
 from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
 from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.offload import blocks_of, offloaded_bytes
 from polyrhythm_agent.denoiser.on_demand import module_bytes
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
-from polyrhythm_agent.device_memory import HostMemory
-from polyrhythm_agent.model_folder import find_model
-from polyrhythm_agent.model_loading import load_as_it_fits, smallest_share_bytes
-from polyrhythm_agent.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports import Denoiser
-from polyrhythm_agent.profiling import measure_profile
+from polyrhythm_agent.measuring.profile import measure_profile
+from polyrhythm_agent.memory.device_memory import HostMemory
+from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
+from polyrhythm_agent.model_files.model_folder import find_model
+from polyrhythm_agent.ports.denoiser import Denoiser
+from polyrhythm_agent.worker.load_model import load_as_it_fits, smallest_share_bytes
 from tests.allocation import peak_bytes, square_image
 from tests.families import TINY_MODELS
 from tests.models import tiny_pixart_folder

@@ -14,14 +14,14 @@ from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
-from polyrhythm_agent.denoiser.solo import OpenSeam
-from polyrhythm_agent.device_memory import HostMemory, LimitedMemory
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.parts_in_memory import PartsInMemory, held_bytes
-from polyrhythm_agent.ports import Denoiser
-from polyrhythm_agent.profiling import measure_profile
+from polyrhythm_agent.measuring.profile import measure_profile
+from polyrhythm_agent.memory.device_memory import HostMemory, LimitedMemory
+from polyrhythm_agent.memory.parts_in_memory import PartsInMemory, held_bytes
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.allocation import peak_bytes, square_image
 from tests.families import TINY_MODELS
 from tests.unet_models import tiny_sd_folder

@@ -18,9 +18,9 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.messages import BeatDone
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_agent.denoiser.solo import OpenSeam
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam
 from polyrhythm_agent.errors import TransportError
-from polyrhythm_agent.ports import Denoiser, LayerSeam
+from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam
 from tests.families import FAMILIES
 from tests.gang import GangOptions, MemberRun, load_members, run_gang
 from tests.plans import agent_ids, plan, segment

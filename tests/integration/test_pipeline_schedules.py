@@ -15,11 +15,11 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
 from polyrhythm.image import Sampler
-from polyrhythm_agent.denoiser.folder import ModelFolder
-from polyrhythm_agent.denoiser.noise import PictureNoise
-from polyrhythm_agent.denoiser.sampling import ModelSampling
-from polyrhythm_agent.denoiser.scheduler_file import scheduler_config
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
+from polyrhythm_agent.denoiser.sampling.noise import PictureNoise
+from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling
+from polyrhythm_agent.denoiser.sampling.scheduler_file import scheduler_config
+from polyrhythm_agent.ports.layers import Geometry
 from tests.found_schedulers import FOUND_SCHEDULERS, FoundScheduler
 from tests.pipelines import pipeline_of, with_scheduler
 from tests.reference import relative_difference

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm_agent.denoiser.diffusers_parts import load_part, load_text_encoder
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.diffusers_parts import load_part, load_text_encoder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.errors import ModelFolderError, OutOfMemoryError
 from tests.gang import solo_latent

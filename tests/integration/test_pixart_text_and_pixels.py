@@ -14,9 +14,9 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm_agent.denoiser.decoding import PictureNotFiniteError
+from polyrhythm_agent.denoiser.families.pixart import PixArtDenoiser
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.pixart import PixArtDenoiser
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.reference import plain_pipeline
 
 

@@ -11,8 +11,8 @@ import pytest
 from polyrhythm.image import LongPrompt, Sampler
 from polyrhythm.messages import CountTokens, RequestFailed, TokensCounted
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.known_words import KnownWords
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.model_files.known_words import KnownWords
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.epoch_bench import Bench, start
 
 

@@ -17,8 +17,9 @@ from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
-from polyrhythm_agent.ports import DenoiserRun, Part
+from polyrhythm_agent.model_files.model_folder import find_model
+from polyrhythm_agent.ports.denoiser import DenoiserRun
+from polyrhythm_agent.ports.layers import Part
 from tests.canvas import Canvas, PatchView
 from tests.gang import kept_members, run_gang, solo_latent
 from tests.plans import agent_ids, plan, segment

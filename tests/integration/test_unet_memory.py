@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.allocation import forward_bytes, peak_bytes, square_image
 from tests.unet_models import TINY_UNETS
 

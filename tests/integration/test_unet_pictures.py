@@ -19,8 +19,8 @@ from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_agent.ports import Part
-from polyrhythm_agent.step_loop import Exchange as StepExchange
+from polyrhythm_agent.epoch.step_loop import Exchange as StepExchange
+from polyrhythm_agent.ports.layers import Part
 from tests.families import HALVES
 from tests.gang import GangOptions, kept_members, run_gang
 from tests.plans import agent_ids, exact_plan, plan, segment

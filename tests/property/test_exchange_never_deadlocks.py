@@ -16,11 +16,12 @@ from torch import Tensor
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Beat, Exchange, Plan
-from polyrhythm_agent.exchange.in_process import InProcessNetwork, Pair
-from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.session import GangExchange
-from polyrhythm_agent.exchange.torch_distributed import form_gloo_transport
-from polyrhythm_agent.ports import Geometry, Transport
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, Pair
+from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
+from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
+from polyrhythm_agent.ports.layers import Geometry
+from polyrhythm_agent.ports.transport import Transport
 from tests.layers import token_layers
 from tests.members import run_members
 from tests.strategies import plans

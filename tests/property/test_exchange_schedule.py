@@ -21,7 +21,7 @@ from polyrhythm_agent.exchange.schedule import (
     sends,
 )
 from polyrhythm_agent.exchange.shapes import MessageSizes
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.ports.layers import Geometry
 from tests.layers import convolutional_layers
 from tests.strategies import plans
 

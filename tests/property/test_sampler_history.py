@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from polyrhythm.image import Sampler
-from polyrhythm_agent.denoiser.sampling import ModelSampling, PictureSampling
+from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling, PictureSampling
 
 STEPS = 20
 UNIT = 2

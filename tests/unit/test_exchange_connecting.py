@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from polyrhythm_agent.errors import EpochAbortedError, TransportError
-from polyrhythm_agent.exchange.connecting import connected
-from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
+from polyrhythm_agent.exchange.transports.connecting import connected
+from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
 
 
 def test_it_returns_what_was_connected() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from polyrhythm.plan import Exchange, Plan
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.session import GangExchange
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
+from polyrhythm_agent.ports.layers import Geometry
 from tests.layers import token_layers
 from tests.members import run_members
 from tests.plans import plan, segment

@@ -13,11 +13,11 @@ import torch
 
 from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import TransportError
-from polyrhythm_agent.exchange.gloo_door import Door
-from polyrhythm_agent.exchange.gloo_group import listen
-from polyrhythm_agent.exchange.gloo_sockets import Address, listening_addresses, listening_descriptors
-from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous
-from polyrhythm_agent.exchange.torch_distributed import GlooTransport, form_gloo_transport
+from polyrhythm_agent.exchange.transports.gloo_door import Door
+from polyrhythm_agent.exchange.transports.gloo_group import listen
+from polyrhythm_agent.exchange.transports.gloo_sockets import Address, listening_addresses, listening_descriptors
+from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
+from polyrhythm_agent.exchange.transports.torch_distributed import GlooTransport, form_gloo_transport
 
 STRANGERS = 300
 FORMED_MAX = 100

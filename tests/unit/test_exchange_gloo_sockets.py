@@ -6,7 +6,7 @@ import socket
 import threading
 from contextlib import closing
 
-from polyrhythm_agent.exchange.gloo_sockets import connected_sockets, listening_addresses, shut_down
+from polyrhythm_agent.exchange.transports.gloo_sockets import connected_sockets, listening_addresses, shut_down
 
 
 def test_a_listening_socket_is_found_by_its_address() -> None:

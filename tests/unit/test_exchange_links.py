@@ -6,8 +6,8 @@ import time
 
 from torch import Tensor
 
-from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.exchange.links import measure_links
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
 from tests.members import run_members
 
 BEGINNING_S = 0.05

@@ -8,7 +8,7 @@ import pytest
 
 from polyrhythm.rendezvous import StoreOperation
 from polyrhythm_agent.errors import EpochAbortedError
-from polyrhythm_agent.exchange.rendezvous import InProcessRendezvous, RendezvousStore
+from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous, RendezvousStore
 
 
 def test_values_are_bytes_and_prefixes_apart() -> None:

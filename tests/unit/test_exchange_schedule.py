@@ -10,7 +10,7 @@ from polyrhythm.plan import Assignment, Beat, Exchange, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_agent.exchange.schedule import Read, Send, beat_traffic, readers, reads, sends
 from polyrhythm_agent.exchange.shapes import MessageSizes
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.ports.layers import Geometry
 from tests.layers import token_layers
 
 FAST, SLOW, IDLE = AgentId("fast"), AgentId("slow"), AgentId("idle")

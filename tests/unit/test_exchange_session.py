@@ -15,9 +15,9 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Beat, Exchange, Segment
 from polyrhythm.rows import ranges_from_counts
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, TransportError
-from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.exchange.session import GangExchange
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
+from polyrhythm_agent.ports.layers import Geometry
 from tests.layers import token_layers
 from tests.members import run_members
 

@@ -13,9 +13,9 @@ from polyrhythm.named_file import TEXT_BYTES_MAX
 from polyrhythm_agent.calibration.file import CALIBRATION_FILE, CalibrationFileError, read_calibrations
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.folder_text import BYTES_MAX, read_object
-from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.folder_text import BYTES_MAX, read_object
+from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, read_known_words
+from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_client.recipe_file import FILE_BYTES_MAX, read_recipe
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import FLEET_BYTES_MAX, read_fleet
 from polyrhythm_coordinator.simulation.fleet_files.run_report import REPORT_BYTES_MAX, read_report
@@ -23,13 +23,13 @@ from tests.unit.test_import_rules import sources
 
 READ_OTHERWISE = {
     "coordinator/polyrhythm_coordinator/simulation/fleet_files/preset_fleet.py": "presets, which ship",
-    "gpu_agent/polyrhythm_agent/checkpoint_file.py": "a header, whose length is checked",
-    "gpu_agent/polyrhythm_agent/denoiser/checkpoint.py": "weights, part by part",
-    "gpu_agent/polyrhythm_agent/denoiser/folder.py": "regular files of a model: weights part by part, vocabularies",
-    "gpu_agent/polyrhythm_agent/device.py": "files of the kernel",
-    "gpu_agent/polyrhythm_agent/exchange/gloo_door.py": "files of the kernel",
-    "gpu_agent/polyrhythm_agent/known_configs.py": "a vocabulary that the hub's library has fetched",
-    "gpu_agent/polyrhythm_agent/torch_build.py": "a file of torch",
+    "gpu_agent/polyrhythm_agent/model_files/checkpoint_file.py": "a header, whose length is checked",
+    "gpu_agent/polyrhythm_agent/denoiser/files/checkpoint.py": "weights, part by part",
+    "gpu_agent/polyrhythm_agent/denoiser/files/folder.py": "regular files of a model: weights, vocabularies",
+    "gpu_agent/polyrhythm_agent/host/device.py": "files of the kernel",
+    "gpu_agent/polyrhythm_agent/exchange/transports/gloo_door.py": "files of the kernel",
+    "gpu_agent/polyrhythm_agent/model_files/known_configs.py": "a vocabulary that the hub's library has fetched",
+    "gpu_agent/polyrhythm_agent/host/torch_build.py": "a file of torch",
     "protos/polyrhythm/named_file.py": "the reader",
 }
 

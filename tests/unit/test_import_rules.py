@@ -14,13 +14,12 @@ STUB_IMPORTERS = (
     "protos/polyrhythm/codec/",
     "coordinator/polyrhythm_coordinator/server.py",
     "coordinator/polyrhythm_coordinator/grpc_api/",
-    "gpu_agent/polyrhythm_agent/coordinator_link.py",
+    "gpu_agent/polyrhythm_agent/daemon/coordinator_link.py",
     "client/polyrhythm_client/link.py",
-    "client/polyrhythm_client/link/",
 )
 """The codec, the servicers and the links; ``server.py`` names the services when it registers the servicers."""
 
-NVML_IMPORTERS = ("gpu_agent/polyrhythm_agent/device.py", "gpu_agent/polyrhythm_agent/device/")
+NVML_IMPORTERS = ("gpu_agent/polyrhythm_agent/host/device.py",)
 BROAD_EXCEPTS_MAX = 4
 """Where whatever happens must reach somebody: the core, a worker's channel, a model's code, and work in threads."""
 

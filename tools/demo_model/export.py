@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer
 
 from demo_model.data import COLOURS, NAMES
-from polyrhythm_agent.known_words import KNOWN_WORDS_FILE
+from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE
 
 LIMIT_BYTES = 20 * 10**6
 FUNCTION_WORDS = ("a", "an", "and", "background", "of", "on", "the", "with")

@@ -48,7 +48,7 @@ class Executables:
     """How the roles are started on this machine: program and first arguments."""
 
     coordinator: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_coordinator.server")
-    agent: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_agent.daemon")
+    agent: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_agent.daemon.main")
     simulator: tuple[str, ...] = (sys.executable, "-m", "polyrhythm_coordinator.simulation")
 
 

@@ -12,7 +12,6 @@ import torch
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import Sampler
-from polyrhythm_agent.arithmetic import device_of, dtype_for
 from polyrhythm_agent.calibration.file import IN_FULL, Pictures, check_replaceable, write_calibration
 from polyrhythm_agent.calibration.fit import measured_as, sum_up
 from polyrhythm_agent.calibration.folder import try_folder
@@ -22,13 +21,14 @@ from polyrhythm_agent.calibration.members import load_members, memory_suffices
 from polyrhythm_agent.calibration.options import Task
 from polyrhythm_agent.calibration.partial import PartialFile
 from polyrhythm_agent.calibration.probes import MEMBERS_MIN, STEPS_MIN, Grid, grid_of, joints
-from polyrhythm_agent.denoiser.checkpoint import diffusers_folder
+from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
-from polyrhythm_agent.device_memory import memory_of
-from polyrhythm_agent.model_code import model_code
-from polyrhythm_agent.model_folder import cache_folder
-from polyrhythm_agent.ports import Denoiser
-from polyrhythm_agent.software import software_versions
+from polyrhythm_agent.denoiser.model_code import model_code
+from polyrhythm_agent.host.dtypes import device_of, dtype_for
+from polyrhythm_agent.host.software import software_versions
+from polyrhythm_agent.memory.device_memory import memory_of
+from polyrhythm_agent.model_files.model_folder import cache_folder
+from polyrhythm_agent.ports.denoiser import Denoiser
 
 FIRST_SEED = 40_000
 """Of the first picture; the others count up. Nothing else in this project measures with these."""

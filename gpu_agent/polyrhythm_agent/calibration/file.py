@@ -19,7 +19,7 @@ from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.facts import ModelFacts
 from polyrhythm_agent.calibration.folder import written_into
-from polyrhythm_agent.folder_text import read_text
+from polyrhythm_agent.model_files.folder_text import read_text
 
 CALIBRATION_FILE = "calibration.json"
 FORMAT = 4

@@ -16,16 +16,17 @@ from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.image import ImageSpec
 from polyrhythm.messages import AgentEvent
 from polyrhythm.plan import Plan
-from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState
-from polyrhythm_agent.busy import CpuBusyClock
-from polyrhythm_agent.denoiser.solo import OpenSeam
-from polyrhythm_agent.emulation import EmulatedSpeed
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam
+from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
+from polyrhythm_agent.epoch.plan_book import PlanBook
+from polyrhythm_agent.epoch.step_loop import LoopIdentity, StepLoop, StopRequest
 from polyrhythm_agent.errors import EpochAbortedError, TransportError
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.session import GangExchange
-from polyrhythm_agent.plan_book import PlanBook
-from polyrhythm_agent.ports import Denoiser, Transport
-from polyrhythm_agent.step_loop import LoopIdentity, StepLoop, StopRequest
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
+from polyrhythm_agent.measuring.busy_clock import CpuBusyClock
+from polyrhythm_agent.measuring.emulated_speed import EmulatedSpeed
+from polyrhythm_agent.ports.denoiser import Denoiser
+from polyrhythm_agent.ports.transport import Transport
 
 _EPOCH = EpochId(incarnation=1, counter=1)
 

@@ -17,7 +17,6 @@ from polyrhythm.calibration import mean_age
 from polyrhythm.facts import ModelFacts
 from polyrhythm.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan import Plan
-from polyrhythm_agent.boundary import BoundaryState
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.joint_fit import jump_exposures, window_exposures
 from polyrhythm_agent.calibration.probes import (
@@ -30,6 +29,7 @@ from polyrhythm_agent.calibration.probes import (
     stale_probes,
     unequal_probes,
 )
+from polyrhythm_agent.epoch.boundary_state import BoundaryState
 
 Array = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import ModelFacts
-from polyrhythm_agent.device_memory import is_out_of_memory
 from polyrhythm_agent.errors import OutOfMemoryError
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.memory.device_memory import is_out_of_memory
+from polyrhythm_agent.ports.denoiser import Denoiser
 
 MIB = 2**20
 

@@ -15,10 +15,10 @@ from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, STEPS_MIN
 from polyrhythm_agent.calibration.prompts import read_prompts
-from polyrhythm_agent.model_folder import FoundModel, find_model
+from polyrhythm_agent.host.torch_build import cuda_obstacle
+from polyrhythm_agent.model_files.model_folder import FoundModel, find_model
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_agent.settings import check_device_name
-from polyrhythm_agent.torch_build import cuda_obstacle
 
 OPTION_BY_SETTING = {
     name: AGENT_OPTIONS[name] for name in ("model", "model_config_folder", "device", "dtype", "threads")

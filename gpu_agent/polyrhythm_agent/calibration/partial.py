@@ -17,7 +17,7 @@ import structlog
 
 from polyrhythm_agent.calibration.folder import written_into
 from polyrhythm_agent.calibration.measure import PictureErrors, Single
-from polyrhythm_agent.folder_text import read_text
+from polyrhythm_agent.model_files.folder_text import read_text
 
 log = structlog.get_logger()
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from polyrhythm.image import ImageSpec
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.denoiser.noise import PictureNoise
-from polyrhythm_agent.denoiser.sampling import PictureSampling
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.denoiser.sampling.noise import PictureNoise
+from polyrhythm_agent.denoiser.sampling.sampling import PictureSampling
+from polyrhythm_agent.ports.layers import Geometry
 
 
 def batch_of(image: ImageSpec) -> int:

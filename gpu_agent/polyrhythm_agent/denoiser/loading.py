@@ -13,12 +13,12 @@ import torch
 from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.facts import ModelFacts
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
+from polyrhythm_agent.denoiser.model_code import model_code
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.families import known_families
-from polyrhythm_agent.model_code import model_code
-from polyrhythm_agent.ports import Denoiser
+from polyrhythm_agent.model_files.families import known_families
+from polyrhythm_agent.ports.denoiser import Denoiser
 
 FamilyLoader = Callable[..., Denoiser]
 """``load(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> Denoiser``."""

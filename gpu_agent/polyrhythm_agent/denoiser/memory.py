@@ -18,7 +18,7 @@ from polyrhythm.facts import ModelMemory
 from polyrhythm_agent.denoiser.decoding import TILING
 from polyrhythm_agent.denoiser.offload import offloaded_bytes
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
-from polyrhythm_agent.denoiser.text import T5Text
+from polyrhythm_agent.denoiser.text.t5 import T5Text
 
 FEED_FORWARD_WIDTHS = 10
 """Widths that a token holds inside a block's feed-forward: residual, its norm, and four times the width twice, before

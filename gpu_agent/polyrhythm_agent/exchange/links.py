@@ -18,7 +18,7 @@ from torch import Tensor
 
 from polyrhythm.profile import Link
 from polyrhythm_agent.exchange.wires import Activation, Named, Wires
-from polyrhythm_agent.ports import Transport
+from polyrhythm_agent.ports.transport import Transport
 
 _HOST = torch.device("cpu")
 _PINGS = 25

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.mailbox import Mailbox
-from polyrhythm_agent.ports import Transport
+from polyrhythm_agent.ports.transport import Transport
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -23,7 +23,8 @@ from polyrhythm_agent.exchange.schedule import BeatTraffic, beat_bytes, beat_tra
 from polyrhythm_agent.exchange.shapes import MessageSizes, message_shape
 from polyrhythm_agent.exchange.step_exchange import StepExchange, StepPlan
 from polyrhythm_agent.exchange.wires import Activation, BoundaryRows, Key, Named, Wires
-from polyrhythm_agent.ports import Geometry, Part, Transport
+from polyrhythm_agent.ports.layers import Geometry, Part
+from polyrhythm_agent.ports.transport import Transport
 
 
 class GangExchange:

@@ -10,7 +10,7 @@ import torch
 
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.ports import ExchangedLayer, Geometry
+from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry
 
 STATE_TENSORS = 2
 """x and x0."""

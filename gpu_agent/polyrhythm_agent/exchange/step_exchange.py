@@ -18,7 +18,7 @@ from polyrhythm.rows import RowRange
 from polyrhythm_agent.exchange.schedule import Read
 from polyrhythm_agent.exchange.shapes import MessageSizes, message_shape, rim_rows
 from polyrhythm_agent.exchange.wires import Activation, Wires
-from polyrhythm_agent.ports import ExchangedLayer, Part
+from polyrhythm_agent.ports.layers import ExchangedLayer, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.mailbox import Mailbox
 from polyrhythm_agent.exchange.receiver import PeerReceiver
-from polyrhythm_agent.ports import Transport
+from polyrhythm_agent.ports.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)

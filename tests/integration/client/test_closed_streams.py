@@ -76,7 +76,7 @@ def test_a_picture_that_cannot_be_written_to_standard_output_is_told_once(addres
     [
         (*CLI, "up", "--port", "99999"),
         (*CLI, "calibrate", "none/such/model"),
-        (sys.executable, "-m", "polyrhythm_agent.daemon", "--port", "x"),
+        (sys.executable, "-m", "polyrhythm_agent.daemon.main", "--port", "x"),
         (sys.executable, "-m", "polyrhythm_coordinator.server", "--port", "x"),
     ],
     ids=["up", "calibrate", "agent", "coordinator"],

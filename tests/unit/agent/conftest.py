@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from polyrhythm.messages import EpochJoined
-from polyrhythm_agent.oversight.signals import CoordinatorConnected, TimePassed
+from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected, TimePassed
 from tests.oversight_script import EPOCH, READY, Script, start_epoch
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm_agent.backoff import doubling_delay_s, jittered_delay_s
+from polyrhythm_agent.daemon.backoff import doubling_delay_s, jittered_delay_s
 
 
 def test_delays_double_up_to_the_longest() -> None:

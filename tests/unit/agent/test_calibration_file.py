@@ -22,9 +22,9 @@ from polyrhythm_agent.calibration.file import (
     with_calibration,
     write_calibration,
 )
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.model_folder import find_model
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import FACTS
 

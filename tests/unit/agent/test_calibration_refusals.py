@@ -19,7 +19,7 @@ from polyrhythm_agent.calibration.command import calibrate
 from polyrhythm_agent.calibration.members import load_members
 from polyrhythm_agent.calibration.options import Task
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.model_folder import FoundModel
+from polyrhythm_agent.model_files.model_folder import FoundModel
 from tests.models import tiny_pixart_folder
 from tests.unet_models import tiny_sd_folder
 

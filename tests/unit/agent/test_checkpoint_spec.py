@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.checkpoint_file import CheckpointHeader
-from polyrhythm_agent.checkpoint_spec import NOTICES_FILE
-from polyrhythm_agent.known_configs import TELLING_BIAS
-from polyrhythm_agent.model_folder import find_model
+from polyrhythm_agent.model_files.checkpoint_file import CheckpointHeader
+from polyrhythm_agent.model_files.checkpoint_spec import NOTICES_FILE
+from polyrhythm_agent.model_files.known_configs import TELLING_BIAS
+from polyrhythm_agent.model_files.model_folder import find_model
 
 SD_2 = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.model.a")
 SDXL = (*SD_2[:2], "conditioner.embedders.0.transformer.a", "conditioner.embedders.1.model.a")

@@ -12,12 +12,12 @@ import torch
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId
-from polyrhythm_agent.daemon import MPS_PERCENTAGE, compose, list_devices, main
-from polyrhythm_agent.device import Host, cpu_device, cuda_device, read_host, running_kernel, visible_devices
+from polyrhythm_agent.daemon.main import MPS_PERCENTAGE, compose, list_devices, main
+from polyrhythm_agent.daemon.preflight import check_machine
 from polyrhythm_agent.errors import DeviceError
-from polyrhythm_agent.preflight import check_machine
+from polyrhythm_agent.host.device import Host, cpu_device, cuda_device, read_host, running_kernel, visible_devices
+from polyrhythm_agent.host.torch_build import cuda_obstacle, obstacle_of
 from polyrhythm_agent.settings import AgentSettings, read_settings
-from polyrhythm_agent.torch_build import cuda_obstacle, obstacle_of
 
 
 def gpu(letter: str, name: str) -> DeviceFacts:

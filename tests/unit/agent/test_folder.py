@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from polyrhythm_agent.checkpoint_file import CheckpointHeader
-from polyrhythm_agent.denoiser.folder import ModelFolder
+from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.folder_text import BOM, read_object
-from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
+from polyrhythm_agent.model_files.checkpoint_file import CheckpointHeader
+from polyrhythm_agent.model_files.folder_text import BOM, read_object
+from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, read_known_words
 
 PARTS = ("unet", "vae", "scheduler", "tokenizer")
 UNET = "diffusion_pytorch_model"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from polyrhythm_agent.denoiser.folder_contents import (
+from polyrhythm_agent.denoiser.files.folder_contents import (
     config_content,
     merges_content,
     tokenizer_config_content,

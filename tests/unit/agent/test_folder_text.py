@@ -13,8 +13,8 @@ from polyrhythm_agent.calibration.file import read_calibrations, write_calibrati
 from polyrhythm_agent.calibration.measure import PictureErrors
 from polyrhythm_agent.calibration.partial import PartialFile
 from polyrhythm_agent.calibration.prompts import read_prompts
-from polyrhythm_agent.folder_text import BOM, read_object, read_text
-from polyrhythm_agent.known_words import KNOWN_WORDS_FILE, read_known_words
+from polyrhythm_agent.model_files.folder_text import BOM, read_object, read_text
+from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, read_known_words
 from tests.calibrations import calibration
 from tests.unit.scheduling.planning import FACTS
 

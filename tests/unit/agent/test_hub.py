@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.hub_id import read_hub_id
-from polyrhythm_agent.hub import FETCHED, LEFT_OUT, PICKLES, variants_wanted
+from polyrhythm_agent.model_files.hub import FETCHED, LEFT_OUT, PICKLES, variants_wanted
 
 READ = (
     "model_index.json",

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from polyrhythm_agent.exchange.in_process import InProcessNetwork
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from tests.members import run_members
 
 ROUNDS = 500

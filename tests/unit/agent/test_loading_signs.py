@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from polyrhythm.messages import Heartbeat
-from polyrhythm_agent.loading_signs import TOLD_INTERVAL_S, LoadingSigns
+from polyrhythm_agent.worker.loading_progress import TOLD_INTERVAL_S, LoadingSigns
 
 
 def test_signs_are_passed_on_no_more_often_than_needed() -> None:

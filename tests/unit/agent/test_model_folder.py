@@ -12,7 +12,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.hub_id import HubId
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent.errors import ModelUnavailableError
-from polyrhythm_agent.model_folder import cache_folder, find_model
+from polyrhythm_agent.model_files.model_folder import cache_folder, find_model
 
 INDEX = '{"_class_name": "PixArtAlphaPipeline"}'
 

@@ -28,7 +28,7 @@ from polyrhythm.messages import (
 )
 from polyrhythm.profile import Workload
 from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
-from polyrhythm_agent.oversight.signals import (
+from polyrhythm_agent.daemon.rules.signals import (
     CoordinatorConnected,
     CoordinatorLost,
     GiveUpModel,
@@ -41,7 +41,7 @@ from polyrhythm_agent.oversight.signals import (
     WorkerEnded,
     WorkerSpoke,
 )
-from polyrhythm_agent.oversight.state import Absent
+from polyrhythm_agent.daemon.rules.state import Absent
 from tests.oversight_script import (
     AGENT,
     EPOCH,

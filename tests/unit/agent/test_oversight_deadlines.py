@@ -11,13 +11,13 @@ from polyrhythm.messages import (
     StepDone,
     WorkerLost,
 )
-from polyrhythm_agent.oversight.signals import (
+from polyrhythm_agent.daemon.rules.signals import (
     TICK_S,
     KillWorker,
     SendDown,
     TimePassed,
 )
-from polyrhythm_agent.oversight.state import Limits
+from polyrhythm_agent.daemon.rules.state import Limits
 from polyrhythm_coordinator.scheduling.state.state import timeouts as scheduling_limits
 from tests.oversight_script import (
     AGENT,

@@ -8,7 +8,7 @@ from hypothesis import given
 from polyrhythm.ids import EpochId
 from polyrhythm.messages import AgentEvent, BeatDone, StepDone, WorkerLost
 from polyrhythm.reports import BeatReport
-from polyrhythm_agent.report_batch import ReportBatch, can_wait
+from polyrhythm_agent.worker.report_batch import ReportBatch, can_wait
 
 EPOCH = EpochId(incarnation=1, counter=1)
 LOST = WorkerLost(reason="r")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.command_line import parse_command_line
-from polyrhythm_agent.daemon import EXIT_BAD_INPUT, main
+from polyrhythm_agent.daemon.command_line import parse_command_line
+from polyrhythm_agent.daemon.main import EXIT_BAD_INPUT, main
 from polyrhythm_agent.settings import AgentSettings, read_settings
 
 GOOD = {"coordinator": "127.0.0.1:50051", "name": "a"}
@@ -145,7 +145,7 @@ def test_an_unknown_option_is_refused(capfd: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_daemon_runs_without_torch() -> None:
-    script = "import json, sys, polyrhythm_agent.daemon; print(json.dumps(sorted(sys.modules)))"
+    script = "import json, sys, polyrhythm_agent.daemon.main; print(json.dumps(sorted(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     loaded = set(json.loads(ended.stdout))
     assert loaded.isdisjoint({"torch", "diffusers", "transformers"})

@@ -23,7 +23,7 @@ from polyrhythm.messages import (
     WorkerReady,
 )
 from polyrhythm_agent.errors import ChannelClosedError
-from polyrhythm_agent.worker_channel import WorkerChannel
+from polyrhythm_agent.worker.channel import WorkerChannel
 
 EPOCH = EpochId(incarnation=1, counter=1)
 WAIT_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from polyrhythm_agent.arithmetic import ComputeDevice, device_of, dtype_for
+from polyrhythm_agent.host.dtypes import ComputeDevice, device_of, dtype_for
 
 
 @pytest.mark.parametrize(

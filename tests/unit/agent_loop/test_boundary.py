@@ -8,7 +8,7 @@ import torch
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.plan import Assignment, Beat, Exchange, Segment
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.boundary import BoundaryState, JobMemory, history_after
+from polyrhythm_agent.epoch.boundary_state import BoundaryState, JobMemory, history_after
 
 
 def state(step: int) -> BoundaryState:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from polyrhythm_agent.busy import DeviceBusyClock, UntimedExchange
-from polyrhythm_agent.denoiser.solo import SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import SoloExchange
+from polyrhythm_agent.measuring.busy_clock import DeviceBusyClock, UntimedExchange
 
 
 class FakeDevice:

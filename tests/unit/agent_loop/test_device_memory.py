@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from polyrhythm.messages import MemoryRead
-from polyrhythm_agent.device_memory import HostMemory, LimitedMemory, is_out_of_memory, memory_of
 from polyrhythm_agent.errors import OutOfMemoryError, TransportError
+from polyrhythm_agent.memory.device_memory import HostMemory, LimitedMemory, is_out_of_memory, memory_of
 
 MIB = 1 << 20
 

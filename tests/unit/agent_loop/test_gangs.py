@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from polyrhythm.ids import AgentId, GangId
 from polyrhythm.profile import Link
-from polyrhythm_agent.exchange.in_process import InProcessNetwork, InProcessTransport
-from polyrhythm_agent.gangs import GangCache
-from polyrhythm_agent.ports import Transport
+from polyrhythm_agent.epoch.gang_cache import GangCache
+from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
+from polyrhythm_agent.ports.transport import Transport
 
 ALONE = (AgentId("a"),)
 

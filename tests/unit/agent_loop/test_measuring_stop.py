@@ -9,9 +9,9 @@ import torch
 
 from polyrhythm.messages import AgentEvent, MeasureProfile, RequestFailed, StopMeasuring
 from polyrhythm.profile import Profile, Workload
-from polyrhythm_agent.command_loop import CommandLoop
-from polyrhythm_agent.denoiser.solo import OpenSeam
-from polyrhythm_agent.measuring_stop import MeasuringStop, StoppableSeam
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam
+from polyrhythm_agent.measuring.stop import MeasuringStop, StoppableSeam
+from polyrhythm_agent.worker.command_loop import CommandLoop
 
 COMMAND = MeasureProfile(request_id=7, workload=Workload(model="demo", width_px=64, height_px=64, batch=2))
 

@@ -9,8 +9,8 @@ import pytest
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Assignment, Exchange, Segment
 from polyrhythm.rows import RowRange
+from polyrhythm_agent.epoch.plan_book import PlanBook
 from polyrhythm_agent.errors import EpochAbortedError
-from polyrhythm_agent.plan_book import PlanBook
 
 
 def segment(begin: int, end: int, beat: int) -> Segment:

@@ -17,14 +17,14 @@ from polyrhythm.image import ImageSpec
 from polyrhythm.messages import MeasureProfile
 from polyrhythm.profile import Workload
 from polyrhythm.rows import RowRange
+from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_agent.denoiser.solo import OpenSeam, SoloExchange
-from polyrhythm_agent.device_memory import HostMemory
-from polyrhythm_agent.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports import ExchangedLayer, Geometry
-from polyrhythm_agent.profiled_step import RememberedRows
-from polyrhythm_agent.profiling import fit_line, measure_profile, row_counts
-from polyrhythm_agent.profiling_parts import PartUse, measure_decoding, measure_encoding
+from polyrhythm_agent.measuring.encode_decode import PartUse, measure_decoding, measure_encoding
+from polyrhythm_agent.measuring.profile import fit_line, measure_profile, row_counts
+from polyrhythm_agent.measuring.profiled_step import RememberedRows
+from polyrhythm_agent.memory.device_memory import HostMemory
+from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
+from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry
 from tests.models import tiny_pixart_folder
 
 

@@ -9,8 +9,8 @@ from statistics import fmean
 
 import pytest
 
-from polyrhythm_agent.profiling import fit_line
-from polyrhythm_agent.profiling_rounds import TimedForward, Timing, jitter_of, mean_jitter, time_forwards
+from polyrhythm_agent.measuring.profile import fit_line
+from polyrhythm_agent.measuring.rounds import TimedForward, Timing, jitter_of, mean_jitter, time_forwards
 
 
 @dataclass(slots=True)

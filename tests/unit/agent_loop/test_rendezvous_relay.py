@@ -10,7 +10,7 @@ from polyrhythm.ids import GangId
 from polyrhythm.messages import AgentEvent
 from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.errors import EpochAbortedError
-from polyrhythm_agent.rendezvous_relay import RendezvousRelay
+from polyrhythm_agent.worker.rendezvous_relay import RendezvousRelay
 
 GANG = GangId("g")
 

@@ -17,12 +17,14 @@ from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.messages import AgentEvent, BeatDone
 from polyrhythm.plan import Beat, Exchange
 from polyrhythm.rows import RowRange
-from polyrhythm_agent.boundary import NO_HISTORY, BoundaryState
-from polyrhythm_agent.denoiser.solo import SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import SoloExchange
+from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
+from polyrhythm_agent.epoch.plan_book import PlanBook
+from polyrhythm_agent.epoch.step_loop import LoopIdentity, StepLoop, StopRequest
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
-from polyrhythm_agent.plan_book import PlanBook
-from polyrhythm_agent.ports import ActivationExchange, Geometry, LayerSeam
-from polyrhythm_agent.step_loop import LoopIdentity, StepLoop, StopRequest
+from polyrhythm_agent.ports.denoiser import LayerSeam
+from polyrhythm_agent.ports.exchange import ActivationExchange
+from polyrhythm_agent.ports.layers import Geometry
 from tests.layers import token_layers
 from tests.plans import agent_ids, segment
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.denoiser.class_labels import ClassLabels
+from polyrhythm_agent.denoiser.text.class_labels import ClassLabels
 from polyrhythm_agent.errors import ModelFolderError
 from tests.models import LABELS
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.denoiser.solo import SoloExchange
-from polyrhythm_agent.emulation import EmulatedExchange, EmulatedSpeed
+from polyrhythm_agent.denoiser.layers.solo import SoloExchange
+from polyrhythm_agent.measuring.emulated_speed import EmulatedExchange, EmulatedSpeed
 
 OUTPUT = torch.zeros(1)
 

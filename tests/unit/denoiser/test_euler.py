@@ -20,10 +20,10 @@ from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import Sampler
-from polyrhythm_agent.denoiser.noise import PictureNoise
-from polyrhythm_agent.denoiser.sampling import ModelSampling, PictureSampling
+from polyrhythm_agent.denoiser.sampling.noise import PictureNoise
+from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling, PictureSampling
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.ports import Geometry
+from polyrhythm_agent.ports.layers import Geometry
 from tests.reference import SCHEDULERS, relative_difference
 
 SEED = 5

@@ -9,7 +9,7 @@ import pytest
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.denoiser.grid import Grid, NoiseLevel, ddim_grid, dpm_solver_grid, euler_grid
+from polyrhythm_agent.denoiser.sampling.grid import Grid, NoiseLevel, ddim_grid, dpm_solver_grid, euler_grid
 
 
 def test_dpm_solver_points_are_the_schedulers() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.rows import RowRange, ranges_from_counts
-from polyrhythm_agent.denoiser.patch_layers import (
+from polyrhythm_agent.denoiser.layers.convolution import (
     FirstPatchConv2d,
     PatchConv2d,
     PatchGroupNorm,
@@ -22,8 +22,8 @@ from polyrhythm_agent.denoiser.patch_layers import (
     merged_moments,
     moments,
 )
-from polyrhythm_agent.denoiser.solo import SoloExchange
-from polyrhythm_agent.ports import ExchangedLayer, Geometry, Part
+from polyrhythm_agent.denoiser.layers.solo import SoloExchange
+from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry, Part
 
 UNIT = 4
 WIDTH = 5

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm_agent.denoiser.grid import NoiseLevel
-from polyrhythm_agent.denoiser.samplers import (
+from polyrhythm_agent.denoiser.sampling.grid import NoiseLevel
+from polyrhythm_agent.denoiser.sampling.updates import (
     PredictionKind,
     SecondOrder,
     clean_picture,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from polyrhythm_agent.denoiser.solo import NestedSeams, OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NestedSeams, OpenSeam, SoloExchange
 
 
 class Scribe:

@@ -18,7 +18,7 @@ from polyrhythm.environment import (
     variable_of,
 )
 from polyrhythm.errors import AlreadyInUseError, FieldViolation, InvalidArgumentError
-from polyrhythm_agent.daemon import main as agent_main
+from polyrhythm_agent.daemon.main import main as agent_main
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_agent.settings import read_settings as read_agent
 from polyrhythm_client.cli import app

@@ -1,0 +1,1 @@
+"""Where weights come from: folders of diffusers, single files, what marks them, and whether parts fit together."""

@@ -1,0 +1,1 @@
+"""Noise levels, updates and drawn noise: what turns predictions into the next latent."""

@@ -1,0 +1,339 @@
+"""One epoch on one worker, from the command to its end: form the gang, share condition and state, denoise, decode.
+
+Created by the channel's thread (so that an abort that arrives before the start is not lost), run by the compute thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import structlog
+import torch
+from torch import Tensor
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.facts import ModelPart
+from polyrhythm.ids import AgentId
+from polyrhythm.messages import (
+    AgentEvent,
+    EpochEnded,
+    EpochJoined,
+    EpochOutcome,
+    ExtendPlan,
+    PartLoaded,
+    PreviewMade,
+    StartEpoch,
+)
+from polyrhythm_agent.denoiser.model_code import model_code
+from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState, JobMemory
+from polyrhythm_agent.epoch.gang_cache import Gang, GangCache
+from polyrhythm_agent.epoch.plan_book import PlanBook
+from polyrhythm_agent.epoch.png import PREVIEW_SIDE_PX, encode_png, image_parts
+from polyrhythm_agent.epoch.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+from polyrhythm_agent.errors import (
+    EpochAbortedError,
+    EpochCancelledError,
+    NoPictureError,
+    OutOfMemoryError,
+    forget_frames,
+)
+from polyrhythm_agent.measuring.busy_clock import BusyClock
+from polyrhythm_agent.memory.device_memory import DeviceMemory, is_out_of_memory
+from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
+from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun, LayerSeam
+from polyrhythm_agent.ports.exchange import ActivationExchange
+from polyrhythm_agent.ports.layers import Geometry
+from polyrhythm_agent.ports.transport import Transport
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What every epoch of a worker uses.
+
+    Attributes:
+        agent: this agent.
+        denoiser: the model.
+        seam: hooks around blocks.
+        around_exchange: what surrounds the exchange inside a forward, such as an emulated speed's pause.
+        busy_clock: of this device.
+        gangs: formed process groups.
+        memory: what is kept between epochs of a job.
+        device_memory: what this worker computes in.
+        parts: of the model, in that memory or not.
+        open_exchange: the data plane of an epoch on a formed gang, given the name of its exchange dtype.
+        open_rendezvous: lets store operations block again; called before a gang is formed.
+        abort_rendezvous: wakes whoever is blocked on the rendezvous store.
+        tell: sends an event to the daemon.
+    """
+
+    agent: AgentId
+    denoiser: Denoiser
+    seam: LayerSeam
+    around_exchange: Callable[[ActivationExchange], ActivationExchange]
+    busy_clock: BusyClock
+    gangs: GangCache
+    memory: JobMemory
+    device_memory: DeviceMemory
+    parts: PartsInMemory
+    open_exchange: Callable[[Gang, Geometry, str], AbstractContextManager[Exchange]]
+    open_rendezvous: Callable[[], None]
+    abort_rendezvous: Callable[[str], None]
+    tell: Callable[[AgentEvent], None]
+
+
+class EpochRun:
+    """One epoch. ``run`` on the compute thread; ``extend``, ``cancel`` and ``abort`` from any thread."""
+
+    def __init__(self, command: StartEpoch, workshop: Workshop) -> None:
+        self.epoch = command.epoch
+        self._command = command
+        self._workshop = workshop
+        self._book = PlanBook(version=command.plan_version, segments=command.segments, complete=command.complete)
+        self._stop = StopRequest()
+        self._stopping = threading.Lock()
+        self._transport: Transport | None = None
+        self._exchange: Exchange | None = None
+        self._transport_aborted = False
+        self._last_preview_step = command.begin_step
+        self._need_bytes = command.memory_need_bytes
+        self._room_bytes = 0
+        self._refusal: OutOfMemoryError | None = None
+
+    def extend(self, command: ExtendPlan) -> None:
+        """Takes further segments; leaves the epoch if they are predicted to need more memory than there is."""
+        try:
+            self._workshop.device_memory.check(command.memory_need_bytes)
+        except OutOfMemoryError as error:
+            self._refusal = error
+            self.abort(str(error))
+            return
+        self._need_bytes = max(self._need_bytes, command.memory_need_bytes)
+        self._book.extend(version=command.plan_version, segments=command.segments, complete=command.complete)
+
+    def cancel(self) -> None:
+        """Stops all members at the next boundary."""
+        self._stop.cancelled = True
+
+    def abort(self, reason: str) -> None:
+        """Stops at once: every wait of this epoch ends."""
+        with self._stopping:
+            self._stop.abort_reason = reason
+            self._book.abort(reason)
+            self._workshop.abort_rendezvous(reason)
+            if self._exchange is not None:
+                self._exchange.abort(reason)
+            elif self._transport is not None:
+                self._transport.abort()
+
+    def run(self) -> None:
+        """Runs to the end and tells how it ended.
+
+        Raises:
+            RuntimeError: the device has failed, which is no matter of this epoch alone: the daemon sees the worker end.
+        """
+        outcome, detail, out_of_memory, no_picture = EpochOutcome.FINISHED, "", False, False
+        try:
+            with model_code():
+                final = self._denoise()
+                if self._decodes:
+                    self._decode(final)
+        except EpochCancelledError as error:
+            outcome, detail = EpochOutcome.CANCELLED, str(error)
+            forget_frames(error)
+        except PolyrhythmError as error:
+            out_of_memory = is_out_of_memory(error) or self._refusal is not None
+            no_picture = isinstance(error, NoPictureError)
+            aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
+            outcome = EpochOutcome.ABORTED if aborted and self._refusal is None else EpochOutcome.FAILED
+            detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"
+            forget_frames(error)
+        intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED} and not self._transport_aborted
+        if not intact:
+            self._workshop.gangs.drop(self._command.gang)
+        if out_of_memory:
+            self._workshop.device_memory.give_back()
+        # Before the end is told, since the next job may be planned as soon as it is.
+        self._workshop.tell(self._workshop.device_memory.read())
+        self._workshop.tell(
+            EpochEnded(
+                epoch=self.epoch,
+                outcome=outcome,
+                held_boundaries=self._workshop.memory.held_boundaries(self._command.job),
+                detail=detail,
+                gang_intact=intact,
+                out_of_memory=out_of_memory,
+                no_picture=no_picture,
+            )
+        )
+
+    def _denoise(self) -> BoundaryState:
+        try:
+            return self._denoise_on_gang()
+        finally:
+            with self._stopping:  # an abort that comes later leaves the gang as it is
+                self._transport_aborted = self._stop.abort_reason is not None
+                self._exchange = self._transport = None
+
+    def _hold(self, transport: Transport) -> None:
+        with self._stopping:
+            self._transport = transport
+        self._stop.check_abort()
+
+    def _denoise_on_gang(self) -> BoundaryState:
+        self._stop.check_abort()
+        workshop, command = self._workshop, self._command
+        workshop.device_memory.check(command.memory_need_bytes)
+        workshop.open_rendezvous()
+        self._stop.check_abort()  # an abort between the two lines above would have been undone by the first
+        gang, links = workshop.gangs.enter(command.gang, command.members, self._hold)
+        geometry = workshop.denoiser.geometry(command.image)
+        with workshop.open_exchange(gang, geometry, command.exchange_dtype) as exchange:
+            with self._stopping:
+                self._exchange = exchange
+            self._stop.check_abort()
+            self._fetch_early()
+            condition, encode_s = self._share_condition(exchange)
+            self._after_encoding()
+            run = workshop.denoiser.start(command.image, condition)
+            state = self._share_state(exchange, run)
+            workshop.tell(EpochJoined(epoch=self.epoch, encode_s=encode_s, links=links))
+            loop = StepLoop(
+                identity=LoopIdentity(agent=workshop.agent, epoch=self.epoch),
+                run=run,
+                exchange=exchange,
+                book=self._book,
+                plan_version=command.plan_version,
+                state=state,
+                seam=workshop.seam,
+                around_exchange=workshop.around_exchange,
+                busy_clock=workshop.busy_clock,
+                stop=self._stop,
+                tell=workshop.tell,
+                keep=self._keep,
+            )
+            return loop.denoise()
+
+    @property
+    def _is_root(self) -> bool:
+        return self._command.root == self._workshop.agent
+
+    @torch.inference_mode()
+    def _share_condition(self, exchange: Exchange) -> tuple[Mapping[str, Tensor], float]:
+        """The root's embeddings on every member; encoded once a job, even over several epochs."""
+        workshop, command = self._workshop, self._command
+        encode_s = 0.0
+        if self._is_root:
+            condition = workshop.memory.condition(command.job)
+            if condition is None:
+                self._fetch(ModelPart.TEXT_ENCODER)
+                begin_s = time.perf_counter()
+                workshop.seam.begin_layer("encode")
+                condition = workshop.denoiser.encode(command.image)
+                workshop.seam.end_layer("encode", next(iter(condition.values())))
+                encode_s = time.perf_counter() - begin_s
+        else:
+            condition = workshop.denoiser.empty_condition(command.image)
+        exchange.broadcast(command.members.index(command.root), condition)
+        workshop.memory.remember_condition(command.job, condition)
+        return condition, encode_s
+
+    @torch.inference_mode()
+    def _share_state(self, exchange: Exchange, run: DenoiserRun) -> BoundaryState:
+        """The state to begin with: seeded noise, or the root's boundary."""
+        workshop, command = self._workshop, self._command
+        noise_BCHW = run.initial_noise()
+        row_count = run.geometry.row_count
+        state = BoundaryState(
+            step=command.begin_step,
+            x_BCHW=noise_BCHW,
+            x0_BCHW=torch.zeros_like(noise_BCHW),
+            history_steps=(NO_HISTORY,) * row_count,
+        )
+        if command.begin_step == 0:
+            return state
+        if self._is_root:
+            state = workshop.memory.state(command.job, command.begin_step)
+        history_R = torch.tensor(state.history_steps, dtype=torch.int64, device=noise_BCHW.device)
+        tensors = {"x": state.x_BCHW, "x0": state.x0_BCHW, "history": history_R}
+        exchange.broadcast(command.members.index(command.root), tensors)
+        state = BoundaryState(
+            step=command.begin_step,
+            x_BCHW=tensors["x"],
+            x0_BCHW=tensors["x0"],
+            history_steps=tuple(int(step) for step in history_R.tolist()),
+        )
+        workshop.memory.remember_state(command.job, state)
+        return state
+
+    @property
+    def _decodes(self) -> bool:
+        return self._command.decoder == self._workshop.agent
+
+    def _fetch(self, part: ModelPart) -> None:
+        """Brings a part of the model in for the work at hand; others make room for it."""
+        workshop = self._workshop
+        workshop.parts.make_room(self._need_bytes, keep=(part,))
+        self._tell_loading(part, workshop.parts.fetch(part))
+
+    def _tell_loading(self, part: ModelPart, loading_s: float) -> None:
+        if loading_s:
+            self._workshop.tell(PartLoaded(epoch=self.epoch, part=part, loading_s=loading_s))
+            self._stop.check_abort()  # which may have come while it loaded, for minutes
+
+    def _fetch_early(self) -> None:
+        """A decoder that waits for the embeddings loads meanwhile what it will decode with, if that can stay."""
+        parts = self._workshop.parts
+        if self._decodes and not self._is_root and parts.fits_beside(ModelPart.AUTOENCODER, self._need_bytes):
+            self._tell_loading(ModelPart.AUTOENCODER, parts.fetch(ModelPart.AUTOENCODER))
+
+    def _after_encoding(self) -> None:
+        """Lets the text encoder go if its room is needed; previews are decoded between steps, which must not wait."""
+        self._room_bytes = self._need_bytes
+        if self._decodes and self._command.image.preview_every_steps:
+            self._fetch(ModelPart.AUTOENCODER)
+        else:
+            self._workshop.parts.make_room(self._need_bytes)
+
+    def _keep(self, state: BoundaryState) -> None:
+        workshop, command = self._workshop, self._command
+        workshop.memory.remember_state(command.job, state)
+        if self._need_bytes > self._room_bytes:
+            self._after_encoding()  # a newer plan needs more than was made room for
+        every = command.image.preview_every_steps
+        if (
+            every
+            and self._decodes
+            and state.step < command.image.steps
+            and state.step - self._last_preview_step >= every
+        ):
+            self._last_preview_step = state.step
+            self._preview(state)
+
+    def _preview(self, state: BoundaryState) -> None:
+        workshop = self._workshop
+        try:
+            pixels_CHW = workshop.denoiser.decode(state.x0_BCHW)
+        except NoPictureError as error:  # early guesses may be none: only of a picture is that a fault
+            log.info("no preview", epoch=str(self.epoch), step=state.step, reason=str(error))
+            return
+        png = encode_png(pixels_CHW, side_max_px=PREVIEW_SIDE_PX)
+        workshop.tell(PreviewMade(epoch=self.epoch, step=state.step, png=png))
+
+    @torch.inference_mode()
+    def _decode(self, final: BoundaryState) -> None:
+        self._stop.check_abort()
+        workshop = self._workshop
+        self._fetch(ModelPart.AUTOENCODER)
+        begin_s = time.perf_counter()
+        workshop.seam.begin_layer("decode")
+        pixels_CHW = workshop.denoiser.decode(final.x_BCHW)
+        workshop.seam.end_layer("decode", pixels_CHW)
+        png = encode_png(pixels_CHW)
+        for part in image_parts(self.epoch, png, time.perf_counter() - begin_s):
+            workshop.tell(part)

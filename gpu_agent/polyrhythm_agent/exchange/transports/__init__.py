@@ -1,0 +1,1 @@
+"""How bytes reach another worker: over Gloo, or inside one process."""

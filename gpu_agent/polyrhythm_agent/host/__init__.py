@@ -1,0 +1,1 @@
+"""What this machine is: its device, its build of torch, its software, its dtypes."""

@@ -1,0 +1,1 @@
+"""What this device takes for a step, a text and a picture, alone and beside its neighbours."""
