@@ -24,9 +24,9 @@ from rich.console import Console
 
 from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Quality
-from polyrhythm_client.asking import resolved_image
+from polyrhythm_client.cli.image_request import resolved_image
+from polyrhythm_client.cli.summary import measured_fleet, picture_summary
 from polyrhythm_client.parsing import parse_speeds
-from polyrhythm_client.summary import measured_fleet, picture_summary
 from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_files.run_report import parse_report

@@ -43,7 +43,7 @@ from polyrhythm.reports import AgentUsage, JobReport
 from polyrhythm.request_checks import resolve
 from polyrhythm.rows import RowRange
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
-from polyrhythm_client.png import SIGNATURE
+from polyrhythm_client.recipes.png import SIGNATURE
 from tests.layer_groups import token_groups
 
 FACTS = ModelFacts(

@@ -8,6 +8,6 @@ from polyrhythm.roles import Role, end_unless_installed
 def main() -> None:
     """Runs the command, or says how to install it."""
     end_unless_installed("polyrhythm", Role.CLIENT)
-    from polyrhythm_client.cli import main as run
+    from polyrhythm_client.cli.main import main as run
 
     run()

@@ -12,7 +12,7 @@ MODEL_FOLDERS = "tests/integration/test_pipeline_folders.py"
 SAMPLER_DEFECTS = (
     PlantedDefect(
         name="old step offsets are taken as they are written",
-        file=f"{DENOISER}/folder_contents.py",
+        file=f"{DENOISER}/files/folder_contents.py",
         original='{"steps_offset": 1, "clip_sample": False}',
         planted='{"clip_sample": False}',
         test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sd clipping ddim]",
@@ -20,7 +20,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="old files clip latents",
-        file=f"{DENOISER}/folder_contents.py",
+        file=f"{DENOISER}/files/folder_contents.py",
         original='{"steps_offset": 1, "clip_sample": False}',
         planted='{"steps_offset": 1}',
         test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sd first ddim]",
@@ -28,7 +28,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="the file says which scheduler it is",
-        file=f"{DENOISER}/folder_contents.py",
+        file=f"{DENOISER}/files/folder_contents.py",
         original="named = {} if indexed_class is None else {CLASS_NAME: indexed_class}",
         planted="named: dict[str, Any] = {}",
         test_id=f"{MODEL_FOLDERS}::test_the_index_names_the_scheduler_whatever_its_file_says[EulerDiscreteScheduler]",
@@ -36,7 +36,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="models that are shown data of deviation one half are shown it of deviation one",
-        file=f"{DENOISER}/grid.py",
+        file=f"{DENOISER}/sampling/grid.py",
         original="departures = [_level_beside_data(value, data) for value in visited]",
         planted="departures = [_level_beside_data(value, 1.0) for value in visited]",
         test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sdxl playground 2.5]",
@@ -44,7 +44,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="latent consistency keeps the noise that it had",
-        file=f"{DENOISER}/samplers.py",
+        file=f"{DENOISER}/sampling/updates.py",
         original="return target.alpha * clean_BCHW + target.sigma * fresh_noise_BCHW",
         planted="return target.alpha * clean_BCHW + 0.0 * fresh_noise_BCHW",
         test_id=f"{PIPELINES}::test_exact_is_the_pipelines_picture[sdxl lcm]",
@@ -52,7 +52,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="a model is told a guidance that is one too high",
-        file=f"{DENOISER}/guidance_embedding.py",
+        file=f"{DENOISER}/text/guidance_embedding.py",
         original="guidance - 1.0",
         planted="guidance",
         test_id=f"{PIPELINES}::test_a_model_that_is_told_the_guidance_is_its_pipeline[4-8.5]",
@@ -60,7 +60,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="trajectory consistency ends at no noise",
-        file=f"{DENOISER}/grid.py",
+        file=f"{DENOISER}/sampling/grid.py",
         original="end = CLEAN if ends_clean else _level_from_cumulative(cumulative[0])",
         planted="end = CLEAN",
         test_id=f"{SCHEDULES}::test_every_familys_schedule_is_its_pipelines[sdxl tcd]",
@@ -68,7 +68,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="marks of a single file are passed over",
-        file=f"{DENOISER}/checkpoint.py",
+        file=f"{DENOISER}/files/checkpoint.py",
         original="for name, content in marked_configs(header, weights, configs).items():",
         planted="for name, content in (marked_configs(header, weights, configs) and {}).items():",
         test_id="tests/integration/test_checkpoint_marks.py::test_a_marked_file_is_sampled_as_it_says[velocity-ddim]",
@@ -76,7 +76,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="the guidance is not told to a model that asks for it",
-        file=f"{DENOISER}/unet.py",
+        file=f"{DENOISER}/families/unet.py",
         original="return None if width is None else embed_guidance(",
         planted="return None if width is None else 0 * embed_guidance(",
         test_id="tests/integration/test_unet_pictures.py::test_a_unet_that_is_told_the_guidance_runs_once_a_step[8.5]",
@@ -84,7 +84,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="old models paint at a quarter of their area",
-        file=f"{DENOISER}/unet_facts.py",
+        file=f"{DENOISER}/families/unet_facts.py",
         original="height = width = max(size, family.least_side_of_old)",
         planted="height = width = size",
         test_id=f"{MODEL_FOLDERS}::test_old_files_mean_the_size_that_the_pipeline_takes[0.6.0-32-512]",

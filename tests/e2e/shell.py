@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-COMMAND = (sys.executable, "-m", "polyrhythm_client.cli")
+COMMAND = (sys.executable, "-m", "polyrhythm_client.cli.main")
 LIMIT_S = 200.0
 GONE_S = 30.0
 

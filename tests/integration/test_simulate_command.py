@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm_client.cli import app
+from polyrhythm_client.cli.main import app
 from polyrhythm_client.local.child import ChildEndedError
 from polyrhythm_client.local.fleet import Executables
 from polyrhythm_client.local.simulator import run_simulator

@@ -17,10 +17,10 @@ from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.image import ImageRequest, Quality
 from polyrhythm.request_checks import resolve
-from polyrhythm_client.asking import ImageOptions, image_request
+from polyrhythm_client.cli.image_request import ImageOptions, image_request
 from polyrhythm_client.local.layout import replay_layout
-from polyrhythm_client.png import add_texts
-from polyrhythm_client.recipe import (
+from polyrhythm_client.recipes.png import add_texts
+from polyrhythm_client.recipes.recipe import (
     AGENTS_KEY,
     PLAN_KEY,
     REQUEST_KEY,
@@ -29,8 +29,8 @@ from polyrhythm_client.recipe import (
     recipe_texts,
     request_settings,
 )
-from polyrhythm_client.recipe_file import read_recipe
-from polyrhythm_client.replay import changed_software, changed_weights, recorded_dtypes
+from polyrhythm_client.recipes.recipe_file import read_recipe
+from polyrhythm_client.recipes.replay import changed_software, changed_weights, recorded_dtypes
 from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, plan, report
 
 REQUEST = ImageRequest(prompt="red apple", guidance=2.5, seed=9, quality=Quality.BALANCED)

@@ -16,7 +16,7 @@ from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.folder_text import BYTES_MAX, read_object
 from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, read_known_words
 from polyrhythm_agent.model_files.model_folder import find_model
-from polyrhythm_client.recipe_file import FILE_BYTES_MAX, read_recipe
+from polyrhythm_client.recipes.recipe_file import FILE_BYTES_MAX, read_recipe
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import FLEET_BYTES_MAX, read_fleet
 from polyrhythm_coordinator.simulation.fleet_files.run_report import REPORT_BYTES_MAX, read_report
 from tests.unit.test_import_rules import sources

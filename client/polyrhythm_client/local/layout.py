@@ -12,7 +12,7 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import EMULATED_SPEED_MIN, DeviceKind
 from polyrhythm.ids import AgentId, check_agent_name
 from polyrhythm.plan import Plan
-from polyrhythm_client.recipe import AgentRecord
+from polyrhythm_client.recipes.recipe import AgentRecord
 
 CPU = "cpu"
 AGENTS_MAX = 64

@@ -12,7 +12,7 @@ import pytest
 from tests.fake_coordinator import FakeCoordinator, serving
 
 FLEET = Path("examples/fleet.toml").resolve()
-CLI = (sys.executable, "-m", "polyrhythm_client.cli")
+CLI = (sys.executable, "-m", "polyrhythm_client.cli.main")
 REDIRECTIONS = {
     "closed output": ">&- 2>error.txt",
     "full output": ">/dev/full 2>error.txt",
@@ -86,7 +86,7 @@ def test_a_refusal_needs_nobody_who_reads_it(tmp_path: Path, command: tuple[str,
 
 
 def test_a_reader_who_has_enough_is_told_nothing() -> None:
-    script = f"{sys.executable} -m polyrhythm_client.cli simulate --devices {FLEET} --json | head -c 1"
+    script = f"{sys.executable} -m polyrhythm_client.cli.main simulate --devices {FLEET} --json | head -c 1"
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == (b"{", b"")
 

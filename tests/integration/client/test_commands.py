@@ -20,9 +20,9 @@ from polyrhythm.errors import NoAgentsError
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.gang_plan import steps_taken
 from polyrhythm.image import ImageRequest, LongPrompt, Objective, Quality, Sampler
-from polyrhythm_client.cli import app
-from polyrhythm_client.png import read_texts
-from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, VERSIONS_KEY
+from polyrhythm_client.cli.main import app
+from polyrhythm_client.recipes.png import read_texts
+from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, VERSIONS_KEY
 from tests.fake_coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving
 
 LEFT_OUT = f"note: old takes no part: {explanation().exclusions[0].detail}\n"
@@ -361,7 +361,7 @@ def test_an_address_where_nobody_listens(shell: Shell) -> None:
 
 def test_the_command_starts_without_the_heavy_parts() -> None:
     code = (
-        "import sys, polyrhythm_client.cli;"
+        "import sys, polyrhythm_client.cli.main;"
         "sys.exit(sorted({'grpc', 'torch', 'numpy', 'google.protobuf', 'PIL'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

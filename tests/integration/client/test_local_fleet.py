@@ -17,8 +17,8 @@ import pytest
 
 from polyrhythm.errors import ErrorCode
 from polyrhythm.fleet import AgentState
-from polyrhythm_client.cli import app
-from polyrhythm_client.fleet_in_use import FleetWish, choose_agents, open_fleet
+from polyrhythm_client.cli.fleet_in_use import FleetWish, choose_agents, open_fleet
+from polyrhythm_client.cli.main import app
 from polyrhythm_client.local import fleet as fleet_module
 from polyrhythm_client.local.agent_changes import AgentChange
 from polyrhythm_client.local.child import ChildEndedError
@@ -193,7 +193,7 @@ async def test_a_stopped_child_is_killed_after_the_grace(deaths: Deaths) -> None
 HOLDER = """
 import asyncio, sys
 from tests.integration.client.test_local_fleet import EXECUTABLES, LAYOUT
-from polyrhythm_client.interrupt import run_until_signal
+from polyrhythm_client.cli.interrupt import run_until_signal
 from polyrhythm_client.local.fleet import LocalFleet
 
 async def hold():

@@ -8,9 +8,9 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from polyrhythm_client.cli import app
-from polyrhythm_client.png import read_texts
-from polyrhythm_client.recipe import PROMPT_KEY
+from polyrhythm_client.cli.main import app
+from polyrhythm_client.recipes.png import read_texts
+from polyrhythm_client.recipes.recipe import PROMPT_KEY
 from tests.fake_coordinator import PNG, FakeCoordinator, serving
 
 

@@ -6,7 +6,7 @@ import typer.main
 
 from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm_agent.calibration.options import parser
-from polyrhythm_client.cli import app
+from polyrhythm_client.cli.main import app
 from polyrhythm_client.local.calibration import CalibrationWish
 
 OF_CHILDREN = {"--lifeline-fd"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.facts import DeviceKind
 from polyrhythm.ids import AgentId
-from polyrhythm_client.fleet_in_use import FleetWish, local_model
+from polyrhythm_client.cli.fleet_in_use import FleetWish, local_model
 from polyrhythm_client.local.fleet import agent_arguments
 from polyrhythm_client.local.layout import (
     AGENTS_MAX,
@@ -20,7 +20,7 @@ from polyrhythm_client.local.layout import (
     emulated_layout,
     replay_layout,
 )
-from polyrhythm_client.recipe import AgentRecord
+from polyrhythm_client.recipes.recipe import AgentRecord
 from tests.fake_coordinator import plan
 
 CORES = (2, 3)

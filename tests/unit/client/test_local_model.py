@@ -8,7 +8,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
-from polyrhythm_client.fleet_in_use import FleetWish, local_model
+from polyrhythm_client.cli.fleet_in_use import FleetWish, local_model
 
 
 def test_nothing_said_is_the_default_model() -> None:

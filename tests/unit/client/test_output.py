@@ -15,10 +15,10 @@ from polyrhythm.ids import JobId
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent, ReplanReason
 from polyrhythm.request_checks import resolve
-from polyrhythm_client.output import Preview, check_output, output_path, preview_path, write_whole
+from polyrhythm_client.cli.output import Preview, check_output, output_path, preview_path, write_whole
+from polyrhythm_client.cli.summary import followed_segments, measured_fleet, picture_summary
 from polyrhythm_client.parsing import parse_size, parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
-from polyrhythm_client.summary import followed_segments, measured_fleet, picture_summary
 from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, picture_events, plan, report
 
 

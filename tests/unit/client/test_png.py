@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from polyrhythm_client.png import PngError, add_texts, read_texts
+from polyrhythm_client.recipes.png import PngError, add_texts, read_texts
 
 TEXTS = {"Description": "ein Äpfelchen 🍎", "polyrhythm:plan": '{"a": [1, 2]}', "empty": ""}
 

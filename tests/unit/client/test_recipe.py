@@ -11,8 +11,8 @@ import pytest
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.image import ImageRequest, Sampler
 from polyrhythm.request_checks import resolve
-from polyrhythm_client.png import add_texts
-from polyrhythm_client.recipe import (
+from polyrhythm_client.recipes.png import add_texts
+from polyrhythm_client.recipes.recipe import (
     AGENTS_KEY,
     PLAN_KEY,
     REQUEST_KEY,
@@ -22,7 +22,7 @@ from polyrhythm_client.recipe import (
     recipe_texts,
     request_settings,
 )
-from polyrhythm_client.recipe_file import read_recipe
+from polyrhythm_client.recipes.recipe_file import read_recipe
 from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, plan, report
 
 REQUEST = ImageRequest(prompt="red apple", negative_prompt="blur", guidance=2.5, seed=9)

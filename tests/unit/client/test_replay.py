@@ -10,8 +10,8 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.request_checks import resolve
-from polyrhythm_client.recipe import Recipe, recipe_of
-from polyrhythm_client.replay import changed_software, check_weights, recorded_dtypes
+from polyrhythm_client.recipes.recipe import Recipe, recipe_of
+from polyrhythm_client.recipes.replay import changed_software, check_weights, recorded_dtypes
 from tests.fake_coordinator import AGENTS, FACTS, agent_view, plan, report
 
 REQUEST = ImageRequest(prompt="red apple", seed=9)

@@ -14,9 +14,9 @@ from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import AgentFailed, Delayed, ImageChunk, PartLoaded, Planned, Replanned, ReplanReason
 from polyrhythm.plan import Exchange
-from polyrhythm_client.screen import JobProgress
-from polyrhythm_client.summary import replans_told
-from polyrhythm_client.tables import print_explanation
+from polyrhythm_client.cli.screen import JobProgress
+from polyrhythm_client.cli.summary import replans_told
+from polyrhythm_client.cli.tables import print_explanation
 from tests.fake_coordinator import explanation
 from tests.plans import plan, segment
 

@@ -15,7 +15,7 @@ from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
 from polyrhythm.plan import Exchange, Plan, Segment
 from polyrhythm.profile import Profile, Workload
-from polyrhythm_client.tables import agents_table, print_explanation, print_troubles
+from polyrhythm_client.cli.tables import agents_table, print_explanation, print_troubles
 from tests.fake_model import FACTS
 from tests.fake_worker import register
 from tests.plans import plan, segment

@@ -18,9 +18,9 @@ from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
 from polyrhythm.job_events import AgentFailed
 from polyrhythm.printable import is_printable_line, printable, printable_event, printable_line
-from polyrhythm_client.screen import JobProgress, show_error
-from polyrhythm_client.tables import print_explanation
-from polyrhythm_client.terminal import Screen, say
+from polyrhythm_client.cli.screen import JobProgress, show_error
+from polyrhythm_client.cli.tables import print_explanation
+from polyrhythm_client.cli.terminal import Screen, say
 from tests.fake_coordinator import AGENTS, explanation
 
 CLIENT = Path(__file__).parents[3] / "client" / "polyrhythm_client"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from polyrhythm_client.cli import app
+from polyrhythm_client.cli.main import app
 
 
 def run(*arguments: str) -> int:

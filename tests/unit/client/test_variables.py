@@ -11,8 +11,8 @@ from polyrhythm.environment import Daemon, variable_of
 from polyrhythm.errors import InternalError, InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
-from polyrhythm_client.cli import app
-from polyrhythm_client.fleet_in_use import FleetWish, check_wish, local_model, open_fleet
+from polyrhythm_client.cli.fleet_in_use import FleetWish, check_wish, local_model, open_fleet
+from polyrhythm_client.cli.main import app
 from polyrhythm_client.local import fleet as fleet_module
 from polyrhythm_client.local.fleet import FleetLayout, LocalFleet, agent_arguments, coordinator_arguments
 from polyrhythm_client.local.layout import AgentLayout

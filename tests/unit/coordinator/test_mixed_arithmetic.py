@@ -10,7 +10,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.image import ImageRequest, Overrides, Quality
 from polyrhythm.job_events import ImageCompleted, Planned, Replanned
 from polyrhythm.messages import StartEpoch
-from polyrhythm_client.recipe import dtype_key
+from polyrhythm_client.recipes.recipe import dtype_key
 from tests.fake_model import FACTS
 from tests.fleet_world import World
 from tests.layer_groups import token_groups

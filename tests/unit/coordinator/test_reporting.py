@@ -12,7 +12,7 @@ from polyrhythm.job_events import AgentFailed, ImageCompleted, Replanned
 from polyrhythm.messages import BeatDone, StartEpoch
 from polyrhythm.plan import Plan
 from polyrhythm.reports import BeatReport, Correction, CorrectionKind
-from polyrhythm_client.recipe import weights_key
+from polyrhythm_client.recipes.recipe import weights_key
 from polyrhythm_coordinator.scheduling.epochs.job_report import followed_plans, job_report
 from tests.fleet_world import World
 from tests.plans import plan, segment

@@ -21,7 +21,7 @@ from polyrhythm.errors import AlreadyInUseError, FieldViolation, InvalidArgument
 from polyrhythm_agent.daemon.main import main as agent_main
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_agent.settings import read_settings as read_agent
-from polyrhythm_client.cli import app
+from polyrhythm_client.cli.main import app
 from polyrhythm_coordinator.settings import OPTIONS as COORDINATOR_OPTIONS
 from polyrhythm_coordinator.settings import read_settings as read_coordinator
 
@@ -123,7 +123,7 @@ def test_all_variables_of_the_command_line_are_known_to_every_process() -> None:
 
 def test_the_client_refuses_what_nobody_knows() -> None:
     environment = os.environ | {"POLYRHYTHM_ADRESS": "h:1"}
-    command = (sys.executable, "-m", "polyrhythm_client.cli", "agents", "--address", "127.0.0.1:1")
+    command = (sys.executable, "-m", "polyrhythm_client.cli.main", "agents", "--address", "127.0.0.1:1")
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "POLYRHYTHM_ADRESS" in ended.stderr

@@ -11,7 +11,7 @@ from polyrhythm.image import ImageRequest, ImageSpec, LongPrompt, Objective, Ove
 from polyrhythm.reports import JobReport
 from polyrhythm.request_checks import check_request, resolve
 from polyrhythm_client.parsing import parse_devices, parse_size
-from polyrhythm_client.recipe import Recipe
+from polyrhythm_client.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from polyrhythm.loading_choices import DtypeChoice
 from polyrhythm.roles import Role, require_roles
-from polyrhythm_client import options
-from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.cli import options
+from polyrhythm_client.cli.running import run_command
+from polyrhythm_client.cli.terminal import say
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
-from polyrhythm_client.terminal import say
 
 
 def calibrate(

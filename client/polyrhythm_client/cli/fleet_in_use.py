@@ -32,8 +32,8 @@ from polyrhythm_client.local.layout import (
 from polyrhythm_client.local.own_agents import NOTHING_SAID, OwnAgents, chosen_devices
 from polyrhythm_client.local.variables import MODEL_VARIABLE, check_daemon_variables
 from polyrhythm_client.parsing import parse_gpus
-from polyrhythm_client.recipe import Recipe
-from polyrhythm_client.replay import recorded_dtypes
+from polyrhythm_client.recipes.recipe import Recipe
+from polyrhythm_client.recipes.replay import recorded_dtypes
 
 CONNECT_S = 0.5
 ANSWER_S = 5.0

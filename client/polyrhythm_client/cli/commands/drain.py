@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from polyrhythm_client import options
 from polyrhythm_client.address import checked_address
-from polyrhythm_client.commands.running import run_command
-from polyrhythm_client.summary import agent_account
-from polyrhythm_client.terminal import say
+from polyrhythm_client.cli import options
+from polyrhythm_client.cli.running import run_command
+from polyrhythm_client.cli.summary import agent_account
+from polyrhythm_client.cli.terminal import say
 
 
 def drain(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from polyrhythm_client import options
 from polyrhythm_client.address import checked_address
-from polyrhythm_client.commands.running import run_command
-from polyrhythm_client.summary import agent_account
-from polyrhythm_client.tables import agents_table, print_troubles
-from polyrhythm_client.terminal import Screen, say
+from polyrhythm_client.cli import options
+from polyrhythm_client.cli.running import run_command
+from polyrhythm_client.cli.summary import agent_account
+from polyrhythm_client.cli.tables import agents_table, print_troubles
+from polyrhythm_client.cli.terminal import Screen, say
 
 
 def agents(address: options.RunningAddress = None, as_json: options.AsJson = False) -> None:

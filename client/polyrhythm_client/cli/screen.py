@@ -34,7 +34,7 @@ from polyrhythm.job_events import (
     ReplanReason,
 )
 from polyrhythm.plan import Plan
-from polyrhythm_client.terminal import Screen, say
+from polyrhythm_client.cli.terminal import Screen, say
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2

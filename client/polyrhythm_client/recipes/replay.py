@@ -5,7 +5,7 @@ from __future__ import annotations
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm_client.recipe import Recipe, dtype_key, weights_key
+from polyrhythm_client.recipes.recipe import Recipe, dtype_key, weights_key
 
 
 def check_weights(recipe: Recipe, model: str, agents: tuple[AgentView, ...]) -> None:

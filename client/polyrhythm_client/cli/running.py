@@ -14,12 +14,12 @@ from rich.markup import escape
 
 from polyrhythm.environment import check_variables
 from polyrhythm.errors import CancelledError, PolyrhythmError
-from polyrhythm_client.interrupt import run_until_signal
-from polyrhythm_client.screen import error_account, error_console, show_error
-from polyrhythm_client.terminal import say
+from polyrhythm_client.cli.interrupt import run_until_signal
+from polyrhythm_client.cli.screen import error_account, error_console, show_error
+from polyrhythm_client.cli.terminal import say
 
 if TYPE_CHECKING:
-    from polyrhythm_client.fleet_in_use import FleetInUse, FleetWish
+    from polyrhythm_client.cli.fleet_in_use import FleetInUse, FleetWish
 
 
 def run_command(
@@ -77,7 +77,7 @@ async def fleet_for(wish: FleetWish, console: Console, *, quiet: bool) -> AsyncG
     Raises:
         PolyrhythmError: it cannot be started.
     """
-    from polyrhythm_client.fleet_in_use import open_fleet
+    from polyrhythm_client.cli.fleet_in_use import open_fleet
 
     async with AsyncExitStack() as stack:
         with nullcontext() if quiet else console.status("looking for a fleet, or starting one") as status:

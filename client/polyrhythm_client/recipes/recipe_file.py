@@ -20,8 +20,8 @@ from polyrhythm.named_file import read_named
 from polyrhythm.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.rows import RowRange
 from polyrhythm_client.json_fields import INT32, UINT64, JsonFields, meaning, parse_json
-from polyrhythm_client.png import SIGNATURE, PngError, read_texts
-from polyrhythm_client.recipe import AGENTS_KEY, PLAN_KEY, REQUEST_KEY, VERSIONS_KEY, AgentRecord, Recipe
+from polyrhythm_client.recipes.png import SIGNATURE, PngError, read_texts
+from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, REQUEST_KEY, VERSIONS_KEY, AgentRecord, Recipe
 
 T = TypeVar("T")
 

@@ -15,12 +15,10 @@ from polyrhythm.errors import InternalError, WireError
 from polyrhythm.fleet import AgentView
 from polyrhythm.image import ImageRequest
 from polyrhythm.job_events import Planned, Previewed, Replanned
-from polyrhythm_client import options
-from polyrhythm_client.asking import ImageOptions, image_request, resolved_image
-from polyrhythm_client.commands.running import fleet_for, run_command
-from polyrhythm_client.interrupt import beside_signals
-from polyrhythm_client.local.own_agents import OwnAgents
-from polyrhythm_client.output import (
+from polyrhythm_client.cli import options
+from polyrhythm_client.cli.image_request import ImageOptions, image_request, resolved_image
+from polyrhythm_client.cli.interrupt import beside_signals
+from polyrhythm_client.cli.output import (
     STANDARD_OUTPUT,
     Preview,
     check_output,
@@ -29,15 +27,17 @@ from polyrhythm_client.output import (
     write_standard_output,
     write_whole,
 )
+from polyrhythm_client.cli.running import fleet_for, run_command
+from polyrhythm_client.cli.screen import JobProgress, show_changes
+from polyrhythm_client.cli.summary import measured_fleet, picture_line, picture_summary
+from polyrhythm_client.cli.terminal import say
+from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
-from polyrhythm_client.png import PngError, add_texts
-from polyrhythm_client.recipe import Recipe, recipe_of, recipe_texts
-from polyrhythm_client.recipe_file import read_recipe
-from polyrhythm_client.replay import changed_software, check_weights
-from polyrhythm_client.screen import JobProgress, show_changes
-from polyrhythm_client.summary import measured_fleet, picture_line, picture_summary
-from polyrhythm_client.terminal import say
+from polyrhythm_client.recipes.png import PngError, add_texts
+from polyrhythm_client.recipes.recipe import Recipe, recipe_of, recipe_texts
+from polyrhythm_client.recipes.recipe_file import read_recipe
+from polyrhythm_client.recipes.replay import changed_software, check_weights
 
 if TYPE_CHECKING:
     from polyrhythm_client.client import Client
@@ -152,8 +152,8 @@ def generate(
 
 async def _generate(given: GenerateOptions, console: Console) -> None:
     # gRPC is imported here and not above: --help and a mistyped option must answer at once.
+    from polyrhythm_client.cli.fleet_in_use import FleetWish, check_wish
     from polyrhythm_client.client import Client
-    from polyrhythm_client.fleet_in_use import FleetWish, check_wish
 
     plan_file = given.plan_file
     recipe = None if plan_file is None else await beside_signals(lambda: read_recipe(plan_file))

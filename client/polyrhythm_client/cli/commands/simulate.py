@@ -13,12 +13,12 @@ from rich.markup import escape
 
 from polyrhythm.image import Objective, Quality, Sampler
 from polyrhythm.roles import Role, require_roles
-from polyrhythm_client import options
-from polyrhythm_client.commands.running import run_command
+from polyrhythm_client.cli import options
+from polyrhythm_client.cli.running import run_command
+from polyrhythm_client.cli.screen import FailedAccountError
+from polyrhythm_client.cli.simulation_tables import print_simulation
+from polyrhythm_client.cli.terminal import Screen, say
 from polyrhythm_client.parsing import parse_size
-from polyrhythm_client.screen import FailedAccountError
-from polyrhythm_client.simulation_tables import print_simulation
-from polyrhythm_client.terminal import Screen, say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

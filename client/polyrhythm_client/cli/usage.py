@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_client.screen import EXIT_FAILED, error_account, error_console, show_error
-from polyrhythm_client.terminal import say
+from polyrhythm_client.cli.screen import EXIT_FAILED, error_account, error_console, show_error
+from polyrhythm_client.cli.terminal import say
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Of the parser under typer, which is another package's or typer's own, by its version."""

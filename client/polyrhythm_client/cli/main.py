@@ -9,16 +9,16 @@ import typer
 
 from polyrhythm import __version__
 from polyrhythm.standard_streams import forgive_standard_streams, lost_output, reader_has_left
-from polyrhythm_client.commands.agents import agents
-from polyrhythm_client.commands.calibrate import calibrate
-from polyrhythm_client.commands.drain import drain
-from polyrhythm_client.commands.generate import generate
-from polyrhythm_client.commands.plan import plan
-from polyrhythm_client.commands.simulate import simulate
-from polyrhythm_client.commands.up import up
-from polyrhythm_client.screen import EXIT_FAILED
-from polyrhythm_client.terminal import say
-from polyrhythm_client.usage import CommandLine
+from polyrhythm_client.cli.commands.agents import agents
+from polyrhythm_client.cli.commands.calibrate import calibrate
+from polyrhythm_client.cli.commands.drain import drain
+from polyrhythm_client.cli.commands.generate import generate
+from polyrhythm_client.cli.commands.plan import plan
+from polyrhythm_client.cli.commands.simulate import simulate
+from polyrhythm_client.cli.commands.up import up
+from polyrhythm_client.cli.screen import EXIT_FAILED
+from polyrhythm_client.cli.terminal import say
+from polyrhythm_client.cli.usage import CommandLine
 
 app = typer.Typer(
     name="polyrhythm",

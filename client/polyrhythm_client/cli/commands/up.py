@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_client import options
-from polyrhythm_client.commands.running import note_on, run_command
+from polyrhythm_client.cli import options
+from polyrhythm_client.cli.running import note_on, run_command
+from polyrhythm_client.cli.screen import StartingSign
 from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.local.variables import MODEL_VARIABLE, PORT_VARIABLE
 from polyrhythm_client.parsing import parse_speeds
-from polyrhythm_client.screen import StartingSign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def up(
 
 
 async def _up(given: UpOptions, console: Console) -> None:
-    from polyrhythm_client.fleet_in_use import (
+    from polyrhythm_client.cli.fleet_in_use import (
         FleetWish,
         check_wish,
         choose_agents,

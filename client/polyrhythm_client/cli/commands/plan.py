@@ -8,18 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from polyrhythm_client import options
-from polyrhythm_client.asking import ImageOptions, image_request
-from polyrhythm_client.commands.running import fleet_for, run_command
-from polyrhythm_client.interrupt import beside_signals
+from polyrhythm_client.cli import options
+from polyrhythm_client.cli.image_request import ImageOptions, image_request
+from polyrhythm_client.cli.interrupt import beside_signals
+from polyrhythm_client.cli.running import fleet_for, run_command
+from polyrhythm_client.cli.screen import show_changes
+from polyrhythm_client.cli.tables import print_explanation
+from polyrhythm_client.cli.terminal import Screen, say
 from polyrhythm_client.local.own_agents import OwnAgents
 from polyrhythm_client.parsing import parse_speeds
-from polyrhythm_client.recipe import request_settings
-from polyrhythm_client.recipe_file import read_recipe
-from polyrhythm_client.replay import changed_software, changed_weights
-from polyrhythm_client.screen import show_changes
-from polyrhythm_client.tables import print_explanation
-from polyrhythm_client.terminal import Screen, say
+from polyrhythm_client.recipes.recipe import request_settings
+from polyrhythm_client.recipes.recipe_file import read_recipe
+from polyrhythm_client.recipes.replay import changed_software, changed_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +104,8 @@ def plan(
 
 
 async def _plan(given: PlanOptions, console: Console) -> None:
+    from polyrhythm_client.cli.fleet_in_use import FleetWish, check_wish
     from polyrhythm_client.client import Client
-    from polyrhythm_client.fleet_in_use import FleetWish, check_wish
 
     plan_file = given.plan_file
     recipe = None if plan_file is None else await beside_signals(lambda: read_recipe(plan_file))

@@ -1,0 +1,1 @@
+"""The command line: what users write, and what they see."""

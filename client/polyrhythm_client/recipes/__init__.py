@@ -1,0 +1,1 @@
+"""What a PNG carries of how it was made, written and read again."""
