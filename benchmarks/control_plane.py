@@ -23,7 +23,7 @@ from machine import read_machine
 from result_document import RESULTS
 from rich.console import Console
 
-from polyrhythm.image import ImageRequest
+from polyrhythm.job.image import ImageRequest
 
 SPEEDS = (1.0, 0.5)
 PROMPT = "red apple on a blue background"

@@ -12,10 +12,10 @@ from busy_core import BusyCore
 from latency_study.cases import Load
 from latency_study.summary import CoreTime
 
-from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import JobEvent
+from polyrhythm.job.events import JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
 from polyrhythm_agent.daemon.main import WORKER_MODULE
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.fleet import FleetLayout, LocalFleet

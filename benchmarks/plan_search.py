@@ -21,11 +21,11 @@ from statistics import median
 
 from machine import read_machine
 
-from polyrhythm.facts import ModelFacts, ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.model.facts import ModelFacts, ModelPart
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.profile import Link, Profile, Workload
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model

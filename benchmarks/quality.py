@@ -25,9 +25,9 @@ from quality_study.regions import Distances, distances, regions_of
 from quality_study.variants import compared_plans
 from result_document import RESULTS
 
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import ImageSpec
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Plan
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import picture_of

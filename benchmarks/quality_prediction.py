@@ -26,9 +26,9 @@ from quality_study.cases import Case, drawn_cases, prediction
 from quality_study.scores import IDENTICAL_DB, Scored, by_devices, table
 from result_document import REPOSITORY, RESULTS, OtherSettingsError, earlier_document, write_document
 
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import ImageSpec
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.measure import picture_of

@@ -23,7 +23,7 @@ from result_document import RESULTS
 from rich.console import Console
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm_client.cli.image_request import resolved_image
 from polyrhythm_client.cli.summary import measured_fleet, picture_summary
 from polyrhythm_client.parsing import parse_speeds

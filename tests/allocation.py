@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
-from polyrhythm.image import ImageSpec
-from polyrhythm.profile import Workload
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.plan.profile import Workload
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.measuring.emulated_speed import EmulatedSpeed
 from polyrhythm_agent.measuring.profile import profile_image
 from polyrhythm_agent.measuring.profiled_step import RememberedRows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from polyrhythm.calibration import Calibration
+from polyrhythm.model.calibration import Calibration
 
 
 def calibration(

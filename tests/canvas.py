@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.rows import RowRange
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.ports.layers import Geometry, Part
 
 

@@ -11,8 +11,8 @@ import pytest
 from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import JobEvent, Progressed
+from polyrhythm.job.events import JobEvent, Progressed
+from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.server import Coordinator
 from tests.fakes import FakeFleet, error_of

@@ -8,14 +8,14 @@ from dataclasses import replace
 import torch
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.messages import (
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.profile import Link, Profile
+from polyrhythm.session.messages import (
     AgentEvent,
     ImageMade,
     MeasureProfile,
     StartEpoch,
 )
-from polyrhythm.profile import Link, Profile
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of
 from polyrhythm_agent.epoch.boundary_state import JobMemory
 from polyrhythm_agent.epoch.epoch_run import Workshop

@@ -12,7 +12,7 @@ import grpc.aio
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.messages import command_to_proto, event_from_proto
-from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, Register, Welcome
+from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, Register, Welcome
 
 HEARTBEAT_INTERVAL_S = 0.02
 WAIT_S = 20.0

@@ -23,12 +23,9 @@ from polyrhythm.codec.job_events import job_event_to_proto
 from polyrhythm.codec.plan import explanation_to_proto
 from polyrhythm.codec.status import DETAILS_KEY, error_to_status
 from polyrhythm.errors import NotFoundError, PolyrhythmError
-from polyrhythm.explanation import AgentPrediction, Candidate, Exclusion, ExclusionReason, Explanation, Prediction
-from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import (
+from polyrhythm.job.events import (
     Accepted,
     ImageChunk,
     ImageCompleted,
@@ -38,10 +35,13 @@ from polyrhythm.job_events import (
     Progressed,
     Queued,
 )
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.reports import AgentUsage, JobReport
-from polyrhythm.request_checks import resolve
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.plan.explanation import AgentPrediction, Candidate, Exclusion, ExclusionReason, Explanation, Prediction
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client.recipes.png import SIGNATURE
 from tests.layer_groups import token_groups

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.messages import ExtendPlan, StartEpoch
-from polyrhythm.plan import Beat, Segment
+from polyrhythm.plan.plan import Beat, Segment
+from polyrhythm.session.messages import ExtendPlan, StartEpoch
 
 
 @dataclass(slots=True)

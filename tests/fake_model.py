@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from polyrhythm.errors import FieldViolation
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import LongPrompt
-from polyrhythm.messages import COUNTED_FIELDS, CountTokens, RequestFailed, TokensCounted
-from polyrhythm.picture_file import END, head_bytes
+from polyrhythm.job.image import LongPrompt
+from polyrhythm.job.picture_file import END, head_bytes
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.session.messages import COUNTED_FIELDS, CountTokens, RequestFailed, TokensCounted
 from tests.layer_groups import token_groups
 
 FACTS = ModelFacts(

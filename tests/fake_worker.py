@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import assert_never
 
-from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.messages import (
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.plan.profile import Link, Profile
+from polyrhythm.session.messages import (
     PROTOCOL_VERSION,
     AbortEpoch,
     AgentCommand,
@@ -36,10 +38,8 @@ from polyrhythm.messages import (
     Welcome,
     WorkerReady,
 )
-from polyrhythm.pace import Pace
-from polyrhythm.profile import Link, Profile
-from polyrhythm.rendezvous import StoreReply
-from polyrhythm.reports import BeatReport
+from polyrhythm.session.pace import Pace
+from polyrhythm.session.rendezvous import StoreReply
 from tests.fake_fabric import EpochRun, FakeFabric, Meeting, PlanVersion
 from tests.fake_model import FACTS, answer_about_texts, png_of
 

@@ -18,7 +18,7 @@ import threading
 
 from polyrhythm.codec.channel import encode_event
 from polyrhythm.ids import EpochId
-from polyrhythm.messages import (
+from polyrhythm.session.messages import (
     AbortEpoch,
     AgentCommand,
     CancelEpoch,

@@ -16,7 +16,7 @@ from polyrhythm.codec.events import event_to_proto
 from polyrhythm.codec.status import DETAILS_KEY, error_from_status
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, Register, Welcome
+from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, Register, Welcome
 from tests.fake_fabric import FakeFabric
 from tests.fake_worker import FakeWorker, register
 

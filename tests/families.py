@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from polyrhythm.image import ImageSpec, LongPrompt, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, LongPrompt, Quality, Sampler
 from tests.models import tiny_dit_folder, tiny_pixart_folder, tiny_sigma_folder
 from tests.unet_models import TINY_UNETS, tiny_lcm_folder, tiny_small_folder
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import JobEvent
-from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerLost
+from polyrhythm.job.events import JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, WorkerLost
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,

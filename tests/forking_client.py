@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from polyrhythm.image import ImageRequest
+from polyrhythm.job.image import ImageRequest
 from polyrhythm_client import SyncClient
 from polyrhythm_client.forked import ForkedError
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.image import ImageSpec
-from polyrhythm.messages import AgentEvent, BeatDone
-from polyrhythm.plan import Plan
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import AgentEvent, BeatDone
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.calibration import Calibration
 from polyrhythm.codec.bounds import (
     CALIBRATIONS_MAX,
     LAYER_GROUPS_MAX,
@@ -19,7 +18,8 @@ from polyrhythm.codec.fields import FieldError
 from polyrhythm.codec.fleet import model_facts_to_proto
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import AgentEvent, Register
+from polyrhythm.model.calibration import Calibration
+from polyrhythm.session.messages import AgentEvent, Register
 from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from tests.fake_model import FACTS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 
 
 def token_groups(layers: int, *, cell_bytes: int, cell_px: int = 8) -> tuple[LayerGroup, ...]:

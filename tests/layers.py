@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrhythm.exchanged_layers import LayerKind
+from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm_agent.ports.layers import ExchangedLayer
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.messages import (
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.plan.plan import Assignment, Exchange, Segment
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import (
     AgentCommand,
     AgentEvent,
     BeatDone,
@@ -15,9 +18,6 @@ from polyrhythm.messages import (
     StartEpoch,
     WorkerReady,
 )
-from polyrhythm.plan import Assignment, Exchange, Segment
-from polyrhythm.reports import BeatReport
-from polyrhythm.rows import RowRange
 from polyrhythm_agent.daemon.rules.signals import (
     CommandReceived,
     Effect,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from polyrhythm.ids import JobId
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import ImageCompleted
+from polyrhythm.job.events import ImageCompleted
+from polyrhythm.job.image import ImageRequest, Quality
 from tests.fleet_world import World
 
 HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling.sampling import CLASS_OF
 from tests.found_schedulers import FoundScheduler

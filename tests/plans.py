@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 
 
 def agent_ids(count: int) -> tuple[AgentId, ...]:

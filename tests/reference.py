@@ -28,7 +28,7 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor, nn
 
-from polyrhythm.image import ImageSpec, Sampler
+from polyrhythm.job.image import ImageSpec, Sampler
 
 
 class DoubleDdimScheduler(DDIMScheduler):

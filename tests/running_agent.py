@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
-from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.messages import (
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.model.facts import DeviceFacts, DeviceKind
+from polyrhythm.plan.plan import Assignment, Exchange, Segment
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import (
     PROTOCOL_VERSION,
     CountTokens,
     EpochJoined,
@@ -23,8 +25,6 @@ from polyrhythm.messages import (
     StartEpoch,
     WorkerReady,
 )
-from polyrhythm.plan import Assignment, Exchange, Segment
-from polyrhythm.rows import RowRange
 from polyrhythm_agent.daemon.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon.main import AgentParts, run_agent
 from polyrhythm_agent.daemon.rules.state import Limits

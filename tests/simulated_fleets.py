@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import ForwardLine, Link, Workload
+from polyrhythm.plan.profile import ForwardLine, Link, Workload
 from polyrhythm_coordinator.simulation.fleet_files.description import (
     ControlCosts,
     DeviceDescription,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.plan import Exchange, Plan, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.plan import Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.ports.denoiser import DenoiserRun
 from tests.canvas import Canvas, PatchView, ReplayedPatch
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange, ranges_from_counts
 
 
 @st.composite

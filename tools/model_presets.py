@@ -20,8 +20,8 @@ from diffusers import AutoencoderKL, PixArtTransformer2DModel, UNet2DConditionMo
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.denoiser.families.unet_facts import layer_groups
 from polyrhythm_agent.denoiser.families.unet_layers import patch_unet
 from polyrhythm_agent.denoiser.families.unet_memory import held_numbers

@@ -19,12 +19,12 @@ from latency_study.prompts import prompt
 from latency_study.summary import CoreTime, Run, run_of
 from latency_study.variants import Measured, PlannedVariant, Variant, describe
 from polyrhythm.errors import InternalError
-from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
-from polyrhythm.job_events import AgentFailed, JobEvent, Replanned
-from polyrhythm.plan import Plan
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.events import AgentFailed, JobEvent, Replanned
+from polyrhythm.job.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Plan
 from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.planning.plan_builder import equal_patches_plan
 

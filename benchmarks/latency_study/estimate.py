@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from latency_study.campaign import WARM_UP_ROUNDS, Job
 from latency_study.cases import DEMO, DEMO_UNET, Case
 from latency_study.variants import PlannedVariant, Variant
-from polyrhythm.plan import Plan
+from polyrhythm.plan.plan import Plan
 
 FLEET_S = 14.0
 """Start, first profile and end of a fleet."""

@@ -15,7 +15,7 @@ from latency_study.pictures import Pixels, compare
 from latency_study.results import CaseQuality, ResultFile
 from latency_study.summary import QualityRow, Row, Run, sha256_of, summarise
 from latency_study.variants import PlannedVariant, Variant, ideal, plan_variants
-from polyrhythm.plan import Plan
+from polyrhythm.plan.plan import Plan
 
 Planned = Mapping[Variant, PlannedVariant]
 

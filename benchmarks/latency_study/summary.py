@@ -13,7 +13,7 @@ from latency_study.pictures import PictureQuality, Pixels
 from latency_study.statistics import Spread, paired_ratio, prediction_error, utilisation
 from latency_study.variants import PlannedVariant, Variant, describe
 from polyrhythm.ids import AgentId
-from polyrhythm.reports import JobReport
+from polyrhythm.job.reports import JobReport
 from polyrhythm_client.local.layout import agent_of
 
 

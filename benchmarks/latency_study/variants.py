@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from polyrhythm.explanation import Prediction
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality
-from polyrhythm.plan import Plan, Segment
-from polyrhythm.profile import Link, Profile
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.explanation import Prediction
+from polyrhythm.plan.plan import Plan, Segment
+from polyrhythm.plan.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.planning.cost_model import predict
 from polyrhythm_coordinator.scheduling.planning.plan_builder import (
     equal_patches_plan,

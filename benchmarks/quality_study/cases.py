@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_coordinator.scheduling.planning.distortion import Distortion, Expected, distortion_of
 from polyrhythm_coordinator.scheduling.planning.plan_builder import equal_patches_plan, resynchronised
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from polyrhythm.plan import Plan
+from polyrhythm.plan.plan import Plan
 
 SEAM_UNITS = 1
 """Row units on either side of a seam that count as its band."""

@@ -10,12 +10,12 @@ from itertools import permutations
 
 from latency_study.variants import Measured, plan_variants
 
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.profile import Link, Profile
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.profile import Link, Profile
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.planning.plan_builder import strides_only_plan
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of

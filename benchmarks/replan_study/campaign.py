@@ -14,7 +14,7 @@ from latency_study.pictures import Pixels, pixels_of
 from latency_study.variants import Measured, describe
 
 from polyrhythm.errors import InternalError
-from polyrhythm.plan import Plan
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.planning.plan_builder import equal_patches_plan, solo_plan
 from replan_study.load_timer import LoadTimer, Reaction
 from replan_study.plans import ORACLES, Way, oracle_at_once, oracle_from_start

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned
-from polyrhythm.plan import Plan
+from polyrhythm.job.events import JobEvent, Planned, Progressed, Replanned
+from polyrhythm.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from latency_study.variants import Measured
 
-from polyrhythm.gang_plan import spliced
-from polyrhythm.image import ImageSpec
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.plan.gang_plan import spliced
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 
 

@@ -8,11 +8,11 @@ from itertools import permutations
 
 from latency_study.variants import Measured
 
-from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality, Sampler
-from polyrhythm.profile import Link, Workload
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.image import ImageRequest, Quality, Sampler
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.facts import DeviceKind, ModelFacts
+from polyrhythm.plan.profile import Link, Workload
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import OWN_SPEED, SpeedCourse
 from polyrhythm_coordinator.simulation.report.outcome import Outcome, simulate

@@ -11,7 +11,7 @@ from latency_study.aims import Aim
 from latency_study.pictures import psnr_db
 from latency_study.statistics import Spread
 
-from polyrhythm.job_events import ReplanReason
+from polyrhythm.job.events import ReplanReason
 from replan_study.campaign import Round
 from replan_study.plans import ORACLES, Way
 from replan_study.scenarios import Scenario

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from enum import StrEnum
 
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import Link, Workload
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.profile import Link, Workload
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 
 WIDTH_PX = HEIGHT_PX = 2048

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from statistics import median
 
-from polyrhythm.explanation import Explanation
-from polyrhythm.image import ImageRequest
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask

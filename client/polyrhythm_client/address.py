@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from polyrhythm.address import require_address
-from polyrhythm.environment import ADDRESS_VARIABLE
+from polyrhythm.process.address import require_address
+from polyrhythm.process.environment import ADDRESS_VARIABLE
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 

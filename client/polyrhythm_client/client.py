@@ -7,12 +7,12 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from polyrhythm.address import require_address
 from polyrhythm.errors import InternalError, InvalidArgumentError
-from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import JobEvent
+from polyrhythm.job.events import JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.process.address import require_address
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.forked import FIRST_CHANNEL
 from polyrhythm_client.link import Link

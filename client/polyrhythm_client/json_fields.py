@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.printable import is_carried
+from polyrhythm.process.printable import is_carried
 
 T = TypeVar("T")
 

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from polyrhythm import address as addresses
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.codec.fleet import agent_view_from_proto
 from polyrhythm.codec.image import image_request_to_proto
@@ -21,11 +20,12 @@ from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.codec.plan import explanation_from_proto
 from polyrhythm.codec.status import DETAILS_KEY, error_from_status
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
-from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import JobEvent
-from polyrhythm.printable import is_carried
+from polyrhythm.job.events import JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.process import address as addresses
+from polyrhythm.process.printable import is_carried
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client.forked import FIRST_CHANNEL
 

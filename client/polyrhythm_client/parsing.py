@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import EMULATED_SPEED_MIN
 from polyrhythm.ids import AgentId
+from polyrhythm.model.facts import EMULATED_SPEED_MIN
 
 _SIZE = re.compile(r"(?P<width>[0-9]{1,6})[xX×](?P<height>[0-9]{1,6})")
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from polyrhythm.errors import WireError
-from polyrhythm.explanation import Explanation
-from polyrhythm.job_events import ImageChunk, ImageCompleted, JobEvent, Planned, Replanned, ReplanReason
-from polyrhythm.reports import JobReport
+from polyrhythm.job.events import ImageChunk, ImageCompleted, JobEvent, Planned, Replanned, ReplanReason
+from polyrhythm.job.reports import JobReport
+from polyrhythm.plan.explanation import Explanation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

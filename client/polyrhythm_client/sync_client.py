@@ -9,10 +9,10 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import JobEvent
+from polyrhythm.job.events import JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
 from polyrhythm_client.address import DEFAULT_ADDRESS
 from polyrhythm_client.client import JOB_DEADLINE_S, QUERY_DEADLINE_S, Client
 from polyrhythm_client.forked import FIRST_CHANNEL

@@ -7,8 +7,8 @@ import sys
 
 import structlog
 
-from polyrhythm.forgiving_logger import ForgivingLogger
-from polyrhythm.printable import printable_event
+from polyrhythm.process.forgiving_logger import ForgivingLogger
+from polyrhythm.process.printable import printable_event
 
 
 def log_to_stderr(level: str) -> None:

@@ -18,10 +18,10 @@ from grpc_reflection.v1alpha import reflection
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
-from polyrhythm.environment import Daemon, told_by_variables
 from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentError, PolyrhythmError
-from polyrhythm.lifeline import watch_lifeline
-from polyrhythm.standard_streams import forgive_standard_streams
+from polyrhythm.process.environment import Daemon, told_by_variables
+from polyrhythm.process.lifeline import watch_lifeline
+from polyrhythm.process.standard_streams import forgive_standard_streams
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.grpc_api.agent import AgentServicer
 from polyrhythm_coordinator.grpc_api.fleet import FleetServicer

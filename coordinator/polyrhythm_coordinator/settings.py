@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from polyrhythm import __version__
-from polyrhythm.address import UNIX
-from polyrhythm.environment import Daemon, options_of_variables, read_variables, told_by_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.process.address import UNIX
+from polyrhythm.process.environment import Daemon, options_of_variables, read_variables, told_by_variables, variable_of
 
 DESCRIPTION = """\
 Accepts requests for pictures over gRPC, plans each picture on the agents that

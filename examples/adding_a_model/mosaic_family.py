@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts, ModelMemory
-from polyrhythm.image import ImageSpec, Sampler
-from polyrhythm.request_checks import check_image
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.job.request_checks import check_image
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts, ModelMemory
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
 from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling

@@ -6,8 +6,8 @@ import sys
 
 import structlog
 
-from polyrhythm.forgiving_logger import ForgivingLogger
-from polyrhythm.printable import printable_event
+from polyrhythm.process.forgiving_logger import ForgivingLogger
+from polyrhythm.process.printable import printable_event
 
 
 def configure_log(agent: str) -> None:

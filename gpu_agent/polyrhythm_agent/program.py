@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrhythm.roles import Role, end_unless_installed
+from polyrhythm.process.roles import Role, end_unless_installed
 
 
 def main() -> int:

@@ -21,13 +21,13 @@ from pydantic import (
     field_validator,
 )
 
-from polyrhythm.address import check_address
-from polyrhythm.environment import Daemon, options_of_variables, read_variables, told_by_variables, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.facts import EMULATED_SPEED_MIN
 from polyrhythm.ids import check_agent_name
-from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
-from polyrhythm.shipped_models import DEFAULT_MODEL
+from polyrhythm.model.facts import EMULATED_SPEED_MIN
+from polyrhythm.model.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm.model.shipped_models import DEFAULT_MODEL
+from polyrhythm.process.address import check_address
+from polyrhythm.process.environment import Daemon, options_of_variables, read_variables, told_by_variables, variable_of
 
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?) ?(?P<unit>MiB|GiB)")
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import AgentId
+from polyrhythm.model.facts import DeviceFacts, ModelFacts
 
 AGENTS_MAX = 256
 """Connected to one coordinator at a time, and hence of one plan."""

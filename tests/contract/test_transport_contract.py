@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyrhythm.profile import Link
+from polyrhythm.plan.profile import Link
 from polyrhythm_agent.errors import EpochAbortedError, TransportError, forget_frames
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous

@@ -31,7 +31,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="one device is as slow as beside its neighbours",
-        file="protos/polyrhythm/profile.py",
+        file="protos/polyrhythm/plan/profile.py",
         original="return self.alone if alone and self.alone is not None else self.together",
         planted="return self.together",
         test_id=(
@@ -93,7 +93,7 @@ PLANNER_DEFECTS = (
     ),
     PlantedDefect(
         name="rows may overlap",
-        file="protos/polyrhythm/rows.py",
+        file="protos/polyrhythm/plan/rows.py",
         original="if rows.begin != position:",
         planted="if rows.begin > position:",
         test_id=(

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 import pytest_asyncio
 
-from polyrhythm.image import Quality
+from polyrhythm.job.image import Quality
 from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client
 from tests.e2e.pictures import MODEL, PROMPT, load_in_fp32, request

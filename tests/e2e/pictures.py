@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality, Sampler
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.image import ImageRequest, Quality, Sampler
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_agent.ports.denoiser import Denoiser

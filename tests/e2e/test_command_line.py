@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from polyrhythm.image import STEPS_MAX
+from polyrhythm.job.image import STEPS_MAX
 from tests.e2e.shell import GONE_S, OwnFleetPicture, Shell
 
 

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 import pytest
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.explanation import Explanation
-from polyrhythm.image import Quality
-from polyrhythm.job_events import Accepted, JobEvent, Planned, Replanned
+from polyrhythm.job.events import Accepted, JobEvent, Planned, Replanned
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.explanation import Explanation
 from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client, Picture
 from tests.e2e.pictures import request, right_pixels

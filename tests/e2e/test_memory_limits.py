@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Overrides, Quality
-from polyrhythm.job_events import AgentFailed, JobEvent, PartLoaded, Planned, Replanned, ReplanReason
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.events import AgentFailed, JobEvent, PartLoaded, Planned, Replanned, ReplanReason
+from polyrhythm.job.image import Overrides, Quality
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_client import Client
 from tests.e2e.pictures import MODEL, halves, pixels, request, same_pixels
 from tests.e2e.processes import FAST, HurtableFleet

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Overrides, Quality
-from polyrhythm.job_events import JobEvent, Planned
-from polyrhythm.plan import Exchange
+from polyrhythm.job.events import JobEvent, Planned
+from polyrhythm.job.image import Overrides, Quality
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client
 from tests.e2e.pictures import MODEL, halves, pixels, request, simulated

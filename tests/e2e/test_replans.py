@@ -11,9 +11,9 @@ import pytest
 
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Overrides, Quality
-from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned, ReplanReason
-from polyrhythm.plan import Plan
+from polyrhythm.job.events import JobEvent, Planned, Progressed, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest, Overrides, Quality
+from polyrhythm.plan.plan import Plan
 from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Client
 from tests.e2e import pictures

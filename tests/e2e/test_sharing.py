@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Objective, Quality
-from polyrhythm.job_events import AgentFailed, Progressed
+from polyrhythm.job.events import AgentFailed, Progressed
+from polyrhythm.job.image import Objective, Quality
 from polyrhythm_client import Client
 from polyrhythm_client.pictures import Picture, PictureAssembler
 from tests.e2e.pictures import SEED, request

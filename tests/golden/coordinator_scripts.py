@@ -10,15 +10,15 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 from polyrhythm.errors import CancelledError, PolyrhythmError
-from polyrhythm.explanation import Candidate, Explanation, Prediction
-from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import EpochId
-from polyrhythm.image import ImageRequest, ImageSpec, Objective, Quality
-from polyrhythm.messages import ExtendPlan, Heartbeat, StartEpoch
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.profile import Link, Profile
-from polyrhythm.reports import JobReport
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.job.image import ImageRequest, ImageSpec, Objective, Quality
+from polyrhythm.job.reports import JobReport
+from polyrhythm.model.facts import DeviceFacts, ModelFacts
+from polyrhythm.plan.explanation import Candidate, Explanation, Prediction
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.profile import Link, Profile
+from polyrhythm.plan.rows import ranges_from_counts
+from polyrhythm.session.messages import ExtendPlan, Heartbeat, StartEpoch
 from polyrhythm_coordinator.scheduling.state.effects import Effect, PlanTask, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived, Event, Tick
 from tests.fleet_world import World

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.image import Quality
-from polyrhythm.plan import Assignment, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Assignment, Plan, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
 from polyrhythm_coordinator.scheduling.planning.plan_builder import (
     equal_patches_plan,

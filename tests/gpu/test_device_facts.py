@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.facts import DeviceKind
+from polyrhythm.model.facts import DeviceKind
 from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.host.device import PynvmlNvml
 

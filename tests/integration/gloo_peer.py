@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import torch
 
-from polyrhythm.rendezvous import StoreOperation
+from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.errors import EpochAbortedError
 from polyrhythm_agent.exchange.transports.rendezvous import RendezvousClient
 from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport

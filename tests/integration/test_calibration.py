@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.calibration.command import calibrate
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.calibration.gang import InProcessGang

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError

@@ -10,10 +10,10 @@ import pytest
 from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.codec.job_events import job_event_from_proto
 from polyrhythm.errors import ResourceExhaustedError
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import ImageCompleted
-from polyrhythm.messages import ForgetJob
-from polyrhythm.picture_file import PART_BYTES
+from polyrhythm.job.events import ImageCompleted
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.job.picture_file import PART_BYTES
+from polyrhythm.session.messages import ForgetJob
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.runtime.outbox_limits import CLIENT_BYTES_LEAST
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits

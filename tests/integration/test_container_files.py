@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from polyrhythm.environment import CACHE_VARIABLE
-from polyrhythm.shipped_models import DEFAULT_MODEL
+from polyrhythm.model.shipped_models import DEFAULT_MODEL
+from polyrhythm.process.environment import CACHE_VARIABLE
 from tests.leftovers import leftovers
 from tests.shipped_files import REPOSITORY, shipped_files
 
@@ -83,7 +83,7 @@ def copied(stage: str) -> list[str]:
     ("path", "expected"),
     [
         ("pyproject.toml", True),
-        ("protos/polyrhythm/rows.py", True),
+        ("protos/polyrhythm/plan/rows.py", True),
         ("protos/polyrhythm/v1/image_pb2.py", False),
         ("client/__pycache__/x.pyc", False),
         ("models/demo-unet/vae/config.json", True),

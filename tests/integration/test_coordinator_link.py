@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, ImageMade, Register
-from polyrhythm.picture_file import PART_BYTES
+from polyrhythm.job.picture_file import PART_BYTES
+from polyrhythm.model.facts import DeviceFacts, DeviceKind
+from polyrhythm.session.messages import PROTOCOL_VERSION, AgentEvent, ImageMade, Register
 from polyrhythm_agent.daemon.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected, OversightEvent
 from tests.fake_agent_service import WAIT_S, FakeAgentService, serving

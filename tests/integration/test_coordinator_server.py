@@ -26,8 +26,7 @@ from polyrhythm.errors import (
 )
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import (
+from polyrhythm.job.events import (
     AgentFailed,
     Delayed,
     ImageChunk,
@@ -37,7 +36,8 @@ from polyrhythm.job_events import (
     Replanned,
     ReplanReason,
 )
-from polyrhythm.messages import CancelEpoch, ExtendPlan, ForgetJob
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.session.messages import CancelEpoch, ExtendPlan, ForgetJob
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_client import Client
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits

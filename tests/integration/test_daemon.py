@@ -17,7 +17,7 @@ import structlog
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import EpochId
-from polyrhythm.messages import (
+from polyrhythm.session.messages import (
     AbortEpoch,
     AgentEvent,
     EpochEnded,

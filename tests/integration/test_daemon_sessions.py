@@ -10,7 +10,7 @@ import pytest
 
 from polyrhythm.errors import UnreachableError
 from polyrhythm.ids import EpochId
-from polyrhythm.messages import (
+from polyrhythm.session.messages import (
     EpochJoined,
 )
 from polyrhythm_agent.errors import RegistrationRefusedError

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.epoch.png import encode_png
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous

@@ -13,11 +13,11 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec, Quality, Sampler
-from polyrhythm.messages import MeasureProfile
-from polyrhythm.profile import Workload
-from polyrhythm.request_checks import resolve
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.plan.profile import Workload
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError

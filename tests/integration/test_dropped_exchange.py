@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Sampler
+from polyrhythm.job.image import Sampler
 from polyrhythm_agent.epoch.step_loop import Exchange
 from tests.families import FAMILIES, HALVES
 from tests.gang import GangOptions, kept_members, run_gang

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageSpec
-from polyrhythm.messages import (
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.session.messages import (
     AgentEvent,
     BeatDone,
     EpochEnded,

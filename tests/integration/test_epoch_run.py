@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec
-from polyrhythm.messages import (
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.session.messages import (
     AbortEpoch,
     AgentEvent,
     BeatDone,

@@ -20,8 +20,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 
-from polyrhythm.image import ImageSpec, Sampler
-from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling.scheduler_config import OWN_SAMPLER_BY_CLASS

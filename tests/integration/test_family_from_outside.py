@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError

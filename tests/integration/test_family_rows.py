@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import DenoiserRun

@@ -21,8 +21,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, Sampler
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.families import FAMILIES, HALVES

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.epoch.boundary_state import BoundaryState
 from polyrhythm_agent.epoch.step_loop import StopRequest
 from polyrhythm_agent.errors import EpochCancelledError, TransportError

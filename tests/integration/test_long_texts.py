@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, LongPrompt, Quality, Sampler
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, LongPrompt, Quality, Sampler
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.families.unet import UNetDenoiser
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from polyrhythm.image import ImageSpec
+from polyrhythm.job.image import ImageSpec
 from polyrhythm_agent.denoiser.decoding import LatentScaling, Tiling, decode_latent
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model

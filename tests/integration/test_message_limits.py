@@ -17,8 +17,8 @@ from polyrhythm.codec.commands import command_to_proto
 from polyrhythm.codec.fleet import agent_view_to_proto
 from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.errors import NoAgentsError, ResourceExhaustedError
-from polyrhythm.image import ImageRequest
-from polyrhythm.rendezvous import StoreReply
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2
 from polyrhythm_agent.daemon.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon.rules.signals import CommandReceived, OversightEvent

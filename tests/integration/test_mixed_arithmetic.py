@@ -12,9 +12,9 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.profile import Profile, Workload
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.ports.denoiser import Denoiser

@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from polyrhythm.ids import EpochId
-from polyrhythm.image import LongPrompt, Sampler
-from polyrhythm.messages import CountTokens, EpochEnded, EpochOutcome, MeasureProfile, RequestFailed, TokensCounted
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.job.image import LongPrompt, Sampler
+from polyrhythm.plan.profile import Profile, Workload
+from polyrhythm.session.messages import (
+    CountTokens,
+    EpochEnded,
+    EpochOutcome,
+    MeasureProfile,
+    RequestFailed,
+    TokensCounted,
+)
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.measuring.stop import MeasuringStop

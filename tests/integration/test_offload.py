@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import MeasureProfile
-from polyrhythm.profile import Workload
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.profile import Workload
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.offload import blocks_of, offloaded_bytes

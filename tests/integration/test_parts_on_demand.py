@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import MeasureProfile
-from polyrhythm.profile import Workload
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.profile import Workload
+from polyrhythm.session.messages import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.messages import BeatDone
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.session.messages import BeatDone
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam

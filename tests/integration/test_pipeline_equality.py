@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyrhythm.image import Sampler
+from polyrhythm.job.image import Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from tests.found_schedulers import FOUND_SCHEDULERS
 from tests.pipelines import (

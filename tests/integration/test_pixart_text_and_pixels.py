@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm_agent.denoiser.decoding import PictureNotFiniteError
 from polyrhythm_agent.denoiser.families.pixart import PixArtDenoiser
 from polyrhythm_agent.denoiser.loading import load_denoiser

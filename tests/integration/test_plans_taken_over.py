@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.messages import BeatDone
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.gang_plan import spliced
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import BeatDone
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from tests.gang import GangOptions, MemberRun, kept_members, run_gang
 from tests.plans import agent_ids, plan, segment

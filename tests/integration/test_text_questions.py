@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from polyrhythm.image import LongPrompt, Sampler
-from polyrhythm.messages import CountTokens, RequestFailed, TokensCounted
+from polyrhythm.job.image import LongPrompt, Sampler
+from polyrhythm.session.messages import CountTokens, RequestFailed, TokensCounted
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.known_words import KnownWords
 from polyrhythm_agent.ports.denoiser import Denoiser

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_agent.ports.denoiser import DenoiserRun

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.epoch.step_loop import Exchange as StepExchange
 from polyrhythm_agent.ports.layers import Part
 from tests.families import HALVES

@@ -9,18 +9,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from polyrhythm import (
-    calibration,
-    exchanged_layers,
-    explanation,
-    facts,
-    fleet,
-    image,
-    job_events,
-    plan,
-    profile,
-    reports,
-)
+from polyrhythm import fleet
 from polyrhythm.codec.bounds import (
     BYTES_MAX,
     CONDITION_BYTES_MAX,
@@ -34,8 +23,12 @@ from polyrhythm.codec.bounds import (
 )
 from polyrhythm.errors import FieldViolation
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import STEPS_MAX
-from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm.job import events as job_events
+from polyrhythm.job import image, reports
+from polyrhythm.job.image import STEPS_MAX
+from polyrhythm.model import calibration, exchanged_layers, facts
+from polyrhythm.plan import explanation, plan, profile
+from polyrhythm.plan.rows import RowRange, ranges_from_counts
 
 int32s = st.integers(0, 2**31 - 1)
 int64s = st.integers(0, 2**63 - 1)

@@ -12,19 +12,19 @@ from math import log2
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from polyrhythm.calibration import FIGURE_BOUNDS, KINDS, ROW_WEIGHT_LEAST, Calibration
 from polyrhythm.codec import bounds
 from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
 from polyrhythm.codec.events import event_from_proto, event_to_proto
 from polyrhythm.codec.fields import FieldError
 from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
 from polyrhythm.codec.session_parts import link_from_proto, link_to_proto, profile_from_proto, profile_to_proto
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts, ModelMemory
 from polyrhythm.ids import AgentId
-from polyrhythm.image import STEPS_MAX, TEXT_WINDOWS_MAX, ImageSpec, Quality, Sampler
-from polyrhythm.messages import AgentEvent, BeatDone, EpochJoined, ImageMade, ProfileMeasured
-from polyrhythm.profile import JITTER_MAX, Link, PeakMemory, Profile
+from polyrhythm.job.image import STEPS_MAX, TEXT_WINDOWS_MAX, ImageSpec, Quality, Sampler
+from polyrhythm.model.calibration import FIGURE_BOUNDS, KINDS, ROW_WEIGHT_LEAST, Calibration
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts, ModelMemory
+from polyrhythm.plan.profile import JITTER_MAX, Link, PeakMemory, Profile
+from polyrhythm.session.messages import AgentEvent, BeatDone, EpochJoined, ImageMade, ProfileMeasured
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.unit.scheduling.planning import FACTS, profile

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Plan
+from polyrhythm.plan.plan import Beat, Plan
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.property.version_reads import Read, reads
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from polyrhythm import image, messages, rendezvous, reports
 from polyrhythm.codec.bounds import TRAFFIC_BYTES_MAX
 from polyrhythm.ids import AgentId, GangId, JobId
+from polyrhythm.job import image, reports
+from polyrhythm.session import messages, rendezvous
 from tests.property.codec_strategies import (
     agents,
     blobs,

@@ -24,8 +24,8 @@ from polyrhythm.codec.job_events import job_event_from_proto, job_event_to_proto
 from polyrhythm.codec.messages import command_from_proto, command_to_proto, event_from_proto, event_to_proto
 from polyrhythm.codec.plan import explanation_from_proto, explanation_to_proto, plan_from_proto, plan_to_proto
 from polyrhythm.codec.status import error_from_status, error_to_status
-from polyrhythm.job_events import JobEvent
-from polyrhythm.messages import AgentCommand, AgentEvent
+from polyrhythm.job.events import JobEvent
+from polyrhythm.session.messages import AgentCommand, AgentEvent
 from tests.property import codec_strategies as some
 from tests.property import message_strategies
 

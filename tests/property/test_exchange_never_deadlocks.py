@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Exchange, Plan
+from polyrhythm.plan.plan import Beat, Exchange, Plan
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, Pair
 from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous

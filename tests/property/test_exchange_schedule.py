@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Exchange, Plan
+from polyrhythm.plan.plan import Beat, Exchange, Plan
 from polyrhythm_agent.exchange.schedule import (
     Read,
     beat_bytes,

@@ -8,15 +8,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.calibration import Calibration
 from polyrhythm.codec.bounds import MEMBERS_MAX
 from polyrhythm.codec.job_events import job_event_from_proto, job_event_to_proto
 from polyrhythm.codec.plan import explanation_from_proto, explanation_to_proto
 from polyrhythm.errors import InternalError, NoAgentsError
-from polyrhythm.image import STEPS_MAX, ImageRequest, Objective, Quality
-from polyrhythm.messages import AgentEvent
-from polyrhythm.plan import Exchange
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import STEPS_MAX, ImageRequest, Objective, Quality
+from polyrhythm.model.calibration import Calibration
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import AgentEvent
 from polyrhythm_coordinator.scheduling.planning.distortion import Distortion
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan

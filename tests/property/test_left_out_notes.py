@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.explanation import Explanation
-from polyrhythm.image import Objective, Quality
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Objective, Quality
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.scheduling.planning.explanation import INDIFFERENCE
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan

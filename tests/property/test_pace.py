@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyrhythm.pace import BEATS, Pace
+from polyrhythm.session.pace import BEATS, Pace
 
 NOISE = st.lists(st.floats(0.9, 1.1), min_size=1, max_size=4)
 PACES = st.floats(1e-3, 10.0)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.job.request_checks import resolve
 from polyrhythm_client.cli.image_request import ImageOptions, image_request
 from polyrhythm_client.local.layout import replay_layout
 from polyrhythm_client.recipes.png import add_texts

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.image import Quality
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.scheduling.planning.cost_model import predict
 from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of

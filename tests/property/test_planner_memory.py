@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.profile import Link
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.profile import Link
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.exchange.schedule import beat_traffic
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
 from polyrhythm_coordinator.scheduling.planning.memory_model import memory_need, share_need

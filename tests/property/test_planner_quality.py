@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.calibration import Calibration, mean_age
-from polyrhythm.gang_plan import steps_taken
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Overrides, Quality
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Overrides, Quality
+from polyrhythm.model.calibration import Calibration, mean_age
+from polyrhythm.plan.gang_plan import steps_taken
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.profile import Link
 from polyrhythm_agent.exchange.schedule import reads
 from polyrhythm_coordinator.scheduling.planning.distortion import Distortion, Expected, distortion_of
 from polyrhythm_coordinator.scheduling.planning.plan_builder import Cut, GangPlans, equal_patches_plan

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyrhythm.image import Quality
-from polyrhythm.rows import is_partition
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.rows import is_partition
 from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.row_partition import fastest_coupled_rows, fastest_rows

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_agent.exchange import schedule
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes, versions_sent
 from tests.property.version_reads import reads

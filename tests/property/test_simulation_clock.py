@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.plan import Plan
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Quality
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes
 from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans

@@ -8,7 +8,7 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.image import ImageRequest, Quality
+from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm_coordinator.simulation.engine.timeline import Activity
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.report.outcome import simulate

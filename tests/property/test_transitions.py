@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from polyrhythm.errors import CancelledError
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageRequest, Objective, Overrides, Quality
-from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Queued
-from polyrhythm.messages import EpochEnded, StartEpoch, WorkerLost, WorkerReady
+from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, Planned, Queued
+from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
+from polyrhythm.session.messages import EpochEnded, StartEpoch, WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.state.effects import SendCommand
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived
 from tests.fleet_world import World

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Exchange, Plan
+from polyrhythm.plan.plan import Beat, Exchange, Plan
 
 
 @dataclass(frozen=True)

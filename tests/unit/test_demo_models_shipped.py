@@ -11,7 +11,7 @@ from demo_model.data import COLOURS, NAMES, caption
 from demo_model.export import LIMIT_BYTES, write_known_words
 from demo_model.families import FAMILIES, family_of
 
-from polyrhythm.shipped_models import SHIPPED_MODELS
+from polyrhythm.model.shipped_models import SHIPPED_MODELS
 from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, read_known_words
 from tests.shipped_files import REPOSITORY, shipped_files
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from polyrhythm_agent.ports.layers import Geometry

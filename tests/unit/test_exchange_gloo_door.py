@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 
-from polyrhythm.rendezvous import StoreOperation
+from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.transports.gloo_door import Door
 from polyrhythm_agent.exchange.transports.gloo_group import listen

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from polyrhythm.rendezvous import StoreOperation
+from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.errors import EpochAbortedError
 from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous, RendezvousStore
 

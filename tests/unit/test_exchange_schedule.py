@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Beat, Exchange, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Assignment, Beat, Exchange, Segment
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.exchange.schedule import Read, Send, beat_traffic, readers, reads, sends
 from polyrhythm_agent.exchange.shapes import MessageSizes
 from polyrhythm_agent.ports.layers import Geometry

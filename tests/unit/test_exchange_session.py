@@ -12,8 +12,8 @@ from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Beat, Exchange, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.plan.plan import Assignment, Beat, Exchange, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, TransportError
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
-from polyrhythm.named_file import TEXT_BYTES_MAX
+from polyrhythm.process.named_file import TEXT_BYTES_MAX
 from polyrhythm_agent.calibration.file import CALIBRATION_FILE, CalibrationFileError, read_calibrations
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.errors import ModelFolderError
@@ -30,7 +30,7 @@ READ_OTHERWISE = {
     "gpu_agent/polyrhythm_agent/exchange/transports/gloo_door.py": "files of the kernel",
     "gpu_agent/polyrhythm_agent/model_files/known_configs.py": "a vocabulary that the hub's library has fetched",
     "gpu_agent/polyrhythm_agent/host/torch_build.py": "a file of torch",
-    "protos/polyrhythm/named_file.py": "the reader",
+    "protos/polyrhythm/process/named_file.py": "the reader",
 }
 
 

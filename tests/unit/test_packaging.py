@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from polyrhythm.shipped_models import DEFAULT_MODEL
+from polyrhythm.model.shipped_models import DEFAULT_MODEL
 from tests.leftovers import leftovers
 
 REPOSITORY = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
-from polyrhythm.facts import DeviceKind
-from polyrhythm.hub_id import WEIGHTS_SUFFIX, read_hub_id
-from polyrhythm.roles import Role, require_roles
-from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.model.facts import DeviceKind
+from polyrhythm.model.hub_id import WEIGHTS_SUFFIX, read_hub_id
+from polyrhythm.model.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.process.roles import Role, require_roles
 from polyrhythm_client.address import DEFAULT_ADDRESS, checked_address, said_by
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.devices import CudaDevices, find_cuda_devices

@@ -7,9 +7,9 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest, ImageSpec, LongPrompt, Objective, Overrides, Quality, Sampler
-from polyrhythm.reports import JobReport
-from polyrhythm.request_checks import check_request, resolve
+from polyrhythm.job.image import ImageRequest, ImageSpec, LongPrompt, Objective, Overrides, Quality, Sampler
+from polyrhythm.job.reports import JobReport
+from polyrhythm.job.request_checks import check_request, resolve
 from polyrhythm_client.parsing import parse_devices, parse_size
 from polyrhythm_client.recipes.recipe import Recipe
 

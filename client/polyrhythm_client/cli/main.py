@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from polyrhythm import __version__
-from polyrhythm.standard_streams import forgive_standard_streams, lost_output, reader_has_left
+from polyrhythm.process.standard_streams import forgive_standard_streams, lost_output, reader_has_left
 from polyrhythm_client.cli.commands.agents import agents
 from polyrhythm_client.cli.commands.calibrate import calibrate
 from polyrhythm_client.cli.commands.drain import drain

@@ -7,9 +7,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from polyrhythm.environment import ADDRESS_VARIABLE
-from polyrhythm.image import PROMPT_CHARACTERS_MAX, LongPrompt, Objective, Quality, Sampler
-from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm.job.image import PROMPT_CHARACTERS_MAX, LongPrompt, Objective, Quality, Sampler
+from polyrhythm.model.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm.process.environment import ADDRESS_VARIABLE
 from polyrhythm_client.local.variables import MODEL_VARIABLE
 
 PICTURE = "The picture"

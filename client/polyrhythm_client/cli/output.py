@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.standard_streams import lost_output, output_is_absent
+from polyrhythm.process.standard_streams import lost_output, output_is_absent
 
 SUFFIX = ".png"
 STANDARD_OUTPUT = Path("-")

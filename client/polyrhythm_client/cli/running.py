@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from polyrhythm.environment import check_variables
 from polyrhythm.errors import CancelledError, PolyrhythmError
+from polyrhythm.process.environment import check_variables
 from polyrhythm_client.cli.interrupt import run_until_signal
 from polyrhythm_client.cli.screen import error_account, error_console, show_error
 from polyrhythm_client.cli.terminal import say

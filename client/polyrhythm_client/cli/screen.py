@@ -15,9 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError, WireError
-from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import (
+from polyrhythm.job.events import (
     Accepted,
     AgentFailed,
     Delayed,
@@ -33,7 +32,8 @@ from polyrhythm.job_events import (
     Replanned,
     ReplanReason,
 )
-from polyrhythm.plan import Plan
+from polyrhythm.plan.explanation import Exclusion, ExclusionReason
+from polyrhythm.plan.plan import Plan
 from polyrhythm_client.cli.terminal import Screen, say
 
 EXIT_FAILED = 1

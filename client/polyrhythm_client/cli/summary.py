@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from polyrhythm.fleet import AgentView
-from polyrhythm.gang_plan import followed_segments, steps_taken
-from polyrhythm.image import ImageSpec
-from polyrhythm.job_events import ReplanReason
-from polyrhythm.plan import Plan
-from polyrhythm.reports import AgentUsage, JobReport
+from polyrhythm.job.events import ReplanReason
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.plan.gang_plan import followed_segments, steps_taken
+from polyrhythm.plan.plan import Plan
 from polyrhythm_client.pictures import Picture
 
 _REPLAN_WORDS = {

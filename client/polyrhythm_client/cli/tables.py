@@ -8,12 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from polyrhythm.calibration import IDENTICAL_PSNR_DB
-from polyrhythm.explanation import Candidate, Explanation, Prediction
-from polyrhythm.facts import ModelFacts
 from polyrhythm.fleet import AgentView
-from polyrhythm.gang_plan import steps_taken
-from polyrhythm.plan import Assignment, Plan, Segment
+from polyrhythm.model.calibration import IDENTICAL_PSNR_DB
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.explanation import Candidate, Explanation, Prediction
+from polyrhythm.plan.gang_plan import steps_taken
+from polyrhythm.plan.plan import Assignment, Plan, Segment
 
 _MIB = 1024**2
 _GIB = 1024**3

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from polyrhythm.printable import printable
+from polyrhythm.process.printable import printable
 
 
 class Screen(Console):

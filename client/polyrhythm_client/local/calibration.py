@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyrhythm.errors import InternalError, InvalidArgumentError, PolyrhythmError
-from polyrhythm.loading_choices import DtypeChoice
+from polyrhythm.model.loading_choices import DtypeChoice
 from polyrhythm_client.json_fields import JsonFields
 from polyrhythm_client.local.child import EXIT_BAD_INPUT, Child, ChildEndedError
 from polyrhythm_client.local.lifeline import Lifeline

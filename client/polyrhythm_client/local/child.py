@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from polyrhythm.errors import ErrorCode, PolyrhythmError
-from polyrhythm.last_words import LastWords, quoted
+from polyrhythm.process.last_words import LastWords, quoted
 
 READ_BYTES = 4096
 EXIT_BAD_INPUT = 2

@@ -18,7 +18,7 @@ from typing import Any, Self
 from polyrhythm.errors import InternalError, PolyrhythmError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm.shipped_models import DEFAULT_MODEL
+from polyrhythm.model.shipped_models import DEFAULT_MODEL
 from polyrhythm_client.client import Client
 from polyrhythm_client.local.agent_changes import AgentChange, changes, is_loaded
 from polyrhythm_client.local.child import Child, ChildEndedError

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import EMULATED_SPEED_MIN, DeviceKind
 from polyrhythm.ids import AgentId, check_agent_name
-from polyrhythm.plan import Plan
+from polyrhythm.model.facts import EMULATED_SPEED_MIN, DeviceKind
+from polyrhythm.plan.plan import Plan
 from polyrhythm_client.recipes.recipe import AgentRecord
 
 CPU = "cpu"

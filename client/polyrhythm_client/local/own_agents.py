@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm.model.loading_choices import DtypeChoice, OffloadChoice
 from polyrhythm_client.local.devices import CudaDevices
 from polyrhythm_client.parsing import parse_gpus
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from polyrhythm.environment import Daemon, variable_of
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.process.environment import Daemon, variable_of
 
 MODEL_VARIABLE = variable_of(Daemon.AGENT, "--model")
 PORT_VARIABLE = variable_of(Daemon.COORDINATOR, "--port")

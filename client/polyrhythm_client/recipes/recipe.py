@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from polyrhythm import __version__
-from polyrhythm.facts import DeviceKind
 from polyrhythm.fleet import AgentView
-from polyrhythm.gang_plan import spliced, steps_taken
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec
-from polyrhythm.plan import Plan
-from polyrhythm.reports import JobReport
+from polyrhythm.job.image import ImageRequest, ImageSpec
+from polyrhythm.job.reports import JobReport
+from polyrhythm.model.facts import DeviceKind
+from polyrhythm.plan.gang_plan import spliced, steps_taken
+from polyrhythm.plan.plan import Plan
 
 PROMPT_KEY = "Description"
 SOFTWARE_KEY = "Software"

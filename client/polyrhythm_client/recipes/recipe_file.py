@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import EMULATED_SPEED_MIN, DeviceKind
-from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId
-from polyrhythm.image import STRIDES, ImageRequest, LongPrompt, Quality, Sampler
-from polyrhythm.named_file import read_named
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import STRIDES, ImageRequest, LongPrompt, Quality, Sampler
+from polyrhythm.model.facts import EMULATED_SPEED_MIN, DeviceKind
+from polyrhythm.plan.gang_plan import spliced
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.process.named_file import read_named
 from polyrhythm_client.json_fields import INT32, UINT64, JsonFields, meaning, parse_json
 from polyrhythm_client.recipes.png import SIGNATURE, PngError, read_texts
 from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, REQUEST_KEY, VERSIONS_KEY, AgentRecord, Recipe

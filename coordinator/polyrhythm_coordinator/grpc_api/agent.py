@@ -15,7 +15,7 @@ from polyrhythm.codec.commands import command_to_proto
 from polyrhythm.codec.events import event_from_proto
 from polyrhythm.errors import InternalError, PolyrhythmError, UnreachableError, WireError
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import Register
+from polyrhythm.session.messages import Register
 from polyrhythm_coordinator.grpc_api.status import abort_with
 from polyrhythm_coordinator.grpc_api.streaming import write_all
 from polyrhythm_coordinator.runtime.interpreter import Interpreter

@@ -16,8 +16,8 @@ from polyrhythm.errors import (
     InvalidArgumentError,
     PolyrhythmError,
 )
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Planned
+from polyrhythm.job.events import Planned
+from polyrhythm.job.image import ImageRequest
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.grpc_api.status import abort_with
 from polyrhythm_coordinator.grpc_api.streaming import write_all

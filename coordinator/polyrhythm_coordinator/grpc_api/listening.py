@@ -7,8 +7,8 @@ import os
 import socket
 from pathlib import Path
 
-from polyrhythm.address import UNIX, check_socket
 from polyrhythm.errors import AlreadyInUseError, InvalidArgumentError
+from polyrhythm.process.address import UNIX, check_socket
 
 
 def address_of(host: str, port: int) -> str:

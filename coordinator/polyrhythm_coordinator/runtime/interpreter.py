@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import InternalError, NotFoundError, PolyrhythmError, ResourceExhaustedError
-from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Accepted, JobEvent
-from polyrhythm.messages import AgentCommand, AgentEvent, Register
+from polyrhythm.job.events import Accepted, JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.session.messages import AgentCommand, AgentEvent, Register
 from polyrhythm_coordinator.runtime.outbox import Outbox
 from polyrhythm_coordinator.runtime.outbox_limits import AGENT_ROOM, CLIENT_ROOM, client_room
 from polyrhythm_coordinator.scheduling.state.effects import (

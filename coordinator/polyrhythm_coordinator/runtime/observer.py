@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 
 from polyrhythm.errors import InternalError
-from polyrhythm.job_events import Accepted, AgentFailed, ImageCompleted, PartLoaded, Planned, Replanned
-from polyrhythm.messages import WorkerLost, WorkerReady
+from polyrhythm.job.events import Accepted, AgentFailed, ImageCompleted, PartLoaded, Planned, Replanned
+from polyrhythm.session.messages import WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,

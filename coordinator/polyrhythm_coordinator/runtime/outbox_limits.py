@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
-from polyrhythm.job_events import ImageChunk, JobEvent, PartLoaded, Previewed, Progressed
-from polyrhythm.messages import AgentCommand
-from polyrhythm.picture_file import file_bytes_max
-from polyrhythm.rendezvous import StoreReply
+from polyrhythm.job.events import ImageChunk, JobEvent, PartLoaded, Previewed, Progressed
+from polyrhythm.job.picture_file import file_bytes_max
+from polyrhythm.session.messages import AgentCommand
+from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_coordinator.runtime.outbox import Room
 
 CLIENT_BYTES_LEAST = 32 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from polyrhythm.explanation import Candidate, Explanation
-from polyrhythm.plan import Plan
+from polyrhythm.plan.explanation import Candidate, Explanation
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.planning.explanation import measured_links, notices, predicted
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan

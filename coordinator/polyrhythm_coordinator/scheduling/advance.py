@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import JobId
-from polyrhythm.job_events import Planned
-from polyrhythm.messages import ForgetJob
+from polyrhythm.job.events import Planned
+from polyrhythm.session.messages import ForgetJob
 from polyrhythm_coordinator.scheduling.epochs.recovery import give_up
 from polyrhythm_coordinator.scheduling.epochs.start import start_or_prepare
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Go, decide

@@ -13,10 +13,10 @@ from polyrhythm.errors import (
     ResourceExhaustedError,
     WireError,
 )
-from polyrhythm.facts import DeviceFacts
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import (
+from polyrhythm.model.facts import DeviceFacts
+from polyrhythm.session.messages import (
     PROTOCOL_VERSION,
     AgentEvent,
     BeatDone,
@@ -36,7 +36,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm.rendezvous import StoreRequest
+from polyrhythm.session.rendezvous import StoreRequest
 from polyrhythm_coordinator.scheduling.epochs.progress import take_report
 from polyrhythm_coordinator.scheduling.epochs.recovery import member_lost, take_end
 from polyrhythm_coordinator.scheduling.queue.admission import lose_answers, take_counts, take_failure

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.image import ImageRequest, Objective, Overrides, Quality, Sampler
-from polyrhythm.request_checks import check_request
+from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality, Sampler
+from polyrhythm.job.request_checks import check_request
 
 PROGRAM = "python -m polyrhythm_coordinator.simulation"
 DESCRIPTION = """Command line of the simulator: a described fleet in, one JSON object on standard output.

@@ -13,10 +13,10 @@ from statistics import median
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
-from polyrhythm.plan import Plan
-from polyrhythm.profile import Link, Profile
-from polyrhythm.reports import JobReport
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.job.reports import JobReport
+from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.plan_request import UNMEASURED_LINK
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, DeviceOrigin, FleetDescription

@@ -10,9 +10,9 @@ import os
 import sys
 import threading
 
-from polyrhythm.environment import Daemon, told_by_variables
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
-from polyrhythm.standard_streams import forgive_standard_streams
+from polyrhythm.process.environment import Daemon, told_by_variables
+from polyrhythm.process.standard_streams import forgive_standard_streams
 from polyrhythm_agent.calibration.options import parser, read_task, with_variables
 from polyrhythm_agent.host.current_folder import require_current_folder
 from polyrhythm_agent.log_setup import configure_log

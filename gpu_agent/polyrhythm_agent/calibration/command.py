@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import Sampler
+from polyrhythm.job.image import Sampler
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.calibration.file import IN_FULL, Pictures, check_replaceable, write_calibration
 from polyrhythm_agent.calibration.fit import measured_as, sum_up
 from polyrhythm_agent.calibration.folder import try_folder

@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from polyrhythm.calibration import Calibration, FigureError
 from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, WireError
-from polyrhythm.facts import ModelFacts
+from polyrhythm.model.calibration import Calibration, FigureError
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.calibration.folder import written_into
 from polyrhythm_agent.model_files.folder_text import read_text
 

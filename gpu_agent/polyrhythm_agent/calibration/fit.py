@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm.calibration import Calibration, FigureError
 from polyrhythm.errors import PictureFailedError
-from polyrhythm.facts import ModelFacts
+from polyrhythm.model.calibration import Calibration, FigureError
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.calibration.joint_fit import MSE_FLOOR, fit_joints, joint_blocks, kind_of_each, seams_of_joints
 from polyrhythm_agent.calibration.measure import PictureErrors
 from polyrhythm_agent.calibration.probes import Grid

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.image import ImageSpec
-from polyrhythm.messages import AgentEvent
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.plan.plan import Plan
+from polyrhythm.session.messages import AgentEvent
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.plan_book import PlanBook

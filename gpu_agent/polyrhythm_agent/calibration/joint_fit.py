@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm.calibration import (
+from polyrhythm.model.calibration import (
     KINDS,
     SEAM_POWER_MAX,
     STALE,

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyrhythm.calibration import mean_age
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.model.calibration import mean_age
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Plan
 from polyrhythm_agent.calibration.gang import InProcessGang
 from polyrhythm_agent.calibration.joint_fit import jump_exposures, window_exposures
 from polyrhythm_agent.calibration.probes import (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import ModelFacts
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.memory.device_memory import is_out_of_memory
 from polyrhythm_agent.ports.denoiser import Denoiser

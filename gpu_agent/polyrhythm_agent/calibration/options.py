@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrhythm.calibration import PICTURES_MAX, STEPS_MAX
-from polyrhythm.environment import Daemon, read_variables
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.loading_choices import DtypeChoice
-from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.model.calibration import PICTURES_MAX, STEPS_MAX
+from polyrhythm.model.loading_choices import DtypeChoice
+from polyrhythm.model.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.process.environment import Daemon, read_variables
 from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, STEPS_MIN
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.host.torch_build import cuda_obstacle

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from polyrhythm.calibration import EARLY_JUMP, SECOND_ORDER_SAMPLERS, kind_of_jump
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.model.calibration import EARLY_JUMP, SECOND_ORDER_SAMPLERS, kind_of_jump
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 
 MEMBERS = tuple(AgentId(name) for name in ("first", "second", "third", "fourth"))
 MEMBERS_MIN, MEMBERS_MAX = 2, len(MEMBERS)

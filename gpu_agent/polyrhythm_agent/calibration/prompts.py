@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.named_file import read_named_text
+from polyrhythm.process.named_file import read_named_text
 
 PROMPTS = (
     "red apple on a yellow background",

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from polyrhythm.environment import CACHE_VARIABLE, Daemon
-from polyrhythm.facts import EMULATED_SPEED_MIN
-from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.model.facts import EMULATED_SPEED_MIN
+from polyrhythm.model.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.process.environment import CACHE_VARIABLE, Daemon
 from polyrhythm_agent import __version__
 from polyrhythm_agent.settings import OPTIONS
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from polyrhythm.address import CHANNEL_OPTIONS
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.codec.messages import command_from_proto, event_to_proto
 from polyrhythm.codec.request_grouping import grouped_requests
 from polyrhythm.errors import UnreachableError, WireError
-from polyrhythm.messages import AgentEvent, Heartbeat, Register, Welcome
+from polyrhythm.process.address import CHANNEL_OPTIONS
+from polyrhythm.session.messages import AgentEvent, Heartbeat, Register, Welcome
 from polyrhythm_agent.daemon.backoff import doubling_delay_s, jittered_delay_s
 from polyrhythm_agent.daemon.rules.signals import (
     CommandReceived,

@@ -17,13 +17,13 @@ from typing import NoReturn
 
 import structlog
 
-from polyrhythm.environment import Daemon, told_by_variables
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
-from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.lifeline import watch_lifeline
-from polyrhythm.messages import PROTOCOL_VERSION, AgentEvent, Register
-from polyrhythm.standard_streams import forgive_standard_streams
+from polyrhythm.model.facts import DeviceFacts
+from polyrhythm.process.environment import Daemon, told_by_variables
+from polyrhythm.process.lifeline import watch_lifeline
+from polyrhythm.process.standard_streams import forgive_standard_streams
+from polyrhythm.session.messages import PROTOCOL_VERSION, AgentEvent, Register
 from polyrhythm_agent.daemon.command_line import Invocation, parse_command_line
 from polyrhythm_agent.daemon.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.daemon.interpreter import Overseer

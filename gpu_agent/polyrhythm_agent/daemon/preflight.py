@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import DeviceFacts
 from polyrhythm.ids import AgentId
+from polyrhythm.model.facts import DeviceFacts
 from polyrhythm_agent.errors import DeviceError
 from polyrhythm_agent.host.device import Nvml, cpu_device, cuda_device, read_host, running_kernel, visible_devices
 from polyrhythm_agent.model_files.model_folder import cache_folder, find_model

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 
-from polyrhythm.last_words import LastWords
+from polyrhythm.process.last_words import LastWords
 
 _READ_BYTES = 64 * 1024
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from polyrhythm.codec.channel import EventDecoder, encode_command
 from polyrhythm.errors import WireError
-from polyrhythm.last_words import quoted
-from polyrhythm.messages import AgentCommand, AgentEvent
+from polyrhythm.process.last_words import quoted
+from polyrhythm.session.messages import AgentCommand, AgentEvent
 from polyrhythm_agent.daemon.worker_output import WorkerWords
 from polyrhythm_agent.errors import WorkerStartError
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.sampling.noise import PictureNoise
 from polyrhythm_agent.denoiser.sampling.sampling import PictureSampling
 from polyrhythm_agent.ports.layers import Geometry

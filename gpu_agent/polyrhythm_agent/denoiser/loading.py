@@ -12,7 +12,7 @@ import torch
 
 from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
 from polyrhythm.errors import InvalidArgumentError, WireError
-from polyrhythm.facts import ModelFacts
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.denoiser.model_code import model_code

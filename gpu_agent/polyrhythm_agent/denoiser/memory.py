@@ -1,7 +1,6 @@
 """What the parts of a model take in memory: weights counted, working memory from the widths of their layers.
 
-Owns the formulas behind ``polyrhythm.facts.ModelMemory``. They count the tensors that inference holds at one time, at
-the widest place of a part, and leave out what a library needs inside an operator.
+Owns the formulas behind ``ModelMemory``. They count the tensors that inference holds at one time, at the widest place of a part, and leave out what a library needs inside an operator.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel, PixArtTransformer2DModel
 from torch import nn
 
-from polyrhythm.facts import ModelMemory
+from polyrhythm.model.facts import ModelMemory
 from polyrhythm_agent.denoiser.decoding import TILING
 from polyrhythm_agent.denoiser.offload import offloaded_bytes
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes

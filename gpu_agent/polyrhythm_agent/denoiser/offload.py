@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from polyrhythm.facts import ModelFacts
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.denoiser.on_demand import module_bytes
 
 CONTAINERS = frozenset(

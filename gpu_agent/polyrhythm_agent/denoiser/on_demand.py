@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
-from polyrhythm.facts import ModelPart
+from polyrhythm.model.facts import ModelPart
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from polyrhythm.ids import JobId
-from polyrhythm.plan import Beat
+from polyrhythm.plan.plan import Beat
 
 HELD_BOUNDARIES = 2
 """Members are never more than one boundary apart, so two are enough for a common one."""

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import (
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.session.messages import (
     AgentEvent,
     EpochEnded,
     EpochJoined,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.profile import Link
+from polyrhythm.plan.profile import Link
 from polyrhythm_agent.ports.transport import Transport
 
 FormTransport = Callable[[GangId, int, int], Transport]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from polyrhythm.plan import Beat, Segment
+from polyrhythm.plan.plan import Beat, Segment
 from polyrhythm_agent.errors import EpochAbortedError
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from polyrhythm.ids import EpochId
-from polyrhythm.messages import ImageMade
-from polyrhythm.picture_file import PART_BYTES
+from polyrhythm.job.picture_file import PART_BYTES
+from polyrhythm.session.messages import ImageMade
 
 PREVIEW_SIDE_PX = 256
 

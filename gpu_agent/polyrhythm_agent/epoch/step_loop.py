@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.messages import AgentEvent, BeatDone, StepDone
-from polyrhythm.pace import Pace
-from polyrhythm.plan import Assignment, Beat
-from polyrhythm.reports import BeatReport
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.plan.plan import Assignment, Beat
+from polyrhythm.session.messages import AgentEvent, BeatDone, StepDone
+from polyrhythm.session.pace import Pace
 from polyrhythm_agent.epoch.boundary_state import BoundaryState, history_after
 from polyrhythm_agent.epoch.plan_book import PlanBook
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError

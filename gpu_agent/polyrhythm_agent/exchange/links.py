@@ -16,7 +16,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from polyrhythm.profile import Link
+from polyrhythm.plan.profile import Link
 from polyrhythm_agent.exchange.wires import Activation, Named, Wires
 from polyrhythm_agent.ports.transport import Transport
 

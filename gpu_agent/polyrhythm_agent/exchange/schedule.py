@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Protocol
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Beat, Exchange, Plan
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Assignment, Beat, Exchange, Plan
+from polyrhythm.plan.rows import RowRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat
+from polyrhythm.plan.plan import Beat
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
 from polyrhythm_agent.exchange.schedule import BeatTraffic, beat_bytes, beat_traffic
 from polyrhythm_agent.exchange.shapes import MessageSizes, message_shape

@@ -8,8 +8,8 @@ from typing import assert_never
 
 import torch
 
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.rows import RowRange
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry
 
 STATE_TENSORS = 2

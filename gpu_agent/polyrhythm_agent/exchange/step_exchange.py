@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.ids import AgentId
-from polyrhythm.rows import RowRange
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.exchange.schedule import Read
 from polyrhythm_agent.exchange.shapes import MessageSizes, message_shape, rim_rows
 from polyrhythm_agent.exchange.wires import Activation, Wires

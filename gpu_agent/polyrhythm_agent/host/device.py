@@ -19,8 +19,8 @@ import psutil
 import pynvml
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId
+from polyrhythm.model.facts import DeviceFacts, DeviceKind
 from polyrhythm_agent.errors import DeviceError
 
 _HOST_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from polyrhythm.loading_choices import DtypeChoice
+from polyrhythm.model.loading_choices import DtypeChoice
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from polyrhythm.errors import InternalError
-from polyrhythm.roles import Role, how_to_install
+from polyrhythm.process.roles import Role, how_to_install
 
 _DISTRIBUTIONS = ("polyrhythm", "torch", "diffusers", "transformers")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import EMULATED_SPEED_MIN
+from polyrhythm.model.facts import EMULATED_SPEED_MIN
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Part
 

@@ -11,8 +11,8 @@ import structlog
 import torch
 from torch import Tensor
 
-from polyrhythm.facts import ModelFacts, ModelPart
-from polyrhythm.image import ImageSpec
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.facts import ModelFacts, ModelPart
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.memory.device_memory import is_out_of_memory
 from polyrhythm_agent.memory.parts_in_memory import PartsInMemory

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.messages import MeasureProfile
-from polyrhythm.profile import PeakMemory, Profile, Workload
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.profile import PeakMemory, Profile, Workload
+from polyrhythm.session.messages import MeasureProfile
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.measuring.encode_decode import (
     PartUse,

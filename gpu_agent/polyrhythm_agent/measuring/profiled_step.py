@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.exchange.shapes import message_shape
 from polyrhythm_agent.ports.denoiser import DenoiserRun, LayerSeam
 from polyrhythm_agent.ports.exchange import ActivationExchange

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
-from polyrhythm.facts import ModelPart
+from polyrhythm.model.facts import ModelPart
 from polyrhythm_agent.memory.device_memory import DeviceMemory
 from polyrhythm_agent.ports.denoiser import PartOnDemand
 

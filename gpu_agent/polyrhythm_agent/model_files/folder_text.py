@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polyrhythm.named_file import read_within
+from polyrhythm.process.named_file import read_within
 from polyrhythm_agent.errors import ModelFolderError
 
 BOM = b"\xef\xbb\xbf"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from polyrhythm.hub_id import HubId
+from polyrhythm.model.hub_id import HubId
 from polyrhythm_agent.errors import ModelUnavailableError
 from polyrhythm_agent.model_files.known_configs import VOCABULARY_FILES
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrhythm.environment import CACHE_VARIABLE
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.hub_id import WEIGHTS_SUFFIX, HubId, read_hub_id
-from polyrhythm.shipped_models import SHIPPED_MODELS
+from polyrhythm.model.hub_id import WEIGHTS_SUFFIX, HubId, read_hub_id
+from polyrhythm.model.shipped_models import SHIPPED_MODELS
+from polyrhythm.process.environment import CACHE_VARIABLE
 from polyrhythm_agent.errors import ModelFolderError, ModelUnavailableError
 from polyrhythm_agent.model_files.checkpoint_file import TEXT_PREFIXES, CheckpointHeader, places_of_configs
 from polyrhythm_agent.model_files.checkpoint_spec import said_by

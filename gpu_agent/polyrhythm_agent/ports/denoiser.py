@@ -12,9 +12,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from polyrhythm.facts import ModelFacts, ModelPart
-from polyrhythm.image import ImageSpec, LongPrompt, Sampler
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
+from polyrhythm.model.facts import ModelFacts, ModelPart
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Geometry
 

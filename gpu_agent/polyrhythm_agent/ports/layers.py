@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.rows import RowRange
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.rows import RowRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

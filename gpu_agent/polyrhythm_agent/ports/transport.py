@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from polyrhythm.profile import Link
+from polyrhythm.plan.profile import Link
 
 
 class Receipt(Protocol):

@@ -18,7 +18,7 @@ import structlog
 
 from polyrhythm.codec.channel import CommandDecoder, encode_event
 from polyrhythm.errors import WireError
-from polyrhythm.messages import AgentCommand, AgentEvent, Heartbeat, WorkerReady
+from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, WorkerReady
 from polyrhythm_agent.errors import ChannelClosedError
 from polyrhythm_agent.worker.report_batch import ReportBatch, can_wait
 

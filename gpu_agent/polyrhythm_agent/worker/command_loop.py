@@ -13,8 +13,9 @@ from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, PolyrhythmError
 from polyrhythm.ids import EpochId
-from polyrhythm.image import LongPrompt
-from polyrhythm.messages import (
+from polyrhythm.job.image import LongPrompt
+from polyrhythm.plan.profile import Profile
+from polyrhythm.session.messages import (
     COUNTED_FIELDS,
     AbortEpoch,
     AgentCommand,
@@ -32,8 +33,7 @@ from polyrhythm.messages import (
     TokensCounted,
     Welcome,
 )
-from polyrhythm.profile import Profile
-from polyrhythm.rendezvous import StoreReply
+from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_agent.denoiser.model_code import model_code
 from polyrhythm_agent.epoch.epoch_run import EpochRun, Workshop
 from polyrhythm_agent.measuring.stop import MeasuringStop

@@ -12,9 +12,9 @@ from typing import Protocol
 import structlog
 import torch
 
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.facts import ModelFacts
-from polyrhythm.loading_choices import OffloadChoice
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.loading_choices import OffloadChoice
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.memory.device_memory import memory_of
 from polyrhythm_agent.ports.denoiser import Denoiser

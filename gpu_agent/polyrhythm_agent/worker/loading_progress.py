@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from polyrhythm.messages import Heartbeat
+from polyrhythm.session.messages import Heartbeat
 
 log = structlog.get_logger()
 

@@ -19,9 +19,9 @@ import torch
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.messages import MeasureProfile, WorkerLost, WorkerReady
-from polyrhythm.profile import Profile
-from polyrhythm.rendezvous import StoreOperation
+from polyrhythm.plan.profile import Profile
+from polyrhythm.session.messages import MeasureProfile, WorkerLost, WorkerReady
+from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of

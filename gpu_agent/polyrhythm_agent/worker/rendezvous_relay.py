@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from polyrhythm.ids import GangId
-from polyrhythm.messages import AgentEvent
-from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
+from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.errors import EpochAbortedError
 
 

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from polyrhythm.codec.fields import FieldError
 from polyrhythm.fleet import AGENTS_MAX
-from polyrhythm.printable import is_printable_line, printable_line
+from polyrhythm.process.printable import is_printable_line, printable_line
 
 ListT = TypeVar("ListT", bound=Sequence[object])
 

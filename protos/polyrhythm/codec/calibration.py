@@ -1,11 +1,11 @@
-"""Calibrations, to and from ``polyrhythm.v1``. The bounds of their figures are those of ``polyrhythm.calibration``."""
+"""Calibrations, to and from ``polyrhythm.v1``. Their figures have the bounds of ``model.calibration``."""
 
 from __future__ import annotations
 
-from polyrhythm.calibration import DISTURBANCES_MAX, KINDS, PICTURES_MAX, Calibration, FigureError
 from polyrhythm.codec.bounds import SIDE_PX_MAX, count, few, label
 from polyrhythm.codec.fields import FieldError, invariants
-from polyrhythm.image import STEPS_MAX
+from polyrhythm.job.image import STEPS_MAX
+from polyrhythm.model.calibration import DISTURBANCES_MAX, KINDS, PICTURES_MAX, Calibration, FigureError
 from polyrhythm.v1 import fleet_pb2
 
 

@@ -11,7 +11,7 @@ from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.framing import FrameDecoder, encode_frame
 from polyrhythm.codec.messages import command_from_proto, command_to_proto, event_from_proto, event_to_proto
 from polyrhythm.errors import WireError
-from polyrhythm.messages import AgentCommand, AgentEvent
+from polyrhythm.session.messages import AgentCommand, AgentEvent
 
 
 def encode_command(command: AgentCommand) -> bytes:

@@ -11,7 +11,7 @@ from polyrhythm.codec.image import LONG_PROMPTS, SAMPLERS, image_spec_from_proto
 from polyrhythm.codec.plan import segment_to_proto, segments_from_proto
 from polyrhythm.codec.session_parts import epoch_from_proto, epoch_to_proto, workload_from_proto, workload_to_proto
 from polyrhythm.ids import AgentId, GangId, JobId
-from polyrhythm.messages import (
+from polyrhythm.session.messages import (
     AbortEpoch,
     AgentCommand,
     CancelEpoch,
@@ -23,7 +23,7 @@ from polyrhythm.messages import (
     StopMeasuring,
     Welcome,
 )
-from polyrhythm.rendezvous import StoreReply
+from polyrhythm.session.rendezvous import StoreReply
 
 
 def command_to_proto(command: AgentCommand) -> session_pb2.SessionResponse:  # noqa: PLR0911 - one return a command

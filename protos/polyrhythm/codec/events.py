@@ -48,8 +48,9 @@ from polyrhythm.codec.session_parts import (
 )
 from polyrhythm.errors import FieldViolation
 from polyrhythm.ids import AgentId, EpochId, GangId, check_agent_name
-from polyrhythm.image import STEPS_MAX
-from polyrhythm.messages import (
+from polyrhythm.job.image import STEPS_MAX
+from polyrhythm.job.picture_file import PART_BYTES
+from polyrhythm.session.messages import (
     AgentEvent,
     BeatDone,
     EpochEnded,
@@ -68,8 +69,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm.picture_file import PART_BYTES
-from polyrhythm.rendezvous import StoreOperation, StoreRequest
+from polyrhythm.session.rendezvous import StoreOperation, StoreRequest
 
 EPOCH_OUTCOMES = EnumTable(
     EpochOutcome,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from polyrhythm.calibration import CalibratedGrid
 from polyrhythm.codec.bounds import (
     BYTES_MAX,
     CALIBRATIONS_MAX,
@@ -34,11 +33,12 @@ from polyrhythm.codec.bounds import (
 )
 from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
 from polyrhythm.codec.fields import EnumTable, FieldError, part
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory, ModelPart
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm.image import STEPS_MAX
+from polyrhythm.job.image import STEPS_MAX
+from polyrhythm.model.calibration import CalibratedGrid
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts, ModelMemory, ModelPart
 from polyrhythm.v1 import fleet_pb2
 
 _GRID_BYTES = 24

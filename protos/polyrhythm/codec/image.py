@@ -13,7 +13,7 @@ from polyrhythm.codec.fields import EnumTable, FieldError
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import (
+from polyrhythm.job.image import (
     TEXT_WINDOWS_MAX,
     ImageRequest,
     ImageSpec,
@@ -23,8 +23,8 @@ from polyrhythm.image import (
     Quality,
     Sampler,
 )
-from polyrhythm.plan import Plan
-from polyrhythm.printable import is_carried
+from polyrhythm.plan.plan import Plan
+from polyrhythm.process.printable import is_carried
 from polyrhythm.v1 import image_pb2, plan_pb2
 
 SAMPLERS = EnumTable(

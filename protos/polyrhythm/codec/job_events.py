@@ -16,7 +16,7 @@ from polyrhythm.codec.plan import (
     rows_from_proto,
 )
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job_events import (
+from polyrhythm.job.events import (
     Accepted,
     AgentFailed,
     Delayed,
@@ -32,7 +32,7 @@ from polyrhythm.job_events import (
     Replanned,
     ReplanReason,
 )
-from polyrhythm.reports import AgentUsage, JobReport
+from polyrhythm.job.reports import AgentUsage, JobReport
 from polyrhythm.v1 import image_pb2, plan_pb2
 
 REPLAN_REASONS = EnumTable(

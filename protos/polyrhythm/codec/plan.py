@@ -24,7 +24,9 @@ from polyrhythm.codec.bounds import (
 )
 from polyrhythm.codec.fields import EnumTable, FieldError, invariants, part
 from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
-from polyrhythm.explanation import (
+from polyrhythm.ids import AgentId
+from polyrhythm.job.image import STEPS_MAX, STRIDES
+from polyrhythm.plan.explanation import (
     AgentPrediction,
     Candidate,
     Exclusion,
@@ -33,11 +35,9 @@ from polyrhythm.explanation import (
     MeasuredLink,
     Prediction,
 )
-from polyrhythm.ids import AgentId
-from polyrhythm.image import STEPS_MAX, STRIDES
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.profile import ForwardLine, Link, PeakMemory, Profile, Workload
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.profile import ForwardLine, Link, PeakMemory, Profile, Workload
+from polyrhythm.plan.rows import RowRange
 from polyrhythm.v1 import plan_pb2
 
 EXCHANGES = EnumTable(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.bounds import EVENTS_MAX
 from polyrhythm.codec.events import event_to_proto
-from polyrhythm.messages import AgentEvent
+from polyrhythm.session.messages import AgentEvent
 
 
 def grouped_requests(events: Iterable[AgentEvent], limit_bytes: int) -> Iterator[session_pb2.SessionRequest]:

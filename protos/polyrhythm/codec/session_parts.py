@@ -19,9 +19,9 @@ from polyrhythm.codec.fields import EnumTable, invariants, part
 from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
 from polyrhythm.codec.plan import measured_link, peak_memory_from_proto, peak_memory_to_proto
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.image import STEPS_MAX
-from polyrhythm.profile import JITTER_MAX, Link, Profile, Workload
-from polyrhythm.reports import BeatReport, Correction, CorrectionKind
+from polyrhythm.job.image import STEPS_MAX
+from polyrhythm.job.reports import BeatReport, Correction, CorrectionKind
+from polyrhythm.plan.profile import JITTER_MAX, Link, Profile, Workload
 
 CORRECTION_KINDS = EnumTable(
     CorrectionKind,

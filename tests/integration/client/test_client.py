@@ -24,8 +24,8 @@ from polyrhythm.errors import (
     UnreachableError,
 )
 from polyrhythm.fleet import AgentState
-from polyrhythm.image import ImageRequest, Quality, Sampler
-from polyrhythm.job_events import Accepted, JobEvent
+from polyrhythm.job.events import Accepted, JobEvent
+from polyrhythm.job.image import ImageRequest, Quality, Sampler
 from polyrhythm_client import Client, SyncClient
 from tests.fake_coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
 

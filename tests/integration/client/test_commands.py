@@ -18,8 +18,8 @@ import pytest
 from polyrhythm import __version__
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.fleet import AgentState, AgentView
-from polyrhythm.gang_plan import steps_taken
-from polyrhythm.image import ImageRequest, LongPrompt, Objective, Quality, Sampler
+from polyrhythm.job.image import ImageRequest, LongPrompt, Objective, Quality, Sampler
+from polyrhythm.plan.gang_plan import steps_taken
 from polyrhythm_client.cli.main import app
 from polyrhythm_client.recipes.png import read_texts
 from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, VERSIONS_KEY

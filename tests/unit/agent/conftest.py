@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.messages import EpochJoined
+from polyrhythm.session.messages import EpochJoined
 from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected, TimePassed
 from tests.oversight_script import EPOCH, READY, Script, start_epoch
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from polyrhythm.calibration import PICTURES_MAX, Calibration
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.model.calibration import PICTURES_MAX, Calibration
 from polyrhythm_agent.calibration.file import (
     CALIBRATION_FILE,
     FORMAT,

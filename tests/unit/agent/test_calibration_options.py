@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.loading_choices import DtypeChoice
+from polyrhythm.model.loading_choices import DtypeChoice
 from polyrhythm_agent.calibration.options import parser, read_task, with_variables
 from polyrhythm_agent.calibration.prompts import PROMPTS
 

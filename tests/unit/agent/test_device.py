@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import AgentId
+from polyrhythm.model.facts import DeviceFacts, DeviceKind
 from polyrhythm_agent.daemon.main import MPS_PERCENTAGE, compose, list_devices, main
 from polyrhythm_agent.daemon.preflight import check_machine
 from polyrhythm_agent.errors import DeviceError

@@ -8,7 +8,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyrhythm.hub_id import read_hub_id
+from polyrhythm.model.hub_id import read_hub_id
 from polyrhythm_agent.model_files.hub import FETCHED, LEFT_OUT, PICKLES, variants_wanted
 
 READ = (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.hub_id import HubId
-from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.model.hub_id import HubId
+from polyrhythm.model.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_agent.errors import ModelUnavailableError
 from polyrhythm_agent.model_files.model_folder import cache_folder, find_model
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.ids import EpochId, GangId
-from polyrhythm.image import Sampler
-from polyrhythm.messages import (
+from polyrhythm.job.image import Sampler
+from polyrhythm.model.facts import DeviceFacts, DeviceKind
+from polyrhythm.plan.profile import Workload
+from polyrhythm.session.messages import (
     AbortEpoch,
     CancelEpoch,
     CountTokens,
@@ -26,8 +27,7 @@ from polyrhythm.messages import (
     TokensCounted,
     WorkerLost,
 )
-from polyrhythm.profile import Workload
-from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
+from polyrhythm.session.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.daemon.rules.signals import (
     CoordinatorConnected,
     CoordinatorLost,

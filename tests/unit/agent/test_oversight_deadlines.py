@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from polyrhythm.image import Sampler
-from polyrhythm.messages import (
+from polyrhythm.job.image import Sampler
+from polyrhythm.session.messages import (
     AbortEpoch,
     CountTokens,
     EpochJoined,

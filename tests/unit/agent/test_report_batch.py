@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from polyrhythm.ids import EpochId
-from polyrhythm.messages import AgentEvent, BeatDone, StepDone, WorkerLost
-from polyrhythm.reports import BeatReport
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.session.messages import AgentEvent, BeatDone, StepDone, WorkerLost
 from polyrhythm_agent.worker.report_batch import ReportBatch, can_wait
 
 EPOCH = EpochId(incarnation=1, counter=1)

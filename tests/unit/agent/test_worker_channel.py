@@ -11,7 +11,7 @@ import pytest
 
 from polyrhythm.codec.channel import EventDecoder, encode_command
 from polyrhythm.ids import EpochId, JobId
-from polyrhythm.messages import (
+from polyrhythm.session.messages import (
     AbortEpoch,
     AgentCommand,
     AgentEvent,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.plan import Assignment, Beat, Exchange, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Assignment, Beat, Exchange, Segment
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.epoch.boundary_state import BoundaryState, JobMemory, history_after
 
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from polyrhythm.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, kind_of_jump, saturated
 from polyrhythm.errors import PictureFailedError
-from polyrhythm.plan import Exchange
+from polyrhythm.model.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, kind_of_jump, saturated
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.calibration.fit import MeasuredAs, sum_up
 from polyrhythm_agent.calibration.joint_fit import (
     fit_joints,

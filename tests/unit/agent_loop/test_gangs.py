@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.profile import Link
+from polyrhythm.plan.profile import Link
 from polyrhythm_agent.epoch.gang_cache import GangCache
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.ports.transport import Transport

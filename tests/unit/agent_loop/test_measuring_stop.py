@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from polyrhythm.messages import AgentEvent, MeasureProfile, RequestFailed, StopMeasuring
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.plan.profile import Profile, Workload
+from polyrhythm.session.messages import AgentEvent, MeasureProfile, RequestFailed, StopMeasuring
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam
 from polyrhythm_agent.measuring.stop import MeasuringStop, StoppableSeam
 from polyrhythm_agent.worker.command_loop import CommandLoop

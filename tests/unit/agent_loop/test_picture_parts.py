@@ -8,7 +8,7 @@ import pytest
 
 from polyrhythm.codec.bounds import PIXELS_MAX
 from polyrhythm.ids import EpochId
-from polyrhythm.picture_file import PART_BYTES, PARTS_SPARE, fault, file_bytes_max, parts_max
+from polyrhythm.job.picture_file import PART_BYTES, PARTS_SPARE, fault, file_bytes_max, parts_max
 from polyrhythm_agent.epoch.png import image_parts
 from polyrhythm_coordinator.runtime.outbox import ITEMS_MAX
 from tests.fake_model import png_of

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Exchange, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Assignment, Exchange, Segment
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.epoch.plan_book import PlanBook
 from polyrhythm_agent.errors import EpochAbortedError
 

@@ -11,12 +11,12 @@ import torch
 from diffusers import LCMScheduler
 from torch import Tensor
 
-from polyrhythm.exchanged_layers import LayerKind
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec
-from polyrhythm.messages import MeasureProfile
-from polyrhythm.profile import Workload
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.profile import Workload
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.measuring.encode_decode import PartUse, measure_decoding, measure_encoding

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.messages import AgentEvent, BeatDone
-from polyrhythm.plan import Beat, Exchange
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Beat, Exchange
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import AgentEvent, BeatDone
 from polyrhythm_agent.denoiser.layers.solo import SoloExchange
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.plan_book import PlanBook

@@ -14,16 +14,16 @@ from latency_study.estimate import true_speeds
 from latency_study.summary import CoreTime
 from PIL import Image
 
-from polyrhythm.explanation import Explanation
-from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import AgentFailed, JobEvent
-from polyrhythm.plan import Plan
-from polyrhythm.profile import Link, Profile, Workload
-from polyrhythm.reports import AgentUsage, JobReport
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.events import AgentFailed, JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.profile import Link, Profile, Workload
 from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.planning.cost_model import predict
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest

@@ -7,8 +7,8 @@ import pytest
 from quality_study.regions import distances, regions_of
 from quality_study.variants import compared_plans, half_steps
 
-from polyrhythm.image import Quality
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Exchange
 from tests.plans import plan, segment
 from tests.unit.scheduling.planning import FACTS, image
 

@@ -11,8 +11,8 @@ from quality_prediction import held_out, resumed
 from quality_study.cases import DISPLACED, RANDOM, drawn_cases, random_plan
 from quality_study.scores import Scored, by_devices, table
 
-from polyrhythm.image import Quality
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.calibration.prompts import PROMPTS
 from tests.calibrations import calibration
 from tests.plans import plan, segment

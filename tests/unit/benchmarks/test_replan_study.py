@@ -24,9 +24,9 @@ from replan_study.study import Extent, run_study
 from replan_study.summary import judge, scenario_row, way_rows
 from result_document import OtherSettingsError, read_document
 
-from polyrhythm.image import ImageRequest, Sampler
-from polyrhythm.job_events import JobEvent, Planned, Progressed, Replanned, ReplanReason
-from polyrhythm.plan import Assignment, Plan
+from polyrhythm.job.events import JobEvent, Planned, Progressed, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest, Sampler
+from polyrhythm.plan.plan import Assignment, Plan
 from polyrhythm_client.pictures import Picture
 from tests.unit.benchmarks.study_fleet import FACTS, CalculatedFleet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer.main
 
-from polyrhythm.loading_choices import DtypeChoice
+from polyrhythm.model.loading_choices import DtypeChoice
 from polyrhythm_agent.calibration.options import parser
 from polyrhythm_client.cli.main import app
 from polyrhythm_client.local.calibration import CalibrationWish

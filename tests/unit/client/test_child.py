@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.last_words import LAST_WORDS_BYTES, SHOWN_LINES, whole_lines
+from polyrhythm.process.last_words import LAST_WORDS_BYTES, SHOWN_LINES, whole_lines
 from polyrhythm_client.local.child import ChildEndedError
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import DeviceKind
 from polyrhythm.ids import AgentId
+from polyrhythm.model.facts import DeviceKind
 from polyrhythm_client.cli.fleet_in_use import FleetWish, local_model
 from polyrhythm_client.local.fleet import agent_arguments
 from polyrhythm_client.local.layout import (

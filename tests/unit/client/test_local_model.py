@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
+from polyrhythm.model.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm_client.cli.fleet_in_use import FleetWish, local_model
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from polyrhythm.address import require_address
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.ids import JobId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, JobEvent, ReplanReason
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, JobEvent, ReplanReason
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.process.address import require_address
 from polyrhythm_client.cli.output import Preview, check_output, output_path, preview_path, write_whole
 from polyrhythm_client.cli.summary import followed_segments, measured_fleet, picture_summary
 from polyrhythm_client.parsing import parse_size, parse_speeds

@@ -9,7 +9,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm.model.loading_choices import DtypeChoice, OffloadChoice
 from polyrhythm_client.cli.fleet_in_use import FleetWish, check_wish
 from polyrhythm_client.local.devices import CudaDevices
 from polyrhythm_client.local.fleet import agent_arguments

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.image import ImageRequest, Sampler
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.image import ImageRequest, Sampler
+from polyrhythm.job.request_checks import resolve
 from polyrhythm_client.recipes.png import add_texts
 from polyrhythm_client.recipes.recipe import (
     AGENTS_KEY,

@@ -8,8 +8,8 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.job.request_checks import resolve
 from polyrhythm_client.recipes.recipe import Recipe, recipe_of
 from polyrhythm_client.recipes.replay import changed_software, check_weights, recorded_dtypes
 from tests.fake_coordinator import AGENTS, FACTS, agent_view, plan, report

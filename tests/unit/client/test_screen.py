@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import AgentFailed, Delayed, ImageChunk, PartLoaded, Planned, Replanned, ReplanReason
-from polyrhythm.plan import Exchange
+from polyrhythm.job.events import AgentFailed, Delayed, ImageChunk, PartLoaded, Planned, Replanned, ReplanReason
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.explanation import Candidate, Exclusion, ExclusionReason
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_client.cli.screen import JobProgress
 from polyrhythm_client.cli.summary import replans_told
 from polyrhythm_client.cli.tables import print_explanation

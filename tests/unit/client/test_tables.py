@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from polyrhythm.calibration import IDENTICAL_PSNR_DB
-from polyrhythm.explanation import Candidate, Explanation, Prediction
-from polyrhythm.facts import DeviceFacts, DeviceKind
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange, Plan, Segment
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.model.calibration import IDENTICAL_PSNR_DB
+from polyrhythm.model.facts import DeviceFacts, DeviceKind
+from polyrhythm.plan.explanation import Candidate, Explanation, Prediction
+from polyrhythm.plan.plan import Exchange, Plan, Segment
+from polyrhythm.plan.profile import Profile, Workload
 from polyrhythm_client.cli.tables import agents_table, print_explanation, print_troubles
 from tests.fake_model import FACTS
 from tests.fake_worker import register

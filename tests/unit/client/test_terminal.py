@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from polyrhythm.errors import InternalError, InvalidArgumentError
-from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import AgentFailed
-from polyrhythm.printable import is_printable_line, printable, printable_event, printable_line
+from polyrhythm.job.events import AgentFailed
+from polyrhythm.plan.explanation import Exclusion, ExclusionReason
+from polyrhythm.process.printable import is_printable_line, printable, printable_event, printable_line
 from polyrhythm_client.cli.screen import JobProgress, show_error
 from polyrhythm_client.cli.tables import print_explanation
 from polyrhythm_client.cli.terminal import Screen, say

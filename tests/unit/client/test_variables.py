@@ -7,9 +7,9 @@ from typing import Self
 
 import pytest
 
-from polyrhythm.environment import Daemon, variable_of
 from polyrhythm.errors import InternalError, InvalidArgumentError
 from polyrhythm.ids import AgentId
+from polyrhythm.process.environment import Daemon, variable_of
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_client.cli.fleet_in_use import FleetWish, check_wish, local_model, open_fleet
 from polyrhythm_client.cli.main import app

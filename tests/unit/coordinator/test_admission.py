@@ -8,9 +8,9 @@ import pytest
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, NoAgentsError, NotFoundError, PictureFailedError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, LongPrompt, Overrides, Quality
-from polyrhythm.job_events import Accepted, Planned
-from polyrhythm.messages import CountTokens, RequestFailed, StartEpoch, TokensCounted, WorkerReady
+from polyrhythm.job.events import Accepted, Planned
+from polyrhythm.job.image import ImageRequest, LongPrompt, Overrides, Quality
+from polyrhythm.session.messages import CountTokens, RequestFailed, StartEpoch, TokensCounted, WorkerReady
 from tests.calibrations import calibration
 from tests.fake_model import CUT_NOTICE, FACTS, SCHEDULE_STEPS, STRANGE, STRANGE_NOTICE, UNPAINTED
 from tests.fleet_world import World

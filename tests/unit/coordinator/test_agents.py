@@ -8,7 +8,7 @@ from polyrhythm.codec.fleet import agent_view_to_proto
 from polyrhythm.errors import AgentsLostError, AlreadyInUseError, InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import Heartbeat, Welcome, WorkerLost, WorkerReady
+from polyrhythm.session.messages import Heartbeat, Welcome, WorkerLost, WorkerReady
 from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, ReadinessChanged
 from polyrhythm_coordinator.scheduling.state.events import AgentConnected, AgentDisconnected, SessionId, Tick

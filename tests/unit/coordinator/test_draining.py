@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError, NoAgentsError
-from polyrhythm.explanation import Explanation
-from polyrhythm.facts import ModelFacts
 from polyrhythm.fleet import AgentState
-from polyrhythm.gang_plan import spliced
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Overrides, Quality
-from polyrhythm.job_events import Delayed, ImageCompleted, Planned, Replanned, ReplanReason
-from polyrhythm.messages import AbortEpoch, CancelEpoch, StartEpoch
-from polyrhythm.reports import JobReport
+from polyrhythm.job.events import Delayed, ImageCompleted, Planned, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest, Overrides, Quality
+from polyrhythm.job.reports import JobReport
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.gang_plan import spliced
+from polyrhythm.session.messages import AbortEpoch, CancelEpoch, StartEpoch
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.calibrations import calibration

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm import job_events
 from polyrhythm.errors import WireError
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import ImageChunk, ImageCompleted, Previewed, Profiling, Progressed
-from polyrhythm.messages import (
+from polyrhythm.job import events as job_events
+from polyrhythm.job.events import ImageChunk, ImageCompleted, Previewed, Profiling, Progressed
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.job.picture_file import PART_BYTES, SIGNATURE, parts_max
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.session.messages import (
     BeatDone,
     ExtendPlan,
     ImageMade,
@@ -21,9 +24,6 @@ from polyrhythm.messages import (
     StartEpoch,
     StepDone,
 )
-from polyrhythm.picture_file import PART_BYTES, SIGNATURE, parts_max
-from polyrhythm.plan import Exchange
-from polyrhythm.reports import BeatReport
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import beats_ahead, segments_due
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from polyrhythm.errors import InternalError, PictureFailedError
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import AgentFailed
-from polyrhythm.messages import MeasureProfile, StartEpoch, WorkerLost
+from polyrhythm.job.events import AgentFailed
+from polyrhythm.session.messages import MeasureProfile, StartEpoch, WorkerLost
 from tests.fleet_world import World
 from tests.paused_pictures import at_step, go_on, report_of
 

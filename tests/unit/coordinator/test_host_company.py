@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Objective, Overrides, Quality
-from polyrhythm.job_events import ImageCompleted, Planned
+from polyrhythm.job.events import ImageCompleted, Planned
+from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import MeasuredProfile
 from tests.fleet_world import World
 

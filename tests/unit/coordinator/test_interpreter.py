@@ -10,12 +10,12 @@ from itertools import count
 import pytest
 
 from polyrhythm.errors import AlreadyInUseError, InternalError, PolyrhythmError
-from polyrhythm.explanation import Explanation
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Accepted, JobEvent
-from polyrhythm.messages import Welcome
+from polyrhythm.job.events import Accepted, JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.session.messages import Welcome
 from polyrhythm_coordinator.runtime.interpreter import Interpreter, Observer
 from polyrhythm_coordinator.runtime.outbox import Outbox
 from polyrhythm_coordinator.runtime.outbox_limits import client_room

@@ -12,7 +12,7 @@ import pytest_asyncio
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.events import event_to_proto
 from polyrhythm.ids import AgentId
-from polyrhythm.messages import AgentEvent, Heartbeat
+from polyrhythm.session.messages import AgentEvent, Heartbeat
 from polyrhythm_coordinator.grpc_api.agent import AgentServicer
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.planner_thread import compute_plan

@@ -12,11 +12,11 @@ import pytest_asyncio
 
 from polyrhythm.errors import InternalError, PolyrhythmError, ResourceExhaustedError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import ImageCompleted, JobEvent
-from polyrhythm.messages import BeatDone, StartEpoch
-from polyrhythm.rendezvous import StoreOperation, StoreRequest
-from polyrhythm.reports import BeatReport
+from polyrhythm.job.events import ImageCompleted, JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.session.messages import BeatDone, StartEpoch
+from polyrhythm.session.rendezvous import StoreOperation, StoreRequest
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.outbox import Outbox
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import ImageCompleted, Profiling, Replanned, ReplanReason
-from polyrhythm.messages import AbortEpoch, CancelEpoch, MeasureProfile, StartEpoch
-from polyrhythm.reports import JobReport
+from polyrhythm.job.events import ImageCompleted, Profiling, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.job.reports import JobReport
+from polyrhythm.session.messages import AbortEpoch, CancelEpoch, MeasureProfile, StartEpoch
 from tests.fleet_world import World
 from tests.plans import exact_plan
 

@@ -12,9 +12,9 @@ import pytest
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX
 from polyrhythm.codec.job_events import job_event_to_proto
 from polyrhythm.errors import InvalidArgumentError, ResourceExhaustedError
-from polyrhythm.explanation import Explanation
 from polyrhythm.fleet import AGENTS_MAX
-from polyrhythm.job_events import Planned
+from polyrhythm.job.events import Planned
+from polyrhythm.plan.explanation import Explanation
 from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.grpc_api.fleet import FleetServicer
 from polyrhythm_coordinator.runtime.interpreter import Interpreter

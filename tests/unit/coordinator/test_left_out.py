@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import AgentsLostError, NoAgentsError, PictureFailedError
-from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Objective, Quality
-from polyrhythm.job_events import Delayed, Planned, Profiling, Replanned
-from polyrhythm.messages import MeasureProfile, StartEpoch, StopMeasuring
+from polyrhythm.job.events import Delayed, Planned, Profiling, Replanned
+from polyrhythm.job.image import ImageRequest, Objective, Quality
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.session.messages import MeasureProfile, StartEpoch, StopMeasuring
 from polyrhythm_coordinator.scheduling.fleet.measuring import told_of
 from polyrhythm_coordinator.scheduling.state.events import PlanFailed
 from polyrhythm_coordinator.scheduling.state.job import Planning, Running

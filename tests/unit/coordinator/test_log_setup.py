@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pytest
 
-from polyrhythm.forgiving_logger import ForgivingLogger
+from polyrhythm.process.forgiving_logger import ForgivingLogger
 
 FULL_DISK = Path("/dev/full")
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.explanation import Prediction
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange
-from polyrhythm.profile import Profile, Workload
+from polyrhythm.plan.explanation import Prediction
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.plan.profile import Profile, Workload
 from polyrhythm_coordinator.scheduling.epochs.job_report import versions_of
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import step_timeout_s
 from polyrhythm_coordinator.scheduling.planning.forecast import forecast

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import CancelledError
-from polyrhythm.explanation import Explanation
-from polyrhythm.facts import DeviceKind
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Overrides, Quality
-from polyrhythm.job_events import ImageCompleted, Planned, Profiling
-from polyrhythm.messages import MeasureProfile, StopMeasuring
-from polyrhythm.profile import Profile
+from polyrhythm.job.events import ImageCompleted, Planned, Profiling
+from polyrhythm.job.image import ImageRequest, Overrides, Quality
+from polyrhythm.model.facts import DeviceKind
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.profile import Profile
+from polyrhythm.session.messages import MeasureProfile, StopMeasuring
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring

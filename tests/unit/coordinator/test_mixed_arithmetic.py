@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Overrides, Quality
-from polyrhythm.job_events import ImageCompleted, Planned, Replanned
-from polyrhythm.messages import StartEpoch
+from polyrhythm.job.events import ImageCompleted, Planned, Replanned
+from polyrhythm.job.image import ImageRequest, Overrides, Quality
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.session.messages import StartEpoch
 from polyrhythm_client.recipes.recipe import dtype_key
 from tests.fake_model import FACTS
 from tests.fleet_world import World

@@ -5,9 +5,9 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from polyrhythm.errors import InternalError, NoAgentsError, PolyrhythmError
-from polyrhythm.explanation import Explanation
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import ImageCompleted
+from polyrhythm.job.events import ImageCompleted
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.plan.explanation import Explanation
 from polyrhythm_coordinator.runtime.observer import log_everything
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask

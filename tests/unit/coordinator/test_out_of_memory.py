@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.explanation import ExclusionReason
-from polyrhythm.facts import ModelMemory
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Objective, Quality
-from polyrhythm.job_events import AgentFailed, ImageCompleted, Planned, Replanned, ReplanReason
-from polyrhythm.messages import ExtendPlan, MemoryRead, StartEpoch, WorkerLost
-from polyrhythm.plan import Plan
+from polyrhythm.job.events import AgentFailed, ImageCompleted, Planned, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest, Objective, Quality
+from polyrhythm.model.facts import ModelMemory
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.plan.plan import Plan
+from polyrhythm.session.messages import ExtendPlan, MemoryRead, StartEpoch, WorkerLost
 from polyrhythm_coordinator.scheduling.fleet.memory_ceilings import lowered
 from tests.fake_model import FACTS
 from tests.fleet_world import World

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import InternalError, ResourceExhaustedError
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import Delayed, ImageChunk, JobEvent, PartLoaded, Previewed, Progressed
-from polyrhythm.messages import AgentCommand
-from polyrhythm.picture_file import file_bytes_max
-from polyrhythm.rendezvous import StoreReply
+from polyrhythm.job.events import Delayed, ImageChunk, JobEvent, PartLoaded, Previewed, Progressed
+from polyrhythm.job.picture_file import file_bytes_max
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.session.messages import AgentCommand
+from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_coordinator.grpc_api.streaming import write_all
 from polyrhythm_coordinator.runtime.outbox import ITEMS_MAX, Outbox
 from polyrhythm_coordinator.runtime.outbox_limits import (

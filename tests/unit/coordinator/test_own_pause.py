@@ -11,9 +11,9 @@ import pytest
 
 from polyrhythm.errors import AlreadyInUseError, NoAgentsError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Planned
-from polyrhythm.messages import CountTokens, Heartbeat, MeasureProfile
+from polyrhythm.job.events import Planned
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.session.messages import CountTokens, Heartbeat, MeasureProfile
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.state.events import AgentConnected, SessionId, Tick
 from tests.fake_worker import register

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import Quality
+from polyrhythm.job.image import Quality
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask

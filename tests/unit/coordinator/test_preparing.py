@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from polyrhythm.errors import InvalidArgumentError, NoAgentsError
-from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Overrides
-from polyrhythm.job_events import Accepted, Delayed, Planned
-from polyrhythm.messages import MeasureProfile, StartEpoch
+from polyrhythm.job.events import Accepted, Delayed, Planned
+from polyrhythm.job.image import ImageRequest, Overrides
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.session.messages import MeasureProfile, StartEpoch
 from polyrhythm_coordinator.scheduling.state.events import PlanFailed
 from tests.fleet_world import TICK_S, World
 from tests.plans import exact_plan

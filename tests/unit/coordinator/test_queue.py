@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 
 from polyrhythm.errors import CancelledError, InvalidArgumentError, UnreachableError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import COUNT_MAX, ImageRequest
-from polyrhythm.job_events import Accepted, ImageChunk, ImageCompleted, Planned, Progressed, Queued
-from polyrhythm.messages import AbortEpoch, CancelEpoch, ForgetJob, Heartbeat, MeasureProfile, StartEpoch, StopMeasuring
+from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, Planned, Progressed, Queued
+from polyrhythm.job.image import COUNT_MAX, ImageRequest
+from polyrhythm.session.messages import (
+    AbortEpoch,
+    CancelEpoch,
+    ForgetJob,
+    Heartbeat,
+    MeasureProfile,
+    StartEpoch,
+    StopMeasuring,
+)
 from polyrhythm_coordinator.scheduling.fleet.reservations import LOT_MAX, situation
 from polyrhythm_coordinator.scheduling.state.events import Stopping
 from polyrhythm_coordinator.scheduling.state.job import Job

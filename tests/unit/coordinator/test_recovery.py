@@ -6,9 +6,9 @@ import pytest
 
 from polyrhythm.errors import CancelledError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import AgentFailed, Delayed, Planned, Progressed, Replanned
-from polyrhythm.messages import AbortEpoch, StartEpoch
+from polyrhythm.job.events import AgentFailed, Delayed, Planned, Progressed, Replanned
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.session.messages import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.scheduling.epochs.recovery import resume_step
 from tests.fleet_world import World
 from tests.paused_pictures import HIGH, at_step, go_on, report_of

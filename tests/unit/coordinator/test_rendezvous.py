@@ -6,7 +6,7 @@ import pytest
 
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
+from polyrhythm.session.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_coordinator.scheduling.state.rendezvous_store import RendezvousStore, operate
 from tests.fleet_world import World
 

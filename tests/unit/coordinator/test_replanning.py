@@ -8,10 +8,10 @@ import pytest
 
 from polyrhythm.errors import CancelledError, WireError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import ImageCompleted, Replanned, ReplanReason
-from polyrhythm.messages import AbortEpoch, BeatDone, ExtendPlan, StartEpoch
-from polyrhythm.plan import Exchange
+from polyrhythm.job.events import ImageCompleted, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.session.messages import AbortEpoch, BeatDone, ExtendPlan, StartEpoch
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import takeover_step
 from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent

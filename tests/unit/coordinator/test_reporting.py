@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Quality
-from polyrhythm.job_events import AgentFailed, ImageCompleted, Replanned
-from polyrhythm.messages import BeatDone, StartEpoch
-from polyrhythm.plan import Plan
-from polyrhythm.reports import BeatReport, Correction, CorrectionKind
+from polyrhythm.job.events import AgentFailed, ImageCompleted, Replanned
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.job.reports import BeatReport, Correction, CorrectionKind
+from polyrhythm.plan.plan import Plan
+from polyrhythm.session.messages import BeatDone, StartEpoch
 from polyrhythm_client.recipes.recipe import weights_key
 from polyrhythm_coordinator.scheduling.epochs.job_report import followed_plans, job_report
 from tests.fleet_world import World

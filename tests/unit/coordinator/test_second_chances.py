@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from polyrhythm.errors import AgentsLostError, NoAgentsError, PictureFailedError, PolyrhythmError
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import AgentFailed, Delayed, Planned, Replanned, ReplanReason
-from polyrhythm.messages import AbortEpoch, StartEpoch
+from polyrhythm.job.events import AgentFailed, Delayed, Planned, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.session.messages import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits

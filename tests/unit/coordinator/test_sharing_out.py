@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.errors import CancelledError, InternalError
-from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest, Objective, Overrides, Quality
-from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, Planned, Queued, Replanned, ReplanReason
-from polyrhythm.messages import CancelEpoch, ForgetJob
+from polyrhythm.job.events import AgentFailed, Delayed, ImageCompleted, Planned, Queued, Replanned, ReplanReason
+from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.session.messages import CancelEpoch, ForgetJob
 from tests.fleet_world import World
 from tests.plans import exact_plan
 

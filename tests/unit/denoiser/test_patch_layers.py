@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.layers.convolution import (
     FirstPatchConv2d,
     PatchConv2d,

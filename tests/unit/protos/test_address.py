@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.address import SOCKET_PATH_BYTES_MAX, UNIX, check_address
+from polyrhythm.process.address import SOCKET_PATH_BYTES_MAX, UNIX, check_address
 
 
 @pytest.mark.parametrize(

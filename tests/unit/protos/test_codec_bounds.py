@@ -19,8 +19,8 @@ from polyrhythm.codec.messages import event_from_proto
 from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
 from polyrhythm.codec.session_parts import beat_report_from_proto
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.messages import BeatDone
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.session.messages import BeatDone
 from polyrhythm.v1 import fleet_pb2, image_pb2
 from tests.calibrations import calibration
 from tests.fake_model import FACTS

@@ -34,7 +34,7 @@ from polyrhythm.errors import (
     UnreachableError,
     WireError,
 )
-from polyrhythm.image import ImageRequest
+from polyrhythm.job.image import ImageRequest
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
 from tests.fake_model import FACTS
 

@@ -20,7 +20,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.calibration import DISTURBANCES_MAX, PICTURES_MAX
 from polyrhythm.codec.bounds import (
     EVENTS_MAX,
     MEMBERS_MAX,
@@ -34,7 +33,8 @@ from polyrhythm.codec.image import image_request_from_proto
 from polyrhythm.codec.messages import event_from_proto
 from polyrhythm.codec.plan import plan_to_proto
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.request_checks import check_request
+from polyrhythm.job.request_checks import check_request
+from polyrhythm.model.calibration import DISTURBANCES_MAX, PICTURES_MAX
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
 from tests.fake_model import FACTS
 from tests.loop_holds import HOLD_S_MAX, RUNS, slowness

@@ -9,7 +9,8 @@ import sys
 import pytest
 import typer
 
-from polyrhythm.environment import (
+from polyrhythm.errors import AlreadyInUseError, FieldViolation, InvalidArgumentError
+from polyrhythm.process.environment import (
     SHARED_VARIABLES,
     Daemon,
     check_variables,
@@ -17,7 +18,6 @@ from polyrhythm.environment import (
     told_by_variables,
     variable_of,
 )
-from polyrhythm.errors import AlreadyInUseError, FieldViolation, InvalidArgumentError
 from polyrhythm_agent.daemon.main import main as agent_main
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_agent.settings import read_settings as read_agent

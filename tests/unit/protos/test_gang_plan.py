@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from polyrhythm.codec.bounds import SEGMENTS_MAX
 from polyrhythm.codec.image import image_request_from_proto, image_request_to_proto, too_long_to_ask_for
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.gang_plan import followed_segments, joined, spliced, steps_taken, widened
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest
-from polyrhythm.plan import Exchange, Plan, Segment
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.gang_plan import followed_segments, joined, spliced, steps_taken, widened
+from polyrhythm.plan.plan import Exchange, Plan, Segment
 from tests.plans import agent_ids, plan, segment
 from tests.strategies import plans
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.lifeline import watch_lifeline
+from polyrhythm.process.lifeline import watch_lifeline
 
 
 async def test_it_ends_with_its_other_end_and_ignores_what_is_written() -> None:

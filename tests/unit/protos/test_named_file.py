@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.named_file import read_named, read_named_text, read_within
+from polyrhythm.process.named_file import read_named, read_named_text, read_within
 
 
 def test_a_file_as_long_as_it_may_be_is_read_and_one_byte_more_is_refused(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import RowRange, is_partition, ranges_from_counts
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange, is_partition, ranges_from_counts
 from tests.plans import plan, segment
 
 DISPLACED = Exchange.DISPLACED

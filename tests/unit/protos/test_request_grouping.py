@@ -8,7 +8,7 @@ from hypothesis import given
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.messages import event_from_proto
 from polyrhythm.codec.request_grouping import grouped_requests
-from polyrhythm.messages import AgentEvent, WorkerLost
+from polyrhythm.session.messages import AgentEvent, WorkerLost
 
 LIMIT_BYTES = 200
 

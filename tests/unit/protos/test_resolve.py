@@ -7,10 +7,8 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import (
+from polyrhythm.job.image import (
     COUNT_MAX,
     GUIDANCE_MAX,
     PROMPT_CHARACTERS_MAX,
@@ -21,9 +19,11 @@ from polyrhythm.image import (
     Quality,
     Sampler,
 )
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.request_checks import check_request, resolve
-from polyrhythm.rows import RowRange
+from polyrhythm.job.request_checks import check_request, resolve
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange
 from tests.calibrations import calibration
 from tests.layer_groups import token_groups
 

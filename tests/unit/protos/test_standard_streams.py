@@ -7,7 +7,7 @@ import io
 import os
 import threading
 
-from polyrhythm.standard_streams import ForgivingFile, reader_has_left
+from polyrhythm.process.standard_streams import ForgivingFile, reader_has_left
 
 
 def test_what_a_full_disk_does_not_take_is_dropped_and_remembered() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 
-from polyrhythm.facts import ModelFacts, ModelMemory
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.profile import Link, Profile, Workload
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.model.facts import ModelFacts, ModelMemory
+from polyrhythm.plan.profile import Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.layer_groups import token_groups
 

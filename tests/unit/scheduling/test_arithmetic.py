@@ -8,10 +8,10 @@ from itertools import product
 
 import pytest
 
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Quality
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
 from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as, may_mix
 from polyrhythm_coordinator.scheduling.planning.explanation import notices

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.explanation import ExclusionReason
-from polyrhythm.gang_plan import steps_taken
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Overrides, Quality
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.image import Overrides, Quality
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.plan.gang_plan import steps_taken
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans, equal_patches_plan, resynchronised
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.scheduling.planning.plan_builder import (
     BEAT_STEPS_MAX,
     BEAT_STEPS_MIN,

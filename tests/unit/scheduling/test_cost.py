@@ -6,9 +6,9 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError, NotFoundError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict
 from polyrhythm_coordinator.scheduling.planning.plan_builder import rows_and_strides_plan, rows_only_plan, solo_plan
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from polyrhythm.calibration import IDENTICAL_PSNR_DB, MULTIPLE_MAX, Calibration, interpolated, mean_age, saturated
-from polyrhythm.image import Sampler
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import Sampler
+from polyrhythm.model.calibration import IDENTICAL_PSNR_DB, MULTIPLE_MAX, Calibration, interpolated, mean_age, saturated
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_coordinator.scheduling.planning.distortion import CELL_PRODUCTS_MAX, Distortion, distortion_of
 from polyrhythm_coordinator.scheduling.planning.step_errors import products_of, step_errors
 from tests.calibrations import calibration

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.explanation import ExclusionReason
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Overrides, Quality
-from polyrhythm.plan import Exchange
-from polyrhythm.profile import PeakMemory
+from polyrhythm.job.image import Overrides, Quality
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.plan.profile import PeakMemory
 from polyrhythm_coordinator.scheduling.planning.explanation import notices
 from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit, memory_need, share_need
 from polyrhythm_coordinator.scheduling.planning.plan_builder import solo_plan

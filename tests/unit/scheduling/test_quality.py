@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.image import Quality
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_coordinator.scheduling.planning.quality_policy import Policy, phases, policy_of
 
 SYNCHRONOUS, DISPLACED = Exchange.SYNCHRONOUS, Exchange.DISPLACED

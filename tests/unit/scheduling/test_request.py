@@ -6,8 +6,8 @@ import pytest
 
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import Link
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.profile import Link
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.plan_request import UNMEASURED_CPU_LINK, UNMEASURED_LINK, PlanRequest
 from tests.unit.scheduling.planning import FACTS, image, plan_request, profile
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.explanation import ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Objective, Quality
-from polyrhythm.plan import Exchange
-from polyrhythm.profile import Link
+from polyrhythm.job.image import Objective, Quality
+from polyrhythm.plan.explanation import ExclusionReason
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.scheduling.planning.cost_model import predict
 from polyrhythm_coordinator.scheduling.planning.explanation import RUNNERS_UP_MAX
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Beat, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.plan.plan import Assignment, Beat, Exchange, Plan, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes, versions_sent
 from tests.unit.scheduling.planning import plan_request
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.image import ImageSpec, Objective, Overrides, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Objective, Overrides, Quality, Sampler
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import Trusted, trusted
 from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of

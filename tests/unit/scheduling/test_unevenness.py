@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 
-from polyrhythm.plan import Exchange
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
 from polyrhythm_coordinator.scheduling.planning.unevenness import later_s
 from tests.unit.scheduling.planning import plan_request

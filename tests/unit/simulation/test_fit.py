@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.explanation import MeasuredLink
-from polyrhythm.image import ImageRequest
-from polyrhythm.profile import Link
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import MeasuredLink
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.simulation.fit import fit_fleet
 from polyrhythm_coordinator.simulation.fleet_files.description import FleetDescription
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import parse_fleet

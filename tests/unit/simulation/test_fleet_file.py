@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.profile import Link
+from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.simulation.fleet_files.description import ControlCosts, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import parse_fleet, read_fleet
 from polyrhythm_coordinator.simulation.fleet_files.fleet_text import fleet_text

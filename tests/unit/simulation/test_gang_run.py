@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec
-from polyrhythm.messages import (
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.session.messages import (
     AgentEvent,
     BeatDone,
     EpochEnded,
@@ -19,7 +20,6 @@ from polyrhythm.messages import (
     ImageMade,
     StartEpoch,
 )
-from polyrhythm.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.engine.agenda import Agenda
 from polyrhythm_coordinator.simulation.engine.beat_clock import Pace

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Exchange, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Assignment, Exchange, Segment
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.epoch.plan_book import PlanBook
 from polyrhythm_coordinator.simulation.engine.plan_pages import MISSING, PlanPages
 

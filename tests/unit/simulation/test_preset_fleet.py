@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.image import ImageRequest
+from polyrhythm.job.image import ImageRequest
 from polyrhythm_coordinator.simulation.__main__ import main
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import parse_fleet
 from polyrhythm_coordinator.simulation.fleet_files.fleet_text import fleet_text

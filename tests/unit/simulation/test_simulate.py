@@ -12,7 +12,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, Objective, Quality
+from polyrhythm.job.image import ImageRequest, Objective, Quality
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.simulation.engine.timeline import Activity, Occasion
 from polyrhythm_coordinator.simulation.fleet_files.description import ControlCosts, FleetDescription

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from polyrhythm.loading_choices import DtypeChoice
-from polyrhythm.roles import Role, require_roles
+from polyrhythm.model.loading_choices import DtypeChoice
+from polyrhythm.process.roles import Role, require_roles
 from polyrhythm_client.cli import options
 from polyrhythm_client.cli.running import run_command
 from polyrhythm_client.cli.terminal import say

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from polyrhythm.errors import InternalError, WireError
 from polyrhythm.fleet import AgentView
-from polyrhythm.image import ImageRequest
-from polyrhythm.job_events import Planned, Previewed, Replanned
+from polyrhythm.job.events import Planned, Previewed, Replanned
+from polyrhythm.job.image import ImageRequest
 from polyrhythm_client.cli import options
 from polyrhythm_client.cli.image_request import ImageOptions, image_request, resolved_image
 from polyrhythm_client.cli.interrupt import beside_signals

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from polyrhythm.image import Objective, Quality, Sampler
-from polyrhythm.roles import Role, require_roles
+from polyrhythm.job.image import Objective, Quality, Sampler
+from polyrhythm.process.roles import Role, require_roles
 from polyrhythm_client.cli import options
 from polyrhythm_client.cli.running import run_command
 from polyrhythm_client.cli.screen import FailedAccountError

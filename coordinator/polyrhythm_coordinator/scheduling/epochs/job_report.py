@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Plan
-from polyrhythm.reports import AgentUsage, JobReport
+from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture
 
 RowsHeld = tuple[int, int, int, int, int]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.job_events import Planned, Progressed, Replanned
-from polyrhythm.messages import StartEpoch
-from polyrhythm.plan import Plan
+from polyrhythm.job.events import Planned, Progressed, Replanned
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Plan
+from polyrhythm.session.messages import StartEpoch
 from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast, forecast, segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch, times_evidence

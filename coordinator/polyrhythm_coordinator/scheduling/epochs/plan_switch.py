@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import Replanned, ReplanReason
-from polyrhythm.messages import ExtendPlan
-from polyrhythm.plan import Beat
-from polyrhythm.reports import BeatReport
+from polyrhythm.job.events import Replanned, ReplanReason
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.plan.plan import Beat
+from polyrhythm.session.messages import ExtendPlan
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import step_timeout_s
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.replan import Revision, Takeover

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from polyrhythm import job_events
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec
-from polyrhythm.job_events import ImageChunk, Previewed
-from polyrhythm.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PartLoaded, PreviewMade, StepDone
-from polyrhythm.picture_file import PART_BYTES, SIGNATURE, fault, file_bytes_max, parts_max
-from polyrhythm.plan import Beat
-from polyrhythm.reports import BeatReport
+from polyrhythm.job import events as job_events
+from polyrhythm.job.events import ImageChunk, Previewed
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.job.picture_file import PART_BYTES, SIGNATURE, fault, file_bytes_max, parts_max
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.plan.plan import Beat
+from polyrhythm.session.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PartLoaded, PreviewMade, StepDone
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import (
     beats_ahead,
     segments_due,

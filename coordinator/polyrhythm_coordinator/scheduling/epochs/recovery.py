@@ -11,8 +11,8 @@ from typing import assert_never
 
 from polyrhythm.errors import AgentsLostError, InternalError, PolyrhythmError
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.job_events import AgentFailed, ImageCompleted, ReplanReason
-from polyrhythm.messages import AbortEpoch, CancelEpoch, EpochEnded, EpochOutcome
+from polyrhythm.job.events import AgentFailed, ImageCompleted, ReplanReason
+from polyrhythm.session.messages import AbortEpoch, CancelEpoch, EpochEnded, EpochOutcome
 from polyrhythm_coordinator.scheduling.epochs.giving_up import after_epoch
 from polyrhythm_coordinator.scheduling.epochs.job_report import job_report
 from polyrhythm_coordinator.scheduling.fleet.memory_ceilings import shrink

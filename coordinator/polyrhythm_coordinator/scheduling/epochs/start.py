@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Plan
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import start
 from polyrhythm_coordinator.scheduling.fleet.eligibility import key_of, mismatch
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from polyrhythm.errors import AgentsLostError, InvalidArgumentError, NoAgentsError, PolyrhythmError
-from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.explanation import Exclusion, ExclusionReason
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.fleet.measuring import Measurement, due, is_measured
 from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import ProfileKey, workload_of

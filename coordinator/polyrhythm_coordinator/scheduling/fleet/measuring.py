@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import Profiling
-from polyrhythm.messages import MeasureProfile, StopMeasuring
-from polyrhythm.profile import Workload
+from polyrhythm.job.events import Profiling
+from polyrhythm.plan.profile import Workload
+from polyrhythm.session.messages import MeasureProfile, StopMeasuring
 from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Running

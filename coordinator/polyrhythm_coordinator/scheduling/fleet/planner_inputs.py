@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from polyrhythm.facts import DeviceKind
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import Link, Profile
+from polyrhythm.model.facts import DeviceKind
+from polyrhythm.plan.profile import Link, Profile
 from polyrhythm_coordinator.scheduling.fleet.eligibility import key_of
 from polyrhythm_coordinator.scheduling.fleet.reservations import agents_at_work, is_in_company, promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of

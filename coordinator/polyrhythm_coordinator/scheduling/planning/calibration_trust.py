@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 
-from polyrhythm.calibration import Calibration
-from polyrhythm.image import ImageSpec
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.calibration import Calibration
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 
 BEYOND_STEPS = 1.25

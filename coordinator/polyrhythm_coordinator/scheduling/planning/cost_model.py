@@ -34,11 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyrhythm.errors import InvalidArgumentError, NotFoundError
-from polyrhythm.explanation import AgentPrediction, Prediction
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange, Plan, Segment
-from polyrhythm.profile import Link, Profile
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.explanation import AgentPrediction, Prediction
+from polyrhythm.plan.plan import Exchange, Plan, Segment
+from polyrhythm.plan.profile import Link, Profile
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.memory_model import memory_need
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes

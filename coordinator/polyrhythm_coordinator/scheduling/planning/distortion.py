@@ -34,7 +34,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm.calibration import (
+from polyrhythm.model.calibration import (
     IDENTICAL_PSNR_DB,
     KINDS,
     STALE,
@@ -45,7 +45,7 @@ from polyrhythm.calibration import (
     saturated,
     strides_apart,
 )
-from polyrhythm.plan import Exchange, Plan, Segment
+from polyrhythm.plan.plan import Exchange, Plan, Segment
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import trusted
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.row_partition import equal_rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyrhythm.facts import ModelFacts
+from polyrhythm.model.facts import ModelFacts
 
 MIXABLE = ("bfloat16", "float16", "float32")
 """Dtypes that may meet in a gang, the one to exchange in first: the narrowest, which costs least on the wire and loses

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink, Prediction
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Objective
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.image import Objective
+from polyrhythm.plan.explanation import Candidate, Exclusion, ExclusionReason, MeasuredLink, Prediction
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.planning.amounts import mib, mib_apart
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import full_rate_for_want_of_numbers, trusted
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, predict

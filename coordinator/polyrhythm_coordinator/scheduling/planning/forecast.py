@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from polyrhythm.explanation import Prediction
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Plan, Segment
-from polyrhythm.profile import Profile
+from polyrhythm.plan.explanation import Prediction
+from polyrhythm.plan.plan import Beat, Plan, Segment
+from polyrhythm.plan.profile import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

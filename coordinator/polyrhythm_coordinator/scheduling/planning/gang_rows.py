@@ -11,8 +11,8 @@ from math import inf
 from typing import assert_never
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange
-from polyrhythm.rows import RowRange, ranges_from_counts
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, StepCosts
 from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit
 from polyrhythm_coordinator.scheduling.planning.row_partition import equal_rows, fastest_coupled_rows, fastest_rows

@@ -12,11 +12,11 @@ from math import lcm
 
 import numpy as np
 
-from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Objective
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import ranges_from_counts
+from polyrhythm.job.image import Objective
+from polyrhythm.plan.explanation import Exclusion, ExclusionReason
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_coordinator.scheduling.planning.amounts import mib_apart, seconds_apart, seconds_decimals
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
 from polyrhythm_coordinator.scheduling.planning.explanation import Option, misfit, same_seconds, shortage

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec
-from polyrhythm.profile import ForwardLine, Profile, Workload
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.facts import DeviceFacts, ModelFacts
+from polyrhythm.plan.profile import ForwardLine, Profile, Workload
 
 SMOOTHING = 0.1
 """Weight of a new beat in the moving average. The first beats weigh more, so that a bad profile is soon made good."""

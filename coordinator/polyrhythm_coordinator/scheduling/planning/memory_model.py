@@ -14,7 +14,7 @@ and latents. On top of these it holds, at different times:
   autoencoder all the time, and decodes beside the activations.
 
 Working memory is what the device measured for this size, where it can tell, and otherwise a formula on the model's
-widths (``polyrhythm.facts.ModelMemory``).
+widths (``polyrhythm.model.facts.ModelMemory``).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import assert_never
 
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Exchange, Plan
-from polyrhythm.rows import RowRange
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.plan_request import STATE_TENSORS, PlanRequest
 
 LATENTS_HELD = 8

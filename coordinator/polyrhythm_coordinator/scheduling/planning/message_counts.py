@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Exchange, Plan
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Beat, Exchange, Plan
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 
 

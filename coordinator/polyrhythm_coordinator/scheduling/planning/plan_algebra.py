@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polyrhythm.gang_plan import widened
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Plan, Segment
+from polyrhythm.plan.gang_plan import widened
+from polyrhythm.plan.plan import Plan, Segment
 
 
 def widened_plan(plan: Plan, gang: tuple[AgentId, ...], decoder: AgentId) -> Plan:

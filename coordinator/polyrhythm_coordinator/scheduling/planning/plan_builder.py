@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from math import lcm
 
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.plan import Assignment, Exchange, Plan, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import Quality
+from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
 from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError, GangRows, KnownRows, RowRule
 from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit

@@ -11,13 +11,13 @@ from functools import cached_property
 from types import MappingProxyType
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec
-from polyrhythm.plan import Plan
-from polyrhythm.profile import Link, Profile
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.profile import Link, Profile
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import lcm
 
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Quality
-from polyrhythm.plan import Exchange, Plan
+from polyrhythm.job.image import Quality
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.planning.distortion import Distortion
 from polyrhythm_coordinator.scheduling.planning.explanation import Option
 from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError

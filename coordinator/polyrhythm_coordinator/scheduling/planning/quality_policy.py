@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import assert_never
 
-from polyrhythm.image import STRIDES, ImageSpec, Quality
-from polyrhythm.plan import Exchange
+from polyrhythm.job.image import STRIDES, ImageSpec, Quality
+from polyrhythm.plan.plan import Exchange
 
 RESUME_WARMUP_STEPS = 1
 """Synchronous steps at the start of a resumed epoch beyond the policy's own warm-up.

@@ -11,10 +11,10 @@ from itertools import combinations
 from math import lcm
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.explanation import Exclusion, ExclusionReason, Explanation
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Objective, Quality
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import Objective, Quality
+from polyrhythm.plan.explanation import Exclusion, ExclusionReason, Explanation
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import full_rate_for_want_of_numbers
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
 from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of

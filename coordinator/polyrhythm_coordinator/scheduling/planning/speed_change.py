@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from math import log
 from statistics import fmean
 
-from polyrhythm.profile import Profile
+from polyrhythm.plan.profile import Profile
 
 BAND = 1.25
 """Factor within which a forward is no evidence of a change."""

@@ -26,7 +26,7 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm.calibration import (
+from polyrhythm.model.calibration import (
     KINDS,
     SECOND_ORDER_SAMPLERS,
     STALE,

@@ -22,7 +22,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrhythm.calibration import STALE
+from polyrhythm.model.calibration import STALE
 from polyrhythm_coordinator.scheduling.planning.distortion import PAIRS, Cells, Distortion, Expected, pair_of
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement, product
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Plan
+from polyrhythm.plan.plan import Plan
 
 EXHAUSTIVE_AGENTS_MAX = 6
 """Up to so many agents every assignment is tried; beyond, only those in which no agent has a smaller stride than a

@@ -16,12 +16,12 @@ from polyrhythm.errors import (
     PolyrhythmError,
     WireError,
 )
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import TEXT_WINDOWS_MAX, ImageRequest, ImageSpec, LongPrompt
-from polyrhythm.job_events import Accepted
-from polyrhythm.messages import COUNTED_FIELDS, CountTokens, TokensCounted
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.events import Accepted
+from polyrhythm.job.image import TEXT_WINDOWS_MAX, ImageRequest, ImageSpec, LongPrompt
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.session.messages import COUNTED_FIELDS, CountTokens, TokensCounted
 from polyrhythm_coordinator.scheduling.epochs.giving_up import hopeless
 from polyrhythm_coordinator.scheduling.fleet.eligibility import DRAINED
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import trusted

@@ -9,9 +9,9 @@ from dataclasses import replace
 from math import inf, isfinite
 from typing import assert_never
 
-from polyrhythm.explanation import Candidate, Exclusion, ExclusionReason, Explanation
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import Planned
+from polyrhythm.job.events import Planned
+from polyrhythm.plan.explanation import Candidate, Exclusion, ExclusionReason, Explanation
 from polyrhythm_coordinator.scheduling.epochs.start import can_start, start_or_prepare
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Go
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import profiles_of

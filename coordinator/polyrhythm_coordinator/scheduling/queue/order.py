@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import Queued
+from polyrhythm.job.events import Queued
 from polyrhythm_coordinator.scheduling.fleet.reservations import free_agents
 from polyrhythm_coordinator.scheduling.state.job import Job, Phase, Picture, Planning, Preparing, Running
 from polyrhythm_coordinator.scheduling.state.state import State

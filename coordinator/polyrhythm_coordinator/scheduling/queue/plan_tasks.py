@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from polyrhythm.explanation import Exclusion, Explanation
 from polyrhythm.ids import AgentId
-from polyrhythm.image import Objective
-from polyrhythm.plan import Plan
+from polyrhythm.job.image import Objective
+from polyrhythm.plan.explanation import Exclusion, Explanation
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.state.effects import ComputePlan, PlanTask
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning

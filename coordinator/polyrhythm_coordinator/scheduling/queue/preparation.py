@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import assert_never
 
 from polyrhythm.errors import NoAgentsError, WireError
-from polyrhythm.explanation import Exclusion, ExclusionReason
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job_events import Delayed
-from polyrhythm.messages import ProfileMeasured
-from polyrhythm.profile import Workload
+from polyrhythm.job.events import Delayed
+from polyrhythm.plan.explanation import Exclusion, ExclusionReason
+from polyrhythm.plan.profile import Workload
+from polyrhythm.session.messages import ProfileMeasured
 from polyrhythm_coordinator.scheduling.epochs.giving_up import counted
 from polyrhythm_coordinator.scheduling.epochs.recovery import give_up
 from polyrhythm_coordinator.scheduling.fleet.eligibility import DRAINED, Ask, GiveUp, Go, KeepWaiting, Pool, pool_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import JobId
-from polyrhythm.image import Objective
-from polyrhythm.plan import Exchange
-from polyrhythm.profile import Profile
+from polyrhythm.job.image import Objective
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Exchange
+from polyrhythm.plan.profile import Profile
 from polyrhythm_coordinator.scheduling.fleet.eligibility import pool_of
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.fleet.reservations import LOT_MAX

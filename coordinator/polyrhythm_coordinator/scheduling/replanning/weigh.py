@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from math import log
 
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.job_events import ReplanReason
-from polyrhythm.plan import Plan
-from polyrhythm.profile import Profile
+from polyrhythm.job.events import ReplanReason
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.profile import Profile
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import takeover_step
 from polyrhythm_coordinator.scheduling.epochs.plan_switch import send_takeover
 from polyrhythm_coordinator.scheduling.epochs.recovery import hand_over_epoch

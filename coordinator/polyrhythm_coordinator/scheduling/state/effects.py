@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.explanation import Exclusion
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job_events import JobEvent
-from polyrhythm.messages import AgentCommand
-from polyrhythm.plan import Plan
+from polyrhythm.job.events import JobEvent
+from polyrhythm.plan.explanation import Exclusion
+from polyrhythm.plan.plan import Plan
+from polyrhythm.session.messages import AgentCommand
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.state.events import SessionId
 

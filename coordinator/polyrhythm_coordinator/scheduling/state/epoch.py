@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job_events import ReplanReason
-from polyrhythm.messages import EpochEnded
-from polyrhythm.plan import Plan
+from polyrhythm.job.events import ReplanReason
+from polyrhythm.plan.plan import Plan
+from polyrhythm.session.messages import EpochEnded
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
 from polyrhythm_coordinator.scheduling.state.replan import Revision
 

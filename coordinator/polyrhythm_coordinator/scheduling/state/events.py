@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import NewType, TypeAlias
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.image import ImageRequest
-from polyrhythm.messages import AgentEvent, Register
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.session.messages import AgentEvent, Register
 
 SessionId = NewType("SessionId", int)
 """Number of one agent's stream, never used twice by one coordinator."""

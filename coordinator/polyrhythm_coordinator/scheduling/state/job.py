@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TypeAlias
 
-from polyrhythm.explanation import Exclusion, Explanation
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageRequest, ImageSpec
-from polyrhythm.job_events import ReplanReason
-from polyrhythm.plan import Plan
+from polyrhythm.job.events import ReplanReason
+from polyrhythm.job.image import ImageRequest, ImageSpec
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.explanation import Exclusion, Explanation
+from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 
 

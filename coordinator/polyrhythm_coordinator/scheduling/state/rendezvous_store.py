@@ -12,7 +12,7 @@ from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
-from polyrhythm.rendezvous import StoreOperation, StoreReply, StoreRequest
+from polyrhythm.session.rendezvous import StoreOperation, StoreReply, StoreRequest
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT64_CHARACTERS_MAX = len(str(INT64_MIN))

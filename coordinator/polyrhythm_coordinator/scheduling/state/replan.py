@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job_events import ReplanReason
-from polyrhythm.plan import Plan, Segment
-from polyrhythm.profile import Profile
+from polyrhythm.job.events import ReplanReason
+from polyrhythm.plan.plan import Plan, Segment
+from polyrhythm.plan.profile import Profile
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast, segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch

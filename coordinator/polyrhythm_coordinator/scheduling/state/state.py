@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from polyrhythm.facts import DeviceFacts, ModelFacts
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.profile import Link, Workload
+from polyrhythm.model.facts import DeviceFacts, ModelFacts
+from polyrhythm.plan.profile import Link, Workload
 from polyrhythm_coordinator.scheduling.planning.dtypes import may_mix
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import MeasuredProfile, ProfileKey, profile_key
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch

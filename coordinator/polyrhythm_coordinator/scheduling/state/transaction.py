@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job_events import JobEvent
-from polyrhythm.messages import AgentCommand
+from polyrhythm.job.events import JobEvent
+from polyrhythm.session.messages import AgentCommand
 from polyrhythm_coordinator.scheduling.state.effects import Effect, FailJob, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Beat, Exchange
+from polyrhythm.plan.plan import Beat, Exchange
 from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.message_counts import versions_sent
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest

@@ -11,7 +11,12 @@ from functools import partial
 from math import inf
 
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.messages import (
+from polyrhythm.job.picture_file import END, head_bytes
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.plan.plan import Beat
+from polyrhythm.plan.profile import Link
+from polyrhythm.plan.rows import RowRange
+from polyrhythm.session.messages import (
     AgentEvent,
     BeatDone,
     EpochEnded,
@@ -22,12 +27,7 @@ from polyrhythm.messages import (
     StartEpoch,
     StepDone,
 )
-from polyrhythm.pace import Pace
-from polyrhythm.picture_file import END, head_bytes
-from polyrhythm.plan import Beat
-from polyrhythm.profile import Link
-from polyrhythm.reports import BeatReport
-from polyrhythm.rows import RowRange
+from polyrhythm.session.pace import Pace
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.engine.beat_clock import BeatClock, BeatTime, StepTime
 from polyrhythm_coordinator.simulation.engine.plan_pages import MISSING, PlanPages

@@ -11,7 +11,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
-from polyrhythm.plan import Beat, Segment
+from polyrhythm.plan.plan import Beat, Segment
 
 
 class Answer(Enum):

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Protocol, assert_never
 
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.image import ImageSpec, Quality, Sampler
-from polyrhythm.messages import (
+from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.plan.profile import Profile, Workload
+from polyrhythm.session.messages import (
     PROTOCOL_VERSION,
     AbortEpoch,
     AgentCommand,
@@ -32,8 +33,7 @@ from polyrhythm.messages import (
     Welcome,
     WorkerReady,
 )
-from polyrhythm.profile import Profile, Workload
-from polyrhythm.rendezvous import StoreReply
+from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_coordinator.scheduling.state.events import AgentDrained, AgentEventReceived, Event, SessionId
 from polyrhythm_coordinator.simulation.engine.agenda import Agenda
 from polyrhythm_coordinator.simulation.engine.gang_run import GangRun

@@ -12,11 +12,11 @@ from math import inf
 from typing import assert_never
 
 from polyrhythm.errors import InternalError, NoAgentsError, PolyrhythmError
-from polyrhythm.explanation import Explanation
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageRequest, ImageSpec
-from polyrhythm.job_events import AgentFailed, Delayed, ImageCompleted, JobEvent, Planned, Replanned
-from polyrhythm.messages import AgentEvent, StartEpoch
+from polyrhythm.job.events import AgentFailed, Delayed, ImageCompleted, JobEvent, Planned, Replanned
+from polyrhythm.job.image import ImageRequest, ImageSpec
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.session.messages import AgentEvent, StartEpoch
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.state.effects import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from polyrhythm.facts import DeviceFacts, DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageSpec
-from polyrhythm.profile import ForwardLine, Link, Profile, Workload
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.plan.profile import ForwardLine, Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import OWN_SPEED, SpeedCourse
 

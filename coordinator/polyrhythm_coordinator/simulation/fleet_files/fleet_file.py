@@ -25,10 +25,10 @@ from polyrhythm.codec.bounds import (
     TOLD_CHARACTERS,
 )
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.facts import DeviceKind, ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.named_file import read_named_text
-from polyrhythm.profile import ForwardLine, Link, Workload
+from polyrhythm.model.facts import DeviceKind, ModelFacts
+from polyrhythm.plan.profile import ForwardLine, Link, Workload
+from polyrhythm.process.named_file import read_named_text
 from polyrhythm_coordinator.simulation.fleet_files.description import (
     COSTS,
     ControlCosts,

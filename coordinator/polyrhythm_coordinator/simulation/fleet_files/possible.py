@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from polyrhythm.codec.fields import FieldError
 from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
 from polyrhythm.codec.session_parts import link_from_proto, link_to_proto, profile_from_proto, profile_to_proto
-from polyrhythm.facts import ModelFacts
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import Link, Profile
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.profile import Link, Profile
 
 LAYERS_MAX = 1 << 14
 """Exchanging layers of a model: the simulator goes through them one by one. The largest models have hundreds."""

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.facts import ModelFacts
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
-from polyrhythm.profile import Link, Workload
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.profile import Link, Workload
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, DeviceOrigin, FleetDescription
 
 PEAK_SHARE = 0.5

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from polyrhythm.codec.bounds import MEMBERS_MAX, SECONDS_MAX
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.explanation import MeasuredLink
-from polyrhythm.facts import DeviceKind, ModelFacts
-from polyrhythm.image import STEPS_MAX, Quality, Sampler
-from polyrhythm.named_file import read_named_text
-from polyrhythm.plan import Segment
-from polyrhythm.profile import Profile
+from polyrhythm.job.image import STEPS_MAX, Quality, Sampler
+from polyrhythm.model.facts import DeviceKind, ModelFacts
+from polyrhythm.plan.explanation import MeasuredLink
+from polyrhythm.plan.plan import Segment
+from polyrhythm.plan.profile import Profile
+from polyrhythm.process.named_file import read_named_text
 from polyrhythm_coordinator.simulation.fleet_files.kinds import Location, mistaken
 from polyrhythm_coordinator.simulation.fleet_files.possible import impossible_link, impossible_model, impossible_profile
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.roles import how_to_install
+from polyrhythm.process.roles import how_to_install
 from polyrhythm_coordinator.simulation.engine.timeline import Activity, Mark, Occasion, Span
 from polyrhythm_coordinator.simulation.report.outcome import Outcome
 

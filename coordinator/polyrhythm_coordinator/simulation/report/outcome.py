@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from polyrhythm.explanation import Exclusion, Explanation
 from polyrhythm.ids import AgentId
-from polyrhythm.image import ImageRequest, ImageSpec
-from polyrhythm.job_events import ImageCompleted, Planned, Replanned
-from polyrhythm.reports import JobReport
-from polyrhythm.request_checks import resolve
+from polyrhythm.job.events import ImageCompleted, Planned, Replanned
+from polyrhythm.job.image import ImageRequest, ImageSpec
+from polyrhythm.job.reports import JobReport
+from polyrhythm.job.request_checks import resolve
+from polyrhythm.plan.explanation import Exclusion, Explanation
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask

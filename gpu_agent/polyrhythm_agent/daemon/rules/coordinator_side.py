@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import assert_never
 
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.messages import (
+from polyrhythm.plan.plan import Segment
+from polyrhythm.session.messages import (
     AbortEpoch,
     AgentCommand,
     CancelEpoch,
@@ -21,8 +22,7 @@ from polyrhythm.messages import (
     StopMeasuring,
     Welcome,
 )
-from polyrhythm.plan import Segment
-from polyrhythm.rendezvous import StoreReply
+from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_agent.daemon.rules.signals import Note, SendDown, SendUp
 from polyrhythm_agent.daemon.rules.state import Outcome, Oversight, Question, Ready, Run, Stage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from polyrhythm.messages import AgentCommand, AgentEvent
+from polyrhythm.session.messages import AgentCommand, AgentEvent
 
 # --- events ------------------------------------------------------------------------------------------------------
 

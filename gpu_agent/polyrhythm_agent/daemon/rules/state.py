@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.messages import WorkerReady
+from polyrhythm.session.messages import WorkerReady
 from polyrhythm_agent.daemon.rules.signals import Effect
 
 

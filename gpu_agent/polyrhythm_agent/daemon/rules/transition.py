@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.messages import ForgetJob
+from polyrhythm.session.messages import ForgetJob
 from polyrhythm_agent.daemon.rules.coordinator_side import carry_out, lose_coordinator
 from polyrhythm_agent.daemon.rules.deadlines import check_deadlines, forgive_stall
 from polyrhythm_agent.daemon.rules.signals import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 from polyrhythm.ids import EpochId
-from polyrhythm.messages import (
+from polyrhythm.session.messages import (
     AgentEvent,
     BeatDone,
     EpochEnded,
@@ -25,7 +25,7 @@ from polyrhythm.messages import (
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm.rendezvous import StoreRequest
+from polyrhythm.session.rendezvous import StoreRequest
 from polyrhythm_agent.daemon.backoff import doubling_delay_s
 from polyrhythm_agent.daemon.rules.signals import (
     Effect,

@@ -18,8 +18,8 @@ from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.image import ImageSpec
-from polyrhythm.request_checks import check_image
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.job.request_checks import check_image
 from polyrhythm_agent.denoiser.families.token_transformer import (
     PromptNeeds,
     TokenDenoiser,

@@ -18,8 +18,8 @@ import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, LongPrompt
-from polyrhythm.request_checks import check_image
+from polyrhythm.job.image import ImageSpec, LongPrompt
+from polyrhythm.job.request_checks import check_image
 from polyrhythm_agent.denoiser.families.token_transformer import (
     PromptNeeds,
     TokenDenoiser,

@@ -18,10 +18,10 @@ from diffusers import AutoencoderKL, DiTTransformer2DModel, PixArtTransformer2DM
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import Tensor
 
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import ImageSpec, LongPrompt, Sampler
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.decoding import LatentScaling, decode_latent, latent_scale
 from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
 from polyrhythm_agent.denoiser.memory import token_memory

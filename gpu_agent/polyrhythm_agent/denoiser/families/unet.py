@@ -18,9 +18,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from polyrhythm.image import ImageSpec, LongPrompt, Sampler
-from polyrhythm.request_checks import check_image
-from polyrhythm.rows import RowRange
+from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
+from polyrhythm.job.request_checks import check_image
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.decoding import LatentScaling, decode_latent, latent_scale
 from polyrhythm_agent.denoiser.families.unet_facts import UNetFamily, unet_facts
 from polyrhythm_agent.denoiser.families.unet_layers import patch_unet

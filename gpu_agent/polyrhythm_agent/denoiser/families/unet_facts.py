@@ -11,9 +11,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from packaging.version import Version
 
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import LongPrompt
+from polyrhythm.job.image import LongPrompt
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.denoiser.decoding import latent_scale
 from polyrhythm_agent.denoiser.families.unet_layers import UNetLayer, UNetLayers
 from polyrhythm_agent.denoiser.families.unet_memory import unet_memory

@@ -15,7 +15,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from polyrhythm.exchanged_layers import LayerKind
+from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm_agent.denoiser.layers.attention import set_cross_attention, set_self_attention
 from polyrhythm_agent.denoiser.layers.convolution import FirstPatchConv2d, PatchConv2d, PatchGroupNorm, PatchSlot
 from polyrhythm_agent.errors import ModelFolderError

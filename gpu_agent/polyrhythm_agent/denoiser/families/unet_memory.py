@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from polyrhythm.exchanged_layers import LayerKind
-from polyrhythm.facts import ModelMemory
+from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.model.facts import ModelMemory
 from polyrhythm_agent.denoiser.families.unet_layers import UNetLayers
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.denoiser.memory import model_memory

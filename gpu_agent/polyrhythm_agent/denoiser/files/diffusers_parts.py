@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
-from polyrhythm.facts import ModelPart
+from polyrhythm.model.facts import ModelPart
 from polyrhythm_agent.denoiser.files.folder import CLASS_NAME, ModelFolder
 from polyrhythm_agent.denoiser.model_code import model_code
 from polyrhythm_agent.denoiser.offload import WeightsOutside

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from polyrhythm.hub_id import WEIGHTS_SUFFIX
+from polyrhythm.model.hub_id import WEIGHTS_SUFFIX
 from polyrhythm_agent.denoiser.files.folder_contents import (
     CLASS_NAME,
     config_content,

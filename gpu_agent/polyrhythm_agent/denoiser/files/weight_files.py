@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrhythm.hub_id import WEIGHTS_SUFFIX
+from polyrhythm.model.hub_id import WEIGHTS_SUFFIX
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.folder_text import read_object
 

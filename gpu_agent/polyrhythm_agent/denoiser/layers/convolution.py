@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry, Part
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.rendezvous import StoreOperation
+from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.errors import TransportError, forget_frames
 from polyrhythm_agent.exchange.transports.rendezvous import RendezvousClient
 

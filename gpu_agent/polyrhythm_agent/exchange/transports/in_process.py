@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from polyrhythm.profile import Link
+from polyrhythm.plan.profile import Link
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.links import measure_links
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch.distributed as dist
 
-from polyrhythm.rendezvous import StoreOperation
+from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.errors import EpochAbortedError
 
 

@@ -19,8 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from polyrhythm.profile import Link
-from polyrhythm.rendezvous import StoreOperation
+from polyrhythm.plan.profile import Link
+from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.links import measure_links
 from polyrhythm_agent.exchange.sender import PeerSender

@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from polyrhythm.errors import FieldViolation
-from polyrhythm.facts import DeviceFacts, ModelFacts, ModelPart
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.image import ImageSpec, LongPrompt, Sampler
-from polyrhythm.plan import Segment
-from polyrhythm.profile import Link, Profile, Workload
-from polyrhythm.rendezvous import StoreReply, StoreRequest
-from polyrhythm.reports import BeatReport
+from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
+from polyrhythm.job.reports import BeatReport
+from polyrhythm.model.facts import DeviceFacts, ModelFacts, ModelPart
+from polyrhythm.plan.plan import Segment
+from polyrhythm.plan.profile import Link, Profile, Workload
+from polyrhythm.session.rendezvous import StoreReply, StoreRequest
 
 PROTOCOL_VERSION = 3
 """Of the agent-internal protocol; a coordinator refuses agents that speak another."""

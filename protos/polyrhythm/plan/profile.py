@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import assert_never
 
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId
+from polyrhythm.model.facts import ModelPart
 
 JITTER_MAX = 10.0
 """A share of its mean by which nothing that is measured sensibly deviates."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Assignment, Plan, Segment
-from polyrhythm.rows import RowRange
+from polyrhythm.plan.plan import Assignment, Plan, Segment
+from polyrhythm.plan.rows import RowRange
 
 
 def widened(segment: Segment, gang: tuple[AgentId, ...]) -> Segment:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Plan
-from polyrhythm.profile import Link, Profile
+from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.profile import Link, Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from polyrhythm.explanation import Explanation
-from polyrhythm.facts import ModelPart
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.plan import Plan
-from polyrhythm.reports import JobReport
+from polyrhythm.job.reports import JobReport
+from polyrhythm.model.facts import ModelPart
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

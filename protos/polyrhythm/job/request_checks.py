@@ -8,8 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.facts import ModelFacts
-from polyrhythm.image import (
+from polyrhythm.job.image import (
     COUNT_MAX,
     GUIDANCE_MAX,
     LOSS_DB_MAX,
@@ -25,7 +24,8 @@ from polyrhythm.image import (
     Quality,
     Sampler,
 )
-from polyrhythm.plan import Plan
+from polyrhythm.model.facts import ModelFacts
+from polyrhythm.plan.plan import Plan
 
 
 def check_request(request: ImageRequest) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId
-from polyrhythm.plan import Plan
+from polyrhythm.plan.plan import Plan
 
 STEPS_MIN = 1
 STEPS_MAX = 1000

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from polyrhythm.calibration import CalibratedGrid, Calibration
-from polyrhythm.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.calibration import CalibratedGrid, Calibration
+from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 
 EMULATED_SPEED_MIN = 0.01
 """Of the true speed: a hundred times slower is as slow as anybody can want to wait for."""
@@ -64,7 +64,7 @@ class ModelMemory:
     """What a model's parts take on a device. Weights are counted; the rest follows from the widths of its layers.
 
     Working memory is what a forward or a decoding allocates and frees again, at its peak. A device that can tell
-    measures it for each size (``polyrhythm.profile.PeakMemory``), and then the formulas here are not used.
+    measures it for each size (``polyrhythm.plan.profile.PeakMemory``), and then the formulas here are not used.
 
     Attributes:
         denoiser_bytes: weights and buffers of the denoiser, and of whatever else is held all the time.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.plan import Plan
+from polyrhythm.plan.plan import Plan
 
 
 class CorrectionKind(StrEnum):
@@ -53,7 +53,7 @@ class BeatReport:
         last: whether no beat follows: the picture is denoised.
         corrections: reported by the checksum monitor, in order; empty where none runs.
         step_s: wall seconds of each forward, those blocked left out; without them a report says nothing of speed.
-        changed: whether these left the pace of the beats before (``polyrhythm.pace``): such a report does not wait.
+        changed: whether these left the pace of the beats before (``session.pace``): such a report does not wait.
     """
 
     epoch: EpochId

@@ -1,6 +1,6 @@
 """The store at which the members of a gang find one another: what is asked of it and what it answers. Frozen data only.
 
-A request is an event of an agent, its reply a command to it; both are among ``polyrhythm.messages``.
+A request is an event of an agent, its reply a command to it; both are among ``polyrhythm.session.messages``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import lcm
 
 from polyrhythm.ids import AgentId
-from polyrhythm.rows import RowRange, is_partition
+from polyrhythm.plan.rows import RowRange, is_partition
 
 
 class Exchange(StrEnum):

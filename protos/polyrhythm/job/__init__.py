@@ -1,0 +1,1 @@
+"""What a client asks for, what it is told, and what it gets."""

@@ -1,0 +1,1 @@
+"""What is computed where and when, what it costs, and why it was chosen."""

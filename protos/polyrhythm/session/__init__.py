@@ -1,0 +1,1 @@
+"""What crosses between coordinator, daemon and worker."""
