@@ -31,6 +31,7 @@ TIMEOUT_S_BY_SUITE = {
     "e2e": 300,
     "gpu": 300,
     "defects": 300,
+    "tools": 60,
 }
 
 # Whole fleets, and processes of their own, want the machine for themselves: they come last, in one process.

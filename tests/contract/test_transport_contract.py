@@ -18,7 +18,7 @@ from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
 from polyrhythm_agent.ports.transport import Transport
-from tests.members import run_members
+from tests.worlds.members import run_members
 
 Gang = Sequence[Transport]
 FormGang = Callable[[int], Gang]

@@ -8,9 +8,9 @@ AGENT = "gpu_agent/polyrhythm_agent"
 GANG_PICTURES = "tests/integration/test_gang_pictures.py"
 FAMILY_EQUALITY = "tests/integration/test_family_equality.py"
 WEIGHTS = "diffusion_pytorch_model"
-STEP_LOOP_TESTS = "tests/unit/agent_loop/test_step_loop.py"
-EXCHANGE_SCHEDULE_TESTS = "tests/unit/test_exchange_schedule.py"
-EXCHANGE_CONTENTS_TESTS = "tests/unit/test_exchange_contents.py"
+STEP_LOOP_TESTS = "tests/unit/agent/epoch/test_step_loop.py"
+EXCHANGE_SCHEDULE_TESTS = "tests/unit/agent/exchange/test_schedule.py"
+EXCHANGE_CONTENTS_TESTS = "tests/unit/agent/exchange/test_contents.py"
 
 DENOISER_DEFECTS = (
     PlantedDefect(
@@ -29,7 +29,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/files/folder.py",
         original="for number, file in enumerate(files):",
         planted="for number, file in enumerate(file for file in files if path == path.resolve()):",
-        test_id="tests/unit/agent/test_folder.py::test_what_is_loaded_shows[weights-behind links]",
+        test_id="tests/unit/agent/denoiser/test_folder.py::test_what_is_loaded_shows[weights-behind links]",
         why="two agents with different UNets behind links share a picture: a seam between two models",
     ),
     PlantedDefect(
@@ -38,7 +38,7 @@ DENOISER_DEFECTS = (
         original="preferred = (index, single) if library == DIFFUSERS else (single, index)",
         planted="preferred = (single, index)",
         test_id=(
-            "tests/unit/agent/test_folder.py::test_of_a_file_and_an_index_that_is_taken_which_the_library_takes"
+            "tests/unit/agent/denoiser/test_folder.py::test_of_a_file_and_an_index_that_is_taken_which_the_library_takes"
             f"[diffusers-{WEIGHTS}-shard.safetensors-bare]"
         ),
         why="two agents with different UNets in their shards share a picture, since equal files beside them are hashed",
@@ -114,7 +114,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/sampling/grid.py",
         original="float(scheduler.final_alpha_cumprod)",
         planted="1.0",
-        test_id="tests/unit/denoiser/test_sampling.py::test_ddim_is_diffusers[stable diffusion-24]",
+        test_id="tests/unit/agent/denoiser/test_sampling.py::test_ddim_is_diffusers[stable diffusion-24]",
         why="models whose schedule ends at the first trained level get a last step that they were not trained for",
     ),
     PlantedDefect(
@@ -148,7 +148,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/sampling/noise.py",
         original="return self._draw(1 + step)",
         planted="return self._draw(step)",
-        test_id="tests/unit/denoiser/test_euler.py::test_ancestral_noise_is_bit_by_bit_what_diffusers_draws",
+        test_id="tests/unit/agent/denoiser/test_euler.py::test_ancestral_noise_is_bit_by_bit_what_diffusers_draws",
         why="noise that is not independent of the picture: washed out at the start, and never diffusers' picture",
     ),
     PlantedDefect(
@@ -156,7 +156,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/sampling/sampling.py",
         original="self.grid.departures[k].half_log_snr",
         planted="self.grid.departures[max(k - 1, 0)].half_log_snr",
-        test_id="tests/unit/denoiser/test_sampling.py::test_dpm_solver_is_diffusers[defaults-24]",
+        test_id="tests/unit/agent/denoiser/test_sampling.py::test_dpm_solver_is_diffusers[defaults-24]",
         why="second-order steps extrapolate over the wrong distance: soft, slightly wrong pictures",
     ),
 )
@@ -167,7 +167,7 @@ BOUNDARY_DEFECTS = (
         file=f"{AGENT}/epoch/boundary_state.py",
         original="after[row] = active[-1]",
         planted="after[row] = active[0]",
-        test_id="tests/unit/agent_loop/test_boundary.py::test_history_is_each_owners_last_active_step",
+        test_id="tests/unit/agent/epoch/test_boundary_state.py::test_history_is_each_owners_last_active_step",
         why="after every boundary the solver believes that rows of others were predicted earlier than they were",
     ),
     PlantedDefect(
@@ -202,7 +202,7 @@ BOUNDARY_DEFECTS = (
         file=f"{AGENT}/epoch/boundary_state.py",
         original="HELD_BOUNDARIES = 2",
         planted="HELD_BOUNDARIES = 1",
-        test_id="tests/unit/agent_loop/test_boundary.py::test_memory_keeps_the_last_two_boundaries_of_a_job",
+        test_id="tests/unit/agent/epoch/test_boundary_state.py::test_memory_keeps_the_last_two_boundaries_of_a_job",
         why="survivors that stand one boundary apart have none in common: the picture begins again",
     ),
 )
@@ -253,7 +253,7 @@ EXCHANGE_DEFECTS = (
         file=f"{AGENT}/exchange/step_exchange.py",
         original="keep = self._plan.last_reads[read.source, read.version] > self._plan.step",
         planted="keep = True",
-        test_id="tests/unit/test_exchange_session.py::test_a_transport_serves_one_epoch_after_another_even_after_a_cancel",
+        test_id="tests/unit/agent/exchange/test_session.py::test_a_transport_serves_one_epoch_after_another_even_after_a_cancel",
         why="memory grows by the keys and values of the whole picture at every step",
     ),
     PlantedDefect(
@@ -304,7 +304,7 @@ LOOP_DEFECTS = (
         file=f"{AGENT}/measuring/emulated_speed.py",
         original="        if inside_layer:\n            self._charge()\n        yield\n",
         planted="        yield\n",
-        test_id="tests/unit/denoiser/test_emulation.py::test_messages_leave_late_and_the_exchange_is_not_slowed",
+        test_id="tests/unit/agent/measuring/test_emulated_speed.py::test_messages_leave_late_and_the_exchange_is_not_slowed",
         why="a slow device would send as early as a fast one: emulated benchmarks flatter the plan",
     ),
     PlantedDefect(

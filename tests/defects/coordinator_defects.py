@@ -7,18 +7,18 @@ from tests.defects.planted import PlantedDefect
 AGENT = "gpu_agent/polyrhythm_agent"
 SCHEDULING = "coordinator/polyrhythm_coordinator/scheduling"
 CODEC = "protos/polyrhythm/codec"
-SEARCH_TESTS = "tests/unit/scheduling/test_search.py"
-BUDGET_TESTS = "tests/unit/scheduling/test_budget.py"
-QUEUE_TESTS = "tests/unit/coordinator/test_queue.py"
-PLAN_BOOK_TESTS = "tests/unit/agent_loop/test_plan_book.py"
-REPLANNING_TESTS = "tests/unit/coordinator/test_replanning.py"
-SHARING_TESTS = "tests/unit/coordinator/test_sharing_out.py"
-RECOVERY_TESTS = "tests/unit/coordinator/test_recovery.py"
-FAILED_TESTS = "tests/unit/coordinator/test_failed_pictures.py"
+SEARCH_TESTS = "tests/unit/coordinator/planning/test_search.py"
+BUDGET_TESTS = "tests/unit/coordinator/planning/test_quality_budget.py"
+QUEUE_TESTS = "tests/unit/coordinator/queue/test_order.py"
+PLAN_BOOK_TESTS = "tests/unit/agent/epoch/test_plan_book.py"
+REPLANNING_TESTS = "tests/unit/coordinator/replanning/test_weigh.py"
+SHARING_TESTS = "tests/unit/coordinator/queue/test_gang_or_singles.py"
+RECOVERY_TESTS = "tests/unit/coordinator/epochs/test_recovery.py"
+FAILED_TESTS = "tests/unit/coordinator/epochs/test_failed_pictures.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
-MEASURING_TESTS = "tests/unit/coordinator/test_measuring.py"
-LEFT_OUT_TESTS = "tests/unit/coordinator/test_left_out.py"
-COMPANY_TESTS = "tests/unit/coordinator/test_host_company.py"
+MEASURING_TESTS = "tests/unit/coordinator/fleet/test_measuring.py"
+LEFT_OUT_TESTS = "tests/unit/coordinator/fleet/test_left_out.py"
+COMPANY_TESTS = "tests/unit/coordinator/fleet/test_host_company.py"
 
 PLANNER_DEFECTS = (
     PlantedDefect(
@@ -62,7 +62,7 @@ PLANNER_DEFECTS = (
         original="share=log(steps / shorter) / log(longer / shorter))",
         planted="share=round(log(steps / shorter) / log(longer / shorter)))",
         test_id=(
-            "tests/unit/scheduling/test_distortion.py::"
+            "tests/unit/coordinator/planning/test_distortion.py::"
             "test_between_two_lengths_each_counts_by_its_nearness_and_at_a_length_it_counts_alone[1]"
         ),
         why="predictions jump by decibels between two numbers of steps",
@@ -72,7 +72,7 @@ PLANNER_DEFECTS = (
         file=f"{SCHEDULING}/planning/calibration_trust.py",
         original="alike = [one for one in of_sampler if not _unlike(one, image)]",
         planted="alike = of_sampler",
-        test_id="tests/unit/scheduling/test_trust.py::test_guidance_and_size_count_as_far_as_they_are_alike",
+        test_id="tests/unit/coordinator/planning/test_calibration_trust.py::test_guidance_and_size_count_as_far_as_they_are_alike",
         why="steps are skipped on pictures of which nothing is known",
     ),
     PlantedDefect(
@@ -80,7 +80,7 @@ PLANNER_DEFECTS = (
         file=f"{SCHEDULING}/planning/cost_model.py",
         original="return forward_s_AK / np.array(strides)[:, None]",
         planted="return forward_s_AK",
-        test_id="tests/unit/scheduling/test_cost.py::test_a_stride_halves_what_an_agent_costs_a_fine_step",
+        test_id="tests/unit/coordinator/planning/test_cost_model.py::test_a_stride_halves_what_an_agent_costs_a_fine_step",
         why="slow devices get too few rows, or are left out",
     ),
     PlantedDefect(
@@ -88,7 +88,7 @@ PLANNER_DEFECTS = (
         file=f"{SCHEDULING}/planning/message_counts.py",
         original="return {max(k for k in computed if k < step) for step in reading if step > beat.begin_step}",
         planted="return set(computed) if reading else set[int]()",
-        test_id="tests/unit/scheduling/test_traffic.py::test_bytes_count_versions_and_boundaries",
+        test_id="tests/unit/coordinator/planning/test_message_counts.py::test_bytes_count_versions_and_boundaries",
         why="plans with strides look as expensive on the wire as plans without",
     ),
     PlantedDefect(
@@ -106,7 +106,7 @@ PLANNER_DEFECTS = (
         file=f"{SCHEDULING}/planning/row_partition.py",
         original='taken_K = np.argsort(costs_K, kind="stable")[:row_count]',
         planted='taken_K = np.argsort(costs_K, kind="stable")[: row_count - 1]',
-        test_id="tests/unit/scheduling/test_partition.py::test_rows_follow_speed",
+        test_id="tests/unit/coordinator/planning/test_row_partition.py::test_rows_follow_speed",
         why="plans for a picture that is a row too short",
     ),
     PlantedDefect(
@@ -122,7 +122,7 @@ PLANNER_DEFECTS = (
         file=f"{SCHEDULING}/planning/quality_policy.py",
         original="RESUME_WARMUP_STEPS = 1",
         planted="RESUME_WARMUP_STEPS = 0",
-        test_id="tests/unit/scheduling/test_quality.py::test_a_resumed_epoch_needs_one_synchronous_step_beyond_the_warm_up",
+        test_id="tests/unit/coordinator/planning/test_quality_policy.py::test_a_resumed_epoch_needs_one_synchronous_step_beyond_the_warm_up",
         why="after a loss the survivors would read activations that nobody has",
     ),
 )
@@ -227,7 +227,7 @@ FAILURE_DEFECTS = (
         original="elif died and number == 0:",
         planted="elif died and number < 0:",
         test_id=(
-            "tests/unit/coordinator/test_admission.py::test_a_prompt_that_ends_two_workers_is_looked_at_by_no_third"
+            "tests/unit/coordinator/queue/test_admission.py::test_a_prompt_that_ends_two_workers_is_looked_at_by_no_third"
         ),
         why="a text that a tokenizer breaks down on ends worker after worker, and its client waits for ever",
     ),
@@ -236,7 +236,7 @@ FAILURE_DEFECTS = (
         file=f"{SCHEDULING}/agent_messages.py",
         original="if silent_s > turn.limits.heartbeat_timeout_s:",
         planted="if silent_s > 60.0:",
-        test_id="tests/unit/coordinator/test_agents.py::test_a_silent_agent_is_lost_after_the_heartbeat_timeout",
+        test_id="tests/unit/coordinator/test_agent_messages.py::test_a_silent_agent_is_lost_after_the_heartbeat_timeout",
         why="a picture whose device lost its power stands still instead of going on with the others",
     ),
     PlantedDefect(
@@ -244,7 +244,7 @@ FAILURE_DEFECTS = (
         file=f"{AGENT}/daemon/rules/deadlines.py",
         original="if now_s <= run.leave_by_s:",
         planted="if now_s <= run.leave_by_s + 600.0:",
-        test_id="tests/unit/agent/test_oversight_deadlines.py::test_an_aborted_worker_that_does_not_obey_is_killed",
+        test_id="tests/unit/agent/daemon/test_rules_deadlines.py::test_an_aborted_worker_that_does_not_obey_is_killed",
         why="a hung collective keeps the device out of every further picture",
     ),
     PlantedDefect(
@@ -253,7 +253,7 @@ FAILURE_DEFECTS = (
         original="if applicant is not None and violations:",
         planted="if applicant is not None and not violations:",
         test_id=(
-            "tests/unit/coordinator/test_admission.py::"
+            "tests/unit/coordinator/queue/test_admission.py::"
             "test_texts_that_the_model_does_not_take_are_refused_by_the_first_agent[unicorn--fields0]"
         ),
         why="the user is told that no agent could count, not what is wrong with the prompt",
@@ -264,7 +264,7 @@ FAILURE_DEFECTS = (
         original="if count > facts.token_limit",
         planted="if count > 1000 * facts.token_limit",
         test_id=(
-            "tests/unit/coordinator/test_admission.py::"
+            "tests/unit/coordinator/queue/test_admission.py::"
             "test_bad_input_names_its_field_and_is_not_queued[request_0-prompt]"
         ),
         why="the fault appears on the agents, after the wait in the queue",
@@ -367,7 +367,7 @@ EDGE_DEFECTS = (
         original="return self._bear(event, error)",
         planted="raise InternalError(str(error)) from error",
         test_id=(
-            "tests/unit/coordinator/test_isolation.py::"
+            "tests/unit/coordinator/runtime/test_isolation.py::"
             "test_an_agents_event_that_the_core_breaks_down_on_costs_that_agent_its_session_and_nothing_else"
         ),
         why="a figure that nobody thought of stops the coordinator with all pictures in it",
@@ -378,7 +378,7 @@ EDGE_DEFECTS = (
         original="full = self._bytes > self._room.bytes_max and self._room.begins(item)",
         planted="full = False",
         test_id=(
-            "tests/unit/coordinator/test_outbox.py::"
+            "tests/unit/coordinator/runtime/test_outbox.py::"
             "test_a_client_that_does_not_read_has_no_more_held_for_it_than_its_room_and_one_picture"
         ),
         why="eight clients that have stopped take the coordinator's memory",

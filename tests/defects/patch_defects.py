@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.defects.planted import PlantedDefect
 
 PATCH_LAYERS = "gpu_agent/polyrhythm_agent/denoiser/layers/convolution.py"
-PATCH_LAYER_TESTS = "tests/unit/denoiser/test_patch_layers.py"
+PATCH_LAYER_TESTS = "tests/unit/agent/denoiser/test_convolution.py"
 UNET_PICTURES = "tests/integration/test_unet_pictures.py"
 
 PATCH_DEFECTS = (

@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("protos", "coordinator", "gpu_agent", "client")
 PROCESS_TIMEOUT_S = 240.0
 
-DETECTIONS = ("assert", "AssertionError", "Failed: DID NOT RAISE", "tests.members.StuckError", "polyrhythm")
+DETECTIONS = ("assert", "AssertionError", "Failed: DID NOT RAISE", "tests.worlds.members.StuckError", "polyrhythm")
 """How the message of a test that noticed begins: an assertion, or a typed error of the project. A NameError or a
 time-out would only say that the replacement was careless."""
 

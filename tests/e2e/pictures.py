@@ -22,8 +22,8 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_client import Picture
-from tests.plans import plan, segment
-from tests.simulator import PlanSimulator
+from tests.oracles.simulator import PlanSimulator
+from tests.values.plans import plan, segment
 
 MODEL = os.environ.get("TEST_FAULT_MODEL", "demo-transformer")
 """What the fleets that are started as a person would make pictures with; two CPU devices share its pictures."""

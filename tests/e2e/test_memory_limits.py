@@ -17,7 +17,7 @@ from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_client import Client
 from tests.e2e.pictures import MODEL, halves, pixels, request, same_pixels
 from tests.e2e.processes import FAST, HurtableFleet
-from tests.models import tiny_pixart_folder
+from tests.tiny_models.transformers import tiny_pixart_folder
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 

@@ -21,7 +21,7 @@ from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm.session.messages import ExtendPlan, Heartbeat, StartEpoch
 from polyrhythm_coordinator.scheduling.state.effects import Effect, PlanTask, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived, Event, Tick
-from tests.fleet_world import World
+from tests.worlds.fleet_world import World
 
 TRACES = Path(__file__).parent / "coordinator_traces"
 HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=16)

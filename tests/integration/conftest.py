@@ -16,7 +16,7 @@ class TinyFolders(dict[str, Path]):
         self._root = root
 
     def __missing__(self, make: str) -> Path:
-        from tests.families import TINY_MAKES  # many tests of this suite need no diffusers
+        from tests.tiny_models.families import TINY_MAKES  # many tests of this suite need no diffusers
 
         self[make] = TINY_MAKES[make](self._root / make)
         return self[make]

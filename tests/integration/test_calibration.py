@@ -24,9 +24,9 @@ from polyrhythm_agent.calibration.options import parser, read_task
 from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, grid_of, joints, reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
-from tests.models import tiny_pixart_folder
-from tests.plans import plan, segment
-from tests.simulator import PlanSimulator
+from tests.oracles.simulator import PlanSimulator
+from tests.tiny_models.transformers import tiny_pixart_folder
+from tests.values.plans import plan, segment
 
 AGENT = (sys.executable, "-m", "polyrhythm_agent.daemon.main")
 STEPS = 8
@@ -116,7 +116,7 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
 
 
 async def test_bad_input_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By way of the client and two programs; each option alone: ``tests/unit/agent/test_calibration_options.py``."""
+    """By way of the client and two programs; each option alone: ``tests/unit/agent/calibration/test_options.py``."""
     for wish, told in (
         (CalibrationWish(model="demo-transformer", steps="3"), "^steps: must be 8..250, got 3$"),
         (CalibrationWish(model="demo-transformer", threads=0), "^threads: must be at least 1, got 0$"),

@@ -21,9 +21,9 @@ from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.model_folder import find_model
-from tests.gang import solo_latent
-from tests.original_layout import original_checkpoint, write_checkpoint
-from tests.unet_models import TINY_UNETS
+from tests.tiny_models.original_layout import original_checkpoint, write_checkpoint
+from tests.tiny_models.unets import TINY_UNETS
+from tests.worlds.gang import solo_latent
 
 
 def configs_of(folder: Path, target: Path) -> Path:

@@ -21,8 +21,8 @@ from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.checkpoint_file import CheckpointHeader
-from tests.original_layout import original_checkpoint, write_checkpoint
-from tests.pipelines import assert_same, image, our_picture, plain_picture, with_scheduler
+from tests.oracles.pipelines import assert_same, image, our_picture, plain_picture, with_scheduler
+from tests.tiny_models.original_layout import original_checkpoint, write_checkpoint
 
 SCHEDULE = "scheduler/scheduler_config.json"
 SDXL_NAMES = (

@@ -19,7 +19,7 @@ from polyrhythm_coordinator.runtime.outbox_limits import CLIENT_BYTES_LEAST
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import coordinator
 from polyrhythm_coordinator.settings import make_settings
-from tests.fakes import FakeFleet, error_of
+from tests.fakes.agents import FakeFleet, error_of
 
 PICTURE_BYTES = 3 << 20
 COUNT = 40

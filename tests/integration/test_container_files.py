@@ -15,8 +15,8 @@ import yaml
 
 from polyrhythm.model.shipped_models import DEFAULT_MODEL
 from polyrhythm.process.environment import CACHE_VARIABLE
-from tests.leftovers import leftovers
-from tests.shipped_files import REPOSITORY, shipped_files
+from tests.checks.leftovers import leftovers
+from tests.checks.shipped_files import REPOSITORY, shipped_files
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
@@ -88,7 +88,7 @@ def copied(stage: str) -> list[str]:
         ("client/__pycache__/x.pyc", False),
         ("models/demo-unet/vae/config.json", True),
         ("models/demo-transformer/vae/config.json", False),
-        ("tests/families.py", False),
+        ("tests/tiny_models/families.py", False),
         (".git/config", False),
     ],
 )

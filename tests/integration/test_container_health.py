@@ -13,7 +13,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentState
-from tests.fake_coordinator import AGENTS, FakeCoordinator, serving
+from tests.fakes.coordinator import AGENTS, FakeCoordinator, serving
 
 SCRIPT = Path(__file__).parents[2] / "docker" / "health.py"
 

@@ -16,8 +16,8 @@ from polyrhythm.v1 import image_pb2
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import Coordinator, coordinator, serve
 from polyrhythm_coordinator.settings import make_settings
-from tests.coordinator_site import Site, error_from, is_at, read_until
-from tests.fakes import FakeAgent, FakeFleet
+from tests.fakes.agents import FakeAgent, FakeFleet
+from tests.worlds.coordinator_site import Site, error_from, is_at, read_until
 
 
 class Clock:

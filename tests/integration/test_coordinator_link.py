@@ -15,7 +15,7 @@ from polyrhythm.model.facts import DeviceFacts, DeviceKind
 from polyrhythm.session.messages import PROTOCOL_VERSION, AgentEvent, ImageMade, Register
 from polyrhythm_agent.daemon.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected, OversightEvent
-from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
+from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
 
 REGISTRATION = Register(
     agent=AgentId("a"),

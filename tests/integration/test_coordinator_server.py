@@ -43,10 +43,10 @@ from polyrhythm_client import Client
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import IMAGE_SERVICE, coordinator
 from polyrhythm_coordinator.settings import make_settings
-from tests.coordinator_site import REQUEST, Site, error_from, events_of, is_at, read_until
-from tests.fake_model import PNG
-from tests.fake_worker import FakeWorker, register
-from tests.fakes import FakeAgent, FakeFleet, error_of
+from tests.fakes.agents import FakeAgent, FakeFleet, error_of
+from tests.fakes.model import PNG
+from tests.fakes.worker import FakeWorker, register
+from tests.worlds.coordinator_site import REQUEST, Site, error_from, events_of, is_at, read_until
 
 WAIT_S = 10.0
 

@@ -35,8 +35,8 @@ from polyrhythm_agent.daemon.rules.state import initial
 from polyrhythm_agent.daemon.worker_process import WorkerProcess
 from polyrhythm_agent.errors import WorkerStartError
 from polyrhythm_agent.log_setup import configure_log
-from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
-from tests.running_agent import (
+from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
+from tests.worlds.running_agent import (
     AGENT,
     EPOCH,
     FAKE_WORKER,

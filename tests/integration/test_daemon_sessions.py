@@ -14,8 +14,8 @@ from polyrhythm.session.messages import (
     EpochJoined,
 )
 from polyrhythm_agent.errors import RegistrationRefusedError
-from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
-from tests.running_agent import in_epoch, parts_of, ready_session, running, start_epoch
+from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
+from tests.worlds.running_agent import in_epoch, parts_of, ready_session, running, start_epoch
 
 
 async def test_a_session_that_ends_is_dialled_again_and_its_epoch_left() -> None:

@@ -25,8 +25,8 @@ from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
 from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_agent.ports.transport import Receipt, Transport
-from tests.gang import GangOptions, load_members, run_gang
-from tests.plans import agent_ids, plan, segment
+from tests.values.plans import agent_ids, plan, segment
+from tests.worlds.gang import GangOptions, load_members, run_gang
 
 RUNS = 10
 DELAY_MAX_S = 0.01

@@ -25,10 +25,10 @@ from polyrhythm_agent.measuring.profile import measure_profile
 from polyrhythm_agent.memory.device_memory import HostMemory
 from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
 from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun
-from tests.families import FAMILIES
-from tests.gang import solo_latent
-from tests.models import tiny_dit_folder
-from tests.reference import class_of, plain_pipeline
+from tests.oracles.reference import class_of, plain_pipeline
+from tests.tiny_models.families import FAMILIES
+from tests.tiny_models.transformers import tiny_dit_folder
+from tests.worlds.gang import solo_latent
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from torch import Tensor
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import Sampler
 from polyrhythm_agent.epoch.step_loop import Exchange
-from tests.families import FAMILIES, HALVES
-from tests.gang import GangOptions, kept_members, run_gang
-from tests.plans import agent_ids, exact_plan
-from tests.tapped_exchange import TappedExchange
+from tests.tiny_models.families import FAMILIES, HALVES
+from tests.values.plans import agent_ids, exact_plan
+from tests.worlds.gang import GangOptions, kept_members, run_gang
+from tests.worlds.tapped_exchange import TappedExchange
 
 STEPS = 8
 LAYERS = 3

@@ -27,7 +27,7 @@ from polyrhythm.session.messages import (
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.memory.device_memory import HostMemory, LimitedMemory
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.epoch_bench import PLAN, Bench, picture, start
+from tests.worlds.epoch_bench import PLAN, Bench, picture, start
 
 
 @pytest.fixture(scope="module")

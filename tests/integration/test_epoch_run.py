@@ -32,8 +32,8 @@ from polyrhythm.session.messages import (
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import PictureBlackError, PictureNotFiniteError
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.epoch_bench import ME, STEPS, Bench, picture, start
-from tests.plans import exact_plan
+from tests.values.plans import exact_plan
+from tests.worlds.epoch_bench import ME, STEPS, Bench, picture, start
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,10 @@ from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling.scheduler_config import OWN_SAMPLER_BY_CLASS
 from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun
-from tests.families import FAMILIES
-from tests.gang import solo_latent
-from tests.models import BETA_END, tiny_pixart_folder
-from tests.reference import SplitGuidance, plain_latent, plain_pipeline, relative_difference
+from tests.oracles.reference import SplitGuidance, plain_latent, plain_pipeline, relative_difference
+from tests.tiny_models.families import FAMILIES
+from tests.tiny_models.transformers import BETA_END, tiny_pixart_folder
+from tests.worlds.gang import solo_latent
 
 JUMPING_SAMPLERS = [Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M]
 """What every family's pipeline runs with; DiT's knows nothing of the scaling that Euler's schedulers ask for."""

@@ -19,11 +19,11 @@ from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.model_folder import find_model
-from tests.allocation import forward_bytes, peak_bytes, square_image
-from tests.gang import load_members, run_gang
-from tests.plans import agent_ids, exact_plan, plan, segment
-from tests.reference import relative_difference
-from tests.simulator import PlanSimulator
+from tests.oracles.allocation import forward_bytes, peak_bytes, square_image
+from tests.oracles.reference import relative_difference
+from tests.oracles.simulator import PlanSimulator
+from tests.values.plans import agent_ids, exact_plan, plan, segment
+from tests.worlds.gang import load_members, run_gang
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "adding_a_model"

@@ -13,8 +13,8 @@ from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import DenoiserRun
-from tests.families import FAMILIES
-from tests.reference import relative_difference
+from tests.oracles.reference import relative_difference
+from tests.tiny_models.families import FAMILIES
 
 TOLERANCE = 1e-11
 STEP = 7

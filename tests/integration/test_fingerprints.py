@@ -18,8 +18,8 @@ from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling.scheduler_file import scheduler_config
 from polyrhythm_agent.model_files.folder_text import BOM
-from tests.json_order import upside_down
-from tests.pipelines import image
+from tests.oracles.pipelines import image
+from tests.values.json_order import upside_down
 
 MODELS = Path(__file__).parents[2] / "models"
 TEXT_CONFIG, UNET_CONFIG = "text_encoder/config.json", "unet/config.json"

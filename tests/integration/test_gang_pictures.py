@@ -25,12 +25,12 @@ from polyrhythm.job.image import ImageSpec, Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.families import FAMILIES, HALVES
-from tests.gang import kept_members, load_members, run_gang
-from tests.models import BETA_END, tiny_pixart_folder
-from tests.plans import agent_ids, exact_plan, plan, segment
-from tests.reference import SCHEDULERS, plain_latent, plain_pipeline, relative_difference
-from tests.simulator import PlanSimulator
+from tests.oracles.reference import SCHEDULERS, plain_latent, plain_pipeline, relative_difference
+from tests.oracles.simulator import PlanSimulator
+from tests.tiny_models.families import FAMILIES, HALVES
+from tests.tiny_models.transformers import BETA_END, tiny_pixart_folder
+from tests.values.plans import agent_ids, exact_plan, plan, segment
+from tests.worlds.gang import kept_members, load_members, run_gang
 
 STEPS = 20
 EXACT_STEPS = 12

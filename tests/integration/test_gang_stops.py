@@ -15,8 +15,8 @@ from polyrhythm_agent.epoch.boundary_state import BoundaryState
 from polyrhythm_agent.epoch.step_loop import StopRequest
 from polyrhythm_agent.errors import EpochCancelledError, TransportError
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
-from tests.gang import GangOptions, load_members, run_gang
-from tests.plans import agent_ids, exact_plan, plan, segment
+from tests.values.plans import agent_ids, exact_plan, plan, segment
+from tests.worlds.gang import GangOptions, load_members, run_gang
 
 STEPS = 12
 SPEC = ImageSpec(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from tests.unet_models import tiny_sd_folder
+from tests.tiny_models.unets import tiny_sd_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

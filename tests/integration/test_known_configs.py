@@ -25,8 +25,8 @@ from polyrhythm_agent.model_files.known_configs import (
     Architecture,
     write_configs,
 )
-from tests.original_layout import write_checkpoint
-from tests.unet_models import tiny_sd_folder
+from tests.tiny_models.original_layout import write_checkpoint
+from tests.tiny_models.unets import tiny_sd_folder
 
 PUBLISHED = {
     (STABLE_DIFFUSION_1.name, "unet"): 859_520_964,

@@ -7,7 +7,7 @@ from polyrhythm_client import Client
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import coordinator
 from polyrhythm_coordinator.settings import make_settings
-from tests.largest_fleet import NAMES, connect_all
+from tests.worlds.largest_fleet import NAMES, connect_all
 
 
 async def test_everybody_is_told_of_all_agents_and_what_they_say_of_themselves() -> None:

@@ -22,9 +22,9 @@ from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.folder_text import BOM
-from tests.models import tiny_dit_folder
-from tests.pipelines import assert_same, image, our_picture, pipeline_in, plain_picture, with_config
-from tests.unet_models import tiny_sd_folder, tiny_sdxl_folder
+from tests.oracles.pipelines import assert_same, image, our_picture, pipeline_in, plain_picture, with_config
+from tests.tiny_models.transformers import tiny_dit_folder
+from tests.tiny_models.unets import tiny_sd_folder, tiny_sdxl_folder
 
 VAE = Path("vae", "diffusion_pytorch_model.safetensors")
 

@@ -20,10 +20,10 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.text.clip import text_windows
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports.denoiser import LongText
-from tests.models import tiny_pixart_folder
-from tests.pipelines import with_config
-from tests.reference import plain_pipeline, relative_difference
-from tests.unet_models import TINY_UNETS, TOKEN_LIMIT
+from tests.oracles.pipelines import with_config
+from tests.oracles.reference import plain_pipeline, relative_difference
+from tests.tiny_models.transformers import tiny_pixart_folder
+from tests.tiny_models.unets import TINY_UNETS, TOKEN_LIMIT
 
 ROOM = TOKEN_LIMIT - 2
 LETTERS = " ".join("abcdefghij" * 4)

@@ -13,7 +13,7 @@ from polyrhythm_agent.denoiser.decoding import LatentScaling, Tiling, decode_lat
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.allocation import forward_bytes, peak_bytes, square_image
+from tests.oracles.allocation import forward_bytes, peak_bytes, square_image
 
 SIDE_PX = 128
 

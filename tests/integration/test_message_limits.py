@@ -27,8 +27,8 @@ from polyrhythm_client.link import CHANNEL_OPTIONS
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import SERVER_OPTIONS, coordinator
 from polyrhythm_coordinator.settings import make_settings
-from tests.fake_agent_service import WAIT_S, FakeAgentService, serving
-from tests.fake_coordinator import agent_view
+from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
+from tests.fakes.coordinator import agent_view
 from tests.integration.test_coordinator_link import linked
 
 SEND, RECEIVE = "grpc.max_send_message_length", "grpc.max_receive_message_length"

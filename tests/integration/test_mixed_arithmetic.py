@@ -21,10 +21,10 @@ from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
-from tests.gang import GangOptions, MemberRun, run_gang
-from tests.plans import agent_ids, plan, segment
-from tests.reference import relative_difference
-from tests.simulator import PlanSimulator
+from tests.oracles.reference import relative_difference
+from tests.oracles.simulator import PlanSimulator
+from tests.values.plans import agent_ids, plan, segment
+from tests.worlds.gang import GangOptions, MemberRun, run_gang
 
 ROUNDING = 0.1
 """Relative to the largest value: bf16 keeps 8 bits, and a random tiny model amplifies what is lost."""

@@ -24,8 +24,8 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.measuring.stop import MeasuringStop
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.epoch_bench import Bench, picture, start
-from tests.pipelines import with_config
+from tests.oracles.pipelines import with_config
+from tests.worlds.epoch_bench import Bench, picture, start
 
 ODD_ERRORS = (
     TypeError("unsupported operand type(s) for /: 'Tensor' and 'NoneType'"),

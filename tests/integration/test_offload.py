@@ -25,9 +25,9 @@ from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
 from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_agent.worker.load_model import load_as_it_fits, smallest_share_bytes
-from tests.allocation import peak_bytes, square_image
-from tests.families import TINY_MODELS
-from tests.models import tiny_pixart_folder
+from tests.oracles.allocation import peak_bytes, square_image
+from tests.tiny_models.families import TINY_MODELS
+from tests.tiny_models.transformers import tiny_pixart_folder
 
 CPU = torch.device("cpu")
 SIDE_PX = 64

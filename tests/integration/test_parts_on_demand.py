@@ -22,9 +22,9 @@ from polyrhythm_agent.measuring.profile import measure_profile
 from polyrhythm_agent.memory.device_memory import HostMemory, LimitedMemory
 from polyrhythm_agent.memory.parts_in_memory import PartsInMemory, held_bytes
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.allocation import peak_bytes, square_image
-from tests.families import TINY_MODELS
-from tests.unet_models import tiny_sd_folder
+from tests.oracles.allocation import peak_bytes, square_image
+from tests.tiny_models.families import TINY_MODELS
+from tests.tiny_models.unets import tiny_sd_folder
 
 SIDE_PX = 64
 

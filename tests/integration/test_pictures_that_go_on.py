@@ -21,11 +21,11 @@ from polyrhythm.session.messages import BeatDone
 from polyrhythm_agent.denoiser.layers.solo import OpenSeam
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam
-from tests.families import FAMILIES
-from tests.gang import GangOptions, MemberRun, load_members, run_gang
-from tests.plans import agent_ids, plan, segment
-from tests.reference import relative_difference
-from tests.simulator import PlanSimulator
+from tests.oracles.reference import relative_difference
+from tests.oracles.simulator import PlanSimulator
+from tests.tiny_models.families import FAMILIES
+from tests.values.plans import agent_ids, plan, segment
+from tests.worlds.gang import GangOptions, MemberRun, load_members, run_gang
 
 STEPS = 12
 TOLERANCE = 1e-9

@@ -17,8 +17,8 @@ import torch
 
 from polyrhythm.job.image import Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from tests.found_schedulers import FOUND_SCHEDULERS
-from tests.pipelines import (
+from tests.oracles.found_schedulers import FOUND_SCHEDULERS
+from tests.oracles.pipelines import (
     assert_same,
     image,
     our_picture,

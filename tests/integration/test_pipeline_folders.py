@@ -12,9 +12,9 @@ from diffusers import DiffusionPipeline
 
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
-from tests.found_schedulers import FOUND_SCHEDULERS
-from tests.models import tiny_sigma_folder
-from tests.pipelines import with_config, with_scheduler
+from tests.oracles.found_schedulers import FOUND_SCHEDULERS
+from tests.oracles.pipelines import with_config, with_scheduler
+from tests.tiny_models.transformers import tiny_sigma_folder
 
 
 def test_pixart_sigma_is_told_no_sizes(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from polyrhythm_agent.denoiser.files.diffusers_parts import load_part, load_text
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.errors import ModelFolderError, OutOfMemoryError
-from tests.gang import solo_latent
-from tests.models import tiny_pixart_folder
+from tests.tiny_models.transformers import tiny_pixart_folder
+from tests.worlds.gang import solo_latent
 
 DEMO = Path(__file__).parents[2] / "models" / "demo-transformer"
 WEIGHTS = Path("transformer") / "diffusion_pytorch_model.safetensors"

@@ -17,7 +17,7 @@ from polyrhythm_agent.denoiser.decoding import PictureNotFiniteError
 from polyrhythm_agent.denoiser.families.pixart import PixArtDenoiser
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.reference import plain_pipeline
+from tests.oracles.reference import plain_pipeline
 
 
 @pytest.fixture(scope="module")

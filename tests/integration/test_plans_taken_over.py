@@ -19,10 +19,10 @@ from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import RowRange
 from polyrhythm.session.messages import BeatDone
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from tests.gang import GangOptions, MemberRun, kept_members, run_gang
-from tests.plans import agent_ids, plan, segment
-from tests.reference import relative_difference
-from tests.simulator import PlanSimulator
+from tests.oracles.reference import relative_difference
+from tests.oracles.simulator import PlanSimulator
+from tests.values.plans import agent_ids, plan, segment
+from tests.worlds.gang import GangOptions, MemberRun, kept_members, run_gang
 
 STEPS = 20
 TOLERANCE = 1e-9

@@ -16,8 +16,8 @@ from polyrhythm_client.local.child import ChildEndedError
 from polyrhythm_client.local.fleet import Executables
 from polyrhythm_client.local.simulator import run_simulator
 from polyrhythm_coordinator.simulation.__main__ import main
-from tests.simulated_fleets import EXAMPLE, device, fleet
 from tests.unit.simulation.test_fit import report_of
+from tests.worlds.simulated_fleets import EXAMPLE, device, fleet
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 

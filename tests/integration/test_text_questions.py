@@ -13,7 +13,7 @@ from polyrhythm.session.messages import CountTokens, RequestFailed, TokensCounte
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.known_words import KnownWords
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.epoch_bench import Bench, start
+from tests.worlds.epoch_bench import Bench, start
 
 
 @pytest.fixture(scope="module")

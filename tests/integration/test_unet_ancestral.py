@@ -20,11 +20,11 @@ from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model
 from polyrhythm_agent.ports.denoiser import DenoiserRun
 from polyrhythm_agent.ports.layers import Part
-from tests.canvas import Canvas, PatchView
-from tests.gang import kept_members, run_gang, solo_latent
-from tests.plans import agent_ids, plan, segment
-from tests.reference import relative_difference
-from tests.simulator import PlanSimulator
+from tests.oracles.canvas import Canvas, PatchView
+from tests.oracles.reference import relative_difference
+from tests.oracles.simulator import PlanSimulator
+from tests.values.plans import agent_ids, plan, segment
+from tests.worlds.gang import kept_members, run_gang, solo_latent
 
 DEMO_UNET = find_model("demo-unet").path
 UNIT_PX = {"sd": 64, "sdxl": 32}

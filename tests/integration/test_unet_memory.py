@@ -12,8 +12,8 @@ import torch
 
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import Denoiser
-from tests.allocation import forward_bytes, peak_bytes, square_image
-from tests.unet_models import TINY_UNETS
+from tests.oracles.allocation import forward_bytes, peak_bytes, square_image
+from tests.tiny_models.unets import TINY_UNETS
 
 SIDE_PX = 512
 

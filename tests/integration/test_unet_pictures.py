@@ -21,13 +21,13 @@ from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.epoch.step_loop import Exchange as StepExchange
 from polyrhythm_agent.ports.layers import Part
-from tests.families import HALVES
-from tests.gang import GangOptions, kept_members, run_gang
-from tests.plans import agent_ids, exact_plan, plan, segment
-from tests.reference import plain_pipeline, relative_difference
-from tests.simulator import PlanSimulator
-from tests.tapped_exchange import TappedExchange
-from tests.unet_models import GUIDED_SDXL, TINY_UNETS, tiny_sdxl_folder
+from tests.oracles.reference import plain_pipeline, relative_difference
+from tests.oracles.simulator import PlanSimulator
+from tests.tiny_models.families import HALVES
+from tests.tiny_models.unets import GUIDED_SDXL, TINY_UNETS, tiny_sdxl_folder
+from tests.values.plans import agent_ids, exact_plan, plan, segment
+from tests.worlds.gang import GangOptions, kept_members, run_gang
+from tests.worlds.tapped_exchange import TappedExchange
 
 STEPS = 8
 MOVING_STEPS = 14

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-FAKE_WORKER = Path(__file__).parents[1] / "fake_worker_process.py"
+FAKE_WORKER = Path(__file__).parents[1] / "fakes" / "worker_process.py"
 WAIT_S = 20.0
 
 

@@ -22,9 +22,9 @@ from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
 from polyrhythm_agent.ports.layers import Geometry
 from polyrhythm_agent.ports.transport import Transport
-from tests.layers import token_layers
-from tests.members import run_members
-from tests.strategies import plans
+from tests.tiny_models.layers import token_layers
+from tests.values.strategies import plans
+from tests.worlds.members import run_members
 
 LAYERS = 3
 BATCH = 2

@@ -22,8 +22,8 @@ from polyrhythm_agent.exchange.schedule import (
 )
 from polyrhythm_agent.exchange.shapes import MessageSizes
 from polyrhythm_agent.ports.layers import Geometry
-from tests.layers import convolutional_layers
-from tests.strategies import plans
+from tests.tiny_models.layers import convolutional_layers
+from tests.values.strategies import plans
 
 ROWS_MAX = 1 << 19
 SIZES = MessageSizes(

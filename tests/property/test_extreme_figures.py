@@ -21,9 +21,9 @@ from polyrhythm_coordinator.scheduling.planning.distortion import Distortion
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from polyrhythm_coordinator.scheduling.state.effects import Effect
-from tests.fleet_world import World
-from tests.plans import plan, segment
 from tests.property import extreme_figures as extreme
+from tests.values.plans import plan, segment
+from tests.worlds.fleet_world import World
 
 STEPS = 12
 

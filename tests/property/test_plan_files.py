@@ -31,7 +31,7 @@ from polyrhythm_client.recipes.recipe import (
 )
 from polyrhythm_client.recipes.recipe_file import read_recipe
 from polyrhythm_client.recipes.replay import changed_software, changed_weights, recorded_dtypes
-from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, plan, report
+from tests.fakes.coordinator import AGENTS, FACTS, PNG, explanation, plan, report
 
 REQUEST = ImageRequest(prompt="red apple", guidance=2.5, seed=9, quality=Quality.BALANCED)
 EXPLAINED = {"request": request_settings(REQUEST), **asdict(explanation())}

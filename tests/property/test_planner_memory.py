@@ -23,8 +23,8 @@ from polyrhythm_coordinator.scheduling.planning.memory_model import memory_need,
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import phases, policy_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.strategies import plans
-from tests.unit.scheduling.planning import FACTS, MEMORY, NO_COST, plan_request
+from tests.unit.coordinator.planning.requests import FACTS, MEMORY, NO_COST, plan_request
+from tests.values.strategies import plans
 
 ROWS = 8
 STEPS = 20

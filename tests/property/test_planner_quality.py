@@ -22,9 +22,9 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import Cut, GangPla
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.search import INDIFFERENCE, search_plan
-from tests.calibrations import calibration
-from tests.plans import plan, segment
-from tests.unit.scheduling.planning import NO_COST, plan_request
+from tests.unit.coordinator.planning.requests import NO_COST, plan_request
+from tests.values.calibrations import calibration
+from tests.values.plans import plan, segment
 
 WARMUP = 4
 LOSS_DB = {Quality.BALANCED: 1.0, Quality.FAST: 3.0}

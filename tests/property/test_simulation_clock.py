@@ -25,8 +25,8 @@ from polyrhythm_coordinator.scheduling.planning.strides import stride_assignment
 from polyrhythm_coordinator.simulation.engine.beat_clock import BeatClock, BeatTime, Pace
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
 from tests.property import layer_clock
-from tests.strategies import plans
-from tests.unit.scheduling.planning import plan_request
+from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.strategies import plans
 
 links = st.builds(Link, latency_s=st.floats(0, 0.5e-3), bytes_per_s=st.floats(1e8, 1e10))
 gangs = st.lists(st.floats(0.2, 1.0), min_size=2, max_size=4)

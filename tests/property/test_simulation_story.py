@@ -12,7 +12,7 @@ from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm_coordinator.simulation.engine.timeline import Activity
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.report.outcome import simulate
-from tests.simulated_fleets import device, fleet
+from tests.worlds.simulated_fleets import device, fleet
 
 moments = st.floats(0.01, 2.0).map(lambda value: round(value, 3))
 

@@ -19,8 +19,8 @@ from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm.session.messages import EpochEnded, StartEpoch, WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.state.effects import SendCommand
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived
-from tests.fleet_world import World
-from tests.plans import exact_plan
+from tests.values.plans import exact_plan
+from tests.worlds.fleet_world import World
 
 AGENTS = ("a", "b", "c")
 PAUSES = ("pause", "go_on")

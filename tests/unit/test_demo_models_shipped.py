@@ -13,7 +13,7 @@ from demo_model.families import FAMILIES, family_of
 
 from polyrhythm.model.shipped_models import SHIPPED_MODELS
 from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, read_known_words
-from tests.shipped_files import REPOSITORY, shipped_files
+from tests.checks.shipped_files import REPOSITORY, shipped_files
 
 FOLDERS = tuple(REPOSITORY / "models" / name for name in SHIPPED_MODELS)
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from polyrhythm.model.shipped_models import DEFAULT_MODEL
-from tests.leftovers import leftovers
+from tests.checks.leftovers import leftovers
 
 REPOSITORY = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """What the parts of a model take in memory: weights counted, working memory from the widths of their layers.
 
-Owns the formulas behind ``ModelMemory``. They count the tensors that inference holds at one time, at the widest place of a part, and leave out what a library needs inside an operator.
+Owns the formulas behind ``ModelMemory``. They count the tensors that inference holds at one time, at the
+widest place of a part, and leave out what a library needs inside an operator.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from polyrhythm.fleet import AgentState
 from polyrhythm.job.events import Accepted, JobEvent
 from polyrhythm.job.image import ImageRequest, Quality, Sampler
 from polyrhythm_client import Client, SyncClient
-from tests.fake_coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
+from tests.fakes.coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
 
 PROJECT = Path(__file__).parents[3]
 REQUEST = ImageRequest(
@@ -201,7 +201,7 @@ def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
 
 def test_a_client_does_not_wait_for_ever_in_a_forked_process(fake: FakeCoordinator) -> None:
     with serving(fake) as address:
-        program = [sys.executable, "-X", "faulthandler", "-m", "tests.forking_client", address]
+        program = [sys.executable, "-X", "faulthandler", "-m", "tests.worlds.forking_client", address]
         done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=90)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_coordinator import FakeCoordinator, serving
+from tests.fakes.coordinator import FakeCoordinator, serving
 
 FLEET = Path("examples/fleet.toml").resolve()
 CLI = (sys.executable, "-m", "polyrhythm_client.cli.main")

@@ -23,7 +23,7 @@ from polyrhythm.plan.gang_plan import steps_taken
 from polyrhythm_client.cli.main import app
 from polyrhythm_client.recipes.png import read_texts
 from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, VERSIONS_KEY
-from tests.fake_coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving
+from tests.fakes.coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving
 
 LEFT_OUT = f"note: old takes no part: {explanation().exclusions[0].detail}\n"
 """What the fake coordinator's plan makes the commands say."""

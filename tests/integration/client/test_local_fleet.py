@@ -25,12 +25,12 @@ from polyrhythm_client.local.child import ChildEndedError
 from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import cpu_layout
 from polyrhythm_client.local.own_agents import OwnAgents
-from tests.fake_coordinator import FakeCoordinator, agent_view, serving
+from tests.fakes.coordinator import FakeCoordinator, agent_view, serving
 
 ROOT = Path(__file__).parents[3]
 EXECUTABLES = Executables(
     coordinator=(sys.executable, str(ROOT / "tests" / "fake_coordinator.py")),
-    agent=(sys.executable, str(ROOT / "tests" / "fake_agent.py")),
+    agent=(sys.executable, str(ROOT / "tests" / "fakes" / "agent_program.py")),
 )
 LAYOUT = FleetLayout(agents=cpu_layout(2, (0,)))
 GONE_S = 20.0
@@ -68,7 +68,7 @@ def assert_gone(handles: list[int]) -> None:
 
 def test_the_stand_ins_start_without_the_heavy_parts() -> None:
     """Dozens of them are started; each would take seconds to import what none of them needs."""
-    code = "import sys, tests.fake_coordinator, tests.fake_worker_process; sys.exit('torch' in sys.modules)"
+    code = "import sys, tests.fakes.coordinator, tests.fakes.worker_process; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60).returncode == 0
 
 

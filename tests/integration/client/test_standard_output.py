@@ -11,7 +11,7 @@ import pytest
 from polyrhythm_client.cli.main import app
 from polyrhythm_client.recipes.png import read_texts
 from polyrhythm_client.recipes.recipe import PROMPT_KEY
-from tests.fake_coordinator import PNG, FakeCoordinator, serving
+from tests.fakes.coordinator import PNG, FakeCoordinator, serving
 
 
 @pytest.fixture

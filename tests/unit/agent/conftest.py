@@ -6,7 +6,7 @@ import pytest
 
 from polyrhythm.session.messages import EpochJoined
 from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected, TimePassed
-from tests.oversight_script import EPOCH, READY, Script, start_epoch
+from tests.worlds.rules_script import EPOCH, READY, Script, start_epoch
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm_client.local.agent_changes import changes, is_loaded
-from tests.fake_coordinator import AGENTS
+from tests.fakes.coordinator import AGENTS
 
 FIRST, SECOND = AGENTS
 LOADING = replace(FIRST, state=AgentState.LOADING, models=())

@@ -21,7 +21,7 @@ from polyrhythm_client.local.layout import (
     replay_layout,
 )
 from polyrhythm_client.recipes.recipe import AgentRecord
-from tests.fake_coordinator import plan
+from tests.fakes.coordinator import plan
 
 CORES = (2, 3)
 

@@ -19,7 +19,7 @@ from polyrhythm_client.cli.output import Preview, check_output, output_path, pre
 from polyrhythm_client.cli.summary import followed_segments, measured_fleet, picture_summary
 from polyrhythm_client.parsing import parse_size, parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
-from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, picture_events, plan, report
+from tests.fakes.coordinator import AGENTS, FACTS, PNG, explanation, picture_events, plan, report
 
 
 @pytest.mark.parametrize("text", ["12", "x", "0x8", "8x0", "-8x8", "8x8x8", "8.5x8", "", "9999999x8"])

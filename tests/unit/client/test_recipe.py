@@ -23,7 +23,7 @@ from polyrhythm_client.recipes.recipe import (
     request_settings,
 )
 from polyrhythm_client.recipes.recipe_file import read_recipe
-from tests.fake_coordinator import AGENTS, FACTS, PNG, explanation, plan, report
+from tests.fakes.coordinator import AGENTS, FACTS, PNG, explanation, plan, report
 
 REQUEST = ImageRequest(prompt="red apple", negative_prompt="blur", guidance=2.5, seed=9)
 

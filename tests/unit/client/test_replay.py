@@ -12,7 +12,7 @@ from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.request_checks import resolve
 from polyrhythm_client.recipes.recipe import Recipe, recipe_of
 from polyrhythm_client.recipes.replay import changed_software, check_weights, recorded_dtypes
-from tests.fake_coordinator import AGENTS, FACTS, agent_view, plan, report
+from tests.fakes.coordinator import AGENTS, FACTS, agent_view, plan, report
 
 REQUEST = ImageRequest(prompt="red apple", seed=9)
 RETRAINED = tuple(replace(view, models=(replace(FACTS, fingerprint="beef"),)) for view in AGENTS)

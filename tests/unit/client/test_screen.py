@@ -17,8 +17,8 @@ from polyrhythm.plan.plan import Exchange
 from polyrhythm_client.cli.screen import JobProgress
 from polyrhythm_client.cli.summary import replans_told
 from polyrhythm_client.cli.tables import print_explanation
-from tests.fake_coordinator import explanation
-from tests.plans import plan, segment
+from tests.fakes.coordinator import explanation
+from tests.values.plans import plan, segment
 
 NOTED = replace(explanation(), notices=("scheduler [x] is not offered", "no plan has strides"))
 

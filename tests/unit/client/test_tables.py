@@ -16,9 +16,9 @@ from polyrhythm.plan.explanation import Candidate, Explanation, Prediction
 from polyrhythm.plan.plan import Exchange, Plan, Segment
 from polyrhythm.plan.profile import Profile, Workload
 from polyrhythm_client.cli.tables import agents_table, print_explanation, print_troubles
-from tests.fake_model import FACTS
-from tests.fake_worker import register
-from tests.plans import plan, segment
+from tests.fakes.model import FACTS
+from tests.fakes.worker import register
+from tests.values.plans import plan, segment
 
 CARD = replace(
     register(AgentId("local-0")).device, kind=DeviceKind.CUDA, name="NVIDIA GeForce RTX 4090", emulated_speed=None

@@ -21,7 +21,7 @@ from polyrhythm.process.printable import is_printable_line, printable, printable
 from polyrhythm_client.cli.screen import JobProgress, show_error
 from polyrhythm_client.cli.tables import print_explanation
 from polyrhythm_client.cli.terminal import Screen, say
-from tests.fake_coordinator import AGENTS, explanation
+from tests.fakes.coordinator import AGENTS, explanation
 
 CLIENT = Path(__file__).parents[3] / "client" / "polyrhythm_client"
 HOSTILE = "gpu\x1b]0;owned\x07\x1b[2J\u202eevil\x9b31m\r[bold]x[/bold]"

@@ -18,7 +18,7 @@ from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.planner_thread import compute_plan
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
-from tests.fake_worker import register
+from tests.fakes.worker import register
 
 PATIENCE_S = 0.05
 

@@ -22,10 +22,10 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.session.messages import BeatDone
 from polyrhythm.v1 import fleet_pb2, image_pb2
-from tests.calibrations import calibration
-from tests.fake_model import FACTS
-from tests.plans import exact_plan
-from tests.unit.scheduling.planning import MEMORY
+from tests.fakes.model import FACTS
+from tests.unit.coordinator.planning.requests import MEMORY
+from tests.values.calibrations import calibration
+from tests.values.plans import exact_plan
 
 KIND = "CORRECTION_KIND_ELEMENT"
 AGENT_FIGURES = (

@@ -36,7 +36,7 @@ from polyrhythm.errors import (
 )
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
-from tests.fake_model import FACTS
+from tests.fakes.model import FACTS
 
 UNKNOWN: Any = 77
 """A value that no enum of this version has; proto3 passes it through."""

@@ -36,9 +36,9 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm.job.request_checks import check_request
 from polyrhythm.model.calibration import DISTURBANCES_MAX, PICTURES_MAX
 from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
-from tests.fake_model import FACTS
-from tests.loop_holds import HOLD_S_MAX, RUNS, slowness
-from tests.plans import exact_plan
+from tests.checks.loop_holds import HOLD_S_MAX, RUNS, slowness
+from tests.fakes.model import FACTS
+from tests.values.plans import exact_plan
 
 
 def from_client(message: bytes) -> None:

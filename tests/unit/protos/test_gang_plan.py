@@ -18,8 +18,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.gang_plan import followed_segments, joined, spliced, steps_taken, widened
 from polyrhythm.plan.plan import Exchange, Plan, Segment
-from tests.plans import agent_ids, plan, segment
-from tests.strategies import plans
+from tests.values.plans import agent_ids, plan, segment
+from tests.values.strategies import plans
 
 FIRST = plan(segment(0, 4, (4, 4)), segment(4, 20, (4, 4), exchange=Exchange.DISPLACED, strides=(1, 2), beat_steps=4))
 SECOND = plan(segment(12, 20, (8, 0), beat_steps=4), begin_step=12, version=2)

@@ -9,7 +9,7 @@ import pytest
 from polyrhythm.ids import AgentId
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import RowRange, is_partition, ranges_from_counts
-from tests.plans import plan, segment
+from tests.values.plans import plan, segment
 
 DISPLACED = Exchange.DISPLACED
 

@@ -24,8 +24,8 @@ from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import RowRange
-from tests.calibrations import calibration
-from tests.layer_groups import token_groups
+from tests.tiny_models.layer_groups import token_groups
+from tests.values.calibrations import calibration
 
 FACTS = ModelFacts(
     model="demo",

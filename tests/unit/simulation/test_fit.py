@@ -19,7 +19,7 @@ from polyrhythm_coordinator.simulation.fleet_files.fleet_file import parse_fleet
 from polyrhythm_coordinator.simulation.fleet_files.fleet_text import fleet_text
 from polyrhythm_coordinator.simulation.fleet_files.run_report import read_report
 from polyrhythm_coordinator.simulation.report.outcome import fastest_alone, simulate
-from tests.simulated_fleets import device, fleet
+from tests.worlds.simulated_fleets import device, fleet
 
 LINK = Link(latency_s=2e-4, bytes_per_s=5e8, handling_s=1e-4, handling_s_per_byte=1e-10)
 REQUEST = ImageRequest(prompt="simulated")

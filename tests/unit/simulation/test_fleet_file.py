@@ -16,7 +16,7 @@ from polyrhythm.plan.profile import Link
 from polyrhythm_coordinator.simulation.fleet_files.description import ControlCosts, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import parse_fleet, read_fleet
 from polyrhythm_coordinator.simulation.fleet_files.fleet_text import fleet_text
-from tests.simulated_fleets import EXAMPLE, device, fleet
+from tests.worlds.simulated_fleets import EXAMPLE, device, fleet
 
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 

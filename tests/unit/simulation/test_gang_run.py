@@ -27,8 +27,8 @@ from polyrhythm_coordinator.simulation.engine.gang_run import GangRun
 from polyrhythm_coordinator.simulation.engine.surroundings import Memory
 from polyrhythm_coordinator.simulation.engine.timeline import Occasion, Timeline
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
-from tests.plans import plan, segment
-from tests.unit.scheduling.planning import plan_request
+from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.plans import plan, segment
 
 STEP_S = 0.5
 """Of one of two equal devices with half of the rows."""

@@ -19,7 +19,7 @@ from polyrhythm_coordinator.simulation.fleet_files.description import ControlCos
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import read_fleet
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
 from polyrhythm_coordinator.simulation.report.outcome import Outcome, as_json, fastest_alone, simulate
-from tests.simulated_fleets import BESIDE_OTHERS, EXAMPLE, device, fleet
+from tests.worlds.simulated_fleets import BESIDE_OTHERS, EXAMPLE, device, fleet
 
 SOLO_STEP_S = 0.002 + 8 * 0.01
 STEPS = 12

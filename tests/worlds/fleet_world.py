@@ -1,0 +1,285 @@
+"""The scheduling core among fake workers, without processes, sockets or a clock: time passes when a test says so.
+
+Invariants of the state are checked after every event. Messages between the core and an agent keep their order and
+arrive when a test delivers them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from polyrhythm.errors import PolyrhythmError
+from polyrhythm.ids import AgentId, JobId
+from polyrhythm.job.events import JobEvent
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.plan.explanation import Explanation
+from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, WorkerLost
+from polyrhythm_coordinator.runtime.planner_thread import explanation_of
+from polyrhythm_coordinator.scheduling.state.effects import (
+    ComputePlan,
+    DisconnectAgent,
+    Effect,
+    EndJob,
+    FailJob,
+    PlanTask,
+    ReadinessChanged,
+    SendCommand,
+    Tell,
+)
+from polyrhythm_coordinator.scheduling.state.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentDrained,
+    AgentEventReceived,
+    Event,
+    JobCancelled,
+    JobSubmitted,
+    PlanComputed,
+    PlanFailed,
+    SessionId,
+    Tick,
+)
+from polyrhythm_coordinator.scheduling.state.invariants import violations
+from polyrhythm_coordinator.scheduling.state.state import State
+from polyrhythm_coordinator.scheduling.state.timeouts import Limits
+from polyrhythm_coordinator.scheduling.transition import transition
+from tests.fakes.fabric import FakeFabric
+from tests.fakes.worker import FakeWorker, register
+
+TICK_S = 0.1
+Told = TypeVar("Told")
+Sent = TypeVar("Sent")
+
+
+@dataclass(slots=True)
+class Daemon:
+    """One fake agent: its stream and its worker."""
+
+    agent: AgentId
+    worker: FakeWorker
+    session: SessionId | None = None
+    down: deque[AgentCommand] = field(default_factory=deque[AgentCommand])
+    up: deque[AgentEvent] = field(default_factory=deque[AgentEvent])
+    loading: bool = False
+    silent: bool = False
+    """Stopped: no heartbeats, nothing delivered, and yet its stream is open."""
+
+
+class World:
+    """Core, agents and clients."""
+
+    def __init__(
+        self,
+        *agents: str,
+        per_row_s: dict[str, float] | None = None,
+        host: str = "",
+        planner: Callable[[PlanTask], Explanation] = explanation_of,
+    ) -> None:
+        self.state = State(incarnation=1, limits=Limits())
+        self.now_s = 0.0
+        self.fabric = FakeFabric()
+        self.daemons: dict[str, Daemon] = {}
+        self.told: dict[JobId, list[JobEvent]] = {}
+        self.ended: dict[JobId, PolyrhythmError | None] = {}
+        self.plans: deque[ComputePlan] = deque()
+        self.log: list[tuple[float, Event, tuple[Effect, ...]]] = []
+        self._per_row_s = per_row_s or {}
+        self._host = host
+        self._planner = planner
+        self._sessions = 0
+        for agent in agents:
+            self.connect(agent)
+            self.load(agent)
+
+    # --- what happens -------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> tuple[Effect, ...]:
+        """One event; its effects are carried out, its invariants checked."""
+        self.state, effects = transition(self.state, event, self.now_s)
+        self.log.append((self.now_s, event, effects))
+        for effect in effects:
+            self._carry_out(effect)
+        assert violations(self.state) == []
+        return effects
+
+    def connect(self, agent: str) -> Daemon:
+        """An agent's daemon connects; its worker is still loading."""
+        name = AgentId(agent)
+        worker = FakeWorker(name, self.fabric, per_row_s=self._per_row_s.get(agent, 0.01))
+        self._sessions += 1
+        daemon = Daemon(agent=name, worker=worker, session=SessionId(self._sessions), loading=True)
+        self.daemons[agent] = daemon
+        self.feed(AgentConnected(session=SessionId(self._sessions), register=register(name, host=self._host)))
+        return daemon
+
+    def load(self, agent: str) -> None:
+        """Its worker has loaded."""
+        daemon = self.daemons[agent]
+        daemon.loading = False
+        self.say(agent, daemon.worker.ready())
+
+    def say(self, agent: str, event: AgentEvent) -> tuple[Effect, ...]:
+        """An agent says something, delivered at once."""
+        daemon = self.daemons[agent]
+        if daemon.session is None:
+            return ()
+        return self.feed(AgentEventReceived(agent=daemon.agent, session=daemon.session, event=event))
+
+    def submit(self, request: ImageRequest | None = None, *, explain_only: bool = False) -> JobId:
+        """A client asks for pictures."""
+        job = self.state.next_job
+        self.told[job] = []
+        request = request or ImageRequest(prompt="a red apple", seed=1)
+        self.feed(JobSubmitted(job=job, request=request, drawn_seed=7, explain_only=explain_only))
+        return job
+
+    def cancel(self, job: JobId, error: PolyrhythmError) -> None:
+        """A client hangs up."""
+        self.feed(JobCancelled(job=job, error=error))
+
+    def drain(self, agent: str, *, undo: bool = False) -> None:
+        """Somebody takes an agent out of service, or puts it back."""
+        self.feed(AgentDrained(agent=AgentId(agent), undo=undo))
+
+    def kill_worker(self, agent: str, *, noticed: bool = True) -> None:
+        """A worker dies; its daemon says so and starts another."""
+        daemon = self.daemons[agent]
+        self._replace_worker(daemon)
+        daemon.loading = True
+        if noticed:
+            daemon.up.append(WorkerLost(reason="killed"))
+
+    def kill_daemon(self, agent: str) -> None:
+        """A daemon dies, and its worker with it; the stream breaks."""
+        daemon = self.daemons[agent]
+        self._replace_worker(daemon)
+        daemon.loading = True
+        daemon.down.clear()
+        daemon.up.clear()
+        if daemon.session is not None:
+            session, daemon.session = daemon.session, None
+            self.feed(AgentDisconnected(agent=daemon.agent, session=session, reason="connection reset"))
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Delivers and works until nothing more happens without time passing."""
+        while self._step():
+            pass
+
+    def tick(self, seconds: float = TICK_S) -> None:
+        """Time passes."""
+        self.now_s = round(self.now_s + seconds, 6)
+        for daemon in tuple(self.daemons.values()):
+            if daemon.session is not None and not daemon.silent:
+                self.say(daemon.agent, Heartbeat(sequence=0))
+        self.feed(Tick())
+
+    def run_until(self, condition: Callable[[], bool], *, limit_s: float = 60.0) -> None:
+        """Lets everything happen, and time pass, until a condition holds."""
+        deadline_s = self.now_s + limit_s
+        while not condition():
+            if not self._step():
+                assert self.now_s < deadline_s, f"not within {limit_s} s; told: {self.told}; ended: {self.ended}"
+                self.tick()
+
+    def run(self, *jobs: JobId) -> None:
+        """Lets everything happen until the jobs have ended."""
+        self.run_until(lambda: all(job in self.ended for job in jobs))
+
+    # --- pieces ---------------------------------------------------------------------------------------------------
+
+    def deliver_down(self, daemon: Daemon) -> bool:
+        """One command reaches its worker."""
+        if not daemon.down or daemon.silent or daemon.loading:
+            return False
+        daemon.up.extend(daemon.worker.handle(daemon.down.popleft()))
+        return True
+
+    def deliver_up(self, daemon: Daemon) -> bool:
+        """One event reaches the core."""
+        if not daemon.up or daemon.silent:
+            return False
+        self.say(daemon.agent, daemon.up.popleft())
+        return True
+
+    def work(self, daemon: Daemon) -> bool:
+        """One worker does the next piece."""
+        if daemon.loading:
+            return False
+        moves = daemon.worker.moves
+        daemon.up.extend(daemon.worker.work())
+        return daemon.worker.moves != moves
+
+    def answer_plan(self) -> bool:
+        """One plan is computed."""
+        if not self.plans:
+            return False
+        effect = self.plans.popleft()
+        try:
+            explanation = self._planner(effect.task)
+        except PolyrhythmError as error:
+            self.feed(PlanFailed(job=effect.job, number=effect.number, error=error))
+        else:
+            self.feed(PlanComputed(job=effect.job, number=effect.number, explanation=explanation))
+        return True
+
+    def told_of(self, job: JobId, kind: type[Told]) -> list[Told]:
+        """What a client was told, of one kind."""
+        return [event for event in self.told[job] if isinstance(event, kind)]
+
+    def sent(self, agent: str, kind: type[Sent]) -> list[Sent]:
+        """What an agent was sent, of one kind, over all its sessions."""
+        return [
+            effect.command
+            for _, _, effects in self.log
+            for effect in effects
+            if isinstance(effect, SendCommand) and effect.agent == agent and isinstance(effect.command, kind)
+        ]
+
+    def _step(self) -> bool:
+        moved = self.answer_plan()
+        for daemon in tuple(self.daemons.values()):
+            while self.deliver_down(daemon):
+                moved = True
+            moved = self.work(daemon) or moved
+            while self.deliver_up(daemon):
+                moved = True
+        return moved
+
+    def _replace_worker(self, daemon: Daemon, *, noticed_by_peers: bool = True) -> None:
+        if noticed_by_peers:
+            self.fabric.break_off(daemon.agent)
+        daemon.worker = FakeWorker(daemon.agent, self.fabric, per_row_s=self._per_row_s.get(daemon.agent, 0.01))
+        daemon.down.clear()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case SendCommand(agent=agent, session=session, command=command):
+                daemon = self.daemons[agent]
+                assert daemon.session == session, f"command to a lost agent: {effect}"
+                daemon.down.append(command)
+            case DisconnectAgent(agent=agent, session=session):
+                daemon = self.daemons[agent]
+                if daemon.session == session:
+                    # A stopped daemon does not see the end of its stream: its worker's peers wait on.
+                    self._replace_worker(daemon, noticed_by_peers=not daemon.silent)
+                    daemon.session = None
+                    daemon.loading = True
+                    daemon.up.clear()
+            case Tell(job=job, event=event):
+                assert job not in self.ended, f"told after its end: {effect}"
+                self.told[job].append(event)
+            case EndJob(job=job):
+                assert job not in self.ended, f"ended twice: {job}"
+                self.ended[job] = None
+            case FailJob(job=job, error=error):
+                assert job not in self.ended, f"ended twice: {job}"
+                self.ended[job] = error
+            case ComputePlan():
+                self.plans.append(effect)
+            case ReadinessChanged():
+                pass
