@@ -26,7 +26,7 @@ from polyrhythm_agent.model_files.hub import (
 )
 from polyrhythm_agent.model_files.known_configs import VOCABULARY_FILES, architecture_of, write_configs
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 SHIPPED_PLACES = (_PACKAGE / "models", _PACKAGE.parents[1] / "models")
 """Where models that ship lie: inside an installed wheel; in a checkout."""
 

@@ -18,7 +18,7 @@ from polyrhythm_agent.daemon.rules.signals import (
     TimePassed,
 )
 from polyrhythm_agent.daemon.rules.state import Limits
-from polyrhythm_coordinator.scheduling.state.state import timeouts as scheduling_limits
+from polyrhythm_coordinator.scheduling.state import timeouts as scheduling_limits
 from tests.worlds.rules_script import (
     AGENT,
     EPOCH,
