@@ -131,7 +131,7 @@ QUEUE_DEFECTS = (
     PlantedDefect(
         name="measuring goes on for nobody",
         file=f"{SCHEDULING}/fleet/measuring.py",
-        original="turn.send(agent.agent, StopMeasuring(request_id=measuring.number))",
+        original="tx.send(agent.agent, StopMeasuring(request_id=measuring.number))",
         planted="continue",
         test_id=f"{MEASURING_TESTS}::test_a_measurement_ends_with_the_last_job_that_waits_for_it",
         why="a request that was cancelled keeps the fleet from the next picture for a minute",
@@ -139,7 +139,7 @@ QUEUE_DEFECTS = (
     PlantedDefect(
         name="who dies measuring is asked until the job fails",
         file=f"{SCHEDULING}/queue/preparation.py",
-        original='_leave_out(turn, job, name, f"its worker ended while it measured: {reason}")',
+        original='_leave_out(tx, job, name, f"its worker ended while it measured: {reason}")',
         planted="pass",
         test_id=f"{LEFT_OUT_TESTS}::test_who_dies_measuring_for_a_job_is_left_out_of_it_while_others_can_make_it",
         why="one device whose driver is broken fails every job of a size that the others could make",
@@ -157,8 +157,8 @@ QUEUE_DEFECTS = (
     PlantedDefect(
         name="last come, first served",
         file=f"{SCHEDULING}/queue/admission.py",
-        original="queue=(*turn.state.queue, applicant.job)",
-        planted="queue=(*turn.state.queue[:1], applicant.job, *turn.state.queue[1:])",
+        original="queue=(*tx.state.queue, applicant.job)",
+        planted="queue=(*tx.state.queue[:1], applicant.job, *tx.state.queue[1:])",
         test_id=f"{QUEUE_TESTS}::test_jobs_run_in_order_and_are_told_their_place",
         why="whoever waits longest waits for ever",
     ),
@@ -234,7 +234,7 @@ FAILURE_DEFECTS = (
     PlantedDefect(
         name="silent agents are believed in for a minute",
         file=f"{SCHEDULING}/agent_messages.py",
-        original="if silent_s > turn.limits.heartbeat_timeout_s:",
+        original="if silent_s > tx.limits.heartbeat_timeout_s:",
         planted="if silent_s > 60.0:",
         test_id="tests/unit/coordinator/test_agent_messages.py::test_a_silent_agent_is_lost_after_the_heartbeat_timeout",
         why="a picture whose device lost its power stands still instead of going on with the others",

@@ -25,64 +25,64 @@ from polyrhythm_coordinator.scheduling.state.effects import EndJob, ReadinessCha
 from polyrhythm_coordinator.scheduling.state.events import JobCancelled, PlanComputed, PlanFailed
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.state.state import State
-from polyrhythm_coordinator.scheduling.state.transaction import Turn, without
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction, without
 
 
-def cancel(turn: Turn, event: JobCancelled) -> None:
+def cancel(tx: Transaction, event: JobCancelled) -> None:
     """Ends a job whose client wants no more of it. Its epochs are wound up before their devices begin anything else."""
-    applicant = turn.state.applicants.get(event.job)
+    applicant = tx.state.applicants.get(event.job)
     if applicant is not None:
-        refuse(turn, applicant, event.error)
-    job = turn.state.jobs.get(event.job)
+        refuse(tx, applicant, event.error)
+    job = tx.state.jobs.get(event.job)
     if job is None:
         return
-    give_up(turn, job.job, event.error)
+    give_up(tx, job.job, event.error)
 
 
-def take_plan(turn: Turn, event: PlanComputed) -> None:
+def take_plan(tx: Transaction, event: PlanComputed) -> None:
     """Starts what was planned, unless the fleet has changed under it."""
-    picture = _planned(turn.state, event)
+    picture = _planned(tx.state, event)
     if picture is None:
-        take_answer(turn, event)
+        take_answer(tx, event)
         return
     phase = picture.phase
     assert isinstance(phase, Planning), f"{picture.job} is {phase}"
     if phase.compares:
-        take_comparison(turn, picture, event.explanation)
+        take_comparison(tx, picture, event.explanation)
         return
     explanation = with_choice(phase, event.explanation)
     if picture.explain_only:
-        turn.tell(picture.job, Planned(image_index=picture.index, explanation=explanation))
-        turn.end_job(picture.job, EndJob(job=picture.job))
+        tx.tell(picture.job, Planned(image_index=picture.index, explanation=explanation))
+        tx.end_job(picture.job, EndJob(job=picture.job))
         return
-    start_or_prepare(turn, picture, explanation)
+    start_or_prepare(tx, picture, explanation)
 
 
-def take_plan_failure(turn: Turn, event: PlanFailed) -> None:
+def take_plan_failure(tx: Transaction, event: PlanFailed) -> None:
     """There is no plan, with those who are free at least."""
-    picture = _planned(turn.state, event)
+    picture = _planned(tx.state, event)
     if picture is None:
-        take_answer(turn, event)
-    elif not isinstance(event.error, NoAgentsError) or not wait_for_others(turn, picture, event.error):
-        give_up(turn, picture.job, event.error)
+        take_answer(tx, event)
+    elif not isinstance(event.error, NoAgentsError) or not wait_for_others(tx, picture, event.error):
+        give_up(tx, picture.job, event.error)
 
 
-def advance(turn: Turn) -> None:
+def advance(tx: Transaction) -> None:
     """Does whatever can be done now, until nothing more can."""
     before = None
-    while before is not turn.state:
-        before = turn.state
-        review_all(turn)
-        _explain_at_once(turn)
-        line_up(turn)
-        tell_positions(turn)
-        for picture in sorted(turn.state.pictures, key=lambda picture: not picture.has_begun):
-            _go_on_preparing(turn, picture.job, picture.index)
-        for epoch in tuple(turn.state.epochs):
-            consider(turn, epoch)
-    stop_unwanted(turn)
-    _forget_ended(turn)
-    _tell_readiness(turn)
+    while before is not tx.state:
+        before = tx.state
+        review_all(tx)
+        _explain_at_once(tx)
+        line_up(tx)
+        tell_positions(tx)
+        for picture in sorted(tx.state.pictures, key=lambda picture: not picture.has_begun):
+            _go_on_preparing(tx, picture.job, picture.index)
+        for epoch in tuple(tx.state.epochs):
+            consider(tx, epoch)
+    stop_unwanted(tx)
+    _forget_ended(tx)
+    _tell_readiness(tx)
 
 
 def _planned(state: State, event: PlanComputed | PlanFailed) -> Picture | None:
@@ -94,19 +94,19 @@ def _planned(state: State, event: PlanComputed | PlanFailed) -> Picture | None:
     return None
 
 
-def _explain_at_once(turn: Turn) -> None:
+def _explain_at_once(tx: Transaction) -> None:
     """A question about a plan needs no fleet when everything is known already: it does not wait behind pictures."""
-    for job in tuple(turn.state.jobs.values()):
+    for job in tuple(tx.state.jobs.values()):
         if not job.explain_only or not job.waiting:
             continue
-        phase = Preparing(since_s=turn.now_s)
-        if isinstance(decide(turn.state, job.picture(0, phase), phase, turn.now_s), Go):
-            turn.state = replace(turn.state, queue=tuple(name for name in turn.state.queue if name != job.job))
-            leave_queue(turn, turn.state.jobs[job.job], 0, phase)
+        phase = Preparing(since_s=tx.now_s)
+        if isinstance(decide(tx.state, job.picture(0, phase), phase, tx.now_s), Go):
+            tx.state = replace(tx.state, queue=tuple(name for name in tx.state.queue if name != job.job))
+            leave_queue(tx, tx.state.jobs[job.job], 0, phase)
 
 
-def _go_on_preparing(turn: Turn, name: JobId, index: int) -> None:
-    job = turn.state.jobs.get(name)  # another one of its pictures may just have failed
+def _go_on_preparing(tx: Transaction, name: JobId, index: int) -> None:
+    job = tx.state.jobs.get(name)  # another one of its pictures may just have failed
     picture = None if job is None else job.pictures[index]
     if picture is None or not isinstance(picture.phase, Preparing):
         return
@@ -114,22 +114,22 @@ def _go_on_preparing(turn: Turn, name: JobId, index: int) -> None:
         # Nobody holds the boundary from which the picture was to go on: it begins again. Whoever is ready may take part
         # again: there is no boundary left that only some hold.
         picture = replace(picture, phase=replace(picture.phase, holders_only=False), begin_step=0)
-        turn.put_picture(picture)
-    prepare(turn, picture)
+        tx.put_picture(picture)
+    prepare(tx, picture)
 
 
-def _forget_ended(turn: Turn) -> None:
+def _forget_ended(tx: Transaction) -> None:
     """Lets agents drop what they hold of jobs that have ended and that nobody works on any more."""
-    busy = {epoch.job for epoch in turn.state.epochs.values()}
-    ended = [job for job in turn.state.holders if job not in turn.state.jobs and job not in busy]
+    busy = {epoch.job for epoch in tx.state.epochs.values()}
+    ended = [job for job in tx.state.holders if job not in tx.state.jobs and job not in busy]
     for job in ended:
-        for agent in sorted(turn.state.holders[job]):
-            turn.send(agent, ForgetJob(job=job))
-        turn.state = replace(turn.state, holders=without(turn.state.holders, job))
+        for agent in sorted(tx.state.holders[job]):
+            tx.send(agent, ForgetJob(job=job))
+        tx.state = replace(tx.state, holders=without(tx.state.holders, job))
 
 
-def _tell_readiness(turn: Turn) -> None:
-    ready = any(agent.worker_ready for agent in turn.state.open_agents)
-    if ready != turn.state.ready:
-        turn.state = replace(turn.state, ready=ready)
-        turn.emit(ReadinessChanged(ready=ready))
+def _tell_readiness(tx: Transaction) -> None:
+    ready = any(agent.worker_ready for agent in tx.state.open_agents)
+    if ready != tx.state.ready:
+        tx.state = replace(tx.state, ready=ready)
+        tx.emit(ReadinessChanged(ready=ready))

@@ -30,7 +30,7 @@ from polyrhythm_coordinator.scheduling.state.events import (
     Tick,
 )
 from polyrhythm_coordinator.scheduling.state.state import State
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 STOPPING = "the coordinator is stopping"
 
@@ -46,68 +46,68 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
     Returns:
         The state afterwards, and what is to be done, in order.
     """
-    turn = Turn(state, now_s)
+    tx = Transaction(state, now_s)
     if state.stopping:
-        _turn_away(turn, event)
-        return turn.state, tuple(turn.effects)
-    allow_for_own_pause(turn)
+        _turn_away(tx, event)
+        return tx.state, tuple(tx.effects)
+    allow_for_own_pause(tx)
     match event:
         case AgentConnected():
-            connect(turn, event)
+            connect(tx, event)
         case AgentEventReceived():
-            receive(turn, event)
+            receive(tx, event)
         case AgentDisconnected(agent=agent, session=session, reason=reason):
-            lose(turn, agent, session, reason)
+            lose(tx, agent, session, reason)
         case AgentDrained(agent=agent, undo=undo):
-            drain(turn, agent, undo=undo)
+            drain(tx, agent, undo=undo)
         case JobSubmitted():
-            submit(turn, event)
+            submit(tx, event)
         case JobCancelled():
-            cancel(turn, event)
+            cancel(tx, event)
         case PlanComputed():
-            take_plan(turn, event)
+            take_plan(tx, event)
         case PlanFailed():
-            take_plan_failure(turn, event)
+            take_plan_failure(tx, event)
         case Tick():
-            _tick(turn)
+            _tick(tx)
         case Stopping():
-            _stop(turn)
+            _stop(tx)
         case _:
             assert_never(event)
-    advance(turn)
-    return turn.state, tuple(turn.effects)
+    advance(tx)
+    return tx.state, tuple(tx.effects)
 
 
-def _tick(turn: Turn) -> None:
-    turn.state = replace(turn.state, last_tick_s=turn.now_s)
-    for epoch in tuple(turn.state.epochs.values()):
-        tell_progress(turn, epoch)  # what was held back because the last telling was just before
-    check_heartbeats(turn)
-    for hung in overdue(turn):
-        if hung.agent in turn.state.agents:
-            disconnect(turn, hung.agent, hung.error)
+def _tick(tx: Transaction) -> None:
+    tx.state = replace(tx.state, last_tick_s=tx.now_s)
+    for epoch in tuple(tx.state.epochs.values()):
+        tell_progress(tx, epoch)  # what was held back because the last telling was just before
+    check_heartbeats(tx)
+    for hung in overdue(tx):
+        if hung.agent in tx.state.agents:
+            disconnect(tx, hung.agent, hung.error)
 
 
-def _stop(turn: Turn) -> None:
+def _stop(tx: Transaction) -> None:
     """Ends every job and every stream."""
     error = UnreachableError(STOPPING)
-    for applicant in tuple(turn.state.applicants.values()):
-        refuse(turn, applicant, error)
-    for job in tuple(turn.state.jobs):
-        turn.fail_job(job, error)
-    for name in tuple(turn.state.agents):
-        disconnect(turn, name, error)
-    turn.state = replace(turn.state, stopping=True)
+    for applicant in tuple(tx.state.applicants.values()):
+        refuse(tx, applicant, error)
+    for job in tuple(tx.state.jobs):
+        tx.fail_job(job, error)
+    for name in tuple(tx.state.agents):
+        disconnect(tx, name, error)
+    tx.state = replace(tx.state, stopping=True)
 
 
-def _turn_away(turn: Turn, event: Event) -> None:
+def _turn_away(tx: Transaction, event: Event) -> None:
     """What comes after the end is refused; the rest no longer matters."""
     error = UnreachableError(STOPPING)
     match event:
         case AgentConnected(session=session, register=register):
-            turn.emit(DisconnectAgent(agent=register.agent, session=session, error=error))
+            tx.emit(DisconnectAgent(agent=register.agent, session=session, error=error))
         case JobSubmitted():
-            submit(turn, event)
-            refuse(turn, turn.state.applicants[event.job], error)
+            submit(tx, event)
+            refuse(tx, tx.state.applicants[event.job], error)
         case _:
             pass

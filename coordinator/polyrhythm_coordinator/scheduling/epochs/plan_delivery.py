@@ -20,7 +20,7 @@ from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Runni
 from polyrhythm_coordinator.scheduling.state.rendezvous_store import RendezvousStore
 from polyrhythm_coordinator.scheduling.state.replan import Revision
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 BEATS_AHEAD = 2
 """Beats beyond the present one that all members know: the next one decides what they send, one is on its way."""
@@ -31,15 +31,15 @@ def beats_ahead(limits: Limits, course: Forecast, boundary: int) -> int:
     return BEATS_AHEAD + course.beats_within(boundary, limits.heartbeat_interval_s)
 
 
-def start(turn: Turn, picture: Picture, explanation: Explanation) -> None:
+def start(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
     """Starts a planned picture, or the rest of it, on its gang."""
     assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
     plan, prediction = explanation.chosen.plan, explanation.chosen.prediction
     assumed = {profile.agent: profile for profile in explanation.profiles}
     course = forecast(plan, prediction, assumed)
     epoch = Epoch(
-        epoch=turn.new_epoch_name(),
-        gang=_gang(turn, plan.agents),
+        epoch=tx.new_epoch_name(),
+        gang=_gang(tx, plan.agents),
         job=picture.job,
         image_index=picture.index,
         plan=plan,
@@ -50,33 +50,31 @@ def start(turn: Turn, picture: Picture, explanation: Explanation) -> None:
             assumed={agent: assumed[agent] for agent in plan.agents},
             weighed=frozenset((*picture.phase.task.request.agents, *plan.agents)),
             watches=dict.fromkeys(plan.agents, SpeedWatch(times=times_evidence(picture.speed_plans))),
-            lead_s=turn.limits.replan_lead_s,
+            lead_s=tx.limits.replan_lead_s,
         ),
-        reported_s=turn.now_s,
-        segments_sent=segments_due(plan, plan.begin_step, beats_ahead(turn.limits, course, plan.begin_step)),
+        reported_s=tx.now_s,
+        segments_sent=segments_due(plan, plan.begin_step, beats_ahead(tx.limits, course, plan.begin_step)),
         members={agent: MemberRun(step=plan.begin_step, boundary=plan.begin_step) for agent in plan.agents},
         stage=EpochStage.FORMING,
-        deadline_s=turn.now_s
-        + turn.limits.forming_timeout_s
-        + turn.limits.slack * (course.loading_s + course.encode_s),
+        deadline_s=tx.now_s + tx.limits.forming_timeout_s + tx.limits.slack * (course.loading_s + course.encode_s),
         needs_bytes={share.agent: share.memory_bytes for share in prediction.agents},
     )
     for agent in plan.agents:
-        turn.put_agent(replace(turn.state.agents[agent], epoch=epoch.epoch))
-    turn.put_epoch(epoch)
-    held = turn.state.holders.get(picture.job, frozenset[AgentId]())
-    turn.state = replace(turn.state, holders={**turn.state.holders, picture.job: held.union(plan.agents)})
-    _overwrite(turn, picture, plan.agents)
-    turn.put_picture(replace(_with_plan(turn, picture, plan, prediction.denoise_s), phase=Running(epoch=epoch.epoch)))
+        tx.put_agent(replace(tx.state.agents[agent], epoch=epoch.epoch))
+    tx.put_epoch(epoch)
+    held = tx.state.holders.get(picture.job, frozenset[AgentId]())
+    tx.state = replace(tx.state, holders={**tx.state.holders, picture.job: held.union(plan.agents)})
+    _overwrite(tx, picture, plan.agents)
+    tx.put_picture(replace(_with_plan(tx, picture, plan, prediction.denoise_s), phase=Running(epoch=epoch.epoch)))
     if picture.replan is None:
-        turn.tell(picture.job, Planned(image_index=picture.index, explanation=explanation))
+        tx.tell(picture.job, Planned(image_index=picture.index, explanation=explanation))
     else:
         replanned = Replanned(image_index=picture.index, reason=picture.replan, begin_step=plan.begin_step, plan=plan)
-        turn.tell(picture.job, replanned)
-    command = _start_command(turn, epoch, picture)
+        tx.tell(picture.job, replanned)
+    command = _start_command(tx, epoch, picture)
     for agent in plan.agents:
-        turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
-    tell_progress(turn, epoch)
+        tx.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
+    tell_progress(tx, epoch)
 
 
 def takeover_step(epoch: Epoch, now_s: float, lead_s: float) -> int | None:
@@ -133,19 +131,19 @@ def step_timeout_s(limits: Limits, course: Forecast, *, previews: bool) -> float
     return limits.slack * longest_s + limits.step_timeout_s + (limits.alone_extra_s if course.alone else 0.0)
 
 
-def tell_progress(turn: Turn, epoch: Epoch) -> None:
+def tell_progress(tx: Transaction, epoch: Epoch) -> None:
     """Tells new progress of the slowest member, seldom enough not to matter; begin and end are always told."""
-    picture = turn.state.picture_of(epoch)
+    picture = tx.state.picture_of(epoch)
     if picture is None or epoch.stage is EpochStage.ABORTING:
         return
     step = epoch.step
     begins = picture.told_s is None
     if not begins and step <= picture.told_step:
         return
-    soon = picture.told_s is not None and turn.now_s < picture.told_s + turn.limits.progress_interval_s
+    soon = picture.told_s is not None and tx.now_s < picture.told_s + tx.limits.progress_interval_s
     if soon and step < epoch.plan.steps:
         return
-    turn.put_picture(replace(picture, told_step=step, told_s=turn.now_s))
+    tx.put_picture(replace(picture, told_step=step, told_s=tx.now_s))
     progressed = Progressed(
         image_index=picture.index,
         step=step,
@@ -153,34 +151,34 @@ def tell_progress(turn: Turn, epoch: Epoch) -> None:
         left_s=epoch.forecast.left_s(step) + (epoch.forecast.encode_s if begins else 0.0),
         agents=epoch.plan.agents,
     )
-    turn.tell(epoch.job, progressed)
+    tx.tell(epoch.job, progressed)
 
 
-def _gang(turn: Turn, members: tuple[AgentId, ...]) -> GangId:
+def _gang(tx: Transaction, members: tuple[AgentId, ...]) -> GangId:
     """The members' intact process group, or the name of a new one."""
-    held = turn.state.gangs.get(members)
+    held = tx.state.gangs.get(members)
     if held is not None:
         return held
-    gang = turn.new_gang_name()
-    turn.state = replace(
-        turn.state,
-        gangs={**turn.state.gangs, members: gang},
-        stores={**turn.state.stores, gang: RendezvousStore(members=members)},
+    gang = tx.new_gang_name()
+    tx.state = replace(
+        tx.state,
+        gangs={**tx.state.gangs, members: gang},
+        stores={**tx.state.stores, gang: RendezvousStore(members=members)},
     )
     return gang
 
 
-def _overwrite(turn: Turn, picture: Picture, agents: tuple[AgentId, ...]) -> None:
+def _overwrite(tx: Transaction, picture: Picture, agents: tuple[AgentId, ...]) -> None:
     """A worker holds boundaries of one picture of a job: those of another one are gone once it begins with this one."""
-    for other in turn.state.jobs[picture.job].pictures.values():
+    for other in tx.state.jobs[picture.job].pictures.values():
         if other.index != picture.index and any(agent in other.reached for agent in agents):
             reached = {agent: steps for agent, steps in other.reached.items() if agent not in agents}
-            turn.put_picture(replace(other, reached=reached))
+            tx.put_picture(replace(other, reached=reached))
 
 
-def _start_command(turn: Turn, epoch: Epoch, picture: Picture) -> StartEpoch:
+def _start_command(tx: Transaction, epoch: Epoch, picture: Picture) -> StartEpoch:
     plan = epoch.plan
-    own_facts = [turn.state.agents[agent].own_facts(picture.facts) or picture.facts for agent in plan.agents]
+    own_facts = [tx.state.agents[agent].own_facts(picture.facts) or picture.facts for agent in plan.agents]
     holders = [agent for agent in (plan.encoder, *plan.agents) if agent in picture.holders]
     return StartEpoch(
         epoch=epoch.epoch,
@@ -194,14 +192,14 @@ def _start_command(turn: Turn, epoch: Epoch, picture: Picture) -> StartEpoch:
         plan_version=plan.version,
         segments=plan.segments[: epoch.segments_sent],
         complete=epoch.segments_sent == len(plan.segments),
-        step_timeout_s=step_timeout_s(turn.limits, epoch.forecast, previews=picture.image.preview_every_steps > 0),
+        step_timeout_s=step_timeout_s(tx.limits, epoch.forecast, previews=picture.image.preview_every_steps > 0),
         uninterruptible_s=epoch.forecast.uninterruptible_s,
         exchange_dtype=exchanged_as(own_facts).dtype,
     )
 
 
-def _with_plan(turn: Turn, picture: Picture, plan: Plan, predicted_denoise_s: float) -> Picture:
-    members = [turn.state.agents[name] for name in plan.agents]
+def _with_plan(tx: Transaction, picture: Picture, plan: Plan, predicted_denoise_s: float) -> Picture:
+    members = [tx.state.agents[name] for name in plan.agents]
     usage = {
         agent.agent: Usage(device=agent.device.name, emulated=agent.device.emulated_speed is not None)
         for agent in members

@@ -15,39 +15,39 @@ from polyrhythm.session.messages import ExtendPlan
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import step_timeout_s
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.replan import Revision, Takeover
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def send_takeover(turn: Turn, epoch: Epoch, takeover: Takeover) -> None:
+def send_takeover(tx: Transaction, epoch: Epoch, takeover: Takeover) -> None:
     """Sends a newer version to all members, whole: none of them ever waits for a part of it."""
     plan = takeover.plan
     # Until somebody reports a beat of it, memory may run out under either plan.
     needs_bytes = {agent: max(need, epoch.needs_bytes.get(agent, 0)) for agent, need in takeover.needs_bytes.items()}
     revision = replace(epoch.revision, study=None, takeover=takeover)
-    turn.put_epoch(replace(epoch, revision=revision, needs_bytes=needs_bytes))
-    picture = turn.state.picture_of(epoch)
+    tx.put_epoch(replace(epoch, revision=revision, needs_bytes=needs_bytes))
+    picture = tx.state.picture_of(epoch)
     assert picture is not None, f"{epoch.epoch} works for nobody"
-    turn.put_picture(replace(picture, last_version=plan.version))
+    tx.put_picture(replace(picture, last_version=plan.version))
     command = ExtendPlan(
         epoch=epoch.epoch,
         plan_version=plan.version,
         segments=plan.segments,
         complete=True,
-        step_timeout_s=step_timeout_s(turn.limits, takeover.forecast, previews=True),
+        step_timeout_s=step_timeout_s(tx.limits, takeover.forecast, previews=True),
         uninterruptible_s=takeover.forecast.uninterruptible_s,
     )
     for agent, run in epoch.members.items():
         if not run.gone:
-            turn.send(agent, replace(command, memory_need_bytes=takeover.needs_bytes.get(agent, 0)))
+            tx.send(agent, replace(command, memory_need_bytes=takeover.needs_bytes.get(agent, 0)))
 
 
-def follow(turn: Turn, epoch: Epoch, report: BeatReport) -> Epoch:
+def follow(tx: Transaction, epoch: Epoch, report: BeatReport) -> Epoch:
     """What a report says about the version on its way."""
     takeover = epoch.revision.takeover
     if takeover is None:
         return epoch
     if report.plan_version == takeover.plan.version:
-        return _taken_over(turn, epoch, takeover)
+        return _taken_over(tx, epoch, takeover)
     if report.boundary_step > takeover.plan.begin_step:
         return replace(
             epoch, revision=epoch.revision.late(takeover.reason)
@@ -62,16 +62,16 @@ def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epo
     return replace(epoch, revision=epoch.revision.watched(agent, report.step_s, beat.segment))
 
 
-def _taken_over(turn: Turn, epoch: Epoch, takeover: Takeover) -> Epoch:
+def _taken_over(tx: Transaction, epoch: Epoch, takeover: Takeover) -> Epoch:
     plan = takeover.plan
-    picture = turn.state.picture_of(epoch)
+    picture = tx.state.picture_of(epoch)
     if picture is not None:
         (before, _), earlier = picture.plans[-1], picture.plans[:-1]
         plans = (*earlier, (before, plan.begin_step), (plan, plan.begin_step))
         speed_plans = picture.speed_plans + (takeover.reason is ReplanReason.SPEED_CHANGED)
-        turn.put_picture(replace(picture, plans=plans, speed_plans=speed_plans))
+        tx.put_picture(replace(picture, plans=plans, speed_plans=speed_plans))
         told = Replanned(image_index=picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan)
-        turn.tell(epoch.job, told)
+        tx.tell(epoch.job, told)
     revision = epoch.revision
     return replace(
         epoch,

@@ -29,56 +29,56 @@ from polyrhythm_coordinator.scheduling.fleet.reservations import computes_in_com
 from polyrhythm_coordinator.scheduling.planning.forecast import works_alone
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.state.job import Picture, Usage
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 Report: TypeAlias = EpochJoined | PartLoaded | StepDone | BeatDone | PreviewMade | ImageMade
 """What a member says while it works."""
 
 
-def take_report(turn: Turn, agent: AgentId, event: Report) -> None:
+def take_report(tx: Transaction, agent: AgentId, event: Report) -> None:
     """Takes what a member says about an epoch; ignores one that has ended, since its messages may still be on the way.
 
     Raises:
         WireError: it cannot be true.
     """
     name = event.report.epoch if isinstance(event, BeatDone) else event.epoch
-    epoch = turn.state.epochs.get(name)
+    epoch = tx.state.epochs.get(name)
     if epoch is None or agent not in epoch.members or epoch.members[agent].gone:
         return
     match event:
         case EpochJoined():
-            epoch = _take_join(turn, epoch, agent, event)
+            epoch = _take_join(tx, epoch, agent, event)
         case PartLoaded(part=part, loading_s=loading_s):
             told = job_events.PartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
-            turn.tell(epoch.job, told)
+            tx.tell(epoch.job, told)
         case StepDone(step=step):
             epoch = _take_step(epoch, agent, step)
         case BeatDone(report=report):
-            epoch = _take_beat(turn, epoch, agent, report)
+            epoch = _take_beat(tx, epoch, agent, report)
         case PreviewMade():
-            _take_preview(turn, epoch, agent, event)
+            _take_preview(tx, epoch, agent, event)
         case ImageMade():
-            epoch = _take_part(turn, epoch, agent, event)
-    turn.put_epoch(replace(epoch, deadline_s=_next_deadline_s(turn, epoch)))
-    tell_progress(turn, epoch)
+            epoch = _take_part(tx, epoch, agent, event)
+    tx.put_epoch(replace(epoch, deadline_s=_next_deadline_s(tx, epoch)))
+    tell_progress(tx, epoch)
 
 
-def _take_join(turn: Turn, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
-    uuids = {name: turn.state.agents[name].device.uuid for name in epoch.members if name in turn.state.agents}
+def _take_join(tx: Transaction, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
+    uuids = {name: tx.state.agents[name].device.uuid for name in epoch.members if name in tx.state.agents}
     measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}
-    turn.state = replace(turn.state, links={**turn.state.links, **measured})
-    picture = turn.state.picture_of(epoch)
-    in_company = picture is not None and computes_in_company(turn.state, picture, agent)
+    tx.state = replace(tx.state, links={**tx.state.links, **measured})
+    picture = tx.state.picture_of(epoch)
+    in_company = picture is not None and computes_in_company(tx.state, picture, agent)
     epoch = _with_run(epoch, agent, replace(epoch.members[agent], joined=True, in_company=in_company))
     all_joined = all(run.joined for run in epoch.members.values())
     if picture is not None:
         picture = _with_reached(picture, agent, epoch.begin_step)
         picture = replace(picture, encode_s=max(picture.encode_s, event.encode_s))
         if all_joined and picture.first_step_s is None:
-            picture = replace(picture, first_step_s=turn.now_s)
-        turn.put_picture(picture)
+            picture = replace(picture, first_step_s=tx.now_s)
+        tx.put_picture(picture)
     if all_joined and epoch.stage is EpochStage.FORMING:
-        return replace(epoch, stage=EpochStage.RUNNING, reported_s=turn.now_s)
+        return replace(epoch, stage=EpochStage.RUNNING, reported_s=tx.now_s)
     return epoch
 
 
@@ -89,26 +89,26 @@ def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
     return _with_run(epoch, agent, replace(run, step=max(run.step, step)))
 
 
-def _take_beat(turn: Turn, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
-    epoch = follow(turn, _take_step(epoch, agent, report.boundary_step), report)
+def _take_beat(tx: Transaction, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
+    epoch = follow(tx, _take_step(epoch, agent, report.boundary_step), report)
     beat, run = _beat_of(epoch, report), epoch.members[agent]
     _check_beat(beat, run, agent, report)
     if report.boundary_step > epoch.boundary:
-        age_s = 0.0 if report.changed else turn.limits.heartbeat_interval_s
-        epoch = replace(epoch, reported_s=turn.now_s, report_age_s=age_s)
-    picture = turn.state.picture_of(epoch)
-    in_company = picture is not None and computes_in_company(turn.state, picture, agent)
+        age_s = 0.0 if report.changed else tx.limits.heartbeat_interval_s
+        epoch = replace(epoch, reported_s=tx.now_s, report_age_s=age_s)
+    picture = tx.state.picture_of(epoch)
+    in_company = picture is not None and computes_in_company(tx.state, picture, agent)
     boundary = max(run.boundary, report.boundary_step)
     epoch = _with_run(epoch, agent, replace(run, boundary=boundary, in_company=in_company))
     if picture is not None:
         picture = _with_reached(picture, agent, report.boundary_step)
         picture = replace(picture, usage={**picture.usage, agent: _added(picture.usage[agent], report)})
         if report.boundary_step == epoch.plan.steps:
-            picture = replace(picture, last_step_s=turn.now_s)
-        turn.put_picture(picture)
+            picture = replace(picture, last_step_s=tx.now_s)
+        tx.put_picture(picture)
         if in_company == run.in_company:  # else others began or ended in the middle of it: it says nothing of either
-            _refine(turn, picture, epoch, beat, agent, report)
-    return _extended(turn, watched(epoch, beat, agent, report))
+            _refine(tx, picture, epoch, beat, agent, report)
+    return _extended(tx, watched(epoch, beat, agent, report))
 
 
 def _beat_of(epoch: Epoch, report: BeatReport) -> Beat:
@@ -154,10 +154,10 @@ def _added(usage: Usage, report: BeatReport) -> Usage:
     )
 
 
-def _refine(turn: Turn, picture: Picture, epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> None:
+def _refine(tx: Transaction, picture: Picture, epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> None:
     """Lets the agent's profile follow its measured speed."""
-    key = key_of(turn.state.agents[agent], picture)
-    known = turn.state.profiles.get(key)
+    key = key_of(tx.state.agents[agent], picture)
+    known = tx.state.profiles.get(key)
     if known is not None:
         rows = beat.segment.of(agent).rows.count
         in_company = epoch.members[agent].in_company
@@ -165,15 +165,15 @@ def _refine(turn: Turn, picture: Picture, epoch: Epoch, beat: Beat, agent: Agent
             return  # measured for somebody who works alone: its speed beside others is not known apart
         alone = works_alone(agent, beat.segment, epoch.revision.at_present(agent, in_company=in_company))
         refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s, alone=alone)
-        turn.state = replace(turn.state, profiles={**turn.state.profiles, key: refined})
+        tx.state = replace(tx.state, profiles={**tx.state.profiles, key: refined})
 
 
-def _extended(turn: Turn, epoch: Epoch) -> Epoch:
+def _extended(tx: Transaction, epoch: Epoch) -> Epoch:
     """Sends the segments that are due and have not been sent."""
     if epoch.segments_sent == len(epoch.plan.segments):
         return epoch
     boundary = epoch.boundary
-    due = segments_due(epoch.plan, boundary, beats_ahead(turn.limits, epoch.forecast, boundary))
+    due = segments_due(epoch.plan, boundary, beats_ahead(tx.limits, epoch.forecast, boundary))
     if due <= epoch.segments_sent or epoch.stage is EpochStage.ABORTING:
         return epoch
     command = ExtendPlan(
@@ -181,22 +181,22 @@ def _extended(turn: Turn, epoch: Epoch) -> Epoch:
         plan_version=epoch.plan.version,
         segments=epoch.plan.segments[epoch.segments_sent : due],
         complete=due == len(epoch.plan.segments),
-        step_timeout_s=step_timeout_s(turn.limits, epoch.forecast, previews=True),
+        step_timeout_s=step_timeout_s(tx.limits, epoch.forecast, previews=True),
         uninterruptible_s=epoch.forecast.uninterruptible_s,
     )
     for agent, run in epoch.members.items():
         if not run.gone:
-            turn.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
+            tx.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
     return replace(epoch, segments_sent=due)
 
 
-def _take_preview(turn: Turn, epoch: Epoch, agent: AgentId, event: PreviewMade) -> None:
+def _take_preview(tx: Transaction, epoch: Epoch, agent: AgentId, event: PreviewMade) -> None:
     """Passes a preview on.
 
     Raises:
         WireError: nobody asked for it, or not this agent, or not of this step, or it is no picture.
     """
-    picture = turn.state.picture_of(epoch)
+    picture = tx.state.picture_of(epoch)
     if picture is None:  # nobody waits for it any more
         return
     if agent != epoch.plan.decoder or not picture.image.preview_every_steps:
@@ -205,16 +205,16 @@ def _take_preview(turn: Turn, epoch: Epoch, agent: AgentId, event: PreviewMade) 
         raise WireError(f"preview_made.step: {event.step} is not in ({epoch.begin_step}, {epoch.plan.steps})")
     if not event.png.startswith(SIGNATURE):
         raise WireError("preview_made.png: does not begin with the PNG signature")
-    turn.tell(epoch.job, Previewed(image_index=epoch.image_index, step=event.step, png=event.png))
+    tx.tell(epoch.job, Previewed(image_index=epoch.image_index, step=event.step, png=event.png))
 
 
-def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Epoch:
+def _take_part(tx: Transaction, epoch: Epoch, agent: AgentId, event: ImageMade) -> Epoch:
     """Collects the PNG file; the client gets it whole, so that no part of a lost decoder's file is among it.
 
     Raises:
         WireError: it is none, or longer or in more parts than one of its size.
     """
-    picture = turn.state.picture_of(epoch)
+    picture = tx.state.picture_of(epoch)
     if picture is None:  # nobody waits for it any more
         return replace(epoch, parts=(), parts_bytes=0, picture_made=event.last)
     if agent != epoch.plan.decoder or epoch.picture_made or event.offset != epoch.parts_bytes:
@@ -226,11 +226,11 @@ def _take_part(turn: Turn, epoch: Epoch, agent: AgentId, event: ImageMade) -> Ep
     _check_file(epoch, picture.image)
     if not event.last:
         return epoch
-    turn.put_picture(replace(picture, decode_s=event.decode_s))
+    tx.put_picture(replace(picture, decode_s=event.decode_s))
     offset = 0
     for index, data in enumerate(epoch.parts):
         last = index == len(epoch.parts) - 1
-        turn.tell(epoch.job, ImageChunk(image_index=picture.index, offset=offset, data=data, last=last))
+        tx.tell(epoch.job, ImageChunk(image_index=picture.index, offset=offset, data=data, last=last))
         offset += len(data)
     return replace(epoch, parts=(), parts_bytes=0)
 
@@ -252,18 +252,18 @@ def _check_file(epoch: Epoch, image: ImageSpec) -> None:
         raise WireError(f"image_made.data: the picture's file {wrong}")
 
 
-def _next_deadline_s(turn: Turn, epoch: Epoch) -> float:
+def _next_deadline_s(tx: Transaction, epoch: Epoch) -> float:
     """Until when the next sign of progress must come. Agents watch their own steps; this catches what they miss."""
-    limits, course = turn.limits, epoch.forecast
+    limits, course = tx.limits, epoch.forecast
     match epoch.stage:
         case EpochStage.RUNNING if epoch.picture_made:
-            return turn.now_s + limits.abort_timeout_s + course.step_s
+            return tx.now_s + limits.abort_timeout_s + course.step_s
         case EpochStage.RUNNING if any(run.boundary == epoch.plan.steps for run in epoch.members.values()):
-            return turn.now_s + limits.decode_timeout_s + limits.slack * (course.loading_s + course.decode_s)
+            return tx.now_s + limits.decode_timeout_s + limits.slack * (course.loading_s + course.decode_s)
         case EpochStage.RUNNING:
             coming = epoch.revision.takeover
             courses = (course,) if coming is None else (course, coming.forecast)
-            return turn.now_s + 2 * max(step_timeout_s(limits, each, previews=True) for each in courses)
+            return tx.now_s + 2 * max(step_timeout_s(limits, each, previews=True) for each in courses)
         case EpochStage.FORMING | EpochStage.HANDING_OVER | EpochStage.CANCELLING | EpochStage.ABORTING:
             return epoch.deadline_s
 

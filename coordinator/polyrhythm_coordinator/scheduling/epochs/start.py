@@ -15,18 +15,18 @@ from polyrhythm_coordinator.scheduling.planning.explanation import predicted
 from polyrhythm_coordinator.scheduling.planning.plan_algebra import widened_plan
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.state.state import State
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def start_or_prepare(turn: Turn, picture: Picture, explanation: Explanation) -> None:
+def start_or_prepare(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
     """Starts what was planned; if the fleet has changed under it, the picture is planned again."""
-    explanation = _led(turn.state, picture, explanation)
+    explanation = _led(tx.state, picture, explanation)
     led = _is_led(picture, explanation.chosen.plan)
-    if led and can_start(turn.state, picture, explanation.chosen.plan):
-        start(turn, picture, explanation)
+    if led and can_start(tx.state, picture, explanation.chosen.plan):
+        start(tx, picture, explanation)
         return
     # Somebody must hold the state from which the picture goes on; if the best plan needs none of them, they work alone.
-    turn.put_picture(replace(picture, phase=Preparing(since_s=turn.now_s, holders_only=not led)))
+    tx.put_picture(replace(picture, phase=Preparing(since_s=tx.now_s, holders_only=not led)))
 
 
 def can_start(state: State, picture: Picture, plan: Plan) -> bool:

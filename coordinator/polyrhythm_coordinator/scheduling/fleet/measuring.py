@@ -17,7 +17,7 @@ from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Running
 from polyrhythm_coordinator.scheduling.state.state import Agent, Measuring, State
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 ALONE_S = 2.0
 """For the forwards of all agents of a host, one after another."""
@@ -92,32 +92,32 @@ def due(
     return tuple(found)
 
 
-def ask(turn: Turn, workload: Workload, measurements: Iterable[Measurement]) -> None:
+def ask(tx: Transaction, workload: Workload, measurements: Iterable[Measurement]) -> None:
     """Sends what is due."""
     for measurement in measurements:
-        number, agent = turn.number(), turn.state.agents[measurement.agent]
+        number, agent = tx.number(), tx.state.agents[measurement.agent]
         measuring = Measuring(
             number=number,
             workload=workload,
-            asked_s=turn.now_s,
+            asked_s=tx.now_s,
             together=measurement.together,
             beside_work=measurement.beside_work,
         )
-        turn.put_agent(replace(agent, measuring=measuring))
+        tx.put_agent(replace(agent, measuring=measuring))
         command = MeasureProfile(
             request_id=number, workload=workload, together=measurement.together, seconds=measurement.seconds
         )
-        turn.send(agent.agent, command)
+        tx.send(agent.agent, command)
 
 
-def stop_unwanted(turn: Turn) -> None:
+def stop_unwanted(tx: Transaction) -> None:
     """Ends measurements that no job waits for any more, so that the next picture need not wait for them either."""
-    for agent in tuple(turn.state.agents.values()):
+    for agent in tuple(tx.state.agents.values()):
         measuring = agent.measuring
-        if measuring is None or measuring.stopped or _is_wanted(turn.state, agent, measuring.workload):
+        if measuring is None or measuring.stopped or _is_wanted(tx.state, agent, measuring.workload):
             continue
-        turn.put_agent(replace(agent, measuring=replace(measuring, stopped=True)))
-        turn.send(agent.agent, StopMeasuring(request_id=measuring.number))
+        tx.put_agent(replace(agent, measuring=replace(measuring, stopped=True)))
+        tx.send(agent.agent, StopMeasuring(request_id=measuring.number))
 
 
 def told_of(state: State, picture: Picture, candidates: Iterable[AgentId], now_s: float) -> Profiling:

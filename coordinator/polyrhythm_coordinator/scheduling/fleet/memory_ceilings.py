@@ -8,14 +8,14 @@ from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.job import Picture
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def shrink(turn: Turn, picture: Picture, epoch: Epoch) -> tuple[AgentId, ...]:
+def shrink(tx: Transaction, picture: Picture, epoch: Epoch) -> tuple[AgentId, ...]:
     """Lowers what is believed of the members whose memory ran out, for pictures of this model and size.
 
     Args:
-        turn: the transition.
+        tx: the transition.
         picture: that was being made.
         epoch: all of its members are gone.
 
@@ -26,13 +26,13 @@ def shrink(turn: Turn, picture: Picture, epoch: Epoch) -> tuple[AgentId, ...]:
     short = tuple(agent for agent, run in epoch.members.items() if run.ended is not None and run.ended.out_of_memory)
     workload = workload_of(picture.image)
     for name in short:
-        agent = turn.state.agents.get(name)
+        agent = tx.state.agents.get(name)
         if agent is None:
             continue
         usable_bytes, need_bytes = agent.usable_bytes_for(workload), epoch.needs_bytes.get(name, 0)
         if need_bytes <= usable_bytes:  # else the plan was a client's, and nobody believed that it fits
             ceiling_bytes = lowered(need_bytes, (agent.own_facts(picture.facts) or picture.facts).resident_bytes)
-            turn.put_agent(replace(agent, ceilings_bytes={**agent.ceilings_bytes, workload: ceiling_bytes}))
+            tx.put_agent(replace(agent, ceilings_bytes={**agent.ceilings_bytes, workload: ceiling_bytes}))
     return short
 
 

@@ -16,27 +16,27 @@ from polyrhythm_coordinator.scheduling.planning.measured_profiles import Measure
 from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.job import Picture
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def keep_speeds(turn: Turn, picture: Picture, epoch: Epoch) -> None:
+def keep_speeds(tx: Transaction, picture: Picture, epoch: Epoch) -> None:
     """Later plans rest on the speeds that members have changed to: those of the rest of the picture, and of later ones.
 
     Args:
-        turn: the transition.
+        tx: the transition.
         picture: that is made.
         epoch: in which they were seen, running or at its end.
     """
-    revision, profiles = epoch.revision, dict(turn.state.profiles)
+    revision, profiles = epoch.revision, dict(tx.state.profiles)
     for agent, watch in revision.watches.items():
-        member = turn.state.agents.get(agent)
+        member = tx.state.agents.get(agent)
         if member is None or not watch.departed:
             continue
         key = key_of(member, picture)
         known = profiles.get(key)
         if known is not None:
             profiles[key] = _moved(known, epoch, agent)
-    turn.state = replace(turn.state, profiles=profiles)
+    tx.state = replace(tx.state, profiles=profiles)
 
 
 def _moved(known: MeasuredProfile, epoch: Epoch, agent: AgentId) -> MeasuredProfile:

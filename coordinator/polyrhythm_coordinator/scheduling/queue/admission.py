@@ -30,40 +30,40 @@ from polyrhythm_coordinator.scheduling.state.effects import FailJob
 from polyrhythm_coordinator.scheduling.state.events import JobSubmitted
 from polyrhythm_coordinator.scheduling.state.job import Applicant, Job, TokenQuestion
 from polyrhythm_coordinator.scheduling.state.state import Agent, State, loading_told
-from polyrhythm_coordinator.scheduling.state.transaction import Turn, without
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction, without
 
 NO_ANSWER = "no answer in time"
 
 
-def submit(turn: Turn, event: JobSubmitted) -> None:
+def submit(tx: Transaction, event: JobSubmitted) -> None:
     """Takes in a request; ``review`` goes on from there."""
-    assert event.job == turn.state.next_job, f"{event.job} submitted, {turn.state.next_job} is next"
-    turn.number()
+    assert event.job == tx.state.next_job, f"{event.job} submitted, {tx.state.next_job} is next"
+    tx.number()
     put_applicant(
-        turn,
+        tx,
         Applicant(
             job=event.job,
             request=event.request,
             drawn_seed=event.drawn_seed,
             explain_only=event.explain_only,
-            submitted_s=turn.now_s,
+            submitted_s=tx.now_s,
         ),
     )
 
 
-def review_all(turn: Turn) -> None:
+def review_all(tx: Transaction) -> None:
     """Goes on with every request that is being checked, as far as it goes now."""
-    for applicant in tuple(turn.state.applicants.values()):
-        _review(turn, applicant)
+    for applicant in tuple(tx.state.applicants.values()):
+        _review(tx, applicant)
 
 
-def take_counts(turn: Turn, agent: AgentId, answer: TokensCounted) -> None:
+def take_counts(tx: Transaction, agent: AgentId, answer: TokensCounted) -> None:
     """Takes an agent's answer.
 
     Raises:
         WireError: not one count a text, or too many of them.
     """
-    applicant = _asked(turn.state, agent, answer.request_id)
+    applicant = _asked(tx.state, agent, answer.request_id)
     if applicant is None or applicant.question is None:
         return
     facts, counts = applicant.question.facts, answer.counts
@@ -73,9 +73,9 @@ def take_counts(turn: Turn, agent: AgentId, answer: TokensCounted) -> None:
     windows = _windows(facts, counts) if chunked else 1
     error = None if chunked else _length_error(facts, counts)
     if error is not None:
-        refuse(turn, applicant, error)
+        refuse(tx, applicant, error)
     else:
-        _accept(turn, applicant, facts, windows, answer.notices)
+        _accept(tx, applicant, facts, windows, answer.notices)
 
 
 def _windows(facts: ModelFacts, counts: tuple[int, ...]) -> int:
@@ -86,61 +86,61 @@ def _windows(facts: ModelFacts, counts: tuple[int, ...]) -> int:
 
 
 def take_failure(
-    turn: Turn, agent: AgentId, request_id: int, detail: str, violations: tuple[FieldViolation, ...]
+    tx: Transaction, agent: AgentId, request_id: int, detail: str, violations: tuple[FieldViolation, ...]
 ) -> None:
     """An agent has no answer: another one is asked, unless the texts are at fault, which no other one would take."""
-    applicant = _asked(turn.state, agent, request_id)
+    applicant = _asked(tx.state, agent, request_id)
     if applicant is not None and violations:
-        refuse(turn, applicant, InvalidArgumentError(*violations))
+        refuse(tx, applicant, InvalidArgumentError(*violations))
     else:
-        _ask_another(turn, agent, request_id, detail)
+        _ask_another(tx, agent, request_id, detail)
 
 
-def _ask_another(turn: Turn, agent: AgentId, request_id: int, detail: str) -> None:
+def _ask_another(tx: Transaction, agent: AgentId, request_id: int, detail: str) -> None:
     """An agent that is there cannot answer: ``review_all`` puts the question to another one."""
-    applicant = _asked(turn.state, agent, request_id)
+    applicant = _asked(tx.state, agent, request_id)
     if applicant is not None:
         reasons = {**applicant.reasons, agent: detail}
-        put_applicant(turn, replace(applicant, question=None, silent=(*applicant.silent, agent), reasons=reasons))
+        put_applicant(tx, replace(applicant, question=None, silent=(*applicant.silent, agent), reasons=reasons))
 
 
-def lose_answers(turn: Turn, agent: AgentId, died: str) -> None:
+def lose_answers(tx: Transaction, agent: AgentId, died: str) -> None:
     """A worker is gone, or its agent: ``review_all`` puts the questions to others, or again to one that comes back.
 
     Not for ever: who has been lost over a question twice is asked no more, and texts that end worker after worker are
     given up like a picture that does.
 
     Args:
-        turn: the transition.
+        tx: the transition.
         agent: which agent.
         died: what is told of its worker, if that ended with nothing but questions in hand; else empty.
     """
     questions = sorted(
         (held.question.request_id, held.job)
-        for held in turn.state.applicants.values()
+        for held in tx.state.applicants.values()
         if held.question is not None and held.question.agent == agent
     )
     for number, (_, job) in enumerate(questions):
-        applicant = replace(turn.state.applicants[job], question=None)
-        if agent not in turn.state.agents:
+        applicant = replace(tx.state.applicants[job], question=None)
+        if agent not in tx.state.agents:
             silent = (*applicant.silent, agent) if agent in applicant.gone else applicant.silent
             applicant = replace(applicant, gone=(*applicant.gone, agent), silent=silent)
         elif died and number == 0:  # the others were not looked at yet
             applicant = replace(applicant, deaths=(*applicant.deaths, died))
-        put_applicant(turn, applicant)
-        if (error := hopeless(applicant.deaths, turn.limits)) is not None:
-            refuse(turn, applicant, error)
+        put_applicant(tx, applicant)
+        if (error := hopeless(applicant.deaths, tx.limits)) is not None:
+            refuse(tx, applicant, error)
 
 
-def refuse(turn: Turn, applicant: Applicant, error: PolyrhythmError) -> None:
+def refuse(tx: Transaction, applicant: Applicant, error: PolyrhythmError) -> None:
     """Ends a request that was never accepted."""
-    turn.state = replace(turn.state, applicants=without(turn.state.applicants, applicant.job))
-    turn.emit(FailJob(job=applicant.job, error=error))
+    tx.state = replace(tx.state, applicants=without(tx.state.applicants, applicant.job))
+    tx.emit(FailJob(job=applicant.job, error=error))
 
 
-def put_applicant(turn: Turn, applicant: Applicant) -> None:
+def put_applicant(tx: Transaction, applicant: Applicant) -> None:
     """Adds or replaces a request that is being checked."""
-    turn.state = replace(turn.state, applicants={**turn.state.applicants, applicant.job: applicant})
+    tx.state = replace(tx.state, applicants={**tx.state.applicants, applicant.job: applicant})
 
 
 def choose_model(state: State, request: ImageRequest) -> ModelFacts:
@@ -189,44 +189,44 @@ def _asked_for(state: State, request: ImageRequest) -> tuple[Agent, ...]:
     )
 
 
-def _review(turn: Turn, applicant: Applicant) -> None:
+def _review(tx: Transaction, applicant: Applicant) -> None:
     question = applicant.question
     if question is not None:
-        if turn.now_s < question.deadline_s:
+        if tx.now_s < question.deadline_s:
             return
         applicant = replace(applicant, question=None, silent=(*applicant.silent, question.agent))
-        put_applicant(turn, applicant)
+        put_applicant(tx, applicant)
     try:
-        facts = _model_or_wait(turn, applicant)
-        if facts is None or _named_is_returning(turn, applicant.request):
+        facts = _model_or_wait(tx, applicant)
+        if facts is None or _named_is_returning(tx, applicant.request):
             return
-        image = _checked(turn.state, applicant.request, facts, applicant.drawn_seed)
-        _ask(turn, applicant, facts, image)
+        image = _checked(tx.state, applicant.request, facts, applicant.drawn_seed)
+        _ask(tx, applicant, facts, image)
     except PolyrhythmError as error:
-        refuse(turn, applicant, error)
+        refuse(tx, applicant, error)
 
 
-def _model_or_wait(turn: Turn, applicant: Applicant) -> ModelFacts | None:
+def _model_or_wait(tx: Transaction, applicant: Applicant) -> ModelFacts | None:
     """The model, or None while agents that may hold it are still loading."""
-    agents = turn.state.open_agents
-    patient = turn.now_s < applicant.submitted_s + turn.limits.loading_grace_s
-    loading = any(not agent.worker_ready for agent in agents) or bool(turn.state.returning(turn.now_s))
+    agents = tx.state.open_agents
+    patient = tx.now_s < applicant.submitted_s + tx.limits.loading_grace_s
+    loading = any(not agent.worker_ready for agent in agents) or bool(tx.state.returning(tx.now_s))
     if not any(agent.worker_ready for agent in agents):
         if loading and patient:
             return None
-        raise NoAgentsError(_why_nobody(turn.state))
+        raise NoAgentsError(_why_nobody(tx.state))
     try:
-        return choose_model(turn.state, applicant.request)
+        return choose_model(tx.state, applicant.request)
     except NotFoundError:
         if loading and patient:
             return None
         raise
 
 
-def _named_is_returning(turn: Turn, request: ImageRequest) -> bool:
+def _named_is_returning(tx: Transaction, request: ImageRequest) -> bool:
     """Whether an agent that the request names was connected a moment ago, and is not now."""
     named = (*request.overrides.devices, *(() if request.plan is None else request.plan.agents))
-    return any(name in turn.state.returning(turn.now_s) for name in named)
+    return any(name in tx.state.returning(tx.now_s) for name in named)
 
 
 def _why_nobody(state: State) -> str:
@@ -264,20 +264,20 @@ def _check_devices(state: State, devices: tuple[AgentId, ...]) -> None:
         )
 
 
-def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts, image: ImageSpec) -> None:
+def _ask(tx: Transaction, applicant: Applicant, facts: ModelFacts, image: ImageSpec) -> None:
     """Asks the first able agent, an idle one where there is one."""
-    able = [agent for agent in turn.state.open_agents if agent.holds(facts) and agent.agent not in applicant.silent]
+    able = [agent for agent in tx.state.open_agents if agent.holds(facts) and agent.agent not in applicant.silent]
     if not able:
         asked = (f"{name} ({applicant.reasons.get(name) or NO_ANSWER})" for name in applicant.silent)
         raise NoAgentsError(f"no agent could count the prompt's tokens; asked: {', '.join(asked)}")
     chosen = min(able, key=lambda agent: (agent.epoch is not None or agent.measuring is not None, agent.agent))
     question = TokenQuestion(
         agent=chosen.agent,
-        request_id=turn.number(),
+        request_id=tx.number(),
         facts=facts,
-        deadline_s=turn.now_s + turn.limits.token_timeout_s,
+        deadline_s=tx.now_s + tx.limits.token_timeout_s,
     )
-    put_applicant(turn, replace(applicant, question=question))
+    put_applicant(tx, replace(applicant, question=question))
     command = CountTokens(
         request_id=question.request_id,
         model=facts.model,
@@ -286,7 +286,7 @@ def _ask(turn: Turn, applicant: Applicant, facts: ModelFacts, image: ImageSpec) 
         steps=image.steps,
         long_prompt=image.long_prompt,
     )
-    turn.send(chosen.agent, command)
+    tx.send(chosen.agent, command)
 
 
 def _texts(request: ImageRequest) -> tuple[str, ...]:
@@ -303,11 +303,13 @@ def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgument
     return InvalidArgumentError(*found) if found else None
 
 
-def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts, text_windows: int, notices: tuple[str, ...]) -> None:
+def _accept(
+    tx: Transaction, applicant: Applicant, facts: ModelFacts, text_windows: int, notices: tuple[str, ...]
+) -> None:
     request = applicant.request
     image = replace(resolve(request, facts, applicant.drawn_seed), text_windows=text_windows)
-    turn.state = replace(turn.state, applicants=without(turn.state.applicants, applicant.job))
-    turn.put_job(
+    tx.state = replace(tx.state, applicants=without(tx.state.applicants, applicant.job))
+    tx.put_job(
         Job(
             job=applicant.job,
             image=image,
@@ -316,12 +318,12 @@ def _accept(turn: Turn, applicant: Applicant, facts: ModelFacts, text_windows: i
             notices=notices,
             fixed_plan=request.plan,
             explain_only=applicant.explain_only,
-            accepted_s=turn.now_s,
+            accepted_s=tx.now_s,
             waiting=(0,) if applicant.explain_only else tuple(range(request.count)),
         )
     )
-    turn.state = replace(turn.state, queue=(*turn.state.queue, applicant.job))
-    turn.tell(applicant.job, Accepted(job=applicant.job))
+    tx.state = replace(tx.state, queue=(*tx.state.queue, applicant.job))
+    tx.tell(applicant.job, Accepted(job=applicant.job))
 
 
 def _asked(state: State, agent: AgentId, request_id: int) -> Applicant | None:

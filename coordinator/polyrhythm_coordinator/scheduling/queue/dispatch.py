@@ -23,49 +23,49 @@ from polyrhythm_coordinator.scheduling.queue.plan_tasks import ask_comparison, a
 from polyrhythm_coordinator.scheduling.queue.waiting import Lot, lot_of, wants_throughput
 from polyrhythm_coordinator.scheduling.state.effects import EndJob
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def compare(turn: Turn, picture: Picture, go: Go) -> None:
+def compare(tx: Transaction, picture: Picture, go: Go) -> None:
     """Weighs the ways, with what is known of the gang or after the planner has told it."""
-    known = turn.state.jobs[picture.job].gang
-    profiles = profiles_of(turn.state, picture, go.agents)
-    lot = None if known is None or known.profiles != profiles else lot_of(turn.state, picture, known, turn.now_s)
+    known = tx.state.jobs[picture.job].gang
+    profiles = profiles_of(tx.state, picture, go.agents)
+    lot = None if known is None or known.profiles != profiles else lot_of(tx.state, picture, known, tx.now_s)
     if known is None or lot is None or not lot.entries:
-        ask_comparison(turn, picture, go.agents, go.exclusions)
+        ask_comparison(tx, picture, go.agents, go.exclusions)
         return
-    choice = _choice(turn, picture, lot)
-    if choice.way is Way.GANG and can_start(turn.state, picture, known.chosen.plan):
-        ask_comparison(turn, picture, go.agents, go.exclusions)  # memory is read anew for a plan that is to be followed
+    choice = _choice(tx, picture, lot)
+    if choice.way is Way.GANG and can_start(tx.state, picture, known.chosen.plan):
+        ask_comparison(tx, picture, go.agents, go.exclusions)  # memory is read anew for a plan that is to be followed
     else:
-        _follow(turn, picture, lot, choice, known, go.exclusions)
+        _follow(tx, picture, lot, choice, known, go.exclusions)
 
 
-def take_comparison(turn: Turn, picture: Picture, gang: Explanation) -> None:
+def take_comparison(tx: Transaction, picture: Picture, gang: Explanation) -> None:
     """The planner has told how a gang would make the next picture."""
     assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
-    job = turn.state.jobs[picture.job]
-    turn.put_job(replace(job, gang=gang))
-    lot = lot_of(turn.state, picture, gang, turn.now_s)
+    job = tx.state.jobs[picture.job]
+    tx.put_job(replace(job, gang=gang))
+    lot = lot_of(tx.state, picture, gang, tx.now_s)
     if not lot.entries:  # somebody has gone meanwhile
-        turn.put_picture(replace(picture, phase=Preparing(since_s=turn.now_s)))
+        tx.put_picture(replace(picture, phase=Preparing(since_s=tx.now_s)))
         return
-    _follow(turn, picture, lot, _choice(turn, picture, lot), gang, picture.phase.task.exclusions)
+    _follow(tx, picture, lot, _choice(tx, picture, lot), gang, picture.phase.task.exclusions)
 
 
-def hold(turn: Turn, picture: Picture, *, until_s: float = inf, shelved: bool = False) -> None:
+def hold(tx: Transaction, picture: Picture, *, until_s: float = inf, shelved: bool = False) -> None:
     """Lets a picture wait until something changes.
 
     Args:
-        turn: the transition.
+        tx: the transition.
         picture: that waits.
         until_s: when it is looked at again all the same.
         shelved: whether others need not wait for it.
     """
-    waiting = Preparing(since_s=turn.now_s)
-    turn.put_picture(replace(picture, phase=waiting))  # first, since what was kept free for it counts as free again
-    waiting = replace(waiting, held_in=situation(turn.state), held_until_s=until_s, shelved=shelved)
-    turn.put_picture(replace(picture, phase=waiting))
+    waiting = Preparing(since_s=tx.now_s)
+    tx.put_picture(replace(picture, phase=waiting))  # first, since what was kept free for it counts as free again
+    waiting = replace(waiting, held_in=situation(tx.state), held_until_s=until_s, shelved=shelved)
+    tx.put_picture(replace(picture, phase=waiting))
 
 
 def with_choice(phase: Planning, explanation: Explanation) -> Explanation:
@@ -90,53 +90,53 @@ def _total_s(candidate: Candidate) -> float:
     return candidate.prediction.total_s
 
 
-def _choice(turn: Turn, picture: Picture, lot: Lot) -> Choice:
-    return choose(lot.entries, _fleet(turn, picture), throughput=wants_throughput(picture))
+def _choice(tx: Transaction, picture: Picture, lot: Lot) -> Choice:
+    return choose(lot.entries, _fleet(tx, picture), throughput=wants_throughput(picture))
 
 
-def _fleet(turn: Turn, picture: Picture) -> Fleet:
+def _fleet(tx: Transaction, picture: Picture) -> Fleet:
     # A plan that is only explained is one for an idle fleet.
-    busy = {} if picture.explain_only else busy_s(turn.state, turn.now_s, but=picture)
-    return Fleet(busy_s=busy, hosts={name: agent.host for name, agent in turn.state.agents.items()})
+    busy = {} if picture.explain_only else busy_s(tx.state, tx.now_s, but=picture)
+    return Fleet(busy_s=busy, hosts={name: agent.host for name, agent in tx.state.agents.items()})
 
 
 def _follow(
-    turn: Turn, picture: Picture, lot: Lot, choice: Choice, gang: Explanation, exclusions: tuple[Exclusion, ...]
+    tx: Transaction, picture: Picture, lot: Lot, choice: Choice, gang: Explanation, exclusions: tuple[Exclusion, ...]
 ) -> None:
     sharing = _told(choice, len(lot.pictures), gang, asked=wants_throughput(picture))
     match choice.way:
         case Way.GANG:
-            _begin_with_gang(turn, picture, replace(gang, sharing=sharing))
+            _begin_with_gang(tx, picture, replace(gang, sharing=sharing))
         case Way.FREE:
-            busy = busy_s(turn.state, turn.now_s, but=picture)
+            busy = busy_s(tx.state, tx.now_s, but=picture)
             agents = tuple(agent for agent in sorted(lot.entries[0].alone_s) if agent not in busy)
             left = _left_out(lot, agents, "works on another picture", exclusions)
-            ask_plan(turn, picture, agents, left, expected_s=choice.free_s, rival=gang, sharing=sharing)
+            ask_plan(tx, picture, agents, left, expected_s=choice.free_s, rival=gang, sharing=sharing)
         case Way.SINGLES:
-            _begin_singles(turn, lot, choice, gang, sharing, exclusions)
+            _begin_singles(tx, lot, choice, gang, sharing, exclusions)
         case _:
             assert_never(choice.way)
 
 
-def _begin_with_gang(turn: Turn, picture: Picture, gang: Explanation) -> None:
+def _begin_with_gang(tx: Transaction, picture: Picture, gang: Explanation) -> None:
     if picture.explain_only:
-        turn.tell(picture.job, Planned(image_index=picture.index, explanation=gang))
-        turn.end_job(picture.job, EndJob(job=picture.job))
-    elif can_start(turn.state, picture, gang.chosen.plan):
-        start_or_prepare(turn, picture, gang)
+        tx.tell(picture.job, Planned(image_index=picture.index, explanation=gang))
+        tx.end_job(picture.job, EndJob(job=picture.job))
+    elif can_start(tx.state, picture, gang.chosen.plan):
+        start_or_prepare(tx, picture, gang)
     else:
-        hold(turn, picture)
+        hold(tx, picture)
 
 
 def _begin_singles(
-    turn: Turn, lot: Lot, choice: Choice, gang: Explanation, sharing: str, exclusions: tuple[Exclusion, ...]
+    tx: Transaction, lot: Lot, choice: Choice, gang: Explanation, sharing: str, exclusions: tuple[Exclusion, ...]
 ) -> None:
     """Begins a picture on every device that is free now; of a job that is only explained, the first.
 
     The pictures of one job take the same time everywhere: whichever is meant, the first of those that wait begins.
     """
     first, begun = lot.pictures[0], set[int]()
-    starting, fleet = frozenset(agent for _, agent in choice.starts), _fleet(turn, first)
+    starting, fleet = frozenset(agent for _, agent in choice.starts), _fleet(tx, first)
     for meant, agent in choice.starts:
         job = lot.pictures[meant].job
         index = next(i for i, other in enumerate(lot.pictures) if other.job == job and i not in begun)
@@ -145,15 +145,15 @@ def _begin_singles(
             continue
         picture = lot.pictures[index]
         if index:
-            picture = leave_queue(turn, turn.state.jobs[job], picture.index, picture.phase)
+            picture = leave_queue(tx, tx.state.jobs[job], picture.index, picture.phase)
         detail = "is kept free for other pictures" if wants_throughput(first) else "is left to other pictures"
         left = _left_out(lot, (agent,), detail, exclusions)
         seconds = lot.entries[index].single_s(agent, in_company=fleet.is_in_company(agent, starting))
         ask_plan(
-            turn, picture, (agent,), left, expected_s=seconds, rival=gang, sharing=sharing, beside=starting - {agent}
+            tx, picture, (agent,), left, expected_s=seconds, rival=gang, sharing=sharing, beside=starting - {agent}
         )
     if 0 not in begun:
-        hold(turn, first)
+        hold(tx, first)
 
 
 def _left_out(

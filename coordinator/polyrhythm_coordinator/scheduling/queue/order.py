@@ -11,16 +11,16 @@ from polyrhythm.job.events import Queued
 from polyrhythm_coordinator.scheduling.fleet.reservations import free_agents
 from polyrhythm_coordinator.scheduling.state.job import Job, Phase, Picture, Planning, Preparing, Running
 from polyrhythm_coordinator.scheduling.state.state import State
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def line_up(turn: Turn) -> None:
+def line_up(tx: Transaction) -> None:
     """Calls the next picture up, if the one before it is decided about and somebody could make it.
 
     A job whose devices all work or are drained, since it names them, or since no others hold its model, keeps nobody
     else waiting.
     """
-    state = turn.state
+    state = tx.state
     if any(is_next(state, picture) for picture in state.pictures):
         return
     works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
@@ -30,7 +30,7 @@ def line_up(turn: Turn) -> None:
     waiting = (state.jobs[name] for name in state.queue if state.jobs[name].waiting)
     job = next((job for job in waiting if _has_a_chance(state, job, free=free, works=works)), None)
     if job is not None:
-        leave_queue(turn, job, job.waiting[0], Preparing(since_s=turn.now_s))
+        leave_queue(tx, job, job.waiting[0], Preparing(since_s=tx.now_s))
 
 
 def is_next(state: State, picture: Picture) -> bool:
@@ -47,27 +47,27 @@ def is_next(state: State, picture: Picture) -> bool:
     return undecided and not picture.has_begun and picture.job in state.queue
 
 
-def leave_queue(turn: Turn, job: Job, index: int, phase: Phase) -> Picture:
+def leave_queue(tx: Transaction, job: Job, index: int, phase: Phase) -> Picture:
     """One of a job's pictures waits no more."""
     waiting = tuple(other for other in job.waiting if other != index)
-    started_s = turn.now_s if job.started_s is None else job.started_s
-    turn.put_job(replace(job, started_s=started_s, waiting=waiting))
+    started_s = tx.now_s if job.started_s is None else job.started_s
+    tx.put_job(replace(job, started_s=started_s, waiting=waiting))
     picture = job.picture(index, phase)
-    turn.put_picture(picture)
+    tx.put_picture(picture)
     return picture
 
 
-def tell_positions(turn: Turn) -> None:
+def tell_positions(tx: Transaction) -> None:
     """Tells each client in the queue its new place; 0 means that its job is running."""
     waiting_before = 0
-    for name in turn.state.queue:
-        job = turn.state.jobs[name]
+    for name in tx.state.queue:
+        job = tx.state.jobs[name]
         waits = job.started_s is None
         position = waiting_before + 1 if waits else 0
         waiting_before += waits
         if position != job.told_position:
-            turn.put_job(replace(job, told_position=position))
-            turn.tell(name, Queued(position=position))
+            tx.put_job(replace(job, told_position=position))
+            tx.tell(name, Queued(position=position))
 
 
 def _has_a_chance(state: State, job: Job, *, free: AbstractSet[AgentId], works: bool) -> bool:

@@ -12,19 +12,21 @@ from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.state.effects import ComputePlan, PlanTask
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def ask_comparison(turn: Turn, picture: Picture, agents: Sequence[AgentId], exclusions: tuple[Exclusion, ...]) -> None:
+def ask_comparison(
+    tx: Transaction, picture: Picture, agents: Sequence[AgentId], exclusions: tuple[Exclusion, ...]
+) -> None:
     """Asks how a picture would be made by a gang, whoever is free: objectives are weighed afterwards."""
-    task = _task(turn, picture, agents, exclusions)
+    task = _task(tx, picture, agents, exclusions)
     image = replace(picture.image, objective=Objective.LATENCY)
     task = replace(task, request=replace(task.request, image=image))
-    _ask(turn, picture, Planning(number=turn.number(), task=task, compares=True))
+    _ask(tx, picture, Planning(number=tx.number(), task=task, compares=True))
 
 
 def ask_plan(
-    turn: Turn,
+    tx: Transaction,
     picture: Picture,
     agents: Sequence[AgentId],
     exclusions: tuple[Exclusion, ...],
@@ -38,7 +40,7 @@ def ask_plan(
     """Asks for a plan with these agents, which are kept free for it.
 
     Args:
-        turn: the transition.
+        tx: the transition.
         picture: that is planned.
         agents: that may take part, in rank order.
         exclusions: of all others.
@@ -49,31 +51,31 @@ def ask_plan(
         beside: others that begin other pictures at the same time.
     """
     planning = Planning(
-        number=turn.number(),
-        task=_task(turn, picture, agents, exclusions, fixed_plan, beside),
+        number=tx.number(),
+        task=_task(tx, picture, agents, exclusions, fixed_plan, beside),
         # A plan that is only explained keeps nobody from work.
         reserves=frozenset[AgentId]() if picture.explain_only else frozenset(agents),
         expected_s=expected_s,
         rival=rival,
         sharing=sharing,
     )
-    _ask(turn, picture, planning)
+    _ask(tx, picture, planning)
 
 
 def _task(
-    turn: Turn,
+    tx: Transaction,
     picture: Picture,
     agents: Sequence[AgentId],
     exclusions: tuple[Exclusion, ...],
     fixed_plan: Plan | None = None,
     beside: frozenset[AgentId] = frozenset(),
 ) -> PlanTask:
-    profiles = profiles_of(turn.state, picture, agents, beside=beside)
-    request = plan_request(turn.state, picture, profiles, picture.begin_step)
-    notices = turn.state.jobs[picture.job].notices
+    profiles = profiles_of(tx.state, picture, agents, beside=beside)
+    request = plan_request(tx.state, picture, profiles, picture.begin_step)
+    notices = tx.state.jobs[picture.job].notices
     return PlanTask(request=request, exclusions=exclusions, fixed_plan=fixed_plan, notices=notices)
 
 
-def _ask(turn: Turn, picture: Picture, planning: Planning) -> None:
-    turn.put_picture(replace(picture, phase=planning, told_delay="", told_measuring=False))
-    turn.emit(ComputePlan(job=picture.job, number=planning.number, task=planning.task))
+def _ask(tx: Transaction, picture: Picture, planning: Planning) -> None:
+    tx.put_picture(replace(picture, phase=planning, told_delay="", told_measuring=False))
+    tx.emit(ComputePlan(job=picture.job, number=planning.number, task=planning.task))

@@ -23,158 +23,158 @@ from polyrhythm_coordinator.scheduling.queue.dispatch import compare, hold
 from polyrhythm_coordinator.scheduling.queue.plan_tasks import ask_plan
 from polyrhythm_coordinator.scheduling.queue.waiting import single_s
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing, Running
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def prepare(turn: Turn, picture: Picture) -> None:
+def prepare(tx: Transaction, picture: Picture) -> None:
     """Goes on with a picture in phase Preparing, as far as it goes now."""
     assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
     held_in = picture.phase.held_in
-    if held_in is not None and held_in == situation(turn.state) and turn.now_s < picture.phase.held_until_s:
+    if held_in is not None and held_in == situation(tx.state) and tx.now_s < picture.phase.held_until_s:
         return
     before, phase = picture, picture.phase
-    picture, decision = decided(turn.state, before, phase, turn.now_s)
+    picture, decision = decided(tx.state, before, phase, tx.now_s)
     if picture is not before:
-        turn.put_picture(picture)
+        tx.put_picture(picture)
     match decision:
         case GiveUp(error=error):
-            give_up(turn, picture.job, error)
+            give_up(tx, picture.job, error)
         case KeepWaiting():
-            _wait(turn, picture, phase, decision)
+            _wait(tx, picture, phase, decision)
         case Ask(measurements=measurements):
-            ask(turn, workload_of(picture.image), measurements)
-            _tell_measuring(turn, picture)
+            ask(tx, workload_of(picture.image), measurements)
+            _tell_measuring(tx, picture)
         case Go():
-            _plan(turn, picture, decision)
+            _plan(tx, picture, decision)
         case _:
             assert_never(decision)
 
 
-def take_profile(turn: Turn, name: AgentId, event: ProfileMeasured) -> None:
+def take_profile(tx: Transaction, name: AgentId, event: ProfileMeasured) -> None:
     """Keeps a measurement, even one that nobody waits for any more.
 
     Raises:
         WireError: it is of another workload than was asked about.
     """
-    agent = turn.state.agents[name]
+    agent = tx.state.agents[name]
     measuring = agent.measuring
     if measuring is None or measuring.number != event.request_id:
         return
     workload = measuring.workload
     if event.profile.workload != workload:
         raise WireError(f"profile_measured.profile: {name} was asked about {workload}, not {event.profile.workload}")
-    turn.put_agent(replace(agent, measuring=None))
+    tx.put_agent(replace(agent, measuring=None))
     facts = next((facts for facts in agent.models if facts.model == workload.model), None)
     if facts is None:
         return
     key = profile_key(agent.device, agent.software, facts, workload)
-    known = turn.state.profiles.get(key)
+    known = tx.state.profiles.get(key)
     if known is None:
         known = measured_alone(event.profile, beside_work=measuring.beside_work)
     elif measuring.together:
         known = known.measured_together(event.profile)
-    turn.state = replace(turn.state, profiles={**turn.state.profiles, key: known})
+    tx.state = replace(tx.state, profiles={**tx.state.profiles, key: known})
 
 
-def give_up_measuring(turn: Turn, name: AgentId, request_id: int, detail: str) -> None:
+def give_up_measuring(tx: Transaction, name: AgentId, request_id: int, detail: str) -> None:
     """An agent could not measure a size: it takes no part in the jobs that asked for it.
 
     One that was to stop has.
     """
-    agent = turn.state.agents[name]
+    agent = tx.state.agents[name]
     measuring = agent.measuring
     if measuring is None or measuring.number != request_id:
         return
-    turn.put_agent(replace(agent, measuring=None))
+    tx.put_agent(replace(agent, measuring=None))
     if measuring.stopped:
         return
-    for job in _asking(turn, name, measuring.workload):
-        _leave_out(turn, job, name, f"it could not measure: {detail}")
+    for job in _asking(tx, name, measuring.workload):
+        _leave_out(tx, job, name, f"it could not measure: {detail}")
 
 
-def died_measuring(turn: Turn, name: AgentId, reason: str) -> None:
+def died_measuring(tx: Transaction, name: AgentId, reason: str) -> None:
     """A worker ended while it measured, as the next one may.
 
     The agent is left out of the jobs that asked for it, where others can make their pictures; where nobody else can, it
     is asked again. It counts against the pictures that are being prepared: a second death is the last.
     """
-    measuring = turn.state.agents[name].measuring
+    measuring = tx.state.agents[name].measuring
     if measuring is None:
         return
-    for job in _asking(turn, name, measuring.workload):
-        pictures = [turn.state.jobs[job].pictures[index] for index in turn.state.jobs[job].pictures]
-        if any(_others(turn, picture, name) for picture in pictures):
-            _leave_out(turn, job, name, f"its worker ended while it measured: {reason}")
+    for job in _asking(tx, name, measuring.workload):
+        pictures = [tx.state.jobs[job].pictures[index] for index in tx.state.jobs[job].pictures]
+        if any(_others(tx, picture, name) for picture in pictures):
+            _leave_out(tx, job, name, f"its worker ended while it measured: {reason}")
         for picture in pictures:
-            if job not in turn.state.jobs:  # given up for another of its pictures just now
+            if job not in tx.state.jobs:  # given up for another of its pictures just now
                 break
             if isinstance(picture.phase, Preparing):
-                _count_death(turn, picture, f"{name} ({reason})")
+                _count_death(tx, picture, f"{name} ({reason})")
 
 
-def gone_measuring(turn: Turn, name: AgentId, workload: Workload, reason: str) -> None:
+def gone_measuring(tx: Transaction, name: AgentId, workload: Workload, reason: str) -> None:
     """An agent was lost while it measured: it may come back and be asked again, but not for ever."""
-    for job in _asking(turn, name, workload):
-        held = turn.state.jobs[job]
+    for job in _asking(tx, name, workload):
+        held = tx.state.jobs[job]
         if name in held.gone_measuring:
-            _leave_out(turn, job, name, f"it was lost twice while it measured: {reason}")
+            _leave_out(tx, job, name, f"it was lost twice while it measured: {reason}")
         else:
-            turn.put_job(replace(held, gone_measuring=held.gone_measuring | {name}))
+            tx.put_job(replace(held, gone_measuring=held.gone_measuring | {name}))
 
 
-def _count_death(turn: Turn, picture: Picture, died: str) -> None:
-    remembering, hopeless = counted(picture, died, turn.limits)
+def _count_death(tx: Transaction, picture: Picture, died: str) -> None:
+    remembering, hopeless = counted(picture, died, tx.limits)
     if hopeless is None:
-        turn.put_picture(remembering)
+        tx.put_picture(remembering)
     else:
-        give_up(turn, picture.job, hopeless)
+        give_up(tx, picture.job, hopeless)
 
 
-def _asking(turn: Turn, name: AgentId, workload: Workload) -> list[JobId]:
+def _asking(tx: Transaction, name: AgentId, workload: Workload) -> list[JobId]:
     """Jobs with pictures that wait for what an agent measures."""
     return [
         job.job
-        for job in turn.state.jobs.values()
+        for job in tx.state.jobs.values()
         if may_take_part(job, name, workload)
         and any(isinstance(picture.phase, Preparing) or name in picture.asked for picture in job.pictures.values())
     ]
 
 
-def _others(turn: Turn, picture: Picture, name: AgentId) -> bool:
+def _others(tx: Transaction, picture: Picture, name: AgentId) -> bool:
     """Whether a picture is being made by others, or may be."""
     if isinstance(picture.phase, Running):
         return True
-    phase = picture.phase if isinstance(picture.phase, Preparing) else Preparing(since_s=turn.now_s)
-    return any(other != name for other in pool_of(turn.state, picture, phase, turn.now_s).candidates)
+    phase = picture.phase if isinstance(picture.phase, Preparing) else Preparing(since_s=tx.now_s)
+    return any(other != name for other in pool_of(tx.state, picture, phase, tx.now_s).candidates)
 
 
-def _leave_out(turn: Turn, job: JobId, name: AgentId, detail: str) -> None:
-    held = turn.state.jobs[job]
+def _leave_out(tx: Transaction, job: JobId, name: AgentId, detail: str) -> None:
+    held = tx.state.jobs[job]
     exclusion = Exclusion(agent=name, reason=ExclusionReason.NOT_READY, detail=detail)
-    turn.put_job(replace(held, left_out={**held.left_out, name: exclusion}))
+    tx.put_job(replace(held, left_out={**held.left_out, name: exclusion}))
 
 
-def _tell_measuring(turn: Turn, picture: Picture) -> None:
+def _tell_measuring(tx: Transaction, picture: Picture) -> None:
     """Says what is measured, and how much of it is done, whenever something begins to be."""
     assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
-    candidates = pool_of(turn.state, picture, picture.phase, turn.now_s).candidates
-    told = told_of(turn.state, picture, candidates, turn.now_s)
-    turn.put_picture(replace(picture, told_measuring=True))
-    turn.tell(picture.job, told)
+    candidates = pool_of(tx.state, picture, picture.phase, tx.now_s).candidates
+    told = told_of(tx.state, picture, candidates, tx.now_s)
+    tx.put_picture(replace(picture, told_measuring=True))
+    tx.tell(picture.job, told)
 
 
-def _wait(turn: Turn, picture: Picture, phase: Preparing, waiting: KeepWaiting) -> None:
+def _wait(tx: Transaction, picture: Picture, phase: Preparing, waiting: KeepWaiting) -> None:
     """Patience with workers that are loading begins when nothing else is waited for."""
-    since_s = phase.since_s if waiting.for_loading else turn.now_s
+    since_s = phase.since_s if waiting.for_loading else tx.now_s
     if (since_s, waiting.for_drained) != (phase.since_s, phase.shelved):
         picture = replace(picture, phase=replace(phase, since_s=since_s, shelved=waiting.for_drained))
-        turn.put_picture(picture)
+        tx.put_picture(picture)
     if waiting.for_measuring and not picture.told_measuring:
-        _tell_measuring(turn, picture)
-    tell_delay(turn, turn.state.jobs[picture.job].pictures[picture.index], waiting.reason)
+        _tell_measuring(tx, picture)
+    tell_delay(tx, tx.state.jobs[picture.job].pictures[picture.index], waiting.reason)
 
 
-def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
+def wait_for_others(tx: Transaction, picture: Picture, error: NoAgentsError) -> bool:
     """There is no plan with those who are free: waits for others, as long as they may come.
 
     Then for those that were lost on the picture, and in the end for those that are drained.
@@ -184,83 +184,83 @@ def wait_for_others(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
     """
     assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
     if picture.unplanned_since_s is None:
-        picture = replace(picture, unplanned_since_s=turn.now_s)
+        picture = replace(picture, unplanned_since_s=tx.now_s)
     again = with_second_chances(picture)
     return (
-        _wait_for_coming(turn, picture, error)
-        or (again is not None and _wait_for_lost(turn, again, error))
-        or _wait_for_drained(turn, picture, error)
+        _wait_for_coming(tx, picture, error)
+        or (again is not None and _wait_for_lost(tx, again, error))
+        or _wait_for_drained(tx, picture, error)
     )
 
 
-def _wait_for_coming(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
+def _wait_for_coming(tx: Transaction, picture: Picture, error: NoAgentsError) -> bool:
     """Those that are measured, busy, loading, or back in a moment."""
-    pool = pool_of(turn.state, picture, Preparing(since_s=turn.now_s), turn.now_s)
+    pool = pool_of(tx.state, picture, Preparing(since_s=tx.now_s), tx.now_s)
     assert picture.unplanned_since_s is not None, picture.job
-    patient_until_s = picture.unplanned_since_s + turn.limits.loading_grace_s
+    patient_until_s = picture.unplanned_since_s + tx.limits.loading_grace_s
     if (pool.unmeasured or pool.measuring) and picture.fixed_plan is None:
-        _wait_for_measurements(turn, picture, pool)
+        _wait_for_measurements(tx, picture, pool)
     elif (pool.busy or pool.occupied) and picture.fixed_plan is None:
-        hold(turn, picture)
-    elif pool.coming and turn.now_s < patient_until_s:
+        hold(tx, picture)
+    elif pool.coming and tx.now_s < patient_until_s:
         # Who has left is expected back for a shorter time than who loads, and nothing happens when that is over.
-        returns_s = (turn.state.departed[name].at_s + turn.limits.return_grace_s for name in pool.returning)
-        hold(turn, picture, until_s=min((patient_until_s, *returns_s)))
-        _tell_unplanned(turn, picture, f"{error}; {pool.told_coming}")
+        returns_s = (tx.state.departed[name].at_s + tx.limits.return_grace_s for name in pool.returning)
+        hold(tx, picture, until_s=min((patient_until_s, *returns_s)))
+        _tell_unplanned(tx, picture, f"{error}; {pool.told_coming}")
     else:
         return False
     return True
 
 
-def _wait_for_lost(turn: Turn, again: Picture, error: NoAgentsError) -> bool:
+def _wait_for_lost(tx: Transaction, again: Picture, error: NoAgentsError) -> bool:
     """Those that were lost on the picture; whoever of them is ready is planned with at once."""
-    phase = Preparing(since_s=turn.now_s)
-    back = pool_of(turn.state, again, phase, turn.now_s).profiled
+    phase = Preparing(since_s=tx.now_s)
+    back = pool_of(tx.state, again, phase, tx.now_s).profiled
     if any(name in again.readmitted for name in back):
-        turn.put_picture(replace(again, phase=phase))
+        tx.put_picture(replace(again, phase=phase))
         return True
-    return _wait_for_coming(turn, again, error)
+    return _wait_for_coming(tx, again, error)
 
 
-def _wait_for_drained(turn: Turn, picture: Picture, error: NoAgentsError) -> bool:
+def _wait_for_drained(tx: Transaction, picture: Picture, error: NoAgentsError) -> bool:
     """Those that somebody has to put back."""
-    pool = pool_of(turn.state, picture, Preparing(since_s=turn.now_s), turn.now_s)
+    pool = pool_of(tx.state, picture, Preparing(since_s=tx.now_s), tx.now_s)
     if not pool.drained or picture.explain_only:
         return False
-    hold(turn, picture, shelved=True)
-    _tell_unplanned(turn, picture, f"{error}; {', '.join(pool.drained)}: {DRAINED}")
+    hold(tx, picture, shelved=True)
+    _tell_unplanned(tx, picture, f"{error}; {', '.join(pool.drained)}: {DRAINED}")
     return True
 
 
-def _wait_for_measurements(turn: Turn, picture: Picture, pool: Pool) -> None:
+def _wait_for_measurements(tx: Transaction, picture: Picture, pool: Pool) -> None:
     """Newcomers of unknown speed are measured; the picture is looked at again once one of them has, or is late."""
-    asked = due(turn.state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured), turn.now_s)
-    ask(turn, workload_of(picture.image), asked)
+    asked = due(tx.state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured), tx.now_s)
+    ask(tx, workload_of(picture.image), asked)
     picture = replace(picture, asked=picture.asked.union(measurement.agent for measurement in asked))
-    measuring = (turn.state.agents[name].measuring for name in (*pool.unmeasured, *pool.measuring))
+    measuring = (tx.state.agents[name].measuring for name in (*pool.unmeasured, *pool.measuring))
     asked_s = [held.asked_s for held in measuring if held is not None]
-    hold(turn, picture, until_s=min(asked_s, default=turn.now_s) + turn.limits.profile_timeout_s)
-    _tell_measuring(turn, turn.state.jobs[picture.job].pictures[picture.index])
+    hold(tx, picture, until_s=min(asked_s, default=tx.now_s) + tx.limits.profile_timeout_s)
+    _tell_measuring(tx, tx.state.jobs[picture.job].pictures[picture.index])
 
 
-def _tell_unplanned(turn: Turn, picture: Picture, reason: str) -> None:
-    tell_delay(turn, turn.state.jobs[picture.job].pictures[picture.index], reason)
+def _tell_unplanned(tx: Transaction, picture: Picture, reason: str) -> None:
+    tell_delay(tx, tx.state.jobs[picture.job].pictures[picture.index], reason)
 
 
-def tell_delay(turn: Turn, picture: Picture, reason: str) -> None:
+def tell_delay(tx: Transaction, picture: Picture, reason: str) -> None:
     """Says once why nobody works on a picture."""
     if reason != picture.told_delay:
-        turn.put_picture(replace(picture, told_delay=reason))
+        tx.put_picture(replace(picture, told_delay=reason))
         if reason:
-            turn.tell(picture.job, Delayed(reason=reason))
+            tx.tell(picture.job, Delayed(reason=reason))
 
 
-def _plan(turn: Turn, picture: Picture, go: Go) -> None:
+def _plan(tx: Transaction, picture: Picture, go: Go) -> None:
     """Asks for a plan at once where nothing is to be chosen: it is given, or the picture has begun."""
     if go.fixed_plan is None and not picture.has_begun:
-        compare(turn, picture, go)
+        compare(tx, picture, go)
         return
-    profiles = profiles_of(turn.state, picture, go.agents)
+    profiles = profiles_of(tx.state, picture, go.agents)
     expected_s = min(single_s(picture, profile, alone=profile.is_alone_among(())) for profile in profiles)
     agents = go.agents if go.fixed_plan is None else tuple(a for a in go.agents if a in go.fixed_plan.agents)
-    ask_plan(turn, picture, agents, go.exclusions, fixed_plan=go.fixed_plan, expected_s=expected_s)
+    ask_plan(tx, picture, agents, go.exclusions, fixed_plan=go.fixed_plan, expected_s=expected_s)

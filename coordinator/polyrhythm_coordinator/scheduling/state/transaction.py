@@ -1,7 +1,7 @@
 """One transition in the making: the state so far and the effects so far.
 
-A Turn lives during one call of ``transition`` and never leaves it, so its being mutable is seen by nobody. It owns how
-parts of the state are replaced and how names are counted; it decides nothing.
+It lives during one call of ``transition`` and never leaves it, so its being mutable is seen by nobody; it is passed on
+as ``tx``. It owns how parts of the state are replaced and how names are counted; it decides nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Turn:
+class Transaction:
     """State and effects of one transition.
 
     Attributes:

@@ -21,7 +21,7 @@ from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, 
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.job import Preparing
 from polyrhythm_coordinator.scheduling.state.state import State
-from polyrhythm_coordinator.scheduling.state.transaction import Turn
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 from tests.worlds.fleet_world import World
 
 ONE_HOST = "the same machine"
@@ -247,9 +247,9 @@ def test_who_cannot_measure_one_size_takes_part_in_pictures_of_another() -> None
     state, first, other = two_pictures_being_prepared(world, OTHER_SIZE)
     agent = state.agents[AgentId("a")]
     assert agent.measuring is not None
-    turn = Turn(state, world.now_s)
-    give_up_measuring(turn, agent.agent, agent.measuring.number, "too little memory")
-    left_out = {name: turn.state.jobs[name].left_out.keys() for name in (first, other)}
+    tx = Transaction(state, world.now_s)
+    give_up_measuring(tx, agent.agent, agent.measuring.number, "too little memory")
+    left_out = {name: tx.state.jobs[name].left_out.keys() for name in (first, other)}
     assert left_out == {first: {"a"}, other: set()}
 
 
@@ -262,10 +262,10 @@ def test_a_death_while_measuring_counts_for_who_asked_and_ends_a_job_once() -> N
     hopeless = replace(picture, deaths=("c (killed)",))
     second = replace(picture, index=1)
     state = replace(state, jobs={**state.jobs, first: replace(state.jobs[first], pictures={0: hopeless, 1: second})})
-    turn = Turn(state, world.now_s)
-    died_measuring(turn, AgentId("a"), "killed")
-    assert first not in turn.state.jobs
-    assert turn.state.jobs[other].pictures[0].deaths == ()
+    tx = Transaction(state, world.now_s)
+    died_measuring(tx, AgentId("a"), "killed")
+    assert first not in tx.state.jobs
+    assert tx.state.jobs[other].pictures[0].deaths == ()
 
 
 def preparing(state: State, job: JobId) -> Preparing:
