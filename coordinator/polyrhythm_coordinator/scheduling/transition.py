@@ -13,7 +13,6 @@ from polyrhythm_coordinator.scheduling.advance import advance, cancel, take_plan
 from polyrhythm_coordinator.scheduling.agent_messages import check_heartbeats, connect, disconnect, drain, lose, receive
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import tell_progress
 from polyrhythm_coordinator.scheduling.epochs.recovery import overdue
-from polyrhythm_coordinator.scheduling.fleet.stalls import allow_for_own_pause
 from polyrhythm_coordinator.scheduling.queue.admission import refuse, submit
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect
 from polyrhythm_coordinator.scheduling.state.events import (
@@ -50,7 +49,6 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
     if state.stopping:
         _turn_away(tx, event)
         return tx.state, tuple(tx.effects)
-    allow_for_own_pause(tx)
     match event:
         case AgentConnected():
             connect(tx, event)
@@ -79,7 +77,7 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
 
 
 def _tick(tx: Transaction) -> None:
-    tx.state = replace(tx.state, last_tick_s=tx.now_s)
+    tx.state = replace(tx.state, clock=tx.state.clock.seen(tx.clock_s, tx.limits.unticked_s))
     for epoch in tuple(tx.state.epochs.values()):
         tell_progress(tx, epoch)  # what was held back because the last telling was just before
     check_heartbeats(tx)

@@ -52,7 +52,7 @@ def start(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
             watches=dict.fromkeys(plan.agents, SpeedWatch(times=times_evidence(picture.speed_plans))),
             lead_s=tx.limits.replan_lead_s,
         ),
-        reported_s=tx.now_s,
+        reported_s=tx.clock_s,
         segments_sent=segments_due(plan, plan.begin_step, beats_ahead(tx.limits, course, plan.begin_step)),
         members={agent: MemberRun(step=plan.begin_step, boundary=plan.begin_step) for agent in plan.agents},
         stage=EpochStage.FORMING,

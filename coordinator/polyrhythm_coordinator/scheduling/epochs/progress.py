@@ -75,10 +75,10 @@ def _take_join(tx: Transaction, epoch: Epoch, agent: AgentId, event: EpochJoined
         picture = _with_reached(picture, agent, epoch.begin_step)
         picture = replace(picture, encode_s=max(picture.encode_s, event.encode_s))
         if all_joined and picture.first_step_s is None:
-            picture = replace(picture, first_step_s=tx.now_s)
+            picture = replace(picture, first_step_s=tx.clock_s)
         tx.put_picture(picture)
     if all_joined and epoch.stage is EpochStage.FORMING:
-        return replace(epoch, stage=EpochStage.RUNNING, reported_s=tx.now_s)
+        return replace(epoch, stage=EpochStage.RUNNING, reported_s=tx.clock_s)
     return epoch
 
 
@@ -95,7 +95,7 @@ def _take_beat(tx: Transaction, epoch: Epoch, agent: AgentId, report: BeatReport
     _check_beat(beat, run, agent, report)
     if report.boundary_step > epoch.boundary:
         age_s = 0.0 if report.changed else tx.limits.heartbeat_interval_s
-        epoch = replace(epoch, reported_s=tx.now_s, report_age_s=age_s)
+        epoch = replace(epoch, reported_s=tx.clock_s, report_age_s=age_s)
     picture = tx.state.picture_of(epoch)
     in_company = picture is not None and computes_in_company(tx.state, picture, agent)
     boundary = max(run.boundary, report.boundary_step)
@@ -104,7 +104,7 @@ def _take_beat(tx: Transaction, epoch: Epoch, agent: AgentId, report: BeatReport
         picture = _with_reached(picture, agent, report.boundary_step)
         picture = replace(picture, usage={**picture.usage, agent: _added(picture.usage[agent], report)})
         if report.boundary_step == epoch.plan.steps:
-            picture = replace(picture, last_step_s=tx.now_s)
+            picture = replace(picture, last_step_s=tx.clock_s)
         tx.put_picture(picture)
         if in_company == run.in_company:  # else others began or ended in the middle of it: it says nothing of either
             _refine(tx, picture, epoch, beat, agent, report)

@@ -318,7 +318,7 @@ def _accept(
             notices=notices,
             fixed_plan=request.plan,
             explain_only=applicant.explain_only,
-            accepted_s=tx.now_s,
+            accepted_s=tx.clock_s,
             waiting=(0,) if applicant.explain_only else tuple(range(request.count)),
         )
     )

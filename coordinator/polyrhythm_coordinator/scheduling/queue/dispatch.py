@@ -96,7 +96,7 @@ def _choice(tx: Transaction, picture: Picture, lot: Lot) -> Choice:
 
 def _fleet(tx: Transaction, picture: Picture) -> Fleet:
     # A plan that is only explained is one for an idle fleet.
-    busy = {} if picture.explain_only else busy_s(tx.state, tx.now_s, but=picture)
+    busy = {} if picture.explain_only else busy_s(tx.state, tx.clock_s, but=picture)
     return Fleet(busy_s=busy, hosts={name: agent.host for name, agent in tx.state.agents.items()})
 
 
@@ -108,7 +108,7 @@ def _follow(
         case Way.GANG:
             _begin_with_gang(tx, picture, replace(gang, sharing=sharing))
         case Way.FREE:
-            busy = busy_s(tx.state, tx.now_s, but=picture)
+            busy = busy_s(tx.state, tx.clock_s, but=picture)
             agents = tuple(agent for agent in sorted(lot.entries[0].alone_s) if agent not in busy)
             left = _left_out(lot, agents, "works on another picture", exclusions)
             ask_plan(tx, picture, agents, left, expected_s=choice.free_s, rival=gang, sharing=sharing)

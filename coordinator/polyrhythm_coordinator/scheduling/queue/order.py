@@ -50,7 +50,7 @@ def is_next(state: State, picture: Picture) -> bool:
 def leave_queue(tx: Transaction, job: Job, index: int, phase: Phase) -> Picture:
     """One of a job's pictures waits no more."""
     waiting = tuple(other for other in job.waiting if other != index)
-    started_s = tx.now_s if job.started_s is None else job.started_s
+    started_s = tx.clock_s if job.started_s is None else job.started_s
     tx.put_job(replace(job, started_s=started_s, waiting=waiting))
     picture = job.picture(index, phase)
     tx.put_picture(picture)

@@ -55,7 +55,7 @@ def consider(tx: Transaction, name: EpochId) -> None:
         return
     if not _stirs(tx, epoch):
         return
-    begin_step = takeover_step(epoch, tx.now_s, revision.lead_s)
+    begin_step = takeover_step(epoch, tx.clock_s, revision.lead_s)
     if begin_step is None:
         return
     if fixed_plan_of(picture) is None and _may_join(tx, picture):
@@ -195,7 +195,7 @@ def _weigh_takeover(tx: Transaction, epoch: Epoch, study: Study, explanation: Ex
     if not must and not worth_switching(_rest_s(epoch, study), new_s, tx.limits.switch_s):
         _leave_as_is(tx, epoch)
         return
-    earliest = takeover_step(epoch, tx.now_s, epoch.revision.lead_s / 2)
+    earliest = takeover_step(epoch, tx.clock_s, epoch.revision.lead_s / 2)
     if earliest is None or plan.begin_step < earliest:
         tx.put_epoch(replace(epoch, revision=epoch.revision.late(study.reason)))
         return

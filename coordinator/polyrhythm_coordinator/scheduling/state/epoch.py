@@ -71,13 +71,14 @@ class Epoch:
         begin_step: where the first of its plans began.
         versions: every plan that members followed or follow, by version: their reports may be of an earlier one.
         revision: about another plan for the rest.
-        reported_s: when the newest boundary was reported, or the members had joined.
+        reported_s: when the newest boundary was reported, or the members had joined, by the clock.
         report_age_s: how old that report may have been by then.
         segments_sent: how many of the plan's segments the members hold.
         members: in rank order.
         stage: what is being done with it.
         needs_bytes: memory that each member is predicted to hold at most, weights included.
-        deadline_s: when the stage has taken too long; moves on with every sign of progress while it forms and runs.
+        deadline_s: when, as patience counts, the stage has taken too long; moves on with every sign of progress while
+            it forms and runs.
         cause: why it is being aborted.
         handover: why it is being handed over, once it is.
         joining: agents that wait for the handover.

@@ -13,6 +13,7 @@ from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.model.facts import DeviceFacts, ModelFacts
 from polyrhythm.plan.profile import Link, Workload
+from polyrhythm.process.patient_clock import PatientClock
 from polyrhythm_coordinator.scheduling.planning.dtypes import may_mix
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import MeasuredProfile, ProfileKey, profile_key
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
@@ -164,7 +165,7 @@ class State:
         holders: agents that may hold embeddings and boundaries of a job.
         ready: readiness as last told.
         stopping: the coordinator ends.
-        last_tick_s: when the last Tick came, later by what the coordinator stood still since; None before the first.
+        clock: by which patience is counted; the coordinator is seen to run with every Tick.
         next_number: counts names of jobs, gangs and epochs, and numbers of requests and plan tasks.
     """
 
@@ -184,7 +185,7 @@ class State:
     holders: Mapping[JobId, frozenset[AgentId]] = field(default_factory=dict[JobId, frozenset[AgentId]])
     ready: bool = False
     stopping: bool = False
-    last_tick_s: float | None = None
+    clock: PatientClock = PatientClock()
     next_number: int = 1
 
     @property

@@ -64,3 +64,8 @@ class Limits:
     failures_max: int = 3
     deaths_max: int = 2
     progress_interval_s: float = 0.2
+
+    @property
+    def unticked_s(self) -> float:
+        """Seconds since the last Tick that count: if it is longer ago, the coordinator itself stood still."""
+        return 2 * self.tick_interval_s

@@ -29,13 +29,15 @@ class Transaction:
 
     Attributes:
         state: so far.
-        now_s: when the event came.
+        clock_s: when the event came, for what is measured and told.
+        now_s: the same as patience counts it, without the time in which the coordinator itself stood still.
         effects: so far, in order.
     """
 
-    def __init__(self, state: State, now_s: float) -> None:
+    def __init__(self, state: State, clock_s: float) -> None:
         self.state = state
-        self.now_s = now_s
+        self.clock_s = clock_s
+        self.now_s = state.clock.patient_now_s(clock_s, state.limits.unticked_s)
         self.effects: list[Effect] = []
 
     @property

@@ -21,32 +21,6 @@ from polyrhythm_agent.daemon.rules.state import (
 from polyrhythm_agent.daemon.rules.worker_side import give_up
 
 
-def forgive_stall(state: Oversight, now_s: float) -> Oversight:
-    """Moves deadlines by the time in which this process itself did not run (stopped, swapped, suspended).
-
-    What the worker said meanwhile lies unread, so its silence means nothing.
-    """
-    gap_s = now_s - state.seen_s
-    if gap_s <= state.limits.stall_s:
-        return state
-    run = state.run
-    if run is not None:
-        leave_by_s = None if run.leave_by_s is None else run.leave_by_s + gap_s
-        run = replace(run, progress_s=run.progress_s + gap_s, leave_by_s=leave_by_s)
-    phase = state.phase
-    match phase:
-        case Ready():
-            phase = replace(phase, heard_s=phase.heard_s + gap_s)
-        case Starting():
-            phase = replace(phase, heard_s=phase.heard_s + gap_s)
-        case Absent() | Ending() | Unusable():
-            pass
-        case _:
-            assert_never(phase)
-    questions = tuple(replace(question, asked_s=question.asked_s + gap_s) for question in state.questions)
-    return replace(state, run=run, phase=phase, questions=questions)
-
-
 def check_deadlines(state: Oversight, now_s: float) -> Outcome:
     """Starts a worker that is due; gives one up that was silent for too long."""
     limits = state.limits

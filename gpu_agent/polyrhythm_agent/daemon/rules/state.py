@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from polyrhythm.ids import AgentId, EpochId, JobId
+from polyrhythm.process.patient_clock import PatientClock
 from polyrhythm.session.messages import WorkerReady
 from polyrhythm_agent.daemon.rules.signals import Effect
 
@@ -30,7 +31,7 @@ class Limits:
         first_restart_s: delay of the second restart in a row; the first has none.
         longest_restart_s: bound of that delay.
         starts_max: workers lost in a row before they were ready, after which none is started any more; None for ever.
-        stall_s: a daemon that was not scheduled for so long must not blame its worker for the gap.
+        unseen_s: between two events, as far as it counts: any longer, and the daemon itself was not scheduled.
     """
 
     start_s: float = 120.0
@@ -46,7 +47,7 @@ class Limits:
     first_restart_s: float = 0.5
     longest_restart_s: float = 30.0
     starts_max: int | None = None
-    stall_s: float = 0.5
+    unseen_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ class Oversight:
         proven: whether this worker has finished an epoch.
         jobs: jobs that the worker may hold memory of.
         stale_jobs: those of a session that has ended; forgotten as soon as the worker is idle.
-        seen_s: time of the last event of any kind.
+        clock: by which deadlines are counted; the daemon is seen to run with every event.
     """
 
     agent: AgentId
@@ -179,7 +180,7 @@ class Oversight:
     proven: bool = False
     jobs: tuple[JobId, ...] = ()
     stale_jobs: tuple[JobId, ...] = ()
-    seen_s: float
+    clock: PatientClock
 
     @property
     def idle(self) -> bool:
@@ -192,4 +193,4 @@ Outcome: TypeAlias = tuple[Oversight, tuple[Effect, ...]]
 
 def initial(agent: AgentId, limits: Limits, now_s: float) -> Oversight:
     """A daemon that has just started: no coordinator, no worker, and one to be started at once."""
-    return Oversight(agent=agent, limits=limits, phase=Absent(restart_at_s=now_s), seen_s=now_s)
+    return Oversight(agent=agent, limits=limits, phase=Absent(restart_at_s=now_s), clock=PatientClock(seen_s=now_s))

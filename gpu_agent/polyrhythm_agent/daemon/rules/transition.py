@@ -7,7 +7,7 @@ from typing import assert_never
 
 from polyrhythm.session.messages import ForgetJob
 from polyrhythm_agent.daemon.rules.coordinator_side import carry_out, lose_coordinator
-from polyrhythm_agent.daemon.rules.deadlines import check_deadlines, forgive_stall
+from polyrhythm_agent.daemon.rules.deadlines import check_deadlines
 from polyrhythm_agent.daemon.rules.signals import (
     CommandReceived,
     CoordinatorConnected,
@@ -35,7 +35,9 @@ def transition(state: Oversight, event: OversightEvent, now_s: float) -> Outcome
     Returns:
         The state after, and what is to be done, in order.
     """
-    state = replace(forgive_stall(state, now_s), seen_s=now_s)
+    clock, unseen_s = state.clock, state.limits.unseen_s
+    state = replace(state, clock=clock.seen(now_s, unseen_s))
+    now_s = clock.patient_now_s(now_s, unseen_s)  # what the worker said while the daemon stood still lies unread
     state, effects = _handle(state, event, now_s)
     state, due = check_deadlines(state, now_s)
     state, settled = _settle(state)

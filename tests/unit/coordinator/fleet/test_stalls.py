@@ -11,7 +11,7 @@ import pytest
 
 from polyrhythm.errors import AlreadyInUseError, NoAgentsError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Planned
+from polyrhythm.job.events import ImageCompleted, Planned
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.session.messages import CountTokens, Heartbeat, MeasureProfile
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
@@ -111,3 +111,18 @@ def test_one_pause_counts_once() -> None:
     for _ in range(11):
         world.tick()
     assert set(world.state.agents) == set()
+
+
+def test_what_is_measured_and_told_goes_by_the_clock_all_the_same() -> None:
+    world = World("a")
+    world.tick()
+    world.run(world.submit())
+    world.daemons["a"].worker.pause_at = 4
+    first, second = world.submit(), world.submit()
+    world.settle()
+    pause(world, 20.0, tick)
+    world.daemons["a"].worker.pause_at = None
+    world.run(first, second)
+    (running,), (waiting,) = (world.told_of(job, ImageCompleted) for job in (first, second))
+    assert running.report.denoise_s >= 20.0
+    assert waiting.report.queued_s >= 20.0
