@@ -13,7 +13,7 @@ QUEUE_TESTS = "tests/unit/coordinator/queue/test_order.py"
 PLAN_BOOK_TESTS = "tests/unit/agent/epoch/test_plan_book.py"
 REPLANNING_TESTS = "tests/unit/coordinator/replanning/test_weigh.py"
 SHARING_TESTS = "tests/unit/coordinator/queue/test_gang_or_singles.py"
-RECOVERY_TESTS = "tests/unit/coordinator/epochs/test_recovery.py"
+RESUME_TESTS = "tests/unit/coordinator/epochs/test_resume.py"
 FAILED_TESTS = "tests/unit/coordinator/epochs/test_failed_pictures.py"
 REFUSAL_TESTS = "tests/unit/protos/test_codec_refusals.py"
 MEASURING_TESTS = "tests/unit/coordinator/fleet/test_measuring.py"
@@ -196,15 +196,15 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="resume from the highest boundary",
-        file=f"{SCHEDULING}/epochs/recovery.py",
+        file=f"{SCHEDULING}/epochs/resume.py",
         original="return lowest_newest if lowest_newest in common else max(common, default=0)",
         planted="return max(max(boundaries) for boundaries in usable)",
-        test_id=f"{RECOVERY_TESTS}::test_the_lowest_newest_boundary_that_all_hold[held1-8]",
+        test_id=f"{RESUME_TESTS}::test_the_lowest_newest_boundary_that_all_hold[held1-8]",
         why="a survivor is asked for a state that it has not reached",
     ),
     PlantedDefect(
         name="a broken gang is used again",
-        file=f"{SCHEDULING}/epochs/recovery.py",
+        file=f"{SCHEDULING}/epochs/ending.py",
         original="if not all(run.ended is not None and run.ended.gang_intact for run in epoch.members.values()):",
         planted="if not all(run.ended is not None for run in epoch.members.values()):",
         test_id=f"{FAILED_TESTS}::test_a_failure_without_a_loss_is_tried_again_with_a_new_gang",
@@ -311,7 +311,7 @@ REPLAN_DEFECTS = (
     ),
     PlantedDefect(
         name="a takeover one boundary too early",
-        file=f"{SCHEDULING}/epochs/plan_delivery.py",
+        file=f"{SCHEDULING}/epochs/plan_switch.py",
         original="course.beats_within(boundary, unseen_s) - 1",
         planted="course.beats_within(boundary, unseen_s) - 2",
         test_id=f"{REPLANNING_TESTS}::test_the_boundary_of_a_takeover_allows_for_the_age_of_reports",

@@ -1,4 +1,4 @@
-"""Agents come, load, speak and go. Owns the registry; what a loss means for a picture is in ``recovery``."""
+"""Agents come, load, speak and go. Owns the registry; what a loss means for a picture is in ``epochs``."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from polyrhythm.session.messages import (
     WorkerReady,
 )
 from polyrhythm.session.rendezvous import StoreRequest
+from polyrhythm_coordinator.scheduling.epochs.ending import member_lost, take_end
 from polyrhythm_coordinator.scheduling.epochs.progress import take_report
-from polyrhythm_coordinator.scheduling.epochs.recovery import member_lost, take_end
 from polyrhythm_coordinator.scheduling.queue.admission import lose_answers, take_counts, take_failure
 from polyrhythm_coordinator.scheduling.queue.preparation import (
     died_measuring,

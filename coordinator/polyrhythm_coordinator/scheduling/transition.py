@@ -12,7 +12,7 @@ from polyrhythm.errors import UnreachableError
 from polyrhythm_coordinator.scheduling.advance import advance, cancel, take_plan, take_plan_failure
 from polyrhythm_coordinator.scheduling.agent_messages import check_heartbeats, connect, disconnect, drain, lose, receive
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import tell_progress
-from polyrhythm_coordinator.scheduling.epochs.recovery import overdue
+from polyrhythm_coordinator.scheduling.epochs.stopping import overdue
 from polyrhythm_coordinator.scheduling.queue.admission import refuse, submit
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect
 from polyrhythm_coordinator.scheduling.state.events import (

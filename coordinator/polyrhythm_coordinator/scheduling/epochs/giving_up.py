@@ -7,10 +7,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polyrhythm.errors import PictureFailedError
+from polyrhythm.errors import PictureFailedError, PolyrhythmError
+from polyrhythm.ids import JobId
+from polyrhythm_coordinator.scheduling.epochs.stopping import cancel_epoch
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
-from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.job import Picture, Running
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
+from polyrhythm_coordinator.scheduling.state.transaction import Transaction
+
+
+def give_up(tx: Transaction, name: JobId, error: PolyrhythmError) -> None:
+    """Ends a job with an error; whatever still works on its pictures is asked to stop."""
+    phases = [picture.phase for picture in tx.state.jobs[name].pictures.values()]
+    tx.fail_job(name, error)
+    for phase in phases:
+        if isinstance(phase, Running) and phase.epoch in tx.state.epochs:
+            cancel_epoch(tx, phase.epoch)
 
 
 def after_epoch(picture: Picture, epoch: Epoch, limits: Limits) -> tuple[Picture, PictureFailedError | None]:

@@ -16,13 +16,9 @@ from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.picture_file import PART_BYTES, SIGNATURE, fault, file_bytes_max, parts_max
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Beat
-from polyrhythm.session.messages import BeatDone, EpochJoined, ExtendPlan, ImageMade, PartLoaded, PreviewMade, StepDone
-from polyrhythm_coordinator.scheduling.epochs.plan_delivery import (
-    beats_ahead,
-    segments_due,
-    step_timeout_s,
-    tell_progress,
-)
+from polyrhythm.session.messages import BeatDone, EpochJoined, ImageMade, PartLoaded, PreviewMade, StepDone
+from polyrhythm_coordinator.scheduling.epochs.deadlines import progress_deadline_s
+from polyrhythm_coordinator.scheduling.epochs.plan_delivery import send_due_segments, tell_progress
 from polyrhythm_coordinator.scheduling.epochs.plan_switch import follow, watched
 from polyrhythm_coordinator.scheduling.fleet.eligibility import key_of
 from polyrhythm_coordinator.scheduling.fleet.reservations import computes_in_company
@@ -59,7 +55,7 @@ def take_report(tx: Transaction, agent: AgentId, event: Report) -> None:
             _take_preview(tx, epoch, agent, event)
         case ImageMade():
             epoch = _take_part(tx, epoch, agent, event)
-    tx.put_epoch(replace(epoch, deadline_s=_next_deadline_s(tx, epoch)))
+    tx.put_epoch(replace(epoch, deadline_s=progress_deadline_s(epoch, tx.limits, tx.now_s)))
     tell_progress(tx, epoch)
 
 
@@ -69,7 +65,7 @@ def _take_join(tx: Transaction, epoch: Epoch, agent: AgentId, event: EpochJoined
     tx.state = replace(tx.state, links={**tx.state.links, **measured})
     picture = tx.state.picture_of(epoch)
     in_company = picture is not None and computes_in_company(tx.state, picture, agent)
-    epoch = _with_run(epoch, agent, replace(epoch.members[agent], joined=True, in_company=in_company))
+    epoch = epoch.with_run(agent, replace(epoch.members[agent], joined=True, in_company=in_company))
     all_joined = all(run.joined for run in epoch.members.values())
     if picture is not None:
         picture = _with_reached(picture, agent, epoch.begin_step)
@@ -86,7 +82,7 @@ def _take_step(epoch: Epoch, agent: AgentId, step: int) -> Epoch:
     run = epoch.members[agent]
     if not epoch.begin_step < step <= epoch.plan.steps:
         raise WireError(f"step_done.step: {step} is not in ({epoch.begin_step}, {epoch.plan.steps}]")
-    return _with_run(epoch, agent, replace(run, step=max(run.step, step)))
+    return epoch.with_run(agent, replace(run, step=max(run.step, step)))
 
 
 def _take_beat(tx: Transaction, epoch: Epoch, agent: AgentId, report: BeatReport) -> Epoch:
@@ -99,7 +95,7 @@ def _take_beat(tx: Transaction, epoch: Epoch, agent: AgentId, report: BeatReport
     picture = tx.state.picture_of(epoch)
     in_company = picture is not None and computes_in_company(tx.state, picture, agent)
     boundary = max(run.boundary, report.boundary_step)
-    epoch = _with_run(epoch, agent, replace(run, boundary=boundary, in_company=in_company))
+    epoch = epoch.with_run(agent, replace(run, boundary=boundary, in_company=in_company))
     if picture is not None:
         picture = _with_reached(picture, agent, report.boundary_step)
         picture = replace(picture, usage={**picture.usage, agent: _added(picture.usage[agent], report)})
@@ -108,7 +104,7 @@ def _take_beat(tx: Transaction, epoch: Epoch, agent: AgentId, report: BeatReport
         tx.put_picture(picture)
         if in_company == run.in_company:  # else others began or ended in the middle of it: it says nothing of either
             _refine(tx, picture, epoch, beat, agent, report)
-    return _extended(tx, watched(epoch, beat, agent, report))
+    return send_due_segments(tx, watched(epoch, beat, agent, report))
 
 
 def _beat_of(epoch: Epoch, report: BeatReport) -> Beat:
@@ -166,28 +162,6 @@ def _refine(tx: Transaction, picture: Picture, epoch: Epoch, beat: Beat, agent: 
         alone = works_alone(agent, beat.segment, epoch.revision.at_present(agent, in_company=in_company))
         refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s, alone=alone)
         tx.state = replace(tx.state, profiles={**tx.state.profiles, key: refined})
-
-
-def _extended(tx: Transaction, epoch: Epoch) -> Epoch:
-    """Sends the segments that are due and have not been sent."""
-    if epoch.segments_sent == len(epoch.plan.segments):
-        return epoch
-    boundary = epoch.boundary
-    due = segments_due(epoch.plan, boundary, beats_ahead(tx.limits, epoch.forecast, boundary))
-    if due <= epoch.segments_sent or epoch.stage is EpochStage.ABORTING:
-        return epoch
-    command = ExtendPlan(
-        epoch=epoch.epoch,
-        plan_version=epoch.plan.version,
-        segments=epoch.plan.segments[epoch.segments_sent : due],
-        complete=due == len(epoch.plan.segments),
-        step_timeout_s=step_timeout_s(tx.limits, epoch.forecast, previews=True),
-        uninterruptible_s=epoch.forecast.uninterruptible_s,
-    )
-    for agent, run in epoch.members.items():
-        if not run.gone:
-            tx.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
-    return replace(epoch, segments_sent=due)
 
 
 def _take_preview(tx: Transaction, epoch: Epoch, agent: AgentId, event: PreviewMade) -> None:
@@ -250,26 +224,6 @@ def _check_file(epoch: Epoch, image: ImageSpec) -> None:
     wrong = fault(parts, image.width_px, image.height_px) if epoch.picture_made else ""
     if wrong:
         raise WireError(f"image_made.data: the picture's file {wrong}")
-
-
-def _next_deadline_s(tx: Transaction, epoch: Epoch) -> float:
-    """Until when the next sign of progress must come. Agents watch their own steps; this catches what they miss."""
-    limits, course = tx.limits, epoch.forecast
-    match epoch.stage:
-        case EpochStage.RUNNING if epoch.picture_made:
-            return tx.now_s + limits.abort_timeout_s + course.step_s
-        case EpochStage.RUNNING if any(run.boundary == epoch.plan.steps for run in epoch.members.values()):
-            return tx.now_s + limits.decode_timeout_s + limits.slack * (course.loading_s + course.decode_s)
-        case EpochStage.RUNNING:
-            coming = epoch.revision.takeover
-            courses = (course,) if coming is None else (course, coming.forecast)
-            return tx.now_s + 2 * max(step_timeout_s(limits, each, previews=True) for each in courses)
-        case EpochStage.FORMING | EpochStage.HANDING_OVER | EpochStage.CANCELLING | EpochStage.ABORTING:
-            return epoch.deadline_s
-
-
-def _with_run(epoch: Epoch, agent: AgentId, run: MemberRun) -> Epoch:
-    return replace(epoch, members={**epoch.members, agent: run})
 
 
 def _with_reached(picture: Picture, agent: AgentId, boundary: int) -> Picture:

@@ -11,8 +11,7 @@ from polyrhythm.job.events import Delayed
 from polyrhythm.plan.explanation import Exclusion, ExclusionReason
 from polyrhythm.plan.profile import Workload
 from polyrhythm.session.messages import ProfileMeasured
-from polyrhythm_coordinator.scheduling.epochs.giving_up import counted
-from polyrhythm_coordinator.scheduling.epochs.recovery import give_up
+from polyrhythm_coordinator.scheduling.epochs.giving_up import counted, give_up
 from polyrhythm_coordinator.scheduling.fleet.eligibility import DRAINED, Ask, GiveUp, Go, KeepWaiting, Pool, pool_of
 from polyrhythm_coordinator.scheduling.fleet.measuring import ask, due, may_take_part, told_of
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import profiles_of

@@ -16,9 +16,8 @@ from polyrhythm.job.events import ReplanReason
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm.plan.profile import Profile
-from polyrhythm_coordinator.scheduling.epochs.plan_delivery import takeover_step
-from polyrhythm_coordinator.scheduling.epochs.plan_switch import send_takeover
-from polyrhythm_coordinator.scheduling.epochs.recovery import hand_over_epoch
+from polyrhythm_coordinator.scheduling.epochs.plan_switch import send_takeover, takeover_step
+from polyrhythm_coordinator.scheduling.epochs.stopping import hand_over_epoch
 from polyrhythm_coordinator.scheduling.fleet.eligibility import fixed_plan_of
 from polyrhythm_coordinator.scheduling.fleet.measuring import ask, due, told_of
 from polyrhythm_coordinator.scheduling.fleet.newcomers import available, unmeasured

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
@@ -111,6 +111,11 @@ class Epoch:
     report_age_s: float = 0.0
 
     @property
+    def present(self) -> tuple[AgentId, ...]:
+        """Members of which more is expected."""
+        return tuple(agent for agent, run in self.members.items() if not run.gone)
+
+    @property
     def step(self) -> int:
         """Fine steps behind all members."""
         return min(run.step for run in self.members.values())
@@ -119,3 +124,7 @@ class Epoch:
     def boundary(self) -> int:
         """Newest boundary that a member has reported."""
         return max(run.boundary for run in self.members.values())
+
+    def with_run(self, agent: AgentId, run: MemberRun) -> Epoch:
+        """The same with another account of a member."""
+        return replace(self, members={**self.members, agent: run})

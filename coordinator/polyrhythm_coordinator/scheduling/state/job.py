@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TypeAlias
 
@@ -217,6 +217,11 @@ class Picture:
     def holders(self) -> frozenset[AgentId]:
         """Agents that hold the boundary to resume from."""
         return frozenset(agent for agent, steps in self.reached.items() if self.begin_step in steps)
+
+    def followed_until(self, step: int) -> Picture:
+        """The same with a note of how far the last plan was followed."""
+        (plan, _), before = self.plans[-1], self.plans[:-1]
+        return replace(self, plans=(*before, (plan, step)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

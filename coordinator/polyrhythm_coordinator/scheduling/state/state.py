@@ -185,7 +185,7 @@ class State:
     holders: Mapping[JobId, frozenset[AgentId]] = field(default_factory=dict[JobId, frozenset[AgentId]])
     ready: bool = False
     stopping: bool = False
-    clock: PatientClock = PatientClock()
+    clock: PatientClock = field(default_factory=PatientClock)
     next_number: int = 1
 
     @property

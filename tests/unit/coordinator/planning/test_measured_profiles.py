@@ -10,8 +10,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan.explanation import Prediction
 from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.profile import Profile, Workload
+from polyrhythm_coordinator.scheduling.epochs.deadlines import step_timeout_s
 from polyrhythm_coordinator.scheduling.epochs.job_report import versions_of
-from polyrhythm_coordinator.scheduling.epochs.plan_delivery import step_timeout_s
 from polyrhythm_coordinator.scheduling.planning.forecast import forecast
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import measured_alone, profile_key
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits

@@ -12,7 +12,7 @@ from polyrhythm.job.events import ImageCompleted, Replanned, ReplanReason
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.plan.plan import Exchange
 from polyrhythm.session.messages import AbortEpoch, BeatDone, ExtendPlan, StartEpoch
-from polyrhythm_coordinator.scheduling.epochs.plan_delivery import takeover_step
+from polyrhythm_coordinator.scheduling.epochs.plan_switch import takeover_step
 from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived

@@ -1,4 +1,4 @@
-"""Losses in every phase of a picture."""
+"""The picture goes on after a loss: in every phase of it, and from which boundary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job.events import AgentFailed, Delayed, Planned, Progressed, Replanned
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.session.messages import AbortEpoch, StartEpoch
-from polyrhythm_coordinator.scheduling.epochs.recovery import resume_step
+from polyrhythm_coordinator.scheduling.epochs.resume import resume_step
 from tests.worlds.fleet_world import World
 from tests.worlds.paused_pictures import HIGH, at_step, go_on, report_of
 
