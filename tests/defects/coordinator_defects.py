@@ -180,7 +180,7 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="who makes a whole picture is alone on its host",
-        file=f"{SCHEDULING}/fleet/reservations.py",
+        file=f"{SCHEDULING}/fleet/host_company.py",
         original="return not working.isdisjoint(_neighbours(state, name))",
         planted="return False",
         test_id=(f"{COMPANY_TESTS}::test_what_they_take_beside_each_other_says_nothing_of_either_alone"),

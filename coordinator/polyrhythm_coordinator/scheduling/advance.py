@@ -14,13 +14,14 @@ from polyrhythm.job.events import Planned
 from polyrhythm.session.messages import ForgetJob
 from polyrhythm_coordinator.scheduling.epochs.giving_up import give_up
 from polyrhythm_coordinator.scheduling.epochs.start import start_or_prepare
-from polyrhythm_coordinator.scheduling.fleet.eligibility import Go, decide
+from polyrhythm_coordinator.scheduling.fleet.decision import PlanNow, decide
 from polyrhythm_coordinator.scheduling.fleet.measuring import stop_unwanted
 from polyrhythm_coordinator.scheduling.queue.admission import refuse, review_all
 from polyrhythm_coordinator.scheduling.queue.dispatch import take_comparison, with_choice
 from polyrhythm_coordinator.scheduling.queue.order import leave_queue, line_up, tell_positions
 from polyrhythm_coordinator.scheduling.queue.preparation import prepare, wait_for_others
-from polyrhythm_coordinator.scheduling.replanning.weigh import consider, take_answer
+from polyrhythm_coordinator.scheduling.replanning.causes import consider
+from polyrhythm_coordinator.scheduling.replanning.weigh import take_answer
 from polyrhythm_coordinator.scheduling.state.effects import EndJob, ReadinessChanged
 from polyrhythm_coordinator.scheduling.state.events import JobCancelled, PlanComputed, PlanFailed
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing
@@ -100,7 +101,7 @@ def _explain_at_once(tx: Transaction) -> None:
         if not job.explain_only or not job.waiting:
             continue
         phase = Preparing(since_s=tx.now_s)
-        if isinstance(decide(tx.state, job.picture(0, phase), phase, tx.now_s), Go):
+        if isinstance(decide(tx.state, job.picture(0, phase), tx.now_s), PlanNow):
             tx.state = replace(tx.state, queue=tuple(name for name in tx.state.queue if name != job.job))
             leave_queue(tx, tx.state.jobs[job.job], 0, phase)
 

@@ -39,13 +39,9 @@ from polyrhythm.session.messages import (
 from polyrhythm.session.rendezvous import StoreRequest
 from polyrhythm_coordinator.scheduling.epochs.ending import member_lost, take_end
 from polyrhythm_coordinator.scheduling.epochs.progress import take_report
+from polyrhythm_coordinator.scheduling.fleet.profiles import take_profile
 from polyrhythm_coordinator.scheduling.queue.admission import lose_answers, take_counts, take_failure
-from polyrhythm_coordinator.scheduling.queue.preparation import (
-    died_measuring,
-    give_up_measuring,
-    gone_measuring,
-    take_profile,
-)
+from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring, gone_measuring
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.state.events import AgentConnected, AgentEventReceived, SessionId
 from polyrhythm_coordinator.scheduling.state.rendezvous_store import operate, refuse
@@ -121,8 +117,8 @@ def drain(tx: Transaction, name: AgentId, *, undo: bool) -> None:
     tx.state = replace(tx.state, drained=drained - {name} if undo else drained | {name})
     for epoch in tx.state.epochs.values():
         # Once it is put back it is somebody new: plans were searched without it.
-        weighed, kept = epoch.revision.weighed - {name}, epoch.revision.kept - {name}
-        tx.put_epoch(replace(epoch, revision=replace(epoch.revision, weighed=weighed, kept=kept)))
+        weighed, kept = epoch.replan.weighed - {name}, epoch.replan.kept - {name}
+        tx.put_epoch(replace(epoch, replan=replace(epoch.replan, weighed=weighed, kept=kept)))
 
 
 def check_heartbeats(tx: Transaction) -> None:

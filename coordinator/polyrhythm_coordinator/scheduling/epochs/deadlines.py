@@ -30,7 +30,7 @@ def progress_deadline_s(epoch: Epoch, limits: Limits, now_s: float) -> float:
         case EpochStage.RUNNING if any(run.boundary == epoch.plan.steps for run in epoch.members.values()):
             return now_s + _decoding_s(limits, epoch.forecast)
         case EpochStage.RUNNING:
-            coming = epoch.revision.takeover
+            coming = epoch.replan.takeover
             courses = (epoch.forecast,) if coming is None else (epoch.forecast, coming.forecast)
             return now_s + 2 * max(step_timeout_s(limits, course, previews=True) for course in courses)
         case EpochStage.FORMING | EpochStage.HANDING_OVER | EpochStage.CANCELLING | EpochStage.ABORTING:

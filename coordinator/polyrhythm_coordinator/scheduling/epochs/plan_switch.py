@@ -14,7 +14,8 @@ from polyrhythm.plan.plan import Beat
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import BEATS_AHEAD, send_version
 from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
-from polyrhythm_coordinator.scheduling.state.replan import Revision, Takeover
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.replan import ReplanState, Takeover
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
@@ -39,37 +40,35 @@ def takeover_step(epoch: Epoch, clock_s: float, lead_s: float) -> int | None:
 
 def slowdown(epoch: Epoch) -> float:
     """How many times as long as planned the next beat takes, by what was last seen of its members' speeds."""
-    revision = epoch.revision
+    replan = epoch.replan
     segment = next((s for s in epoch.plan.segments if epoch.boundary < s.end_step), epoch.plan.segments[-1])
     planned_s = {
-        share.agent: segment_forward_s(share.agent, segment, revision.assumed) / share.stride
+        share.agent: segment_forward_s(share.agent, segment, replan.assumed) / share.stride
         for share in segment.assignments
     }
-    present_s = (seconds * revision.watch(agent).ratio for agent, seconds in planned_s.items())
+    present_s = (seconds * replan.watch(agent).ratio for agent, seconds in planned_s.items())
     return max(present_s) / max(planned_s.values())
 
 
-def send_takeover(tx: Transaction, epoch: Epoch, takeover: Takeover) -> None:
+def send_takeover(tx: Transaction, picture: Picture, epoch: Epoch, takeover: Takeover) -> None:
     """Sends a newer version to all members and waits for the first report of it."""
     # Until somebody reports a beat of it, memory may run out under either plan.
     needs_bytes = {agent: max(need, epoch.needs_bytes.get(agent, 0)) for agent, need in takeover.needs_bytes.items()}
-    revision = replace(epoch.revision, study=None, takeover=takeover)
-    tx.put_epoch(replace(epoch, revision=revision, needs_bytes=needs_bytes))
-    picture = tx.state.picture_of(epoch)
-    assert picture is not None, f"{epoch.epoch} works for nobody"
+    replan = replace(epoch.replan, search=None, takeover=takeover)
+    tx.put_epoch(replace(epoch, replan=replan, needs_bytes=needs_bytes))
     tx.put_picture(replace(picture, last_version=takeover.plan.version))
     send_version(tx, epoch, takeover)
 
 
 def follow(tx: Transaction, epoch: Epoch, report: BeatReport) -> Epoch:
     """What a report says about the version on its way."""
-    takeover = epoch.revision.takeover
+    takeover = epoch.replan.takeover
     if takeover is None:
         return epoch
     if report.plan_version == takeover.plan.version:
         return _taken_over(tx, epoch, takeover)
     if report.boundary_step > takeover.plan.begin_step:
-        return replace(epoch, revision=epoch.revision.late(takeover.reason))  # not all held it in time
+        return replace(epoch, replan=epoch.replan.late(takeover.reason))  # not all held it in time
     return epoch
 
 
@@ -77,7 +76,7 @@ def watched(epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> Epo
     """Takes a beat of the plan in force into account; beats of an earlier plan were held against that one."""
     if report.plan_version != epoch.plan.version:
         return epoch
-    return replace(epoch, revision=epoch.revision.watched(agent, report.step_s, beat.segment))
+    return replace(epoch, replan=epoch.replan.watched(agent, report.step_s, beat.segment))
 
 
 def _taken_over(tx: Transaction, epoch: Epoch, takeover: Takeover) -> Epoch:
@@ -91,7 +90,7 @@ def _taken_over(tx: Transaction, epoch: Epoch, takeover: Takeover) -> Epoch:
             epoch.job,
             Replanned(image_index=picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan),
         )
-    revision = epoch.revision
+    replan = epoch.replan
     return replace(
         epoch,
         plan=plan,
@@ -99,10 +98,10 @@ def _taken_over(tx: Transaction, epoch: Epoch, takeover: Takeover) -> Epoch:
         needs_bytes=takeover.needs_bytes,
         versions={**epoch.versions, plan.version: plan},
         segments_sent=len(plan.segments),
-        revision=Revision(
+        replan=ReplanState(
             assumed=takeover.assumed,
             watches=takeover.watches,
-            weighed=revision.weighed,
-            lead_s=revision.lead_s,
+            weighed=replan.weighed,
+            lead_s=replan.lead_s,
         ),
     )

@@ -20,9 +20,8 @@ from polyrhythm.session.messages import BeatDone, EpochJoined, ImageMade, PartLo
 from polyrhythm_coordinator.scheduling.epochs.deadlines import progress_deadline_s
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import send_due_segments, tell_progress
 from polyrhythm_coordinator.scheduling.epochs.plan_switch import follow, watched
-from polyrhythm_coordinator.scheduling.fleet.eligibility import key_of
-from polyrhythm_coordinator.scheduling.fleet.reservations import computes_in_company
-from polyrhythm_coordinator.scheduling.planning.forecast import works_alone
+from polyrhythm_coordinator.scheduling.fleet.host_company import computes_in_company
+from polyrhythm_coordinator.scheduling.fleet.profiles import refine
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.state.job import Picture, Usage
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
@@ -103,7 +102,7 @@ def _take_beat(tx: Transaction, epoch: Epoch, agent: AgentId, report: BeatReport
             picture = replace(picture, last_step_s=tx.clock_s)
         tx.put_picture(picture)
         if in_company == run.in_company:  # else others began or ended in the middle of it: it says nothing of either
-            _refine(tx, picture, epoch, beat, agent, report)
+            refine(tx, picture, epoch, beat.segment, agent, report)
     return send_due_segments(tx, watched(epoch, beat, agent, report))
 
 
@@ -148,20 +147,6 @@ def _added(usage: Usage, report: BeatReport) -> Usage:
         sent_bytes=usage.sent_bytes + report.sent_bytes,
         corrections=usage.corrections + len(report.corrections),
     )
-
-
-def _refine(tx: Transaction, picture: Picture, epoch: Epoch, beat: Beat, agent: AgentId, report: BeatReport) -> None:
-    """Lets the agent's profile follow its measured speed."""
-    key = key_of(tx.state.agents[agent], picture)
-    known = tx.state.profiles.get(key)
-    if known is not None:
-        rows = beat.segment.of(agent).rows.count
-        in_company = epoch.members[agent].in_company
-        if in_company and known.together is None:
-            return  # measured for somebody who works alone: its speed beside others is not known apart
-        alone = works_alone(agent, beat.segment, epoch.revision.at_present(agent, in_company=in_company))
-        refined = known.refined(rows, report.active_steps, report.wall_s - report.wait_s, alone=alone)
-        tx.state = replace(tx.state, profiles={**tx.state.profiles, key: refined})
 
 
 def _take_preview(tx: Transaction, epoch: Epoch, agent: AgentId, event: PreviewMade) -> None:

@@ -11,9 +11,8 @@ from polyrhythm.plan.plan import Plan
 from polyrhythm.session.messages import StartEpoch
 from polyrhythm_coordinator.scheduling.epochs.deadlines import forming_deadline_s, step_timeout_s
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import beats_ahead, segments_due, tell_progress
-from polyrhythm_coordinator.scheduling.fleet.eligibility import key_of, mismatch
+from polyrhythm_coordinator.scheduling.fleet.eligibility import Bar, bar_of, of_picture
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
-from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
 from polyrhythm_coordinator.scheduling.planning.explanation import predicted
 from polyrhythm_coordinator.scheduling.planning.forecast import forecast
@@ -22,9 +21,14 @@ from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch, 
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage, MemberRun
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing, Running, Usage
 from polyrhythm_coordinator.scheduling.state.rendezvous_store import RendezvousStore
-from polyrhythm_coordinator.scheduling.state.replan import Revision
+from polyrhythm_coordinator.scheduling.state.replan import ReplanState
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
+
+MEMBER_IGNORES = frozenset({Bar.UNMEASURED})
+"""What does not keep a member of a plan from starting it: the plan rests on what was known of its speed."""
+HOLDER_IGNORES = frozenset({Bar.DRAINED, Bar.LEFT_OUT})
+"""What does not keep a member without rows from handing on the state that it holds."""
 
 
 def start_or_prepare(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
@@ -40,8 +44,10 @@ def start_or_prepare(tx: Transaction, picture: Picture, explanation: Explanation
 
 def can_start(state: State, picture: Picture, plan: Plan) -> bool:
     """Whether all members of a plan are there, able and free."""
-    promised = promised_agents(state, but=picture)
-    return all(name not in promised and _is_able(state, picture, plan, name) for name in plan.agents)
+    view = of_picture(state, picture)
+    idle = {name for name in plan.agents if not any(segment.of(name).rows.count for segment in plan.segments)}
+    ignored = {name: MEMBER_IGNORES | HOLDER_IGNORES if name in idle else MEMBER_IGNORES for name in plan.agents}
+    return all(bar_of(view, name, ignoring=ignored[name]) is None for name in plan.agents)
 
 
 def _is_led(picture: Picture, plan: Plan) -> bool:
@@ -54,40 +60,17 @@ def _led(state: State, picture: Picture, explanation: Explanation) -> Explanatio
     assert isinstance(phase, Planning), f"{picture.job} is {phase}"
     if _is_led(picture, plan):
         return explanation
-    holders = [name for name in picture.holders if name in state.agents and name not in picture.lost]
-    measured = [
-        name for name in holders if key_of(state.agents[name], picture) in state.profiles and not _works(state, name)
-    ]
-    if not measured:
+    view = of_picture(state, picture)
+    able = [name for name in picture.holders if bar_of(view, name, ignoring=HOLDER_IGNORES) is None]
+    if not able:
         return explanation
-    root = min(measured, key=lambda name: (name in state.drained, name))
+    root = min(able, key=lambda name: (name in state.drained, name))
     profiles = (*phase.task.request.profiles, *profiles_of(state, picture, (root,)))
     known = {profile.agent: profile for profile in profiles}
     request = plan_request(state, picture, tuple(known[name] for name in sorted(known)), plan.begin_step)
     wide = widened_plan(plan, tuple(sorted((*plan.agents, root))), plan.decoder)
     chosen = replace(explanation.chosen, plan=wide, prediction=predicted(wide, request))
     return replace(explanation, chosen=chosen, profiles=request.profiles)
-
-
-def _works(state: State, name: AgentId) -> bool:
-    return state.agents[name].epoch is not None
-
-
-def _is_able(state: State, picture: Picture, plan: Plan, name: AgentId) -> bool:
-    agent = state.agents.get(name)
-    return (
-        agent is not None
-        and agent.worker_ready
-        and agent.epoch is None
-        and agent.measuring is None
-        and mismatch(agent, picture) is None
-        and name not in picture.lost
-        and (name not in state.drained or _is_idle(plan, name))
-    )
-
-
-def _is_idle(plan: Plan, name: AgentId) -> bool:
-    return not any(segment.of(name).rows.count for segment in plan.segments)
 
 
 def _start(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
@@ -105,7 +88,7 @@ def _start(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
         forecast=course,
         begin_step=plan.begin_step,
         versions={plan.version: plan},
-        revision=Revision(
+        replan=ReplanState(
             assumed={agent: assumed[agent] for agent in plan.agents},
             weighed=frozenset((*picture.phase.task.request.agents, *plan.agents)),
             watches=dict.fromkeys(plan.agents, SpeedWatch(times=times_evidence(picture.speed_plans))),

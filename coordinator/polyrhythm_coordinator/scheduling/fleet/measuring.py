@@ -1,7 +1,7 @@
 """Who measures when: agents of one host one after another, each alone, then all of them at once; hosts in parallel.
 
 A device that works beside others of its host is slower than one that works while they rest. Plans of one device rest
-on the one speed, gangs on the other, so both are measured. Pure; ``preparation`` asks and keeps.
+on the one speed, gangs on the other, so both are measured.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job.events import Profiling
 from polyrhythm.plan.profile import Workload
 from polyrhythm.session.messages import MeasureProfile, StopMeasuring
+from polyrhythm_coordinator.scheduling.fleet.eligibility import lasting_bars
+from polyrhythm_coordinator.scheduling.fleet.profiles import known_profile
 from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Running
@@ -48,21 +50,6 @@ class Measurement:
     seconds: float
 
 
-def is_measured(state: State, picture: Picture, agent: Agent, candidates: Iterable[Agent]) -> bool:
-    """Whether enough is known of an agent's speed to plan with it.
-
-    Args:
-        state: the present.
-        picture: to plan. One that has begun waits for no measurement, so that any will do.
-        agent: that may take part in it.
-        candidates: all that may, this one included.
-    """
-    known = state.profiles.get(agent.profile_key(picture.facts, workload_of(picture.image)))
-    if known is None:
-        return False
-    return picture.has_begun or known.together is not None or not _shares_host(agent, candidates)
-
-
 def due(
     state: State, picture: Picture, unmeasured: Iterable[AgentId], free: Iterable[AgentId], now_s: float
 ) -> tuple[Measurement, ...]:
@@ -92,7 +79,7 @@ def due(
     return tuple(found)
 
 
-def ask(tx: Transaction, workload: Workload, measurements: Iterable[Measurement]) -> None:
+def ask_to_measure(tx: Transaction, workload: Workload, measurements: Iterable[Measurement]) -> None:
     """Sends what is due."""
     for measurement in measurements:
         number, agent = tx.number(), tx.state.agents[measurement.agent]
@@ -120,7 +107,7 @@ def stop_unwanted(tx: Transaction) -> None:
         tx.send(agent.agent, StopMeasuring(request_id=measuring.number))
 
 
-def told_of(state: State, picture: Picture, candidates: Iterable[AgentId], now_s: float) -> Profiling:
+def measuring_message(state: State, picture: Picture, candidates: Iterable[AgentId], now_s: float) -> Profiling:
     """What a client whose picture waits for measurements is told: of its own size, or else of one that it waits behind.
 
     Args:
@@ -152,22 +139,21 @@ def told_of(state: State, picture: Picture, candidates: Iterable[AgentId], now_s
 
 def _turn_of(state: State, picture: Picture, waiting: list[Agent], able: list[Agent]) -> Iterable[Measurement]:
     """Of an idle host: the next agent alone, or everybody."""
-    workload = workload_of(picture.image)
-    unknown = [agent for agent in waiting if agent.profile_key(picture.facts, workload) not in state.profiles]
+    unknown = [agent for agent in waiting if known_profile(state, picture, agent.agent) is None]
     if unknown:
         seconds = max(ALONE_LEAST_S, ALONE_S / len(able))
         return (Measurement(agent=unknown[0].agent, together=False, beside_work=False, seconds=seconds),)
     rows = picture.facts.row_count(picture.image.height_px)
-    lines = (state.profiles[agent.profile_key(picture.facts, workload)].alone.line for agent in able)
-    slowest_s = max(line.forward_s(rows) for line in lines)
+    known = (known_profile(state, picture, agent.agent) for agent in able)
+    slowest_s = max(profile.alone.line.forward_s(rows) for profile in known if profile is not None)
     seconds = min(max(TOGETHER_S, TOGETHER_FORWARDS * slowest_s), TOGETHER_MOST_S)
     return (Measurement(agent=agent.agent, together=True, beside_work=False, seconds=seconds) for agent in able)
 
 
 def _beside_work(state: State, picture: Picture, agent: Agent, able: int) -> Measurement:
-    known = agent.profile_key(picture.facts, workload_of(picture.image)) in state.profiles
+    known = known_profile(state, picture, agent.agent)
     seconds = max(ALONE_LEAST_S, ALONE_S / able)
-    return Measurement(agent=agent.agent, together=known, beside_work=True, seconds=seconds)
+    return Measurement(agent=agent.agent, together=known is not None, beside_work=True, seconds=seconds)
 
 
 def _shares_host(agent: Agent, candidates: Iterable[Agent]) -> bool:
@@ -177,18 +163,18 @@ def _shares_host(agent: Agent, candidates: Iterable[Agent]) -> bool:
 def _is_wanted(state: State, agent: Agent, workload: Workload) -> bool:
     return agent.agent not in state.drained and any(
         may_take_part(job, agent.agent, workload)
-        and (bool(job.waiting) or any(waits_for(picture, agent.agent) for picture in job.pictures.values()))
+        and (bool(job.waiting) or any(_waits_for(job, picture, agent.agent) for picture in job.pictures.values()))
         for job in state.jobs.values()
     )
 
 
 def may_take_part(job: Job, name: AgentId, workload: Workload) -> bool:
     """Whether what an agent measures is of a job's size, and it may take part in its pictures."""
-    return workload == workload_of(job.image) and job.image.overrides.allows(name) and name not in job.left_out
+    return workload == workload_of(job.image) and not any(lasting_bars(job, None, name))
 
 
-def waits_for(picture: Picture, name: AgentId) -> bool:
+def _waits_for(job: Job, picture: Picture, name: AgentId) -> bool:
     """Whether a picture has a use for what an agent measures: it is to be planned, or runs and has asked a newcomer."""
-    if name in picture.lost:
+    if any(lasting_bars(job, picture, name)):
         return False
     return name in picture.asked if isinstance(picture.phase, Running) else True

@@ -8,8 +8,9 @@ from dataclasses import replace
 from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import DeviceKind
 from polyrhythm.plan.profile import Link, Profile
-from polyrhythm_coordinator.scheduling.fleet.eligibility import key_of
-from polyrhythm_coordinator.scheduling.fleet.reservations import agents_at_work, is_in_company, promised_agents
+from polyrhythm_coordinator.scheduling.fleet.host_company import agents_at_work, is_in_company
+from polyrhythm_coordinator.scheduling.fleet.profiles import profile_key_of
+from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.state.job import Picture
@@ -23,7 +24,7 @@ def profile_of(state: State, picture: Picture, name: AgentId) -> Profile:
         KeyError: nothing.
     """
     agent = state.agents[name]
-    return state.profiles[key_of(agent, picture)].for_agent(name, agent.device.kernel)
+    return state.profiles[profile_key_of(agent, picture)].for_agent(name, agent.device.kernel)
 
 
 def profiles_of(

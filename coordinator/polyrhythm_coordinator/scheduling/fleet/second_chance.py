@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polyrhythm_coordinator.scheduling.fleet.eligibility import Decision, GiveUp, KeepWaiting, decide
-from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing
+from polyrhythm_coordinator.scheduling.fleet.decision import Decision, GiveUp, KeepWaiting, decide
+from polyrhythm_coordinator.scheduling.state.job import Picture
 from polyrhythm_coordinator.scheduling.state.state import State
 
 
@@ -23,15 +23,15 @@ def with_second_chances(picture: Picture) -> Picture | None:
     return replace(picture, lost=lost, readmitted={**picture.readmitted, **once})
 
 
-def decided(state: State, picture: Picture, phase: Preparing, now_s: float) -> tuple[Picture, Decision]:
+def decided(state: State, picture: Picture, now_s: float) -> tuple[Picture, Decision]:
     """What to do next for a picture that needs a plan.
 
     Returns:
         The picture, on which whoever was lost takes part again where nobody else is left; what to do.
     """
-    decision = decide(state, picture, phase, now_s)
+    decision = decide(state, picture, now_s)
     again = with_second_chances(picture) if _leaves_it_to_nobody(decision) else None
-    return (picture, decision) if again is None else (again, decide(state, again, phase, now_s))
+    return (picture, decision) if again is None else (again, decide(state, again, now_s))
 
 
 def _leaves_it_to_nobody(decision: Decision) -> bool:

@@ -29,7 +29,7 @@ from polyrhythm_coordinator.scheduling.planning.dtypes import may_mix, precision
 from polyrhythm_coordinator.scheduling.state.effects import FailJob
 from polyrhythm_coordinator.scheduling.state.events import JobSubmitted
 from polyrhythm_coordinator.scheduling.state.job import Applicant, Job, TokenQuestion
-from polyrhythm_coordinator.scheduling.state.state import Agent, State, loading_told
+from polyrhythm_coordinator.scheduling.state.state import Agent, State, loading_message
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction, without
 
 NO_ANSWER = "no answer in time"
@@ -235,7 +235,7 @@ def _why_nobody(state: State) -> str:
     if not state.open_agents:
         names = ", ".join(sorted(state.agents))
         return f"all connected agents are drained: {names}; `polyrhythm drain --undo` puts one back"
-    return f"none of {len(state.open_agents)} connected agents is ready: {loading_told(state.open_agents)}"
+    return f"none of {len(state.open_agents)} connected agents is ready: {loading_message(state.open_agents)}"
 
 
 def _checked(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed: int) -> ImageSpec:

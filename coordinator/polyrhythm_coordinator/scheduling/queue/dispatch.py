@@ -13,9 +13,10 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job.events import Planned
 from polyrhythm.plan.explanation import Candidate, Exclusion, ExclusionReason, Explanation
 from polyrhythm_coordinator.scheduling.epochs.start import can_start, start_or_prepare
-from polyrhythm_coordinator.scheduling.fleet.eligibility import Go
+from polyrhythm_coordinator.scheduling.fleet.decision import PlanNow
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import profiles_of
-from polyrhythm_coordinator.scheduling.fleet.reservations import busy_s, situation
+from polyrhythm_coordinator.scheduling.fleet.reservations import busy_s
+from polyrhythm_coordinator.scheduling.fleet.situation import situation
 from polyrhythm_coordinator.scheduling.planning.explanation import RUNNERS_UP_MAX, same_seconds
 from polyrhythm_coordinator.scheduling.queue.gang_or_singles import Choice, Fleet, Way, choose
 from polyrhythm_coordinator.scheduling.queue.order import leave_queue
@@ -26,7 +27,7 @@ from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Prepa
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def compare(tx: Transaction, picture: Picture, go: Go) -> None:
+def compare(tx: Transaction, picture: Picture, go: PlanNow) -> None:
     """Weighs the ways, with what is known of the gang or after the planner has told it."""
     known = tx.state.jobs[picture.job].gang
     profiles = profiles_of(tx.state, picture, go.agents)

@@ -8,7 +8,8 @@ from typing import assert_never
 
 from polyrhythm.ids import AgentId
 from polyrhythm.job.events import Queued
-from polyrhythm_coordinator.scheduling.fleet.reservations import free_agents
+from polyrhythm_coordinator.scheduling.fleet.eligibility import bar_of, of_fleet
+from polyrhythm_coordinator.scheduling.fleet.situation import free_agents
 from polyrhythm_coordinator.scheduling.state.job import Job, Phase, Picture, Planning, Preparing, Running
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
@@ -77,4 +78,5 @@ def _has_a_chance(state: State, job: Job, *, free: AbstractSet[AgentId], works: 
     """
     if any(isinstance(picture.phase, Preparing) and picture.phase.shelved for picture in job.pictures.values()):
         return False
-    return not works or any(state.agents[name].holds(job.facts) and job.image.overrides.allows(name) for name in free)
+    view = replace(of_fleet(state), job=job)
+    return not works or any(bar_of(view, name) is None for name in free)

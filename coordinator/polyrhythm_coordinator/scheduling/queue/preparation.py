@@ -1,23 +1,23 @@
-"""From the turn of a picture to its plan: measurements are asked for, then the plan. Owns the profiles in the state."""
+"""From the turn of a picture to its plan: measurements are asked for, then the plan."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.errors import NoAgentsError, WireError
+from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import Delayed
-from polyrhythm.plan.explanation import Exclusion, ExclusionReason
 from polyrhythm.plan.profile import Workload
-from polyrhythm.session.messages import ProfileMeasured
 from polyrhythm_coordinator.scheduling.epochs.giving_up import counted, give_up
-from polyrhythm_coordinator.scheduling.fleet.eligibility import DRAINED, Ask, GiveUp, Go, KeepWaiting, Pool, pool_of
-from polyrhythm_coordinator.scheduling.fleet.measuring import ask, due, may_take_part, told_of
+from polyrhythm_coordinator.scheduling.fleet.agent_kinds import AgentKinds, agent_kinds
+from polyrhythm_coordinator.scheduling.fleet.decision import GiveUp, KeepWaiting, Measure, PlanNow
+from polyrhythm_coordinator.scheduling.fleet.eligibility import DRAINED, Bar
+from polyrhythm_coordinator.scheduling.fleet.measuring import ask_to_measure, due, may_take_part, measuring_message
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import profiles_of
-from polyrhythm_coordinator.scheduling.fleet.reservations import situation
 from polyrhythm_coordinator.scheduling.fleet.second_chance import decided, with_second_chances
-from polyrhythm_coordinator.scheduling.planning.measured_profiles import measured_alone, profile_key, workload_of
+from polyrhythm_coordinator.scheduling.fleet.situation import situation
+from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.queue.dispatch import compare, hold
 from polyrhythm_coordinator.scheduling.queue.plan_tasks import ask_plan
 from polyrhythm_coordinator.scheduling.queue.waiting import single_s
@@ -32,7 +32,7 @@ def prepare(tx: Transaction, picture: Picture) -> None:
     if held_in is not None and held_in == situation(tx.state) and tx.now_s < picture.phase.held_until_s:
         return
     before, phase = picture, picture.phase
-    picture, decision = decided(tx.state, before, phase, tx.now_s)
+    picture, decision = decided(tx.state, before, tx.now_s)
     if picture is not before:
         tx.put_picture(picture)
     match decision:
@@ -40,39 +40,13 @@ def prepare(tx: Transaction, picture: Picture) -> None:
             give_up(tx, picture.job, error)
         case KeepWaiting():
             _wait(tx, picture, phase, decision)
-        case Ask(measurements=measurements):
-            ask(tx, workload_of(picture.image), measurements)
+        case Measure(measurements=measurements):
+            ask_to_measure(tx, workload_of(picture.image), measurements)
             _tell_measuring(tx, picture)
-        case Go():
+        case PlanNow():
             _plan(tx, picture, decision)
         case _:
             assert_never(decision)
-
-
-def take_profile(tx: Transaction, name: AgentId, event: ProfileMeasured) -> None:
-    """Keeps a measurement, even one that nobody waits for any more.
-
-    Raises:
-        WireError: it is of another workload than was asked about.
-    """
-    agent = tx.state.agents[name]
-    measuring = agent.measuring
-    if measuring is None or measuring.number != event.request_id:
-        return
-    workload = measuring.workload
-    if event.profile.workload != workload:
-        raise WireError(f"profile_measured.profile: {name} was asked about {workload}, not {event.profile.workload}")
-    tx.put_agent(replace(agent, measuring=None))
-    facts = next((facts for facts in agent.models if facts.model == workload.model), None)
-    if facts is None:
-        return
-    key = profile_key(agent.device, agent.software, facts, workload)
-    known = tx.state.profiles.get(key)
-    if known is None:
-        known = measured_alone(event.profile, beside_work=measuring.beside_work)
-    elif measuring.together:
-        known = known.measured_together(event.profile)
-    tx.state = replace(tx.state, profiles={**tx.state.profiles, key: known})
 
 
 def give_up_measuring(tx: Transaction, name: AgentId, request_id: int, detail: str) -> None:
@@ -143,23 +117,20 @@ def _others(tx: Transaction, picture: Picture, name: AgentId) -> bool:
     """Whether a picture is being made by others, or may be."""
     if isinstance(picture.phase, Running):
         return True
-    phase = picture.phase if isinstance(picture.phase, Preparing) else Preparing(since_s=tx.now_s)
-    return any(other != name for other in pool_of(tx.state, picture, phase, tx.now_s).candidates)
+    return any(other != name for other in agent_kinds(tx.state, picture, tx.now_s).candidates)
 
 
 def _leave_out(tx: Transaction, job: JobId, name: AgentId, detail: str) -> None:
     held = tx.state.jobs[job]
-    exclusion = Exclusion(agent=name, reason=ExclusionReason.NOT_READY, detail=detail)
-    tx.put_job(replace(held, left_out={**held.left_out, name: exclusion}))
+    tx.put_job(replace(held, left_out={**held.left_out, name: detail}))
 
 
 def _tell_measuring(tx: Transaction, picture: Picture) -> None:
     """Says what is measured, and how much of it is done, whenever something begins to be."""
     assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
-    candidates = pool_of(tx.state, picture, picture.phase, tx.now_s).candidates
-    told = told_of(tx.state, picture, candidates, tx.now_s)
+    candidates = agent_kinds(tx.state, picture, tx.now_s).candidates
     tx.put_picture(replace(picture, told_measuring=True))
-    tx.tell(picture.job, told)
+    tx.tell(picture.job, measuring_message(tx.state, picture, candidates, tx.now_s))
 
 
 def _wait(tx: Transaction, picture: Picture, phase: Preparing, waiting: KeepWaiting) -> None:
@@ -194,18 +165,18 @@ def wait_for_others(tx: Transaction, picture: Picture, error: NoAgentsError) -> 
 
 def _wait_for_coming(tx: Transaction, picture: Picture, error: NoAgentsError) -> bool:
     """Those that are measured, busy, loading, or back in a moment."""
-    pool = pool_of(tx.state, picture, Preparing(since_s=tx.now_s), tx.now_s)
+    kinds = agent_kinds(tx.state, picture, tx.now_s)
     assert picture.unplanned_since_s is not None, picture.job
     patient_until_s = picture.unplanned_since_s + tx.limits.loading_grace_s
-    if (pool.unmeasured or pool.measuring) and picture.fixed_plan is None:
-        _wait_for_measurements(tx, picture, pool)
-    elif (pool.busy or pool.occupied) and picture.fixed_plan is None:
+    if kinds.of(Bar.UNMEASURED, Bar.MEASURING) and picture.fixed_plan is None:
+        _wait_for_measurements(tx, picture, kinds)
+    elif kinds.of(Bar.BUSY, Bar.OCCUPIED) and picture.fixed_plan is None:
         hold(tx, picture)
-    elif pool.coming and tx.now_s < patient_until_s:
+    elif kinds.coming and tx.now_s < patient_until_s:
         # Who has left is expected back for a shorter time than who loads, and nothing happens when that is over.
-        returns_s = (tx.state.departed[name].at_s + tx.limits.return_grace_s for name in pool.returning)
+        returns_s = (tx.state.departed[name].at_s + tx.limits.return_grace_s for name in kinds.of(Bar.ABSENT))
         hold(tx, picture, until_s=min((patient_until_s, *returns_s)))
-        _tell_unplanned(tx, picture, f"{error}; {pool.told_coming}")
+        _tell_unplanned(tx, picture, f"{error}; {kinds.coming_message}")
     else:
         return False
     return True
@@ -214,8 +185,7 @@ def _wait_for_coming(tx: Transaction, picture: Picture, error: NoAgentsError) ->
 def _wait_for_lost(tx: Transaction, again: Picture, error: NoAgentsError) -> bool:
     """Those that were lost on the picture; whoever of them is ready is planned with at once."""
     phase = Preparing(since_s=tx.now_s)
-    back = pool_of(tx.state, again, phase, tx.now_s).profiled
-    if any(name in again.readmitted for name in back):
+    if any(name in again.readmitted for name in agent_kinds(tx.state, again, tx.now_s).ready):
         tx.put_picture(replace(again, phase=phase))
         return True
     return _wait_for_coming(tx, again, error)
@@ -223,20 +193,21 @@ def _wait_for_lost(tx: Transaction, again: Picture, error: NoAgentsError) -> boo
 
 def _wait_for_drained(tx: Transaction, picture: Picture, error: NoAgentsError) -> bool:
     """Those that somebody has to put back."""
-    pool = pool_of(tx.state, picture, Preparing(since_s=tx.now_s), tx.now_s)
-    if not pool.drained or picture.explain_only:
+    drained = agent_kinds(tx.state, picture, tx.now_s).of(Bar.DRAINED)
+    if not drained or picture.explain_only:
         return False
     hold(tx, picture, shelved=True)
-    _tell_unplanned(tx, picture, f"{error}; {', '.join(pool.drained)}: {DRAINED}")
+    _tell_unplanned(tx, picture, f"{error}; {', '.join(drained)}: {DRAINED}")
     return True
 
 
-def _wait_for_measurements(tx: Transaction, picture: Picture, pool: Pool) -> None:
+def _wait_for_measurements(tx: Transaction, picture: Picture, kinds: AgentKinds) -> None:
     """Newcomers of unknown speed are measured; the picture is looked at again once one of them has, or is late."""
-    asked = due(tx.state, picture, pool.unmeasured, (*pool.profiled, *pool.unmeasured), tx.now_s)
-    ask(tx, workload_of(picture.image), asked)
+    unmeasured = kinds.of(Bar.UNMEASURED)
+    asked = due(tx.state, picture, unmeasured, (*kinds.ready, *unmeasured), tx.now_s)
+    ask_to_measure(tx, workload_of(picture.image), asked)
     picture = replace(picture, asked=picture.asked.union(measurement.agent for measurement in asked))
-    measuring = (tx.state.agents[name].measuring for name in (*pool.unmeasured, *pool.measuring))
+    measuring = (tx.state.agents[name].measuring for name in (*unmeasured, *kinds.of(Bar.MEASURING)))
     asked_s = [held.asked_s for held in measuring if held is not None]
     hold(tx, picture, until_s=min(asked_s, default=tx.now_s) + tx.limits.profile_timeout_s)
     _tell_measuring(tx, tx.state.jobs[picture.job].pictures[picture.index])
@@ -254,7 +225,7 @@ def tell_delay(tx: Transaction, picture: Picture, reason: str) -> None:
             tx.tell(picture.job, Delayed(reason=reason))
 
 
-def _plan(tx: Transaction, picture: Picture, go: Go) -> None:
+def _plan(tx: Transaction, picture: Picture, go: PlanNow) -> None:
     """Asks for a plan at once where nothing is to be chosen: it is given, or the picture has begun."""
     if go.fixed_plan is None and not picture.has_begun:
         compare(tx, picture, go)

@@ -10,9 +10,9 @@ from polyrhythm.job.image import Objective
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.profile import Profile
-from polyrhythm_coordinator.scheduling.fleet.eligibility import pool_of
+from polyrhythm_coordinator.scheduling.fleet.agent_kinds import agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
-from polyrhythm_coordinator.scheduling.fleet.reservations import LOT_MAX
+from polyrhythm_coordinator.scheduling.fleet.situation import LOT_MAX
 from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit
 from polyrhythm_coordinator.scheduling.queue.gang_or_singles import Entry
 from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing
@@ -93,8 +93,7 @@ def _in_line(state: State, first: Picture, now_s: float) -> Iterator[Picture]:
 
 def _entry(state: State, picture: Picture, gang: Explanation, first: Entry | None, now_s: float) -> Entry | None:
     """What a picture would take; None if nobody knows, or if those of the gang are not all there any more."""
-    pool = pool_of(state, picture, Preparing(since_s=now_s), now_s)
-    agents = tuple(sorted((*pool.profiled, *pool.busy)))
+    agents = agent_kinds(state, picture, now_s).plannable
     if not agents:
         return None
     share = _searched_share(gang)

@@ -11,7 +11,7 @@ from polyrhythm.job.events import ReplanReason
 from polyrhythm.plan.plan import Plan
 from polyrhythm.session.messages import EpochEnded
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
-from polyrhythm_coordinator.scheduling.state.replan import Revision
+from polyrhythm_coordinator.scheduling.state.replan import ReplanState
 
 
 class EpochStage(StrEnum):
@@ -70,7 +70,7 @@ class Epoch:
         forecast: what the plan should cost, moment by moment.
         begin_step: where the first of its plans began.
         versions: every plan that members followed or follow, by version: their reports may be of an earlier one.
-        revision: about another plan for the rest.
+        replan: about another plan for the rest.
         reported_s: when the newest boundary was reported, or the members had joined, by the clock.
         report_age_s: how old that report may have been by then.
         segments_sent: how many of the plan's segments the members hold.
@@ -95,7 +95,7 @@ class Epoch:
     forecast: Forecast
     begin_step: int
     versions: Mapping[int, Plan]
-    revision: Revision
+    replan: ReplanState
     reported_s: float
     segments_sent: int
     members: Mapping[AgentId, MemberRun]

@@ -11,7 +11,7 @@ from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.job.events import ReplanReason
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.model.facts import ModelFacts
-from polyrhythm.plan.explanation import Exclusion, Explanation
+from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 
@@ -242,7 +242,7 @@ class Job:
         waiting: indices of the pictures that have not begun, ascending.
         pictures: those that are being made, by index.
         gang: how its pictures would be made by all agents together, as last searched; None before.
-        left_out: agents that could not measure for it, or whose worker ended while it did.
+        left_out: agents that could not measure for it, or whose worker ended while it did, with the reason.
         gone_measuring: agents that were lost while they measured for it; one that is lost twice is left out.
     """
 
@@ -259,7 +259,7 @@ class Job:
     pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
     gang: Explanation | None = None
     notices: tuple[str, ...] = ()
-    left_out: Mapping[AgentId, Exclusion] = field(default_factory=dict[AgentId, Exclusion])
+    left_out: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
     gone_measuring: frozenset[AgentId] = frozenset()
 
     def picture(self, index: int, phase: Phase) -> Picture:

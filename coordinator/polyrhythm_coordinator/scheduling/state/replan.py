@@ -15,7 +15,7 @@ from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
+class PendingSearch:
     """A plan for the rest is being computed.
 
     Attributes:
@@ -62,7 +62,7 @@ class Takeover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
+class ReplanState:
     """An epoch's standing with regard to another plan.
 
     Attributes:
@@ -70,7 +70,7 @@ class Revision:
         watches: how members have kept to them.
         weighed: agents with which a plan was searched, members included: others are newcomers.
         kept: members that hold rows, and without which there is no plan, though they are drained.
-        study: the search under way.
+        search: the search under way.
         takeover: the version on its way.
         lead_s: time that a version is given to be made and to reach all members; doubled when it was too short.
     """
@@ -79,11 +79,11 @@ class Revision:
     watches: Mapping[AgentId, SpeedWatch] = field(default_factory=dict[AgentId, SpeedWatch])
     weighed: frozenset[AgentId] = frozenset()
     kept: frozenset[AgentId] = frozenset()
-    study: Study | None = None
+    search: PendingSearch | None = None
     takeover: Takeover | None = None
     lead_s: float
 
-    def late(self, reason: ReplanReason) -> Revision:
+    def late(self, reason: ReplanReason) -> ReplanState:
         """The same once a plan came too late: what caused it is still there, and the next one is given more time."""
         weighed = frozenset[AgentId]() if reason is ReplanReason.AGENT_JOINED else self.weighed
         return replace(self, takeover=None, weighed=weighed, lead_s=2 * self.lead_s)
@@ -96,7 +96,7 @@ class Revision:
         """A member's watch."""
         return self.watches.get(agent, SpeedWatch())
 
-    def watched(self, agent: AgentId, step_s: Sequence[float], segment: Segment) -> Revision:
+    def watched(self, agent: AgentId, step_s: Sequence[float], segment: Segment) -> ReplanState:
         """Holds a beat against what the plan in force assumed, and against what the one on its way assumes.
 
         Args:

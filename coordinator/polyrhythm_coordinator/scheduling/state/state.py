@@ -229,7 +229,7 @@ class State:
         return tuple(map(self.view, sorted(self.agents)))
 
 
-def loading_told(agents: Iterable[Agent]) -> str:
+def loading_message(agents: Iterable[Agent]) -> str:
     """That the workers of these agents are loading, in words, and what became of the ones before."""
     agents = tuple(agents)
     names = ", ".join(agent.agent for agent in agents)

@@ -12,7 +12,7 @@ from polyrhythm.job.events import Delayed, Planned, Profiling, Replanned
 from polyrhythm.job.image import ImageRequest, Objective, Quality
 from polyrhythm.plan.explanation import ExclusionReason
 from polyrhythm.session.messages import MeasureProfile, StartEpoch, StopMeasuring
-from polyrhythm_coordinator.scheduling.fleet.measuring import told_of
+from polyrhythm_coordinator.scheduling.fleet.measuring import measuring_message
 from polyrhythm_coordinator.scheduling.state.events import PlanFailed
 from polyrhythm_coordinator.scheduling.state.job import Planning, Running
 from tests.fakes.worker import FakeWorker
@@ -252,9 +252,9 @@ def test_who_waits_for_its_own_size_is_told_of_that_one_whatever_else_is_measure
     other = replace(agent.measuring, workload=replace(agent.measuring.workload, width_px=128))
     state = replace(world.state, agents={**world.state.agents, agent.agent: replace(agent, measuring=other)})
     picture = state.jobs[job].pictures[0]
-    told = told_of(state, picture, (AgentId("a"), AgentId("b")), world.now_s)
+    told = measuring_message(state, picture, (AgentId("a"), AgentId("b")), world.now_s)
     assert (told.width_px, told.agents) == (64, ("b",))
-    behind = told_of(state, picture, (AgentId("a"),), world.now_s)
+    behind = measuring_message(state, picture, (AgentId("a"),), world.now_s)
     assert (behind.width_px, behind.agents) == (128, ("a",))
 
 
@@ -280,8 +280,8 @@ def test_plans_for_changed_speeds_are_counted_over_all_epochs_of_a_picture() -> 
     phase = world.state.jobs[job].pictures[0].phase
     assert isinstance(phase, Running)
     assert world.state.jobs[job].pictures[0].speed_plans == 2
-    revision = world.state.epochs[phase.epoch].revision
-    assert {revision.watch(agent).times for agent in (AgentId("a"), AgentId("b"))} == {2}
+    replan = world.state.epochs[phase.epoch].replan
+    assert {replan.watch(agent).times for agent in (AgentId("a"), AgentId("b"))} == {2}
     pause(world, None)
     world.run(job)
 

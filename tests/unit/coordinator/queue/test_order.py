@@ -18,7 +18,7 @@ from polyrhythm.session.messages import (
     StartEpoch,
     StopMeasuring,
 )
-from polyrhythm_coordinator.scheduling.fleet.reservations import LOT_MAX, situation
+from polyrhythm_coordinator.scheduling.fleet.situation import LOT_MAX, situation
 from polyrhythm_coordinator.scheduling.state.events import Stopping
 from polyrhythm_coordinator.scheduling.state.job import Job
 from tests.fakes.model import PNG

@@ -106,7 +106,7 @@ def test_what_slows_all_alike_is_no_reason_and_is_weighed_once() -> None:
     world.settle()
     assert not newer_versions(world)
     (epoch,) = world.state.epochs.values()
-    assert [watch.known for watch in epoch.revision.watches.values()] == [2.0, 2.0]
+    assert [watch.known for watch in epoch.replan.watches.values()] == [2.0, 2.0]
     pause(world, 20)
     world.settle()
     assert world.state.jobs[job].pictures[0].last_version == 1
@@ -165,7 +165,7 @@ def test_a_version_that_reaches_a_member_too_late_is_followed_by_nobody_and_the_
             world.deliver_up(daemon)
     assert [command.plan_version for command in newer_versions(world)] == [2, 3]
     (epoch,) = world.state.epochs.values()
-    assert epoch.revision.lead_s == 2 * world.state.limits.replan_lead_s
+    assert epoch.replan.lead_s == 2 * world.state.limits.replan_lead_s
     first, second = completed(world, job).report.plans
     assert first.version == 1
     assert second.version > 2
@@ -174,14 +174,14 @@ def test_a_version_that_reaches_a_member_too_late_is_followed_by_nobody_and_the_
 def test_a_late_version_is_dropped_when_a_report_says_so() -> None:
     world, job = at_step(8, slow=2.0)
     (epoch,) = world.state.epochs.values()
-    takeover = epoch.revision.takeover
+    takeover = epoch.replan.takeover
     assert takeover is not None
     beat = next(b for b in epoch.plan.beats() if b.begin_step == takeover.plan.begin_step)
     late = report_of(world, beat.end_step, version=1)
     world.say("a", late)
     (epoch,) = world.state.epochs.values()
-    assert epoch.revision.takeover is None
-    assert epoch.revision.lead_s == 2 * world.state.limits.replan_lead_s
+    assert epoch.replan.takeover is None
+    assert epoch.replan.lead_s == 2 * world.state.limits.replan_lead_s
     assert world.told_of(job, Replanned) == []
 
 
@@ -276,8 +276,8 @@ def test_the_boundary_of_a_takeover_allows_for_the_age_of_reports() -> None:
 def test_members_that_have_slowed_down_pass_fewer_boundaries_unseen() -> None:
     world, _ = at_step(8)
     (epoch,) = world.state.epochs.values()
-    slower = replace(epoch.revision, watches={A: SpeedWatch(known=2.0)})
-    told_at_once = replace(epoch, report_age_s=0.0, revision=slower)
+    slower = replace(epoch.replan, watches={A: SpeedWatch(known=2.0)})
+    told_at_once = replace(epoch, report_age_s=0.0, replan=slower)
     assert takeover_step(told_at_once, epoch.reported_s, 0.17) == 14
 
 
