@@ -75,7 +75,7 @@ def due(
         if any(agent.epoch is not None or agent.agent in promised for agent in here):
             found.extend(_beside_work(state, picture, agent, len(able)) for agent in waiting)
         else:
-            found.extend(_turn_of(state, picture, waiting, able))
+            found.extend(_on_idle_host(state, picture, waiting, able))
     return tuple(found)
 
 
@@ -137,7 +137,7 @@ def measuring_message(state: State, picture: Picture, candidates: Iterable[Agent
     )
 
 
-def _turn_of(state: State, picture: Picture, waiting: list[Agent], able: list[Agent]) -> Iterable[Measurement]:
+def _on_idle_host(state: State, picture: Picture, waiting: list[Agent], able: list[Agent]) -> Iterable[Measurement]:
     """Of an idle host: the next agent alone, or everybody."""
     unknown = [agent for agent in waiting if known_profile(state, picture, agent.agent) is None]
     if unknown:

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from polyrhythm.ids import AgentId
 from polyrhythm.job.events import Queued
-from polyrhythm_coordinator.scheduling.fleet.eligibility import bar_of, of_fleet
+from polyrhythm_coordinator.scheduling.fleet.eligibility import Viewpoint, bar_of, of_fleet
 from polyrhythm_coordinator.scheduling.fleet.situation import free_agents
 from polyrhythm_coordinator.scheduling.state.job import Job, Phase, Picture, Planning, Preparing, Running
 from polyrhythm_coordinator.scheduling.state.state import State
@@ -25,11 +25,11 @@ def line_up(tx: Transaction) -> None:
     if any(is_next(state, picture) for picture in state.pictures):
         return
     works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
-    free = free_agents(state)  # once, however many jobs wait: this comes after every event
+    view, free = of_fleet(state), free_agents(state)  # once, however many jobs wait: this comes after every event
     if works and not free:
         return
     waiting = (state.jobs[name] for name in state.queue if state.jobs[name].waiting)
-    job = next((job for job in waiting if _has_a_chance(state, job, free=free, works=works)), None)
+    job = next((job for job in waiting if _has_a_chance(replace(view, job=job), job, free=free, works=works)), None)
     if job is not None:
         leave_queue(tx, job, job.waiting[0], Preparing(since_s=tx.now_s))
 
@@ -71,12 +71,11 @@ def tell_positions(tx: Transaction) -> None:
             tx.tell(name, Queued(position=position))
 
 
-def _has_a_chance(state: State, job: Job, *, free: AbstractSet[AgentId], works: bool) -> bool:
+def _has_a_chance(view: Viewpoint, job: Job, *, free: AbstractSet[AgentId], works: bool) -> bool:
     """Whether nobody works at all, or somebody who could make its picture is free.
 
     One picture of a job is called up to find out that all who could make it are drained; the others wait behind it.
     """
     if any(isinstance(picture.phase, Preparing) and picture.phase.shelved for picture in job.pictures.values()):
         return False
-    view = replace(of_fleet(state), job=job)
     return not works or any(bar_of(view, name) is None for name in free)
