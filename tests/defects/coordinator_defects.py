@@ -181,7 +181,7 @@ QUEUE_DEFECTS = (
     PlantedDefect(
         name="who makes a whole picture is alone on its host",
         file=f"{SCHEDULING}/fleet/host_company.py",
-        original="return not working.isdisjoint(_neighbours(state, name))",
+        original="return not working.isdisjoint(neighbours(state, name))",
         planted="return False",
         test_id=(f"{COMPANY_TESTS}::test_what_they_take_beside_each_other_says_nothing_of_either_alone"),
         why="the more pictures devices of one host make at once, the slower each of them is thought to be alone",

@@ -1,6 +1,7 @@
-"""When a picture is given up although others could try it: it ends worker after worker, or what comes out is none.
+"""How a job is given up, and when although other agents could still try its picture.
 
-A device, a host or a stream that is lost says nothing about the picture; a worker that ends under a living agent may.
+That is when workers die of the picture one after another, or what is decoded is no picture. A device, a host or a
+stream that is lost says nothing about the picture; a worker that dies while its agent lives on may.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
 def give_up(tx: Transaction, name: JobId, error: PolyrhythmError) -> None:
-    """Ends a job with an error; whatever still works on its pictures is asked to stop."""
+    """Ends a job with an error; epochs that still work on its pictures are asked to stop."""
     phases = [picture.phase for picture in tx.state.jobs[name].pictures.values()]
     tx.fail_job(name, error)
     for phase in phases:
@@ -29,7 +30,7 @@ def after_epoch(picture: Picture, epoch: Epoch, limits: Limits) -> tuple[Picture
     """What an epoch that has ended says about its picture.
 
     Returns:
-        The picture with the workers that it has ended, and why it is given up; None if it is not.
+        The picture with its dead workers counted, and why it is given up; None if it is not.
     """
     for agent, run in epoch.members.items():
         if run.ended is not None and run.ended.no_picture:
@@ -39,22 +40,22 @@ def after_epoch(picture: Picture, epoch: Epoch, limits: Limits) -> tuple[Picture
 
 
 def counted(picture: Picture, died: str, limits: Limits) -> tuple[Picture, PictureFailedError | None]:
-    """One more end of a worker, or of several at once, that worked for a picture.
+    """Counts one more death of a worker, or of several at once, against the picture that it worked for.
 
     Args:
-        picture: that was worked for.
-        died: whose, and what was said about it.
-        limits: how many are too many.
+        picture: that it worked for.
+        died: whose workers, and what was said about it.
+        limits: how many deaths are too many.
 
     Returns:
-        The picture that remembers it, and why it is given up; None if it is not.
+        The picture with the count, and why it is given up; None if it is not.
     """
     picture = replace(picture, deaths=(*picture.deaths, died))
     return picture, hopeless(picture.deaths, limits)
 
 
 def hopeless(deaths: tuple[str, ...], limits: Limits) -> PictureFailedError | None:
-    """Why what has ended these workers is given up; None as long as it is not."""
+    """Why a picture or request that these workers died of is given up; None as long as it is not."""
     if len(deaths) < limits.deaths_max:
         return None
     listed = "; then ".join(deaths)

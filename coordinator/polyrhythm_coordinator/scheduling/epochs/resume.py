@@ -22,7 +22,7 @@ def resume(tx: Transaction, picture: Picture, epoch: Epoch) -> None:
     keep_speeds(tx, picture, epoch)
     picture, hopeless = after_epoch(picture, epoch, tx.limits)
     if hopeless is not None:
-        _tell_failure(tx, picture.job, epoch, epoch.members)
+        _tell_failures(tx, picture.job, epoch, epoch.members)
         give_up(tx, picture.job, hopeless)
         return
     held = {
@@ -31,45 +31,49 @@ def resume(tx: Transaction, picture: Picture, epoch: Epoch) -> None:
         if run.ended is not None and agent not in picture.lost
     }
     begin_step = resume_step(held.values(), picture.image.steps)
-    failures, reason = 0, ReplanReason.AGENT_LOST
     short = shrink(tx, picture, epoch)
-    if epoch.stage is EpochStage.HANDING_OVER and epoch.handover is not None:
-        reason = epoch.handover
-    elif any(run.lost is not None for run in epoch.members.values()):
-        pass
-    elif short:
+    reason, failures = _reason(epoch, short), 0
+    if reason is ReplanReason.OUT_OF_MEMORY:
         # Not counted as a failure: every further plan gives these agents less, until it gives them nothing.
-        reason = ReplanReason.OUT_OF_MEMORY
-        _tell_failure(tx, picture.job, epoch, short)
-    else:
-        reason = ReplanReason.EPOCH_FAILED
+        _tell_failures(tx, picture.job, epoch, short)
+    elif reason is ReplanReason.EPOCH_FAILED:
         failures = 1 if begin_step > epoch.begin_step else picture.failures + 1
-        _tell_failure(tx, picture.job, epoch, epoch.members)
+        _tell_failures(tx, picture.job, epoch, epoch.members)
     if failures >= tx.limits.failures_max:
         message = f"the picture failed {failures} times in a row at step {begin_step}: {epoch.cause}"
         give_up(tx, picture.job, InternalError(message))
         return
-    picture = replace(
-        picture.followed_until(begin_step),
-        begin_step=begin_step,
-        reached=held,
-        failures=failures,
-        replan=reason,
-        short_of_memory=picture.short_of_memory.union(short),
-        phase=Preparing(since_s=tx.now_s),
+    tx.put_picture(
+        replace(
+            picture.followed_until(begin_step),
+            begin_step=begin_step,
+            reached=held,
+            failures=failures,
+            replan=reason,
+            short_of_memory=picture.short_of_memory.union(short),
+            phase=Preparing(since_s=tx.now_s),
+        )
     )
-    tx.put_picture(picture)
+
+
+def _reason(epoch: Epoch, short: tuple[AgentId, ...]) -> ReplanReason:
+    """Why the rest of the picture needs another plan."""
+    if epoch.stage is EpochStage.HANDING_OVER and epoch.handover is not None:
+        return epoch.handover
+    if any(run.lost is not None for run in epoch.members.values()):
+        return ReplanReason.AGENT_LOST
+    return ReplanReason.OUT_OF_MEMORY if short else ReplanReason.EPOCH_FAILED
 
 
 def resume_step(held: Iterable[frozenset[int]], steps: int) -> int:
     """From which boundary a picture goes on.
 
     The lowest of the survivors' newest boundaries, if all hold it; else the newest that all hold; else the start.
-    Survivors that hold nothing have just joined and do not count: whoever leads the next epoch sends them the state.
+    Survivors that hold nothing have just joined and do not count: the root of the next epoch sends them the state.
 
     Args:
         held: boundaries that each survivor holds.
-        steps: of the whole picture; from its last boundary there is nothing left to plan, so it does not count.
+        steps: of the whole picture; its last boundary does not count, since nothing is left to plan from there.
     """
     usable = [boundaries for boundaries in (frozenset(b for b in h if 0 < b < steps) for h in held) if boundaries]
     if not usable:
@@ -79,8 +83,8 @@ def resume_step(held: Iterable[frozenset[int]], steps: int) -> int:
     return lowest_newest if lowest_newest in common else max(common, default=0)
 
 
-def _tell_failure(tx: Transaction, job: JobId, epoch: Epoch, agents: Iterable[AgentId]) -> None:
-    """Nobody is lost, and yet the epoch failed: its client sees that, and who said so, before it is tried again."""
+def _tell_failures(tx: Transaction, job: JobId, epoch: Epoch, agents: Iterable[AgentId]) -> None:
+    """Tells the client which members failed although none is lost, before it is tried again."""
     for agent in agents:
         run = epoch.members[agent]
         if run.ended is not None and run.ended.outcome is EpochOutcome.FAILED:

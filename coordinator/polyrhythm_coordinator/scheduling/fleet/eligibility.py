@@ -14,6 +14,7 @@ from typing import TypeAlias
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import Quality
 from polyrhythm.plan.explanation import Exclusion, ExclusionReason
+from polyrhythm_coordinator.scheduling.fleet.host_company import neighbours
 from polyrhythm_coordinator.scheduling.fleet.profiles import known_profile
 from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Preparing, Running
@@ -193,7 +194,6 @@ def _is_unmeasured(view: Viewpoint, picture: Picture, agent: Agent) -> bool:
 def _has_company(view: Viewpoint, agent: Agent) -> bool:
     """Whether others of an agent's host may take part too, now or later."""
     return any(
-        not any(chain(lasting_bars(view.job, view.picture, other.agent), _bars_of_service(view, other)))
-        for other in view.state.agents.values()
-        if other.host == agent.host and other.agent != agent.agent
+        not any(chain(lasting_bars(view.job, view.picture, other), _bars_of_service(view, view.state.agents[other])))
+        for other in neighbours(view.state, agent.agent)
     )

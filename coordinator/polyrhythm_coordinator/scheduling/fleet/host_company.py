@@ -8,11 +8,11 @@ from polyrhythm_coordinator.scheduling.state.state import State
 
 
 def agents_at_work(state: State, *, but: Picture | None = None) -> frozenset[AgentId]:
-    """Agents that compute pictures now, in any epoch: members without rows do not.
+    """Agents that compute rows of a picture now.
 
     Args:
         state: the present.
-        but: what works on this picture does not count.
+        but: those that work on this picture do not count.
     """
     own = but.phase.epoch if but is not None and isinstance(but.phase, Running) else None
     return frozenset(
@@ -26,23 +26,23 @@ def agents_at_work(state: State, *, but: Picture | None = None) -> frozenset[Age
 
 
 def is_in_company(state: State, name: AgentId, working: frozenset[AgentId]) -> bool:
-    """Whether one of those who work is another agent of the same host; nobody is known to be where no host is.
+    """Whether another agent of the same host is among those that work.
 
-    The one rule by which forwards are planned, and what is reported of them is taken, at one speed or the other.
+    The one rule that picks the speed (alone, or beside others) at which forwards are planned and reports are read.
     """
-    return not working.isdisjoint(_neighbours(state, name))
+    return not working.isdisjoint(neighbours(state, name))
 
 
 def computes_in_company(state: State, picture: Picture, name: AgentId) -> bool:
     """Whether others of an agent's host work on another picture now, or measure."""
-    neighbours = _neighbours(state, name)
-    if not neighbours:  # as on most hosts with one device: this comes with every report of a beat
+    others = neighbours(state, name)
+    if not others:  # the usual case, decided fast: this is asked with every report of a beat
         return False
-    measuring = any(state.agents[other].measuring is not None for other in neighbours)
+    measuring = any(state.agents[other].measuring is not None for other in others)
     return measuring or is_in_company(state, name, agents_at_work(state, but=picture))
 
 
-def _neighbours(state: State, name: AgentId) -> frozenset[AgentId]:
-    """Other agents of an agent's host."""
+def neighbours(state: State, name: AgentId) -> frozenset[AgentId]:
+    """Other connected agents of an agent's host; none where the host is not known."""
     host = state.agents[name].host
     return frozenset(agent.agent for agent in state.agents.values() if agent.host == host and agent.agent != name)

@@ -6,7 +6,7 @@ on the one speed, gangs on the other, so both are measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId
@@ -14,6 +14,7 @@ from polyrhythm.job.events import Profiling
 from polyrhythm.plan.profile import Workload
 from polyrhythm.session.messages import MeasureProfile, StopMeasuring
 from polyrhythm_coordinator.scheduling.fleet.eligibility import lasting_bars
+from polyrhythm_coordinator.scheduling.fleet.host_company import neighbours
 from polyrhythm_coordinator.scheduling.fleet.profiles import known_profile
 from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
@@ -22,20 +23,20 @@ from polyrhythm_coordinator.scheduling.state.state import Agent, Measuring, Stat
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 ALONE_S = 2.0
-"""For the forwards of all agents of a host, one after another."""
+"""For forwards of all agents of a host, one after another."""
 ALONE_LEAST_S = 0.25
-"""For those of one of them, however many there are."""
+"""For forwards of one of them, at least."""
 TOGETHER_S = 2.0
-"""For forwards of all at once, ..."""
+"""For forwards of all at once, at least ..."""
 TOGETHER_MOST_S = 4.0
-"""... or more, so that the slowest has several, but no more than so much."""
+"""... and at most: it is longer where the slowest agent would have less than ``TOGETHER_FORWARDS``."""
 TOGETHER_FORWARDS = 3.0
-"""Forwards over the whole picture, at the speed alone, that the slowest gets the time for."""
+"""Forwards over the whole picture, at its speed alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One that is due.
+    """A measurement that is due.
 
     Attributes:
         agent: that is to measure.
@@ -59,7 +60,7 @@ def due(
         state: the present.
         picture: for which.
         unmeasured: free agents of which too little is known.
-        free: these, and the free ones of which enough is known.
+        free: these, and free agents of which enough is known.
         now_s: the present.
     """
     found: list[Measurement] = []
@@ -80,7 +81,7 @@ def due(
 
 
 def ask_to_measure(tx: Transaction, workload: Workload, measurements: Iterable[Measurement]) -> None:
-    """Sends what is due."""
+    """Asks for the measurements that are due."""
     for measurement in measurements:
         number, agent = tx.number(), tx.state.agents[measurement.agent]
         measuring = Measuring(
@@ -98,7 +99,7 @@ def ask_to_measure(tx: Transaction, workload: Workload, measurements: Iterable[M
 
 
 def stop_unwanted(tx: Transaction) -> None:
-    """Ends measurements that no job waits for any more, so that the next picture need not wait for them either."""
+    """Stops measurements that no job waits for any more: the next picture does not have to wait for them either."""
     for agent in tuple(tx.state.agents.values()):
         measuring = agent.measuring
         if measuring is None or measuring.stopped or _is_wanted(tx.state, agent, measuring.workload):
@@ -107,8 +108,8 @@ def stop_unwanted(tx: Transaction) -> None:
         tx.send(agent.agent, StopMeasuring(request_id=measuring.number))
 
 
-def measuring_message(state: State, picture: Picture, candidates: Iterable[AgentId], now_s: float) -> Profiling:
-    """What a client whose picture waits for measurements is told: of its own size, or else of one that it waits behind.
+def measuring_message(state: State, picture: Picture, candidates: Collection[AgentId], now_s: float) -> Profiling:
+    """What a client is told whose picture waits for measurements: of its own size, or of one that is measured first.
 
     Args:
         state: the present.
@@ -129,7 +130,7 @@ def measuring_message(state: State, picture: Picture, candidates: Iterable[Agent
     for agent in agents if workload == own else [agent for agent in agents if agent.agent in measuring]:
         facts = next((held for held in agent.models if held.model == workload.model), picture.facts)
         known = state.profiles.get(agent.profile_key(facts, workload))
-        shares = _shares_host(agent, agents)
+        shares = not neighbours(state, agent.agent).isdisjoint(candidates)
         of += 1 + shares
         done += (known is not None) + (shares and known is not None and known.together is not None)
     return Profiling(
@@ -138,7 +139,7 @@ def measuring_message(state: State, picture: Picture, candidates: Iterable[Agent
 
 
 def _on_idle_host(state: State, picture: Picture, waiting: list[Agent], able: list[Agent]) -> Iterable[Measurement]:
-    """Of an idle host: the next agent alone, or everybody."""
+    """On an idle host the next agent measures alone; once all have, all of them measure together."""
     unknown = [agent for agent in waiting if known_profile(state, picture, agent.agent) is None]
     if unknown:
         seconds = max(ALONE_LEAST_S, ALONE_S / len(able))
@@ -154,10 +155,6 @@ def _beside_work(state: State, picture: Picture, agent: Agent, able: int) -> Mea
     known = known_profile(state, picture, agent.agent)
     seconds = max(ALONE_LEAST_S, ALONE_S / able)
     return Measurement(agent=agent.agent, together=known is not None, beside_work=True, seconds=seconds)
-
-
-def _shares_host(agent: Agent, candidates: Iterable[Agent]) -> bool:
-    return any(other.agent != agent.agent and other.host == agent.host for other in candidates)
 
 
 def _is_wanted(state: State, agent: Agent, workload: Workload) -> bool:
