@@ -17,7 +17,7 @@ from polyrhythm.job.events import JobEvent
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm_agent.daemon.main import WORKER_MODULE
-from polyrhythm_client.client import Client
+from polyrhythm_client import AsyncClient
 from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import cores_by_share, emulated_layout
 from polyrhythm_client.pictures import Picture
@@ -36,7 +36,7 @@ class PinnedFleet:
         load: beside one of the devices; None for none.
     """
 
-    def __init__(self, client: Client, pids: Sequence[int], load: BusyCore | None = None) -> None:
+    def __init__(self, client: AsyncClient, pids: Sequence[int], load: BusyCore | None = None) -> None:
         self.pids = tuple(pids)
         self._client = client
         self._load = load
@@ -87,7 +87,7 @@ async def pinned_fleet(speeds: Sequence[float], model: str, *, load: Load | None
     layout = FleetLayout(agents=emulated_layout(speeds, cores), model=model)
     with ExitStack() as stack:
         busy = stack.enter_context(BusyCore(pins[load.device], load.share)) if load is not None else None
-        async with LocalFleet(layout) as fleet, Client(fleet.address) as client:
+        async with LocalFleet(layout) as fleet, AsyncClient(fleet.address) as client:
             pinned = PinnedFleet(client, fleet.pids, busy)
             pinned.set_load(running=True)
             yield pinned

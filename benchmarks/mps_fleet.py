@@ -21,7 +21,7 @@ from fleet import PinnedFleet
 from latency_study.campaign import OpenFleet, PictureMaker
 from latency_study.cases import FEW_VARIANTS, Case, Group
 
-from polyrhythm_client.client import Client
+from polyrhythm_client import AsyncClient
 from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import AgentLayout, agent_of
 
@@ -212,7 +212,7 @@ def open_mps_fleet(programs: Programs | None = None) -> OpenFleet:
             async with mps_control(programs or MachinePrograms(), Path(folder)) as environment:
                 agents = mps_layout(case.speeds, environment)
                 layout = FleetLayout(agents=agents, model=case.model)
-                async with LocalFleet(layout) as fleet, Client(fleet.address) as client:
+                async with LocalFleet(layout) as fleet, AsyncClient(fleet.address) as client:
                     yield PinnedFleet(client, fleet.pids)
 
     return open_fleet

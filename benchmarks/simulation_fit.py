@@ -24,7 +24,6 @@ from rich.console import Console
 
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import ImageRequest, Quality
-from polyrhythm_client.cli.image_request import resolved_image
 from polyrhythm_client.cli.summary import measured_fleet, picture_summary
 from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_coordinator.simulation.fit import fit_fleet
@@ -90,10 +89,8 @@ async def run_fleet(
         before_s = fleet.core_wait_s()
         for seed in range(1, repetitions + 1):
             picture = await fleet.picture(replace(request, seed=seed))
-            agents = await fleet.agents()
-            image = resolved_image(request, picture.report, agents)
-            account = picture_summary(picture, image, Path("picture.png"))
-            accounts.append({**account, "measured": measured_fleet(picture, agents)})
+            account = picture_summary(picture, Path("picture.png"))
+            accounts.append({**account, "measured": measured_fleet(picture)})
         waited_s = fleet.core_wait_s() - before_s
     return accounts, waited_s / repetitions
 

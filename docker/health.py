@@ -17,7 +17,7 @@ from pathlib import Path
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.fleet import AgentState
-from polyrhythm_client import SyncClient
+from polyrhythm_client import Client
 
 COORDINATOR, AGENT = "polyrhythm-coordinator", "polyrhythm-agent"
 CALIBRATE, CALIBRATION = "calibrate", "polyrhythm_agent.calibration"
@@ -92,7 +92,7 @@ def main(processes: Path = Path("/proc"), environment: Mapping[str, str] = os.en
         if asked is None:
             sys.stdout.write("measures a model\n")
             return 0
-        with SyncClient(asked.address) as client:
+        with Client(asked.address) as client:
             states = {str(view.agent): view.state for view in client.agents()}
     except (LookupError, PolyrhythmError) as error:
         sys.stderr.write(f"{error}\n")

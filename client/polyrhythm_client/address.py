@@ -1,4 +1,4 @@
-"""Where a coordinator listens: what is dialled if nothing else is said, and how an address that is none is told."""
+"""Where a coordinator listens: the default address, and how an address that is none is refused."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 
 def said_by(address: str) -> str:
-    """What says an address: the variable that holds it, or else the option."""
+    """The name of what gave an address: the variable that holds it, or else the option."""
     return ADDRESS_VARIABLE if os.environ.get(ADDRESS_VARIABLE) == address else "address"
 
 
 def checked_address(address: str | None) -> str:
-    """The address that the user said, or the default one.
+    """The address that the user gave, or the default one.
 
     Raises:
         InvalidArgumentError: it is none; names the option or the variable.

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from polyrhythm.job.image import Quality
 from polyrhythm_agent.ports.denoiser import Denoiser
-from polyrhythm_client import Client
+from polyrhythm_client import AsyncClient
 from tests.e2e.pictures import MODEL, PROMPT, load_in_fp32, request
 from tests.e2e.processes import FAST, SLOW, HurtableFleet
 from tests.e2e.shell import OwnFleetPicture, Shell
@@ -42,7 +42,7 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Hurt
     speeds = {SLOW: "0.5", FAST: "1"}
     options = {agent: ("--model", MODEL, "--emulate-speed", speed) for agent, speed in speeds.items()}
     async with HurtableFleet(tmp_path_factory.mktemp("fleet") / "stderr.log", options) as hurt:
-        async with Client(hurt.address) as client:
+        async with AsyncClient(hurt.address) as client:
             await client.picture(request(4, Quality.EXACT))  # measures the size once
         yield hurt
     assert hurt.survivors() == []

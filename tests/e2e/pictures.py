@@ -6,13 +6,11 @@ model is ``TEST_FAULT_MODEL``, for long runs of the faults on another one (``dem
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import replace
 
 import numpy as np
 import torch
-from PIL import Image
 
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import ImageRequest, Quality, Sampler
@@ -69,7 +67,7 @@ def load_in_fp32() -> Denoiser:
 
 def pixels(picture: Picture) -> np.ndarray:
     """Of a picture that a fleet made, HWC."""
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
+    return np.asarray(picture.image().convert("RGB")).astype(int)
 
 
 def simulated(denoiser: Denoiser, asked: ImageRequest, *plans: Plan) -> np.ndarray:

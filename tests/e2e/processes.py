@@ -18,7 +18,7 @@ import psutil
 
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm_client import Client
+from polyrhythm_client import AsyncClient
 
 BIN = Path(sys.executable).parent
 READY_TIMEOUT_S = 180.0
@@ -117,7 +117,7 @@ class HurtableFleet:
 
     async def until_ready(self) -> tuple[AgentView, ...]:
         """Waits until every agent is ready; polls, since the API has no watch."""
-        async with asyncio.timeout(READY_TIMEOUT_S), Client(self.address) as client:
+        async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(self.address) as client:
             while True:
                 views = await client.agents()
                 ready = {view.agent for view in views if view.state is AgentState.READY}
@@ -129,7 +129,7 @@ class HurtableFleet:
 
     async def until_lost(self, agent: AgentId) -> None:
         """Waits until the coordinator has lost an agent."""
-        async with asyncio.timeout(READY_TIMEOUT_S), Client(self.address) as client:
+        async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(self.address) as client:
             while True:
                 if agent not in {view.agent for view in await client.agents()}:
                     return

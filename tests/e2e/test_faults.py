@@ -23,7 +23,7 @@ from polyrhythm.job.events import Accepted, JobEvent, Planned, Replanned
 from polyrhythm.job.image import Quality
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm_agent.ports.denoiser import Denoiser
-from polyrhythm_client import Client, Picture
+from polyrhythm_client import AsyncClient, Picture
 from tests.e2e.pictures import request, right_pixels
 from tests.e2e.processes import HurtableFleet
 
@@ -70,7 +70,7 @@ class Watched:
         return next((at_s for at_s, event in self.events if isinstance(event, kind)), None)
 
 
-async def watch(client: Client, quality: Quality, watched: Watched, started: asyncio.Event) -> None:
+async def watch(client: AsyncClient, quality: Quality, watched: Watched, started: asyncio.Event) -> None:
     def note(event: JobEvent) -> None:
         watched.events.append((time.monotonic(), event))
         if isinstance(event, Planned):
@@ -112,7 +112,7 @@ async def hurt_once(fleet: HurtableFleet, denoiser: Denoiser, kind: str, chance:
     quality = chance.choice((Quality.EXACT, Quality.HIGH, Quality.BALANCED))
     await fleet.until_ready()
     started = asyncio.Event()
-    async with Client(fleet.address) as client:
+    async with AsyncClient(fleet.address) as client:
         watched = Watched(events=[])
         job = asyncio.create_task(watch(client, quality, watched, started))
         await started.wait()
@@ -167,7 +167,7 @@ async def test_a_client_that_leaves_stops_the_work(fleet: HurtableFleet, denoise
     chance = random.Random(f"{SEED} disconnect")
     for _ in range(MOMENTS):
         await fleet.until_ready()
-        async with Client(fleet.address) as client:
+        async with AsyncClient(fleet.address) as client:
             async with aclosing(client.generate(request(STEPS, Quality.BALANCED))) as events:
                 async for event in events:
                     if isinstance(event, Accepted):

@@ -14,7 +14,7 @@ from polyrhythm.job.events import AgentFailed, JobEvent, PartLoaded, Planned, Re
 from polyrhythm.job.image import Overrides, Quality
 from polyrhythm.plan.explanation import ExclusionReason
 from polyrhythm.plan.plan import Exchange, Plan
-from polyrhythm_client import Client
+from polyrhythm_client import AsyncClient
 from tests.e2e.pictures import MODEL, halves, pixels, request, same_pixels
 from tests.e2e.processes import FAST, HurtableFleet
 from tests.tiny_models.transformers import tiny_pixart_folder
@@ -59,7 +59,7 @@ async def narrow(fleet: HurtableFleet, tmp_path_factory: pytest.TempPathFactory)
 
 
 async def test_limits_are_listed(narrow: HurtableFleet) -> None:
-    async with Client(narrow.address) as client:
+    async with AsyncClient(narrow.address) as client:
         limits = {view.agent: view.device.memory_limit_bytes for view in await client.agents()}
     assert {agent: limits[agent] for agent in (ROOMY, SMALL, TINY)} == {ROOMY: None, SMALL: SMALL_BYTES, TINY: 20 * MIB}
 
@@ -67,7 +67,7 @@ async def test_limits_are_listed(narrow: HurtableFleet) -> None:
 async def test_an_agent_too_small_for_the_model_is_left_out_and_a_small_one_gets_no_more_than_fits(
     narrow: HurtableFleet,
 ) -> None:
-    async with Client(narrow.address) as client:
+    async with AsyncClient(narrow.address) as client:
         explanation = await client.explain(OF_THREE)
     excluded = {exclusion.agent: exclusion for exclusion in explanation.exclusions}
     assert excluded[TINY].reason is ExclusionReason.TOO_LITTLE_MEMORY
@@ -84,7 +84,7 @@ async def test_an_agent_too_small_for_the_model_is_left_out_and_a_small_one_gets
 async def test_work_beyond_the_limit_is_refused_and_the_picture_is_made_by_another_plan(narrow: HurtableFleet) -> None:
     events: list[JobEvent] = []
     asked = replace(EXACT, plan=in_halves(ROOMY, SMALL))
-    async with Client(narrow.address) as client:
+    async with AsyncClient(narrow.address) as client:
         made = await client.picture(asked, events.append)
         expected = await client.picture(EXACT)
     assert next(event for event in events if isinstance(event, Planned)).explanation.chosen.plan == asked.plan
@@ -98,7 +98,7 @@ async def test_work_beyond_the_limit_is_refused_and_the_picture_is_made_by_anoth
 
 async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_part(narrow: HurtableFleet) -> None:
     asked, events = replace(EXACT, model=WORDY), list[JobEvent]()
-    async with Client(narrow.address) as client:
+    async with AsyncClient(narrow.address) as client:
         explanation = await client.explain(asked)
         made = await client.picture(replace(asked, plan=in_halves(WORDY_ROOMY, WORDY_SMALL)), events.append)
         expected = await client.picture(replace(asked, overrides=Overrides(devices=(WORDY_ROOMY,))))
@@ -115,7 +115,7 @@ async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_p
 
 async def test_an_agent_whose_denoiser_does_not_fit_brings_it_in_block_by_block(narrow: HurtableFleet) -> None:
     asked = replace(EXACT, model=UNET)
-    async with Client(narrow.address) as client:
+    async with AsyncClient(narrow.address) as client:
         offloaded = {view.agent: [facts.offloaded for facts in view.models] for view in await client.agents()}
         explanation = await client.explain(asked)
         plan = in_halves(UNET_ROOMY, UNET_SMALL, rows=explanation.chosen.plan.row_count)

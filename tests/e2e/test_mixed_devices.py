@@ -15,7 +15,7 @@ from polyrhythm.job.image import Overrides, Quality
 from polyrhythm.plan.explanation import ExclusionReason
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.ports.denoiser import Denoiser
-from polyrhythm_client import Client
+from polyrhythm_client import AsyncClient
 from tests.e2e.pictures import MODEL, halves, pixels, request, simulated
 from tests.e2e.processes import FAST, HurtableFleet
 
@@ -39,7 +39,7 @@ async def test_an_old_card_and_a_new_one_make_the_picture_of_the_simulator(
     mixed: HurtableFleet, denoiser: Denoiser
 ) -> None:
     asked, events = replace(request(STEPS, Quality.HIGH), plan=HALVES), list[JobEvent]()
-    async with Client(mixed.address) as client:
+    async with AsyncClient(mixed.address) as client:
         made = await client.picture(asked, events.append)
     explanation = next(event for event in events if isinstance(event, Planned)).explanation
     told = f"the picture is computed by {OLD} in float32, {NEW} in bfloat16; activations travel in bfloat16"
@@ -50,7 +50,7 @@ async def test_an_old_card_and_a_new_one_make_the_picture_of_the_simulator(
 
 
 async def test_an_exact_picture_is_made_by_one_of_them(mixed: HurtableFleet) -> None:
-    async with Client(mixed.address) as client:
+    async with AsyncClient(mixed.address) as client:
         of_both = replace(request(STEPS, Quality.EXACT), overrides=Overrides(devices=(OLD, NEW)))
         explanation = await client.explain(of_both)
     assert explanation.chosen.plan.agents == (OLD,)

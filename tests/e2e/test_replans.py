@@ -15,7 +15,7 @@ from polyrhythm.job.events import JobEvent, Planned, Progressed, Replanned, Repl
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm.plan.plan import Plan
 from polyrhythm_agent.ports.denoiser import Denoiser
-from polyrhythm_client import Client
+from polyrhythm_client import AsyncClient
 from tests.e2e import pictures
 from tests.e2e.pictures import right_pixels
 from tests.e2e.processes import FAST, SLOW, HurtableFleet, throttled
@@ -73,13 +73,13 @@ def last_rows(plan: Plan, agent: AgentId) -> int:
     return plan.segments[-1].of(agent).rows.count if agent in plan.agents else 0
 
 
-async def state_of(client: Client, agent: AgentId) -> AgentState:
+async def state_of(client: AsyncClient, agent: AgentId) -> AgentState:
     return next(view.state for view in await client.agents() if view.agent == agent)
 
 
 async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableFleet, denoiser: Denoiser) -> None:
     steps, job = LONG_STEPS, Job()
-    async with Client(fleet.address) as client:
+    async with AsyncClient(fleet.address) as client:
         under_way = job.seen(is_at(8))
         making = asyncio.create_task(client.picture(request(steps), job.note))
         await under_way.wait()
@@ -101,7 +101,7 @@ async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableF
 
 async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser: Denoiser) -> None:
     steps, job = LONG_STEPS, Job()
-    async with Client(fleet.address) as client:
+    async with AsyncClient(fleet.address) as client:
         under_way = job.seen(is_at(8))
         making = asyncio.create_task(client.picture(request(steps), job.note))
         await under_way.wait()
@@ -118,7 +118,7 @@ async def test_a_drained_decoder_leaves_the_gang(fleet: HurtableFleet, denoiser:
 async def test_an_agent_that_becomes_ready_joins_the_picture(fleet: HurtableFleet, denoiser: Denoiser) -> None:
     steps, job = 56, Job()
     fleet.daemon(FAST).send_signal(signal.SIGSTOP)
-    async with Client(fleet.address) as client:
+    async with AsyncClient(fleet.address) as client:
         await fleet.until_lost(FAST)
         under_way = job.seen(is_at(4))
         making = asyncio.create_task(client.picture(request(steps), job.note))
@@ -138,7 +138,7 @@ async def test_a_member_that_something_else_slows_down_gives_rows_away(
 ) -> None:
     await fleet.until_ready()
     steps, job = 56, Job()
-    async with Client(fleet.address) as client:
+    async with AsyncClient(fleet.address) as client:
         under_way, changed = job.seen(is_at(12)), job.seen(lambda event: isinstance(event, Replanned))
         making = asyncio.create_task(client.picture(request(steps), job.note))
         await under_way.wait()

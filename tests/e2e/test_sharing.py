@@ -12,8 +12,7 @@ import pytest_asyncio
 from polyrhythm.ids import AgentId
 from polyrhythm.job.events import AgentFailed, Progressed
 from polyrhythm.job.image import Objective, Quality
-from polyrhythm_client import Client
-from polyrhythm_client.pictures import Picture, PictureAssembler
+from polyrhythm_client import AsyncClient, Picture
 from tests.e2e.pictures import SEED, request
 from tests.e2e.processes import FAST, HurtableFleet
 
@@ -25,27 +24,26 @@ MANY = replace(request(12, Quality.EXACT), width_px=64, height_px=64, count=COUN
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def one_by_one(fleet: HurtableFleet) -> tuple[bytes, ...]:
-    """The same pictures, each asked for alone and made by one device."""
+    """Pixels of the same pictures, each asked for alone and made by one device."""
     alone = replace(MANY, count=1)
-    async with Client(fleet.address) as client:
+    async with AsyncClient(fleet.address) as client:
         pictures = [await client.picture(replace(alone, seed=SEED + index)) for index in range(COUNT)]
     assert all(len(picture.report.agents) == 1 for picture in pictures)
-    return tuple(picture.png for picture in pictures)
+    return tuple(picture.image().tobytes() for picture in pictures)
 
 
 async def made(fleet: HurtableFleet, *, kill: AgentId | None = None) -> tuple[dict[int, Picture], list[AgentFailed]]:
     """The pictures of one job by index; an agent's worker is killed in the middle of its first one."""
-    assembler, pictures, failures = PictureAssembler(), dict[int, Picture](), list[AgentFailed]()
-    async with Client(fleet.address) as client, aclosing(client.generate(MANY)) as events:
+    pictures, failures = dict[int, Picture](), list[AgentFailed]()
+    async with AsyncClient(fleet.address) as client, aclosing(client.generate(MANY)) as events:
         async for event in events:
             if kill is not None and isinstance(event, Progressed) and event.agents == (kill,) and event.step >= 3:
                 fleet.worker(kill).send_signal(signal.SIGKILL)
                 kill = None
             if isinstance(event, AgentFailed):
                 failures.append(event)
-            picture = assembler.take(event)
-            if picture is not None:
-                pictures[picture.report.image_index] = picture
+            if isinstance(event, Picture):
+                pictures[event.report.image_index] = event
     return pictures, failures
 
 
@@ -53,7 +51,7 @@ async def test_four_pictures_by_two_devices_are_those_made_one_by_one(
     fleet: HurtableFleet, one_by_one: tuple[bytes, ...]
 ) -> None:
     pictures, _ = await made(fleet)
-    assert tuple(pictures[index].png for index in range(COUNT)) == one_by_one
+    assert tuple(pictures[index].image().tobytes() for index in range(COUNT)) == one_by_one
     makers = [pictures[index].report.agents for index in range(COUNT)]
     assert all(len(agents) == 1 for agents in makers)
     assert {agents[0].agent for agents in makers} == set(fleet.agents)
@@ -68,6 +66,6 @@ async def test_whose_maker_is_killed_is_made_by_the_other_and_the_rest_as_ever(
     await fleet.until_ready()
     pictures, failures = await made(fleet, kill=FAST)
     assert [failure.agent for failure in failures] == [FAST]
-    assert tuple(pictures[index].png for index in range(COUNT)) == one_by_one
+    assert tuple(pictures[index].image().tobytes() for index in range(COUNT)) == one_by_one
     await fleet.until_ready()
     assert fleet.orphans() == []

@@ -23,7 +23,8 @@ from polyrhythm_agent.calibration.measure import measure_picture, probe_count
 from polyrhythm_agent.calibration.options import parser, read_task
 from polyrhythm_agent.calibration.probes import MEMBERS_MAX, MEMBERS_MIN, grid_of, joints, reference_plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
-from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
+from polyrhythm_client.cli.commands.calibrate import CalibrateOptions
+from polyrhythm_client.local.calibration import run_calibration
 from tests.oracles.simulator import PlanSimulator
 from tests.tiny_models.transformers import tiny_pixart_folder
 from tests.values.plans import plan, segment
@@ -99,8 +100,8 @@ def test_every_disturbance_leaves_an_error(gang: InProcessGang) -> None:
 
 async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
-    wish = CalibrationWish(model=str(folder), pictures=1, level_pictures=1, steps=str(STEPS), members=MEMBERS_MIN)
-    calibrated = await run_calibration(wish, AGENT, lambda done, total: seen.append((done, total)))
+    wish = CalibrateOptions(model=str(folder), pictures=1, level_pictures=1, steps=str(STEPS), members=MEMBERS_MIN)
+    calibrated = await run_calibration(wish.arguments(), AGENT, lambda done, total: seen.append((done, total)))
     assert calibrated.path == folder / "calibration.json"
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1] == len(seen) - 1
@@ -118,21 +119,21 @@ async def test_the_command_writes_the_file_that_agents_report(folder: Path) -> N
 async def test_bad_input_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     """By way of the client and two programs; each option alone: ``tests/unit/agent/calibration/test_options.py``."""
     for wish, told in (
-        (CalibrationWish(model="demo-transformer", steps="3"), "^steps: must be 8..250, got 3$"),
-        (CalibrationWish(model="demo-transformer", threads=0), "^threads: must be at least 1, got 0$"),
-        (CalibrationWish(model="demo-transformer", device="cuda:99"), "^device: cuda:99 cannot be used"),
+        (CalibrateOptions(model="demo-transformer", steps="3"), "^steps: must be 8..250, got 3$"),
+        (CalibrateOptions(model="demo-transformer", threads=0), "^threads: must be at least 1, got 0$"),
+        (CalibrateOptions(model="demo-transformer", device="cuda:99"), "^device: cuda:99 cannot be used"),
     ):
         with pytest.raises(InvalidArgumentError, match=told):
-            await run_calibration(wish, AGENT, lambda *_: None)
+            await run_calibration(wish.arguments(), AGENT, lambda *_: None)
     monkeypatch.setenv("POLYRHYTHM_AGENT_DTYPE", "float8")
     with pytest.raises(InvalidArgumentError, match=r"^POLYRHYTHM_AGENT_DTYPE: must be one of auto"):
-        await run_calibration(CalibrationWish(model="demo-transformer"), AGENT, lambda *_: None)
+        await run_calibration(CalibrateOptions(model="demo-transformer").arguments(), AGENT, lambda *_: None)
 
 
 async def test_a_calibration_that_is_given_up_leaves_no_process(folder: Path) -> None:
     begun = asyncio.Event()
-    wish = CalibrationWish(model=str(folder), pictures=1000, level_pictures=0, steps=str(STEPS))
-    task = asyncio.create_task(run_calibration(wish, AGENT, lambda *_: begun.set()))
+    wish = CalibrateOptions(model=str(folder), pictures=1000, level_pictures=0, steps=str(STEPS))
+    task = asyncio.create_task(run_calibration(wish.arguments(), AGENT, lambda *_: begun.set()))
     await asyncio.wait_for(begun.wait(), 100)
     running = [child for child in psutil.Process().children() if "polyrhythm_agent.calibration" in child.cmdline()]
     assert len(running) == 1

@@ -39,7 +39,7 @@ from polyrhythm.job.events import (
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.session.messages import CancelEpoch, ExtendPlan, ForgetJob
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
-from polyrhythm_client import Client
+from polyrhythm_client import AsyncClient
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import IMAGE_SERVICE, coordinator
 from polyrhythm_coordinator.settings import make_settings
@@ -298,6 +298,6 @@ async def test_clients_and_agents_reach_a_coordinator_by_ipv6_and_by_a_socket(pl
     async with coordinator(settings, Limits()) as server:
         fleet = FakeFleet(server.address)
         await fleet.add("a")
-        async with Client(server.address) as client:
+        async with AsyncClient(server.address) as client:
             assert [view.agent for view in await client.agents()] == ["a"]
         await fleet.close()

@@ -22,7 +22,7 @@ from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2
 from polyrhythm_agent.daemon.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon.rules.signals import CommandReceived, OversightEvent
-from polyrhythm_client import Client
+from polyrhythm_client import AsyncClient
 from polyrhythm_client.link import CHANNEL_OPTIONS
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import SERVER_OPTIONS, coordinator
@@ -80,7 +80,7 @@ async def telling(size: int) -> AsyncIterator[str]:
 
 
 async def test_a_client_reads_an_answer_as_large_as_a_coordinator_sends() -> None:
-    async with telling(ANSWER_BYTES_MAX) as address, Client(address) as client:
+    async with telling(ANSWER_BYTES_MAX) as address, AsyncClient(address) as client:
         assert len(await client.agents()) > ANSWER_BYTES_MAX // (2 * TEXT_CHARACTERS_MAX)
 
 
@@ -103,7 +103,7 @@ async def test_a_coordinator_reads_a_request_as_large_as_a_client_sends_and_a_cl
     proto = image_pb2.ExplainPlanRequest(image=image_request_to_proto(request(0)))
     spare = REQUEST_BYTES_MAX - proto.ByteSize()
     assert 0 <= spare < REQUEST_FRAME_BYTES
-    async with coordinator(make_settings(port=0), Limits()) as running, Client(running.address) as client:
+    async with coordinator(make_settings(port=0), Limits()) as running, AsyncClient(running.address) as client:
         with pytest.raises(NoAgentsError):  # so it was read
             await client.explain(request(spare))
         with pytest.raises(ResourceExhaustedError):
@@ -116,5 +116,5 @@ async def test_a_proxy_of_the_environment_is_passed_by(monkeypatch: pytest.Monke
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
-    async with telling(100_000) as address, Client(address, query_deadline_s=WAIT_S) as client:
+    async with telling(100_000) as address, AsyncClient(address, query_deadline_s=WAIT_S) as client:
         assert await client.agents()

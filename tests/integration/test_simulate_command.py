@@ -13,7 +13,7 @@ import pytest
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm_client.cli.main import app
 from polyrhythm_client.local.child import ChildEndedError
-from polyrhythm_client.local.fleet import Executables
+from polyrhythm_client.local.programs import Executables
 from polyrhythm_client.local.simulator import run_simulator
 from polyrhythm_coordinator.simulation.__main__ import main
 from tests.unit.simulation.test_fit import report_of

@@ -17,7 +17,8 @@ from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.request_checks import resolve
-from polyrhythm_client.cli.image_request import ImageOptions, image_request
+from polyrhythm_client.cli.image_request import image_request
+from polyrhythm_client.cli.options import ImageOptions
 from polyrhythm_client.local.layout import replay_layout
 from polyrhythm_client.recipes.png import add_texts
 from polyrhythm_client.recipes.recipe import (

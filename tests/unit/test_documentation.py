@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError
-from polyrhythm_client.cli.screen import show_error
+from polyrhythm_client.cli.failures import show_error
 
 DOCS = Path(__file__).parents[2] / "docs"
 

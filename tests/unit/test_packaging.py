@@ -39,7 +39,7 @@ def requirements(lines: list[str]) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
-OPTIONAL_BY_ROLE = {"coordinator": "simulate"}
+OPTIONAL_BY_ROLE = {"coordinator": "simulate", "client": "pictures"}
 """Extras without which a role runs; what needs them is refused with a message that names the extra."""
 IMPORTED_BY_OTHERS = frozenset({"sentencepiece"})
 """What transformers asks for only when it reads a T5 tokenizer: no module of ours imports it."""

@@ -11,9 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from polyrhythm.job.image import ImageRequest
-from polyrhythm_client import SyncClient
-from polyrhythm_client.forked import ForkedError
+from polyrhythm_client import Client, ForkedError, ImageRequest
 
 CHILD_S = 10
 """A child that hangs is ended by its alarm."""
@@ -39,14 +37,14 @@ def in_a_fork(work: Callable[[], object]) -> str:
 
 def main(address: str) -> None:
     """Forks for each call, then makes one in the parent."""
-    with SyncClient(address) as client:
+    with Client(address) as client:
         events = client.generate(REQUEST)
         next(events)
         told = {
             "a call": in_a_fork(client.agents),
             "a picture": in_a_fork(lambda: client.picture(REQUEST)),
             "an event": in_a_fork(lambda: next(events)),
-            "another client": in_a_fork(lambda: SyncClient(address)),
+            "another client": in_a_fork(lambda: Client(address)),
             "the end of events": in_a_fork(events.close),
             "the end of the client": in_a_fork(client.close),
             "agents of the parent": len(client.agents()),

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
@@ -18,9 +18,10 @@ from polyrhythm.model.hub_id import WEIGHTS_SUFFIX, read_hub_id
 from polyrhythm.model.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
 from polyrhythm.process.roles import Role, require_roles
 from polyrhythm_client.address import DEFAULT_ADDRESS, checked_address, said_by
-from polyrhythm_client.client import Client
-from polyrhythm_client.local.devices import CudaDevices, find_cuda_devices
-from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
+from polyrhythm_client.async_client import AsyncClient
+from polyrhythm_client.cli.options import FleetOptions
+from polyrhythm_client.local.devices import CudaDevices, chosen_devices, find_cuda_devices
+from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import (
     CPU,
     AgentLayout,
@@ -29,9 +30,9 @@ from polyrhythm_client.local.layout import (
     emulated_layout,
     replay_layout,
 )
-from polyrhythm_client.local.own_agents import NOTHING_SAID, OwnAgents, chosen_devices
+from polyrhythm_client.local.programs import INSTALLED, Executables
 from polyrhythm_client.local.variables import MODEL_VARIABLE, check_daemon_variables
-from polyrhythm_client.parsing import parse_gpus
+from polyrhythm_client.parsing import parse_gpus, parse_speeds
 from polyrhythm_client.recipes.recipe import Recipe
 from polyrhythm_client.recipes.replay import recorded_dtypes
 
@@ -42,29 +43,20 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetWish:
+class FleetChoice:
     """What the user said about the fleet.
 
     Attributes:
-        address: of a coordinator; None if not said.
-        speeds: emulated speeds of a fleet of the command's own; None if not said.
+        options: as written.
         model: name, or folder for a fleet of the command's own; None if not said.
         recipe: of a picture to make again; None for a new one.
-        own: what the user said about the agents of a fleet of the command's own.
         default_address: where to look for a fleet if nothing is said, as ``HOST:PORT``.
     """
 
-    address: str | None = None
-    speeds: tuple[float, ...] | None = None
+    options: FleetOptions = field(default_factory=FleetOptions)
     model: str | None = None
     recipe: Recipe | None = None
-    own: OwnAgents = NOTHING_SAID
     default_address: str = DEFAULT_ADDRESS
-
-    @property
-    def of_own_fleet(self) -> tuple[str, ...]:
-        """Names of what was said that means a fleet of the command's own."""
-        return (*(("speeds",) if self.speeds is not None else ()), *(name.replace("_", "-") for name in self.own.given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,56 +72,58 @@ class FleetInUse:
     embedded: bool
 
 
-def check_wish(wish: FleetWish) -> None:
+def check_choice(choice: FleetChoice) -> None:
     """Checks what needs no fleet.
 
     Raises:
         InvalidArgumentError: names the option.
     """
-    if wish.address is not None:
-        checked_address(wish.address)
-        for name in wish.of_own_fleet:
-            told = f"starts a fleet of its own and cannot go with {said_by(wish.address)} {wish.address}"
-            raise InvalidArgumentError.of(name, told)
-    if wish.own.gpus is not None:
-        parse_gpus(wish.own.gpus)
-        if wish.speeds is not None:
+    options = choice.options
+    if options.address is not None:
+        checked_address(options.address)
+        for name in options.of_own_fleet:
+            message = f"starts a fleet of its own and cannot go with {said_by(options.address)} {options.address}"
+            raise InvalidArgumentError.of(name, message)
+    if options.speeds is not None:
+        parse_speeds(options.speeds)
+    if options.gpus is not None:
+        parse_gpus(options.gpus)
+        if options.speeds is not None:
             raise InvalidArgumentError.of("gpus", "goes without speeds, which are of agents on the CPU")
-    if wish.of_own_fleet:
-        local_model(wish)
+    if options.of_own_fleet:
+        local_model(choice)
 
 
 @asynccontextmanager
 async def open_fleet(
-    wish: FleetWish, note: Note, executables: Executables | None = None, *, progress: Note = lambda _: None
+    choice: FleetChoice, note: Note, executables: Executables = INSTALLED, *, progress: Note = lambda _: None
 ) -> AsyncGenerator[FleetInUse]:
     """Finds or starts the fleet; one that was started is gone when the context ends.
 
     Args:
-        wish: what the user said.
-        note: told what was chosen and why, and what goes wrong with an agent.
+        choice: what the user said.
+        note: called with what was chosen and why, and with what goes wrong with an agent.
         executables: how a fleet of its own is started.
-        progress: told how far the start of a fleet of its own has come.
+        progress: called with how far the start of a fleet of its own has come.
 
     Raises:
         PolyrhythmError: it cannot be started.
     """
-    if wish.address is not None:
-        yield FleetInUse(address=wish.address, embedded=False)
+    if choice.options.address is not None:
+        yield FleetInUse(address=choice.options.address, embedded=False)
         return
-    if not wish.of_own_fleet and await _answers(wish.default_address, note):
-        note(f"using the fleet at {wish.default_address}")
-        yield FleetInUse(address=wish.default_address, embedded=False)
+    if not choice.options.of_own_fleet and await _answers(choice.default_address, note):
+        note(f"using the fleet at {choice.default_address}")
+        yield FleetInUse(address=choice.default_address, embedded=False)
         return
     require_fleet(own_port=True)
-    model = local_model(wish)
-    executables = executables or Executables()
-    layout = FleetLayout(agents=await choose_agents(wish, executables, note), model=model, own=wish.own)
+    model = local_model(choice)
+    agents = await choose_agents(choice, executables, note)
     fleet = LocalFleet(
-        layout,
+        FleetLayout(agents=agents, model=model, loading=choice.options.loading),
         executables=executables,
-        on_change=lambda change: note(f"agent {change.agent} {change.told}") if change.trouble else None,
-        on_loaded=lambda loaded: progress(loading_line(loaded, len(layout.agents))),
+        on_change=lambda change: note(f"agent {change.agent} {change.message}") if change.trouble else None,
+        on_loaded=lambda loaded: progress(loading_line(loaded, len(agents))),
     )
     async with fleet:
         try:
@@ -158,58 +152,68 @@ def require_fleet(*, own_port: bool) -> None:
 
 
 async def choose_agents(
-    wish: FleetWish, executables: Executables, note: Note, count: int | None = None
+    choice: FleetChoice, executables: Executables, note: Note, count: int | None = None
 ) -> tuple[AgentLayout, ...]:
     """The agents of a fleet of the command's own.
 
     Args:
-        wish: what the user said.
+        choice: what the user said.
         executables: how to ask for CUDA devices.
-        note: told what was chosen and why.
+        note: called with what was chosen and why.
         count: of agents; None for what the machine suggests.
 
     Raises:
         InvalidArgumentError: the machine has not what is asked for.
     """
-    cores = tuple(sorted(os.sched_getaffinity(0)))
-    if wish.speeds is not None:
-        agents = emulated_layout(wish.speeds, cores)
-        note(describe_layout(agents, "no GPU is used"))
-        return agents
-    cuda = await find_cuda_devices(executables.agent)
-    if wish.own.gpus is not None:
-        cuda = chosen_devices(cuda, wish.own.gpus)
-    if wish.recipe is not None and wish.recipe.request.plan is not None:
-        if wish.own.gpus is not None and not any(agent.kind is DeviceKind.CUDA for agent in wish.recipe.agents):
-            raise InvalidArgumentError.of("gpus", "the plan was computed on no GPU; leave it out")
-        agents = replay_layout(
-            wish.recipe.request.plan, wish.recipe.agents, cores, cuda.devices, recorded_dtypes(wish.recipe)
-        )
-        note(describe_layout(agents, "the agents that the plan names"))
-        return agents
-    agents = cuda_layout(cuda.devices, count) if cuda.devices else cpu_layout(1 if count is None else count, cores)
-    note(describe_layout(agents, _devices_found(cuda)))
+    options, cores = choice.options, tuple(sorted(os.sched_getaffinity(0)))
+    if options.speeds is not None:
+        agents, reason = emulated_layout(parse_speeds(options.speeds), cores), "no GPU is used"
+    else:
+        cuda = await find_cuda_devices(executables.agent)
+        if options.gpus is not None:
+            cuda = chosen_devices(cuda, options.gpus)
+        if choice.recipe is not None:
+            agents, reason = _agents_of(choice.recipe, options, cores, cuda), "the agents that the plan names"
+        elif cuda.devices:
+            agents, reason = cuda_layout(cuda.devices, count), ", ".join(cuda.names)
+        else:
+            agents = cpu_layout(1 if count is None else count, cores)
+            reason = f"no CUDA device: {cuda.absence}" if cuda.absence else "no CUDA device"
+    note(describe_layout(agents, reason))
     return agents
 
 
-def describe_layout(agents: tuple[AgentLayout, ...], why: str) -> str:
+def _agents_of(
+    recipe: Recipe, options: FleetOptions, cores: tuple[int, ...], cuda: CudaDevices
+) -> tuple[AgentLayout, ...]:
+    """The agents that made a picture.
+
+    Raises:
+        InvalidArgumentError: the machine has not what the plan needs, or CUDA devices are chosen and it needs none.
+    """
+    if options.gpus is not None and not any(agent.kind is DeviceKind.CUDA for agent in recipe.agents):
+        raise InvalidArgumentError.of("gpus", "the plan was computed on no GPU; leave it out")
+    return replay_layout(recipe.plan, recipe.agents, cores, cuda.devices, recorded_dtypes(recipe))
+
+
+def describe_layout(agents: tuple[AgentLayout, ...], reason: str) -> str:
     """One sentence about a fleet that is being started; emulated speeds are called so."""
     speeds = [1.0 if agent.emulate_speed is None else agent.emulate_speed for agent in agents]
     if any(speed < 1.0 for speed in speeds):
         listed = " : ".join(f"{speed:g}" for speed in speeds)
         return (
-            f"starting a local fleet ({why}): {len(agents)} on the CPU at EMULATED speeds {listed}, one thread each; "
-            "every figure below is of emulated devices"
+            f"starting a local fleet ({reason}): {len(agents)} on the CPU at EMULATED speeds {listed}, one thread "
+            "each; every figure below is of emulated devices"
         )
     parts = [f"{agent.agent} on {agent.device}" + (_threads(agent) if agent.device == CPU else "") for agent in agents]
-    return f"starting a local fleet ({why}): {', '.join(parts)}"
+    return f"starting a local fleet ({reason}): {', '.join(parts)}"
 
 
 def _threads(agent: AgentLayout) -> str:
     return " (1 thread)" if agent.threads == 1 else f" ({agent.threads} threads)"
 
 
-def local_model(wish: FleetWish) -> str:
+def local_model(choice: FleetChoice) -> str:
     """The model that agents of a fleet of the command's own load: one that ships, a path, or a model of the hub.
 
     The user's word goes before the recipe's, and that before the agents' variable. Only agents can say whether there
@@ -218,14 +222,14 @@ def local_model(wish: FleetWish) -> str:
     Raises:
         InvalidArgumentError: it is none of these.
     """
-    recorded = (wish.recipe.request.model or None) if wish.recipe is not None else None
-    variable = os.environ.get(MODEL_VARIABLE) if wish.model is None and recorded is None else None
-    model = next((said for said in (wish.model, recorded, variable) if said is not None), DEFAULT_MODEL)
+    recorded = (choice.recipe.request.model or None) if choice.recipe is not None else None
+    variable = os.environ.get(MODEL_VARIABLE) if choice.model is None and recorded is None else None
+    model = next((said for said in (choice.model, recorded, variable) if said is not None), DEFAULT_MODEL)
     if model in SHIPPED_MODELS or _lies_here(model):
         return model
     if read_hub_id(model) is not None:
         return model
-    if wish.model is None and variable is None:
+    if choice.model is None and variable is None:
         raise InvalidArgumentError.of("model", f"the plan's picture was made with {model!r}: give its folder")
     raise InvalidArgumentError.of(
         "model" if variable is None else MODEL_VARIABLE,
@@ -243,12 +247,6 @@ def _lies_here(model: str) -> bool:
         return False
 
 
-def _devices_found(cuda: CudaDevices) -> str:
-    if cuda.devices:
-        return ", ".join(cuda.names)
-    return f"no CUDA device: {cuda.absence}" if cuda.absence else "no CUDA device"
-
-
 async def _answers(address: str, note: Note) -> bool:
     host, _, port = address.rpartition(":")
     try:
@@ -258,7 +256,7 @@ async def _answers(address: str, note: Note) -> bool:
         return False
     writer.close()
     try:
-        async with Client(address, query_deadline_s=ANSWER_S) as client:
+        async with AsyncClient(address, query_deadline_s=ANSWER_S) as client:
             await client.agents()
     except PolyrhythmError as error:
         note(f"something listens on {address}, but it is no coordinator that answers ({error})")

@@ -24,9 +24,9 @@ def run_until_signal(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def beside_signals(work: Callable[[], T]) -> T:
-    """Does what may wait for ever, such as for whoever writes a pipe, where signals are still heeded.
+    """Does work that may wait for ever, such as for the writer of a pipe, while signals are still heeded.
 
-    If this is cancelled, nobody waits for the work, and it ends with the process.
+    If this is cancelled, the work is not waited for, and ends with the process.
 
     Raises:
         Exception: what the work raises.
@@ -36,7 +36,7 @@ async def beside_signals(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again for whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             done.set_exception(error)
 
     done.set_running_or_notify_cancel()

@@ -9,6 +9,7 @@ import typer
 
 from polyrhythm import __version__
 from polyrhythm.process.standard_streams import forgive_standard_streams, lost_output, reader_has_left
+from polyrhythm_client.cli.command import as_command
 from polyrhythm_client.cli.commands.agents import agents
 from polyrhythm_client.cli.commands.calibrate import calibrate
 from polyrhythm_client.cli.commands.drain import drain
@@ -16,7 +17,7 @@ from polyrhythm_client.cli.commands.generate import generate
 from polyrhythm_client.cli.commands.plan import plan
 from polyrhythm_client.cli.commands.simulate import simulate
 from polyrhythm_client.cli.commands.up import up
-from polyrhythm_client.cli.screen import EXIT_FAILED
+from polyrhythm_client.cli.failures import EXIT_FAILED
 from polyrhythm_client.cli.terminal import say
 from polyrhythm_client.cli.usage import CommandLine
 
@@ -28,13 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(generate)
-app.command()(plan)
-app.command()(agents)
-app.command()(drain)
-app.command()(up)
-app.command()(simulate)
-app.command()(calibrate)
+for command in (generate, plan, agents, drain, up, simulate, calibrate):
+    app.command()(as_command(command))
 
 
 def _show_version(wanted: bool) -> None:

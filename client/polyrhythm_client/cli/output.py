@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ from typing import Self
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.process.standard_streams import lost_output, output_is_absent
+from polyrhythm_client.whole_file import scratch_in, write_whole
 
 SUFFIX = ".png"
 STANDARD_OUTPUT = Path("-")
@@ -48,7 +48,7 @@ def check_output(path: Path | None, *, count: int = 1) -> None:
     except OSError as error:  # a name that no folder can hold
         raise InvalidArgumentError.of("output", f"cannot write {path}: {error.strerror}") from error
     try:
-        descriptor, scratch = _scratch_in(folder)
+        descriptor, scratch = scratch_in(folder)
     except OSError as error:
         raise InvalidArgumentError.of("output", f"the folder {folder} is not writable: {error.strerror}") from error
     os.close(descriptor)
@@ -86,7 +86,7 @@ def write_standard_output(content: bytes) -> None:
     """Writes a picture to standard output.
 
     Raises:
-        InvalidArgumentError: whoever reads it has gone, or it cannot be written.
+        InvalidArgumentError: the reader has gone, or it cannot be written.
     """
     sys.stdout.buffer.write(content)
     lost = lost_output()
@@ -147,36 +147,17 @@ class Preview:
         Raises:
             InvalidArgumentError: it cannot be written.
         """
-        write_whole(self._path, png)
+        write_picture(self._path, png)
         self._written = True
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file in one move: whoever looks sees the old one or the whole new one.
+def write_picture(path: Path, content: bytes) -> None:
+    """Writes a file in one move: a reader sees the old one or the whole new one.
 
     Raises:
         InvalidArgumentError: it cannot be written.
     """
     try:
-        descriptor, scratch = _scratch_in(path.parent)
+        write_whole(path, content)
     except OSError as error:
         raise InvalidArgumentError.of("output", f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(scratch).chmod(0o666 & ~_umask())
-        Path(scratch).replace(path)
-    except OSError as error:
-        Path(scratch).unlink(missing_ok=True)
-        raise InvalidArgumentError.of("output", f"cannot write {path}: {error.strerror}") from error
-
-
-def _scratch_in(folder: Path) -> tuple[int, str]:
-    """A new file beside the one that is meant, open; its name is short, however long that of the other is."""
-    return tempfile.mkstemp(prefix=".polyrhythm-", suffix=".tmp", dir=folder)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

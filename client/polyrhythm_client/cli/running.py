@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,12 +15,14 @@ from rich.markup import escape
 
 from polyrhythm.errors import CancelledError, PolyrhythmError
 from polyrhythm.process.environment import check_variables
-from polyrhythm_client.cli.interrupt import run_until_signal
-from polyrhythm_client.cli.screen import error_account, error_console, show_error
+from polyrhythm_client.cli.failures import error_account, error_console, show_error
+from polyrhythm_client.cli.interrupt import beside_signals, run_until_signal
 from polyrhythm_client.cli.terminal import say
+from polyrhythm_client.recipes.recipe import Recipe
+from polyrhythm_client.recipes.recipe_file import read_recipe
 
 if TYPE_CHECKING:
-    from polyrhythm_client.cli.fleet_in_use import FleetInUse, FleetWish
+    from polyrhythm_client.cli.fleet_in_use import FleetChoice, FleetInUse
 
 
 def run_command(
@@ -65,22 +68,40 @@ def note_on(console: Console) -> Callable[[str], None]:
     return note
 
 
+def show_changes(console: Console, changes: tuple[str, ...]) -> None:
+    """Prints what differs from the fleet that made a picture."""
+    if changes:
+        console.print("[yellow]note:[/yellow] the file's picture was made with something else, so this one may differ:")
+    for change in changes:
+        console.print(f"  {escape(change)}")
+
+
+async def read_plan_file(path: Path | None) -> Recipe | None:
+    """Reads the file that ``--plan`` names, while signals are heeded; None where it names none.
+
+    Raises:
+        InvalidArgumentError: the file cannot be read, or does not say how to make a picture again.
+    """
+    return None if path is None else await beside_signals(lambda: read_recipe(path))
+
+
 @asynccontextmanager
-async def fleet_for(wish: FleetWish, console: Console, *, quiet: bool) -> AsyncGenerator[FleetInUse]:
+async def fleet_for(choice: FleetChoice, console: Console, *, quiet: bool) -> AsyncGenerator[FleetInUse]:
     """The fleet that a command uses, with a sign of life while one is started.
 
     Args:
-        wish: what the user said.
+        choice: what the user said.
         console: on standard error.
         quiet: show no sign of life, even on a terminal.
 
     Raises:
-        PolyrhythmError: it cannot be started.
+        PolyrhythmError: the user's choice means nothing, or the fleet cannot be started.
     """
-    from polyrhythm_client.cli.fleet_in_use import open_fleet
+    from polyrhythm_client.cli.fleet_in_use import check_choice, open_fleet
 
+    check_choice(choice)
     async with AsyncExitStack() as stack:
         with nullcontext() if quiet else console.status("looking for a fleet, or starting one") as status:
             progress = (lambda _: None) if status is None else status.update
-            fleet = await stack.enter_async_context(open_fleet(wish, note_on(console), progress=progress))
+            fleet = await stack.enter_async_context(open_fleet(choice, note_on(console), progress=progress))
         yield fleet

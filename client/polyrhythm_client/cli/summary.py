@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from polyrhythm.fleet import AgentView
 from polyrhythm.job.events import ReplanReason
-from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.reports import AgentUsage, JobReport
 from polyrhythm.plan.gang_plan import followed_segments, steps_taken
-from polyrhythm.plan.plan import Plan
 from polyrhythm_client.pictures import Picture
 
 _REPLAN_WORDS = {
@@ -26,23 +24,23 @@ _REPLAN_WORDS = {
 
 
 def agent_account(view: AgentView) -> dict[str, Any]:
-    """What ``--json`` prints for an agent; of calibrations, it is told which there are."""
+    """What ``--json`` prints for an agent; of its calibrations only which there are."""
     account = asdict(view)
     for model in account["models"]:
         del model["calibrations"]
     return account
 
 
-def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str, Any]:
+def picture_summary(picture: Picture, path: Path) -> dict[str, Any]:
     """What ``polyrhythm generate --json`` prints for one picture.
 
     Args:
         picture: as it came.
-        image: what was asked for, defaults filled in.
         path: of the file.
     """
-    report = picture.report
-    predicted = {"denoise": report.predicted_denoise_s}
+    report, image = picture.report, picture.spec
+    asked = ("model", "prompt", "negative_prompt", "width_px", "height_px", "steps", "seed", "guidance", "sampler")
+    taken, predicted = steps_taken(report.plans), {"denoise": report.predicted_denoise_s}
     if picture.explanation is not None:
         prediction = picture.explanation.chosen.prediction
         predicted |= {"encode": prediction.encode_s, "decode": prediction.decode_s}
@@ -50,26 +48,13 @@ def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str,
         "image": str(path),
         "job": report.job,
         "image_index": report.image_index,
-        "model": image.model,
-        "prompt": image.prompt,
-        "negative_prompt": image.negative_prompt,
-        "width_px": image.width_px,
-        "height_px": image.height_px,
-        "steps": image.steps,
-        "seed": report.seed,
-        "guidance": image.guidance,
-        "sampler": image.sampler,
+        **{name: getattr(image, name) for name in asked},
         "quality": image.quality,
         "emulated": is_emulated(report),
         "notices": [] if picture.explanation is None else list(picture.explanation.notices),
-        "seconds": {
-            "queued": report.queued_s,
-            "encode": report.encode_s,
-            "denoise": report.denoise_s,
-            "decode": report.decode_s,
-        },
+        "seconds": {name: getattr(report, f"{name}_s") for name in ("queued", "encode", "denoise", "decode")},
         "predicted_seconds": predicted,
-        "steps_taken": steps_account(report.plans),
+        "steps_taken": {"fast_rows": taken.fast_rows, "slow_rows": taken.slow_rows},
         "replans": {reason.value: count for reason, count in picture.replans.items()},
         "segments": [asdict(segment) for segment in followed_segments(report.plans)],
         "agents": [_agent(usage) for usage in report.agents],
@@ -77,25 +62,21 @@ def picture_summary(picture: Picture, image: ImageSpec, path: Path) -> dict[str,
     }
 
 
-def measured_fleet(picture: Picture, agents: tuple[AgentView, ...]) -> dict[str, Any]:
+def measured_fleet(picture: Picture) -> dict[str, Any]:
     """What the plan rested on: the model, each device, its cost and the links as measured by then.
 
     ``polyrhythm simulate --fit`` describes a fleet from it.
-
-    Args:
-        picture: as it came.
-        agents: of the fleet.
     """
     members = {usage.agent for usage in picture.report.agents}
     fingerprints = {value for name, value in picture.report.versions if name.startswith("model ")}
-    offered = [model for view in agents if view.agent in members for model in view.models]
+    offered = [model for view in picture.agents if view.agent in members for model in view.models]
     facts = next((model for model in offered if model.fingerprint in fingerprints), None)
     explanation = picture.explanation
     return {
         "model": None if facts is None else asdict(facts),
         "profiles": [] if explanation is None else [asdict(profile) for profile in explanation.profiles],
         "links": [] if explanation is None else [asdict(link) for link in explanation.links],
-        "devices": [_device(view, fingerprints) for view in agents],
+        "devices": [_device(view, fingerprints) for view in picture.agents],
     }
 
 
@@ -114,19 +95,18 @@ def _device(view: AgentView, fingerprints: set[str]) -> dict[str, Any]:
     }
 
 
-def picture_line(picture: Picture, image: ImageSpec, path: Path) -> str:
+def picture_line(picture: Picture, path: Path) -> str:
     """One line about a finished picture."""
-    report = picture.report
-    seconds = report.encode_s + report.denoise_s + report.decode_s
+    report, image = picture.report, picture.spec
     names = ", ".join(usage.agent for usage in report.agents)
     emulated = " (emulated speeds)" if is_emulated(report) else ""
     return (
         f"{path}: {image.width_px}x{image.height_px}, {steps_taken(report.plans)}, seed {report.seed}, "
-        f"{seconds:.2f} s on {names}{emulated}{replans_told(picture.replans)}"
+        f"{picture.making_s:.2f} s on {names}{emulated}{replans_message(picture.replans)}"
     )
 
 
-def replans_told(replans: Mapping[ReplanReason, int]) -> str:
+def replans_message(replans: Mapping[ReplanReason, int]) -> str:
     """Newer plans that a picture followed, by reason, for the end of a line about it; empty where there were none.
 
     Args:
@@ -134,14 +114,8 @@ def replans_told(replans: Mapping[ReplanReason, int]) -> str:
     """
     if not replans:
         return ""
-    why = ", ".join(f"{_REPLAN_WORDS[reason]} {count}" for reason, count in replans.items())
-    return f", re-plans: {sum(replans.values())} ({why})"
-
-
-def steps_account(plans: Sequence[Plan]) -> dict[str, int]:
-    """How many steps fast and slow rows took, for files."""
-    taken = steps_taken(plans)
-    return {"fast_rows": taken.fast_rows, "slow_rows": taken.slow_rows}
+    reasons = ", ".join(f"{_REPLAN_WORDS[reason]} {count}" for reason, count in replans.items())
+    return f", re-plans: {sum(replans.values())} ({reasons})"
 
 
 def is_emulated(report: JobReport) -> bool:

@@ -127,17 +127,17 @@ def _candidates_table(explanation: Explanation) -> Table:
         times_s = (prediction.encode_s, prediction.denoise_s, prediction.decode_s, prediction.total_s)
         against = "chosen" if candidate is explanation.chosen else f"{prediction.total_s / chosen_s - 1.0:+.1%}"
         table.add_row(escape(candidate.label), *(f"{time_s:.3f}" for time_s in times_s), against, _psnr(prediction))
-    told = [
+    notes = [
         "PSNR in dB: predicted mean, of the final latent against the one of a single device"
         if explanation.chosen.prediction.psnr_db is not None
         else "quality not predicted: no calibration of the model says anything of such pictures"
     ]
     low_db = explanation.chosen.prediction.psnr_low_db
     if low_db is not None and low_db < IDENTICAL_PSNR_DB:
-        told.append(f"one picture in ten of the chosen plan: {low_db:.1f} dB or less")
+        notes.append(f"one picture in ten of the chosen plan: {low_db:.1f} dB or less")
     if any(_merges_steps(candidate.plan) for candidate in (explanation.chosen, *explanation.runners_up)):
-        told.append("merged steps: everybody at work takes two or more steps of the schedule in one")
-    table.caption = "\n".join(told)
+        notes.append("merged steps: everybody at work takes two or more steps of the schedule in one")
+    table.caption = "\n".join(notes)
     return table
 
 

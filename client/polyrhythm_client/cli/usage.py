@@ -1,6 +1,6 @@
 """What the command line itself does not understand, refused like any other input: a line that names the field.
 
-Owns how the parser's own errors are told. Which options there are is the commands' business.
+Owns the wording of the parser's own errors. Which options there are is the commands' business.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_client.cli.screen import EXIT_FAILED, error_account, error_console, show_error
+from polyrhythm_client.cli.failures import EXIT_FAILED, error_account, error_console, show_error
 from polyrhythm_client.cli.terminal import say
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -41,7 +41,7 @@ class CommandLine(TyperGroup):
 
 
 def _refuse(error: Exception, *, as_json: bool) -> int:
-    refusal = InvalidArgumentError.of(_field(error), _told(error))
+    refusal = InvalidArgumentError.of(_field(error), _message(error))
     if as_json:
         say(json.dumps(error_account(refusal), ensure_ascii=False))
     return show_error(error_console(), refusal)
@@ -55,8 +55,8 @@ def _field(error: Exception) -> str:
     return getattr(error, "option_name", "command").lstrip("-")
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     whole = error.format_message()  # pyright: ignore[reportAttributeAccessIssue] - every error of usage has it
     wrong_value = type(error) is typer.BadParameter
-    told = (error.message if wrong_value else whole).removeprefix(_OF_A_VALIDATOR).rstrip(".")
-    return told[:1].lower() + told[1:]
+    message = (error.message if wrong_value else whole).removeprefix(_OF_A_VALIDATOR).rstrip(".")
+    return message[:1].lower() + message[1:]

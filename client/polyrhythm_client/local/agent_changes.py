@@ -1,4 +1,4 @@
-"""How the agents of a fleet come, load, get lost and leave service, told change by change. Pure; others ask."""
+"""How the agents of a fleet come, load, get lost and leave service, change by change. Pure; others ask."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from polyrhythm.ids import AgentId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentChange:
-    """An agent stands otherwise than when it was looked at before.
+    """An agent has changed its state since it was looked at before.
 
     Attributes:
         agent: its name.
-        view: how it stands now; None where it is not connected any more.
-        told: that in words, such as ``loading the model``.
+        view: its state now; None where it is not connected any more.
+        message: that in words, such as ``loading the model``.
         trouble: whether something is wrong with it.
     """
 
     agent: AgentId
     view: AgentView | None
-    told: str
+    message: str
     trouble: bool
 
 
@@ -36,23 +36,23 @@ def changes(before: Mapping[AgentId, AgentView], now: Iterable[AgentView]) -> tu
     """What has changed, by name; that an agent begins or ends to measure or to work on a picture is no change.
 
     Args:
-        before: agents as they stood.
-        now: agents as they stand.
+        before: agents as they were.
+        now: agents as they are.
     """
     present = {view.agent: view for view in now}
     found = [
-        AgentChange(agent=name, view=view, told=_told(view), trouble=bool(view.trouble))
+        AgentChange(agent=name, view=view, message=_message(view), trouble=bool(view.trouble))
         for name, view in sorted(present.items())
-        if name not in before or _told(before[name]) != _told(view)
+        if name not in before or _message(before[name]) != _message(view)
     ]
     gone = sorted(name for name in before if name not in present)
     found += [
-        AgentChange(agent=name, view=None, told="lost: it is not connected any more", trouble=True) for name in gone
+        AgentChange(agent=name, view=None, message="lost: it is not connected any more", trouble=True) for name in gone
     ]
     return tuple(found)
 
 
-def _told(view: AgentView) -> str:
+def _message(view: AgentView) -> str:
     match view.state:
         case AgentState.LOADING if view.trouble:
             return f"lost its worker, and starts another one: {view.trouble}"

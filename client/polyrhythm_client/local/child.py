@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from polyrhythm.errors import ErrorCode, PolyrhythmError
 from polyrhythm.process.last_words import LastWords, quoted
 
 READ_BYTES = 4096
 EXIT_BAD_INPUT = 2
+GRACE_S = 3.0
+"""That a child has to leave in."""
 
 
 class ChildEndedError(PolyrhythmError):
-    """A child process ended although nobody asked it to.
+    """A child process ended without being asked to.
 
     Attributes:
         exit_code: of the child; negative for a signal.
@@ -29,7 +32,7 @@ class ChildEndedError(PolyrhythmError):
     def __init__(self, name: str, exit_code: int, last_words: str) -> None:
         self.exit_code = exit_code
         self.last_words = last_words
-        # What a child refuses was handed on from our own command line, so it is the user's input here, too.
+        # What a child refuses came from our own command line, so it is the user's input here, too.
         if exit_code == EXIT_BAD_INPUT:
             self.code = ErrorCode.INVALID_ARGUMENT
         how = (
@@ -138,7 +141,7 @@ class Child:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    # Both pipes are read to their end, whatever comes: a child must never block because nobody listens.
+    # Both pipes are read to their end, whatever happens: a child must never block on output that is not read.
 
     async def _read_stdout(self) -> None:
         assert self._process.stdout is not None
@@ -155,3 +158,23 @@ class Child:
             self._last_words.add(data)
             self._keep(data)
         self._keep(b"")
+
+
+async def unless_ended(children: Sequence[Child], work: Coroutine[Any, Any, None]) -> None:
+    """Runs some work; gives it up as soon as a child ends.
+
+    Raises:
+        ChildEndedError: one did.
+    """
+    task = asyncio.create_task(work)
+    ends = [asyncio.create_task(child.ended()) for child in children]
+    try:
+        await asyncio.wait([task, *ends], return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            if end.done():
+                raise end.result()
+        await task
+    finally:
+        for each in (task, *ends):
+            each.cancel()
+        await asyncio.gather(task, *ends, return_exceptions=True)

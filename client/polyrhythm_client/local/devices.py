@@ -1,4 +1,7 @@
-"""Asks the agent's own executable which CUDA devices this machine has. Imports neither NVML nor torch."""
+"""Which CUDA devices this machine has, by the agent's own executable, and which of them were asked for.
+
+Imports neither NVML nor torch.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from polyrhythm.errors import InternalError
-from polyrhythm_client.json_fields import JsonFields
+from polyrhythm.errors import InternalError, InvalidArgumentError
 from polyrhythm_client.local.child import ChildEndedError
+from polyrhythm_client.parsing import parse_gpus
 
 LIST_DEADLINE_S = 30.0
 
@@ -59,10 +62,42 @@ async def find_cuda_devices(agent_command: Sequence[str]) -> CudaDevices:
     said = complaint.decode(errors="replace").strip()
     if process.returncode:
         raise ChildEndedError("the agent that lists the devices", process.returncode, said)
-    found = [JsonFields(json.loads(line), "devices") for line in output.decode().splitlines() if line.strip()]
+    try:
+        found = [json.loads(line) for line in output.decode().splitlines() if line.strip()]
+        devices, names, uuids = (tuple(str(each[key]) for each in found) for key in ("device", "name", "uuid"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InternalError(f"the agent listed its devices as {output[:80]!r}") from error
+    absence = "" if found else said.rpartition("no CUDA device: ")[2]
+    return CudaDevices(devices=devices, names=names, uuids=uuids, absence=absence)
+
+
+def chosen_devices(cuda: CudaDevices, gpus: str) -> CudaDevices:
+    """Those CUDA devices that were asked for, in the order in which they were.
+
+    Args:
+        cuda: of this machine.
+        gpus: numbers as in ``cuda:N``, or UUIDs or unique beginnings of them, with commas between.
+
+    Raises:
+        InvalidArgumentError: names the one that is none or several of them, or is named twice.
+    """
+    chosen: list[int] = []
+    for gpu in parse_gpus(gpus):
+        found = [
+            index
+            for index, (device, uuid) in enumerate(zip(cuda.devices, cuda.uuids, strict=True))
+            if device == f"cuda:{gpu}" or (not gpu.isdecimal() and uuid.startswith(gpu))
+        ]
+        if len(found) != 1:
+            here = ", ".join(map(" ".join, zip(cuda.devices, cuda.names, cuda.uuids, strict=True)))
+            what = "several CUDA devices" if found else "no CUDA device"
+            raise InvalidArgumentError.of("gpus", f"{gpu} names {what}; here are: {here or cuda.absence or 'none'}")
+        if found[0] in chosen:
+            raise InvalidArgumentError.of("gpus", f"{gpu} names {cuda.devices[found[0]]} once more")
+        chosen += found
     return CudaDevices(
-        devices=tuple(device.text("device") for device in found),
-        names=tuple(device.text("name") for device in found),
-        uuids=tuple(device.text("uuid") for device in found),
-        absence="" if found else said.rpartition("no CUDA device: ")[2],
+        devices=tuple(cuda.devices[index] for index in chosen),
+        names=tuple(cuda.names[index] for index in chosen),
+        uuids=tuple(cuda.uuids[index] for index in chosen),
+        absence="",
     )

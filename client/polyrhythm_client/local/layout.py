@@ -1,12 +1,12 @@
 """Which agents to start on this machine: names, devices, threads, cores, speeds. Pure.
 
-Names are part of a plan, so the same wish gives the same names: ``local-0``, ``local-1``, ...
+Names are part of a plan, so the same options give the same names: ``local-0``, ``local-1``, ...
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId, check_agent_name
@@ -148,34 +148,33 @@ def replay_layout(
             CUDA devices than there are.
     """
     _check_agents(plan)
-    kinds = {record.agent: record for record in records}
-    default_kind = DeviceKind.CUDA if devices else DeviceKind.CPU
+    held = {record.agent: record for record in records}
+    unknown = DeviceKind.CUDA if devices else DeviceKind.CPU
     agents = sorted(plan.agents, key=_position)
-    on_cuda = [agent for agent in agents if (kinds[agent].kind if agent in kinds else default_kind) is DeviceKind.CUDA]
+    on_cuda = [agent for agent in agents if (held[agent].kind if agent in held else unknown) is DeviceKind.CUDA]
     if len(on_cuda) > len(devices):
         raise InvalidArgumentError.of(
             "plan", f"was followed on {len(on_cuda)} CUDA devices, this machine has {len(devices)}"
         )
+    layouts = {agent: AgentLayout(agent=agent, device=device) for agent, device in zip(on_cuda, devices, strict=False)}
     emulated = any(record.emulated_speed is not None for record in records)
-    layouts: list[AgentLayout] = []
+    all_cores = len(cores) if len(agents) == 1 and not emulated else 1
     for index, agent in enumerate(agents):
-        if agent in on_cuda:
-            layouts.append(AgentLayout(agent=agent, device=devices[on_cuda.index(agent)], dtype=dtypes.get(agent)))
-            continue
-        record = kinds.get(agent)
-        alone = len(agents) == 1 and not emulated
-        threads = (record and record.threads) or (len(cores) if alone else 1)
-        layouts.append(
-            AgentLayout(
-                agent=agent,
-                device=CPU,
-                threads=threads,
-                pin_core=cores[index % len(cores)] if threads == 1 else None,
-                emulate_speed=record.emulated_speed if record else None,
-                dtype=dtypes.get(agent),
-            )
-        )
-    return tuple(layouts)
+        if agent not in layouts:
+            layouts[agent] = _on_cpu(agent, held.get(agent), all_cores, cores[index % len(cores)])
+    return tuple(replace(layouts[agent], dtype=dtypes.get(agent)) for agent in agents)
+
+
+def _on_cpu(agent: AgentId, record: AgentRecord | None, default_threads: int, core: int) -> AgentLayout:
+    """An agent as it was, on a core of its own if it has one thread."""
+    threads = (record and record.threads) or default_threads
+    return AgentLayout(
+        agent=agent,
+        device=CPU,
+        threads=threads,
+        pin_core=core if threads == 1 else None,
+        emulate_speed=record.emulated_speed if record else None,
+    )
 
 
 def agent_of(index: int) -> AgentId:
@@ -185,10 +184,10 @@ def agent_of(index: int) -> AgentId:
 
 def _check_agents(plan: Plan) -> None:
     if len(plan.agents) > AGENTS_MAX:
-        told = (
+        message = (
             f"names {len(plan.agents)} agents, and this machine starts at most {AGENTS_MAX}; name a fleet's --address"
         )
-        raise InvalidArgumentError.of("plan", told)
+        raise InvalidArgumentError.of("plan", message)
     for agent in plan.agents:
         try:
             check_agent_name(agent)

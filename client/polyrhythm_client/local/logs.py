@@ -75,5 +75,5 @@ class FleetLogs:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Opens a file whose other end is not waited for: a pipe that nobody reads loses lines, and holds nobody up."""
+    """Opens a file without waiting for its other end: a pipe without a reader loses lines, and blocks no process."""
     return os.open(path, flags | os.O_NONBLOCK, 0o666)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from polyrhythm.errors import FieldViolation, InternalError, InvalidArgumentError, PolyrhythmError
-from polyrhythm_client.json_fields import JsonFields
-from polyrhythm_client.local.child import EXIT_BAD_INPUT, Child, ChildEndedError
-from polyrhythm_client.local.fleet import GRACE_S, Executables
+from polyrhythm_client.local.child import EXIT_BAD_INPUT, GRACE_S, Child, ChildEndedError
 from polyrhythm_client.local.lifeline import Lifeline
+from polyrhythm_client.local.programs import INSTALLED, Executables
 
 EXIT_FAILED = 1
 
@@ -19,7 +19,7 @@ class SimulatorError(PolyrhythmError):
     """The simulator could not do what it was asked for; the message is its own."""
 
 
-async def run_simulator(arguments: Sequence[str], executables: Executables | None = None) -> JsonFields:
+async def run_simulator(arguments: Sequence[str], executables: Executables = INSTALLED) -> dict[str, Any]:
     """Runs the simulator once.
 
     Args:
@@ -34,7 +34,7 @@ async def run_simulator(arguments: Sequence[str], executables: Executables | Non
         SimulatorError: it failed for another reason that it names.
         ChildEndedError: it was ended by something else.
     """
-    command = (*(executables or Executables()).simulator, *arguments)
+    command = (*executables.simulator, *arguments)
     with Lifeline() as lifeline:
         child = await Child.start("simulator", command, environment=os.environ, lifeline_fd=lifeline.child_fd)
         try:
@@ -44,9 +44,10 @@ async def run_simulator(arguments: Sequence[str], executables: Executables | Non
         finally:
             await child.stop(GRACE_S)
     try:
-        return JsonFields(json.loads(line), "simulation")
+        account: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise InternalError(f"the simulator printed what is no JSON: {line[:80]!r}") from error
+    return account
 
 
 def _translated(error: ChildEndedError) -> PolyrhythmError:
@@ -54,7 +55,7 @@ def _translated(error: ChildEndedError) -> PolyrhythmError:
     lines = [line for line in error.last_words.splitlines() if line.strip()]
     if error.exit_code == EXIT_BAD_INPUT and lines and all(": " in line for line in lines):
         parts = [line.split(": ", maxsplit=1) for line in lines]
-        return InvalidArgumentError(*(FieldViolation(field=field, description=told) for field, told in parts))
+        return InvalidArgumentError(*(FieldViolation(field=field, description=wrong) for field, wrong in parts))
     if error.exit_code == EXIT_FAILED and len(lines) == 1:
         return SimulatorError(lines[0])
     return error

@@ -38,9 +38,9 @@ _DECIDED_OF_THE_COORDINATOR: Mapping[str, str] = {
     "--lifeline-fd": _ONE_A_PROCESS,
 }
 _DECIDED: Mapping[str, str] = {
-    variable_of(daemon, option): told
+    variable_of(daemon, option): instead
     for daemon, options in ((Daemon.AGENT, _DECIDED_OF_AGENTS), (Daemon.COORDINATOR, _DECIDED_OF_THE_COORDINATOR))
-    for option, told in options.items()
+    for option, instead in options.items()
 }
 _OF_UP = {
     PORT_VARIABLE: (
@@ -61,6 +61,6 @@ def check_daemon_variables(environment: Mapping[str, str], *, own_port: bool) ->
         InvalidArgumentError: names each, and what to say instead.
     """
     decided = {**_DECIDED, **(_OF_UP if own_port else {})}
-    found = [FieldViolation(field=name, description=told) for name, told in decided.items() if name in environment]
+    found = [FieldViolation(field=name, description=why) for name, why in decided.items() if name in environment]
     if found:
         raise InvalidArgumentError(*found)

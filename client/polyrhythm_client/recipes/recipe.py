@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from polyrhythm import __version__
+from polyrhythm.errors import WireError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.job.reports import JobReport
+from polyrhythm.job.request_checks import resolve
 from polyrhythm.model.facts import DeviceKind
 from polyrhythm.plan.gang_plan import spliced, steps_taken
 from polyrhythm.plan.plan import Plan
@@ -30,18 +32,18 @@ AGENTS_KEY = "polyrhythm:agents"
 VERSIONS_KEY = "polyrhythm:versions"
 
 THREADS_SOFTWARE = "threads"
-"""Name under which an agent on a CPU lists its threads among the things that decide a picture's bytes."""
+"""The name of a CPU agent's threads among the software versions that it reports: they decide a picture's bytes."""
 
 _THREADS = re.compile(r"[0-9]{1,6}")
 
 
 def weights_key(model: str) -> str:
-    """Name under which the fingerprint of a model's weights stands among the versions of a report."""
+    """The name of the fingerprint of a model's weights among the versions of a report."""
     return f"model {model}"
 
 
 def dtype_key(model: str) -> str:
-    """Name under which the arithmetic that a model was computed in stands among the versions of a report."""
+    """The name of the dtype that a model was computed in among the versions of a report."""
     return f"dtype of {model}"
 
 
@@ -67,18 +69,27 @@ class Recipe:
     """All that decides a picture.
 
     Attributes:
-        request: every setting, with the plan that was followed.
-        plan: that makes it; where several took over from one another, the one plan that they amount to.
+        request: every setting, with the plan that makes the picture; where several plans took over from one another,
+            the one plan that they amount to.
         agents: what computed it; empty where the file is a bare plan.
         versions: software and models that computed it.
         bare: whether there is a plan and nothing else: the prompt, which may be empty, is not known.
     """
 
     request: ImageRequest
-    plan: Plan
-    agents: tuple[AgentRecord, ...]
-    versions: tuple[tuple[str, str], ...]
+    agents: tuple[AgentRecord, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
     bare: bool = False
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the request."""
+        assert self.request.plan is not None
+        return self.request.plan
+
+    def __repr__(self) -> str:
+        kind = "bare plan" if self.bare else repr(self.request.prompt[:40])
+        return f"<Recipe {kind}, {self.plan.steps} steps on {', '.join(self.plan.agents[:4])}>"
 
 
 def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]) -> Recipe:
@@ -90,25 +101,48 @@ def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]
         agents: of the fleet that made it.
     """
     members = {agent for plan in report.plans for agent in plan.agents}
-    request = ImageRequest(
+    return Recipe(
+        request=request_of(image, spliced(report.plans)),
+        agents=tuple(_record_of(view) for view in agents if view.agent in members),
+        versions=report.versions,
+    )
+
+
+def request_of(image: ImageSpec, plan: Plan) -> ImageRequest:
+    """Asks for the same picture by a plan: without previews, and without what a plan says already."""
+    return ImageRequest(
         prompt=image.prompt,
         model=image.model,
         negative_prompt=image.negative_prompt,
         width_px=image.width_px,
         height_px=image.height_px,
         steps=image.steps,
-        seed=report.seed,
+        seed=image.seed,
         guidance=image.guidance,
         sampler=image.sampler,
         quality=image.quality,
         long_prompt=image.long_prompt,
+        plan=plan,
     )
-    return Recipe(
-        request=request,
-        plan=spliced(report.plans),
-        agents=tuple(_record_of(view) for view in agents if view.agent in members),
-        versions=report.versions,
-    )
+
+
+def resolved_image(request: ImageRequest, report: JobReport, agents: tuple[AgentView, ...]) -> ImageSpec:
+    """The request with the defaults that the fleet filled in.
+
+    Args:
+        request: as it was sent.
+        report: of the picture.
+        agents: of the fleet, with the facts of the model.
+
+    Raises:
+        WireError: no agent that took part lists the model.
+    """
+    members = {usage.agent for usage in report.agents}
+    offered = [model for view in agents if view.agent in members for model in view.models]
+    facts = next((model for model in offered if request.model in ("", model.model)), None)
+    if facts is None:
+        raise WireError(f"agents: none of {', '.join(sorted(members))} lists the model that it worked with")
+    return resolve(replace(request, seed=report.seed, count=1), facts, report.seed)
 
 
 def recipe_texts(recipe: Recipe) -> dict[str, str]:

@@ -21,9 +21,9 @@ def check_weights(recipe: Recipe, model: str, agents: tuple[AgentView, ...]) -> 
     """
     changes = changed_weights(recipe, model, agents)
     if changes:
-        told = f"its picture was made with other weights: {'; '.join(changes)}"
+        message = f"its picture was made with other weights: {'; '.join(changes)}"
         hint = "for another picture by the same plan, take the one that `polyrhythm plan --plan FILE --json` prints"
-        raise InvalidArgumentError.of("plan", f"{told}; {hint}")
+        raise InvalidArgumentError.of("plan", f"{message}; {hint}")
 
 
 def changed_weights(recipe: Recipe, model: str, agents: tuple[AgentView, ...]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -90,7 +90,7 @@ class Previewed:
 
     image_index: int
     step: int
-    png: bytes
+    png: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class ImageChunk:
 
     image_index: int
     offset: int
-    data: bytes
+    data: bytes = field(repr=False)
     last: bool
 
 

@@ -5,8 +5,9 @@ Whether a request keeps them, and a model's own, is for ``request_checks`` to sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from reprlib import repr as short_repr
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan.plan import Plan
@@ -194,3 +195,10 @@ class ImageRequest:
     overrides: Overrides = Overrides()
     objective: Objective | None = None
     long_prompt: LongPrompt | None = None
+
+    def __repr__(self) -> str:
+        """Short: what was asked for, and of a plan only that there is one."""
+        values = ((each, getattr(self, each.name)) for each in fields(self))
+        given = {each.name: value for each, value in values if value != each.default}
+        shown = (f"{name}={'...' if name == 'plan' else short_repr(value)}" for name, value in given.items())
+        return f"ImageRequest({', '.join(shown)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, JobId
@@ -118,11 +118,11 @@ class JobReport:
     job: JobId
     image_index: int
     seed: int
-    plans: tuple[Plan, ...]
-    agents: tuple[AgentUsage, ...]
+    plans: tuple[Plan, ...] = field(repr=False)
+    agents: tuple[AgentUsage, ...] = field(repr=False)
     encode_s: float
     denoise_s: float
     decode_s: float
     queued_s: float
     predicted_denoise_s: float
-    versions: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...] = field(repr=False)

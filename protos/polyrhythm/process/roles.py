@@ -31,7 +31,7 @@ NEEDED: Mapping[Role, tuple[str, ...]] = {
         *("diffusers", "huggingface_hub", "numpy", "packaging", "PIL", "psutil", "pydantic", "pynvml", "safetensors"),
         *("sentencepiece", "structlog", "torch", "transformers"),
     ),
-    Role.CLIENT: ("rich", "typer"),
+    Role.CLIENT: ("pydantic", "rich", "typer"),
 }
 """Top-level modules that come with each extra."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -24,12 +25,14 @@ from polyrhythm.errors import (
     UnreachableError,
 )
 from polyrhythm.fleet import AgentState
-from polyrhythm.job.events import Accepted, JobEvent
+from polyrhythm.job.events import Accepted, ImageCompleted, JobEvent
 from polyrhythm.job.image import ImageRequest, Quality, Sampler
-from polyrhythm_client import Client, SyncClient
+from polyrhythm_client import AsyncClient, Client, Picture, read_recipe
 from tests.fakes.coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
 
 PROJECT = Path(__file__).parents[3]
+ADDRESS = "127.0.0.1:50051"
+"""In the example of the README."""
 REQUEST = ImageRequest(
     prompt="red apple",
     negative_prompt="blur",
@@ -50,40 +53,61 @@ def fake() -> FakeCoordinator:
 
 
 @pytest.fixture
-async def client(fake: FakeCoordinator) -> AsyncIterator[Client]:
+async def client(fake: FakeCoordinator) -> AsyncIterator[AsyncClient]:
     server, address = await serve(fake)
-    async with Client(address, job_deadline_s=30, query_deadline_s=30) as client:
+    async with AsyncClient(address, job_deadline_s=30, query_deadline_s=30) as client:
         yield client
     await server.stop(None)
 
 
-async def test_events_arrive_in_order_and_the_request_whole(client: Client, fake: FakeCoordinator) -> None:
-    assert [event async for event in client.generate(REQUEST)] == picture_events(REQUEST)
+async def test_events_arrive_in_order_and_the_request_whole(client: AsyncClient, fake: FakeCoordinator) -> None:
+    *events, picture = [event async for event in client.generate(REQUEST)]
+    assert events == picture_events(REQUEST)
+    assert isinstance(picture, Picture)
     assert fake.requests == [REQUEST]
 
 
-async def test_a_picture_in_one_call(client: Client) -> None:
+async def test_a_picture_comes_as_soon_as_it_is_done(client: AsyncClient) -> None:
+    made = [type(event) async for event in client.generate(ImageRequest(prompt="p", count=2))]
+    ends = [index for index, kind in enumerate(made) if kind is ImageCompleted]
+    assert [index for index, kind in enumerate(made) if kind is Picture] == [end + 1 for end in ends]
+
+
+async def test_a_picture_in_one_call(client: AsyncClient) -> None:
     seen: list[JobEvent] = []
     picture = await client.picture(REQUEST, seen.append)
-    assert picture.png == PNG
+    assert picture.png.endswith(PNG[33:])
     assert picture.report.seed == 3
     assert picture.explanation == explanation()
     assert seen == picture_events(REQUEST)
 
 
-async def test_several_pictures(client: Client) -> None:
+async def test_a_picture_of_a_program_carries_its_recipe_and_is_made_again_by_it(
+    client: AsyncClient, fake: FakeCoordinator, tmp_path: Path
+) -> None:
+    picture = await client.picture(ImageRequest(prompt="red apple", steps=8))
+    picture.save(tmp_path / "apple.png")
+    recipe = read_recipe(tmp_path / "apple.png")
+    assert recipe == picture.recipe
+    assert (recipe.request.seed, recipe.request.guidance, recipe.plan) == (7, 4.0, plan())
+    assert [agent.emulated_speed for agent in recipe.agents] == [None, 0.5]
+    assert (await client.picture(recipe.request)).png == picture.png
+    assert fake.requests[-1] == recipe.request
+
+
+async def test_several_pictures(client: AsyncClient) -> None:
     pictures = await client.pictures(ImageRequest(prompt="p", count=3, seed=5))
     assert [picture.report.seed for picture in pictures] == [5, 6, 7]
     with pytest.raises(InvalidArgumentError, match="count"):
         await client.picture(ImageRequest(prompt="p", count=3))
 
 
-async def test_questions(client: Client) -> None:
+async def test_questions(client: AsyncClient) -> None:
     assert await client.agents() == AGENTS
     assert await client.explain(REQUEST) == explanation()
 
 
-async def test_an_agent_is_drained_and_put_back(client: Client, fake: FakeCoordinator) -> None:
+async def test_an_agent_is_drained_and_put_back(client: AsyncClient, fake: FakeCoordinator) -> None:
     drained = await client.drain("local-1")
     assert drained is not None
     assert (drained.agent, drained.state) == ("local-1", AgentState.DRAINED)
@@ -98,7 +122,7 @@ async def test_an_agent_is_drained_and_put_back(client: Client, fake: FakeCoordi
         await client.drain(os.fsdecode(b"gpu-\xff"))
 
 
-async def test_bad_input_names_every_field(client: Client) -> None:
+async def test_bad_input_names_every_field(client: AsyncClient) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         await client.picture(ImageRequest(prompt="p", steps=0, width_px=9))
     assert [violation.field for violation in caught.value.violations] == ["steps", "size"]
@@ -115,7 +139,9 @@ async def test_bad_input_names_every_field(client: Client) -> None:
         InternalError("a bug"),
     ],
 )
-async def test_errors_arrive_as_what_they_were(client: Client, fake: FakeCoordinator, error: PolyrhythmError) -> None:
+async def test_errors_arrive_as_what_they_were(
+    client: AsyncClient, fake: FakeCoordinator, error: PolyrhythmError
+) -> None:
     fake.error = error
     for call in (client.picture(REQUEST), client.explain(REQUEST)):
         with pytest.raises(type(error)) as caught:
@@ -123,7 +149,7 @@ async def test_errors_arrive_as_what_they_were(client: Client, fake: FakeCoordin
         assert str(caught.value) == str(error)
 
 
-async def test_leaving_early_cancels_the_job(client: Client, fake: FakeCoordinator) -> None:
+async def test_leaving_early_cancels_the_job(client: AsyncClient, fake: FakeCoordinator) -> None:
     fake.stall = True
     async with aclosing(client.generate(REQUEST)) as events:
         assert isinstance(await anext(events), Accepted)
@@ -133,7 +159,7 @@ async def test_leaving_early_cancels_the_job(client: Client, fake: FakeCoordinat
 async def test_a_deadline_cancels_the_job(fake: FakeCoordinator) -> None:
     fake.stall = True
     server, address = await serve(fake)
-    async with Client(address, job_deadline_s=0.2) as client:
+    async with AsyncClient(address, job_deadline_s=0.2) as client:
         with pytest.raises(DeadlineExceededError):
             await client.picture(REQUEST)
     await fake.cancelled.wait()
@@ -143,7 +169,7 @@ async def test_a_deadline_cancels_the_job(fake: FakeCoordinator) -> None:
 async def test_nobody_at_the_address() -> None:
     server, address = await serve(FakeCoordinator())
     await server.stop(None)
-    async with Client(address) as client:
+    async with AsyncClient(address) as client:
         with pytest.raises(UnreachableError, match=f"address: the coordinator at {address} cannot be reached"):
             await client.agents()
         with pytest.raises(UnreachableError):
@@ -153,7 +179,7 @@ async def test_nobody_at_the_address() -> None:
 async def test_a_coordinator_that_goes_away_in_mid_job(fake: FakeCoordinator) -> None:
     fake.stall = True
     server, address = await serve(fake)
-    async with Client(address) as client:
+    async with AsyncClient(address) as client:
         events = client.generate(REQUEST)
         assert isinstance(await anext(events), Accepted)
         await server.stop(None)
@@ -163,16 +189,18 @@ async def test_a_coordinator_that_goes_away_in_mid_job(fake: FakeCoordinator) ->
 
 def test_an_address_that_is_none() -> None:
     with pytest.raises(InvalidArgumentError, match="address"):
-        Client("nowhere")
+        AsyncClient("nowhere")
 
 
 def test_blocking_calls() -> None:
-    with serving(FakeCoordinator()) as address, SyncClient(address) as client:
-        assert client.picture(REQUEST).png == PNG
+    with serving(FakeCoordinator()) as address, Client(address) as client:
+        assert client.picture(REQUEST).png.endswith(PNG[33:])
         assert client.agents() == AGENTS
         assert client.drain("local-1", undo=True) == AGENTS[1]
         assert client.explain(REQUEST) == explanation()
-        assert list(client.generate(REQUEST)) == picture_events(REQUEST)
+        *events, picture = client.generate(REQUEST)
+        assert events == picture_events(REQUEST)
+        assert isinstance(picture, Picture)
         with pytest.raises(InvalidArgumentError):
             client.picture(ImageRequest(prompt="p", steps=0))
 
@@ -180,8 +208,8 @@ def test_blocking_calls() -> None:
 @pytest.mark.timeout(30)
 def test_blocking_calls_without_a_with_block() -> None:
     with serving(FakeCoordinator()) as address:
-        client = SyncClient(address)
-        assert client.picture(REQUEST).png == PNG
+        client = Client(address)
+        assert client.picture(REQUEST).report.seed == 3
         client.close()
         client.close()
         with pytest.raises(RuntimeError, match="closed"):
@@ -190,13 +218,13 @@ def test_blocking_calls_without_a_with_block() -> None:
 
 def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
     fake = FakeCoordinator(stall=True)
-    with serving(fake) as address, SyncClient(address) as client:
+    with serving(fake) as address, Client(address) as client:
         for event in client.generate(REQUEST):
             assert isinstance(event, Accepted)
             break
         # The other events can only be asked for once the stalled call is gone.
         fake.stall = False
-        assert client.picture(REQUEST).png == PNG
+        assert client.picture(REQUEST).report.seed == 3
 
 
 def test_a_client_does_not_wait_for_ever_in_a_forked_process(fake: FakeCoordinator) -> None:
@@ -213,3 +241,14 @@ def test_a_client_does_not_wait_for_ever_in_a_forked_process(fake: FakeCoordinat
         "the end of the client": "done",
         "agents of the parent": len(AGENTS),
     }, done.stderr
+
+
+def test_the_example_of_the_readme_makes_a_picture(fake: FakeCoordinator, tmp_path: Path) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    assert ADDRESS in example
+    with serving(fake) as address:
+        program = [sys.executable, "-c", example.replace(ADDRESS, address)]
+        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_recipe(tmp_path / "apple.png").request.prompt == fake.requests[0].prompt

@@ -240,18 +240,18 @@ def test_a_failure_is_one_object_too(shell: Shell, fake: FakeCoordinator, argume
     nowhere = "127.0.0.1:1" if arguments == ("agents",) else None
     result = shell(*arguments, "--json", address=nowhere)
     codes = {"drain": "not_found", "agents": "unreachable"}
-    told = json.loads(result.out)
+    message = json.loads(result.out)
     assert result.code > 0
-    assert told["error"]["code"] == codes.get(arguments[0], "no_agents")
-    assert told["error"]["message"] in result.err
+    assert message["error"]["code"] == codes.get(arguments[0], "no_agents")
+    assert message["error"]["message"] in result.err
 
 
 def test_bad_input_is_told_by_field_in_json(shell: Shell) -> None:
     result = shell("generate", "p", "--steps", "0", "--size", "128", "--json")
     assert result.code == 2
-    told = json.loads(result.out)["error"]
-    assert told["code"] == "invalid_argument"
-    assert [wrong["field"] for wrong in told["fields"]] == ["size"]
+    message = json.loads(result.out)["error"]
+    assert message["code"] == "invalid_argument"
+    assert [wrong["field"] for wrong in message["fields"]] == ["size"]
 
 
 def test_a_printed_plan_needs_no_prompt(shell: Shell, fake: FakeCoordinator) -> None:

@@ -14,22 +14,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
 from polyrhythm.errors import ErrorCode
 from polyrhythm.fleet import AgentState
-from polyrhythm_client.cli.fleet_in_use import FleetWish, choose_agents, open_fleet
-from polyrhythm_client.cli.main import app
-from polyrhythm_client.local import fleet as fleet_module
+from polyrhythm_client.cli.commands.up import UpOptions, keep_fleet
+from polyrhythm_client.cli.fleet_in_use import FleetChoice, choose_agents, open_fleet
+from polyrhythm_client.cli.options import FleetOptions
+from polyrhythm_client.cli.running import run_command
 from polyrhythm_client.local.agent_changes import AgentChange
 from polyrhythm_client.local.child import ChildEndedError
-from polyrhythm_client.local.fleet import Executables, FleetLayout, LocalFleet
+from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
 from polyrhythm_client.local.layout import cpu_layout
-from polyrhythm_client.local.own_agents import OwnAgents
+from polyrhythm_client.local.programs import Executables
 from tests.fakes.coordinator import FakeCoordinator, agent_view, serving
 
 ROOT = Path(__file__).parents[3]
 EXECUTABLES = Executables(
-    coordinator=(sys.executable, str(ROOT / "tests" / "fake_coordinator.py")),
+    coordinator=(sys.executable, str(ROOT / "tests" / "fakes" / "coordinator.py")),
     agent=(sys.executable, str(ROOT / "tests" / "fakes" / "agent_program.py")),
 )
 LAYOUT = FleetLayout(agents=cpu_layout(2, (0,)))
@@ -80,7 +82,7 @@ async def test_a_fleet_is_ready_and_then_gone(deaths: Deaths) -> None:
         LAYOUT,
         executables=EXECUTABLES,
         on_coordinator=addresses.append,
-        on_change=lambda change: changes.append((change.agent, change.told.split(":")[0])),
+        on_change=lambda change: changes.append((change.agent, change.message.split(":")[0])),
         on_loaded=loaded.append,
     )
     async with fleet:
@@ -156,10 +158,10 @@ async def test_what_becomes_of_an_agent_that_was_ready_is_told() -> None:
             fake.agents = (replace(first, state=AgentState.LOADING, trouble="out of memory"), second)
             lost = await asyncio.wait_for(changes.get(), GONE_S)
             assert (lost.agent, lost.trouble) == ("local-0", True)
-            assert lost.told == "lost its worker, and starts another one: out of memory"
+            assert lost.message == "lost its worker, and starts another one: out of memory"
             fake.agents = fake.agents[:1]
             lost = await asyncio.wait_for(changes.get(), GONE_S)
-            assert (lost.agent, lost.told) == ("local-1", "lost: it is not connected any more")
+            assert (lost.agent, lost.message) == ("local-1", "lost: it is not connected any more")
             watching.cancel()
 
 
@@ -174,12 +176,12 @@ async def test_what_becomes_of_an_agent_that_was_ready_is_told() -> None:
 def test_up_keeps_what_its_processes_say(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: str, kept: str, line: str
 ) -> None:
-    monkeypatch.setattr(fleet_module, "Executables", lambda: EXECUTABLES)
     monkeypatch.setenv("FAKE_AGENT_FAILS", "local-0")
     monkeypatch.setenv("FAKE_AGENTS", "")  # none is ready: the end of this one is what ends the command
-    with pytest.raises(SystemExit) as ended:
-        app(["up", "--speeds", "1", "--port", "0", "--log", f"{tmp_path}/{log}"])
-    assert ended.value.code == 2
+    given = UpOptions(fleet=FleetOptions(speeds="1"), port=0, log=f"{tmp_path}/{log}")
+    with pytest.raises(typer.Exit) as ended:
+        run_command(lambda console: keep_fleet(given, console, EXECUTABLES), runs_until_signal=True)
+    assert ended.value.exit_code == 2
     assert line in (tmp_path / kept).read_text().splitlines()
 
 
@@ -223,7 +225,7 @@ def test_however_the_starter_ends_nothing_is_orphaned(deaths: Deaths, number: si
 async def test_a_running_fleet_is_used_and_said() -> None:
     notes: list[str] = []
     with serving(FakeCoordinator()) as address:
-        async with open_fleet(FleetWish(default_address=address), notes.append, EXECUTABLES) as fleet:
+        async with open_fleet(FleetChoice(default_address=address), notes.append, EXECUTABLES) as fleet:
             assert (fleet.address, fleet.embedded) == (address, False)
     assert notes == [f"using the fleet at {address}"]
 
@@ -233,8 +235,8 @@ async def test_a_fleet_is_started_where_none_answers(monkeypatch: pytest.MonkeyP
     notes: list[str] = []
     signs: list[str] = []
     # Port 1 is reserved: nobody listens there.
-    wish = FleetWish(default_address="127.0.0.1:1")
-    async with open_fleet(wish, notes.append, EXECUTABLES, progress=signs.append) as fleet:
+    choice = FleetChoice(default_address="127.0.0.1:1")
+    async with open_fleet(choice, notes.append, EXECUTABLES, progress=signs.append) as fleet:
         assert fleet.embedded
     assert signs[-1] == "the fleet is ready"
     (note,) = notes
@@ -244,7 +246,7 @@ async def test_a_fleet_is_started_where_none_answers(monkeypatch: pytest.MonkeyP
 
 async def test_emulated_speeds_are_called_emulated() -> None:
     notes: list[str] = []
-    agents = await choose_agents(FleetWish(speeds=(1.0, 0.5)), EXECUTABLES, notes.append)
+    agents = await choose_agents(FleetChoice(options=FleetOptions(speeds="1,0.5")), EXECUTABLES, notes.append)
     assert [agent.emulate_speed for agent in agents] == [1.0, 0.5]
     assert "EMULATED speeds 1 : 0.5" in notes[0]
 
@@ -258,7 +260,7 @@ CARDS = (
 async def test_only_the_cuda_devices_that_are_named_get_an_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DEVICES", CARDS)
     notes: list[str] = []
-    agents = await choose_agents(FleetWish(own=OwnAgents(gpus="GPU-b2")), EXECUTABLES, notes.append)
+    agents = await choose_agents(FleetChoice(options=FleetOptions(gpus="GPU-b2")), EXECUTABLES, notes.append)
     assert [agent.device for agent in agents] == ["cuda:1"]
     assert "An old card" in notes[0]
     assert "A card" not in notes[0]
@@ -268,13 +270,13 @@ async def test_an_agent_that_refuses_to_list_devices_is_quoted() -> None:
     words = "polyrhythm-agent: POLYRHYTHM_AGENT_DTYP: no process of Polyrhythm knows this variable"
     broken = Executables(agent=(sys.executable, "-c", f"import sys; sys.stderr.write({words!r}); sys.exit(2)"))
     with pytest.raises(ChildEndedError, match=f"exit code 2; it said:\n{words}") as caught:
-        await choose_agents(FleetWish(), broken, lambda _: None)
+        await choose_agents(FleetChoice(), broken, lambda _: None)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
 
 
 async def test_cuda_devices_get_an_agent_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DEVICES", CARDS)
     notes: list[str] = []
-    agents = await choose_agents(FleetWish(), EXECUTABLES, notes.append)
+    agents = await choose_agents(FleetChoice(), EXECUTABLES, notes.append)
     assert [agent.device for agent in agents] == ["cuda:0", "cuda:1"]
     assert "A card, An old card" in notes[0]

@@ -136,7 +136,9 @@ class CalculatedFleet:
             predicted_denoise_s=prediction.denoise_s,
             versions=(),
         )
-        return Picture(png=png_of(request.plan, request.seed or 0), report=report, explanation=None)
+        return Picture(
+            png=png_of(request.plan, request.seed or 0), spec=resolve(request, FACTS, seed=0), report=report, agents=()
+        )
 
     def core_times(self) -> tuple[CoreTime, ...]:
         """Every device runs a second a picture; the second one queues for a quarter of one."""

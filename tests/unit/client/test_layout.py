@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import DeviceKind
-from polyrhythm_client.cli.fleet_in_use import FleetWish, local_model
-from polyrhythm_client.local.fleet import agent_arguments
+from polyrhythm_client.cli.fleet_in_use import FleetChoice, local_model
 from polyrhythm_client.local.layout import (
     AGENTS_MAX,
     AgentLayout,
@@ -20,6 +19,7 @@ from polyrhythm_client.local.layout import (
     emulated_layout,
     replay_layout,
 )
+from polyrhythm_client.local.programs import agent_arguments
 from polyrhythm_client.recipes.recipe import AgentRecord
 from tests.fakes.coordinator import plan
 
@@ -53,7 +53,7 @@ def test_a_plan_whose_agents_cannot_be_called_so_is_refused(name: str) -> None:
 @pytest.mark.parametrize("model", ["a" * 5000, "~nobody-is-called-so/m", "a\0b/c/d", "none/such/folder"])
 def test_a_model_that_can_be_no_path_is_refused(model: str) -> None:
     with pytest.raises(InvalidArgumentError, match="model: "):
-        local_model(FleetWish(model=model))
+        local_model(FleetChoice(model=model))
 
 
 def test_emulated_agents_get_a_core_each_as_far_as_they_go() -> None:
@@ -143,6 +143,5 @@ def test_a_replay_needs_the_devices_that_were_there() -> None:
 def test_agent_arguments_leave_out_what_is_not_said() -> None:
     agent = AgentLayout(agent=AgentId("local-0"), device="cuda:0")
     assert agent_arguments(agent, "127.0.0.1:5", "demo") == (
-        *("--coordinator", "127.0.0.1:5", "--name", "local-0"),
-        *("--model", "demo", "--start-attempts", "3", "--device", "cuda:0"),
+        *("--coordinator=127.0.0.1:5", "--name=local-0", "--model=demo", "--start-attempts=3", "--device=cuda:0"),
     )

@@ -12,10 +12,10 @@ import pytest
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.ids import JobId
 from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, JobEvent, ReplanReason
-from polyrhythm.job.image import ImageRequest
+from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.job.request_checks import resolve
 from polyrhythm.process.address import require_address
-from polyrhythm_client.cli.output import Preview, check_output, output_path, preview_path, write_whole
+from polyrhythm_client.cli.output import Preview, check_output, output_path, preview_path, write_picture
 from polyrhythm_client.cli.summary import followed_segments, measured_fleet, picture_summary
 from polyrhythm_client.parsing import parse_size, parse_speeds
 from polyrhythm_client.pictures import Picture, PictureAssembler
@@ -68,11 +68,11 @@ def test_what_is_no_ordinary_file_is_found_before_the_work_under_every_name_that
 ) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "a-1.png").mkdir()
-    for path, count, told in (
+    for path, count, message in (
         (tmp_path / "pipe.png", 1, "is no ordinary file"),
         (tmp_path / "a.png", 2, "is a folder"),
     ):
-        with pytest.raises(InvalidArgumentError, match=f"output: .* {told}"):
+        with pytest.raises(InvalidArgumentError, match=f"output: .* {message}"):
             check_output(path, count=count)
     check_output(tmp_path / "a.png")
     check_output(tmp_path / "pipe.png", count=2)
@@ -83,7 +83,7 @@ def test_a_folder_that_takes_no_file_and_a_name_that_is_too_long_are_found_befor
         check_output(Path("/proc/a.png"))  # its permissions would let root write
     longest = tmp_path / f"{'a' * 251}.png"
     check_output(longest)
-    write_whole(longest, b"one")
+    write_picture(longest, b"one")
     with pytest.raises(InvalidArgumentError, match=r"output: .* too long"):
         check_output(longest, count=11)
     assert [path.name for path in tmp_path.iterdir()] == [longest.name]
@@ -105,24 +105,38 @@ def test_names_of_files() -> None:
 
 
 def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a.png", b"one")
-    write_whole(tmp_path / "a.png", b"two")
+    write_picture(tmp_path / "a.png", b"one")
+    write_picture(tmp_path / "a.png", b"two")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"two"
     with pytest.raises(InvalidArgumentError, match="output: "):
-        write_whole(tmp_path / "none" / "a.png", b"")
+        write_picture(tmp_path / "none" / "a.png", b"")
+
+
+REQUEST = ImageRequest(prompt="red apple", count=2)
 
 
 def assemble(events: list[JobEvent]) -> list[Picture]:
-    assembler = PictureAssembler()
+    assembler = PictureAssembler(REQUEST)
+    assembler.meet(AGENTS)
     return [picture for event in events if (picture := assembler.take(event)) is not None]
 
 
 def test_chunks_make_a_picture() -> None:
-    pictures = assemble(picture_events(ImageRequest(prompt="p", count=2)))
-    assert [picture.png for picture in pictures] == [PNG, PNG]
+    pictures = assemble(picture_events(REQUEST))
+    assert [(picture.png[:33], picture.png[-len(PNG) + 33 :]) for picture in pictures] == [(PNG[:33], PNG[33:])] * 2
     assert [picture.report.seed for picture in pictures] == [7, 8]
+    assert [picture.spec for picture in pictures] == [resolve(REQUEST, FACTS, 7).with_seed(seed) for seed in (7, 8)]
     assert pictures[0].explanation == explanation()
+    assert pictures[0].agents == AGENTS
+
+
+def test_an_agent_that_is_lost_before_the_end_stands_in_the_recipe() -> None:
+    assembler = PictureAssembler(REQUEST)
+    assembler.meet(AGENTS)
+    assembler.meet(AGENTS[:1])
+    made = [picture for event in picture_events(REQUEST) if (picture := assembler.take(event)) is not None]
+    assert [record.agent for record in made[0].recipe.agents] == ["local-0", "local-1"]
 
 
 def chunk(offset: int, data: bytes, *, last: bool) -> ImageChunk:
@@ -131,8 +145,9 @@ def chunk(offset: int, data: bytes, *, last: bool) -> ImageChunk:
 
 def test_a_picture_that_is_decoded_again_begins_anew() -> None:
     done = ImageCompleted(report=report(plan(), 7))
-    (picture,) = assemble([chunk(0, b"lost", last=False), chunk(0, b"ab", last=False), chunk(2, b"c", last=True), done])
-    assert picture.png == b"abc"
+    again = [chunk(0, PNG[:40], last=False), chunk(40, PNG[40:], last=True)]
+    (picture,) = assemble([chunk(0, b"lost", last=False), *again, done])
+    assert picture.png.endswith(PNG[33:])
 
 
 @pytest.mark.parametrize(
@@ -142,6 +157,7 @@ def test_a_picture_that_is_decoded_again_begins_anew() -> None:
         [chunk(0, b"ab", last=False), chunk(3, b"x", last=True)],
         [chunk(0, b"ab", last=False), ImageCompleted(report=report(plan(), 7))],
         [ImageCompleted(report=report(plan(), 7))],
+        [chunk(0, b"no picture", last=True), ImageCompleted(report=report(plan(), 7))],
     ],
 )
 def test_chunks_that_do_not_fit_are_refused(events: list[JobEvent]) -> None:
@@ -149,11 +165,15 @@ def test_chunks_that_do_not_fit_are_refused(events: list[JobEvent]) -> None:
         assemble([Accepted(job=JobId("j")), *events])
 
 
+def picture_of(image: ImageSpec) -> Picture:
+    return Picture(png=PNG, spec=image, report=report(plan(), image.seed), agents=AGENTS)
+
+
 def test_the_account_of_a_picture() -> None:
     replans = {ReplanReason.SPEED_CHANGED: 2}
-    picture = Picture(png=PNG, report=report(plan(), 9), explanation=explanation(), replans=replans)
     image = resolve(ImageRequest(prompt="red apple", negative_prompt="blur"), FACTS, 9)
-    found = json.loads(json.dumps(picture_summary(picture, image, Path("a.png"))))
+    picture = replace(picture_of(image), explanation=explanation(), replans=replans)
+    found = json.loads(json.dumps(picture_summary(picture, Path("a.png"))))
     assert found["image"] == "a.png"
     for asked in ("model", "prompt", "negative_prompt", "width_px", "height_px", "steps", "guidance", "sampler"):
         assert found[asked] == getattr(image, asked)
@@ -176,16 +196,16 @@ def test_the_account_of_a_picture() -> None:
 
 
 def test_what_the_plan_rested_on_is_told() -> None:
-    told = explanation()
-    picture = Picture(png=PNG, report=report(plan(), 9), explanation=told)
-    found = json.loads(json.dumps(measured_fleet(picture, AGENTS)))
+    message = explanation()
+    picture = replace(picture_of(resolve(REQUEST, FACTS, 9)), explanation=message)
+    found = json.loads(json.dumps(measured_fleet(picture)))
     assert found["model"]["fingerprint"] == FACTS.fingerprint
-    assert [profile["agent"] for profile in found["profiles"]] == [profile.agent for profile in told.profiles]
-    assert len(found["links"]) == len(told.links)
+    assert [profile["agent"] for profile in found["profiles"]] == [profile.agent for profile in message.profiles]
+    assert len(found["links"]) == len(message.links)
     devices = [(device["agent"], device["card"], device["emulated_speed"]) for device in found["devices"]]
     assert devices == [("local-0", "a processor", None), ("local-1", "a processor", 0.5)]
     assert found["devices"][0]["dtype"] == "float32"
-    bare = measured_fleet(replace(picture, explanation=None), ())
+    bare = measured_fleet(replace(picture, explanation=None, agents=()))
     assert bare == {"model": None, "profiles": [], "links": [], "devices": []}
 
 

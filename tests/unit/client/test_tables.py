@@ -104,7 +104,7 @@ def test_a_device_alone_exchanges_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("segments", "told"),
+    ("segments", "message"),
     [
         ((segment(0, 4, (4, 4)), segment(4, 20, (4, 4))), "20 steps"),
         (
@@ -124,8 +124,8 @@ def test_a_device_alone_exchanges_nothing() -> None:
         ),
     ],
 )
-def test_how_many_steps_rows_go_through_stands_under_the_plan(segments: tuple[Segment, ...], told: str) -> None:
-    assert f" {told} encodes: agent-0; decodes: agent-1 " in said(explained(plan(*segments)))
+def test_how_many_steps_rows_go_through_stands_under_the_plan(segments: tuple[Segment, ...], message: str) -> None:
+    assert f" {message} encodes: agent-0; decodes: agent-1 " in said(explained(plan(*segments)))
 
 
 def test_what_the_touchiest_pictures_come_to_stands_under_the_decibels() -> None:
@@ -135,12 +135,12 @@ def test_what_the_touchiest_pictures_come_to_stands_under_the_decibels() -> None
     assert "one picture in ten of the chosen plan: 33.2 dB or less" in known
 
 
-@pytest.mark.parametrize(("psnr_db", "told"), [(None, "-"), (IDENTICAL_PSNR_DB, "same")])
+@pytest.mark.parametrize(("psnr_db", "message"), [(None, "-"), (IDENTICAL_PSNR_DB, "same")])
 def test_nothing_is_said_of_the_touchiest_pictures_where_none_differs_or_nothing_is_known(
-    psnr_db: float | None, told: str
+    psnr_db: float | None, message: str
 ) -> None:
     table = said(explained(plan(segment(0, 8, (4, 4))), psnr_db=psnr_db, psnr_low_db=psnr_db))
-    assert f" chosen {told} " in table
+    assert f" chosen {message} " in table
     assert "one picture in ten" not in table
     unknown = "quality not predicted: no calibration of the model says anything of such pictures"
     assert (unknown in table) is (psnr_db is None)
@@ -155,9 +155,9 @@ def test_how_pictures_are_shared_and_who_brings_its_weights_in_is_told() -> None
 
 
 def test_that_speeds_are_emulated_is_told() -> None:
-    told, chosen = "speeds are emulated: every figure above is of emulated devices", plan(segment(0, 8, (4, 4)))
-    assert told in said(explained(chosen, agents=(view("agent-0", CARD), view("agent-1", CORE))))
-    assert told not in said(explained(chosen, agents=(view("agent-0", CARD),)))
+    message, chosen = "speeds are emulated: every figure above is of emulated devices", plan(segment(0, 8, (4, 4)))
+    assert message in said(explained(chosen, agents=(view("agent-0", CARD), view("agent-1", CORE))))
+    assert message not in said(explained(chosen, agents=(view("agent-0", CARD),)))
 
 
 def test_how_the_last_worker_was_lost_stands_under_the_agents() -> None:

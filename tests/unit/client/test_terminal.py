@@ -18,7 +18,8 @@ from polyrhythm.ids import AgentId
 from polyrhythm.job.events import AgentFailed
 from polyrhythm.plan.explanation import Exclusion, ExclusionReason
 from polyrhythm.process.printable import is_printable_line, printable, printable_event, printable_line
-from polyrhythm_client.cli.screen import JobProgress, show_error
+from polyrhythm_client.cli.failures import show_error
+from polyrhythm_client.cli.job_progress import JobProgress
 from polyrhythm_client.cli.tables import print_explanation
 from polyrhythm_client.cli.terminal import Screen, say
 from tests.fakes.coordinator import AGENTS, explanation

@@ -1,4 +1,4 @@
-"""What the parser of the command line refuses is told like everything that is refused."""
+"""What the parser of the command line refuses is refused like everything else: one line that names the field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("generate", "x", "--sampler", "nope"), "sampler: 'nope' is not one of 'ddim', 'dpmpp-2m'"),
         (("generate", "x", "--steps", "many"), "steps: "),
@@ -28,11 +28,11 @@ def run(*arguments: str) -> int:
         (("paint",), "command: no such command 'paint'"),
     ],
 )
-def test_a_line_names_the_field(arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_names_the_field(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"error: {told}")
+    assert said.err.startswith(f"error: {message}")
     assert said.err.count("\n") == 1
     assert "Value error" not in said.err
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 import pytest
 
-from polyrhythm.errors import InternalError, InvalidArgumentError
+from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.process.environment import Daemon, variable_of
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
-from polyrhythm_client.cli.fleet_in_use import FleetWish, check_wish, local_model, open_fleet
+from polyrhythm_client.cli.commands.up import UpOptions, layout_of
+from polyrhythm_client.cli.fleet_in_use import FleetChoice, check_choice, local_model, open_fleet
 from polyrhythm_client.cli.main import app
-from polyrhythm_client.local import fleet as fleet_module
-from polyrhythm_client.local.fleet import FleetLayout, LocalFleet, agent_arguments, coordinator_arguments
+from polyrhythm_client.cli.options import FleetOptions
 from polyrhythm_client.local.layout import AgentLayout
+from polyrhythm_client.local.programs import INSTALLED, agent_arguments, coordinator_arguments
 from polyrhythm_client.local.variables import MODEL_VARIABLE, check_daemon_variables
 from polyrhythm_coordinator.settings import OPTIONS as COORDINATOR_OPTIONS
 
@@ -32,12 +32,16 @@ def refused(environment: dict[str, str], *, own_port: bool) -> set[str]:
     return set()
 
 
+def names(arguments: tuple[str, ...]) -> set[str]:
+    return {argument.partition("=")[0] for argument in arguments}
+
+
 @pytest.mark.parametrize("option", AGENT_OPTIONS.values())
 def test_a_variable_of_an_agent_counts_or_is_refused(option: str) -> None:
     variable = variable_of(Daemon.AGENT, option)
     written = agent_arguments(AGENT, "127.0.0.1:1", "m", environment={variable: "x"})
     # A lifeline is added where the process is started.
-    decided = option in {*written, "--lifeline-fd"} - {MODEL}
+    decided = option in {*names(written), "--lifeline-fd"} - {MODEL}
     assert refused({variable: "x"}, own_port=False) == ({variable} if decided else set())
 
 
@@ -47,7 +51,7 @@ def test_a_variable_of_the_coordinator_counts_or_is_refused(option: str, port: i
     """But for a port that the user says: that goes before the variable, as the options of a daemon do."""
     variable = variable_of(Daemon.COORDINATOR, option)
     written = coordinator_arguments(port, logged=False, environment={variable: "x"})
-    decided = option in {*written, "--lifeline-fd"}
+    decided = option in {*names(written), "--lifeline-fd"}
     asked = port == 50052 and option == "--port"
     found = refused({variable: "x"}, own_port=port == 0)
     assert found == ({variable} if decided and not asked else set())
@@ -63,7 +67,7 @@ def test_what_to_say_instead_is_told() -> None:
 async def test_a_command_refuses_before_it_starts_a_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYRHYTHM_COORDINATOR_PORT", "50052")
     with pytest.raises(InvalidArgumentError, match=r"^POLYRHYTHM_COORDINATOR_PORT: a fleet of this command's own"):
-        async with open_fleet(FleetWish(speeds=(1.0,)), lambda _: None):
+        async with open_fleet(FleetChoice(options=FleetOptions(speeds="1")), lambda _: None):
             pass
 
 
@@ -71,44 +75,28 @@ def test_the_agents_model_is_loaded_unless_another_one_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(MODEL_VARIABLE, "demo-transformer")
-    assert local_model(FleetWish()) == "demo-transformer"
-    assert local_model(FleetWish(model="demo-unet")) == "demo-unet"
+    assert local_model(FleetChoice()) == "demo-transformer"
+    assert local_model(FleetChoice(model="demo-unet")) == "demo-unet"
     monkeypatch.chdir(tmp_path)
     for wrong in ("nowhere", ""):
         monkeypatch.setenv(MODEL_VARIABLE, wrong)
         with pytest.raises(InvalidArgumentError, match=f"^{MODEL_VARIABLE}: '{wrong}' is neither a model that ships"):
-            local_model(FleetWish())
-
-
-class FleetThatIsNotStarted(LocalFleet):
-    """Says what it was to start."""
-
-    layouts: list[FleetLayout]
-
-    def __init__(self, layout: FleetLayout, **_: object) -> None:
-        super().__init__(layout)
-        self.layouts.append(layout)
-
-    async def __aenter__(self) -> Self:
-        raise InternalError("not started")
+            local_model(FleetChoice())
 
 
 @pytest.mark.parametrize(
-    ("options", "model", "port"),
-    [((), "demo-transformer", None), (("--model", "demo-unet", "--port", "50052"), "demo-unet", 50052)],
+    ("given", "model", "port"),
+    [
+        (UpOptions(fleet=FleetOptions(speeds="1")), "demo-transformer", None),
+        (UpOptions(fleet=FleetOptions(speeds="1"), model="demo-unet", port=50052), "demo-unet", 50052),
+    ],
 )
-def test_up_starts_what_variables_say_and_options_go_before(
-    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], model: str, port: int | None
+async def test_up_starts_what_variables_say_and_options_go_before(
+    monkeypatch: pytest.MonkeyPatch, given: UpOptions, model: str, port: int | None
 ) -> None:
-    layouts: list[FleetLayout] = []
-    monkeypatch.setattr(FleetThatIsNotStarted, "layouts", layouts, raising=False)
-    monkeypatch.setattr(fleet_module, "LocalFleet", FleetThatIsNotStarted)
-    monkeypatch.setenv("POLYRHYTHM_AGENT_MODEL", "demo-transformer")
+    monkeypatch.setenv(MODEL_VARIABLE, "demo-transformer")
     monkeypatch.setenv("POLYRHYTHM_COORDINATOR_PORT", "0")
-    with pytest.raises(SystemExit) as ended:
-        app(["up", "--speeds", "1", *options])
-    assert ended.value.code == 1
-    (layout,) = layouts
+    layout = await layout_of(given, INSTALLED, lambda _: None)
     assert (layout.model, layout.port) == (model, port)
 
 
@@ -116,24 +104,24 @@ def test_up_starts_what_variables_say_and_options_go_before(
 def test_an_address_that_is_none_is_told_by_what_says_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
 ) -> None:
-    def told(*options: str) -> str:
+    def message(*options: str) -> str:
         with pytest.raises(SystemExit) as ended:
             app([*command, *options])
         assert ended.value.code == 2
         return capsys.readouterr().err
 
-    assert told("--address", "garbage").startswith("error: address: must be HOST:PORT")
+    assert message("--address", "garbage").startswith("error: address: must be HOST:PORT")
     monkeypatch.setenv("POLYRHYTHM_ADDRESS", "rubbish")
-    assert told().startswith("error: POLYRHYTHM_ADDRESS: must be HOST:PORT")
-    assert told("--address", "garbage").startswith("error: address: must be HOST:PORT")
+    assert message().startswith("error: POLYRHYTHM_ADDRESS: must be HOST:PORT")
+    assert message("--address", "garbage").startswith("error: address: must be HOST:PORT")
 
 
 def test_an_address_of_the_environment_is_named_where_a_fleet_of_its_own_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wish = FleetWish(address="h:1", speeds=(1.0,))
+    choice = FleetChoice(options=FleetOptions(address="h:1", speeds="1"))
     with pytest.raises(InvalidArgumentError, match=r"^speeds: .* cannot go with address h:1$"):
-        check_wish(wish)
+        check_choice(choice)
     monkeypatch.setenv("POLYRHYTHM_ADDRESS", "h:1")
     with pytest.raises(InvalidArgumentError, match=r"^speeds: .* cannot go with POLYRHYTHM_ADDRESS h:1$"):
-        check_wish(wish)
+        check_choice(choice)

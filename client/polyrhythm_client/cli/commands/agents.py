@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from polyrhythm_client.address import checked_address
 from polyrhythm_client.cli import options
@@ -12,7 +13,15 @@ from polyrhythm_client.cli.tables import agents_table, print_troubles
 from polyrhythm_client.cli.terminal import Screen, say
 
 
-def agents(address: options.RunningAddress = None, as_json: options.AsJson = False) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentsOptions:
+    """The options of the command, as written."""
+
+    address: options.RunningAddress = None
+    as_json: options.AsJson = False
+
+
+def agents(given: AgentsOptions) -> None:
     """Lists the agents of a fleet: devices, models, and what each is doing.
 
     For example:
@@ -22,15 +31,16 @@ def agents(address: options.RunningAddress = None, as_json: options.AsJson = Fal
     polyrhythm agents --address 10.0.0.5:50051 --json
     ```
     """
-    run_command(lambda _: _agents(checked_address(address), as_json=as_json), as_json=as_json)
+    run_command(lambda _: _agents(given), as_json=given.as_json)
 
 
-async def _agents(address: str, *, as_json: bool) -> None:
-    from polyrhythm_client.client import Client
+async def _agents(given: AgentsOptions) -> None:
+    from polyrhythm_client.async_client import AsyncClient
 
-    async with Client(address) as client:
+    address = checked_address(given.address)
+    async with AsyncClient(address) as client:
         found = await client.agents()
-    if as_json:
+    if given.as_json:
         say(json.dumps({"agents": [agent_account(view) for view in found]}, ensure_ascii=False))
     elif found:
         console = Screen()

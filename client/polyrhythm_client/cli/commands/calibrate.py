@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,49 +16,59 @@ from polyrhythm.process.roles import Role, require_roles
 from polyrhythm_client.cli import options
 from polyrhythm_client.cli.running import run_command
 from polyrhythm_client.cli.terminal import say
-from polyrhythm_client.local.calibration import CalibrationWish, run_calibration
+from polyrhythm_client.local.calibration import run_calibration
+from polyrhythm_client.local.programs import INSTALLED, spelled
 
 
-def calibrate(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateOptions:
+    """The options of the command, as written; None leaves it to the agent's own program."""
+
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="demo-unet, a folder, a checkpoint or ORG/NAME of the hub.")
-    ],
+    ]
     model_config: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER", help="Configs and tokenizers of a checkpoint file; default: beside it, else known ones."
         ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda:N", help="What to compute on; default: the CPU.")
-    ] = None,
+    ] = None
+    device: Annotated[str | None, typer.Option(metavar="cpu|cuda:N", help="What to compute on; default: the CPU.")] = (
+        None
+    )
     dtype: Annotated[
         DtypeChoice | None,
         typer.Option(
             metavar="TYPE", help="Arithmetic: float32, bfloat16, float16 or float64; default: auto, by the device."
         ),
-    ] = None,
+    ] = None
     threads: Annotated[
         int | None,
         typer.Option(metavar="N", help="Compute threads of each member of a gang; default: half of the cores."),
-    ] = None,
-    pictures: Annotated[int | None, typer.Option(metavar="N", help="Pictures to measure in full; default: 8.")] = None,
+    ] = None
+    pictures: Annotated[int | None, typer.Option(metavar="N", help="Pictures to measure in full; default: 8.")] = None
     level_pictures: Annotated[
         int | None, typer.Option(metavar="N", help="More, for how touchy pictures are: cheap; default: 56.")
-    ] = None,
+    ] = None
     steps: Annotated[
         str | None,
         typer.Option(metavar="N[,N..]", help="Lengths to measure, such as 8,20,50; default: the model's own."),
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="One prompt a line; default: plain objects.")
-    ] = None,
+    ] = None
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="One prompt a line; default: plain objects.")] = (
+        None
+    )
     members: Annotated[
         int | None, typer.Option(metavar="N", help="Largest gang to measure, a copy of the denoiser each; default: 4.")
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a calibration of more pictures, too.")] = False,
-    as_json: options.AsJson = False,
-) -> None:
+    ] = None
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a calibration of more pictures, too.")] = False
+    as_json: options.AsJson = False
+
+    def arguments(self) -> tuple[str, ...]:
+        """Options of the agent's own program."""
+        return spelled({name: value for name, value in asdict(self).items() if name != "as_json"})
+
+
+def calibrate(given: CalibrateOptions) -> None:
     """Measures what stale activations and merged steps cost on a model.
 
     The result is calibration.json in the model's folder; of a checkpoint file, in the folder that it was converted to.
@@ -83,34 +93,19 @@ def calibrate(
     polyrhythm calibrate sd_xl.safetensors --model-config sdxl-configs
     ```
     """
-    wish = CalibrationWish(
-        model=model,
-        model_config=model_config,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        pictures=pictures,
-        level_pictures=level_pictures,
-        steps=steps,
-        prompts=prompts,
-        members=members,
-        replace=replace,
-    )
-    run_command(lambda console: _calibrate(wish, console, as_json=as_json), as_json=as_json)
+    run_command(lambda console: _calibrate(given, console), as_json=given.as_json)
 
 
-async def _calibrate(wish: CalibrationWish, console: Console, *, as_json: bool) -> None:
-    # Its module imports gRPC, and --help must answer at once.
-    from polyrhythm_client.local.fleet import Executables
-
+async def _calibrate(given: CalibrateOptions, console: Console) -> None:
     require_roles("calibrating", Role.AGENT)
     columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
+    hidden = given.as_json or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         bar = progress.add_task("measuring", total=None)
         calibrated = await run_calibration(
-            wish, Executables().agent, lambda done, total: progress.update(bar, completed=done, total=total)
+            given.arguments(), INSTALLED.agent, lambda done, total: progress.update(bar, completed=done, total=total)
         )
-    if as_json:
+    if given.as_json:
         say(json.dumps({**asdict(calibrated), "path": str(calibrated.path)}))
     else:
         say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -14,13 +15,17 @@ from polyrhythm_client.cli.summary import agent_account
 from polyrhythm_client.cli.terminal import say
 
 
-def drain(
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Its name, as `polyrhythm agents` lists it.")],
-    *,
-    undo: Annotated[bool, typer.Option("--undo", help="Put it back into service.")] = False,
-    address: options.RunningAddress = None,
-    as_json: options.AsJson = False,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainOptions:
+    """The options of the command, as written."""
+
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Its name, as `polyrhythm agents` lists it.")]
+    undo: Annotated[bool, typer.Option("--undo", help="Put it back into service.")] = False
+    address: options.RunningAddress = None
+    as_json: options.AsJson = False
+
+
+def drain(given: DrainOptions) -> None:
     """Takes an agent out of service, such as before its machine is switched off.
 
     It starts no work any more. Of a picture that is running it gives up its rows at the next possible boundary; the
@@ -35,17 +40,17 @@ def drain(
     polyrhythm drain gpu-1 --undo
     ```
     """
-    run_command(lambda _: _drain(agent, checked_address(address), undo=undo, as_json=as_json), as_json=as_json)
+    run_command(lambda _: _drain(given), as_json=given.as_json)
 
 
-async def _drain(agent: str, address: str, *, undo: bool, as_json: bool) -> None:
-    from polyrhythm_client.client import Client
+async def _drain(given: DrainOptions) -> None:
+    from polyrhythm_client.async_client import AsyncClient
 
-    async with Client(address) as client:
-        view = await client.drain(agent, undo=undo)
-    if as_json:
+    async with AsyncClient(checked_address(given.address)) as client:
+        view = await client.drain(given.agent, undo=given.undo)
+    if given.as_json:
         say(json.dumps({"agent": None if view is None else agent_account(view)}, ensure_ascii=False))
     elif view is not None:
-        say(f"{agent}: {view.state}")
+        say(f"{given.agent}: {view.state}")
     else:
-        say(f"{agent}: not connected; {'will be used' if undo else 'stays drained'} when it is")
+        say(f"{given.agent}: not connected; {'will be used' if given.undo else 'stays drained'} when it is")

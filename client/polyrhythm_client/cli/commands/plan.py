@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 
 from polyrhythm_client.cli import options
-from polyrhythm_client.cli.image_request import ImageOptions, image_request
-from polyrhythm_client.cli.interrupt import beside_signals
-from polyrhythm_client.cli.running import fleet_for, run_command
-from polyrhythm_client.cli.screen import show_changes
+from polyrhythm_client.cli.image_request import image_request
+from polyrhythm_client.cli.running import fleet_for, read_plan_file, run_command, show_changes
 from polyrhythm_client.cli.tables import print_explanation
 from polyrhythm_client.cli.terminal import Screen, say
-from polyrhythm_client.local.own_agents import OwnAgents
-from polyrhythm_client.parsing import parse_speeds
 from polyrhythm_client.recipes.recipe import request_settings
-from polyrhythm_client.recipes.recipe_file import read_recipe
 from polyrhythm_client.recipes.replay import changed_software, changed_weights
 
 
@@ -26,40 +20,13 @@ from polyrhythm_client.recipes.replay import changed_software, changed_weights
 class PlanOptions:
     """The options of the command, as written."""
 
-    image: ImageOptions
-    plan_file: Path | None
-    address: str | None
-    speeds: str | None
-    own: OwnAgents
-    as_json: bool
+    image: options.ImageOptions
+    plan_file: options.PlanFile = None
+    fleet: options.FleetOptions
+    as_json: options.AsJson = False
 
 
-def plan(
-    prompt: options.Prompt = None,
-    model: options.Model = None,
-    negative: options.Negative = None,
-    long_prompt: options.LongPromptChoice = None,
-    size: options.Size = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    sampler: options.SamplerChoice = None,
-    quality: options.QualityChoice = None,
-    objective: options.ObjectiveChoice = None,
-    max_stride: options.MaxStride = None,
-    warmup: options.Warmup = None,
-    tail: options.Tail = None,
-    loss_db: options.LossDb = None,
-    devices: options.Devices = None,
-    count: options.Count = None,
-    plan_file: options.PlanFile = None,
-    address: options.Address = None,
-    speeds: options.Speeds = None,
-    gpus: options.Gpus = None,
-    model_config: options.ModelConfig = None,
-    dtype: options.Dtype = None,
-    offload: options.Offload = None,
-    as_json: options.AsJson = False,
-) -> None:
+def plan(given: PlanOptions) -> None:
     """Explains how a picture would be made, without making it.
 
     Shows who would compute which rows in which steps, what that is predicted to take, which other plans came close,
@@ -75,50 +42,17 @@ def plan(
     polyrhythm generate --plan plan.json -o apple.png
     ```
     """
-    given = PlanOptions(
-        image=ImageOptions(
-            prompt=prompt,
-            model=model,
-            negative=negative,
-            long_prompt=long_prompt,
-            size=size,
-            steps=steps,
-            guidance=guidance,
-            sampler=sampler,
-            quality=quality,
-            objective=objective,
-            max_stride=max_stride,
-            warmup=warmup,
-            tail=tail,
-            loss_db=loss_db,
-            devices=devices,
-            count=count,
-        ),
-        plan_file=plan_file,
-        address=address,
-        speeds=speeds,
-        own=OwnAgents(model_config=model_config, dtype=dtype, offload=offload, gpus=gpus),
-        as_json=as_json,
-    )
     run_command(lambda console: _plan(given, console), as_json=given.as_json)
 
 
 async def _plan(given: PlanOptions, console: Console) -> None:
-    from polyrhythm_client.cli.fleet_in_use import FleetWish, check_wish
-    from polyrhythm_client.client import Client
+    from polyrhythm_client.async_client import AsyncClient
+    from polyrhythm_client.cli.fleet_in_use import FleetChoice
 
-    plan_file = given.plan_file
-    recipe = None if plan_file is None else await beside_signals(lambda: read_recipe(plan_file))
+    recipe = await read_plan_file(given.plan_file)
     request = image_request(given.image, recipe)
-    wish = FleetWish(
-        address=given.address,
-        speeds=None if given.speeds is None else parse_speeds(given.speeds),
-        model=given.image.model,
-        recipe=recipe,
-        own=given.own,
-    )
-    check_wish(wish)
-    async with fleet_for(wish, console, quiet=given.as_json) as fleet, Client(fleet.address) as client:
+    choice = FleetChoice(options=given.fleet, model=given.image.model, recipe=recipe)
+    async with fleet_for(choice, console, quiet=given.as_json) as fleet, AsyncClient(fleet.address) as client:
         asked = replace(request, model="") if fleet.embedded else request
         explanation = await client.explain(asked)
         agents = await client.agents()

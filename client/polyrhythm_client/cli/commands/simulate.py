@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 
-from polyrhythm.job.image import Objective, Quality, Sampler
 from polyrhythm.process.roles import Role, require_roles
 from polyrhythm_client.cli import options
+from polyrhythm_client.cli.failures import FailedAccountError
 from polyrhythm_client.cli.running import run_command
-from polyrhythm_client.cli.screen import FailedAccountError
 from polyrhythm_client.cli.simulation_tables import print_simulation
 from polyrhythm_client.cli.terminal import Screen, say
+from polyrhythm_client.local.programs import spelled
 from polyrhythm_client.parsing import parse_size
 
 
@@ -25,84 +24,48 @@ from polyrhythm_client.parsing import parse_size
 class SimulateOptions:
     """The options of the command, as written."""
 
-    devices: Path | None
-    fit: Path | None
-    cards: str | None
-    model_preset: str | None
-    size: str | None
-    steps: int | None
-    guidance: float | None
-    sampler: Sampler | None
-    quality: Quality | None
-    objective: Objective | None
-    count: int | None
-    max_stride: int | None
-    warmup: int | None
-    tail: int | None
-    loss_db: float | None
-    gantt: Path | None
-    output: Path | None
-    as_json: bool
-
-
-def simulate(
-    devices: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The described fleet, a TOML file.", rich_help_panel=options.FLEET),
-    ] = None,
+    devices: Annotated[Path | None, options.fleet("FILE", "The described fleet, a TOML file.")] = None
     fit: Annotated[
         Path | None,
-        typer.Option(
-            metavar="REPORT",
-            help="Describe a fleet from what `polyrhythm generate --json` printed, instead of simulating one.",
-            rich_help_panel=options.FLEET,
+        options.fleet(
+            "REPORT", "Describe a fleet from what `polyrhythm generate --json` printed, instead of simulating one."
         ),
-    ] = None,
+    ] = None
     cards: Annotated[
         str | None,
-        typer.Option(
-            metavar="A,B,...",
-            help="Instead of a file: cards by their data sheets, such as rtx-4090,rtx-3060,gtx-1080. Not measured.",
-            rich_help_panel=options.FLEET,
+        options.fleet(
+            "A,B,...",
+            "Instead of a file: cards by their data sheets, such as rtx-4090,rtx-3060,gtx-1080. Not measured.",
         ),
-    ] = None,
+    ] = None
     model_preset: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="With --cards: sd15, sdxl, pixart-512 or pixart-1024, by its architecture.",
-            rich_help_panel=options.FLEET,
-        ),
-    ] = None,
-    size: options.Size = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    sampler: options.SamplerChoice = None,
-    quality: options.QualityChoice = None,
-    objective: options.ObjectiveChoice = None,
-    count: options.Count = None,
-    max_stride: options.MaxStride = None,
-    warmup: options.Warmup = None,
-    tail: options.Tail = None,
-    loss_db: options.LossDb = None,
+        options.fleet("NAME", "With --cards: sd15, sdxl, pixart-512 or pixart-1024, by its architecture."),
+    ] = None
+    image: options.ImageOptions
     gantt: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Also draw who did what when into this PNG file.", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
+        Path | None, options.output(metavar="FILE", explained="Also draw who did what when into this PNG file.")
+    ] = None
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="With --fit or --cards: the TOML file to write.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    as_json: options.AsJson = False,
-) -> None:
+        options.output(*("--output", "-o"), metavar="FILE", explained="With --fit or --cards: the TOML file to write."),
+    ] = None
+    as_json: options.AsJson = False
+
+    def arguments(self) -> tuple[str, ...]:
+        """Options of the simulator, which says what goes together.
+
+        Raises:
+            InvalidArgumentError: the size is none.
+        """
+        own = {name: value for name, value in asdict(self).items() if name not in {"image", "as_json"}}
+        image = {name: value for name, value in asdict(self.image).items() if name != "size" and value is not None}
+        if self.image.size is not None:
+            image["width"], image["height"] = parse_size(self.image.size)
+        return spelled({**own, **image})
+
+
+def simulate(given: SimulateOptions) -> None:
     """Simulates pictures on a described fleet: no device is needed, and no time passes.
 
     The plans are made, followed and changed by the very scheduling core of the coordinator; the devices of the file
@@ -118,26 +81,6 @@ def simulate(
     polyrhythm simulate --fit run.json -o fleet.toml
     ```
     """
-    given = SimulateOptions(
-        devices=devices,
-        fit=fit,
-        cards=cards,
-        model_preset=model_preset,
-        size=size,
-        steps=steps,
-        guidance=guidance,
-        sampler=sampler,
-        quality=quality,
-        objective=objective,
-        count=count,
-        max_stride=max_stride,
-        warmup=warmup,
-        tail=tail,
-        loss_db=loss_db,
-        gantt=gantt,
-        output=output,
-        as_json=as_json,
-    )
     run_command(lambda console: _simulate(given, console), as_json=given.as_json)
 
 
@@ -145,51 +88,20 @@ async def _simulate(given: SimulateOptions, console: Console) -> None:
     from polyrhythm_client.local.simulator import run_simulator
 
     require_roles("simulating", Role.COORDINATOR)
-    account = await run_simulator(_arguments(given))
+    account = await run_simulator(given.arguments())
     if given.fit is not None:
-        for notice in account.texts("notices"):
+        for notice in account["notices"]:
             console.print(f"[yellow]note:[/yellow] {escape(notice)}")
-        say(json.dumps(account.as_dict()) if given.as_json else f"{account.text('path')}: {account.text('summary')}")
+        say(json.dumps(account) if given.as_json else f"{account['path']}: {account['summary']}")
         return
-    held = {name: value for name, value in account.as_dict().items() if name != "error"}
-    failed = account.text("error") if "error" in account else None
+    failure = account.pop("error", None)
     if not given.as_json:
         print_simulation(Screen(), account)
         if given.gantt is not None:
             say(f"chart: {given.gantt}")
         if "path" in account:
-            say(f"fleet: {account.text('path')}")
-    elif failed is None:
-        say(json.dumps(held, ensure_ascii=False))
-    if failed is not None:
-        raise FailedAccountError(f"the simulated job failed: {failed}", held)
-
-
-def _arguments(given: SimulateOptions) -> tuple[str, ...]:
-    """Options of the simulator, which says what goes together.
-
-    Raises:
-        InvalidArgumentError: the size is none.
-    """
-    width_px, height_px = (None, None) if given.size is None else parse_size(given.size)
-    held = {
-        "--devices": given.devices,
-        "--fit": given.fit,
-        "--cards": given.cards,
-        "--model-preset": given.model_preset,
-        "--output": given.output,
-        "--width": width_px,
-        "--height": height_px,
-        "--steps": given.steps,
-        "--guidance": given.guidance,
-        "--sampler": given.sampler,
-        "--quality": given.quality,
-        "--objective": given.objective,
-        "--count": given.count,
-        "--max-stride": given.max_stride,
-        "--warmup": given.warmup,
-        "--tail": given.tail,
-        "--loss-db": given.loss_db,
-        "--gantt": given.gantt,
-    }
-    return tuple(f"{option}={value}" for option, value in held.items() if value is not None)
+            say(f"fleet: {account['path']}")
+    elif failure is None:
+        say(json.dumps(account, ensure_ascii=False))
+    if failure is not None:
+        raise FailedAccountError(f"the simulated job failed: {failure}", account)

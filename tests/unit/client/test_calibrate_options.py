@@ -6,8 +6,8 @@ import typer.main
 
 from polyrhythm.model.loading_choices import DtypeChoice
 from polyrhythm_agent.calibration.options import parser
+from polyrhythm_client.cli.commands.calibrate import CalibrateOptions
 from polyrhythm_client.cli.main import app
-from polyrhythm_client.local.calibration import CalibrationWish
 
 OF_CHILDREN = {"--lifeline-fd"}
 
@@ -20,8 +20,8 @@ def test_every_option_of_the_agents_command_is_offered() -> None:
 
 
 def test_what_is_said_reaches_the_agents_command() -> None:
-    wish = CalibrationWish(model="demo-unet", dtype=DtypeChoice.BFLOAT16, threads=2, replace=True)
-    read = parser().parse_args(wish.arguments())
+    given = CalibrateOptions(model="demo-unet", dtype=DtypeChoice.BFLOAT16, threads=2, replace=True)
+    read = parser().parse_args(given.arguments())
     assert (read.dtype, read.threads, read.replace) == (DtypeChoice.BFLOAT16, 2, True)
-    unsaid = parser().parse_args(CalibrationWish(model="demo-unet").arguments())
+    unsaid = parser().parse_args(CalibrateOptions(model="demo-unet").arguments())
     assert unsaid == parser().parse_args(["--model", "demo-unet"])

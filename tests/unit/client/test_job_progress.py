@@ -1,4 +1,4 @@
-"""What a person is told on standard error."""
+"""What a person reads of a job on standard error."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from polyrhythm.job.events import AgentFailed, Delayed, ImageChunk, PartLoaded, 
 from polyrhythm.model.facts import ModelPart
 from polyrhythm.plan.explanation import Candidate, Exclusion, ExclusionReason
 from polyrhythm.plan.plan import Exchange
-from polyrhythm_client.cli.screen import JobProgress
-from polyrhythm_client.cli.summary import replans_told
+from polyrhythm_client.cli.job_progress import JobProgress
+from polyrhythm_client.cli.summary import replans_message
 from polyrhythm_client.cli.tables import print_explanation
 from tests.fakes.coordinator import explanation
 from tests.values.plans import plan, segment
@@ -24,14 +24,14 @@ NOTED = replace(explanation(), notices=("scheduler [x] is not offered", "no plan
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "message"),
     [("not a number", "agent a: not a number\n"), ("", "agent a: its run broke off\n")],
 )
-def test_a_member_whose_run_failed_is_not_called_lost(reason: str, told: str) -> None:
+def test_a_member_whose_run_failed_is_not_called_lost(reason: str, message: str) -> None:
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         progress.show(AgentFailed(agent=AgentId("a"), reason=reason))
-    assert said.get() == told
+    assert said.get() == message
 
 
 def test_a_picture_that_waits_for_loading_says_so_where_nobody_watches() -> None:
@@ -130,5 +130,5 @@ def test_of_plans_for_a_changed_speed_the_first_is_told_and_the_others_are_count
         "a new plan from step 8 on (agent lost): agent-0, agent-1",
         "3 more new plans (speed changed) from steps 4, 6, 10 on",
     ]
-    assert replans_told(Counter(reasons)) == ", re-plans: 5 (speed 4, lost 1)"
-    assert replans_told({}) == ""
+    assert replans_message(Counter(reasons)) == ", re-plans: 5 (speed 4, lost 1)"
+    assert replans_message({}) == ""

@@ -1,20 +1,19 @@
-"""What a person sees on standard error: notes, errors, the progress of a job. Standard output is for results.
+"""The progress of a job on standard error: a bar on a terminal, and notes. Standard output is for results.
 
-Owns the exit codes. Knows the events of a job, not where they come from.
+Knows the events of a job, not where they come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, assert_never
+from typing import Self, assert_never
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.job.events import (
     Accepted,
@@ -34,105 +33,10 @@ from polyrhythm.job.events import (
 )
 from polyrhythm.plan.explanation import Exclusion, ExclusionReason
 from polyrhythm.plan.plan import Plan
-from polyrhythm_client.cli.terminal import Screen, say
-
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-_BAD_INPUT_CODES = frozenset({ErrorCode.INVALID_ARGUMENT, ErrorCode.NOT_FOUND})
-
-
-def error_console() -> Console:
-    """A console on standard error as it is now; made anew for each command, so that redirections are seen."""
-    return Screen(stderr=True, highlight=False, soft_wrap=True)
-
-
-def show_error(console: Console, error: PolyrhythmError) -> int:
-    """Says what went wrong, a line a field.
-
-    Returns:
-        The exit code: 2 for bad input, 1 for anything else.
-    """
-    if isinstance(error, InvalidArgumentError):
-        lines = [f"{violation.field}: {violation.description}" for violation in error.violations]
-    else:
-        lines = [str(error)]
-    for line in lines:
-        console.print(f"[red]error:[/red] {escape(line)}")
-    # Nonsense from another process has the code of bad input, and is none of the user's.
-    blamed = error.code in _BAD_INPUT_CODES and not isinstance(error, WireError)
-    return EXIT_BAD_INPUT if blamed else EXIT_FAILED
-
-
-def error_account(error: PolyrhythmError) -> dict[str, Any]:
-    """The one object that a command prints with ``--json`` where it fails.
-
-    ``error`` has its code, the message and, of bad input, each field with what is wrong with it. Beside it stands what
-    a ``FailedAccountError`` brings.
-    """
-    told: dict[str, Any] = {"code": error.code.value, "message": str(error)}
-    if isinstance(error, InvalidArgumentError):
-        told["fields"] = [{"field": wrong.field, "description": wrong.description} for wrong in error.violations]
-    beside = error.account if isinstance(error, FailedAccountError) else {}
-    return {**beside, "error": told}
-
-
-class FailedAccountError(PolyrhythmError):
-    """What was asked for has failed, and there is an account of how.
-
-    Attributes:
-        account: printed with ``--json`` beside the error.
-    """
-
-    def __init__(self, message: str, account: Mapping[str, object]) -> None:
-        self.account = account
-        super().__init__(message)
-
-
-def show_changes(console: Console, changes: tuple[str, ...]) -> None:
-    """Says what differs from the fleet that made a picture."""
-    if changes:
-        console.print("[yellow]note:[/yellow] the file's picture was made with something else, so this one may differ:")
-    for change in changes:
-        console.print(f"  {escape(change)}")
-
-
-class StartingSign:
-    """A sign of life on standard error while a fleet starts, out of the way of what goes to standard output.
-
-    Args:
-        console: on standard error.
-        text: what is going on at first.
-    """
-
-    def __init__(self, console: Console, text: str) -> None:
-        self._status = console.status(escape(text))
-        self._shown = False
-
-    def __enter__(self) -> Self:
-        self._shown = True
-        self._status.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._shown = False
-        self._status.stop()
-
-    def update(self, text: str) -> None:
-        """Something else is going on."""
-        self._status.update(escape(text))
-
-    def say(self, line: str) -> None:
-        """Prints a line on standard output; while the sign is shown, that belongs to it."""
-        self._status.stop()
-        say(line)
-        if self._shown:
-            self._status.start()
 
 
 class JobProgress:
-    """A bar with the step, the seconds left and the devices at work; only notes where nobody watches.
+    """A bar with the step, the seconds left and the devices at work; only notes where there is no terminal.
 
     Args:
         console: on standard error.
@@ -176,7 +80,7 @@ class JobProgress:
             self._progress.start()
 
     def show(self, event: JobEvent) -> None:
-        """Shows one event of the job. Whatever changed the course of it is said even where nobody watches."""
+        """Shows one event of the job. What changes its course is printed even without a terminal."""
         match event:
             case Accepted():
                 self._update("accepted")
@@ -197,12 +101,11 @@ class JobProgress:
             case Previewed(step=step):
                 self._update("denoising", detail=f"preview of step {step}")
             case PartLoaded(agent=agent, part=part, loading_s=loading_s):
-                told = f"loaded the {part.replace('_', ' ')}, the picture waited {loading_s:.1f} s"
-                self._note(f"[yellow]agent {escape(agent)}[/yellow]: {told}")
+                message = f"loaded the {part.replace('_', ' ')}, the picture waited {loading_s:.1f} s"
+                self._note(f"[yellow]agent {escape(agent)}[/yellow]: {message}")
             case AgentFailed(agent=agent, reason=reason):
                 # Lost, or still there after an epoch that failed: the reason says which.
-                told = reason or "its run broke off"
-                self._note(f"[yellow]agent {escape(agent)}[/yellow]: {escape(told)}")
+                self._note(f"[yellow]agent {escape(agent)}[/yellow]: {escape(reason or 'its run broke off')}")
             case Replanned():
                 self._show_replan(event)
             case ImageChunk() | ImageCompleted():
@@ -212,27 +115,27 @@ class JobProgress:
                 assert_never(event)
 
     def _show_replan(self, event: Replanned) -> None:
-        """Of plans for a changed speed the first; the others of a picture are counted, and told when it is done."""
+        """Of re-plans for a changed speed only the first is printed; the others are counted until the picture ends."""
         repeated = event.reason is ReplanReason.SPEED_CHANGED and event.image_index in self._speed_replans
         if event.reason is ReplanReason.SPEED_CHANGED:
             self._speed_replans.setdefault(event.image_index, []).append(event.begin_step)
-        told = f"a new plan from step {event.begin_step} on ({event.reason.replace('_', ' ')})"
+        message = f"a new plan from step {event.begin_step} on ({event.reason.replace('_', ' ')})"
         if repeated:
-            self._update("denoising", detail=told)
+            self._update("denoising", detail=message)
         else:
-            self._note(f"[yellow]{told}[/yellow]: {escape(', '.join(_at_work(event.plan)))}")
+            self._note(f"[yellow]{message}[/yellow]: {escape(', '.join(_at_work(event.plan)))}")
 
     def _show_more_replans(self, event: ImageChunk | ImageCompleted) -> None:
-        """Plans for a changed speed that were not told while the picture was made: once it is."""
+        """Prints the re-plans for a changed speed that were only counted, once the picture is done."""
         index = event.image_index if isinstance(event, ImageChunk) else event.report.image_index
         steps = self._speed_replans.pop(index, [])
         if len(steps) > 1:
             more = "another new plan" if len(steps) == 2 else f"{len(steps) - 1} more new plans"
-            told = f"{more} (speed changed) from step{'s' * (len(steps) > 2)} {', '.join(map(str, steps[1:]))} on"
-            self._note(f"[yellow]{told}[/yellow]")
+            listed = ", ".join(map(str, steps[1:]))
+            self._note(f"[yellow]{more} (speed changed) from step{'s' * (len(steps) > 2)} {listed} on[/yellow]")
 
     def _show_measuring(self, event: Profiling) -> None:
-        """Said even where nobody watches, since it may take seconds; once, since the bar shows how it goes on."""
+        """Printed even without a terminal, since it may take seconds; once a size, since the bar shows the rest."""
         size, devices = f"{event.width_px}x{event.height_px}", ", ".join(event.agents)
         self._update(f"measuring {size}", detail=escape(f"{event.done} of {event.of} done, {devices} at it"))
         if size not in self._shown_sizes:
@@ -240,28 +143,28 @@ class JobProgress:
         self._shown_sizes.add(size)
 
     def _show_notices(self, notices: tuple[str, ...]) -> None:
-        """Each once, however many pictures are planned."""
+        """Prints each once, however many pictures are planned."""
         for notice in notices:
             if notice not in self._shown_notices:
                 self._note(f"[yellow]note:[/yellow] {escape(notice)}")
         self._shown_notices.update(notices)
 
     def _show_sharing(self, sharing: str) -> None:
-        """Once, where pictures that begin together have one reason."""
+        """Prints it once, where pictures that begin together have one reason."""
         if sharing and sharing not in self._shown_notices:
             self._note(f"[dim]{escape(sharing)}[/dim]")
         self._shown_notices.add(sharing)
 
     def _show_left_out(self, exclusions: tuple[Exclusion, ...]) -> None:
-        """Who takes no part, and why in numbers, once for each reason; not those that the user left out."""
+        """Prints who takes no part and why, once a reason; not those that the user left out."""
         for exclusion in exclusions:
-            told = (exclusion.agent, exclusion.reason)
+            case = (exclusion.agent, exclusion.reason)
             expected = exclusion.reason in {ExclusionReason.NOT_NAMED, ExclusionReason.OTHER_PICTURES}
-            if not expected and told not in self._shown_left_out:
+            if not expected and case not in self._shown_left_out:
                 # Not the reason's name: the fastest device may be "too slow" for a picture that is sooner done alone.
                 why = exclusion.detail or exclusion.reason.replace("_", " ")
                 self._note(f"[yellow]note:[/yellow] {escape(exclusion.agent)} takes no part: {escape(why)}")
-                self._shown_left_out.add(told)
+                self._shown_left_out.add(case)
 
     def _show_step(self, event: Progressed) -> None:
         phase = "denoising" if event.step < event.steps else "decoding"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_client.cli.image_request import ImageOptions, image_request
+from polyrhythm_client.cli.image_request import image_request
+from polyrhythm_client.cli.options import ImageOptions
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0])
