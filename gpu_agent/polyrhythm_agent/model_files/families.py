@@ -15,7 +15,7 @@ FAMILIES_GROUP = "polyrhythm.families"
 """Where other packages register theirs."""
 
 OWN_FAMILIES = tuple(
-    EntryPoint(name=pipeline, value=f"polyrhythm_agent.denoiser.{loader}", group=FAMILIES_GROUP)
+    EntryPoint(name=pipeline, value=f"polyrhythm_agent.denoiser.families.{loader}", group=FAMILIES_GROUP)
     for pipeline, loader in (
         ("PixArtAlphaPipeline", "pixart_loading:load_pixart"),
         ("PixArtSigmaPipeline", "pixart_loading:load_pixart_sigma"),
