@@ -240,6 +240,25 @@ FAILURE_DEFECTS = (
         why="a picture whose device lost its power stands still instead of going on with the others",
     ),
     PlantedDefect(
+        name="patience goes on while a process stands still",
+        file="protos/polyrhythm/process/patient_clock.py",
+        original="min(now_s, self.seen_s + reach_s)",
+        planted="now_s",
+        test_id=("tests/unit/coordinator/test_agent_messages.py::test_the_coordinators_own_pause_is_nobodys_fault"),
+        why="a coordinator that was swapped out loses its whole fleet when it comes back",
+    ),
+    PlantedDefect(
+        name="a picture calls for devices that compute in another dtype",
+        file=f"{SCHEDULING}/fleet/eligibility.py",
+        original="elif exact and own.dtype != job.facts.dtype:",
+        planted="elif exact and own.dtype == job.facts.dtype:",
+        test_id=(
+            "tests/unit/coordinator/fleet/test_eligibility.py::"
+            "test_a_picture_that_nobody_free_could_make_keeps_nobody_waiting"
+        ),
+        why="an exact picture is computed in two dtypes, and those that could begin wait behind it",
+    ),
+    PlantedDefect(
         name="a worker that ignores an abort lives on",
         file=f"{AGENT}/daemon/rules/deadlines.py",
         original="if now_s <= run.leave_by_s:",

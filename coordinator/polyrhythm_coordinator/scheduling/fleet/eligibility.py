@@ -88,6 +88,10 @@ class Viewpoint:
     picture: Picture | None = None
     now_s: float = 0.0
 
+    def of_job(self, job: Job) -> Viewpoint:
+        """From a job whose pictures wait."""
+        return Viewpoint(state=self.state, promised=self.promised, job=job)
+
 
 def of_fleet(state: State) -> Viewpoint:
     """From no picture in particular."""
@@ -102,7 +106,10 @@ def of_picture(state: State, picture: Picture, now_s: float = 0.0) -> Viewpoint:
 
 def bar_of(view: Viewpoint, name: AgentId, *, ignoring: frozenset[Bar] = frozenset()) -> Bar | None:
     """What keeps an agent from beginning now, but for what is ignored; None where nothing does."""
-    return next((bar for bar, _ in _bars(view, name) if bar not in ignoring), None)
+    for bar, _ in _bars(view, name):
+        if bar not in ignoring:
+            return bar
+    return None
 
 
 def exclusion_of(view: Viewpoint, name: AgentId) -> Exclusion | None:

@@ -29,7 +29,7 @@ def line_up(tx: Transaction) -> None:
     if works and not free:
         return
     waiting = (state.jobs[name] for name in state.queue if state.jobs[name].waiting)
-    job = next((job for job in waiting if _has_a_chance(replace(view, job=job), job, free=free, works=works)), None)
+    job = next((job for job in waiting if _has_a_chance(view.of_job(job), job, free=free, works=works)), None)
     if job is not None:
         leave_queue(tx, job, job.waiting[0], Preparing(since_s=tx.now_s))
 

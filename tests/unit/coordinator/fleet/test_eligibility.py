@@ -10,7 +10,7 @@ from polyrhythm.job.events import Planned
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm_coordinator.scheduling.fleet.agent_kinds import agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Bar, bar_of, exclusion_of, of_picture
-from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing
+from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing, Running
 from polyrhythm_coordinator.scheduling.state.state import Agent, State
 from tests.fakes.model import FACTS
 from tests.worlds.fleet_world import World
@@ -104,6 +104,25 @@ def test_agents_are_sorted_by_their_bars() -> None:
     assert (kinds.of(Bar.LOADING), kinds.of(Bar.MEASURING), kinds.ready) == ((A,), (B,), ())
     assert (kinds.candidates, kinds.coming) == ((B,), (A,))
     assert kinds.coming_message == "the workers of a are loading"
+
+
+def test_only_a_picture_that_has_not_begun_waits_for_measurements_beside_others() -> None:
+    world = World("a", "b", host="the same machine")
+    world.run(world.submit(EXACT))
+    for daemon in world.daemons.values():
+        daemon.worker.pause_at = 4
+    job = world.submit(EXACT)
+    world.settle()
+    picture = world.state.jobs[job].pictures[0]
+    alone = {key: replace(profile, together=None) for key, profile in world.state.profiles.items()}
+    state = replace(world.state, profiles=alone, epochs={}, agents={
+        name: replace(agent, epoch=None) for name, agent in world.state.agents.items()
+    })  # fmt: skip
+    assert isinstance(picture.phase, Running)
+    assert bar_of(of_picture(state, picture), A) is None
+    assert bar_of(of_picture(state, replace(picture, phase=Preparing(since_s=0.0))), A) is Bar.UNMEASURED
+    apart = replace(state, drained=frozenset({B}))
+    assert bar_of(of_picture(apart, replace(picture, phase=Preparing(since_s=0.0))), A) is None
 
 
 def test_a_picture_that_nobody_free_could_make_keeps_nobody_waiting() -> None:

@@ -126,3 +126,4 @@ def test_what_is_measured_and_told_goes_by_the_clock_all_the_same() -> None:
     (running,), (waiting,) = (world.told_of(job, ImageCompleted) for job in (first, second))
     assert running.report.denoise_s >= 20.0
     assert waiting.report.queued_s >= 20.0
+    assert waiting.report.denoise_s < 10.0
