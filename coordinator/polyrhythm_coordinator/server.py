@@ -30,7 +30,9 @@ from polyrhythm_coordinator.grpc_api.image import ImageServicer
 from polyrhythm_coordinator.grpc_api.listening import address_of, try_listening
 from polyrhythm_coordinator.grpc_api.malformed import MalformedRequests
 from polyrhythm_coordinator.log_setup import log_to_stderr
+from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
+from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
 from polyrhythm_coordinator.runtime.observer import log_everything, log_failure
 from polyrhythm_coordinator.runtime.planner_thread import compute_plan
 from polyrhythm_coordinator.scheduling.state.effects import Effect
@@ -50,6 +52,8 @@ EXIT_BAD_INPUT = 2
 CALLS_MAX = 128
 """At a time on one connection."""
 STOP_GRACE_S = 1.0
+PLACES_INTERVAL_S = 1.0
+"""How old a place in the queue may be that a client knows."""
 SEED_DRAWN_MAX = 2**32
 """Short enough to be typed again."""
 
@@ -111,6 +115,8 @@ async def coordinator(
         clock=clock,
         draw_seed=lambda: secrets.randbelow(SEED_DRAWN_MAX),
         compute_plan=compute_plan,
+        jobs=MemoryJobStore(),
+        blobs=MemoryBlobStore(),
         observe=observe,
         observe_failure=log_failure,
     )
@@ -119,12 +125,16 @@ async def coordinator(
     port = _bind(server, settings)
     await fleet_health.begin()
     await server.start()
-    ticks = asyncio.create_task(_tick_forever(interpreter, limits.tick_interval_s))
+    timers = (
+        asyncio.create_task(_tick_forever(interpreter, limits.tick_interval_s)),
+        asyncio.create_task(_tell_places_forever(interpreter)),
+    )
     try:
         yield Coordinator(interpreter=interpreter, port=port, address=address_of(settings.host, port))
     finally:
-        ticks.cancel()
-        await asyncio.gather(ticks, return_exceptions=True)
+        for timer in timers:
+            timer.cancel()
+        await asyncio.gather(*timers, return_exceptions=True)
         failure = interpreter.failure
         if failure is not None:
             log.error("the scheduling core has broken down", exc_info=failure)
@@ -132,6 +142,7 @@ async def coordinator(
             interpreter.feed(Stopping())
         finally:
             await server.stop(STOP_GRACE_S)
+            await interpreter.settled()
     if failure is not None:
         told = f"the scheduling core has broken down: {type(failure).__name__}: {failure}"
         raise InternalError(told) from failure
@@ -199,6 +210,12 @@ async def _tick_forever(interpreter: Interpreter, interval_s: float) -> None:
     while True:
         await asyncio.sleep(interval_s)
         interpreter.feed(Tick())
+
+
+async def _tell_places_forever(interpreter: Interpreter) -> None:
+    while True:
+        await asyncio.sleep(PLACES_INTERVAL_S)
+        await interpreter.tell_places()
 
 
 if __name__ == "__main__":

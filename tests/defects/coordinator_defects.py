@@ -157,8 +157,8 @@ QUEUE_DEFECTS = (
     PlantedDefect(
         name="last come, first served",
         file=f"{SCHEDULING}/queue/admission.py",
-        original="queue=(*tx.state.queue, applicant.job)",
-        planted="queue=(*tx.state.queue[:1], applicant.job, *tx.state.queue[1:])",
+        original="queue=(*tx.state.queue, job.job)",
+        planted="queue=(*tx.state.queue[:1], job.job, *tx.state.queue[1:])",
         test_id=f"{QUEUE_TESTS}::test_jobs_run_in_order_and_are_told_their_place",
         why="whoever waits longest waits for ever",
     ),
@@ -397,10 +397,51 @@ EDGE_DEFECTS = (
         original="full = self._bytes > self._room.bytes_max and self._room.begins(item)",
         planted="full = False",
         test_id=(
-            "tests/unit/coordinator/runtime/test_outbox.py::"
+            "tests/unit/coordinator/runtime/test_event_log.py::"
             "test_a_client_that_does_not_read_has_no_more_held_for_it_than_its_room_and_one_picture"
         ),
         why="eight clients that have stopped take the coordinator's memory",
+    ),
+    PlantedDefect(
+        name="a job is accepted before it is stored",
+        file=f"{SCHEDULING}/queue/admission.py",
+        original="if job.explain_only:",
+        planted="if job:",
+        test_id="tests/unit/coordinator/queue/test_admission.py::test_a_request_is_accepted_once_it_is_stored",
+        why="a coordinator that ends in that moment has promised a picture of which nobody knows any more",
+    ),
+    PlantedDefect(
+        name="what a lost decoder has sent is kept",
+        file=f"{SCHEDULING}/epochs/ending.py",
+        original="tx.emit(DropBytes(blob=epoch.file.blob))",
+        planted="pass",
+        test_id=(
+            "tests/unit/coordinator/epochs/test_picture_files.py::"
+            "test_what_a_lost_decoder_has_sent_is_dropped_and_the_next_one_begins_anew"
+        ),
+        why="every loss leaves half a picture in the coordinator's memory, until there is no room for any",
+    ),
+    PlantedDefect(
+        name="progress is told as often as it is said",
+        file="coordinator/polyrhythm_coordinator/runtime/news.py",
+        original="if now_s < told_s + PROGRESS_INTERVAL_S and fact.step < fact.steps:",
+        planted="if False:",
+        test_id=(
+            "tests/unit/coordinator/runtime/test_news.py::"
+            "test_progress_is_told_seldom_its_beginning_and_its_end_at_once"
+        ),
+        why="a fast fleet sends every client a message a step",
+    ),
+    PlantedDefect(
+        name="a place is told to whom has begun",
+        file="coordinator/polyrhythm_coordinator/runtime/interpreter.py",
+        original="if held is not None and held.started_s is None:",
+        planted="if held is not None:",
+        test_id=(
+            "tests/unit/coordinator/runtime/test_long_queue.py::"
+            "test_a_job_that_begins_while_places_are_told_keeps_the_place_of_one_that_has_begun"
+        ),
+        why="a client whose picture is being made is told that it waits",
     ),
     PlantedDefect(
         name="strides are any number",

@@ -197,8 +197,8 @@ def _effect(effect: Effect) -> str:
             return f"-> {agent}: ExtendPlan({more.epoch} by v{more.plan_version}: {held})"
         case SendCommand(agent=agent, command=command):
             return f"-> {agent}: {_brief(command)}"
-        case Tell(job=job, event=event):
-            return f"=> {job}: {_brief(event)}"
+        case Tell(job=job, fact=fact):
+            return f"=> {job}: {_brief(fact)}"
         case _:
             return f"!! {_brief(effect)}"
 

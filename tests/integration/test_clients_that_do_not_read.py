@@ -15,7 +15,7 @@ from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.picture_file import PART_BYTES
 from polyrhythm.session.messages import ForgetJob
 from polyrhythm.v1 import image_pb2, image_pb2_grpc
-from polyrhythm_coordinator.runtime.outbox_limits import CLIENT_BYTES_LEAST
+from polyrhythm_coordinator.runtime.event_log import CLIENT_BYTES_LEAST
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import coordinator
 from polyrhythm_coordinator.settings import make_settings

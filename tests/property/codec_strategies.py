@@ -369,7 +369,6 @@ job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
     st.builds(
         job_events.Progressed, image_index=int32s, step=int32s, steps=int32s, left_s=seconds, agents=tuples(agents)
     ),
-    st.builds(job_events.Previewed, image_index=int32s, step=int32s, png=blobs),
     st.builds(job_events.PartLoaded, image_index=int32s, agent=agents, part=model_parts, loading_s=seconds),
     st.builds(job_events.AgentFailed, agent=agents, reason=texts),
     st.builds(
@@ -379,6 +378,7 @@ job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
         begin_step=int32s,
         plan=plans(),
     ),
-    st.builds(job_events.ImageChunk, image_index=int32s, offset=int64s, data=blobs, last=st.booleans()),
     st.builds(job_events.ImageCompleted, report=job_reports),
+    st.builds(job_events.Previewed, image_index=int32s, step=int32s, png=blobs),
+    st.builds(job_events.ImageChunk, image_index=int32s, offset=int64s, data=blobs, last=st.booleans()),
 )

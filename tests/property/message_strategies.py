@@ -119,8 +119,6 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
             changed=st.booleans(),
         ),
     ),
-    st.builds(messages.PreviewMade, epoch=epochs, step=steps, png=blobs),
-    st.builds(messages.ImageMade, epoch=epochs, offset=sizes, data=blobs, last=st.booleans(), decode_s=seconds),
     st.builds(
         messages.EpochEnded,
         epoch=epochs,
@@ -140,4 +138,6 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
         amount=int64s,
     ),
     st.builds(messages.MemoryRead, usable_bytes=sizes, free_bytes=sizes),
+    st.builds(messages.PreviewMade, epoch=epochs, step=steps, png=blobs),
+    st.builds(messages.ImageMade, epoch=epochs, offset=sizes, data=blobs, last=st.booleans(), decode_s=seconds),
 )

@@ -12,13 +12,13 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.errors import CancelledError
+from polyrhythm.errors import CancelledError, ResourceExhaustedError
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, Planned, Queued
 from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm.session.messages import EpochEnded, StartEpoch, WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.state.effects import SendCommand
-from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived
+from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived, StoringFailed
 from tests.values.plans import exact_plan
 from tests.worlds.fleet_world import World
 
@@ -39,8 +39,9 @@ REPAIRS = ("connect", "load", "continue_daemon")
 CLIENTS = ("submit", "submit_two", "submit_many", "submit_long", "explain", "cancel")
 PARTICULAR = ("submit_named", "submit_sized", "submit_planned", "explain_sized", "cancel")
 PROGRESS = ("down", "up", "work", "plan", "tick", "settle")
+STORES = ("hold_stores", "store", "fail_to_store", "let_stores")
 ACTIONS = st.tuples(
-    st.sampled_from(PROGRESS * 5 + PAUSES * 2 + REPAIRS * 2 + CLIENTS * 2 + CHANGES * 2 + FAULTS),
+    st.sampled_from(PROGRESS * 5 + PAUSES * 2 + REPAIRS * 2 + CLIENTS * 2 + CHANGES * 2 + FAULTS + STORES),
     st.integers(min_value=0, max_value=11),
 )
 PARTICULAR_ACTIONS = st.tuples(
@@ -76,6 +77,7 @@ def all_end(actions: list[tuple[str, int]]) -> None:
     repair(world)
     world.run_until(lambda: all(job in world.ended for job in submitted), limit_s=FAIR_S)
     world.run_until(lambda: not world.state.epochs, limit_s=FAIR_S)
+    assert world.blobs.kept_bytes == 0
     for job in submitted:
         check_story(world, job)
         check_reports(world, job)
@@ -91,6 +93,8 @@ def act(world: World, submitted: list[JobId], action: str, number: int) -> None:
         ask(world, submitted, action, number)
     elif action in PROGRESS + PAUSES:
         go_on(world, action, number)
+    elif action in STORES:
+        store(world, action)
     else:
         befall(world, AGENTS[number % len(AGENTS)], action, number)
 
@@ -121,6 +125,21 @@ def ask(world: World, submitted: list[JobId], action: str, number: int) -> None:
             submitted.append(world.submit(replace(SIZED, width_px=96, count=1 + number), explain_only=True))
         case "cancel" if submitted:
             world.cancel(submitted[number % len(submitted)], CancelledError("enough"))
+        case _:
+            pass  # not possible now
+
+
+def store(world: World, action: str) -> None:
+    """Something happens to the store of jobs."""
+    match action:
+        case "hold_stores":
+            world.holds_stores = True
+        case "store":
+            world.answer_store()
+        case "fail_to_store" if world.stores:
+            world.feed(StoringFailed(job=world.stores.popleft().job, error=ResourceExhaustedError("full")))
+        case "let_stores":
+            world.let_stores()
         case _:
             pass  # not possible now
 
@@ -191,6 +210,7 @@ def befall(world: World, agent: str, action: str, number: int) -> None:  # noqa:
 
 def repair(world: World) -> None:
     """No more faults: whoever is gone comes back, with a worker that works, and is in service."""
+    world.let_stores()
     for agent in AGENTS:
         world.drain(agent, undo=True)
         world.daemons[agent].silent = False

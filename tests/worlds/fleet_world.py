@@ -1,7 +1,7 @@
 """The scheduling core among fake workers, without processes, sockets or a clock: time passes when a test says so.
 
 Invariants of the state are checked after every event. Messages between the core and an agent keep their order and
-arrive when a test delivers them.
+arrive when a test delivers them. Clients read at once, and jobs are stored at once, unless a test holds the store up.
 """
 
 from __future__ import annotations
@@ -13,20 +13,31 @@ from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import JobEvent
+from polyrhythm.job.events import Accepted, JobEvent, Queued
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, WorkerLost
+from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, ImageMade, PreviewMade, WorkerLost
+from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore, reference_to
+from polyrhythm_coordinator.runtime.event_log import events_of
+from polyrhythm_coordinator.runtime.news import News
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
+from polyrhythm_coordinator.scheduling.queue.order import places
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,
+    DropBytes,
     Effect,
     EndJob,
     FailJob,
+    ImageKept,
+    JobFact,
+    KeepBytes,
     PlanTask,
+    PreviewKept,
     ReadinessChanged,
+    RefuseJob,
     SendCommand,
+    StoreJob,
     Tell,
 )
 from polyrhythm_coordinator.scheduling.state.events import (
@@ -34,8 +45,10 @@ from polyrhythm_coordinator.scheduling.state.events import (
     AgentDisconnected,
     AgentDrained,
     AgentEventReceived,
+    BlobId,
     Event,
     JobCancelled,
+    JobStored,
     JobSubmitted,
     PlanComputed,
     PlanFailed,
@@ -85,11 +98,19 @@ class World:
         self.told: dict[JobId, list[JobEvent]] = {}
         self.ended: dict[JobId, PolyrhythmError | None] = {}
         self.plans: deque[ComputePlan] = deque()
+        self.stores: deque[StoreJob] = deque()
+        self.holds_stores = False
+        self.refused: list[RefuseJob] = []
+        self.blobs = MemoryBlobStore()
         self.log: list[tuple[float, Event, tuple[Effect, ...]]] = []
         self._per_row_s = per_row_s or {}
         self._host = host
         self._planner = planner
         self._sessions = 0
+        self._jobs = 0
+        self._news: dict[JobId, News] = {}
+        self._blob = BlobId(0)
+        self._arrived = b""
         for agent in agents:
             self.connect(agent)
             self.load(agent)
@@ -103,6 +124,8 @@ class World:
         for effect in effects:
             self._carry_out(effect)
         assert violations(self.state) == []
+        if not self.holds_stores:
+            self.let_stores()
         return effects
 
     def connect(self, agent: str) -> Daemon:
@@ -126,12 +149,22 @@ class World:
         daemon = self.daemons[agent]
         if daemon.session is None:
             return ()
-        return self.feed(AgentEventReceived(agent=daemon.agent, session=daemon.session, event=event))
+        if isinstance(event, ImageMade | PreviewMade):
+            self._blob = BlobId(self._blob + 1)
+            self._arrived = event.data if isinstance(event, ImageMade) else event.png
+            epoch = self.state.epochs.get(event.epoch)
+            file = None if epoch is None else epoch.file
+            said = reference_to(event, self._blob, () if file is None else self.blobs.parts(file.blob))
+        else:
+            said = event
+        return self.feed(AgentEventReceived(agent=daemon.agent, session=daemon.session, event=said))
 
     def submit(self, request: ImageRequest | None = None, *, explain_only: bool = False) -> JobId:
         """A client asks for pictures."""
-        job = self.state.next_job
+        self._jobs += 1
+        job = JobId(f"job-1-{self._jobs}")
         self.told[job] = []
+        self._news[job] = News()
         request = request or ImageRequest(prompt="a red apple", seed=1)
         self.feed(JobSubmitted(job=job, request=request, drawn_seed=7, explain_only=explain_only))
         return job
@@ -177,6 +210,10 @@ class World:
             if daemon.session is not None and not daemon.silent:
                 self.say(daemon.agent, Heartbeat(sequence=0))
         self.feed(Tick())
+        for job in self._news.keys() - self.ended.keys():
+            self.told[job].extend(self._news[job].due(self.now_s))
+        for job, place in places(self.state):
+            self._tell(job, Queued(position=place))
 
     def run_until(self, condition: Callable[[], bool], *, limit_s: float = 60.0) -> None:
         """Lets everything happen, and time pass, until a condition holds."""
@@ -227,6 +264,19 @@ class World:
             self.feed(PlanComputed(job=effect.job, number=effect.number, explanation=explanation))
         return True
 
+    def answer_store(self) -> bool:
+        """One job is stored."""
+        if not self.stores:
+            return False
+        self.feed(JobStored(job=self.stores.popleft().job))
+        return True
+
+    def let_stores(self) -> None:
+        """All jobs are stored, and from now on at once."""
+        self.holds_stores = False
+        while self.answer_store():
+            pass
+
     def told_of(self, job: JobId, kind: type[Told]) -> list[Told]:
         """What a client was told, of one kind."""
         return [event for event in self.told[job] if isinstance(event, kind)]
@@ -270,9 +320,15 @@ class World:
                     daemon.session = None
                     daemon.loading = True
                     daemon.up.clear()
-            case Tell(job=job, event=event):
+            case KeepBytes() | DropBytes():
+                self._carry_out_bytes(effect)
+            case Tell(job=job, fact=fact, image_index=image_index):
                 assert job not in self.ended, f"told after its end: {effect}"
-                self.told[job].append(event)
+                self._tell(job, fact, image_index)
+            case StoreJob():
+                self.stores.append(effect)
+            case RefuseJob():
+                self.refused.append(effect)
             case EndJob(job=job):
                 assert job not in self.ended, f"ended twice: {job}"
                 self.ended[job] = None
@@ -283,3 +339,20 @@ class World:
                 self.plans.append(effect)
             case ReadinessChanged():
                 pass
+
+    def _carry_out_bytes(self, effect: KeepBytes | DropBytes) -> None:
+        match effect:
+            case KeepBytes(job=job, blob=blob):
+                assert job not in self.ended, f"kept after its end: {effect}"
+                assert self.blobs.append(blob, self._arrived)
+            case DropBytes(blob=blob):
+                self.blobs.drop(blob)
+
+    def _tell(self, job: JobId, fact: JobFact, image_index: int | None = None) -> None:
+        if self._news[job].is_new(fact, self.now_s, image_index):
+            self.told[job].extend(events_of(fact, self.blobs))
+        if isinstance(fact, ImageKept | PreviewKept):
+            self.blobs.drop(fact.blob)
+        if isinstance(fact, Accepted):
+            place = next((place for name, place in places(self.state) if name == job), 0)
+            self._tell(job, Queued(position=place))

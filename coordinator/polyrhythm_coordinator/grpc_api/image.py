@@ -37,11 +37,12 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
     ) -> None:
         """Makes pictures and streams what happens."""
         try:
-            job, updates = self._interpreter.submit(_decode(request), explain_only=False)
+            job, events = self._interpreter.submit(_decode(request), explain_only=False)
             try:
-                await write_all(updates, lambda event: context.write(job_event_to_proto(event)))
+                await write_all(events, lambda event: context.write(job_event_to_proto(event)))
             finally:
                 self._interpreter.cancel(job, _end_of_call(context))
+                events.give_up()
         except PolyrhythmError as error:
             await abort_with(context, error)
 
@@ -52,9 +53,9 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
     ) -> image_pb2.ExplainPlanResponse:
         """Says how pictures would be made."""
         try:
-            job, updates = self._interpreter.submit(_decode(request), explain_only=True)
+            job, events = self._interpreter.submit(_decode(request), explain_only=True)
             try:
-                async for event in updates:
+                async for event in events:
                     if isinstance(event, Planned):
                         return image_pb2.ExplainPlanResponse(explanation=explanation_to_proto(event.explanation))
             finally:

@@ -13,27 +13,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import count
 from types import TracebackType
 from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import InternalError, NotFoundError, PolyrhythmError, ResourceExhaustedError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Accepted, JobEvent
+from polyrhythm.job.events import Accepted, Queued
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AgentCommand, AgentEvent, Register
-from polyrhythm_coordinator.runtime.outbox import Outbox
-from polyrhythm_coordinator.runtime.outbox_limits import AGENT_ROOM, CLIENT_ROOM, client_room
+from polyrhythm.session.messages import AgentCommand, AgentEvent, ImageMade, Register
+from polyrhythm_coordinator.runtime.answers import Answers
+from polyrhythm_coordinator.runtime.blob_store import BlobStore
+from polyrhythm_coordinator.runtime.clients import Clients
+from polyrhythm_coordinator.runtime.event_log import EventLog
+from polyrhythm_coordinator.runtime.job_store import JobStore, JobWriter
+from polyrhythm_coordinator.runtime.outbox import AGENT_ROOM, Outbox
+from polyrhythm_coordinator.scheduling.queue.order import places
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,
+    DropBytes,
     Effect,
     EndJob,
     FailJob,
+    KeepBytes,
     PlanTask,
     ReadinessChanged,
+    RefuseJob,
     SendCommand,
+    StoreJob,
     Tell,
 )
 from polyrhythm_coordinator.scheduling.state.events import (
@@ -43,11 +53,13 @@ from polyrhythm_coordinator.scheduling.state.events import (
     AgentEventReceived,
     Event,
     JobCancelled,
+    JobStored,
     JobSubmitted,
     PlanComputed,
     PlanFailed,
     SessionId,
     Stopping,
+    StoringFailed,
     Tick,
 )
 from polyrhythm_coordinator.scheduling.state.state import State
@@ -58,6 +70,9 @@ Observer: TypeAlias = Callable[[Event, tuple[Effect, ...]], None]
 FailureObserver: TypeAlias = Callable[[Event, Exception], None]
 """Sees every event that the core broke down on, with the error."""
 
+PLACES_A_TURN = 32
+"""Of clients that are told their places; then others have their turn."""
+
 
 class Interpreter:
     """The core in its world.
@@ -67,6 +82,8 @@ class Interpreter:
         clock: seconds on a clock that never runs backwards.
         draw_seed: a seed for a request that names none.
         compute_plan: carries out plan tasks.
+        jobs: outlast this process here.
+        blobs: keeps bytes of pictures.
         observe: is shown everything.
         observe_failure: is shown what one event cost whoever it came from.
     """
@@ -78,6 +95,8 @@ class Interpreter:
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
         compute_plan: Callable[[PlanTask], Awaitable[Explanation]],
+        jobs: JobStore,
+        blobs: BlobStore,
         observe: Observer,
         observe_failure: FailureObserver,
     ) -> None:
@@ -85,13 +104,14 @@ class Interpreter:
         self._clock = clock
         self._draw_seed = draw_seed
         self._compute_plan = compute_plan
+        self._writer = JobWriter(jobs)
+        self._clients = Clients(blobs=blobs, clock=clock, cut_off=self._cut_off_client)
         self._observe = observe
         self._observe_failure = observe_failure
         self._sessions: dict[SessionId, Outbox[AgentCommand]] = {}
-        self._jobs: dict[JobId, Outbox[JobEvent]] = {}
-        self._plans: set[asyncio.Task[Explanation]] = set()
-        self._last_session = 0
-        self._behind: list[SendCommand | Tell] = []
+        self._answers = Answers(self.feed)
+        self._session_numbers, self._job_numbers = count(1), count(1)
+        self._cut_off: list[Callable[[], None]] = []
         self._fatal = _Fatal()
 
     @property
@@ -123,22 +143,38 @@ class Interpreter:
             self._state = state
             for effect in effects:
                 self._carry_out(effect)
+            if isinstance(event, Tick):
+                self._clients.tell_due()
             self._observe(event, effects)
-            self._cut_off()
+            while self._cut_off:
+                self._cut_off.pop()()
             return None
 
-    def submit(self, request: ImageRequest, *, explain_only: bool) -> tuple[JobId, Outbox[JobEvent]]:
-        """Hands in a request; its outbox ends with the job."""
-        job = self._state.next_job
-        outbox = self._jobs[job] = Outbox(CLIENT_ROOM)
+    def submit(self, request: ImageRequest, *, explain_only: bool) -> tuple[JobId, EventLog]:
+        """Hands in a request; its log ends with the job, and whoever reads it gives it up when it reads no more."""
+        job = JobId(f"job-{self._state.incarnation}-{next(self._job_numbers)}")
+        log = self._clients.open(job)
         event = JobSubmitted(job=job, request=request, drawn_seed=self._draw_seed(), explain_only=explain_only)
         self.feed(event)
-        return job, outbox
+        return job, log
 
     def cancel(self, job: JobId, error: PolyrhythmError) -> None:
         """Ends a job if it has not ended yet."""
-        if job in self._jobs:
+        if job in self._clients:
             self.feed(JobCancelled(job=job, error=error))
+
+    async def tell_places(self) -> None:
+        """Tells all that wait their places in the queue, some at a time: nothing else waits for that."""
+        for number, (job, place) in enumerate(tuple(places(self._state))):
+            if number % PLACES_A_TURN == PLACES_A_TURN - 1:
+                await asyncio.sleep(0)
+            held = self._state.jobs.get(job)
+            if held is not None and held.started_s is None:  # still
+                self._clients.tell(job, Queued(position=place))
+
+    async def settled(self) -> None:
+        """Returns once all that has happened is stored."""
+        await self._writer.settled()
 
     def drain(self, agent: AgentId, *, undo: bool) -> AgentView | None:
         """Takes an agent out of service, or puts it back.
@@ -160,15 +196,16 @@ class Interpreter:
 
     def open_session(self, register: Register) -> tuple[SessionId, Outbox[AgentCommand]]:
         """Introduces an agent; its outbox ends with the session, at once if it is refused."""
-        self._last_session += 1
-        session = SessionId(self._last_session)
+        session = SessionId(next(self._session_numbers))
         outbox = self._sessions[session] = Outbox(AGENT_ROOM)
         self.feed(AgentConnected(session=session, register=register))
         return session, outbox
 
     def receive(self, agent: AgentId, session: SessionId, event: AgentEvent) -> None:
-        """Hands in what an agent says."""
-        self.feed(AgentEventReceived(agent=agent, session=session, event=event))
+        """Hands in what an agent says; bytes of pictures are kept if the core asks for them."""
+        epoch = self._state.epochs.get(event.epoch) if isinstance(event, ImageMade) else None
+        said = self._clients.reference(event, None if epoch is None else epoch.file)
+        self.feed(AgentEventReceived(agent=agent, session=session, event=said))
 
     def close_session(self, agent: AgentId, session: SessionId, reason: str, error: PolyrhythmError | None) -> None:
         """An agent's stream is over; the outbox ends with the error, if there is one."""
@@ -187,74 +224,70 @@ class Interpreter:
             case AgentEventReceived(agent=agent, session=session):
                 self.close_session(agent, session, str(bug), bug)
             case JobSubmitted(job=job):
-                self._jobs.pop(job).end(bug)
+                self._clients.end(job, bug)
             case JobCancelled(job=job):
-                self._jobs[job].end(bug)  # nobody listens any more; the job goes on to its end
+                self._clients.log(job).end(bug)  # nobody listens any more; the job goes on to its end
+            case JobStored(job=job):
+                self.feed(StoringFailed(job=job, error=bug))
             case PlanComputed(job=job, number=number):
                 self.feed(PlanFailed(job=job, number=number, error=bug))
             case AgentDrained():
                 pass  # the caller is told
-            case AgentDisconnected() | PlanFailed() | Tick() | Stopping():
+            case AgentDisconnected() | PlanFailed() | StoringFailed() | Tick() | Stopping():
                 raise error
             case _:
                 assert_never(event)
         self._observe_failure(event, error)
         return bug
 
-    def _cut_off(self) -> None:
-        """Ends whatever those have asked for who do not read what they are sent."""
-        while self._behind:
-            match self._behind.pop():
-                case SendCommand(agent=agent, session=session):
-                    error = ResourceExhaustedError(f"{agent} does not read its commands")
-                    self.close_session(agent, session, str(error), error)
-                case Tell(job=job):
-                    self.cancel(job, ResourceExhaustedError("the client does not read what it is told"))
-
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case SendCommand(session=session, command=command):
+            case SendCommand(agent=agent, session=session, command=command):
                 if not self._sessions[session].put(command):
-                    self._behind.append(effect)
+                    error = ResourceExhaustedError(f"{agent} does not read its commands")
+                    self._cut_off.append(partial(self.close_session, agent, session, str(error), error))
             case DisconnectAgent(session=session, error=error):
                 self._sessions.pop(session).end(error)
-            case Tell(job=job, event=event):
-                if isinstance(event, Accepted):
-                    self._give_room(job)
-                if not self._jobs[job].put(event):
-                    self._behind.append(effect)
-            case EndJob(job=job):
-                self._jobs.pop(job).end()
-            case FailJob(job=job, error=error):
-                self._jobs.pop(job).end(error)
-            case ComputePlan():
-                task = asyncio.ensure_future(self._compute_plan(effect.task))
-                self._plans.add(task)
-                task.add_done_callback(partial(self._take_plan, effect))
+            case KeepBytes() | DropBytes() | Tell() | RefuseJob() | EndJob() | FailJob():
+                self._clients.carry_out(effect)
+                self._follow(effect)
+            case StoreJob(job=job):
+                self._answers.ask(
+                    "the store",
+                    self._writer.add(effect),
+                    lambda _: JobStored(job=job),
+                    lambda error: StoringFailed(job=job, error=error),
+                )
+            case ComputePlan(job=job, number=number, task=task):
+                self._answers.ask(
+                    "the planner",
+                    self._compute_plan(task),
+                    lambda found: PlanComputed(job=job, number=number, explanation=found),
+                    lambda error: PlanFailed(job=job, number=number, error=error),
+                )
             case ReadinessChanged():
                 pass  # for observers
             case _:
                 assert_never(effect)
 
-    def _give_room(self, job: JobId) -> None:
-        accepted = self._state.jobs.get(job)
-        if accepted is not None:  # else it has ended in the same moment
-            image = accepted.image
-            self._jobs[job].move_to(client_room(image.width_px, image.height_px, accepted.count))
+    def _follow(self, effect: Effect) -> None:
+        """What follows from what a client was told: an acceptance, or the end of its job."""
+        match effect:
+            case Tell(job=name, fact=Accepted()) if name in self._state.jobs:  # else it has ended in the same moment
+                job = self._state.jobs[name]
+                self._clients.log(name).expect(job.image.width_px, job.image.height_px, job.count)
+                place = next((place for other, place in places(self._state) if other == name), 0)
+                self._clients.tell(name, Queued(position=place))
+            case EndJob(job=job):
+                self._writer.end(job, None)
+            case FailJob(job=job, error=error):
+                self._writer.end(job, error)
+            case _:
+                pass
 
-    def _take_plan(self, effect: ComputePlan, task: asyncio.Task[Explanation]) -> None:
-        self._plans.discard(task)
-        if task.cancelled():
-            return
-        match task.exception():
-            case None:
-                self.feed(PlanComputed(job=effect.job, number=effect.number, explanation=task.result()))
-            case PolyrhythmError() as error:
-                self.feed(PlanFailed(job=effect.job, number=effect.number, error=error))
-            case error:
-                bug = InternalError(f"the planner failed: {type(error).__name__}: {error}")
-                bug.__cause__ = error
-                self.feed(PlanFailed(job=effect.job, number=effect.number, error=bug))
+    def _cut_off_client(self, job: JobId, error: PolyrhythmError) -> None:
+        """Ends a job, once all effects are carried out."""
+        self._cut_off.append(partial(self.cancel, job, error))
 
 
 class _Fatal:

@@ -63,18 +63,18 @@ def _log_effect(effect: Effect) -> None:
     match effect:
         case DisconnectAgent(agent=agent, session=session, error=error):
             log.warning("agent's stream ended by the coordinator", agent=agent, session=session, error=str(error))
-        case Tell(job=job, event=Accepted()):
+        case Tell(job=job, fact=Accepted()):
             log.info("job accepted", job=job)
-        case Tell(job=job, event=Planned(explanation=explanation)):
+        case Tell(job=job, fact=Planned(explanation=explanation)):
             chosen = explanation.chosen
             log.info("planned", job=job, plan=chosen.label, predicted_s=round(chosen.prediction.total_s, 3))
-        case Tell(job=job, event=PartLoaded(agent=agent, part=part, loading_s=loading_s)):
+        case Tell(job=job, fact=PartLoaded(agent=agent, part=part, loading_s=loading_s)):
             log.info("picture waited for loading", job=job, agent=agent, part=str(part), loading_s=round(loading_s, 3))
-        case Tell(job=job, event=AgentFailed(agent=agent, reason=reason)):
+        case Tell(job=job, fact=AgentFailed(agent=agent, reason=reason)):
             log.warning("agent failed in mid-image", job=job, agent=agent, reason=reason)
-        case Tell(job=job, event=Replanned(reason=reason, begin_step=begin_step, plan=plan)):
+        case Tell(job=job, fact=Replanned(reason=reason, begin_step=begin_step, plan=plan)):
             log.warning("planned again", job=job, reason=str(reason), begin_step=begin_step, agents=list(plan.agents))
-        case Tell(job=job, event=ImageCompleted(report=report)):
+        case Tell(job=job, fact=ImageCompleted(report=report)):
             log.info("picture done", job=job, image=report.image_index, denoise_s=round(report.denoise_s, 3))
         case EndJob(job=job):
             log.info("job done", job=job)

@@ -18,7 +18,7 @@ from polyrhythm_coordinator.scheduling.fleet.decision import PlanNow, decide
 from polyrhythm_coordinator.scheduling.fleet.measuring import stop_unwanted
 from polyrhythm_coordinator.scheduling.queue.admission import refuse, review_all
 from polyrhythm_coordinator.scheduling.queue.dispatch import take_comparison, with_choice
-from polyrhythm_coordinator.scheduling.queue.order import leave_queue, line_up, tell_positions
+from polyrhythm_coordinator.scheduling.queue.order import leave_queue, line_up
 from polyrhythm_coordinator.scheduling.queue.preparation import prepare, wait_for_others
 from polyrhythm_coordinator.scheduling.replanning.causes import consider
 from polyrhythm_coordinator.scheduling.replanning.weigh import take_answer
@@ -76,7 +76,6 @@ def advance(tx: Transaction) -> None:
         review_all(tx)
         _explain_at_once(tx)
         line_up(tx)
-        tell_positions(tx)
         for picture in sorted(tx.state.pictures, key=lambda picture: not picture.has_begun):
             _go_on_preparing(tx, picture.job, picture.index)
         for epoch in tuple(tx.state.epochs):

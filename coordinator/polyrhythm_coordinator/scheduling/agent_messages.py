@@ -18,15 +18,13 @@ from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import DeviceFacts
 from polyrhythm.session.messages import (
     PROTOCOL_VERSION,
-    AgentEvent,
+    AgentReport,
     BeatDone,
     EpochEnded,
     EpochJoined,
     Heartbeat,
-    ImageMade,
     MemoryRead,
     PartLoaded,
-    PreviewMade,
     ProfileMeasured,
     Register,
     RequestFailed,
@@ -43,7 +41,13 @@ from polyrhythm_coordinator.scheduling.fleet.profiles import take_profile
 from polyrhythm_coordinator.scheduling.queue.admission import lose_answers, take_counts, take_failure
 from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring, gone_measuring
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
-from polyrhythm_coordinator.scheduling.state.events import AgentConnected, AgentEventReceived, SessionId
+from polyrhythm_coordinator.scheduling.state.events import (
+    AgentConnected,
+    AgentEventReceived,
+    ImagePartReceived,
+    PreviewReceived,
+    SessionId,
+)
 from polyrhythm_coordinator.scheduling.state.rendezvous_store import operate, refuse
 from polyrhythm_coordinator.scheduling.state.state import Agent, Departure
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction, without
@@ -146,7 +150,7 @@ def _refusal(tx: Transaction, register: Register) -> PolyrhythmError | None:
     return None
 
 
-def _take(tx: Transaction, name: AgentId, event: AgentEvent) -> None:
+def _take(tx: Transaction, name: AgentId, event: AgentReport | PreviewReceived | ImagePartReceived) -> None:
     match event:
         case Heartbeat():
             pass  # that it came was noted
@@ -161,7 +165,7 @@ def _take(tx: Transaction, name: AgentId, event: AgentEvent) -> None:
         case RequestFailed(request_id=request_id, detail=detail, violations=violations):
             take_failure(tx, name, request_id, detail, violations)
             give_up_measuring(tx, name, request_id, detail)
-        case EpochJoined() | PartLoaded() | StepDone() | BeatDone() | PreviewMade() | ImageMade():
+        case EpochJoined() | PartLoaded() | StepDone() | BeatDone() | PreviewReceived() | ImagePartReceived():
             take_report(tx, name, event)
         case EpochEnded():
             take_end(tx, name, event)

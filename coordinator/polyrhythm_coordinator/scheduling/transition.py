@@ -11,10 +11,9 @@ from typing import assert_never
 from polyrhythm.errors import UnreachableError
 from polyrhythm_coordinator.scheduling.advance import advance, cancel, take_plan, take_plan_failure
 from polyrhythm_coordinator.scheduling.agent_messages import check_heartbeats, connect, disconnect, drain, lose, receive
-from polyrhythm_coordinator.scheduling.epochs.plan_delivery import tell_progress
 from polyrhythm_coordinator.scheduling.epochs.stopping import overdue
-from polyrhythm_coordinator.scheduling.queue.admission import refuse, submit
-from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect
+from polyrhythm_coordinator.scheduling.queue.admission import refuse, submit, take_store_answer
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, FailJob
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentDisconnected,
@@ -22,10 +21,12 @@ from polyrhythm_coordinator.scheduling.state.events import (
     AgentEventReceived,
     Event,
     JobCancelled,
+    JobStored,
     JobSubmitted,
     PlanComputed,
     PlanFailed,
     Stopping,
+    StoringFailed,
     Tick,
 )
 from polyrhythm_coordinator.scheduling.state.state import State
@@ -49,6 +50,12 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
     if state.stopping:
         _turn_away(tx, event)
         return tx.state, tuple(tx.effects)
+    _take(tx, event)
+    advance(tx)
+    return tx.state, tuple(tx.effects)
+
+
+def _take(tx: Transaction, event: Event) -> None:
     match event:
         case AgentConnected():
             connect(tx, event)
@@ -60,6 +67,8 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
             drain(tx, agent, undo=undo)
         case JobSubmitted():
             submit(tx, event)
+        case JobStored() | StoringFailed():
+            take_store_answer(tx, event)
         case JobCancelled():
             cancel(tx, event)
         case PlanComputed():
@@ -72,14 +81,10 @@ def transition(state: State, event: Event, now_s: float) -> tuple[State, tuple[E
             _stop(tx)
         case _:
             assert_never(event)
-    advance(tx)
-    return tx.state, tuple(tx.effects)
 
 
 def _tick(tx: Transaction) -> None:
     tx.state = replace(tx.state, clock=tx.state.clock.seen(tx.clock_s, tx.limits.unticked_s))
-    for epoch in tuple(tx.state.epochs.values()):
-        tell_progress(tx, epoch)  # what was held back because the last telling was just before
     check_heartbeats(tx)
     for hung in overdue(tx):
         if hung.agent in tx.state.agents:
@@ -104,8 +109,7 @@ def _turn_away(tx: Transaction, event: Event) -> None:
     match event:
         case AgentConnected(session=session, register=register):
             tx.emit(DisconnectAgent(agent=register.agent, session=session, error=error))
-        case JobSubmitted():
-            submit(tx, event)
-            refuse(tx, tx.state.applicants[event.job], error)
+        case JobSubmitted(job=job):
+            tx.emit(FailJob(job=job, error=error))
         case _:
             pass

@@ -156,17 +156,17 @@ class ImageCompleted:
     report: JobReport
 
 
-JobEvent: TypeAlias = (
+JobNews: TypeAlias = (
     Accepted
     | Queued
     | Delayed
     | Profiling
     | Planned
     | Progressed
-    | Previewed
     | PartLoaded
     | AgentFailed
     | Replanned
-    | ImageChunk
     | ImageCompleted
 )
+"""What a client is told without bytes of pictures."""
+JobEvent: TypeAlias = JobNews | Previewed | ImageChunk

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -39,13 +40,26 @@ def parts_max(width_px: int, height_px: int) -> int:
     return -(-file_bytes_max(width_px, height_px) // PART_BYTES) + PARTS_SPARE
 
 
-def fault(parts: Sequence[bytes], width_px: int, height_px: int) -> str:
-    """What is wrong with the file of a picture of this size, in words; empty where nothing is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What can be told of a file without decoding it.
+
+    Attributes:
+        signed: whether it begins with the PNG signature.
+        size_px: width and height, as its first chunk says; None where that is none of a PNG.
+        whole: whether it ends as a PNG does.
+    """
+
+    signed: bool
+    size_px: tuple[int, int] | None
+    whole: bool
+
+
+def facts_of(parts: Sequence[bytes]) -> FileFacts:
+    """Looks at the beginning and the end of a file.
 
     Args:
-        parts: all of it.
-        width_px: of the picture.
-        height_px: of the picture.
+        parts: all of it, however it was cut.
     """
     begin, end = b"", b""
     for part in parts:
@@ -56,10 +70,17 @@ def fault(parts: Sequence[bytes], width_px: int, height_px: int) -> str:
         end = part[-len(END) :] + end
         if len(end) >= len(END):
             break
-    if not begin.startswith(SIGNATURE):
+    size_px = None
+    if len(begin) >= _HEAD.size:
+        width_px, height_px = _HEAD.unpack_from(begin)[-2:]
+        size_px = (width_px, height_px) if begin.startswith(head_bytes(width_px, height_px)) else None
+    return FileFacts(signed=begin.startswith(SIGNATURE), size_px=size_px, whole=end.endswith(END))
+
+
+def fault(facts: FileFacts, width_px: int, height_px: int) -> str:
+    """What is wrong with the file of a picture of this size, in words; empty where nothing is."""
+    if not facts.signed:
         return "does not begin with the PNG signature"
-    if not begin.startswith(head_bytes(width_px, height_px)):
+    if facts.size_px != (width_px, height_px):
         return f"is no PNG of {width_px}x{height_px} pixels"
-    if not end.endswith(END):
-        return "is not whole"
-    return ""
+    return "" if facts.whole else "is not whole"

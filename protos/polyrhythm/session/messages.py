@@ -392,7 +392,7 @@ class EpochEnded:
     no_picture: bool = False
 
 
-AgentEvent: TypeAlias = (
+AgentReport: TypeAlias = (
     Register
     | WorkerReady
     | WorkerLost
@@ -404,9 +404,9 @@ AgentEvent: TypeAlias = (
     | PartLoaded
     | StepDone
     | BeatDone
-    | PreviewMade
-    | ImageMade
     | EpochEnded
     | StoreRequest
     | MemoryRead
 )
+"""What an agent says without bytes of pictures."""
+AgentEvent: TypeAlias = AgentReport | PreviewMade | ImageMade

@@ -14,7 +14,9 @@ from polyrhythm.codec.events import event_to_proto
 from polyrhythm.ids import AgentId
 from polyrhythm.session.messages import AgentEvent, Heartbeat
 from polyrhythm_coordinator.grpc_api.agent import AgentServicer
+from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
+from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
 from polyrhythm_coordinator.runtime.planner_thread import compute_plan
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
@@ -30,6 +32,8 @@ async def stub() -> AsyncIterator[session_pb2_grpc.AgentServiceStub]:
         clock=lambda: 0.0,
         draw_seed=lambda: 3,
         compute_plan=compute_plan,
+        jobs=MemoryJobStore(),
+        blobs=MemoryBlobStore(),
         observe=lambda _event, _effects: None,
         observe_failure=lambda _event, _error: None,
     )

@@ -10,7 +10,7 @@ from polyrhythm.session.messages import EpochEnded, EpochOutcome
 from polyrhythm_coordinator.scheduling.epochs.job_report import job_report
 from polyrhythm_coordinator.scheduling.epochs.resume import resume
 from polyrhythm_coordinator.scheduling.epochs.stopping import abort_epoch
-from polyrhythm_coordinator.scheduling.state.effects import EndJob
+from polyrhythm_coordinator.scheduling.state.effects import DropBytes, EndJob
 from polyrhythm_coordinator.scheduling.state.epoch import EpochStage
 from polyrhythm_coordinator.scheduling.state.job import Picture
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction, without
@@ -56,6 +56,8 @@ def _settle_if_over(tx: Transaction, name: EpochId) -> None:
             tx.put_agent(replace(held, epoch=None))
     if not all(run.ended is not None and run.ended.gang_intact for run in epoch.members.values()):
         tx.drop_gang(epoch.plan.agents)
+    if epoch.file is not None:
+        tx.emit(DropBytes(blob=epoch.file.blob))
     picture = tx.state.picture_of(epoch)
     if picture is None:
         return

@@ -74,24 +74,21 @@ def _extend(
         tx.send(agent, replace(command, memory_need_bytes=needs_bytes.get(agent, 0)))
 
 
-def tell_progress(tx: Transaction, epoch: Epoch) -> None:
-    """Tells new progress of the slowest member, seldom enough not to matter; begin and end are always told."""
-    picture = tx.state.picture_of(epoch)
-    if picture is None or epoch.stage is EpochStage.ABORTING:
+def tell_progress(tx: Transaction, epoch: Epoch, *, encode_s: float = 0.0) -> None:
+    """Says how far the slowest member is.
+
+    Args:
+        tx: the transition.
+        epoch: that runs, or is about to.
+        encode_s: that are still to come before its first step.
+    """
+    if epoch.stage is EpochStage.ABORTING:
         return
-    step = epoch.step
-    begins = picture.told_s is None
-    if not begins and step <= picture.told_step:
-        return
-    soon = picture.told_s is not None and tx.now_s < picture.told_s + tx.limits.progress_interval_s
-    if soon and step < epoch.plan.steps:
-        return
-    tx.put_picture(replace(picture, told_step=step, told_s=tx.now_s))
     progressed = Progressed(
-        image_index=picture.index,
-        step=step,
+        image_index=epoch.image_index,
+        step=epoch.step,
         steps=epoch.plan.steps,
-        left_s=epoch.forecast.left_s(step) + (epoch.forecast.encode_s if begins else 0.0),
+        left_s=epoch.forecast.left_s(epoch.step) + encode_s,
         agents=epoch.plan.agents,
     )
     tx.tell(epoch.job, progressed)

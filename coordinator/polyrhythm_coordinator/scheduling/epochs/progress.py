@@ -1,6 +1,7 @@
 """What members report while an epoch runs: joins, steps, boundaries, previews and the picture itself.
 
 Reports move the epoch's deadline on, let profiles follow the measured speed, and bring the next segments on their way.
+Bytes of pictures stay at the edge, which keeps those that are asked for here.
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ from typing import TypeAlias
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.job import events as job_events
-from polyrhythm.job.events import ImageChunk, Previewed
 from polyrhythm.job.image import ImageSpec
-from polyrhythm.job.picture_file import PART_BYTES, SIGNATURE, fault, file_bytes_max, parts_max
+from polyrhythm.job.picture_file import PART_BYTES, fault, file_bytes_max, parts_max
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Beat
-from polyrhythm.session.messages import BeatDone, EpochJoined, ImageMade, PartLoaded, PreviewMade, StepDone
+from polyrhythm.session.messages import BeatDone, EpochJoined, PartLoaded, StepDone
 from polyrhythm_coordinator.scheduling.epochs.deadlines import progress_deadline_s
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import send_due_segments, tell_progress
 from polyrhythm_coordinator.scheduling.epochs.plan_switch import follow, watched
 from polyrhythm_coordinator.scheduling.fleet.host_company import computes_in_company
 from polyrhythm_coordinator.scheduling.fleet.profiles import refine
-from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage, MemberRun
+from polyrhythm_coordinator.scheduling.state.effects import ImageKept, KeepBytes, PreviewKept
+from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage, IncompleteFile, MemberRun
+from polyrhythm_coordinator.scheduling.state.events import ImagePartReceived, PreviewReceived
 from polyrhythm_coordinator.scheduling.state.job import Picture, Usage
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
-Report: TypeAlias = EpochJoined | PartLoaded | StepDone | BeatDone | PreviewMade | ImageMade
+Report: TypeAlias = EpochJoined | PartLoaded | StepDone | BeatDone | PreviewReceived | ImagePartReceived
 """What a member says while it works."""
 
 
@@ -40,22 +42,24 @@ def take_report(tx: Transaction, agent: AgentId, event: Report) -> None:
     epoch = tx.state.epochs.get(name)
     if epoch is None or agent not in epoch.members or epoch.members[agent].gone:
         return
+    step = epoch.step
     match event:
         case EpochJoined():
             epoch = _take_join(tx, epoch, agent, event)
         case PartLoaded(part=part, loading_s=loading_s):
             told = job_events.PartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
             tx.tell(epoch.job, told)
-        case StepDone(step=step):
-            epoch = _take_step(epoch, agent, step)
+        case StepDone():
+            epoch = _take_step(epoch, agent, event.step)
         case BeatDone(report=report):
             epoch = _take_beat(tx, epoch, agent, report)
-        case PreviewMade():
+        case PreviewReceived():
             _take_preview(tx, epoch, agent, event)
-        case ImageMade():
+        case ImagePartReceived():
             epoch = _take_part(tx, epoch, agent, event)
     tx.put_epoch(replace(epoch, deadline_s=progress_deadline_s(epoch, tx.limits, tx.now_s)))
-    tell_progress(tx, epoch)
+    if epoch.step > step:
+        tell_progress(tx, epoch)
 
 
 def _take_join(tx: Transaction, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
@@ -149,8 +153,8 @@ def _added(usage: Usage, report: BeatReport) -> Usage:
     )
 
 
-def _take_preview(tx: Transaction, epoch: Epoch, agent: AgentId, event: PreviewMade) -> None:
-    """Passes a preview on.
+def _take_preview(tx: Transaction, epoch: Epoch, agent: AgentId, event: PreviewReceived) -> None:
+    """Has a preview kept for the client.
 
     Raises:
         WireError: nobody asked for it, or not this agent, or not of this step, or it is no picture.
@@ -162,51 +166,50 @@ def _take_preview(tx: Transaction, epoch: Epoch, agent: AgentId, event: PreviewM
         raise WireError(f"preview_made: {agent} sent one that it was not asked for")
     if not epoch.begin_step < event.step < epoch.plan.steps:
         raise WireError(f"preview_made.step: {event.step} is not in ({epoch.begin_step}, {epoch.plan.steps})")
-    if not event.png.startswith(SIGNATURE):
+    if not event.file.signed:
         raise WireError("preview_made.png: does not begin with the PNG signature")
-    tx.tell(epoch.job, Previewed(image_index=epoch.image_index, step=event.step, png=event.png))
+    tx.emit(KeepBytes(job=epoch.job, blob=event.blob))
+    kept = PreviewKept(image_index=epoch.image_index, step=event.step, blob=event.blob, size_bytes=event.size_bytes)
+    tx.tell(epoch.job, kept)
 
 
-def _take_part(tx: Transaction, epoch: Epoch, agent: AgentId, event: ImageMade) -> Epoch:
-    """Collects the PNG file; the client gets it whole, so that no part of a lost decoder's file is among it.
+def _take_part(tx: Transaction, epoch: Epoch, agent: AgentId, event: ImagePartReceived) -> Epoch:
+    """Has the PNG file kept; the client gets it whole, so that no part of a lost decoder's file is among it.
 
     Raises:
         WireError: it is none, or longer or in more parts than one of its size.
     """
     picture = tx.state.picture_of(epoch)
     if picture is None:  # nobody waits for it any more
-        return replace(epoch, parts=(), parts_bytes=0, picture_made=event.last)
-    if agent != epoch.plan.decoder or epoch.picture_made or event.offset != epoch.parts_bytes:
-        raise WireError(
-            f"image_made: {agent} sent offset {event.offset}, expected {epoch.parts_bytes} from {epoch.plan.decoder}"
-        )
-    parts, parts_bytes = (*epoch.parts, event.data), epoch.parts_bytes + len(event.data)
-    epoch = replace(epoch, parts=parts, parts_bytes=parts_bytes, picture_made=event.last)
-    _check_file(epoch, picture.image)
-    if not event.last:
         return epoch
+    file = epoch.file or IncompleteFile(blob=event.blob)
+    if agent != epoch.plan.decoder or epoch.picture_made or event.offset != file.size_bytes:
+        raise WireError(
+            f"image_made: {agent} sent offset {event.offset}, expected {file.size_bytes} from {epoch.plan.decoder}"
+        )
+    file = replace(file, parts=file.parts + 1, size_bytes=file.size_bytes + event.size_bytes)
+    _check_file(file, event, picture.image)
+    tx.emit(KeepBytes(job=epoch.job, blob=file.blob))
+    if event.file is None:
+        return replace(epoch, file=file)
     tx.put_picture(replace(picture, decode_s=event.decode_s))
-    offset = 0
-    for index, data in enumerate(epoch.parts):
-        last = index == len(epoch.parts) - 1
-        tx.tell(epoch.job, ImageChunk(image_index=picture.index, offset=offset, data=data, last=last))
-        offset += len(data)
-    return replace(epoch, parts=(), parts_bytes=0)
+    tx.tell(epoch.job, ImageKept(image_index=picture.index, blob=file.blob, size_bytes=file.size_bytes))
+    return replace(epoch, file=None, picture_made=True)
 
 
-def _check_file(epoch: Epoch, image: ImageSpec) -> None:
+def _check_file(file: IncompleteFile, part: ImagePartReceived, image: ImageSpec) -> None:
     """What can be told of a picture's file without decoding it, each time a part of it has come.
 
     Raises:
         WireError: it is too long or in too many parts, has an empty one, or is no PNG of the picture's size.
     """
-    parts, size = epoch.parts, f"{image.width_px}x{image.height_px}"
-    if not parts[-1] or epoch.parts_bytes > file_bytes_max(image.width_px, image.height_px):
-        raise WireError(f"image_made.data: {len(parts)} parts are no file of {size} pixels")
+    size = f"{image.width_px}x{image.height_px}"
+    if not part.size_bytes or file.size_bytes > file_bytes_max(image.width_px, image.height_px):
+        raise WireError(f"image_made.data: {file.parts} parts are no file of {size} pixels")
     most = parts_max(image.width_px, image.height_px)
-    if len(parts) > most:
+    if file.parts > most:
         raise WireError(f"image_made.data: a file of {size} pixels has at most {most} parts, of {PART_BYTES} bytes")
-    wrong = fault(parts, image.width_px, image.height_px) if epoch.picture_made else ""
+    wrong = "" if part.file is None else fault(part.file, image.width_px, image.height_px)
     if wrong:
         raise WireError(f"image_made.data: the picture's file {wrong}")
 

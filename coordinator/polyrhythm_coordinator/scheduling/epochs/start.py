@@ -116,7 +116,7 @@ def _start(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
     command = _start_command(tx, epoch, picture)
     for agent in plan.agents:
         tx.send(agent, replace(command, memory_need_bytes=epoch.needs_bytes.get(agent, 0)))
-    tell_progress(tx, epoch)
+    tell_progress(tx, epoch, encode_s=course.encode_s)
 
 
 def _gang(tx: Transaction, members: tuple[AgentId, ...]) -> GangId:
@@ -187,5 +187,4 @@ def _with_plan(tx: Transaction, picture: Picture, plan: Plan, predicted_denoise_
         usage={**usage, **picture.usage},
         versions={**picture.versions, **versions},
         predicted_denoise_s=picture.predicted_denoise_s if picture.plans else predicted_denoise_s,
-        told_s=None,
     )

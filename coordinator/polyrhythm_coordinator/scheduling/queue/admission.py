@@ -1,7 +1,7 @@
-"""Requests before they are accepted: which model, all defaults, all limits, the prompts.
+"""Requests before they are accepted: which model, all defaults, all limits, the prompts, and that they are stored.
 
 Nothing is queued before every check has passed. An agent looks at prompts and steps, since the coordinator holds no
-tokenizer, no labels and no noise schedule.
+tokenizer, no labels and no noise schedule. What has passed is stored, and accepted once it is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.errors import (
+    AlreadyInUseError,
     FieldViolation,
     InvalidArgumentError,
     NoAgentsError,
@@ -16,7 +17,7 @@ from polyrhythm.errors import (
     PolyrhythmError,
     WireError,
 )
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import Accepted
 from polyrhythm.job.image import TEXT_WINDOWS_MAX, ImageRequest, ImageSpec, LongPrompt
 from polyrhythm.job.request_checks import resolve
@@ -26,8 +27,8 @@ from polyrhythm_coordinator.scheduling.epochs.giving_up import hopeless
 from polyrhythm_coordinator.scheduling.fleet.eligibility import DRAINED
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import trusted
 from polyrhythm_coordinator.scheduling.planning.dtypes import may_mix, precision
-from polyrhythm_coordinator.scheduling.state.effects import FailJob
-from polyrhythm_coordinator.scheduling.state.events import JobSubmitted
+from polyrhythm_coordinator.scheduling.state.effects import FailJob, RefuseJob, StoreJob
+from polyrhythm_coordinator.scheduling.state.events import JobStored, JobSubmitted, StoringFailed
 from polyrhythm_coordinator.scheduling.state.job import Applicant, Job, TokenQuestion
 from polyrhythm_coordinator.scheduling.state.state import Agent, State, loading_message
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction, without
@@ -36,9 +37,11 @@ NO_ANSWER = "no answer in time"
 
 
 def submit(tx: Transaction, event: JobSubmitted) -> None:
-    """Takes in a request; ``review`` goes on from there."""
-    assert event.job == tx.state.next_job, f"{event.job} submitted, {tx.state.next_job} is next"
-    tx.number()
+    """Takes in a request under a name that is new; ``review_all`` goes on from there."""
+    if _is_known(tx.state, event.job):
+        error = AlreadyInUseError(f"there is a job named {event.job}")
+        tx.emit(RefuseJob(job=event.job, error=error))
+        return
     put_applicant(
         tx,
         Applicant(
@@ -75,7 +78,19 @@ def take_counts(tx: Transaction, agent: AgentId, answer: TokensCounted) -> None:
     if error is not None:
         refuse(tx, applicant, error)
     else:
-        _accept(tx, applicant, facts, windows, answer.notices)
+        _store(tx, applicant, _job(applicant, facts, windows, answer.notices))
+
+
+def take_store_answer(tx: Transaction, event: JobStored | StoringFailed) -> None:
+    """A job that outlasts this process is accepted, unless its client has gone meanwhile; one that does not is not."""
+    applicant = tx.state.applicants.get(event.job)
+    if applicant is None or applicant.checked is None:
+        return
+    match event:
+        case JobStored():
+            _accept(tx, applicant.checked)
+        case StoringFailed(error=error):
+            refuse(tx, applicant, error)
 
 
 def _windows(facts: ModelFacts, counts: tuple[int, ...]) -> int:
@@ -189,7 +204,15 @@ def _asked_for(state: State, request: ImageRequest) -> tuple[Agent, ...]:
     )
 
 
+def _is_known(state: State, name: JobId) -> bool:
+    """Whether a name is in use, be it that agents still hold something of a job that has ended."""
+    working = (epoch.job for epoch in state.epochs.values())
+    return name in state.applicants or name in state.jobs or name in state.holders or name in working
+
+
 def _review(tx: Transaction, applicant: Applicant) -> None:
+    if applicant.checked is not None:
+        return
     question = applicant.question
     if question is not None:
         if tx.now_s < question.deadline_s:
@@ -303,27 +326,34 @@ def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgument
     return InvalidArgumentError(*found) if found else None
 
 
-def _accept(
-    tx: Transaction, applicant: Applicant, facts: ModelFacts, text_windows: int, notices: tuple[str, ...]
-) -> None:
+def _job(applicant: Applicant, facts: ModelFacts, text_windows: int, notices: tuple[str, ...]) -> Job:
     request = applicant.request
-    image = replace(resolve(request, facts, applicant.drawn_seed), text_windows=text_windows)
-    tx.state = replace(tx.state, applicants=without(tx.state.applicants, applicant.job))
-    tx.put_job(
-        Job(
-            job=applicant.job,
-            image=image,
-            count=request.count,
-            facts=facts,
-            notices=notices,
-            fixed_plan=request.plan,
-            explain_only=applicant.explain_only,
-            accepted_s=tx.clock_s,
-            waiting=(0,) if applicant.explain_only else tuple(range(request.count)),
-        )
+    return Job(
+        job=applicant.job,
+        image=replace(resolve(request, facts, applicant.drawn_seed), text_windows=text_windows),
+        count=request.count,
+        facts=facts,
+        notices=notices,
+        fixed_plan=request.plan,
+        explain_only=applicant.explain_only,
+        accepted_s=applicant.submitted_s,
+        waiting=(0,) if applicant.explain_only else tuple(range(request.count)),
     )
-    tx.state = replace(tx.state, queue=(*tx.state.queue, applicant.job))
-    tx.tell(applicant.job, Accepted(job=applicant.job))
+
+
+def _store(tx: Transaction, applicant: Applicant, job: Job) -> None:
+    if job.explain_only:  # a question, which nobody asks again for its client
+        _accept(tx, job)
+        return
+    put_applicant(tx, replace(applicant, question=None, checked=job))
+    tx.emit(StoreJob(job=job.job, request=applicant.request, image=job.image))
+
+
+def _accept(tx: Transaction, job: Job) -> None:
+    tx.state = replace(tx.state, applicants=without(tx.state.applicants, job.job))
+    tx.put_job(replace(job, accepted_s=tx.clock_s))
+    tx.state = replace(tx.state, queue=(*tx.state.queue, job.job))
+    tx.tell(job.job, Accepted(job=job.job))
 
 
 def _asked(state: State, agent: AgentId, request_id: int) -> Applicant | None:

@@ -1,12 +1,13 @@
-"""The queue: which picture comes next, and what clients are told of their places. Decides nothing about devices."""
+"""The queue: which picture comes next, and who has which place. Decides nothing about devices."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import Queued
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Viewpoint, bar_of, of_fleet
 from polyrhythm_coordinator.scheduling.fleet.situation import free_agents
@@ -52,23 +53,18 @@ def leave_queue(tx: Transaction, job: Job, index: int, phase: Phase) -> Picture:
     """One of a job's pictures waits no more."""
     waiting = tuple(other for other in job.waiting if other != index)
     started_s = tx.clock_s if job.started_s is None else job.started_s
+    if job.started_s is None:
+        tx.tell(job.job, Queued(position=0))
     tx.put_job(replace(job, started_s=started_s, waiting=waiting))
     picture = job.picture(index, phase)
     tx.put_picture(picture)
     return picture
 
 
-def tell_positions(tx: Transaction) -> None:
-    """Tells each client in the queue its new place; 0 means that its job is running."""
-    waiting_before = 0
-    for name in tx.state.queue:
-        job = tx.state.jobs[name]
-        waits = job.started_s is None
-        position = waiting_before + 1 if waits else 0
-        waiting_before += waits
-        if position != job.told_position:
-            tx.put_job(replace(job, told_position=position))
-            tx.tell(name, Queued(position=position))
+def places(state: State) -> Iterator[tuple[JobId, int]]:
+    """Jobs of which nothing has begun, each with its place, the first one's 1."""
+    waiting = (name for name in state.queue if state.jobs[name].started_s is None)
+    return ((name, place) for place, name in enumerate(waiting, start=1))
 
 
 def _has_a_chance(view: Viewpoint, job: Job, *, free: AbstractSet[AgentId], works: bool) -> bool:

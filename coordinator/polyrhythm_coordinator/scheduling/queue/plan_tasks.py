@@ -77,5 +77,5 @@ def _task(
 
 
 def _ask(tx: Transaction, picture: Picture, planning: Planning) -> None:
-    tx.put_picture(replace(picture, phase=planning, told_delay="", told_measuring=False))
+    tx.put_picture(replace(picture, phase=planning))
     tx.emit(ComputePlan(job=picture.job, number=planning.number, task=planning.task))

@@ -129,8 +129,8 @@ def _tell_measuring(tx: Transaction, picture: Picture) -> None:
     """Says what is measured, and how much of it is done, whenever something begins to be."""
     assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
     candidates = agent_kinds(tx.state, picture, tx.now_s).candidates
-    tx.put_picture(replace(picture, told_measuring=True))
-    tx.tell(picture.job, measuring_message(tx.state, picture, candidates, tx.now_s))
+    message = measuring_message(tx.state, picture, candidates, tx.now_s)
+    tx.tell(picture.job, message, image_index=picture.index)
 
 
 def _wait(tx: Transaction, picture: Picture, phase: Preparing, waiting: KeepWaiting) -> None:
@@ -139,9 +139,10 @@ def _wait(tx: Transaction, picture: Picture, phase: Preparing, waiting: KeepWait
     if (since_s, waiting.for_drained) != (phase.since_s, phase.shelved):
         picture = replace(picture, phase=replace(phase, since_s=since_s, shelved=waiting.for_drained))
         tx.put_picture(picture)
-    if waiting.for_measuring and not picture.told_measuring:
+    if waiting.for_measuring:
         _tell_measuring(tx, picture)
-    tell_delay(tx, tx.state.jobs[picture.job].pictures[picture.index], waiting.reason)
+    if waiting.reason:
+        _tell_delay(tx, picture, waiting.reason)
 
 
 def wait_for_others(tx: Transaction, picture: Picture, error: NoAgentsError) -> bool:
@@ -176,7 +177,7 @@ def _wait_for_coming(tx: Transaction, picture: Picture, error: NoAgentsError) ->
         # Who has left is expected back for a shorter time than who loads, and nothing happens when that is over.
         returns_s = (tx.state.departed[name].at_s + tx.limits.return_grace_s for name in kinds.of(Bar.ABSENT))
         hold(tx, picture, until_s=min((patient_until_s, *returns_s)))
-        _tell_unplanned(tx, picture, f"{error}; {kinds.coming_message}")
+        _tell_delay(tx, picture, f"{error}; {kinds.coming_message}")
     else:
         return False
     return True
@@ -197,7 +198,7 @@ def _wait_for_drained(tx: Transaction, picture: Picture, error: NoAgentsError) -
     if not drained or picture.explain_only:
         return False
     hold(tx, picture, shelved=True)
-    _tell_unplanned(tx, picture, f"{error}; {', '.join(drained)}: {DRAINED}")
+    _tell_delay(tx, picture, f"{error}; {', '.join(drained)}: {DRAINED}")
     return True
 
 
@@ -213,16 +214,8 @@ def _wait_for_measurements(tx: Transaction, picture: Picture, kinds: AgentKinds)
     _tell_measuring(tx, tx.state.jobs[picture.job].pictures[picture.index])
 
 
-def _tell_unplanned(tx: Transaction, picture: Picture, reason: str) -> None:
-    tell_delay(tx, tx.state.jobs[picture.job].pictures[picture.index], reason)
-
-
-def tell_delay(tx: Transaction, picture: Picture, reason: str) -> None:
-    """Says once why nobody works on a picture."""
-    if reason != picture.told_delay:
-        tx.put_picture(replace(picture, told_delay=reason))
-        if reason:
-            tx.tell(picture.job, Delayed(reason=reason))
+def _tell_delay(tx: Transaction, picture: Picture, reason: str) -> None:
+    tx.tell(picture.job, Delayed(reason=reason), image_index=picture.index)
 
 
 def _plan(tx: Transaction, picture: Picture, go: PlanNow) -> None:

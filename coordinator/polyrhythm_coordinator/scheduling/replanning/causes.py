@@ -119,7 +119,7 @@ def _ask_newcomers(tx: Transaction, picture: Picture, epoch: Epoch, unmeasured: 
     ask_to_measure(tx, workload_of(picture.image), measurements)
     agents = tuple(measurement.agent for measurement in measurements)
     tx.put_picture(replace(picture, asked=picture.asked.union(agents)))
-    tx.tell(picture.job, measuring_message(tx.state, picture, agents, tx.now_s))
+    tx.tell(picture.job, measuring_message(tx.state, picture, agents, tx.now_s), image_index=picture.index)
 
 
 def _search(tx: Transaction, picture: Picture, epoch: Epoch, cause: Cause, begin_step: int) -> None:

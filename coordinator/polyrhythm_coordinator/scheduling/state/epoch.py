@@ -11,6 +11,7 @@ from polyrhythm.job.events import ReplanReason
 from polyrhythm.plan.plan import Plan
 from polyrhythm.session.messages import EpochEnded
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
+from polyrhythm_coordinator.scheduling.state.events import BlobId
 from polyrhythm_coordinator.scheduling.state.replan import ReplanState
 
 
@@ -58,6 +59,21 @@ class MemberRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IncompleteFile:
+    """A picture's file, as far as it has come.
+
+    Attributes:
+        blob: under which the edge keeps it.
+        parts: that have come.
+        size_bytes: of all of these.
+    """
+
+    blob: BlobId
+    parts: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
     """One run.
 
@@ -82,8 +98,7 @@ class Epoch:
         cause: why it is being aborted.
         handover: why it is being handed over, once it is.
         joining: agents that wait for the handover.
-        parts: of the PNG file, as far as they have come.
-        parts_bytes: of all of these.
+        file: of the picture, once it comes and until it is whole.
         picture_made: whether the whole file has come.
     """
 
@@ -105,8 +120,7 @@ class Epoch:
     cause: str = ""
     handover: ReplanReason | None = None
     joining: frozenset[AgentId] = frozenset()
-    parts: tuple[bytes, ...] = ()
-    parts_bytes: int = 0
+    file: IncompleteFile | None = None
     picture_made: bool = False
     report_age_s: float = 0.0
 

@@ -11,7 +11,13 @@ from polyrhythm_coordinator.scheduling.state.state import State
 
 def violations(state: State) -> list[str]:
     """Everything that must not be, in words."""
-    return [*_of_jobs(state), *_of_epochs(state), *_of_agents(state), *_of_gangs(state)]
+    return [*_of_applicants(state), *_of_jobs(state), *_of_epochs(state), *_of_agents(state), *_of_gangs(state)]
+
+
+def _of_applicants(state: State) -> Iterator[str]:
+    for name, applicant in state.applicants.items():
+        if applicant.checked is not None and applicant.question is not None:
+            yield f"{name} has passed its checks and is asked about"
 
 
 def _of_jobs(state: State) -> Iterator[str]:
@@ -37,7 +43,12 @@ def _of_jobs(state: State) -> Iterator[str]:
 
 
 def _of_epochs(state: State) -> Iterator[str]:
+    blobs = [epoch.file.blob for epoch in state.epochs.values() if epoch.file is not None]
+    if len(set(blobs)) != len(blobs):
+        yield f"two epochs write to one file: {blobs}"
     for name, epoch in state.epochs.items():
+        if epoch.file is not None and epoch.picture_made:
+            yield f"{name} has made its picture and still collects it"
         picture = state.picture_of(epoch)
         if picture is not None and picture.phase != Running(epoch=name):
             yield f"{name} belongs to picture {epoch.image_index} of {epoch.job}, which is {picture.phase}"

@@ -28,7 +28,7 @@ class TokenQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applicant:
-    """A request that is being checked; its client has been told nothing yet.
+    """A request that is being checked, then stored; its client has been told nothing yet.
 
     Attributes:
         job: its name.
@@ -41,6 +41,7 @@ class Applicant:
         reasons: why some of these did not.
         gone: agents that were lost when they should have answered; one that is lost twice is silent.
         deaths: workers that ended over its question, and what was said about it.
+        checked: the job that it becomes once it is stored; None before all checks have passed.
     """
 
     job: JobId
@@ -53,6 +54,7 @@ class Applicant:
     reasons: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
     gone: tuple[AgentId, ...] = ()
     deaths: tuple[str, ...] = ()
+    checked: Job | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +169,6 @@ class Picture:
         first_step_s: when all members of the first epoch had joined.
         last_step_s: when the last boundary was completed.
         predicted_denoise_s: by the first plan.
-        told_step: progress as last told.
-        told_s: when.
-        told_delay: what it waits for as last told; empty where it does not.
-        told_measuring: whether its client knows that it waits for measurements.
         unplanned_since_s: since when there is no plan for it with those who are there; None where there is one.
     """
 
@@ -202,10 +200,6 @@ class Picture:
     first_step_s: float | None = None
     last_step_s: float | None = None
     predicted_denoise_s: float = 0.0
-    told_step: int = 0
-    told_s: float | None = None
-    told_delay: str = ""
-    told_measuring: bool = False
     unplanned_since_s: float | None = None
 
     @property
@@ -238,7 +232,6 @@ class Job:
         explain_only: stop after the plan of the first picture.
         accepted_s: when it was accepted.
         started_s: when its first picture left the queue; None while it waits.
-        told_position: place in the queue as last told.
         waiting: indices of the pictures that have not begun, ascending.
         pictures: those that are being made, by index.
         gang: how its pictures would be made by all agents together, as last searched; None before.
@@ -254,7 +247,6 @@ class Job:
     explain_only: bool
     accepted_s: float
     started_s: float | None = None
-    told_position: int | None = None
     waiting: tuple[int, ...]
     pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
     gang: Explanation | None = None

@@ -166,7 +166,7 @@ class State:
         ready: readiness as last told.
         stopping: the coordinator ends.
         clock: by which patience is counted; the coordinator is seen to run with every Tick.
-        next_number: counts names of jobs, gangs and epochs, and numbers of requests and plan tasks.
+        next_number: counts names of gangs and epochs, and numbers of requests and plan tasks.
     """
 
     incarnation: int
@@ -187,11 +187,6 @@ class State:
     stopping: bool = False
     clock: PatientClock = field(default_factory=PatientClock)
     next_number: int = 1
-
-    @property
-    def next_job(self) -> JobId:
-        """The name that the next submitted job gets."""
-        return JobId(f"job-{self.incarnation}-{self.next_number}")
 
     @property
     def open_agents(self) -> tuple[Agent, ...]:

@@ -39,7 +39,6 @@ class Limits:
         failures_max: epochs that may fail in a row at one boundary while no agent is lost.
         deaths_max: epochs of one picture, measurements for it, or counts of one request's tokens, that end by the end
             of a worker under a living agent.
-        progress_interval_s: between two reports of progress to a client.
     """
 
     tick_interval_s: float = 0.2
@@ -63,7 +62,6 @@ class Limits:
     join_left_s: float = 4.0
     failures_max: int = 3
     deaths_max: int = 2
-    progress_interval_s: float = 0.2
 
     @property
     def unticked_s(self) -> float:

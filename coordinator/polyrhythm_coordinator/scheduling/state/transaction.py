@@ -12,9 +12,8 @@ from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job.events import JobEvent
 from polyrhythm.session.messages import AgentCommand
-from polyrhythm_coordinator.scheduling.state.effects import Effect, FailJob, SendCommand, Tell
+from polyrhythm_coordinator.scheduling.state.effects import Effect, FailJob, JobFact, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture
 from polyrhythm_coordinator.scheduling.state.state import Agent, State
@@ -71,10 +70,11 @@ class Transaction:
         """
         self.emit(SendCommand(agent=name, session=self.state.agents[name].session, command=command))
 
-    def tell(self, job: JobId, event: JobEvent) -> None:
-        """Tells a job's client something, if the job has not ended."""
-        if job in self.state.jobs:
-            self.emit(Tell(job=job, event=event))
+    def tell(self, job: JobId, fact: JobFact, *, image_index: int | None = None) -> None:
+        """Says a fact about a job, if that has not ended; once, however often it is found so in this transition."""
+        effect = Tell(job=job, fact=fact, image_index=image_index)
+        if job in self.state.jobs and effect not in self.effects:
+            self.emit(effect)
 
     def put_agent(self, agent: Agent) -> None:
         """Adds or replaces an agent."""

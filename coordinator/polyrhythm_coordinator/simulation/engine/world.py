@@ -13,28 +13,37 @@ from typing import assert_never
 
 from polyrhythm.errors import InternalError, NoAgentsError, PolyrhythmError
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job.events import AgentFailed, Delayed, ImageCompleted, JobEvent, Planned, Replanned
+from polyrhythm.job.events import AgentFailed, Delayed, ImageCompleted, Planned, Replanned
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AgentEvent, StartEpoch
+from polyrhythm.session.messages import AgentEvent, ImageMade, PreviewMade, StartEpoch
+from polyrhythm_coordinator.runtime.blob_store import reference_to
+from polyrhythm_coordinator.runtime.news import News
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,
+    DropBytes,
     Effect,
     EndJob,
     FailJob,
+    JobFact,
+    KeepBytes,
     PlanTask,
     ReadinessChanged,
+    RefuseJob,
     SendCommand,
+    StoreJob,
     Tell,
 )
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentDisconnected,
     AgentEventReceived,
+    BlobId,
     Event,
+    JobStored,
     JobSubmitted,
     PlanComputed,
     PlanFailed,
@@ -51,8 +60,11 @@ from polyrhythm_coordinator.simulation.engine.timeline import Mark, Occasion, Ti
 from polyrhythm_coordinator.simulation.engine.virtual_agent import VirtualAgent
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 
+JOB = JobId("job-0-1")
 SEED = 0
-"""Of a picture that nobody sees."""
+"""Of a picture that nobody sees, ..."""
+BLOB = BlobId(1)
+"""... and whose file nobody keeps."""
 ENDLESS_S = 1e7
 """Virtual seconds after which a job that has not ended never will: months, far beyond all patience of the core."""
 
@@ -76,9 +88,10 @@ class World:
         self.fleet = fleet
         self.agenda = Agenda()
         self.timeline = Timeline()
-        self.told: list[tuple[float, JobEvent]] = []
+        self.told: list[tuple[float, JobFact]] = []
         self.error: PolyrhythmError | None = None
         self.ended_s: float | None = None
+        self._news = News()
         self._delay = ""
         self._last_change_s = max((_last_change_s(device) for device in fleet.devices), default=0.0)
         # Links are known from earlier pictures; where they are measured anew, the same comes out.
@@ -106,14 +119,13 @@ class World:
         for agent in self._agents.values():
             agent.begin()
         self.timeline.mark(Mark(at_s=self.agenda.now_s, occasion=Occasion.SUBMIT, text="the pictures are asked for"))
-        job = self._state.next_job
         self.agenda.after(self._state.limits.tick_interval_s, self._tick)
-        self.feed(JobSubmitted(job=job, request=request, drawn_seed=SEED, explain_only=False))
+        self.feed(JobSubmitted(job=JOB, request=request, drawn_seed=SEED, explain_only=False))
         while self.ended_s is None:
             if self._delay and self.agenda.now_s > self._last_change_s + self._state.limits.loading_grace_s:
                 # The core waits for somebody to put an agent back: nobody here ever will. Before, it may have waited
                 # for an agent that died to come back.
-                self._end(job, NoAgentsError(f"nobody is left to go on: {self._delay}"))
+                self._end(JOB, NoAgentsError(f"nobody is left to go on: {self._delay}"))
             elif not self.agenda.step() or self.agenda.now_s > ENDLESS_S:
                 raise InternalError(f"the simulated job has come to no end after {self.agenda.now_s:g} s")
         self.timeline.cut(self.ended_s)
@@ -139,7 +151,8 @@ class World:
 
     def deliver(self, agent: AgentId, session: SessionId, event: AgentEvent) -> None:
         """A message is on its way to the coordinator."""
-        received = AgentEventReceived(agent=agent, session=session, event=event)
+        said = reference_to(event, BLOB, ()) if isinstance(event, ImageMade | PreviewMade) else event
+        received = AgentEventReceived(agent=agent, session=session, event=said)
         self.agenda.after(self.fleet.control.message_s, partial(self.feed, received))
 
     def hang_up(self, agent: AgentId, session: SessionId, reason: str) -> None:
@@ -203,15 +216,18 @@ class World:
                 mark = Mark(at_s=self.agenda.now_s, occasion=Occasion.LOSS, text=str(error), agent=agent)
                 self.timeline.mark(mark)
                 self._agents[agent].cut_off(session)
-            case Tell(event=event):
-                self._note(event)
+            case Tell(fact=fact, image_index=image_index):
+                if self._news.is_new(fact, self.agenda.now_s, image_index):
+                    self._note(fact)
+            case StoreJob(job=job):
+                self.agenda.after(0.0, partial(self.feed, JobStored(job=job)))
             case EndJob(job=job):
                 self._end(job, None)
-            case FailJob(job=job, error=error):
+            case FailJob(job=job, error=error) | RefuseJob(job=job, error=error):
                 self._end(job, error)
             case ComputePlan():
                 self.agenda.after(self.fleet.control.plan_s, partial(self._plan, effect))
-            case ReadinessChanged():
+            case KeepBytes() | DropBytes() | ReadinessChanged():
                 pass
             case _:
                 assert_never(effect)
@@ -224,11 +240,11 @@ class World:
         else:
             self.feed(PlanComputed(job=effect.job, number=effect.number, explanation=explanation))
 
-    def _note(self, event: JobEvent) -> None:
+    def _note(self, fact: JobFact) -> None:
         now_s = self.agenda.now_s
-        self.told.append((now_s, event))
-        self._delay = event.reason if isinstance(event, Delayed) else ""
-        match event:
+        self.told.append((now_s, fact))
+        self._delay = fact.reason if isinstance(fact, Delayed) else ""
+        match fact:
             case Planned(explanation=explanation):
                 self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.EPOCH, text=f"plan: {explanation.chosen.label}"))
             case Replanned(reason=reason, begin_step=step):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from math import isqrt
-
 import pytest
 
-from polyrhythm.codec.bounds import PIXELS_MAX
 from polyrhythm.ids import EpochId
-from polyrhythm.job.picture_file import PART_BYTES, PARTS_SPARE, fault, file_bytes_max, parts_max
+from polyrhythm.job.picture_file import PART_BYTES, PARTS_SPARE, facts_of, fault, file_bytes_max, parts_max
 from polyrhythm_agent.epoch.png import image_parts
-from polyrhythm_coordinator.runtime.outbox import ITEMS_MAX
 from tests.fakes.model import png_of
 
 EPOCH = EpochId(incarnation=1, counter=1)
@@ -26,18 +22,16 @@ def test_no_file_is_cut_into_more_parts_than_are_taken(side_px: int) -> None:
     assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
 
 
-def test_a_client_may_wait_for_all_parts_of_the_largest_picture() -> None:
-    assert parts_max(isqrt(PIXELS_MAX), isqrt(PIXELS_MAX)) < ITEMS_MAX
-
-
 @pytest.mark.parametrize("part_bytes", [1, 5, 30, 1000])
 def test_what_is_wrong_with_a_file_is_seen_however_it_was_cut(part_bytes: int) -> None:
-    def cut(content: bytes) -> list[bytes]:
-        return [content[offset : offset + part_bytes] for offset in range(0, len(content), part_bytes)]
+    def wrong(content: bytes, height_px: int = 64) -> str:
+        parts = [content[offset : offset + part_bytes] for offset in range(0, len(content), part_bytes)]
+        return fault(facts_of(parts), 64, height_px)
 
     whole = png_of(64, 64, padding_bytes=100)
-    assert fault(cut(whole), 64, 64) == ""
-    assert fault(cut(whole), 64, 32) == "is no PNG of 64x32 pixels"
-    assert fault(cut(whole[:-1]), 64, 64) == "is not whole"
-    assert fault(cut(whole[1:]), 64, 64) == "does not begin with the PNG signature"
-    assert fault(cut(b"x"), 64, 64) == "does not begin with the PNG signature"
+    assert wrong(whole) == ""
+    assert wrong(whole, 32) == "is no PNG of 64x32 pixels"
+    assert wrong(whole[:-1]) == "is not whole"
+    assert wrong(whole[1:]) == "does not begin with the PNG signature"
+    assert wrong(whole[:20]) == "is no PNG of 64x64 pixels"
+    assert wrong(b"x") == "does not begin with the PNG signature"

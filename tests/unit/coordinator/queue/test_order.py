@@ -73,7 +73,9 @@ def test_jobs_run_in_order_and_are_told_their_place() -> None:
     world.settle()
     assert [positions(world, job) for job in (first, second, third)] == [[0], [1], [2]]
     go_on(world)
-    world.run(first, second, third)
+    world.run(first)
+    world.tick()
+    world.run(second, third)
     assert [positions(world, job) for job in (first, second, third)] == [[0], [1, 0], [2, 1, 0]]
     assert list(world.ended) == [first, second, third]
     assert len(world.sent("a", MeasureProfile)) == 1
@@ -114,6 +116,8 @@ def test_cancel_in_the_queue_moves_the_others_up() -> None:
     world.settle()
     world.cancel(second, ENOUGH)
     assert world.ended == {second: ENOUGH}
+    assert positions(world, third) == [2]
+    world.tick()
     assert positions(world, third) == [2, 1]
     go_on(world)
     world.run(first, third)

@@ -11,21 +11,22 @@ import pytest
 
 from polyrhythm.errors import AlreadyInUseError, InternalError, PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Accepted, JobEvent
+from polyrhythm.job.events import Accepted, ImageChunk, JobEvent, Queued
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.session.messages import Welcome
+from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
+from polyrhythm_coordinator.runtime.event_log import EventLog, client_room
 from polyrhythm_coordinator.runtime.interpreter import Interpreter, Observer
-from polyrhythm_coordinator.runtime.outbox import Outbox
-from polyrhythm_coordinator.runtime.outbox_limits import client_room
+from polyrhythm_coordinator.runtime.job_store import JobStore, MemoryJobStore
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.events import Event, PlanComputed, Tick
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.fakes.fabric import FakeFabric
-from tests.fakes.model import FACTS
+from tests.fakes.model import FACTS, PNG
 from tests.fakes.worker import FakeWorker, register
 
 
@@ -40,20 +41,27 @@ async def planner(task: PlanTask) -> Explanation:
 def interpreter(
     compute_plan: Callable[[PlanTask], Awaitable[Explanation]] = planner,
     observe: Observer = lambda _event, _effects: None,
+    jobs: JobStore | None = None,
+    blobs: MemoryBlobStore | None = None,
 ) -> Interpreter:
     return Interpreter(
         state=State(incarnation=1, limits=Limits()),
         clock=lambda: 0.0,
         draw_seed=lambda: 3,
         compute_plan=compute_plan,
+        jobs=jobs or MemoryJobStore(),
+        blobs=blobs or MemoryBlobStore(),
         observe=observe,
         observe_failure=lambda _event, _error: None,
     )
 
 
-async def serve(core: Interpreter, name: str, facts: ModelFacts = FACTS) -> None:
+def worker_of(name: str, facts: ModelFacts = FACTS) -> FakeWorker:
+    return FakeWorker(AgentId(name), FakeFabric(), facts=(facts,))
+
+
+async def serve(core: Interpreter, worker: FakeWorker) -> None:
     """One fake agent, directly at the interpreter."""
-    worker = FakeWorker(AgentId(name), FakeFabric(), facts=(facts,))
     session, commands = core.open_session(register(worker.agent))
     core.receive(worker.agent, session, worker.ready())
     async for command in commands:
@@ -66,11 +74,20 @@ async def serve(core: Interpreter, name: str, facts: ModelFacts = FACTS) -> None
             core.receive(worker.agent, session, event)
 
 
-async def collect(outbox: Outbox[JobEvent]) -> tuple[list[JobEvent], PolyrhythmError | None]:
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets others have their turns until a condition holds."""
+    async with asyncio.timeout(10):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
+async def collect(log: EventLog) -> tuple[list[JobEvent], PolyrhythmError | None]:
     events: list[JobEvent] = []
     try:
-        async for event in outbox:
-            events.append(event)  # noqa: PERF401 - kept when the outbox ends with an error
+        async for event in log:
+            events.append(event)  # noqa: PERF401 - kept when the log ends with an error
     except PolyrhythmError as error:
         return events, error
     return events, None
@@ -78,35 +95,36 @@ async def collect(outbox: Outbox[JobEvent]) -> tuple[list[JobEvent], PolyrhythmE
 
 async def test_a_picture() -> None:
     core = interpreter()
-    agent = asyncio.create_task(serve(core, "a"))
+    agent = asyncio.create_task(serve(core, worker_of("a")))
     await asyncio.sleep(0)
-    job, outbox = core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
-    events, error = await collect(outbox)
+    job, log = core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
+    events, error = await collect(log)
     assert error is None
-    assert events[0] == Accepted(job=job)
+    assert events[:2] == [Accepted(job=job), Queued(position=0)]
+    assert b"".join(event.data for event in events if isinstance(event, ImageChunk)) == PNG
     assert core.state.jobs == {}
     agent.cancel()
 
 
 async def test_whose_pictures_are_large_has_room_for_them() -> None:
     core = interpreter()
-    agent = asyncio.create_task(serve(core, "a", replace(FACTS, pixels_max=1 << 24)))
+    agent = asyncio.create_task(serve(core, worker_of("a", replace(FACTS, pixels_max=1 << 24))))
     await asyncio.sleep(0)
     request = ImageRequest(prompt="a red apple", width_px=4096, height_px=4096, count=8)
-    _, outbox = core.submit(request, explain_only=False)
-    before = outbox.room_bytes
-    reading = aiter(outbox)
+    _, log = core.submit(request, explain_only=False)
+    before = log.room_bytes
+    reading = aiter(log)
     assert isinstance(await anext(reading), Accepted)
-    assert outbox.room_bytes == client_room(4096, 4096, 8).bytes_max > before
+    assert log.room_bytes == client_room(4096, 4096, 8).bytes_max > before
     agent.cancel()
 
 
 async def test_a_planner_that_breaks_ends_the_job_only() -> None:
     core = interpreter(broken_planner)
-    agent = asyncio.create_task(serve(core, "a"))
+    agent = asyncio.create_task(serve(core, worker_of("a")))
     await asyncio.sleep(0)
-    _, outbox = core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
-    _, error = await collect(outbox)
+    _, log = core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
+    _, error = await collect(log)
     assert isinstance(error, InternalError)
     assert "in the middle of a search" in str(error)
     assert core.state.agents[AgentId("a")].worker_ready
@@ -121,7 +139,7 @@ async def test_a_plan_that_cannot_be_taken_breaks_the_core() -> None:
             raise ZeroDivisionError("in the middle of an event")
 
     core = interpreter(observe=observe)
-    agent = asyncio.create_task(serve(core, "a"))
+    agent = asyncio.create_task(serve(core, worker_of("a")))
     await asyncio.sleep(0)
     core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)

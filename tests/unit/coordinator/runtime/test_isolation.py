@@ -12,13 +12,16 @@ import pytest_asyncio
 
 from polyrhythm.errors import InternalError, PolyrhythmError, ResourceExhaustedError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.job.events import ImageCompleted, JobEvent
+from polyrhythm.job.events import Delayed, ImageChunk, ImageCompleted, JobEvent
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.session.messages import BeatDone, StartEpoch
 from polyrhythm.session.rendezvous import StoreOperation, StoreRequest
+from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
+from polyrhythm_coordinator.runtime.event_log import EventLog
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
-from polyrhythm_coordinator.runtime.outbox import Outbox
+from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
+from polyrhythm_coordinator.runtime.outbox import ITEMS_MAX, Outbox
 from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.events import (
@@ -47,6 +50,7 @@ class Site:
 
     broken_plans: bool = False
     failures: list[type[Event]] = field(default_factory=list[Any])
+    blobs: MemoryBlobStore = field(default_factory=MemoryBlobStore)
     fabric: FakeFabric = field(default_factory=FakeFabric)
     workers: dict[str, FakeWorker] = field(default_factory=dict[str, FakeWorker])
     sessions: dict[str, SessionId] = field(default_factory=dict[str, SessionId])
@@ -69,6 +73,8 @@ class Site:
             clock=lambda: 0.0,
             draw_seed=lambda: 3,
             compute_plan=compute_plan,
+            jobs=MemoryJobStore(),
+            blobs=self.blobs,
             observe=lambda _event, _effects: None,
             observe_failure=lambda event, _error: self.failures.append(type(event)),
         )
@@ -117,10 +123,10 @@ async def site() -> AsyncIterator[Site]:
     await asyncio.gather(*made.running, return_exceptions=True)
 
 
-async def told(outbox: Outbox[JobEvent], heard: list[JobEvent]) -> PolyrhythmError | None:
+async def told(log: EventLog, heard: list[JobEvent]) -> PolyrhythmError | None:
     try:
-        async for event in outbox:
-            heard.append(event)  # noqa: PERF401 - kept when the outbox ends with an error
+        async for event in log:
+            heard.append(event)  # noqa: PERF401 - kept when the log ends with an error
     except PolyrhythmError as error:
         return error
     return None
@@ -133,8 +139,8 @@ async def test_an_agents_event_that_the_core_breaks_down_on_costs_that_agent_its
         site.add(name)
         site.workers[name].pause_at = 0
     heard: list[JobEvent] = []
-    _, outbox = site.core.submit(ImageRequest(prompt="a red apple", seed=1, steps=12), explain_only=False)
-    listening = asyncio.create_task(told(outbox, heard))
+    _, log = site.core.submit(ImageRequest(prompt="a red apple", seed=1, steps=12), explain_only=False)
+    listening = asyncio.create_task(told(log, heard))
     await site.until(lambda: any(isinstance(command, StartEpoch) for command in site.workers["a"].seen))
     (start,) = [command for command in site.workers["a"].seen if isinstance(command, StartEpoch)]
     first = start.segments[0]
@@ -175,8 +181,8 @@ async def test_an_introduction_that_the_core_breaks_down_on_is_answered_with_tha
 
 async def test_a_request_that_the_core_breaks_down_on_is_answered_with_that(site: Site) -> None:
     site.add("a")
-    _, outbox = site.core.submit(ImageRequest(prompt=cast("str", NONSENSE)), explain_only=False)
-    assert isinstance(await told(outbox, []), InternalError)
+    _, log = site.core.submit(ImageRequest(prompt=cast("str", NONSENSE)), explain_only=False)
+    assert isinstance(await told(log, []), InternalError)
     assert (site.failures, site.core.failure) == ([JobSubmitted], None)
     assert site.core.state.applicants == {}
 
@@ -184,8 +190,8 @@ async def test_a_request_that_the_core_breaks_down_on_is_answered_with_that(site
 async def test_a_plan_that_the_core_breaks_down_on_costs_its_picture(site: Site) -> None:
     site.broken_plans = True
     site.add("a")
-    _, outbox = site.core.submit(ImageRequest(prompt="a red apple", seed=1), explain_only=False)
-    listening = asyncio.create_task(told(outbox, []))
+    _, log = site.core.submit(ImageRequest(prompt="a red apple", seed=1), explain_only=False)
+    listening = asyncio.create_task(told(log, []))
     await site.until(listening.done)
     assert isinstance(await listening, InternalError)
     assert (site.failures, site.core.failure) == ([PlanComputed], None)
@@ -212,9 +218,25 @@ async def test_an_agent_that_asks_and_does_not_read_the_answers_loses_its_sessio
 
 async def test_a_client_that_does_not_read_loses_its_job(site: Site) -> None:
     site.add("a")
-    job, outbox = site.core.submit(ImageRequest(prompt="a red apple", seed=1, steps=12), explain_only=False)
-    while outbox.put(cast("JobEvent", NONSENSE)):
-        pass
-    assert isinstance(await told(outbox, []), ResourceExhaustedError)
+    job, log = site.core.submit(ImageRequest(prompt="a red apple", seed=1, steps=12), explain_only=False)
+    for number in range(ITEMS_MAX):
+        assert log.tell(Delayed(reason=str(number)), 0.0)
     await site.until(lambda: job not in site.core.state.jobs and job not in site.core.state.applicants)
+    assert isinstance(await told(log, []), ResourceExhaustedError)
+    assert site.workers["a"].pictures == 0
     assert site.core.failure is None
+
+
+async def test_a_picture_that_there_is_no_room_for_costs_its_job_and_nothing_else(site: Site) -> None:
+    site.blobs = MemoryBlobStore(bytes_max=30)
+    site.core = site.core_of(State(incarnation=1, limits=Limits()))
+    site.add("a")
+    heard: list[JobEvent] = []
+    job, log = site.core.submit(ImageRequest(prompt="a red apple", seed=1, steps=12), explain_only=False)
+    listening = asyncio.create_task(told(log, heard))
+    await site.until(listening.done)
+    assert isinstance(await listening, ResourceExhaustedError)
+    assert not any(isinstance(event, ImageChunk) for event in heard)
+    await site.until(lambda: not site.core.state.epochs)
+    assert (site.blobs.kept_bytes, site.core.failure, set(site.core.state.agents)) == (0, None, {"a"})
+    assert job not in site.core.state.jobs

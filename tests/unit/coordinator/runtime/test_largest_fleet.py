@@ -17,7 +17,9 @@ from polyrhythm.job.events import Planned
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.grpc_api.fleet import FleetServicer
+from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
+from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
 from polyrhythm_coordinator.scheduling.planning.explanation import LINKS_MAX
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, PlanTask
@@ -41,6 +43,8 @@ def interpreter(effects: list[Effect] | None = None) -> Interpreter:
         clock=lambda: 0.0,
         draw_seed=lambda: 0,
         compute_plan=no_planner,
+        jobs=MemoryJobStore(),
+        blobs=MemoryBlobStore(),
         observe=lambda _event, some: kept.extend(some),
         observe_failure=lambda event, error: pytest.fail(f"{event}: {error}"),
     )
