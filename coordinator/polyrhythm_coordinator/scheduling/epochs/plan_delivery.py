@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Progressed
 from polyrhythm.plan.plan import Plan
 from polyrhythm.session.messages import ExtendPlan
 from polyrhythm_coordinator.scheduling.epochs.deadlines import step_timeout_s
@@ -72,23 +71,3 @@ def _extend(
     )
     for agent in epoch.present:
         tx.send(agent, replace(command, memory_need_bytes=needs_bytes.get(agent, 0)))
-
-
-def tell_progress(tx: Transaction, epoch: Epoch, *, encode_s: float = 0.0) -> None:
-    """Says how far the slowest member is.
-
-    Args:
-        tx: the transition.
-        epoch: that runs, or is about to.
-        encode_s: that are still to come before its first step.
-    """
-    if epoch.stage is EpochStage.ABORTING:
-        return
-    progressed = Progressed(
-        image_index=epoch.image_index,
-        step=epoch.step,
-        steps=epoch.plan.steps,
-        left_s=epoch.forecast.left_s(epoch.step) + encode_s,
-        agents=epoch.plan.agents,
-    )
-    tx.tell(epoch.job, progressed)

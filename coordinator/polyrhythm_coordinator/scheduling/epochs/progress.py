@@ -18,7 +18,7 @@ from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Beat
 from polyrhythm.session.messages import BeatDone, EpochJoined, PartLoaded, StepDone
 from polyrhythm_coordinator.scheduling.epochs.deadlines import progress_deadline_s
-from polyrhythm_coordinator.scheduling.epochs.plan_delivery import send_due_segments, tell_progress
+from polyrhythm_coordinator.scheduling.epochs.plan_delivery import send_due_segments
 from polyrhythm_coordinator.scheduling.epochs.plan_switch import follow, watched
 from polyrhythm_coordinator.scheduling.fleet.host_company import computes_in_company
 from polyrhythm_coordinator.scheduling.fleet.profiles import refine
@@ -47,8 +47,8 @@ def take_report(tx: Transaction, agent: AgentId, event: Report) -> None:
         case EpochJoined():
             epoch = _take_join(tx, epoch, agent, event)
         case PartLoaded(part=part, loading_s=loading_s):
-            told = job_events.PartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
-            tx.tell(epoch.job, told)
+            loaded = job_events.PartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
+            tx.tell(epoch.job, loaded)
         case StepDone():
             epoch = _take_step(epoch, agent, event.step)
         case BeatDone(report=report):
@@ -60,6 +60,26 @@ def take_report(tx: Transaction, agent: AgentId, event: Report) -> None:
     tx.put_epoch(replace(epoch, deadline_s=progress_deadline_s(epoch, tx.limits, tx.now_s)))
     if epoch.step > step:
         tell_progress(tx, epoch)
+
+
+def tell_progress(tx: Transaction, epoch: Epoch, *, encode_s: float = 0.0) -> None:
+    """Says how far the slowest member is.
+
+    Args:
+        tx: the transition.
+        epoch: that runs, or is about to.
+        encode_s: that are still to come before its first step.
+    """
+    if epoch.stage is EpochStage.ABORTING:
+        return
+    progressed = job_events.Progressed(
+        image_index=epoch.image_index,
+        step=epoch.step,
+        steps=epoch.plan.steps,
+        left_s=epoch.forecast.left_s(epoch.step) + encode_s,
+        agents=epoch.plan.agents,
+    )
+    tx.tell(epoch.job, progressed)
 
 
 def _take_join(tx: Transaction, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:

@@ -10,7 +10,8 @@ from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm.session.messages import StartEpoch
 from polyrhythm_coordinator.scheduling.epochs.deadlines import forming_deadline_s, step_timeout_s
-from polyrhythm_coordinator.scheduling.epochs.plan_delivery import beats_ahead, segments_due, tell_progress
+from polyrhythm_coordinator.scheduling.epochs.plan_delivery import beats_ahead, segments_due
+from polyrhythm_coordinator.scheduling.epochs.progress import tell_progress
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Bar, bar_of, of_picture
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
