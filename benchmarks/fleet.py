@@ -18,8 +18,8 @@ from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm_agent.daemon.main import WORKER_MODULE
 from polyrhythm_client import AsyncClient
-from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
-from polyrhythm_client.local.layout import cores_by_share, emulated_layout
+from polyrhythm_client.local.fleet import LocalFleet
+from polyrhythm_client.local.layout import FleetLayout, cores_by_share, emulated_layout
 from polyrhythm_client.pictures import Picture
 
 

@@ -22,8 +22,8 @@ from latency_study.campaign import OpenFleet, PictureMaker
 from latency_study.cases import FEW_VARIANTS, Case, Group
 
 from polyrhythm_client import AsyncClient
-from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
-from polyrhythm_client.local.layout import AgentLayout, agent_of
+from polyrhythm_client.local.fleet import LocalFleet
+from polyrhythm_client.local.layout import AgentLayout, FleetLayout, agent_of
 
 CONTROL = "nvidia-cuda-mps-control"
 LIST_DEVICES = ("nvidia-smi", "--list-gpus")

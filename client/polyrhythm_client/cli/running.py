@@ -17,12 +17,13 @@ from polyrhythm.errors import CancelledError, PolyrhythmError
 from polyrhythm.process.environment import check_variables
 from polyrhythm_client.cli.failures import error_account, error_console, show_error
 from polyrhythm_client.cli.interrupt import beside_signals, run_until_signal
+from polyrhythm_client.cli.own_fleet import FleetChoice, check_choice
 from polyrhythm_client.cli.terminal import say
 from polyrhythm_client.recipes.recipe import Recipe
 from polyrhythm_client.recipes.recipe_file import read_recipe
 
 if TYPE_CHECKING:
-    from polyrhythm_client.cli.fleet_in_use import FleetChoice, FleetInUse
+    from polyrhythm_client.cli.fleet_in_use import FleetInUse
 
 
 def run_command(
@@ -97,7 +98,7 @@ async def fleet_for(choice: FleetChoice, console: Console, *, quiet: bool) -> As
     Raises:
         PolyrhythmError: the user's choice means nothing, or the fleet cannot be started.
     """
-    from polyrhythm_client.cli.fleet_in_use import check_choice, open_fleet
+    from polyrhythm_client.cli.fleet_in_use import open_fleet
 
     check_choice(choice)
     async with AsyncExitStack() as stack:

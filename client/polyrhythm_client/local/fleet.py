@@ -10,16 +10,14 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 from polyrhythm.errors import InternalError
-from polyrhythm.model.shipped_models import DEFAULT_MODEL
 from polyrhythm_client.local.agent_changes import AgentChange
 from polyrhythm_client.local.agent_watch import AgentWatch
 from polyrhythm_client.local.child import GRACE_S, Child, ChildEndedError, unless_ended
-from polyrhythm_client.local.layout import AgentLayout
+from polyrhythm_client.local.layout import AgentLayout, FleetLayout
 from polyrhythm_client.local.lifeline import Lifeline
 from polyrhythm_client.local.logs import FleetLogs
 from polyrhythm_client.local.programs import INSTALLED, Executables, agent_arguments, coordinator_arguments
@@ -29,23 +27,6 @@ ENDING_S = 1.0
 """How long after a lost connection a process may take to be seen to have ended."""
 
 _READY_LINE = re.compile(r"polyrhythm-coordinator ready on (?P<address>\S+:\d+)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetLayout:
-    """What to start.
-
-    Attributes:
-        agents: at least one.
-        model: name of one that ships, a path, or a model of the hub.
-        port: of the coordinator; 0 for any that is free, None to leave it to the coordinator and its variable.
-        loading: options of an agent that say how the model is loaded, by name; None where nothing was said.
-    """
-
-    agents: tuple[AgentLayout, ...]
-    model: str = DEFAULT_MODEL
-    port: int | None = 0
-    loading: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 class LocalFleet:

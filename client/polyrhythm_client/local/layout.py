@@ -1,4 +1,4 @@
-"""Which agents to start on this machine: names, devices, threads, cores, speeds. Pure.
+"""What to start on this machine: the agents' names, devices, threads, cores, speeds. Pure.
 
 Names are part of a plan, so the same options give the same names: ``local-0``, ``local-1``, ...
 """
@@ -6,11 +6,12 @@ Names are part of a plan, so the same options give the same names: ``local-0``, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId, check_agent_name
 from polyrhythm.model.facts import EMULATED_SPEED_MIN, DeviceKind
+from polyrhythm.model.shipped_models import DEFAULT_MODEL
 from polyrhythm.plan.plan import Plan
 from polyrhythm_client.recipes.recipe import AgentRecord
 
@@ -42,6 +43,23 @@ class AgentLayout:
     emulate_speed: float | None = None
     dtype: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLayout:
+    """What to start.
+
+    Attributes:
+        agents: at least one.
+        model: name of one that ships, a path, or a model of the hub.
+        port: of the coordinator; 0 for any that is free, None to leave it to the coordinator and its variable.
+        loading: options of an agent that say how the model is loaded, by name; None where nothing was said.
+    """
+
+    agents: tuple[AgentLayout, ...]
+    model: str = DEFAULT_MODEL
+    port: int | None = 0
+    loading: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 def cores_by_share(speeds: Sequence[float], cores: Sequence[int]) -> tuple[int, ...] | None:

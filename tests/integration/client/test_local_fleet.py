@@ -19,13 +19,14 @@ import typer
 from polyrhythm.errors import ErrorCode
 from polyrhythm.fleet import AgentState
 from polyrhythm_client.cli.commands.up import UpOptions, keep_fleet
-from polyrhythm_client.cli.fleet_in_use import FleetChoice, choose_agents, open_fleet
+from polyrhythm_client.cli.fleet_in_use import open_fleet
 from polyrhythm_client.cli.options import FleetOptions
+from polyrhythm_client.cli.own_fleet import FleetChoice, choose_agents
 from polyrhythm_client.cli.running import run_command
 from polyrhythm_client.local.agent_changes import AgentChange
 from polyrhythm_client.local.child import ChildEndedError
-from polyrhythm_client.local.fleet import FleetLayout, LocalFleet
-from polyrhythm_client.local.layout import cpu_layout
+from polyrhythm_client.local.fleet import LocalFleet
+from polyrhythm_client.local.layout import FleetLayout, cpu_layout
 from polyrhythm_client.local.programs import Executables
 from tests.fakes.coordinator import FakeCoordinator, agent_view, serving
 

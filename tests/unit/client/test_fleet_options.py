@@ -10,8 +10,8 @@ import pytest
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.model.loading_choices import DtypeChoice, OffloadChoice
-from polyrhythm_client.cli.fleet_in_use import FleetChoice, check_choice
 from polyrhythm_client.cli.options import FleetOptions
+from polyrhythm_client.cli.own_fleet import FleetChoice, check_choice
 from polyrhythm_client.local.devices import CudaDevices, chosen_devices
 from polyrhythm_client.local.layout import AgentLayout
 from polyrhythm_client.local.programs import agent_arguments

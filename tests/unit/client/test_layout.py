@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import DeviceKind
-from polyrhythm_client.cli.fleet_in_use import FleetChoice, local_model
+from polyrhythm_client.cli.own_fleet import FleetChoice, local_model
 from polyrhythm_client.local.layout import (
     AGENTS_MAX,
     AgentLayout,

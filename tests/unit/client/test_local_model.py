@@ -8,7 +8,7 @@ import pytest
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.model.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS
-from polyrhythm_client.cli.fleet_in_use import FleetChoice, local_model
+from polyrhythm_client.cli.own_fleet import FleetChoice, local_model
 
 
 def test_nothing_said_is_the_default_model() -> None:

@@ -11,9 +11,10 @@ from polyrhythm.ids import AgentId
 from polyrhythm.process.environment import Daemon, variable_of
 from polyrhythm_agent.settings import OPTIONS as AGENT_OPTIONS
 from polyrhythm_client.cli.commands.up import UpOptions, layout_of
-from polyrhythm_client.cli.fleet_in_use import FleetChoice, check_choice, local_model, open_fleet
+from polyrhythm_client.cli.fleet_in_use import open_fleet
 from polyrhythm_client.cli.main import app
 from polyrhythm_client.cli.options import FleetOptions
+from polyrhythm_client.cli.own_fleet import FleetChoice, check_choice, local_model
 from polyrhythm_client.local.layout import AgentLayout
 from polyrhythm_client.local.programs import INSTALLED, agent_arguments, coordinator_arguments
 from polyrhythm_client.local.variables import MODEL_VARIABLE, check_daemon_variables

@@ -24,6 +24,7 @@ from polyrhythm_client.cli.output import (
     write_picture,
     write_standard_output,
 )
+from polyrhythm_client.cli.own_fleet import FleetChoice
 from polyrhythm_client.cli.running import fleet_for, read_plan_file, run_command, show_changes
 from polyrhythm_client.cli.summary import measured_fleet, picture_line, picture_summary
 from polyrhythm_client.cli.terminal import say
@@ -85,7 +86,6 @@ def generate(given: GenerateOptions) -> None:
 async def _generate(given: GenerateOptions, console: Console) -> None:
     # gRPC is imported here and not above: --help and a mistyped option must answer at once.
     from polyrhythm_client.async_client import AsyncClient
-    from polyrhythm_client.cli.fleet_in_use import FleetChoice
 
     recipe = await read_plan_file(given.plan_file)
     request = image_request(given.image, recipe, preview_every=given.preview_every)

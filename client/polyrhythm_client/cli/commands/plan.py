@@ -9,6 +9,7 @@ from rich.console import Console
 
 from polyrhythm_client.cli import options
 from polyrhythm_client.cli.image_request import image_request
+from polyrhythm_client.cli.own_fleet import FleetChoice
 from polyrhythm_client.cli.running import fleet_for, read_plan_file, run_command, show_changes
 from polyrhythm_client.cli.tables import print_explanation
 from polyrhythm_client.cli.terminal import Screen, say
@@ -47,7 +48,6 @@ def plan(given: PlanOptions) -> None:
 
 async def _plan(given: PlanOptions, console: Console) -> None:
     from polyrhythm_client.async_client import AsyncClient
-    from polyrhythm_client.cli.fleet_in_use import FleetChoice
 
     recipe = await read_plan_file(given.plan_file)
     request = image_request(given.image, recipe)

@@ -6,20 +6,26 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from rich.console import Console
 from rich.markup import escape
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm_client.cli import options
+from polyrhythm_client.cli.own_fleet import (
+    FleetChoice,
+    check_choice,
+    choose_agents,
+    loading_line,
+    local_model,
+    require_fleet,
+)
 from polyrhythm_client.cli.running import note_on, run_command
 from polyrhythm_client.cli.terminal import StartingSign
+from polyrhythm_client.local.layout import FleetLayout
 from polyrhythm_client.local.programs import INSTALLED, Executables
 from polyrhythm_client.local.variables import MODEL_VARIABLE, PORT_VARIABLE
-
-if TYPE_CHECKING:
-    from polyrhythm_client.local.fleet import FleetLayout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +92,6 @@ async def layout_of(given: UpOptions, executables: Executables, note: Callable[[
     Raises:
         PolyrhythmError: options do not go together, or the machine has not what is asked for.
     """
-    from polyrhythm_client.cli.fleet_in_use import FleetChoice, check_choice, choose_agents, local_model, require_fleet
-    from polyrhythm_client.local.fleet import FleetLayout
-
     if given.agents is not None and given.fleet.speeds is not None:
         raise InvalidArgumentError.of("agents", "goes without --speeds, which names one agent a speed")
     if given.agents is not None and given.fleet.gpus is not None:
@@ -114,7 +117,6 @@ async def keep_fleet(given: UpOptions, console: Console, executables: Executable
     Raises:
         PolyrhythmError: the fleet cannot be started, or its coordinator or last agent has ended.
     """
-    from polyrhythm_client.cli.fleet_in_use import loading_line
     from polyrhythm_client.local.fleet import LocalFleet
     from polyrhythm_client.local.logs import FleetLogs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrhythm_client.cli.fleet_in_use import loading_line
+from polyrhythm_client.cli.own_fleet import loading_line
 
 
 def test_the_start_of_a_fleet_is_told_agent_by_agent() -> None:
