@@ -7,6 +7,7 @@ if the only sign of it is a number that nobody looks at. What no test notices is
 from __future__ import annotations
 
 from tests.defects.agent_defects import BOUNDARY_DEFECTS, DENOISER_DEFECTS, EXCHANGE_DEFECTS, LOOP_DEFECTS
+from tests.defects.client_defects import CLIENT_DEFECTS
 from tests.defects.coordinator_defects import (
     EDGE_DEFECTS,
     FAILURE_DEFECTS,
@@ -31,4 +32,5 @@ DEFECTS = (
     *REPLAN_DEFECTS,
     *WIRE_DEFECTS,
     *EDGE_DEFECTS,
+    *CLIENT_DEFECTS,
 )

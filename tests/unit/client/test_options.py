@@ -10,7 +10,7 @@ import typer.main
 from polyrhythm.job.image import ImageRequest, Overrides
 from polyrhythm_client.cli.image_request import image_request
 from polyrhythm_client.cli.main import app
-from polyrhythm_client.cli.options import ImageOptions, request_fields
+from polyrhythm_client.cli.options import ImageOptions
 
 COMMANDS = typer.main.get_group(app).commands
 OPTIONS = {option.name for option in fields(ImageOptions)}
@@ -20,25 +20,26 @@ LACKING = {
     "simulate": {"prompt", "model", "negative", "long_prompt", "seed"},
 }
 """Options of the picture that a command does without, since they change nothing of what it says."""
-VALUES = {
-    "prompt": "red apple",
-    "model": "demo",
-    "negative": "blur",
-    "long_prompt": "cut",
-    "size": "64x128",
-    "steps": "8",
-    "seed": "3",
-    "guidance": "2.5",
-    "sampler": "ddim",
-    "quality": "fast",
-    "objective": "throughput",
-    "max_stride": "2",
-    "warmup": "3",
-    "tail": "2",
-    "loss_db": "1.5",
-    "devices": "local-0,local-1",
-    "count": "2",
+SET = {
+    "prompt": ("red apple", {"prompt"}),
+    "model": ("demo", {"model"}),
+    "negative": ("blur", {"negative_prompt"}),
+    "long_prompt": ("cut", {"long_prompt"}),
+    "size": ("64x128", {"width_px", "height_px"}),
+    "steps": ("8", {"steps"}),
+    "seed": ("3", {"seed"}),
+    "guidance": ("2.5", {"guidance"}),
+    "sampler": ("ddim", {"sampler"}),
+    "quality": ("fast", {"quality"}),
+    "objective": ("throughput", {"objective"}),
+    "max_stride": ("2", {"overrides.max_stride"}),
+    "warmup": ("3", {"overrides.warmup_steps"}),
+    "tail": ("2", {"overrides.tail_steps"}),
+    "loss_db": ("1.5", {"overrides.loss_db"}),
+    "devices": ("local-0,local-1", {"overrides.devices"}),
+    "count": ("2", {"count"}),
 }
+"""A value of each option, and the fields of a request that it sets."""
 
 
 @pytest.mark.parametrize("command", LACKING)
@@ -54,15 +55,12 @@ def difference(one: ImageRequest | Overrides, other: ImageRequest | Overrides) -
 
 @pytest.mark.parametrize("option", sorted(OPTIONS))
 def test_an_option_sets_its_field_of_the_request_and_no_other(option: str) -> None:
-    command = COMMANDS["generate"]
-    given = [VALUES[option]] if option == "prompt" else [f"--{option.replace('_', '-')}", VALUES[option]]
-    parsed = command.make_context("generate", given).params
+    value, expected = SET[option]
+    given = [value] if option == "prompt" else [f"--{option.replace('_', '-')}", value]
+    parsed = COMMANDS["generate"].make_context("generate", given).params
     request = image_request(ImageOptions(**{"prompt": "p", option: parsed[option]}), None)
-    changed = difference(request, ImageRequest(prompt="p"))
-    path = request_fields()[option]
-    assert changed == ({"width_px", "height_px"} if option == "size" else {path.partition(".")[0]})
-    if changed == {"overrides"}:
-        assert difference(request.overrides, Overrides()) == {path.partition(".")[2]}
+    overridden = {f"overrides.{name}" for name in difference(request.overrides, Overrides())}
+    assert difference(request, ImageRequest(prompt="p")) - {"overrides"} | overridden == expected
 
 
 def test_agents_that_may_take_part_are_no_file_of_a_fleet() -> None:
