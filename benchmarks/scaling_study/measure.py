@@ -9,9 +9,8 @@ from statistics import median
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.simulation.fleet_files.description import FleetDescription
 from polyrhythm_coordinator.simulation.report.outcome import simulate
 from scaling_study.fleets import Interconnect

@@ -19,7 +19,8 @@ from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.profile import Link, Profile
 from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm.session.messages import ExtendPlan, Heartbeat, StartEpoch
-from polyrhythm_coordinator.scheduling.state.effects import Effect, PlanTask, SendCommand, Tell
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
+from polyrhythm_coordinator.scheduling.state.effects import Effect, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived, Event, Tick
 from tests.worlds.fleet_world import World
 

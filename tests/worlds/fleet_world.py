@@ -20,7 +20,7 @@ from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, Ima
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore, reference_to
 from polyrhythm_coordinator.runtime.event_log import events_of
 from polyrhythm_coordinator.runtime.news import News
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.queue.order import places
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
@@ -32,7 +32,6 @@ from polyrhythm_coordinator.scheduling.state.effects import (
     ImageKept,
     JobFact,
     KeepBytes,
-    PlanTask,
     PreviewKept,
     ReadinessChanged,
     RefuseJob,

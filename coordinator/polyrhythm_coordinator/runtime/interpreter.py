@@ -30,6 +30,7 @@ from polyrhythm_coordinator.runtime.clients import Clients
 from polyrhythm_coordinator.runtime.event_log import EventLog
 from polyrhythm_coordinator.runtime.job_store import JobStore, JobWriter
 from polyrhythm_coordinator.runtime.outbox import AGENT_ROOM, Outbox
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.queue.order import places
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
@@ -39,7 +40,6 @@ from polyrhythm_coordinator.scheduling.state.effects import (
     EndJob,
     FailJob,
     KeepBytes,
-    PlanTask,
     ReadinessChanged,
     RefuseJob,
     SendCommand,

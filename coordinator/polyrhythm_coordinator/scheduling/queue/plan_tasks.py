@@ -10,7 +10,8 @@ from polyrhythm.job.image import Objective
 from polyrhythm.plan.explanation import Exclusion, Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
-from polyrhythm_coordinator.scheduling.state.effects import ComputePlan, PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
+from polyrhythm_coordinator.scheduling.state.effects import ComputePlan
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 

@@ -19,9 +19,10 @@ from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request,
 from polyrhythm_coordinator.scheduling.fleet.situation import situation
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.planning.plan_algebra import rest_of
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
 from polyrhythm_coordinator.scheduling.queue.waiting import wants_throughput
-from polyrhythm_coordinator.scheduling.state.effects import ComputePlan, PlanTask
+from polyrhythm_coordinator.scheduling.state.effects import ComputePlan
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage
 from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing
 from polyrhythm_coordinator.scheduling.state.replan import PendingSearch

@@ -9,10 +9,8 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import JobNews
 from polyrhythm.job.image import ImageRequest, ImageSpec
-from polyrhythm.plan.explanation import Exclusion
-from polyrhythm.plan.plan import Plan
 from polyrhythm.session.messages import AgentCommand
-from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.state.events import BlobId, SessionId
 
 
@@ -141,23 +139,6 @@ class FailJob:
 
     job: JobId
     error: PolyrhythmError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanTask:
-    """All that a plan is made of.
-
-    Attributes:
-        request: the picture, the agents that may take part, and what they cost.
-        exclusions: agents that may not take part, with the reason.
-        fixed_plan: predict this plan instead of searching one.
-        notices: what the client is to be told beside those that follow from the plan.
-    """
-
-    request: PlanRequest
-    exclusions: tuple[Exclusion, ...]
-    fixed_plan: Plan | None
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ from polyrhythm.plan.explanation import Explanation
 from polyrhythm.session.messages import AgentEvent, ImageMade, PreviewMade, StartEpoch
 from polyrhythm_coordinator.runtime.blob_store import reference_to
 from polyrhythm_coordinator.runtime.news import News
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.state.effects import (
     ComputePlan,
     DisconnectAgent,
@@ -30,7 +30,6 @@ from polyrhythm_coordinator.scheduling.state.effects import (
     FailJob,
     JobFact,
     KeepBytes,
-    PlanTask,
     ReadinessChanged,
     RefuseJob,
     SendCommand,

@@ -12,9 +12,8 @@ from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.job.reports import JobReport
 from polyrhythm.job.request_checks import resolve
 from polyrhythm.plan.explanation import Exclusion, Explanation
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.simulation.engine.timeline import Activity, Mark, Occasion, Span
 from polyrhythm_coordinator.simulation.engine.world import SEED, World
 from polyrhythm_coordinator.simulation.fleet_files.description import FleetDescription

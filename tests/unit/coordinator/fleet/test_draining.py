@@ -16,8 +16,7 @@ from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.gang_plan import spliced
 from polyrhythm.session.messages import AbortEpoch, CancelEpoch, StartEpoch
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from tests.values.calibrations import calibration
 from tests.values.plans import exact_plan
 from tests.worlds.fleet_world import World

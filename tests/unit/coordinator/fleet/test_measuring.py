@@ -15,10 +15,9 @@ from polyrhythm.model.facts import DeviceKind
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.profile import Profile
 from polyrhythm.session.messages import MeasureProfile, StopMeasuring
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from polyrhythm_coordinator.scheduling.state.job import Preparing
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction

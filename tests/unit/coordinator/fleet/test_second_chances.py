@@ -10,8 +10,7 @@ from polyrhythm.job.events import AgentFailed, Delayed, Planned, Replanned, Repl
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.session.messages import AbortEpoch, StartEpoch
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.values.plans import plan, segment
 from tests.worlds.fleet_world import World

@@ -8,13 +8,12 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.job.image import ImageSpec, Objective, Overrides, Quality, Sampler
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import Trusted, trusted
 from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.planning.explanation import notices
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.unit.coordinator.planning.requests import LOOPBACK, MEMORY, plan_request
 from tests.values.calibrations import calibration
 

@@ -20,8 +20,7 @@ from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.event_log import EventLog, client_room
 from polyrhythm_coordinator.runtime.interpreter import Interpreter, Observer
 from polyrhythm_coordinator.runtime.job_store import JobStore, MemoryJobStore
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.state.events import Event, PlanComputed, Tick
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits

@@ -22,8 +22,7 @@ from polyrhythm_coordinator.runtime.event_log import EventLog
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
 from polyrhythm_coordinator.runtime.outbox import ITEMS_MAX, Outbox
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
     AgentEventReceived,

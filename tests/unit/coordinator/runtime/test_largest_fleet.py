@@ -21,8 +21,9 @@ from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
 from polyrhythm_coordinator.scheduling.planning.explanation import LINKS_MAX
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, PlanTask
+from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.simulation.fleet_files.preset_fleet import preset_fleet

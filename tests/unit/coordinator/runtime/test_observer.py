@@ -9,8 +9,7 @@ from polyrhythm.job.events import ImageCompleted
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm_coordinator.runtime.observer import log_everything
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from tests.worlds.fleet_world import World
 
 HIGH = ImageRequest(prompt="a red apple", seed=1, quality=Quality.HIGH, steps=40)

@@ -11,9 +11,8 @@ import pytest
 
 from polyrhythm.job.image import Quality
 from polyrhythm.model.facts import ModelFacts
-from polyrhythm_coordinator.runtime.planner_thread import explanation_of
+from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from polyrhythm_coordinator.scheduling.state.effects import PlanTask
 from tests.unit.coordinator.planning.requests import FACTS, plan_request
 
 STAND_IN = "scheduler PNDMScheduler is not offered, since it looks back; ddim is the default instead"
@@ -39,7 +38,7 @@ def test_notices_of_the_model_and_of_a_sampler_without_strides_reach_the_user(fi
 def test_a_search_takes_one_core() -> None:
     """Threads of its matrix products would wait for each other by spinning, on the cores of the agents."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    code = "import os, polyrhythm_coordinator.runtime.planner_thread; print(len(os.listdir('/proc/self/task')))"
+    code = "import os, polyrhythm_coordinator.scheduling.planning.plan_task; print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=15
     )
