@@ -33,7 +33,7 @@ from polyrhythm_coordinator.scheduling.planning.distortion import Expected, dist
 from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError
 from polyrhythm_coordinator.scheduling.planning.memory_model import share_need
 from polyrhythm_coordinator.scheduling.planning.plan_builder import Cut, GangPlans, equal_patches_plan
-from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest, SearchEffort
 from polyrhythm_coordinator.scheduling.planning.quality_policy import BALANCED_LOSS_DB, policy_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 
@@ -144,7 +144,7 @@ def plan_times(draw: random.Random, facts: ModelFacts, fleets: int) -> list[dict
             taken_ms, plan = timed_ms(request)
             first_ms.append(taken_ms)
             slower = (replace(request.profiles[0], per_row_s=2 * request.profiles[0].per_row_s), *request.profiles[1:])
-            again = replace(request, profiles=slower, begin_step=20, version=2, running=plan)
+            again = replace(request, profiles=slower, begin_step=20, version=2, running=plan, effort=SearchEffort.QUICK)
             again_ms.append(timed_ms(again)[0])
         found.append(
             {

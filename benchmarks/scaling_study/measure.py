@@ -9,6 +9,7 @@ from statistics import median
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import SearchEffort
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
 from polyrhythm_coordinator.simulation.fleet_files.description import FleetDescription
@@ -103,7 +104,7 @@ def _second_half(task: PlanTask, running: Plan) -> PlanTask:
     slower = (scaled(profiles[0], 2.0), *profiles[1:])
     begin_step = request.image.steps // 2
     own = replace(request, profiles=slower, begin_step=begin_step, version=2, running=running)
-    return replace(task, request=own)
+    return replace(task, request=replace(own, effort=SearchEffort.QUICK))
 
 
 def _search_s(task: PlanTask, repetitions: int) -> tuple[float, float]:

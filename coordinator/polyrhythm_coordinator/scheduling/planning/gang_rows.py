@@ -15,13 +15,14 @@ from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, StepCosts
 from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit
+from polyrhythm_coordinator.scheduling.planning.plan_request import SearchEffort
 from polyrhythm_coordinator.scheduling.planning.row_partition import equal_rows, fastest_coupled_rows, fastest_rows
 
 LADDER_FROM = 8
 LADDER_STEP = 1.4
 """Group sizes are tried one by one up to the first, then each so many times the one before."""
-HURRIED_SIZES = 2
-"""Of them, from the largest down, while a picture waits for its new plan."""
+QUICK_SIZES = 2
+"""Of them, from the largest down, in a quick search."""
 
 
 class DoesNotFitError(ValueError):
@@ -126,9 +127,9 @@ class GangRows:
         agents, row_count = self._cost.agents, self._cost.request.row_count
         stride_of = dict(zip(agents, strides, strict=True))
         best_s, best_counts = inf, (0,) * len(agents)
-        sizes = ladder(len(agents))[::-1]
+        sizes, quick = ladder(len(agents))[::-1], self._cost.request.effort is SearchEffort.QUICK
         for index, size in enumerate(sizes):
-            if index >= HURRIED_SIZES and best_s < inf and self._cost.request.running is not None:
+            if quick and index >= QUICK_SIZES and best_s < inf:
                 break
             fastest = set(self._by_speed[:size])
             rows_per_s = sum(stride_of[agent] / self._per_row_s[agent] for agent in fastest)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 
@@ -38,6 +39,16 @@ STATE_TENSORS = 2
 """x and the last x0, sent at every boundary."""
 
 
+class SearchEffort(StrEnum):
+    """Closed set of how much a search may look at."""
+
+    FULL = "full"
+    """All gangs and strides; whoever is left out is told why, and beside the plan stand the best of other kinds."""
+    QUICK = "quick"
+    """Milliseconds, since a picture goes on meanwhile: the agents of the running plan, if they are all there, or its
+    fastest member alone, and what is hardly ever better is passed over. Nothing is told beside the plan."""
+
+
 @dataclass(frozen=True, kw_only=True)  # without slots: what a search asks for thousands of times is kept
 class PlanRequest:
     """One picture to plan.
@@ -54,8 +65,8 @@ class PlanRequest:
         begin_step: 0, or the boundary at which an epoch resumes.
         version: of the plan to make; counts the re-plans of a job, from 1.
         own_facts: each candidate's own facts of the model, where they do not all compute in the dtype of ``facts``.
-        running: the plan that is being followed, where the rest of a picture is planned anew in a hurry: only plans
-            like it are compared, on the same agents. None for a search over all.
+        effort: how much is looked at.
+        running: the plan that is being followed, where the rest of a picture is planned anew.
         on_cpu: candidates that compute on a CPU, which handles their messages too.
     """
 
@@ -71,6 +82,7 @@ class PlanRequest:
     own_facts: Mapping[AgentId, ModelFacts] = field(
         default_factory=lambda: MappingProxyType(dict[AgentId, ModelFacts]())
     )
+    effort: SearchEffort = SearchEffort.FULL
     running: Plan | None = None
     on_cpu: frozenset[AgentId] = frozenset()
 

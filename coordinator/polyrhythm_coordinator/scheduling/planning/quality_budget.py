@@ -21,7 +21,7 @@ from polyrhythm_coordinator.scheduling.planning.distortion import Distortion
 from polyrhythm_coordinator.scheduling.planning.explanation import Option
 from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError
 from polyrhythm_coordinator.scheduling.planning.plan_builder import Cut, GangPlans, beat_steps
-from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest, SearchEffort
 from polyrhythm_coordinator.scheduling.planning.quality_policy import RESUME_WARMUP_STEPS, Policy, policy_of
 from polyrhythm_coordinator.scheduling.planning.step_placement import Floor, Kind, Placement, Placements
 
@@ -34,8 +34,8 @@ CELLS_MAX = 32
 """Cells of a longer grid are several intervals long."""
 REFINED_MAX = 12
 """Placements that are improved cell by cell: the fastest so many."""
-HURRIED_MAX = 2
-"""The same while a picture waits for its new plan."""
+QUICK_REFINED_MAX = 2
+"""The same in a quick search."""
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what follows from the request is computed once and kept
@@ -113,16 +113,16 @@ def budgeted_options(budget: Budget, gangs: Iterable[GangPlans], stride_choices:
         stride_choices: of each.
     """
     combinations = [(plans, strides) for plans in gangs for strides in stride_choices(plans)]
-    hurried = budget.request.running is not None
-    few = len(combinations) <= COMBINATIONS_FEW and not hurried
+    full = budget.request.effort is SearchEffort.FULL
+    few = len(combinations) <= COMBINATIONS_FEW and full
     blocks_max = BLOCKS_OF_FEW if few else BLOCKS_OF_MANY
     found = [
         option for plans, strides in combinations if (option := _placed(budget, plans, strides, blocks_max)) is not None
     ]
     found.sort(key=lambda option: option.seconds)
-    refined = [_refined(budget, option) for option in found[: HURRIED_MAX if hurried else REFINED_MAX]]
+    refined = [_refined(budget, option) for option in found[: REFINED_MAX if full else QUICK_REFINED_MAX]]
     others: list[Found] = []
-    if not hurried:
+    if full:
         rows_only = (_rows_only(budget, option) for option in _first_of_each_gang(found))
         others = [*_best_of_each(found), *(option for option in rows_only if option is not None)]
     shown = _distinct([*refined, *others])
@@ -137,8 +137,9 @@ def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_m
     except DoesNotFitError:
         return None  # misfits are told by ``explanation``
     request, members = budget.request, len(strides)
-    if request.running is None and any(not any(kind.counts[index] for kind in kinds) for index in range(members)):
-        return None  # without this member it is the same plan for less; in a hurry that plan is not compared
+    full = request.effort is SearchEffort.FULL
+    if full and any(not any(kind.counts[index] for kind in kinds) for index in range(members)):
+        return None  # without this member it is the same plan for less; a quick search does not compare that plan
     found = [_placed_from(budget, plans, strides, kinds, begin, blocks_max) for begin in _begins(budget, kinds)]
     return min((option for option in found if option is not None), key=lambda option: option.seconds, default=None)
 

@@ -30,7 +30,7 @@ from polyrhythm_coordinator.scheduling.planning.gang_rows import DoesNotFitError
 from polyrhythm_coordinator.scheduling.planning.left_out import exclusions
 from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit
 from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
-from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest, SearchEffort
 from polyrhythm_coordinator.scheduling.planning.quality_budget import Budget, budgeted_options
 from polyrhythm_coordinator.scheduling.planning.quality_policy import (
     Policy,
@@ -41,8 +41,8 @@ from polyrhythm_coordinator.scheduling.planning.quality_policy import (
 )
 from polyrhythm_coordinator.scheduling.planning.strides import EXHAUSTIVE_AGENTS_MAX, stride_assignments, strides_like
 
-HURRIED_AGENTS_MAX = 4
-"""Agents of a running gang for which all strides are compared; in a larger one those of the running plan."""
+QUICK_AGENTS_MAX = 4
+"""Agents of a running gang for which all strides are compared quickly; of a larger one those of the running plan."""
 
 
 def search_plan(request: PlanRequest) -> Explanation:
@@ -74,13 +74,14 @@ def search_plan(request: PlanRequest) -> Explanation:
         (option for option in options if option.total_s <= fastest_s * (1 + INDIFFERENCE)),
         key=lambda option: (len(option.plan.agents), _reduced_row_steps(option.plan), option.total_s),
     )
-    left_out = exclusions(options, chosen, wanted) if request.running is None else ()  # in a hurry nobody is told
+    full = request.effort is SearchEffort.FULL
+    left_out = exclusions(options, chosen, wanted) if full else ()
     return Explanation(
         chosen=candidate_of(chosen, request),
         runners_up=tuple(candidate_of(option, request) for option in _shown(options, chosen, request)),
         exclusions=(*left_out, *_unwanted(request)),
         profiles=request.profiles,
-        links=measured_links(request, chosen.plan) if request.running is None else (),
+        links=measured_links(request, chosen.plan) if full else (),
     )
 
 
@@ -90,9 +91,9 @@ def _with_gangs(request: PlanRequest) -> PlanRequest:
 
 
 def _shown(options: Sequence[Option], chosen: Option, request: PlanRequest) -> Sequence[Option]:
-    """The other plans that a user sees; predicting one in full takes time that a running picture does not have."""
+    """The other plans that a user sees; each is predicted in full, and that takes time."""
     others = runners_up(options, chosen)
-    return others if request.running is None else others[:1]
+    return others if request.effort is SearchEffort.FULL else others[:1]
 
 
 def _wanted(request: PlanRequest) -> PlanRequest:
@@ -138,7 +139,7 @@ def _policy_options(request: PlanRequest, policy: Policy) -> Iterator[Option]:
                     plan = plans.plan(strides)
                 except DoesNotFitError:
                     continue  # misfits are told by ``explanation``
-                if request.running is not None or _all_work(plan):
+                if request.effort is SearchEffort.QUICK or _all_work(plan):
                     yield Option(plan=plan, total_s=plans.cost.total_s(plan), cost=plans.cost)
 
 
@@ -159,8 +160,9 @@ def _gang_plans(request: PlanRequest, policy: Policy) -> Iterator[GangPlans]:
 def _stride_choices(plans: GangPlans, policy: Policy) -> Iterable[tuple[int, ...]]:
     request, agents = plans.cost.request, plans.cost.agents
     whole_image_s = [profile.forward_s(request.row_count) for profile in plans.cost.profiles]
-    if request.running is not None and set(agents) == set(request.running.agents) and len(agents) > HURRIED_AGENTS_MAX:
-        return strides_like(request.running, agents, whole_image_s)
+    kept = _kept(request)
+    if kept is not None and set(agents) == set(kept.agents) and len(agents) > QUICK_AGENTS_MAX:
+        return strides_like(kept, agents, whole_image_s)
     return stride_assignments(whole_image_s, policy.strides)
 
 
@@ -179,7 +181,7 @@ def _has_reduced_phase(request: PlanRequest, policy: Policy, interval_steps: int
 def _all_work(plan: Plan) -> bool:
     """Whether every member has rows in some segment; without them the smaller gang is the same plan for less.
 
-    In a hurry the smaller gang is not compared, and the one that runs stays as it is: a member may be left without.
+    A quick search does not compare the smaller gang, and the one that runs stays as it is: a member may hold none.
     """
     return all(any(segment.of(agent).rows.count for segment in plan.segments) for agent in plan.agents)
 
@@ -200,20 +202,23 @@ def _single_s(request: PlanRequest, agent: AgentId) -> float:
     return profile.forward_s(request.row_count, alone=profile.is_alone_among(()))
 
 
+def _kept(request: PlanRequest) -> Plan | None:
+    """The running plan, where only plans like it are compared."""
+    return request.running if request.effort is SearchEffort.QUICK else None
+
+
 def _gangs(request: PlanRequest) -> Iterator[tuple[AgentId, ...]]:
     """Gangs to compare: all subsets of few candidates; of many, the fastest one, two, three and so on.
 
-    For throughput single devices alone. In a hurry only the gang that runs, if it is all there, and its fastest
-    member alone.
+    For throughput single devices alone. Quickly only the gang that runs, if it is all there, and its fastest member
+    alone.
     """
-    agents = request.agents
-    if request.image.objective is Objective.THROUGHPUT and (
-        request.running is None or len(request.running.agents) == 1
-    ):
+    agents, kept = request.agents, _kept(request)
+    if request.image.objective is Objective.THROUGHPUT and (kept is None or len(kept.agents) == 1):
         yield from ((agent,) for agent in agents)
         return
-    if request.running is not None and set(request.running.agents) <= set(agents):
-        running = tuple(agent for agent in agents if agent in request.running.agents)
+    if kept is not None and set(kept.agents) <= set(agents):
+        running = tuple(agent for agent in agents if agent in kept.agents)
         yield running
         if len(running) > 1:
             yield (min(running, key=lambda agent: _single_s(request, agent)),)

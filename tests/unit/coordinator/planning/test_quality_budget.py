@@ -18,7 +18,7 @@ from polyrhythm.plan.gang_plan import steps_taken
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans, equal_patches_plan, resynchronised
-from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest, SearchEffort
 from polyrhythm_coordinator.scheduling.planning.quality_policy import BALANCED_LOSS_DB, FAST_LOSS_DB, policy_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.unit.coordinator.planning.requests import LOOPBACK, plan_request
@@ -168,22 +168,22 @@ def test_only_named_devices_take_part() -> None:
 
 
 @pytest.mark.parametrize("with_numbers", [True, False])
-def test_a_plan_in_a_hurry_is_like_the_running_one(with_numbers: bool) -> None:
+def test_a_quick_search_finds_a_plan_like_the_running_one(with_numbers: bool) -> None:
     make = calibrated if with_numbers else plan_request
     request = make([1.0, 0.8, 0.5, 0.4], link=LOOPBACK)
     running = search_plan(request).chosen.plan
-    slower = replace(request, begin_step=21, version=2, running=running)
+    slower = replace(request, begin_step=21, version=2, running=running, effort=SearchEffort.QUICK)
     explanation = search_plan(slower)
     plan = explanation.chosen.plan
     assert (plan.version, plan.begin_step) == (2, 21)
     assert set(plan.agents) in ({*running.agents}, {"gpu-0"})
-    full = search_plan(replace(slower, running=None)).chosen.prediction.total_s
+    full = search_plan(replace(slower, effort=SearchEffort.FULL)).chosen.prediction.total_s
     assert explanation.chosen.prediction.total_s <= full * 1.05
 
 
 @pytest.mark.parametrize("quality", [Quality.HIGH, Quality.BALANCED])
 @pytest.mark.parametrize("with_numbers", [True, False])
-def test_a_plan_in_a_hurry_leaves_a_member_that_stands_almost_still_without_rows(
+def test_a_quick_search_leaves_a_member_that_stands_almost_still_without_rows(
     quality: Quality, with_numbers: bool
 ) -> None:
     make = calibrated if with_numbers else plan_request
@@ -192,14 +192,14 @@ def test_a_plan_in_a_hurry_leaves_a_member_that_stands_almost_still_without_rows
     first, second, third = request.profiles
     slow = replace(third, fixed_s=40 * third.fixed_s, per_row_s=40 * third.per_row_s)
     now = replace(request, profiles=(first, second, slow), begin_step=16, version=2)
-    hurried = search_plan(replace(now, running=running)).chosen
-    assert not any(part.of(slow.agent).rows.count for part in hurried.plan.segments)
-    assert hurried.prediction.total_s <= search_plan(now).chosen.prediction.total_s * 1.1
+    quick = search_plan(replace(now, running=running, effort=SearchEffort.QUICK)).chosen
+    assert not any(part.of(slow.agent).rows.count for part in quick.plan.segments)
+    assert quick.prediction.total_s <= search_plan(now).chosen.prediction.total_s * 1.1
 
 
 def test_a_running_plan_whose_agent_is_gone_is_no_guide() -> None:
     running = search_plan(calibrated([1.0, 0.9, 0.8])).chosen.plan
-    request = replace(calibrated([1.0, 0.9]), begin_step=10, running=running)
+    request = replace(calibrated([1.0, 0.9]), begin_step=10, running=running, effort=SearchEffort.QUICK)
     assert search_plan(request).chosen.plan.agents == ("gpu-0", "gpu-1")
 
 
