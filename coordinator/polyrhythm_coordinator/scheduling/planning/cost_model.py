@@ -26,7 +26,7 @@ strides. Not modelled: a speed that varies in time, receivers that share a wire.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import assert_never
 
@@ -37,7 +37,7 @@ from polyrhythm.errors import InvalidArgumentError, NotFoundError
 from polyrhythm.ids import AgentId
 from polyrhythm.plan.explanation import AgentPrediction, Prediction
 from polyrhythm.plan.plan import Exchange, Plan, Segment
-from polyrhythm.plan.profile import Link, Profile
+from polyrhythm.plan.profile import Profile
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.forecast import segment_forward_s
 from polyrhythm_coordinator.scheduling.planning.memory_model import memory_need
@@ -74,12 +74,41 @@ class StepCosts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VersionSizes:
-    """Bytes of a version of activations: of a row unit, of moments, and of the rims to both sides."""
+class LinkCosts:
+    """What messages cost, from each agent (row) to each other one (column); 0 on the diagonal.
 
-    row: int
-    moments: int
-    rims: int
+    Attributes:
+        latency_s_AA: of a message.
+        wire_s_AA: that the wire is occupied by a byte.
+        message_s_AA: computing that the row's agent loses to a message with the column's, in either direction.
+        byte_s_AA: the same to a byte of it.
+    """
+
+    latency_s_AA: NDArray[np.float64]
+    wire_s_AA: NDArray[np.float64]
+    message_s_AA: NDArray[np.float64]
+    byte_s_AA: NDArray[np.float64]
+
+    @staticmethod
+    def looked_up(request: PlanRequest, agents: Sequence[AgentId]) -> LinkCosts:
+        """The costs of the links that a request names or assumes."""
+        links_AA = [[None if i == j else request.link(i, j) for j in agents] for i in agents]
+        return LinkCosts(
+            latency_s_AA=np.array([[link.latency_s if link else 0.0 for link in row] for row in links_AA]),
+            wire_s_AA=np.array([[1.0 / link.bytes_per_s if link else 0.0 for link in row] for row in links_AA]),
+            message_s_AA=np.array([[link.handling_s if link else 0.0 for link in row] for row in links_AA]),
+            byte_s_AA=np.array([[link.handling_s_per_byte if link else 0.0 for link in row] for row in links_AA]),
+        )
+
+    def among(self, chosen: Sequence[int]) -> LinkCosts:
+        """The costs among some of the agents, by their indices."""
+        square = np.ix_(chosen, chosen)
+        return LinkCosts(
+            latency_s_AA=self.latency_s_AA[square],
+            wire_s_AA=self.wire_s_AA[square],
+            message_s_AA=self.message_s_AA[square],
+            byte_s_AA=self.byte_s_AA[square],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: the arrays below are computed once and kept
@@ -89,16 +118,22 @@ class GangCost:
     Attributes:
         request: picture, profiles and links, with the sizes of what the gang exchanges (``PlanRequest.among``).
         agents: the gang in rank order, or those members of it that hold rows.
+        known_links: its links, where they were looked up before.
     """
 
     request: PlanRequest
     agents: tuple[AgentId, ...]
+    known_links: LinkCosts | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:
         """Profiles in rank order."""
-        of_agent = {profile.agent: profile for profile in self.request.profiles}
-        return tuple(of_agent[agent] for agent in self.agents)
+        return tuple(self.request.profile_of[agent] for agent in self.agents)
+
+    @cached_property
+    def links(self) -> LinkCosts:
+        """Links among the members."""
+        return self.known_links or LinkCosts.looked_up(self.request, self.agents)
 
     @cached_property
     def _affine_s_A(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -108,12 +143,12 @@ class GangCost:
         return np.array([line.fixed_s for line in lines]), np.array([line.per_row_s for line in lines])
 
     @cached_property
-    def _links_AA(self) -> list[list[Link | None]]:
-        """From each member (row) to each member (column); None on the diagonal."""
-        return [[None if i == j else self.request.link(i, j) for j in self.agents] for i in self.agents]
+    def _latencies_s_A(self) -> NDArray[np.float64]:
+        """Longest latency from each member to any other; 0 for one alone."""
+        return self.links.latency_s_AA.max(axis=1)
 
     def restricted(self, agents: tuple[AgentId, ...]) -> GangCost:
-        """The cost of some of the members as a gang of their own: what was looked up for all is not looked up again.
+        """The cost of some of the members as a gang of their own: links are not looked up again.
 
         Args:
             agents: in rank order.
@@ -121,55 +156,17 @@ class GangCost:
         if agents == self.agents:
             return self
         if agents not in self._parts:
-            self._parts[agents] = self._part(agents)
+            links = self.links.among([self._index_of[agent] for agent in agents])
+            self._parts[agents] = GangCost(request=self.request, agents=agents, known_links=links)
         return self._parts[agents]
 
     @cached_property
     def _parts(self) -> dict[tuple[AgentId, ...], GangCost]:
         return {}
 
-    def _part(self, agents: tuple[AgentId, ...]) -> GangCost:
-        index_of = {agent: index for index, agent in enumerate(self.agents)}
-        chosen = [index_of[agent] for agent in agents]
-        square = np.ix_(chosen, chosen)
-        message_s_AA, byte_s_AA = self._handling_s_AA
-        part = GangCost(request=self.request, agents=agents)
-        part.__dict__.update(
-            profiles=tuple(self.profiles[index] for index in chosen),
-            seconds_per_byte_AA=self.seconds_per_byte_AA[square],
-            _handling_s_AA=(message_s_AA[square], byte_s_AA[square]),
-            _latency_s_AA=self._latency_s_AA[square],
-            _sizes=self._sizes,
-        )
-        return part
-
     @cached_property
-    def _sizes(self) -> VersionSizes:
-        request = self.request
-        return VersionSizes(row=request.row_bytes, moments=request.moments_bytes, rims=request.rims_bytes)
-
-    @cached_property
-    def seconds_per_byte_AA(self) -> NDArray[np.float64]:
-        """From each member (row) to each member (column); 0 on the diagonal."""
-        return np.array([[0.0 if link is None else 1.0 / link.bytes_per_s for link in row] for row in self._links_AA])
-
-    @cached_property
-    def _handling_s_AA(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Computing that each member (row) loses to a message with each other one, and to a byte of it."""
-        return (
-            np.array([[link.handling_s if link else 0.0 for link in row] for row in self._links_AA]),
-            np.array([[link.handling_s_per_byte if link else 0.0 for link in row] for row in self._links_AA]),
-        )
-
-    @cached_property
-    def _latency_s_AA(self) -> NDArray[np.float64]:
-        """From each member (row) to each member (column); 0 on the diagonal."""
-        return np.array([[link.latency_s if link else 0.0 for link in row] for row in self._links_AA])
-
-    @cached_property
-    def latencies_s_A(self) -> NDArray[np.float64]:
-        """Longest latency from each member to any other; 0 for one alone."""
-        return self._latency_s_AA.max(axis=1)
+    def _index_of(self) -> dict[AgentId, int]:
+        return {agent: index for index, agent in enumerate(self.agents)}
 
     def compute_s_AK(self, rows_AK: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.float64]:
         """Seconds a fine step that each member computes for some rows, all of them at work."""
@@ -186,13 +183,13 @@ class GangCost:
         """
         strides_A = np.array(strides)
         versions_AA = working_A / np.maximum(strides_A[:, None], strides_A)
-        byte_s_A = (self.seconds_per_byte_AA * versions_AA).sum(axis=1)
-        return byte_s_A[:, None] * (self._sizes.row * rows_AK + self._fixed_bytes(working_A) * (rows_AK > 0))
+        byte_s_A = (self.links.wire_s_AA * versions_AA).sum(axis=1)
+        return byte_s_A[:, None] * (self.request.row_bytes * rows_AK + self._fixed_bytes(working_A) * (rows_AK > 0))
 
     def _fixed_bytes(self, working_A: NDArray[np.bool_]) -> float:
         """Bytes of a version to one peer that do not grow with its rows; which peers are neighbours is left open."""
         peers = max(1, int(working_A.sum()) - 1)
-        return self._sizes.moments + self._sizes.rims / peers
+        return self.request.moments_bytes + self.request.rims_bytes / peers
 
     def handling_s_AK(
         self, rows_AK: NDArray[np.int64], strides: tuple[int, ...], working_A: NDArray[np.bool_]
@@ -208,12 +205,12 @@ class GangCost:
         """
         fixed_s_A, byte_s_AA = self._handling_rates(strides, working_A)
         others_AK = (self.request.row_count - rows_AK) / max(1, int(working_A.sum()) - 1)
-        return fixed_s_A[:, None] + self._sizes.row * byte_s_AA.sum(axis=1)[:, None] * (rows_AK + others_AK)
+        return fixed_s_A[:, None] + self.request.row_bytes * byte_s_AA.sum(axis=1)[:, None] * (rows_AK + others_AK)
 
     def _held_handling_s_A(self, rows_A: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.float64]:
         """The same where everybody's rows are known."""
         fixed_s_A, byte_s_AA = self._handling_rates(strides, rows_A > 0)
-        return fixed_s_A + self._sizes.row * (byte_s_AA.sum(axis=1) * rows_A + byte_s_AA @ rows_A)
+        return fixed_s_A + self.request.row_bytes * (byte_s_AA.sum(axis=1) * rows_A + byte_s_AA @ rows_A)
 
     def _handling_rates(
         self, strides: tuple[int, ...], working_A: NDArray[np.bool_]
@@ -221,11 +218,11 @@ class GangCost:
         """Seconds a fine step that each member loses whatever its rows, and to each byte of a version with a peer."""
         strides_A = np.array(strides)
         versions_AA = np.outer(working_A, working_A) / np.maximum(strides_A[:, None], strides_A)
-        message_s_AA, byte_s_AA = self._handling_s_AA
+        byte_s_AA = versions_AA * self.links.byte_s_AA
         peers = max(1, int(working_A.sum()) - 1)
-        fixed_s_A = 2 * self.request.messages(peers) * (versions_AA * message_s_AA).sum(axis=1)
-        fixed_s_A += 2 * self._fixed_bytes(working_A) * (versions_AA * byte_s_AA).sum(axis=1)
-        return fixed_s_A, versions_AA * byte_s_AA
+        fixed_s_A = 2 * self.request.messages(peers) * (versions_AA * self.links.message_s_AA).sum(axis=1)
+        fixed_s_A += 2 * self._fixed_bytes(working_A) * byte_s_AA.sum(axis=1)
+        return fixed_s_A, byte_s_AA
 
     def step_costs(self, strides: tuple[int, ...]) -> StepCosts:
         """Seconds a fine step of each member for 1, 2, ... rows, everybody taking part."""
@@ -238,7 +235,7 @@ class GangCost:
         return StepCosts(
             alone_s_AR=np.maximum(compute_s_AR, wire_s_AR),
             displaced_s_AR=np.maximum(compute_s_AR + handling_s_AR, wire_s_AR),
-            exposed_s_AR=compute_s_AR + wire_s_AR + self.request.facts.layers * self.latencies_s_A[:, None],
+            exposed_s_AR=compute_s_AR + wire_s_AR + self.request.facts.layers * self._latencies_s_A[:, None],
         )
 
     def step_s(self, rows: Sequence[int], strides: tuple[int, ...], exchange: Exchange) -> float:
@@ -258,7 +255,7 @@ class GangCost:
             case Exchange.DISPLACED:
                 return max(unhindered_s, float((compute_s_A + self._held_handling_s_A(rows_A, strides)).max()))
             case Exchange.SYNCHRONOUS:
-                latency_s_A = self.request.facts.layers * self.latencies_s_A
+                latency_s_A = self.request.facts.layers * self._latencies_s_A
                 exposed_s_A = np.sort((compute_s_A + wire_s_A + latency_s_A)[working_A])
                 return max(unhindered_s, float(exposed_s_A[-2:].mean())) + self.uneven_s(compute_s_A)
             case _:
@@ -291,8 +288,8 @@ class GangCost:
         if len(self.agents) == 1:
             return 0.0
         bytes_A = np.array([self._boundary_bytes(assignment.rows) for assignment in segment.assignments])
-        gather_s_A = (bytes_A > 0) * self.latencies_s_A + bytes_A * self.seconds_per_byte_AA.sum(axis=1)
-        return float(gather_s_A.max() + (len(self.agents) - 1) * self.latencies_s_A.max())
+        gather_s_A = (bytes_A > 0) * self._latencies_s_A + bytes_A * self.links.wire_s_AA.sum(axis=1)
+        return float(gather_s_A.max() + (len(self.agents) - 1) * self._latencies_s_A.max())
 
     def _boundary_bytes(self, rows: RowRange) -> int:
         """Of all rows but the last one, which may be short, each has as many."""
