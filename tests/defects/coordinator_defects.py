@@ -138,8 +138,8 @@ QUEUE_DEFECTS = (
     ),
     PlantedDefect(
         name="who dies measuring is asked until the job fails",
-        file=f"{SCHEDULING}/queue/preparation.py",
-        original='_leave_out(tx, job, name, f"its worker ended while it measured: {reason}")',
+        file=f"{SCHEDULING}/queue/measurements.py",
+        original='_leave_out(tx, asking, name, f"its worker ended while it measured: {reason}")',
         planted="pass",
         test_id=f"{LEFT_OUT_TESTS}::test_who_dies_measuring_for_a_job_is_left_out_of_it_while_others_can_make_it",
         why="one device whose driver is broken fails every job of a size that the others could make",
@@ -250,8 +250,8 @@ FAILURE_DEFECTS = (
     PlantedDefect(
         name="a picture calls for devices that compute in another dtype",
         file=f"{SCHEDULING}/fleet/eligibility.py",
-        original="elif exact and own.dtype != job.facts.dtype:",
-        planted="elif exact and own.dtype == job.facts.dtype:",
+        original="elif exact and own.dtype != wanted.facts.dtype:",
+        planted="elif exact and own.dtype == wanted.facts.dtype:",
         test_id=(
             "tests/unit/coordinator/fleet/test_eligibility.py::"
             "test_a_picture_that_nobody_free_could_make_keeps_nobody_waiting"
@@ -405,8 +405,8 @@ EDGE_DEFECTS = (
     PlantedDefect(
         name="a job is accepted before it is stored",
         file=f"{SCHEDULING}/queue/admission.py",
-        original="if job.explain_only:",
-        planted="if job:",
+        original="put_applicant(tx, replace(applicant, question=None, checked=job))",
+        planted="_accept(tx, job)",
         test_id="tests/unit/coordinator/queue/test_admission.py::test_a_request_is_accepted_once_it_is_stored",
         why="a coordinator that ends in that moment has promised a picture of which nobody knows any more",
     ),

@@ -27,38 +27,38 @@ def entries(draw: st.DrawFn, agents: tuple[AgentId, ...], *, all_fit: bool = Fal
 
 
 @st.composite
-def lots(draw: st.DrawFn) -> tuple[tuple[Entry, ...], dict[AgentId, float]]:
+def waiting_entries(draw: st.DrawFn) -> tuple[tuple[Entry, ...], dict[AgentId, float]]:
     agents = tuple(sorted(draw(agent_sets)))
     busy_s = {agent: draw(seconds) for agent in sorted(draw(st.sets(st.sampled_from(agents))))}
     return tuple(draw(st.lists(entries(agents), min_size=1, max_size=4))), busy_s
 
 
 @st.composite
-def equal_lots(draw: st.DrawFn) -> tuple[Entry, int, dict[AgentId, float]]:
+def equal_entries(draw: st.DrawFn) -> tuple[Entry, int, dict[AgentId, float]]:
     agents = tuple(sorted(draw(agent_sets)))
     busy_s = {agent: draw(seconds) for agent in sorted(draw(st.sets(st.sampled_from(agents))))}
     return draw(entries(agents, all_fit=True)), draw(st.integers(min_value=1, max_value=5)), busy_s
 
 
-def finish_s(lot: tuple[Entry, ...], places: tuple[AgentId, ...], busy_s: dict[AgentId, float]) -> float:
+def finish_s(waiting: tuple[Entry, ...], places: tuple[AgentId, ...], busy_s: dict[AgentId, float]) -> float:
     """When the last picture is done, each made by the device of its place in order of arrival."""
     ready_s = dict(busy_s)
-    for entry, agent in zip(lot, places, strict=True):
+    for entry, agent in zip(waiting, places, strict=True):
         ready_s[agent] = ready_s.get(agent, 0.0) + entry.alone_s[agent]
     return max(ready_s[agent] for agent in places)
 
 
-@given(lot=equal_lots())
-def test_no_way_to_hand_out_equal_pictures_is_sooner_done(lot: tuple[Entry, int, dict[AgentId, float]]) -> None:
-    entry, count, busy_s = lot
+@given(waiting=equal_entries())
+def test_no_way_to_hand_out_equal_pictures_is_sooner_done(waiting: tuple[Entry, int, dict[AgentId, float]]) -> None:
+    entry, count, busy_s = waiting
     pictures = (entry,) * count
     best_s = min(finish_s(pictures, places, busy_s) for places in product(sorted(entry.fits), repeat=count))
     assert choose(pictures, Fleet(busy_s=busy_s), throughput=True).singles_s <= best_s + EXACT
 
 
-@given(lot=lots())
-def test_the_chosen_way_is_the_one_that_is_sooner_done(lot: tuple[tuple[Entry, ...], dict[AgentId, float]]) -> None:
-    pictures, busy_s = lot
+@given(waiting=waiting_entries())
+def test_the_chosen_way_is_the_one_that_is_sooner_done(waiting: tuple[tuple[Entry, ...], dict[AgentId, float]]) -> None:
+    pictures, busy_s = waiting
     choice = choose(pictures, Fleet(busy_s=busy_s), throughput=False)
     chosen_s = {Way.GANG: choice.gang_s, Way.FREE: choice.free_s, Way.SINGLES: choice.singles_s}[choice.way]
     shared_s = choice.singles_s if pictures[0].fits else inf
@@ -72,9 +72,9 @@ def test_the_chosen_way_is_the_one_that_is_sooner_done(lot: tuple[tuple[Entry, .
     check_starts(choice, pictures, busy_s)
 
 
-@given(lot=lots())
-def test_throughput_keeps_pictures_on_single_devices(lot: tuple[tuple[Entry, ...], dict[AgentId, float]]) -> None:
-    pictures, busy_s = lot
+@given(waiting=waiting_entries())
+def test_throughput_keeps_pictures_on_single_devices(waiting: tuple[tuple[Entry, ...], dict[AgentId, float]]) -> None:
+    pictures, busy_s = waiting
     choice = choose(pictures, Fleet(busy_s=busy_s), throughput=True)
     assert (choice.way is Way.SINGLES) == bool(pictures[0].fits)
     check_starts(choice, pictures, busy_s)
@@ -117,7 +117,7 @@ def test_the_free_ones_do_not_wait_long_for_a_busy_one() -> None:
 
 
 @st.composite
-def contended_lots(draw: st.DrawFn) -> tuple[tuple[Entry, ...], Fleet]:
+def contended_entries(draw: st.DrawFn) -> tuple[tuple[Entry, ...], Fleet]:
     """Equal pictures on devices that may share hosts, where each is slower beside others than alone."""
     hosts = {agent: draw(st.sampled_from(("one", "two"))) for agent in AGENTS}
     busy_s = {agent: draw(seconds) for agent in sorted(draw(st.sets(st.sampled_from(AGENTS))))}
@@ -128,9 +128,9 @@ def contended_lots(draw: st.DrawFn) -> tuple[tuple[Entry, ...], Fleet]:
     return (entry,) * count, Fleet(busy_s=busy_s, hosts=hosts)
 
 
-def contended_finish_s(lot: tuple[Entry, ...], places: tuple[AgentId, ...], fleet: Fleet) -> float:
+def contended_finish_s(waiting: tuple[Entry, ...], places: tuple[AgentId, ...], fleet: Fleet) -> float:
     ready_s = dict(fleet.busy_s)
-    for entry, agent in zip(lot, places, strict=True):
+    for entry, agent in zip(waiting, places, strict=True):
         in_company = any(
             other != agent and fleet.hosts[other] == fleet.hosts[agent] for other in {*places, *fleet.busy_s}
         )
@@ -138,11 +138,11 @@ def contended_finish_s(lot: tuple[Entry, ...], places: tuple[AgentId, ...], flee
     return max(ready_s[agent] for agent in places)
 
 
-@given(lot=contended_lots())
+@given(waiting=contended_entries())
 def test_what_devices_of_one_host_take_is_told_between_the_least_and_all_at_work(
-    lot: tuple[tuple[Entry, ...], Fleet],
+    waiting: tuple[tuple[Entry, ...], Fleet],
 ) -> None:
-    pictures, fleet = lot
+    pictures, fleet = waiting
     told_s = choose(pictures, fleet, throughput=True).singles_s
     best_s = min(contended_finish_s(pictures, places, fleet) for places in product(AGENTS, repeat=len(pictures)))
     crowded = tuple(replace(entry, alone_s=entry.beside_s) for entry in pictures)

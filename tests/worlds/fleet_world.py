@@ -96,6 +96,7 @@ class World:
         self.daemons: dict[str, Daemon] = {}
         self.told: dict[JobId, list[JobEvent]] = {}
         self.ended: dict[JobId, PolyrhythmError | None] = {}
+        self.questions: set[JobId] = set()
         self.plans: deque[ComputePlan] = deque()
         self.stores: deque[StoreJob] = deque()
         self.holds_stores = False
@@ -159,11 +160,13 @@ class World:
         return self.feed(AgentEventReceived(agent=daemon.agent, session=daemon.session, event=said))
 
     def submit(self, request: ImageRequest | None = None, *, explain_only: bool = False) -> JobId:
-        """A client asks for pictures."""
+        """A client asks for pictures, or how they would be made."""
         self._jobs += 1
         job = JobId(f"job-1-{self._jobs}")
         self.told[job] = []
         self._news[job] = News()
+        if explain_only:
+            self.questions.add(job)
         request = request or ImageRequest(prompt="a red apple", seed=1)
         self.feed(JobSubmitted(job=job, request=request, drawn_seed=7, explain_only=explain_only))
         return job

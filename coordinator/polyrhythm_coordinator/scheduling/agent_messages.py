@@ -39,7 +39,7 @@ from polyrhythm_coordinator.scheduling.epochs.ending import member_lost, take_en
 from polyrhythm_coordinator.scheduling.epochs.progress import take_report
 from polyrhythm_coordinator.scheduling.fleet.profiles import take_profile
 from polyrhythm_coordinator.scheduling.queue.admission import lose_answers, take_counts, take_failure
-from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring, gone_measuring
+from polyrhythm_coordinator.scheduling.queue.measurements import died_measuring, give_up_measuring, gone_measuring
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import assert_never
 
 from polyrhythm.errors import UnreachableError
-from polyrhythm_coordinator.scheduling.advance import advance, cancel, take_plan, take_plan_failure
+from polyrhythm_coordinator.scheduling.advance import advance, cancel, take_plan
 from polyrhythm_coordinator.scheduling.agent_messages import check_heartbeats, connect, disconnect, drain, lose, receive
 from polyrhythm_coordinator.scheduling.epochs.stopping import overdue
 from polyrhythm_coordinator.scheduling.queue.admission import refuse, submit, take_store_answer
+from polyrhythm_coordinator.scheduling.queue.inquiries import fail_inquiry
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, FailJob
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
@@ -71,10 +72,8 @@ def _take(tx: Transaction, event: Event) -> None:
             take_store_answer(tx, event)
         case JobCancelled():
             cancel(tx, event)
-        case PlanComputed():
+        case PlanComputed() | PlanFailed():
             take_plan(tx, event)
-        case PlanFailed():
-            take_plan_failure(tx, event)
         case Tick():
             _tick(tx)
         case Stopping():
@@ -96,6 +95,8 @@ def _stop(tx: Transaction) -> None:
     error = UnreachableError(STOPPING)
     for applicant in tuple(tx.state.applicants.values()):
         refuse(tx, applicant, error)
+    for inquiry in tuple(tx.state.inquiries.values()):
+        fail_inquiry(tx, inquiry, error)
     for job in tuple(tx.state.jobs):
         tx.fail_job(job, error)
     for name in tuple(tx.state.agents):

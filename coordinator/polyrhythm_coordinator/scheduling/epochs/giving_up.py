@@ -12,7 +12,8 @@ from polyrhythm.errors import PictureFailedError, PolyrhythmError
 from polyrhythm.ids import JobId
 from polyrhythm_coordinator.scheduling.epochs.stopping import cancel_epoch
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
-from polyrhythm_coordinator.scheduling.state.job import Picture, Running
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Running
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 

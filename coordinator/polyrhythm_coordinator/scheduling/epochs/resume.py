@@ -13,7 +13,8 @@ from polyrhythm_coordinator.scheduling.epochs.giving_up import after_epoch, give
 from polyrhythm_coordinator.scheduling.fleet.memory_ceilings import shrink
 from polyrhythm_coordinator.scheduling.fleet.profiles import keep_speeds
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage
-from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Preparing
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 

@@ -18,9 +18,11 @@ from polyrhythm_coordinator.scheduling.planning.dtypes import exchanged_as
 from polyrhythm_coordinator.scheduling.planning.explanation import predicted
 from polyrhythm_coordinator.scheduling.planning.forecast import forecast
 from polyrhythm_coordinator.scheduling.planning.plan_algebra import widened_plan
+from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch, times_evidence
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage, MemberRun
-from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing, Running, Usage
+from polyrhythm_coordinator.scheduling.state.job import Picture, Usage
+from polyrhythm_coordinator.scheduling.state.phases import Preparing, Running
 from polyrhythm_coordinator.scheduling.state.rendezvous_store import RendezvousStore
 from polyrhythm_coordinator.scheduling.state.replan import ReplanState
 from polyrhythm_coordinator.scheduling.state.state import State
@@ -32,15 +34,22 @@ HOLDER_IGNORES = frozenset({Bar.DRAINED, Bar.LEFT_OUT})
 """What does not keep a member without rows from handing on the state that it holds."""
 
 
-def start_or_prepare(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
-    """Starts what was planned; if the fleet has changed under it, the picture is planned again."""
-    explanation = _led(tx.state, picture, explanation)
+def start_or_prepare(tx: Transaction, picture: Picture, explanation: Explanation, *, searched: PlanRequest) -> None:
+    """Starts what was planned; if the fleet has changed under it, the picture is planned again.
+
+    Args:
+        tx: the transaction.
+        picture: that was planned.
+        explanation: with the plan.
+        searched: among whom the plan was searched.
+    """
+    explanation = _led(tx.state, picture, explanation, searched)
     led = _is_led(picture, explanation.chosen.plan)
     if led and can_start(tx.state, picture, explanation.chosen.plan):
-        _start(tx, picture, explanation)
+        _start(tx, picture, explanation, searched)
         return
     # Somebody must hold the state from which the picture goes on; if the best plan needs none of them, they work alone.
-    tx.put_picture(replace(picture, phase=Preparing(since_s=tx.now_s, holders_only=not led)))
+    tx.put_picture(replace(picture, phase=Preparing(since_s=tx.now_s), holders_only=not led))
 
 
 def can_start(state: State, picture: Picture, plan: Plan) -> bool:
@@ -55,10 +64,9 @@ def _is_led(picture: Picture, plan: Plan) -> bool:
     return not plan.begin_step or any(agent in picture.holders for agent in plan.agents)
 
 
-def _led(state: State, picture: Picture, explanation: Explanation) -> Explanation:
+def _led(state: State, picture: Picture, explanation: Explanation, searched: PlanRequest) -> Explanation:
     """A plan with somebody who holds the state to go on from: if it needs none of them, one joins without rows."""
-    plan, phase = explanation.chosen.plan, picture.phase
-    assert isinstance(phase, Planning), f"{picture.job} is {phase}"
+    plan = explanation.chosen.plan
     if _is_led(picture, plan):
         return explanation
     view = of_picture(state, picture)
@@ -66,7 +74,7 @@ def _led(state: State, picture: Picture, explanation: Explanation) -> Explanatio
     if not able:
         return explanation
     root = min(able, key=lambda name: (name in state.drained, name))
-    profiles = (*phase.task.request.profiles, *profiles_of(state, picture, (root,)))
+    profiles = (*searched.profiles, *profiles_of(state, picture, (root,)))
     known = {profile.agent: profile for profile in profiles}
     request = plan_request(state, picture, tuple(known[name] for name in sorted(known)), plan.begin_step)
     wide = widened_plan(plan, tuple(sorted((*plan.agents, root))), plan.decoder)
@@ -74,9 +82,8 @@ def _led(state: State, picture: Picture, explanation: Explanation) -> Explanatio
     return replace(explanation, chosen=chosen, profiles=request.profiles)
 
 
-def _start(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
+def _start(tx: Transaction, picture: Picture, explanation: Explanation, searched: PlanRequest) -> None:
     """Forms the gang of a planned picture, or of the rest of it."""
-    assert isinstance(picture.phase, Planning), f"{picture.job} is {picture.phase}"
     plan, prediction = explanation.chosen.plan, explanation.chosen.prediction
     assumed = {profile.agent: profile for profile in explanation.profiles}
     course = forecast(plan, prediction, assumed)
@@ -91,7 +98,7 @@ def _start(tx: Transaction, picture: Picture, explanation: Explanation) -> None:
         versions={plan.version: plan},
         replan=ReplanState(
             assumed={agent: assumed[agent] for agent in plan.agents},
-            weighed=frozenset((*picture.phase.task.request.agents, *plan.agents)),
+            weighed=frozenset((*searched.agents, *plan.agents)),
             watches=dict.fromkeys(plan.agents, SpeedWatch(times=times_evidence(picture.speed_plans))),
             lead_s=tx.limits.replan_lead_s,
         ),

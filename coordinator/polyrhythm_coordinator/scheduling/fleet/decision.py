@@ -15,7 +15,8 @@ from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.fleet.agent_kinds import FOR_NOW, AgentKinds, agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Bar, exclusion_of, lost_earlier
 from polyrhythm_coordinator.scheduling.fleet.measuring import Measurement, due
-from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Preparing
 from polyrhythm_coordinator.scheduling.state.state import State
 
 
@@ -68,22 +69,19 @@ class PlanNow:
 Decision: TypeAlias = GiveUp | KeepWaiting | Measure | PlanNow
 
 
-def decide(state: State, picture: Picture, now_s: float) -> Decision:
-    """What to do next for a picture in phase Preparing."""
-    assert isinstance(picture.phase, Preparing), f"{picture.job} is {picture.phase}"
+def decide(state: State, picture: Picture, phase: Preparing, now_s: float) -> Decision:
+    """What to do next for a picture that needs a plan."""
     kinds = agent_kinds(state, picture, now_s)
-    may_load = now_s < picture.phase.since_s + state.limits.loading_grace_s
+    may_load = now_s < phase.since_s + state.limits.loading_grace_s
     fixed = fixed_plan_of(picture)
-    needed = () if fixed is None else fixed.agents
-    missing = tuple(name for name in needed if kinds.bars.get(name, Bar.ABSENT) not in FOR_NOW)
+    missing = missing_of(kinds, fixed)
     comes = may_load and all(name in kinds.coming for name in missing)
     if missing and picture.readmitted and not comes:
         fixed, missing = None, ()  # as after any loss on a picture: others make it by a plan of their own
     if missing:
-        return _without_some(picture, kinds, missing, may_load=may_load)
+        return _without_some(kinds, missing, may_load=may_load)
     kinds = kinds if fixed is None else kinds.only(fixed.agents)
-    elsewhere, occupied = kinds.of(Bar.BUSY, Bar.OCCUPIED), kinds.of(Bar.OCCUPIED)
-    waits = elsewhere and (fixed is not None or (picture.explain_only and occupied))
+    waits = fixed is not None and kinds.of(Bar.BUSY, Bar.OCCUPIED)
     if picture.has_begun and kinds.ready and not waits:
         # It does not wait for measurements of newcomers, nor for those who make another picture.
         return PlanNow(agents=kinds.ready, exclusions=kinds.exclusions(but=kinds.ready), fixed_plan=fixed)
@@ -107,16 +105,27 @@ def fixed_plan_of(picture: Picture) -> Plan | None:
     return None if picture.short_of_memory.intersection(plan.agents) else plan
 
 
-def _without_some(picture: Picture, kinds: AgentKinds, missing: tuple[AgentId, ...], *, may_load: bool) -> Decision:
+def missing_of(kinds: AgentKinds, plan: Plan | None) -> tuple[AgentId, ...]:
+    """Agents of a plan that cannot take part, if there is one to follow."""
+    needed = () if plan is None else plan.agents
+    return tuple(name for name in needed if kinds.bars.get(name, Bar.ABSENT) not in FOR_NOW)
+
+
+def not_all(kinds: AgentKinds, missing: tuple[AgentId, ...]) -> InvalidArgumentError:
+    """Why the client's plan is no use: these of its agents cannot take part."""
+    found = (exclusion_of(kinds.view, name) for name in missing)
+    message = "; ".join(f"{exclusion.agent}: {exclusion.detail}" for exclusion in found if exclusion is not None)
+    return InvalidArgumentError.of("plan", f"not all of its agents can take part: {message}")
+
+
+def _without_some(kinds: AgentKinds, missing: tuple[AgentId, ...], *, may_load: bool) -> Decision:
     """A plan that was given cannot be followed without agents that cannot take part now."""
     if may_load and all(name in kinds.coming for name in missing):
         return KeepWaiting(reason=f"not all agents of the plan are ready: {kinds.coming_message}", for_loading=True)
     drained = tuple(name for name in missing if name in kinds.of(Bar.DRAINED))
-    if drained and not picture.explain_only and all(name in (*kinds.coming, *drained) for name in missing):
+    if drained and all(name in (*kinds.coming, *drained) for name in missing):
         return _for_drained(drained)
-    found = (exclusion_of(kinds.view, name) for name in missing)
-    message = "; ".join(f"{exclusion.agent}: {exclusion.detail}" for exclusion in found if exclusion is not None)
-    return GiveUp(error=InvalidArgumentError.of("plan", f"not all of its agents can take part: {message}"))
+    return GiveUp(error=not_all(kinds, missing))
 
 
 def _wait_or_give_up(picture: Picture, kinds: AgentKinds, *, may_load: bool) -> Decision:
@@ -126,9 +135,9 @@ def _wait_or_give_up(picture: Picture, kinds: AgentKinds, *, may_load: bool) -> 
     if kinds.coming and may_load:
         return KeepWaiting(reason=f"nobody is ready: {kinds.coming_message}", for_loading=True)
     # A job that was accepted outlasts the drain of the last agent.
-    if (drained := kinds.of(Bar.DRAINED)) and not picture.explain_only:
+    if drained := kinds.of(Bar.DRAINED):
         return _for_drained(drained)
-    return GiveUp(error=_nobody(picture, kinds))
+    return GiveUp(error=nobody(picture, kinds))
 
 
 def _for_drained(agents: tuple[AgentId, ...]) -> KeepWaiting:
@@ -136,7 +145,8 @@ def _for_drained(agents: tuple[AgentId, ...]) -> KeepWaiting:
     return KeepWaiting(reason=reason, for_drained=True)
 
 
-def _nobody(picture: Picture, kinds: AgentKinds) -> PolyrhythmError:
+def nobody(picture: Picture, kinds: AgentKinds) -> PolyrhythmError:
+    """Why nobody can take part in a picture."""
     lost = {**picture.readmitted, **picture.lost}
     losses = {name: lost_earlier(reason, twice=False) for name, reason in lost.items()}
     present = {exclusion.agent: exclusion.detail for exclusion in kinds.exclusions()}

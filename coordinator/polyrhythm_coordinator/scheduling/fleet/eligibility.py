@@ -17,7 +17,8 @@ from polyrhythm.plan.explanation import Exclusion, ExclusionReason
 from polyrhythm_coordinator.scheduling.fleet.host_company import neighbours
 from polyrhythm_coordinator.scheduling.fleet.profiles import known_profile
 from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
-from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Preparing, Running
+from polyrhythm_coordinator.scheduling.state.job import Picture, Wanted
+from polyrhythm_coordinator.scheduling.state.phases import Running
 from polyrhythm_coordinator.scheduling.state.state import Agent, State
 
 DRAINED = "it is drained; `polyrhythm drain --undo` puts it back"
@@ -30,7 +31,7 @@ class Bar(StrEnum):
     NOT_NAMED = "not_named"
     """The request names others."""
     LEFT_OUT = "left_out"
-    """It could not measure for the job."""
+    """It could not measure for the job, or for the question."""
     LOST = "lost"
     """It was lost on this picture, even if it is back."""
     ABSENT = "absent"
@@ -72,25 +73,25 @@ Bars: TypeAlias = Iterator[tuple[Bar, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewpoint:
-    """From where agents are looked at: from a picture, from a job whose pictures wait, or from none.
+    """From where agents are looked at: from a picture, from all that a client wants, or from none.
 
     Attributes:
         state: the present.
         promised: agents that are kept free for other pictures.
-        job: whose bars count; None for those of the fleet alone.
-        picture: one of the job's; None for bars to all of them.
+        wanted: whose bars count; None for those of the fleet alone.
+        picture: one of these; None for bars to all of them.
         now_s: the present, to tell late measurements from others.
     """
 
     state: State
     promised: frozenset[AgentId]
-    job: Job | None = None
+    wanted: Wanted | None = None
     picture: Picture | None = None
     now_s: float = 0.0
 
-    def of_job(self, job: Job) -> Viewpoint:
+    def of_job(self, job: Wanted) -> Viewpoint:
         """From a job whose pictures wait."""
-        return Viewpoint(state=self.state, promised=self.promised, job=job)
+        return Viewpoint(state=self.state, promised=self.promised, wanted=job)
 
 
 def of_fleet(state: State) -> Viewpoint:
@@ -99,9 +100,9 @@ def of_fleet(state: State) -> Viewpoint:
 
 
 def of_picture(state: State, picture: Picture, now_s: float = 0.0) -> Viewpoint:
-    """From a picture that is being prepared, planned or made; the time matters to whoever asks for late ones only."""
-    promised = promised_agents(state, but=picture)
-    return Viewpoint(state=state, promised=promised, job=state.jobs[picture.job], picture=picture, now_s=now_s)
+    """From one picture; the time matters to whoever asks for late ones only."""
+    promised, wanted = promised_agents(state, but=picture), state.wanted(picture.job)
+    return Viewpoint(state=state, promised=promised, wanted=wanted, picture=picture, now_s=now_s)
 
 
 def bar_of(view: Viewpoint, name: AgentId, *, ignoring: frozenset[Bar] = frozenset()) -> Bar | None:
@@ -119,12 +120,12 @@ def exclusion_of(view: Viewpoint, name: AgentId) -> Exclusion | None:
     return None
 
 
-def lasting_bars(job: Job | None, picture: Picture | None, name: AgentId) -> Bars:
+def lasting_bars(wanted: Wanted | None, picture: Picture | None, name: AgentId) -> Bars:
     """Those that last as long as the job or the picture, whether the agent is connected or not."""
-    if job is not None and not job.image.overrides.allows(name):
-        yield Bar.NOT_NAMED, job.image.overrides.told
-    if job is not None and name in job.left_out:
-        yield Bar.LEFT_OUT, job.left_out[name]
+    if wanted is not None and not wanted.image.overrides.allows(name):
+        yield Bar.NOT_NAMED, wanted.image.overrides.told
+    if wanted is not None and name in wanted.left_out:
+        yield Bar.LEFT_OUT, wanted.left_out[name]
     if picture is not None and name in picture.lost:
         yield Bar.LOST, lost_earlier(picture.lost[name], twice=name in picture.readmitted)
 
@@ -135,7 +136,7 @@ def lost_earlier(reason: str, *, twice: bool) -> str:
 
 
 def _bars(view: Viewpoint, name: AgentId) -> Bars:
-    yield from lasting_bars(view.job, view.picture, name)
+    yield from lasting_bars(view.wanted, view.picture, name)
     agent = view.state.agents.get(name)
     if agent is None:
         yield Bar.ABSENT, "not connected"
@@ -146,19 +147,19 @@ def _bars(view: Viewpoint, name: AgentId) -> Bars:
 
 def _bars_of_service(view: Viewpoint, agent: Agent) -> Bars:
     """Why an agent cannot be used, or its worker, whatever it does."""
-    job, picture = view.job, view.picture
+    wanted, picture = view.wanted, view.picture
     if agent.agent in view.state.drained:
         yield Bar.DRAINED, DRAINED
     if not agent.worker_ready:
         yield Bar.LOADING, f"its worker is loading{f'; the one before: {agent.trouble}' if agent.trouble else ''}"
-    if job is not None:
-        own, exact = agent.own_facts(job.facts), job.image.quality is Quality.EXACT
+    if wanted is not None:
+        own, exact = agent.own_facts(wanted.facts), wanted.image.quality is Quality.EXACT
         if own is None:
-            yield Bar.OTHER_WEIGHTS, f"it does not hold the same weights of {job.facts.model}"
-        elif exact and own.dtype != job.facts.dtype:  # it is that of one device up to rounding in one dtype
-            detail = f"it computes in {own.dtype}, and all of an exact picture is computed in {job.facts.dtype}"
+            yield Bar.OTHER_WEIGHTS, f"it does not hold the same weights of {wanted.facts.model}"
+        elif exact and own.dtype != wanted.facts.dtype:  # it is that of one device up to rounding in one dtype
+            detail = f"it computes in {own.dtype}, and all of an exact picture is computed in {wanted.facts.dtype}"
             yield Bar.OTHER_DTYPE, detail
-    if picture is not None and _needs_holders(picture) and agent.agent not in picture.holders:
+    if picture is not None and picture.holders_only and agent.agent not in picture.holders:
         yield Bar.NO_STATE, f"it does not hold step {picture.begin_step}, from which the picture goes on"
 
 
@@ -166,10 +167,9 @@ def _bars_of_work(view: Viewpoint, agent: Agent) -> Bars:
     """What an agent does now, or has yet to do."""
     picture, measuring = view.picture, agent.measuring
     unmeasured = picture is not None and _is_unmeasured(view, picture, agent)
-    idle_fleet = picture is not None and picture.explain_only  # for which a plan is explained
     if _works_elsewhere(view, agent) and unmeasured:
         yield Bar.OCCUPIED, UNKNOWN_SPEED
-    elif _works_elsewhere(view, agent) and not idle_fleet:
+    elif _works_elsewhere(view, agent):
         yield Bar.BUSY, f"{agent.agent} works on another picture"
     if measuring is not None and measuring.is_late(view.now_s, view.state.limits):
         yield Bar.LATE, f"it measured nothing within {view.state.limits.profile_timeout_s:g} s"
@@ -177,10 +177,6 @@ def _bars_of_work(view: Viewpoint, agent: Agent) -> Bars:
         yield Bar.MEASURING, UNKNOWN_SPEED
     if unmeasured:
         yield Bar.UNMEASURED, UNKNOWN_SPEED
-
-
-def _needs_holders(picture: Picture) -> bool:
-    return isinstance(picture.phase, Preparing) and picture.phase.holders_only
 
 
 def _works_elsewhere(view: Viewpoint, agent: Agent) -> bool:
@@ -201,6 +197,6 @@ def _is_unmeasured(view: Viewpoint, picture: Picture, agent: Agent) -> bool:
 def _has_company(view: Viewpoint, agent: Agent) -> bool:
     """Whether others of an agent's host may take part too, now or later."""
     return any(
-        not any(chain(lasting_bars(view.job, view.picture, other), _bars_of_service(view, view.state.agents[other])))
+        not any(chain(lasting_bars(view.wanted, view.picture, other), _bars_of_service(view, view.state.agents[other])))
         for other in neighbours(view.state, agent.agent)
     )

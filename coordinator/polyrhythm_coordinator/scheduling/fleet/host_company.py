@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from polyrhythm.ids import AgentId
-from polyrhythm_coordinator.scheduling.state.job import Picture, Running
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Running
 from polyrhythm_coordinator.scheduling.state.state import State
 
 

@@ -18,7 +18,8 @@ from polyrhythm_coordinator.scheduling.fleet.host_company import neighbours
 from polyrhythm_coordinator.scheduling.fleet.profiles import known_profile
 from polyrhythm_coordinator.scheduling.fleet.reservations import promised_agents
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
-from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Running
+from polyrhythm_coordinator.scheduling.state.job import Job, Picture, Wanted
+from polyrhythm_coordinator.scheduling.state.phases import Running
 from polyrhythm_coordinator.scheduling.state.state import Agent, Measuring, State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
@@ -99,7 +100,7 @@ def ask_to_measure(tx: Transaction, workload: Workload, measurements: Iterable[M
 
 
 def stop_unwanted(tx: Transaction) -> None:
-    """Stops measurements that no job waits for any more: the next picture does not have to wait for them either."""
+    """Stops measurements that nobody waits for any more: the next picture does not have to wait for them either."""
     for agent in tuple(tx.state.agents.values()):
         measuring = agent.measuring
         if measuring is None or measuring.stopped or _is_wanted(tx.state, agent, measuring.workload):
@@ -158,16 +159,19 @@ def _beside_work(state: State, picture: Picture, agent: Agent, able: int) -> Mea
 
 
 def _is_wanted(state: State, agent: Agent, workload: Workload) -> bool:
-    return agent.agent not in state.drained and any(
-        may_take_part(job, agent.agent, workload)
-        and (bool(job.waiting) or any(_waits_for(job, picture, agent.agent) for picture in job.pictures.values()))
+    if agent.agent in state.drained:
+        return False
+    jobs = (
+        job
         for job in state.jobs.values()
+        if job.waiting or any(_waits_for(job, picture, agent.agent) for picture in job.pictures.values())
     )
+    return any(may_take_part(wanted, agent.agent, workload) for wanted in (*state.inquiries.values(), *jobs))
 
 
-def may_take_part(job: Job, name: AgentId, workload: Workload) -> bool:
-    """Whether what an agent measures is of a job's size, and it may take part in its pictures."""
-    return workload == workload_of(job.image) and not any(lasting_bars(job, None, name))
+def may_take_part(wanted: Wanted, name: AgentId, workload: Workload) -> bool:
+    """Whether what an agent measures is of these pictures' size, and it may take part in them."""
+    return workload == workload_of(wanted.image) and not any(lasting_bars(wanted, None, name))
 
 
 def _waits_for(job: Job, picture: Picture, name: AgentId) -> bool:

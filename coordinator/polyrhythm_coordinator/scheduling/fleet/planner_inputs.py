@@ -34,7 +34,7 @@ def profiles_of(
 
     Args:
         state: the present.
-        picture: that is planned. A plan that is only explained is one for an idle fleet.
+        picture: that is planned.
         names: of these agents, in rank order; what they do now is over when the plan begins.
         beside: others that begin other pictures at the same time.
 
@@ -42,7 +42,7 @@ def profiles_of(
         KeyError: nothing is known of one of them.
     """
     working = agents_at_work(state, but=picture) | promised_agents(state, but=picture) | beside
-    working = (beside if picture.explain_only else working).difference(names)
+    working = working.difference(names)
     return tuple(
         replace(profile_of(state, picture, name), in_company=is_in_company(state, name, working)) for name in names
     )

@@ -6,7 +6,8 @@ from typing import assert_never
 
 from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage
-from polyrhythm_coordinator.scheduling.state.job import Picture, Planning
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Planning
 from polyrhythm_coordinator.scheduling.state.state import State
 
 MOMENT_S = 1e-3

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from polyrhythm_coordinator.scheduling.fleet.decision import Decision, GiveUp, KeepWaiting, decide
 from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Preparing
 from polyrhythm_coordinator.scheduling.state.state import State
 
 
@@ -23,13 +24,13 @@ def with_second_chances(picture: Picture) -> Picture | None:
     return replace(picture, lost=lost, readmitted={**picture.readmitted, **once})
 
 
-def decided(state: State, picture: Picture, now_s: float) -> tuple[Picture, Decision]:
+def decided(state: State, picture: Picture, phase: Preparing, now_s: float) -> tuple[Picture, Decision]:
     """What to do next for a picture that needs a plan.
 
     Returns:
         The picture, with second chances given if nobody else is left but drained agents; what to do.
     """
-    decision = decide(state, picture, now_s)
+    decision = decide(state, picture, phase, now_s)
     nobody = isinstance(decision, GiveUp) or (isinstance(decision, KeepWaiting) and decision.for_drained)
     again = with_second_chances(picture) if nobody else None
-    return (picture, decision) if again is None else (again, decide(state, again, now_s))
+    return (picture, decision) if again is None else (again, decide(state, again, phase, now_s))

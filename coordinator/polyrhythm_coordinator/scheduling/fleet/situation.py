@@ -6,10 +6,10 @@ from itertools import islice
 
 from polyrhythm.ids import AgentId
 from polyrhythm_coordinator.scheduling.fleet.eligibility import bar_of, of_fleet
-from polyrhythm_coordinator.scheduling.state.job import Situation
+from polyrhythm_coordinator.scheduling.state.phases import Situation
 from polyrhythm_coordinator.scheduling.state.state import State
 
-LOT_MAX = 64
+LOOKED_AT_MAX = 64
 """Pictures that are looked at together; what is decided about one of them hardly depends on those far behind it."""
 
 
@@ -26,5 +26,6 @@ def situation(state: State) -> Situation:
     return Situation(
         free=free,
         busy=frozenset((name, agent.epoch) for name, agent in state.agents.items() if name not in free),
-        waiting=tuple(islice(waiting, LOT_MAX)),
+        drained=state.drained,
+        waiting=tuple(islice(waiting, LOOKED_AT_MAX)),
     )

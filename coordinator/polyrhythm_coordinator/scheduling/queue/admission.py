@@ -29,6 +29,7 @@ from polyrhythm_coordinator.scheduling.planning.calibration_trust import trusted
 from polyrhythm_coordinator.scheduling.planning.dtypes import may_mix, precision
 from polyrhythm_coordinator.scheduling.state.effects import FailJob, RefuseJob, StoreJob
 from polyrhythm_coordinator.scheduling.state.events import JobStored, JobSubmitted, StoringFailed
+from polyrhythm_coordinator.scheduling.state.inquiry import Inquiry
 from polyrhythm_coordinator.scheduling.state.job import Applicant, Job, TokenQuestion
 from polyrhythm_coordinator.scheduling.state.state import Agent, State, loading_message
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction, without
@@ -78,7 +79,7 @@ def take_counts(tx: Transaction, agent: AgentId, answer: TokensCounted) -> None:
     if error is not None:
         refuse(tx, applicant, error)
     else:
-        _store(tx, applicant, _job(applicant, facts, windows, answer.notices))
+        _admit(tx, applicant, facts, windows, answer.notices)
 
 
 def take_store_answer(tx: Transaction, event: JobStored | StoringFailed) -> None:
@@ -206,8 +207,8 @@ def _asked_for(state: State, request: ImageRequest) -> tuple[Agent, ...]:
 
 def _is_known(state: State, name: JobId) -> bool:
     """Whether a name is in use, be it that agents still hold something of a job that has ended."""
-    working = (epoch.job for epoch in state.epochs.values())
-    return name in state.applicants or name in state.jobs or name in state.holders or name in working
+    working = {epoch.job for epoch in state.epochs.values()}
+    return any(name in known for known in (state.applicants, state.inquiries, state.jobs, state.holders, working))
 
 
 def _review(tx: Transaction, applicant: Applicant) -> None:
@@ -326,27 +327,38 @@ def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgument
     return InvalidArgumentError(*found) if found else None
 
 
-def _job(applicant: Applicant, facts: ModelFacts, text_windows: int, notices: tuple[str, ...]) -> Job:
-    request = applicant.request
-    return Job(
-        job=applicant.job,
-        image=replace(resolve(request, facts, applicant.drawn_seed), text_windows=text_windows),
+def _admit(
+    tx: Transaction, applicant: Applicant, facts: ModelFacts, text_windows: int, notices: tuple[str, ...]
+) -> None:
+    """All checks have passed: a job is stored first; a question is not, since nobody asks it again for its client."""
+    name, request = applicant.job, applicant.request
+    image = replace(resolve(request, facts, applicant.drawn_seed), text_windows=text_windows)
+    if applicant.explain_only:
+        tx.state = replace(tx.state, applicants=without(tx.state.applicants, name))
+        inquiry = Inquiry(
+            job=name,
+            image=image,
+            count=request.count,
+            facts=facts,
+            fixed_plan=request.plan,
+            notices=notices,
+            behind=frozenset(tx.state.queue),
+            since_s=tx.now_s,
+        )
+        tx.put_inquiry(inquiry)
+        return
+    job = Job(
+        job=name,
+        image=image,
         count=request.count,
         facts=facts,
-        notices=notices,
         fixed_plan=request.plan,
-        explain_only=applicant.explain_only,
+        notices=notices,
         accepted_s=applicant.submitted_s,
-        waiting=(0,) if applicant.explain_only else tuple(range(request.count)),
+        waiting=tuple(range(request.count)),
     )
-
-
-def _store(tx: Transaction, applicant: Applicant, job: Job) -> None:
-    if job.explain_only:  # a question, which nobody asks again for its client
-        _accept(tx, job)
-        return
     put_applicant(tx, replace(applicant, question=None, checked=job))
-    tx.emit(StoreJob(job=job.job, request=applicant.request, image=job.image))
+    tx.emit(StoreJob(job=name, request=request, image=image))
 
 
 def _accept(tx: Transaction, job: Job) -> None:

@@ -3,13 +3,13 @@
 Compares predicted seconds only; what a plan costs, and which devices can take a picture, is told by the caller.
 Whole pictures are handed out in order of arrival, each to the device that would finish it first, those included that
 are still busy: a slow device takes one only if that finishes sooner than to wait for a faster one. For equal pictures
-no way to hand them out finishes the lot sooner.
+no way to hand them out finishes all of them sooner.
 
 By a gang the first pictures come sooner, by single devices often the last one. So several pictures are shared out only
-if that is predicted to finish the lot sooner by more than predictions are exact to.
+if that is predicted to finish all of them sooner by more than predictions are exact to.
 
 Devices of one host slow each other down. Each of them is counted at its speed beside the others where these make
-pictures of the lot as well, or are busy; and where one of them is sooner done without the others, they rest.
+some of these pictures as well, or are busy; and where one of them is sooner done without the others, they rest.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def choose(entries: Sequence[Entry], fleet: Fleet, *, throughput: bool) -> Choic
         throughput: keep devices free for what comes, though a gang would finish sooner.
 
     Returns:
-        The way by which the lot is finished first, a gang where it is as good as that; with throughput single devices,
+        The way by which all are finished first, a gang where it is as good as that; with throughput single devices,
         where the first picture fits on one.
     """
     singles = _singles(entries, fleet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import assert_never
@@ -11,7 +11,16 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import Queued
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Viewpoint, bar_of, of_fleet
 from polyrhythm_coordinator.scheduling.fleet.situation import free_agents
-from polyrhythm_coordinator.scheduling.state.job import Job, Phase, Picture, Planning, Preparing, Running
+from polyrhythm_coordinator.scheduling.state.job import Job, Picture
+from polyrhythm_coordinator.scheduling.state.phases import (
+    Comparing,
+    Held,
+    Planning,
+    Preparing,
+    Running,
+    Shelved,
+    Waiting,
+)
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
@@ -22,41 +31,39 @@ def line_up(tx: Transaction) -> None:
     A job whose devices all work or are drained, since it names them, or since no others hold its model, keeps nobody
     else waiting.
     """
-    state = tx.state
-    if any(is_next(state, picture) for picture in state.pictures):
+    if any(_is_next(picture) for picture in tx.state.pictures):
         return
-    works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
-    view, free = of_fleet(state), free_agents(state)  # once, however many jobs wait: this comes after every event
-    if works and not free:
-        return
-    waiting = (state.jobs[name] for name in state.queue if state.jobs[name].waiting)
-    job = next((job for job in waiting if _has_a_chance(view.of_job(job), job, free=free, works=works)), None)
+    job = _next_of(tx.state, tx.state.queue)
     if job is not None:
-        leave_queue(tx, job, job.waiting[0], Preparing(since_s=tx.now_s))
+        leave_queue(tx, job, job.waiting[0])
 
 
-def is_next(state: State, picture: Picture) -> bool:
+def comes_first(state: State, names: Collection[JobId]) -> bool:
+    """Whether a picture of one of these jobs comes before all that may be done later: it was called up, or could be."""
+    queue = [name for name in state.queue if name in names]
+    pictures = (picture for name in queue for picture in state.jobs[name].pictures.values())
+    return any(map(_is_next, pictures)) or _next_of(state, queue) is not None
+
+
+def _is_next(picture: Picture) -> bool:
     """Whether it is the picture that was called up and about which nothing is decided yet."""
     match picture.phase:
-        case Preparing(shelved=shelved):
-            undecided = not shelved
-        case Planning(compares=compares):
-            undecided = compares
-        case Running():
-            undecided = False
+        case Preparing() | Held() | Comparing():
+            return not picture.has_begun
+        case Waiting() | Shelved() | Planning() | Running():
+            return False
         case _:
             assert_never(picture.phase)
-    return undecided and not picture.has_begun and picture.job in state.queue
 
 
-def leave_queue(tx: Transaction, job: Job, index: int, phase: Phase) -> Picture:
+def leave_queue(tx: Transaction, job: Job, index: int) -> Picture:
     """One of a job's pictures waits no more."""
     waiting = tuple(other for other in job.waiting if other != index)
     started_s = tx.clock_s if job.started_s is None else job.started_s
     if job.started_s is None:
         tx.tell(job.job, Queued(position=0))
     tx.put_job(replace(job, started_s=started_s, waiting=waiting))
-    picture = job.picture(index, phase)
+    picture = replace(job.picture(index), phase=Preparing(since_s=tx.now_s))
     tx.put_picture(picture)
     return picture
 
@@ -67,11 +74,21 @@ def places(state: State) -> Iterator[tuple[JobId, int]]:
     return ((name, place) for place, name in enumerate(waiting, start=1))
 
 
+def _next_of(state: State, queue: Iterable[JobId]) -> Job | None:
+    """The first job with a picture that waits and that somebody could make, if anybody is free at all."""
+    works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
+    view, free = of_fleet(state), free_agents(state)  # once, however many jobs wait: this comes after every event
+    if works and not free:
+        return None
+    waiting = (state.jobs[name] for name in queue if state.jobs[name].waiting)
+    return next((job for job in waiting if _has_a_chance(view.of_job(job), job, free=free, works=works)), None)
+
+
 def _has_a_chance(view: Viewpoint, job: Job, *, free: AbstractSet[AgentId], works: bool) -> bool:
     """Whether nobody works at all, or somebody who could make its picture is free.
 
     One picture of a job is called up to find out that all who could make it are drained; the others wait behind it.
     """
-    if any(isinstance(picture.phase, Preparing) and picture.phase.shelved for picture in job.pictures.values()):
+    if any(isinstance(picture.phase, Shelved) for picture in job.pictures.values()):
         return False
     return not works or any(bar_of(view, name) is None for name in free)

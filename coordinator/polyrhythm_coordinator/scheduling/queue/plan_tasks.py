@@ -1,4 +1,4 @@
-"""Puts questions to the planner. Owns what is kept of a question while its answer is awaited."""
+"""Puts questions about pictures to the planner, and keeps what was asked while the answer is awaited."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.state.effects import ComputePlan
-from polyrhythm_coordinator.scheduling.state.job import Picture, Planning
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Comparing, Planning
+from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
@@ -20,10 +22,8 @@ def ask_comparison(
     tx: Transaction, picture: Picture, agents: Sequence[AgentId], exclusions: tuple[Exclusion, ...]
 ) -> None:
     """Asks how a picture would be made by a gang, whoever is free: objectives are weighed afterwards."""
-    task = _task(tx, picture, agents, exclusions)
-    image = replace(picture.image, objective=Objective.LATENCY)
-    task = replace(task, request=replace(task.request, image=image))
-    _ask(tx, picture, Planning(number=tx.number(), task=task, compares=True))
+    task = for_gang(plan_task(tx.state, picture, agents, exclusions))
+    _ask(tx, picture, Comparing(number=tx.number(), task=task))
 
 
 def ask_plan(
@@ -41,7 +41,7 @@ def ask_plan(
     """Asks for a plan with these agents, which are kept free for it.
 
     Args:
-        tx: the transition.
+        tx: the transaction.
         picture: that is planned.
         agents: that may take part, in rank order.
         exclusions: of all others.
@@ -53,9 +53,8 @@ def ask_plan(
     """
     planning = Planning(
         number=tx.number(),
-        task=_task(tx, picture, agents, exclusions, fixed_plan, beside),
-        # A plan that is only explained keeps nobody from work.
-        reserves=frozenset[AgentId]() if picture.explain_only else frozenset(agents),
+        task=plan_task(tx.state, picture, agents, exclusions, fixed_plan=fixed_plan, beside=beside),
+        reserves=frozenset(agents),
         expected_s=expected_s,
         rival=rival,
         sharing=sharing,
@@ -63,20 +62,28 @@ def ask_plan(
     _ask(tx, picture, planning)
 
 
-def _task(
-    tx: Transaction,
+def plan_task(
+    state: State,
     picture: Picture,
     agents: Sequence[AgentId],
     exclusions: tuple[Exclusion, ...],
+    *,
     fixed_plan: Plan | None = None,
     beside: frozenset[AgentId] = frozenset(),
 ) -> PlanTask:
-    profiles = profiles_of(tx.state, picture, agents, beside=beside)
-    request = plan_request(tx.state, picture, profiles, picture.begin_step)
-    notices = tx.state.jobs[picture.job].notices
+    """What the planner is asked about a picture; the arguments are those of ``ask_plan``."""
+    profiles = profiles_of(state, picture, agents, beside=beside)
+    request = plan_request(state, picture, profiles, picture.begin_step)
+    notices = state.wanted(picture.job).notices
     return PlanTask(request=request, exclusions=exclusions, fixed_plan=fixed_plan, notices=notices)
 
 
-def _ask(tx: Transaction, picture: Picture, planning: Planning) -> None:
-    tx.put_picture(replace(picture, phase=planning))
-    tx.emit(ComputePlan(job=picture.job, number=planning.number, task=planning.task))
+def for_gang(task: PlanTask) -> PlanTask:
+    """The same where all agents are to make the picture together, whatever its objective."""
+    image = replace(task.request.image, objective=Objective.LATENCY)
+    return replace(task, request=replace(task.request, image=image))
+
+
+def _ask(tx: Transaction, picture: Picture, phase: Comparing | Planning) -> None:
+    tx.put_picture(replace(picture, phase=phase, holders_only=False))
+    tx.emit(ComputePlan(job=picture.job, number=phase.number, task=phase.task))

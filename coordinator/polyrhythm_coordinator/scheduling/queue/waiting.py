@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from polyrhythm.ids import JobId
 from polyrhythm.job.image import Objective
@@ -12,52 +13,60 @@ from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.profile import Profile
 from polyrhythm_coordinator.scheduling.fleet.agent_kinds import agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request, profiles_of
-from polyrhythm_coordinator.scheduling.fleet.situation import LOT_MAX
+from polyrhythm_coordinator.scheduling.fleet.situation import LOOKED_AT_MAX
 from polyrhythm_coordinator.scheduling.planning.memory_model import MemoryFit
 from polyrhythm_coordinator.scheduling.queue.gang_or_singles import Entry
-from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing
+from polyrhythm_coordinator.scheduling.state.job import Picture
 from polyrhythm_coordinator.scheduling.state.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lot:
+class WaitingPictures:
     """Pictures with what they would take, in order of arrival.
 
     Attributes:
         pictures: the next one, then those that wait behind it, at their beginning.
-        entries: one a picture.
+        entries: one a picture; none at all if nobody knows what the next one would take.
     """
 
     pictures: tuple[Picture, ...]
     entries: tuple[Entry, ...]
 
 
-def lot_of(state: State, first: Picture, gang: Explanation, now_s: float) -> Lot:
-    """The lot of the next picture.
+def in_line(state: State, first: Picture) -> Iterator[Picture]:
+    """A picture that was called up, and all that wait behind it."""
+    yield first
+    for name in state.queue:
+        job = state.jobs[name]
+        yield from map(job.picture, job.waiting)
 
-    It ends before a picture that follows other rules: one with a plan or an objective of its own, one whose size is
+
+def looked_at(state: State, pictures: Iterable[Picture], gang: Explanation, now_s: float) -> WaitingPictures:
+    """The next of some pictures with those behind it that are looked at together.
+
+    They end before a picture that follows other rules: one with a plan or an objective of its own, one whose size is
     measured nowhere.
 
     Args:
         state: the present.
-        first: the next picture; a picture that is only explained stands for its whole job, and for nothing else.
-        gang: how it would be made by everybody together.
+        pictures: in order.
+        gang: how the first would be made by everybody together.
         now_s: the present.
     """
-    pictures: list[Picture] = []
+    found: list[Picture] = []
     entries: list[Entry] = []
     known: dict[JobId, Entry | None] = {}
-    for picture in _in_line(state, first, now_s):
-        if picture.fixed_plan is not None or picture.image.objective is not first.image.objective:
+    for picture in islice(pictures, LOOKED_AT_MAX):
+        if picture.fixed_plan is not None or (found and picture.image.objective is not found[0].image.objective):
             break
         if picture.job not in known:
             known[picture.job] = _entry(state, picture, gang, entries[0] if entries else None, now_s)
         entry = known[picture.job]
-        if entry is None or len(entries) == LOT_MAX:
+        if entry is None:
             break
-        pictures.append(picture)
+        found.append(picture)
         entries.append(entry)
-    return Lot(pictures=tuple(pictures), entries=tuple(entries))
+    return WaitingPictures(pictures=tuple(found), entries=tuple(entries))
 
 
 def wants_throughput(picture: Picture) -> bool:
@@ -75,20 +84,6 @@ def single_s(picture: Picture, profile: Profile, *, alone: bool) -> float:
     """
     steps, rows = picture.image.steps - picture.begin_step, picture.facts.row_count(picture.image.height_px)
     return profile.encode_s + steps * profile.forward_s(rows, alone=alone) + profile.decode_s
-
-
-def _in_line(state: State, first: Picture, now_s: float) -> Iterator[Picture]:
-    yield first
-    phase = Preparing(since_s=now_s)
-    if first.explain_only:
-        job = state.jobs[first.job]
-        yield from (job.picture(index, phase) for index in range(1, job.count))
-        return
-    for name in state.queue:
-        job = state.jobs[name]
-        if job.explain_only and job.waiting:
-            return  # it may have to measure, and comes first
-        yield from (job.picture(index, phase) for index in job.waiting)
 
 
 def _entry(state: State, picture: Picture, gang: Explanation, first: Entry | None, now_s: float) -> Entry | None:

@@ -6,6 +6,7 @@ Causes are: a member is drained, somebody may join, a member has changed its spe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.events import ReplanReason
@@ -19,12 +20,24 @@ from polyrhythm_coordinator.scheduling.fleet.planner_inputs import plan_request,
 from polyrhythm_coordinator.scheduling.fleet.situation import situation
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.planning.plan_algebra import rest_of
+from polyrhythm_coordinator.scheduling.planning.plan_request import SearchEffort
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.planning.speed_change import scaled
 from polyrhythm_coordinator.scheduling.queue.waiting import wants_throughput
 from polyrhythm_coordinator.scheduling.state.effects import ComputePlan
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage
-from polyrhythm_coordinator.scheduling.state.job import Picture, Planning, Preparing
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import (
+    Comparing,
+    Held,
+    Phase,
+    Planning,
+    Preparing,
+    Running,
+    Shelved,
+    Situation,
+    Waiting,
+)
 from polyrhythm_coordinator.scheduling.state.replan import PendingSearch
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
@@ -102,11 +115,20 @@ def _may_join(state: State, picture: Picture) -> bool:
     if wants_throughput(picture):
         return False
     now = situation(state)
-    phases = [other.phase for other in state.pictures if not other.explain_only]
-    return not any(
-        isinstance(phase, Planning) or (isinstance(phase, Preparing) and not phase.shelved and phase.held_in != now)
-        for phase in phases
-    )
+    return not any(_is_due(other.phase, now) for other in state.pictures)
+
+
+def _is_due(phase: Phase, now: Situation) -> bool:
+    """Whether it is yet to be decided by whom a picture is made, or agents are kept free for it."""
+    match phase:
+        case Preparing() | Comparing() | Planning():
+            return True
+        case Held(situation=held_in):
+            return held_in != now
+        case Waiting() | Shelved() | Running():
+            return False
+        case _:
+            assert_never(phase)
 
 
 def _ask_newcomers(tx: Transaction, picture: Picture, epoch: Epoch, unmeasured: tuple[AgentId, ...]) -> None:
@@ -133,8 +155,9 @@ def _search(tx: Transaction, picture: Picture, epoch: Epoch, cause: Cause, begin
     tx.put_epoch(replace(epoch, replan=replace(epoch.replan, search=search, weighed=weighed)))
     candidates = tuple(profile for profile in profiles if profile.agent in cause.agents)
     # Nobody waits for a newcomer's plan; one for the members is wanted before they have gone on too far.
-    running = None if cause.reason is ReplanReason.AGENT_JOINED else epoch.plan
-    task = PlanTask(request=replace(request, profiles=candidates, running=running), exclusions=(), fixed_plan=None)
+    effort = SearchEffort.FULL if cause.reason is ReplanReason.AGENT_JOINED else SearchEffort.QUICK
+    asked = replace(request, profiles=candidates, effort=effort, running=epoch.plan)
+    task = PlanTask(request=asked, exclusions=(), fixed_plan=None)
     tx.emit(ComputePlan(job=picture.job, number=number, task=task))
 
 

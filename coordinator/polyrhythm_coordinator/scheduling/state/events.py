@@ -96,7 +96,7 @@ class JobSubmitted:
         job: its name, new to the core.
         request: as the client wrote it.
         drawn_seed: taken where the request names no seed.
-        explain_only: stop after the plan.
+        explain_only: nothing is made; the plan is the answer.
     """
 
     job: JobId

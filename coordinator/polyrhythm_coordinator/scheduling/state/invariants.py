@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from polyrhythm_coordinator.scheduling.state.epoch import EpochStage
-from polyrhythm_coordinator.scheduling.state.job import Running
+from polyrhythm_coordinator.scheduling.state.phases import Running, Unplanned, Waiting
 from polyrhythm_coordinator.scheduling.state.state import State
 
 
 def violations(state: State) -> list[str]:
     """Everything that must not be, in words."""
-    return [*_of_applicants(state), *_of_jobs(state), *_of_epochs(state), *_of_agents(state), *_of_gangs(state)]
+    checks = (_of_requests, _of_jobs, _of_pictures, _of_epochs, _of_agents, _of_gangs)
+    return [problem for check in checks for problem in check(state)]
 
 
-def _of_applicants(state: State) -> Iterator[str]:
+def _of_requests(state: State) -> Iterator[str]:
+    for name in state.inquiries.keys() & (state.jobs.keys() | state.applicants.keys()):
+        yield f"{name} is asked about and something else as well"
     for name, applicant in state.applicants.items():
         if applicant.checked is not None and applicant.question is not None:
             yield f"{name} has passed its checks and is asked about"
@@ -29,17 +32,24 @@ def _of_jobs(state: State) -> Iterator[str]:
     for name, job in state.jobs.items():
         if name in state.applicants:
             yield f"{name} is accepted and being checked"
-        if name not in state.queue and not job.explain_only:
+        if name not in state.queue:
             yield f"{name} is in no queue"
         if not job.pictures and not job.waiting:
             yield f"{name} has nothing left to make and has not ended"
-        if (job.started_s is None) != (len(job.waiting) == job.count) and not job.explain_only:
+        if (job.started_s is None) != (len(job.waiting) == job.count):
             yield f"{name} began at {job.started_s}, and {len(job.waiting)} of {job.count} pictures wait"
+
+
+def _of_pictures(state: State) -> Iterator[str]:
+    for name, job in state.jobs.items():
         for index, picture in job.pictures.items():
+            which, phase = f"picture {index} of {name}", picture.phase
             if index in job.waiting or (picture.job, picture.index) != (name, index):
-                yield f"picture {index} of {name} is two: {picture.job} {picture.index}, {job.waiting}"
-            if isinstance(picture.phase, Running) and picture.phase.epoch not in state.epochs:
-                yield f"picture {index} of {name} runs in {picture.phase.epoch}, which has ended"
+                yield f"{which} is two: {picture.job} {picture.index}, {job.waiting}"
+            if isinstance(phase, Running) and phase.epoch not in state.epochs:
+                yield f"{which} runs in {phase.epoch}, which has ended"
+            if isinstance(phase, Waiting) or (picture.holders_only and not isinstance(phase, Unplanned)):
+                yield f"{which} has left the queue and is {phase}"
 
 
 def _of_epochs(state: State) -> Iterator[str]:

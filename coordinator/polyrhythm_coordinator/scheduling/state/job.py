@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
-from typing import TypeAlias
 
-from polyrhythm.ids import AgentId, EpochId, JobId
+from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import ReplanReason
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
-from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
+from polyrhythm_coordinator.scheduling.state.phases import Phase, Waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +32,7 @@ class Applicant:
         job: its name.
         request: as the client wrote it.
         drawn_seed: taken where the request names none.
-        explain_only: stop after the plan.
+        explain_only: it becomes an inquiry, and no job.
         submitted_s: when it came.
         question: the token count that is awaited.
         silent: agents that did not answer.
@@ -55,73 +53,6 @@ class Applicant:
     gone: tuple[AgentId, ...] = ()
     deaths: tuple[str, ...] = ()
     checked: Job | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """Everything on which it depends whether a picture begins now or waits for devices that are busy.
-
-    Attributes:
-        free: agents that could begin something.
-        busy: agents that work on something, each with what.
-        waiting: the next pictures in the queue, as many as are looked at together.
-    """
-
-    free: frozenset[AgentId]
-    busy: frozenset[tuple[AgentId, EpochId | None]]
-    waiting: tuple[tuple[JobId, int], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preparing:
-    """Its next plan needs ready agents and their profiles.
-
-    Attributes:
-        since_s: when this began, or when it last waited for something else than loading.
-        holders_only: plan with agents only that hold the boundary to resume from.
-        held_in: the situation in which it was better to wait; None if nothing was decided yet.
-        held_until_s: when it is looked at again even if that has not changed.
-        shelved: whether all that could make it are drained, so that others need not wait for it.
-    """
-
-    since_s: float
-    holders_only: bool = False
-    held_in: Situation | None = None
-    held_until_s: float = inf
-    shelved: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planning:
-    """A plan is being computed.
-
-    Attributes:
-        number: of the ComputePlan.
-        task: what is asked.
-        compares: the answer tells only what a gang would take; what is made by whom is decided then.
-        reserves: agents that are kept free for the answer.
-        expected_s: rough seconds for which they will be busy, once they begin.
-        rival: the gang's plan that was decided against; None if there was no choice.
-        sharing: why, in words.
-    """
-
-    number: int
-    task: PlanTask
-    compares: bool = False
-    reserves: frozenset[AgentId] = frozenset()
-    expected_s: float = 0.0
-    rival: Explanation | None = None
-    sharing: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A gang works on it, or is being ended."""
-
-    epoch: EpochId
-
-
-Phase: TypeAlias = Preparing | Planning | Running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +78,6 @@ class Picture:
         image: what to make.
         facts: of the model; its agents must hold the same weights.
         fixed_plan: the plan that the client gave.
-        explain_only: stop after the plan.
         phase: what is being done.
         begin_step: where the next epoch begins.
         replan: why the next plan is not the first one; None for the first.
@@ -161,6 +91,7 @@ class Picture:
         speed_plans: followed for a changed speed so far.
         short_of_memory: agents whose memory ran out on this picture.
         reached: boundaries of this picture that an agent's present worker holds or held.
+        holders_only: whether its next plan is one of agents that hold that boundary.
         failures: epochs that failed in a row at ``begin_step`` while nobody was lost.
         usage: by agent.
         versions: software and model of all that took part, by agent.
@@ -177,7 +108,6 @@ class Picture:
     image: ImageSpec
     facts: ModelFacts
     fixed_plan: Plan | None
-    explain_only: bool
     phase: Phase
     begin_step: int = 0
     replan: ReplanReason | None = None
@@ -190,6 +120,7 @@ class Picture:
     speed_plans: int = 0
     short_of_memory: frozenset[AgentId] = frozenset()
     reached: Mapping[AgentId, frozenset[int]] = field(default_factory=dict[AgentId, frozenset[int]])
+    holders_only: bool = False
     failures: int = 0
     usage: Mapping[AgentId, Usage] = field(default_factory=dict[AgentId, Usage])
     versions: Mapping[AgentId, tuple[tuple[str, str], ...]] = field(
@@ -219,22 +150,16 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """An accepted request.
+class Wanted:
+    """Pictures that a client wants made, or wants to know something about.
 
     Attributes:
         job: its name.
-        image: its first picture; further ones have the seeds after it.
-        count: pictures to make.
-        facts: of the model; agents of the job must hold the same weights.
-        notices: what the client should know of its texts, told with every plan.
+        image: the first picture; further ones have the seeds after it.
+        count: how many.
+        facts: of the model; agents must hold the same weights.
         fixed_plan: the plan that the client gave.
-        explain_only: stop after the plan of the first picture.
-        accepted_s: when it was accepted.
-        started_s: when its first picture left the queue; None while it waits.
-        waiting: indices of the pictures that have not begun, ascending.
-        pictures: those that are being made, by index.
-        gang: how its pictures would be made by all agents together, as last searched; None before.
+        notices: what the client should know of its texts, told with every plan.
         left_out: agents that could not measure for it, or whose worker ended while it did, with the reason.
         gone_measuring: agents that were lost while they measured for it; one that is lost twice is left out.
     """
@@ -244,17 +169,11 @@ class Job:
     count: int
     facts: ModelFacts
     fixed_plan: Plan | None
-    explain_only: bool
-    accepted_s: float
-    started_s: float | None = None
-    waiting: tuple[int, ...]
-    pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
-    gang: Explanation | None = None
     notices: tuple[str, ...] = ()
     left_out: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
     gone_measuring: frozenset[AgentId] = frozenset()
 
-    def picture(self, index: int, phase: Phase) -> Picture:
+    def picture(self, index: int) -> Picture:
         """One of its pictures, at its beginning."""
         return Picture(
             job=self.job,
@@ -262,6 +181,26 @@ class Job:
             image=self.image.with_seed(self.image.seed + index),
             facts=self.facts,
             fixed_plan=self.fixed_plan,
-            explain_only=self.explain_only,
-            phase=phase,
+            phase=Waiting(),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(Wanted):
+    """An accepted request for pictures.
+
+    Attributes:
+        accepted_s: when it was accepted.
+        started_s: when its first picture left the queue; None while it waits.
+        told_position: place in the queue as last told.
+        waiting: indices of the pictures that have not begun, ascending.
+        pictures: those that are being made, by index.
+        gang: how its pictures would be made by all agents together, as last searched; None before.
+    """
+
+    accepted_s: float
+    started_s: float | None = None
+    told_position: int | None = None
+    waiting: tuple[int, ...]
+    pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
+    gang: Explanation | None = None

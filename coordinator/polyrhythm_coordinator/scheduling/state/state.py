@@ -18,7 +18,8 @@ from polyrhythm_coordinator.scheduling.planning.dtypes import may_mix
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import MeasuredProfile, ProfileKey, profile_key
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.events import SessionId
-from polyrhythm_coordinator.scheduling.state.job import Applicant, Job, Picture
+from polyrhythm_coordinator.scheduling.state.inquiry import Inquiry
+from polyrhythm_coordinator.scheduling.state.job import Applicant, Job, Picture, Wanted
 from polyrhythm_coordinator.scheduling.state.rendezvous_store import RendezvousStore
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 
@@ -155,8 +156,9 @@ class State:
         departed: those that were connected a moment ago, by name.
         drained: names that take no work until they are put back, connected or not.
         applicants: requests that are being checked, in order of arrival.
+        inquiries: that are being answered, in order of arrival.
         jobs: accepted and not ended.
-        queue: jobs that need the fleet, first come first; pictures of the first ones may be running.
+        queue: all jobs, first come first; pictures of the first ones may be running.
         epochs: runs that some agent has not left yet, those of cancelled jobs included.
         profiles: measured costs.
         links: measured links by the device UUIDs of their ends.
@@ -175,6 +177,7 @@ class State:
     departed: Mapping[AgentId, Departure] = field(default_factory=dict[AgentId, Departure])
     drained: frozenset[AgentId] = frozenset()
     applicants: Mapping[JobId, Applicant] = field(default_factory=dict[JobId, Applicant])
+    inquiries: Mapping[JobId, Inquiry] = field(default_factory=dict[JobId, Inquiry])
     jobs: Mapping[JobId, Job] = field(default_factory=dict[JobId, Job])
     queue: tuple[JobId, ...] = ()
     epochs: Mapping[EpochId, Epoch] = field(default_factory=dict[EpochId, Epoch])
@@ -200,6 +203,14 @@ class State:
             for name, departure in sorted(self.departed.items())
             if name not in self.drained and now_s < departure.at_s + self.limits.return_grace_s
         )
+
+    def wanted(self, job: JobId) -> Wanted:
+        """A job or an inquiry.
+
+        Raises:
+            KeyError: it has ended.
+        """
+        return self.jobs.get(job) or self.inquiries[job]
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

@@ -15,6 +15,7 @@ from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.session.messages import AgentCommand
 from polyrhythm_coordinator.scheduling.state.effects import Effect, FailJob, JobFact, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
+from polyrhythm_coordinator.scheduling.state.inquiry import Inquiry
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture
 from polyrhythm_coordinator.scheduling.state.state import Agent, State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
@@ -80,6 +81,18 @@ class Transaction:
         """Adds or replaces an agent."""
         self.state = replace(self.state, agents={**self.state.agents, agent.agent: agent})
 
+    def put_wanted(self, wanted: Job | Inquiry) -> None:
+        """Replaces what a client wants."""
+        match wanted:
+            case Job():
+                self.put_job(wanted)
+            case Inquiry():
+                self.put_inquiry(wanted)
+
+    def put_inquiry(self, inquiry: Inquiry) -> None:
+        """Adds or replaces an inquiry."""
+        self.state = replace(self.state, inquiries={**self.state.inquiries, inquiry.job: inquiry})
+
     def put_job(self, job: Job) -> None:
         """Adds or replaces a job."""
         self.state = replace(self.state, jobs={**self.state.jobs, job.job: job})
@@ -101,6 +114,11 @@ class Transaction:
     def fail_job(self, name: JobId, error: PolyrhythmError) -> None:
         """Ends a job with an error."""
         self.end_job(name, FailJob(job=name, error=error))
+
+    def end_inquiry(self, name: JobId, *effects: Effect) -> None:
+        """Removes an inquiry, with the effects that tell its client."""
+        self.state = replace(self.state, inquiries=without(self.state.inquiries, name))
+        self.effects.extend(effects)
 
     def put_epoch(self, epoch: Epoch) -> None:
         """Adds or replaces an epoch."""

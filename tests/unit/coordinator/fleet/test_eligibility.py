@@ -10,7 +10,8 @@ from polyrhythm.job.events import Planned
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm_coordinator.scheduling.fleet.agent_kinds import agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Bar, bar_of, exclusion_of, of_picture
-from polyrhythm_coordinator.scheduling.state.job import Picture, Preparing, Running
+from polyrhythm_coordinator.scheduling.state.job import Picture
+from polyrhythm_coordinator.scheduling.state.phases import Preparing, Running
 from polyrhythm_coordinator.scheduling.state.state import Agent, State
 from tests.fakes.model import FACTS
 from tests.worlds.fleet_world import World
@@ -53,7 +54,7 @@ def gone(state: State, picture: Picture) -> tuple[State, Picture]:
 FAULTS: tuple[tuple[Bar, Fault], ...] = (
     (Bar.LATE, measured_long_ago),
     (Bar.OCCUPIED, of_agent(epoch=EpochId(incarnation=1, counter=99))),
-    (Bar.NO_STATE, of_own_picture(phase=Preparing(since_s=0.0, holders_only=True))),
+    (Bar.NO_STATE, of_own_picture(holders_only=True)),
     (Bar.OTHER_DTYPE, of_agent(models=(replace(FACTS, dtype="bfloat16"),))),
     (Bar.OTHER_WEIGHTS, of_agent(models=(replace(FACTS, fingerprint="beef"),))),
     (Bar.LOADING, of_agent(worker_ready=False, trouble="killed")),

@@ -14,7 +14,7 @@ from polyrhythm.plan.explanation import ExclusionReason
 from polyrhythm.session.messages import MeasureProfile, StartEpoch, StopMeasuring
 from polyrhythm_coordinator.scheduling.fleet.measuring import measuring_message
 from polyrhythm_coordinator.scheduling.state.events import PlanFailed
-from polyrhythm_coordinator.scheduling.state.job import Planning, Running
+from polyrhythm_coordinator.scheduling.state.phases import Planning, Running
 from tests.fakes.worker import FakeWorker
 from tests.worlds.fleet_world import TICK_S, World
 

@@ -17,8 +17,8 @@ from polyrhythm.plan.profile import Profile
 from polyrhythm.session.messages import MeasureProfile, StopMeasuring
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
-from polyrhythm_coordinator.scheduling.queue.preparation import died_measuring, give_up_measuring
-from polyrhythm_coordinator.scheduling.state.job import Preparing
+from polyrhythm_coordinator.scheduling.queue.measurements import died_measuring, give_up_measuring
+from polyrhythm_coordinator.scheduling.state.phases import Preparing
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 from tests.worlds.fleet_world import World

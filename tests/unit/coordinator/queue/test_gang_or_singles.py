@@ -74,16 +74,16 @@ def test_a_picture_that_runs_for_throughput_is_joined_by_nobody() -> None:
 
 
 def test_for_latency_waiting_pictures_are_shared_out_only_where_that_is_sooner() -> None:
-    lot = ImageRequest(prompt="two", seed=1, count=2, quality=Quality.EXACT)
+    two = ImageRequest(prompt="two", seed=1, count=2, quality=Quality.EXACT)
     unequal = World("a", "b", per_row_s={"a": 0.01, "b": 0.03})
-    job = unequal.submit(lot)
+    job = unequal.submit(two)
     unequal.run(job)
     assert makers(unequal, job)[0] == ("a", "b")
     # On workers that decode slowly only the denoising is shared by a gang.
     equal = World("a", "b")
     for daemon in equal.daemons.values():
         daemon.worker.decode_s = 1.0
-    job = equal.submit(lot)
+    job = equal.submit(two)
     equal.run(job)
     assert makers(equal, job) == {0: ("a",), 1: ("b",)}
     (first, _) = equal.told_of(job, Planned)
@@ -255,17 +255,3 @@ def test_a_job_is_told_that_everybody_loads() -> None:
     go_on(world)
     world.run(second)
     assert world.ended[second] is None
-
-
-def test_a_question_about_several_pictures_is_answered_for_an_idle_fleet() -> None:
-    world = paused_world("a", "b")
-    running = world.submit(ONE)
-    world.settle()
-    asked = world.submit(replace(MANY, objective=Objective.THROUGHPUT), explain_only=True)
-    world.settle()
-    assert world.ended == {asked: None}
-    (planned,) = world.told_of(asked, Planned)
-    assert planned.explanation.chosen.plan.agents == ("a",)
-    assert planned.explanation.sharing.startswith("throughput is asked for, and 4 pictures wait: each by one device in")
-    go_on(world)
-    world.run(running)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from polyrhythm.errors import CancelledError, InvalidArgumentError, UnreachableError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, Planned, Progressed, Queued
+from polyrhythm.job.events import ImageChunk, ImageCompleted, Planned, Progressed, Queued
 from polyrhythm.job.image import COUNT_MAX, ImageRequest
 from polyrhythm.session.messages import (
     AbortEpoch,
@@ -18,7 +18,7 @@ from polyrhythm.session.messages import (
     StartEpoch,
     StopMeasuring,
 )
-from polyrhythm_coordinator.scheduling.fleet.situation import LOT_MAX, situation
+from polyrhythm_coordinator.scheduling.fleet.situation import LOOKED_AT_MAX, situation
 from polyrhythm_coordinator.scheduling.state.events import Stopping
 from polyrhythm_coordinator.scheduling.state.job import Job
 from tests.fakes.model import PNG
@@ -190,32 +190,6 @@ def test_cancel_of_an_ended_job_is_nothing() -> None:
     assert world.ended[job] is None
 
 
-def test_explaining_a_plan_leaves_the_agents_alone() -> None:
-    world = World("a", "b")
-    job = world.submit(explain_only=True)
-    world.run(job)
-    assert world.ended[job] is None
-    (planned,) = world.told_of(job, Planned)
-    assert planned.explanation.chosen.plan.agents == ("a", "b")
-    assert world.sent("a", StartEpoch) == []
-    assert world.told_of(job, Accepted)
-
-
-def test_explaining_does_not_wait_behind_pictures_when_all_is_known() -> None:
-    world = paused_world("a")
-    running, waiting = world.submit(), world.submit()
-    world.settle()
-    explained = world.submit(explain_only=True)
-    world.settle()
-    assert world.ended == {explained: None}
-    unknown_size = world.submit(ImageRequest(prompt="big", width_px=128, height_px=128), explain_only=True)
-    world.settle()
-    assert unknown_size not in world.ended
-    assert positions(world, unknown_size) == [2]
-    go_on(world)
-    world.run(running, waiting, unknown_size)
-
-
 def test_a_given_plan_is_followed() -> None:
     world = World("agent-0", "agent-1", "agent-2")
     plan = exact_plan(12, (5, 3))
@@ -292,4 +266,4 @@ def test_a_decision_to_wait_does_not_list_the_whole_queue() -> None:
     for _ in range(3):
         world.submit(ImageRequest(prompt="many", seed=1, count=COUNT_MAX))
     world.settle()
-    assert len(situation(world.state).waiting) == LOT_MAX
+    assert len(situation(world.state).waiting) == LOOKED_AT_MAX

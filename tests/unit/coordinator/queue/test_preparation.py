@@ -170,6 +170,44 @@ def test_a_picture_that_fits_on_none_of_those_that_are_ready_waits_for_one_that_
     assert world.ended[job] is None
 
 
+def measuring_slowly(*agents: str, request: ImageRequest | None = None) -> tuple[World, JobId]:
+    """A picture waits for measurements of all of them."""
+    world = World(*agents)
+    for daemon in world.daemons.values():
+        daemon.worker.measures_slowly = True
+    job = world.submit(request)
+    world.settle()
+    return world, job
+
+
+def test_a_picture_for_which_all_are_drained_is_looked_at_again_when_somebody_is_not_expected_back_any_more() -> None:
+    world, job = measuring_slowly(
+        "agent-0", "agent-1", request=ImageRequest(prompt="again", plan=exact_plan(12, (5, 3)))
+    )
+    world.drain("agent-0")
+    world.kill_daemon("agent-1")
+    world.settle()
+    assert "are drained: agent-0" in world.told_of(job, Delayed)[-1].reason
+    assert job not in world.ended
+    world.run(job)
+    assert isinstance(world.ended[job], InvalidArgumentError)
+    assert world.now_s <= world.state.limits.return_grace_s + 2 * TICK_S
+
+
+def test_who_is_put_back_while_it_loads_is_waited_for_as_one_that_loads() -> None:
+    world, job = measuring_slowly("a")
+    world.drain("a")
+    world.settle()
+    world.kill_worker("a")
+    world.settle()
+    assert world.told_of(job, Delayed)[-1].reason.startswith("all that could make it are drained: a")
+    world.drain("a", undo=True)
+    assert world.told_of(job, Delayed)[-1].reason.startswith("nobody is ready: the workers of a are loading")
+    world.load("a")
+    world.run(job)
+    assert world.ended[job] is None
+
+
 def test_a_given_plan_is_refused_if_one_of_its_agents_cannot_be_measured() -> None:
     world = World("agent-0", "agent-1")
     world.daemons["agent-1"].worker.fail_at = 0
