@@ -52,14 +52,16 @@ def trusted(image: ImageSpec, every: Sequence[Calibration]) -> Trusted:
         return Trusted()
     of_sampler = [one for one in every if one.sampler == image.sampler]
     if not of_sampler:
-        return Trusted(reason=f"sampler {image.sampler} is not calibrated, only {_told(one.sampler for one in every)}")
+        return Trusted(
+            reason=f"sampler {image.sampler} is not calibrated, only {_listed(one.sampler for one in every)}"
+        )
     alike = [one for one in of_sampler if not _unlike(one, image)]
     if not alike:
         nearest = min(of_sampler, key=lambda one: _distance(one, image))
         return Trusted(reason=_unlike(nearest, image))
     around = _around(alike, image.steps)
     if not around:
-        lengths = _told(str(steps) for steps in sorted(one.steps for one in alike))
+        lengths = _listed(str(steps) for steps in sorted(one.steps for one in alike))
         return Trusted(reason=f"{image.steps} steps are too far from the lengths that are calibrated: {lengths}")
     return Trusted(calibrations=around)
 
@@ -124,5 +126,5 @@ def _apart(one: float, other: float) -> float:
     return max(one, other) / min(one, other)
 
 
-def _told(values: Iterable[str]) -> str:
+def _listed(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))

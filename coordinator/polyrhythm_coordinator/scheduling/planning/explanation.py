@@ -121,8 +121,8 @@ def _other_mode(agent: AgentId, request: PlanRequest, need: MemoryNeed) -> str:
     if memory is None or not memory.offloaded_bytes:
         return ""
     other_bytes = need.total_bytes - need.weights_bytes + memory.resident_bytes(offloaded=not offloaded)
-    told = "without --offload" if offloaded else "with --offload always"
-    return f"; {told} it would need {mib(other_bytes)}"
+    option = "without --offload" if offloaded else "with --offload always"
+    return f"; {option} it would need {mib(other_bytes)}"
 
 
 def shortage(agent: AgentId, request: PlanRequest) -> str | None:
@@ -132,13 +132,13 @@ def shortage(agent: AgentId, request: PlanRequest) -> str | None:
         return excluded.detail
     fit, rows_all = MemoryFit(request=request), request.row_count
     rows = fit.rows(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False)
-    told = f"of {mib(request.usable_bytes.get(agent, 0))} that are free to {agent}"
+    free = f"of {mib(request.usable_bytes.get(agent, 0))} that are free to {agent}"
     if rows < rows_all:
-        return f"{rows} of {rows_all} rows take all {told}"
+        return f"{rows} of {rows_all} rows take all {free}"
     if not fit.can_decode(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False):
-        return f"decoding takes more than all {told}"
+        return f"decoding takes more than all {free}"
     if not request.begin_step and not fit.can_encode(agent):
-        return f"encoding takes more than all {told}"
+        return f"encoding takes more than all {free}"
     return None
 
 
@@ -166,12 +166,14 @@ def notices(request: PlanRequest, gang: tuple[AgentId, ...], given: Plan | None 
         gang: that makes it.
         given: the plan, where it is the client's.
     """
-    told = [*request.facts.notices, *_unskipped(request, gang, given)]
+    messages = [*request.facts.notices, *_unskipped(request, gang, given)]
     dtypes = {agent: request.facts_of(agent).dtype for agent in gang}
     if len(set(dtypes.values())) > 1:
         computing = ", ".join(f"{agent} in {dtype}" for agent, dtype in dtypes.items())
-        told.append(f"the picture is computed by {computing}; activations travel in {request.among(gang).facts.dtype}")
-    return (*told, *_scaled(request, gang), *_without_room(request))
+        messages.append(
+            f"the picture is computed by {computing}; activations travel in {request.among(gang).facts.dtype}"
+        )
+    return (*messages, *_scaled(request, gang), *_without_room(request))
 
 
 def _unskipped(request: PlanRequest, gang: tuple[AgentId, ...], given: Plan | None) -> Iterator[str]:
@@ -225,13 +227,13 @@ def _without_room(request: PlanRequest) -> Iterator[str]:
     for agent in request.agents:
         if misfit(agent, request) is not None:
             continue
-        told = f"free to it are {mib(request.usable_bytes[agent])}" if agent in request.usable_bytes else "measured"
+        room = f"free to it are {mib(request.usable_bytes[agent])}" if agent in request.usable_bytes else "measured"
         if not request.begin_step and not fit.can_encode(agent):
             need = mib(encoding_bytes(request, agent))
-            yield f"{agent} has no room for the text encoder beside the denoiser: encoding needs {need}, {told}"
+            yield f"{agent} has no room for the text encoder beside the denoiser: encoding needs {need}, {room}"
         if not fit.can_decode(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False):
             need = mib(decoding_bytes(request, agent))
-            yield f"{agent} has no room for the autoencoder beside the denoiser: decoding needs {need}, {told}"
+            yield f"{agent} has no room for the autoencoder beside the denoiser: decoding needs {need}, {room}"
 
 
 def _kind(plan: Plan) -> str:

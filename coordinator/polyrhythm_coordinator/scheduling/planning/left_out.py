@@ -46,7 +46,7 @@ class StepParts:
         """The whole step."""
         return self.computing_s + self.messages_s + self.waiting_s
 
-    def told(self, decimals: int) -> str:
+    def message(self, decimals: int) -> str:
         """Those that there are, in words."""
         parts = (("computing", self.computing_s), ("messages", self.messages_s), ("waiting", self.waiting_s))
         return ", ".join(f"{name} {part_s:.{decimals}f} s" for name, part_s in parts if round(part_s, decimals))
@@ -90,11 +90,11 @@ def _too_slow(agent: AgentId, detail: str) -> Exclusion:
 def _why_alone(agent: AgentId, alone_s: float | None, chosen: Option, request: PlanRequest) -> Exclusion:
     """Where single devices alone are compared."""
     if alone_s is None:
-        told = shortage(agent, request) or "alone it cannot make the picture"
-        return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=told)
+        message = shortage(agent, request) or "alone it cannot make the picture"
+        return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=message)
     if same_seconds(alone_s, chosen.total_s):
-        told = f"it would not make the picture sooner ready: {chosen.total_s:.3g} s by the chosen device as by it"
-        return _too_slow(agent, told)
+        message = f"it would not make the picture sooner ready: {chosen.total_s:.3g} s by the chosen device as by it"
+        return _too_slow(agent, message)
     with_it, without = seconds_apart(alone_s, chosen.total_s)
     return _too_slow(agent, f"alone it takes {with_it}, the chosen plan {without}")
 
@@ -115,13 +115,15 @@ def _why(
     step, step_s = mean_step(parts, together), chosen.cost.denoise_s(chosen.plan) / sum(steps for steps, _ in parts)
     if step.total_s > step_s and not same_seconds(step.total_s, step_s):
         decimals = seconds_decimals(step.total_s, step_s)
-        told = f"no gang gives it rows: with one row on it a step takes {step.total_s:.{decimals}f} s"
-        return _too_slow(agent, f"{told} ({step.told(decimals)}), a step of the chosen plan {step_s:.{decimals}f} s")
+        message = f"no gang gives it rows: with one row on it a step takes {step.total_s:.{decimals}f} s"
+        return _too_slow(
+            agent, f"{message} ({step.message(decimals)}), a step of the chosen plan {step_s:.{decimals}f} s"
+        )
     no_room = _no_room(parts, together.request)
     if no_room:
         return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=no_room)
-    told = same if same_seconds(step.total_s, step_s) else _not_among_the_fastest(agent, chosen.plan, request)
-    return _too_slow(agent, told or "no faster plan with it was found")
+    message = same if same_seconds(step.total_s, step_s) else _not_among_the_fastest(agent, chosen.plan, request)
+    return _too_slow(agent, message or "no faster plan with it was found")
 
 
 def _no_room(parts: Sequence[tuple[int, Segment]], request: PlanRequest) -> str:

@@ -35,8 +35,8 @@ def explanation_of(task: PlanTask) -> Explanation:
         PolyrhythmError: there is no plan.
     """
     explanation = search_plan(task.request) if task.fixed_plan is None else _given(task.fixed_plan, task.request)
-    told = (*task.notices, *notices(task.request, explanation.chosen.plan.agents, task.fixed_plan))
-    return replace(explanation, exclusions=(*explanation.exclusions, *task.exclusions), notices=told)
+    messages = (*task.notices, *notices(task.request, explanation.chosen.plan.agents, task.fixed_plan))
+    return replace(explanation, exclusions=(*explanation.exclusions, *task.exclusions), notices=messages)
 
 
 def _given(plan: Plan, request: PlanRequest) -> Explanation:

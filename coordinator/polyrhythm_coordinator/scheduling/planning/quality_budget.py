@@ -82,7 +82,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class PlacedPlan:
     """A placement and what it takes, as far as it is known without building the plan."""
 
     plans: GangPlans
@@ -121,7 +121,7 @@ def budgeted_options(budget: Budget, gangs: Iterable[GangPlans], stride_choices:
     ]
     found.sort(key=lambda option: option.seconds)
     refined = [_refined(budget, option) for option in found[: REFINED_MAX if full else QUICK_REFINED_MAX]]
-    others: list[Found] = []
+    others: list[PlacedPlan] = []
     if full:
         rows_only = (_rows_only(budget, option) for option in _first_of_each_gang(found))
         others = [*_best_of_each(found), *(option for option in rows_only if option is not None)]
@@ -130,7 +130,7 @@ def budgeted_options(budget: Budget, gangs: Iterable[GangPlans], stride_choices:
     return [Option(plan=plan, total_s=cost.total_s(plan), cost=cost) for cost, plan in built if plan is not None]
 
 
-def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_max: int) -> Found | None:
+def _placed(budget: Budget, plans: GangPlans, strides: tuple[int, ...], blocks_max: int) -> PlacedPlan | None:
     """The fastest placement of one gang and its strides beside full rate and merged steps."""
     try:
         kinds = _kinds(budget, plans, strides)
@@ -162,7 +162,7 @@ def _interval(kinds: list[Kind]) -> int:
 
 def _placed_from(
     budget: Budget, plans: GangPlans, strides: tuple[int, ...], kinds: list[Kind], begin: int, blocks_max: int
-) -> Found | None:
+) -> PlacedPlan | None:
     """The fastest placement whose first cell begins at a step."""
     steps, interval = budget.request.image.steps, _interval(kinds)
     end = steps - budget.policy.tail_steps
@@ -178,7 +178,7 @@ def _placed_from(
         move_s=_move_s(plans, kinds) if plans.resync_after_move else 0.0,
     )
     placement = placements.fastest(budget.floor, blocks_max=blocks_max)
-    return None if placement is None else _found(plans, placements, placement, strides)
+    return None if placement is None else _timed(plans, placements, placement, strides)
 
 
 def _kinds(budget: Budget, plans: GangPlans, strides: tuple[int, ...]) -> list[Kind]:
@@ -200,7 +200,7 @@ def _somebody_takes_all(kind: Kind) -> bool:
     return any(stride == 1 for stride, count in zip(kind.strides, kind.counts, strict=True) if count)
 
 
-def _plan_that_fits(option: Found) -> Plan | None:
+def _plan_that_fits(option: PlacedPlan) -> Plan | None:
     try:
         return _plan(option)
     except DoesNotFitError:
@@ -217,7 +217,7 @@ def _move_s(plans: GangPlans, kinds: list[Kind]) -> float:
     )
 
 
-def _found(plans: GangPlans, placements: Placements, placement: Placement, strides: tuple[int, ...]) -> Found:
+def _timed(plans: GangPlans, placements: Placements, placement: Placement, strides: tuple[int, ...]) -> PlacedPlan:
     request, cost = plans.cost.request, plans.cost
     seconds = placements.seconds(placement)
     full_rate = (1,) * len(strides)
@@ -227,7 +227,7 @@ def _found(plans: GangPlans, placements: Placements, placement: Placement, strid
     seconds += warm_steps * cost.step_s(rows, full_rate, Exchange.SYNCHRONOUS)
     seconds += min(profile.use_s(ModelPart.AUTOENCODER) for profile in cost.profiles)
     seconds += 0.0 if request.begin_step else min(profile.use_s(ModelPart.TEXT_ENCODER) for profile in cost.profiles)
-    return Found(plans=plans, placements=placements, placement=placement, strides=strides, seconds=seconds)
+    return PlacedPlan(plans=plans, placements=placements, placement=placement, strides=strides, seconds=seconds)
 
 
 def _kind(plans: GangPlans, strides: tuple[int, ...]) -> Kind:
@@ -243,30 +243,30 @@ def _kind(plans: GangPlans, strides: tuple[int, ...]) -> Kind:
     )
 
 
-def _refined(budget: Budget, option: Found) -> Found:
+def _refined(budget: Budget, option: PlacedPlan) -> PlacedPlan:
     placement = option.placements.refined(option.placement, budget.floor)
-    return _found(option.plans, option.placements, placement, option.strides)
+    return _timed(option.plans, option.placements, placement, option.strides)
 
 
-def _rows_only(budget: Budget, option: Found) -> Found | None:
+def _rows_only(budget: Budget, option: PlacedPlan) -> PlacedPlan | None:
     """The same gang without reduced steps, where that keeps the budget."""
     placement = (0,) * len(option.placement)
     if not option.placements.reach_X([placement], budget.floor)[0]:
         return None
-    return _found(option.plans, option.placements, placement, option.strides)
+    return _timed(option.plans, option.placements, placement, option.strides)
 
 
-def _first_of_each_gang(found: list[Found]) -> list[Found]:
+def _first_of_each_gang(found: list[PlacedPlan]) -> list[PlacedPlan]:
     """The fastest gangs, up to as many as are refined."""
-    first: dict[tuple[AgentId, ...], Found] = {}
+    first: dict[tuple[AgentId, ...], PlacedPlan] = {}
     for option in found:
         first.setdefault(option.plans.cost.agents, option)
     return list(first.values())[:REFINED_MAX]
 
 
-def _best_of_each(found: list[Found]) -> list[Found]:
+def _best_of_each(found: list[PlacedPlan]) -> list[PlacedPlan]:
     """The fastest of each shape, and of the gangs with each agent."""
-    best: dict[object, Found] = {}
+    best: dict[object, PlacedPlan] = {}
     for option in found:
         best.setdefault(option.shape, option)
         if len(option.strides) > 1:
@@ -275,15 +275,15 @@ def _best_of_each(found: list[Found]) -> list[Found]:
     return list(best.values())
 
 
-def _distinct(options: list[Found]) -> list[Found]:
-    kept: dict[object, Found] = {}
+def _distinct(options: list[PlacedPlan]) -> list[PlacedPlan]:
+    kept: dict[object, PlacedPlan] = {}
     for option in options:
         used = tuple(option.placements.kinds[index].strides for index in option.placement)
         kept.setdefault((option.plans.cost.agents, used), option)
     return list(kept.values())
 
 
-def _plan(option: Found) -> Plan:
+def _plan(option: PlacedPlan) -> Plan:
     """The plan of a placement: warm-up, runs of cells of one kind, the rest."""
     plans, placements, request = option.plans, option.placements, option.plans.cost.request
     members = len(option.strides)

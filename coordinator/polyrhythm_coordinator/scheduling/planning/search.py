@@ -62,7 +62,7 @@ def search_plan(request: PlanRequest) -> Explanation:
     if not options and wanted.image.objective is Objective.THROUGHPUT:
         options = tuple(_options(_with_gangs(wanted)))
     if not options:
-        shortages = [told for told in (shortage(agent, request) for agent in request.agents) if told]
+        shortages = [message for message in (shortage(agent, request) for agent in request.agents) if message]
         if shortages:
             raise NoAgentsError(f"the picture fits on no agents: {'; '.join(shortages)}")
         slowest = ", ".join(

@@ -49,8 +49,8 @@ def take_comparison(tx: Transaction, picture: Picture, asked: Comparing, gang: E
     if choice.way is not Way.GANG:
         _share_out(tx, waiting, choice, gang, asked.task.exclusions)
     elif can_start(tx.state, picture, gang.chosen.plan):
-        told = replace(gang, sharing=_sharing(waiting, choice, gang))
-        start_or_prepare(tx, picture, told, searched=asked.task.request)
+        gang = replace(gang, sharing=_sharing(waiting, choice, gang))
+        start_or_prepare(tx, picture, gang, searched=asked.task.request)
     else:
         hold(tx, picture)
 
