@@ -10,6 +10,8 @@ CODEC = "protos/polyrhythm/codec"
 SEARCH_TESTS = "tests/unit/coordinator/planning/test_search.py"
 BUDGET_TESTS = "tests/unit/coordinator/planning/test_quality_budget.py"
 QUEUE_TESTS = "tests/unit/coordinator/queue/test_order.py"
+INQUIRY_TESTS = "tests/unit/coordinator/queue/test_inquiries.py"
+PREPARATION_TESTS = "tests/unit/coordinator/queue/test_preparation.py"
 PLAN_BOOK_TESTS = "tests/unit/agent/epoch/test_plan_book.py"
 REPLANNING_TESTS = "tests/unit/coordinator/replanning/test_weigh.py"
 SHARING_TESTS = "tests/unit/coordinator/queue/test_gang_or_singles.py"
@@ -153,6 +155,36 @@ QUEUE_DEFECTS = (
             f"{LEFT_OUT_TESTS}::test_who_waits_for_an_agent_that_has_left_looks_again_when_it_is_not_expected_any_more"
         ),
         why="the client is told half a minute late that nothing can make its picture",
+    ),
+    PlantedDefect(
+        name="a question about a plan waits for whoever works",
+        file=f"{SCHEDULING}/queue/inquiries.py",
+        original="able, late = kinds.plannable,",
+        planted="able, late = kinds.ready,",
+        test_id=f"{INQUIRY_TESTS}::test_a_question_about_known_speeds_waits_for_nobody_and_has_no_place_in_the_queue",
+        why="while all agents make pictures, nobody is told how the next one would be made",
+    ),
+    PlantedDefect(
+        name="a question about a plan goes before pictures",
+        file=f"{SCHEDULING}/queue/inquiries.py",
+        original="if comes_first(tx.state, inquiry.behind):",
+        planted="if not tx.state:",
+        test_id=(
+            f"{INQUIRY_TESTS}::"
+            "test_what_has_to_be_measured_waits_for_pictures_that_were_asked_for_before_and_for_no_others"
+        ),
+        why="whoever asks about size after size keeps the fleet from the pictures that wait",
+    ),
+    PlantedDefect(
+        name="what is shelved stays on the shelf",
+        file=f"{SCHEDULING}/queue/holding.py",
+        original="Shelved(situation=situation(tx.state), until_s=until_s)",
+        planted="Shelved(situation=situation(tx.state))",
+        test_id=(
+            f"{PREPARATION_TESTS}::"
+            "test_a_picture_for_which_all_are_drained_is_looked_at_again_when_somebody_is_not_expected_back_any_more"
+        ),
+        why="a plan whose agent has left for good is waited for as long as another of its agents is drained",
     ),
     PlantedDefect(
         name="last come, first served",
