@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,21 @@ async def test_a_second_request_waits_and_a_cancelled_one_makes_room(site: Site)
     rest = await events_of(second)
     assert isinstance(rest[-1], ImageCompleted)
     await agent.has_seen(ForgetJob, times=2)
+
+
+async def test_who_waits_hears_of_a_better_place_soon(site: Site) -> None:
+    agent = await site.fleet.add("a")
+    agent.worker.pause_at = 8
+    calls = [site.generate()]
+    await read_until(calls[0], is_at(8))
+    for place in (1, 2):
+        calls.append(site.generate())
+        events = await read_until(calls[-1], lambda event: isinstance(event, Queued))
+        assert events[-1] == Queued(position=place)
+    calls[1].cancel()
+    async with asyncio.timeout(5):
+        (event,) = await read_until(calls[2], lambda event: isinstance(event, Queued))
+    assert event == Queued(position=1)
 
 
 async def test_a_deadline_ends_the_job(site: Site) -> None:
