@@ -12,7 +12,7 @@ BUDGET_TESTS = "tests/unit/coordinator/planning/test_quality_budget.py"
 QUEUE_TESTS = "tests/unit/coordinator/queue/test_order.py"
 INQUIRY_TESTS = "tests/unit/coordinator/queue/test_inquiries.py"
 PREPARATION_TESTS = "tests/unit/coordinator/queue/test_preparation.py"
-PLAN_BOOK_TESTS = "tests/unit/agent/epoch/test_plan_book.py"
+PLAN_VERSIONS_TESTS = "tests/unit/protos/test_plan_versions.py"
 REPLANNING_TESTS = "tests/unit/coordinator/replanning/test_weigh.py"
 SHARING_TESTS = "tests/unit/coordinator/queue/test_gang_or_singles.py"
 RESUME_TESTS = "tests/unit/coordinator/epochs/test_resume.py"
@@ -325,10 +325,10 @@ FAILURE_DEFECTS = (
 REPLAN_DEFECTS = (
     PlantedDefect(
         name="a newer plan takes over in its middle",
-        file=f"{AGENT}/epoch/plan_book.py",
-        original="self._versions[version].begin_step == step",
-        planted="self._versions[version].begin_step <= step",
-        test_id=f"{PLAN_BOOK_TESTS}::test_newer_version_takes_over_at_its_first_step_or_never",
+        file="protos/polyrhythm/plan/plan_versions.py",
+        original="self.versions[version].begin_step == step",
+        planted="self.versions[version].begin_step <= step",
+        test_id=f"{PLAN_VERSIONS_TESTS}::test_a_newer_version_takes_over_at_its_first_step_or_never",
         why="rows move without a synchronous step, and the report tells of plans that nobody followed",
     ),
     PlantedDefect(

@@ -14,6 +14,7 @@ from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.picture_file import END, head_bytes
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Beat
+from polyrhythm.plan.plan_versions import MISSING, PlanVersions
 from polyrhythm.plan.profile import Link
 from polyrhythm.plan.rows import RowRange
 from polyrhythm.session.messages import (
@@ -30,14 +31,13 @@ from polyrhythm.session.messages import (
 from polyrhythm.session.pace import Pace
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.engine.beat_clock import BeatClock, BeatTime, StepTime
-from polyrhythm_coordinator.simulation.engine.plan_pages import MISSING, PlanPages
 from polyrhythm_coordinator.simulation.engine.surroundings import Memory, Surroundings
 from polyrhythm_coordinator.simulation.engine.timeline import Activity, Mark, Occasion, Span
 
 
 @dataclass(slots=True)
 class _Member:
-    pages: PlanPages
+    plans: PlanVersions
     memory: Memory
     arrived_s: float
     cancelled: bool = False
@@ -90,9 +90,8 @@ class GangRun:
 
     def start(self, agent: AgentId, command: StartEpoch, memory: Memory) -> None:
         """A member takes part; the last one to come makes the gang form."""
-        pages = PlanPages()
-        pages.add(command.plan_version, command.segments, complete=command.complete)
-        self._members[agent] = _Member(pages=pages, memory=memory, arrived_s=self._now_s)
+        plans = PlanVersions().extended(command.plan_version, command.segments, complete=command.complete)
+        self._members[agent] = _Member(plans=plans, memory=memory, arrived_s=self._now_s)
         if self._vanished:
             self.leave(agent, EpochOutcome.FAILED, f"peer {self._vanished} vanished")
         elif len(self._members) == len(self.members):
@@ -103,7 +102,7 @@ class GangRun:
         member = self._members.get(agent)
         if member is None or member.gone:
             return
-        member.pages.add(command.plan_version, command.segments, complete=command.complete)
+        member.plans = member.plans.extended(command.plan_version, command.segments, complete=command.complete)
         if self._ready_s < inf:
             self._begin_beat()
 
@@ -210,13 +209,13 @@ class GangRun:
         """The beat to run, the one after it, and that one's plan version; None while a segment is missing."""
         beat = self._beat
         if beat is None:
-            first, _ = member.pages.beat_at(
+            first, _ = member.plans.beat_at(
                 self._command.begin_step, version=self._version, current_version=self._version
             )
             if first is MISSING or first is None:
                 return None
             beat = first
-        following, version = member.pages.beat_at(beat.end_step, version=self._agreed, current_version=self._version)
+        following, version = member.plans.beat_at(beat.end_step, version=self._agreed, current_version=self._version)
         return None if following is MISSING else (beat, following, version)
 
     def _boundary(self, beat: Beat, following: Beat | None, version: int, time: BeatTime) -> None:
@@ -227,7 +226,7 @@ class GangRun:
             member.pieces.clear()
             report = self._report(agent, time, beat, last=following is None)
             self._world.say(agent, BeatDone(report=report))
-        self._agreed = max(self._agreed, min(member.pages.newest_version for member in self._members.values()))
+        self._agreed = max(self._agreed, min(member.plans.newest for member in self._members.values()))
         if any(member.cancelled for member in self._members.values()):
             for agent in self.members:
                 self._end(agent, EpochOutcome.CANCELLED, f"stopped at step {beat.end_step}")
