@@ -21,6 +21,7 @@ from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from polyrhythm.errors import AlreadyInUseError, InternalError, InvalidArgumentError, PolyrhythmError
 from polyrhythm.process.environment import Daemon, told_by_variables
 from polyrhythm.process.lifeline import watch_lifeline
+from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm.process.standard_streams import forgive_standard_streams
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
 from polyrhythm_coordinator.grpc_api.agent import AgentServicer
@@ -29,7 +30,6 @@ from polyrhythm_coordinator.grpc_api.health import FleetHealth
 from polyrhythm_coordinator.grpc_api.image import ImageServicer
 from polyrhythm_coordinator.grpc_api.listening import address_of, try_listening
 from polyrhythm_coordinator.grpc_api.malformed import MalformedRequests
-from polyrhythm_coordinator.log_setup import log_to_stderr
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
@@ -180,7 +180,7 @@ def main() -> None:
     forgive_standard_streams()
     try:
         settings = read_settings(sys.argv[1:])
-        log_to_stderr(settings.log_level)
+        log_to_stderr(level=settings.log_level)
         with told_by_variables(Daemon.COORDINATOR, set_by_variables(sys.argv[1:])):
             asyncio.run(serve(settings))
     except PolyrhythmError as error:

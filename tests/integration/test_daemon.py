@@ -17,6 +17,7 @@ import structlog
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import EpochId
+from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm.session.messages import (
     AbortEpoch,
     AgentEvent,
@@ -34,7 +35,6 @@ from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected
 from polyrhythm_agent.daemon.rules.state import initial
 from polyrhythm_agent.daemon.worker_process import WorkerProcess
 from polyrhythm_agent.errors import WorkerStartError
-from polyrhythm_agent.log_setup import configure_log
 from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
 from tests.worlds.running_agent import (
     AGENT,
@@ -257,7 +257,7 @@ def unread() -> Iterator[TextIO]:
     os.close(reading_fd)
     stream = os.fdopen(writing_fd, "w", buffering=1)
     before = structlog.get_config()
-    configure_log(AGENT)
+    log_to_stderr(agent=AGENT)
     yield stream
     structlog.configure(**before)
     structlog.contextvars.clear_contextvars()

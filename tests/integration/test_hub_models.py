@@ -20,9 +20,9 @@ UNREACHED = "is no path here, and as a model of the hub: the hub cannot be reach
 FIND = """
 import sys
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm_agent.log_setup import configure_log
+from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm_agent.model_files.model_folder import find_model
-configure_log("test")
+log_to_stderr(agent="test")
 for model in sys.argv[1:]:
     try:
         found = find_model(model)

@@ -12,10 +12,10 @@ import threading
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.process.environment import Daemon, told_by_variables
+from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm.process.standard_streams import forgive_standard_streams
 from polyrhythm_agent.calibration.options import parser, read_task, with_variables
 from polyrhythm_agent.host.current_folder import require_current_folder
-from polyrhythm_agent.log_setup import configure_log
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 
@@ -40,7 +40,7 @@ def main() -> int:
     """Runs the command; returns its exit code."""
     forgive_standard_streams()
     arguments = parser().parse_args()
-    configure_log("calibrate")
+    log_to_stderr(agent="calibrate")
     if arguments.lifeline_fd is not None:
         _end_with(arguments.lifeline_fd)
     try:

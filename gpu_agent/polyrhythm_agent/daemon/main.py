@@ -22,6 +22,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import DeviceFacts
 from polyrhythm.process.environment import Daemon, told_by_variables
 from polyrhythm.process.lifeline import watch_lifeline
+from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm.process.standard_streams import forgive_standard_streams
 from polyrhythm.session.messages import PROTOCOL_VERSION, AgentEvent, Register
 from polyrhythm_agent.daemon.command_line import Invocation, parse_command_line
@@ -35,7 +36,6 @@ from polyrhythm_agent.host.current_folder import require_current_folder
 from polyrhythm_agent.host.device import Nvml, PynvmlNvml, visible_devices
 from polyrhythm_agent.host.software import software_versions
 from polyrhythm_agent.host.torch_build import cuda_obstacle
-from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.settings import AgentSettings, read_settings, set_by_variables
 
 log = structlog.get_logger()
@@ -212,7 +212,7 @@ def _carry_out(invocation: Invocation) -> int:
     if invocation.list_devices:
         return list_devices(PynvmlNvml(), os.environ.get("CUDA_VISIBLE_DEVICES"), cuda_obstacle())
     settings = read_settings(invocation.options)
-    configure_log(settings.name)
+    log_to_stderr(agent=settings.name)
     require_current_folder("the worker")
     preflight = check_machine(settings, PynvmlNvml(), os.environ, cuda_obstacle())
     parts = compose(settings, preflight, os.environ)

@@ -26,10 +26,10 @@ class Role(StrEnum):
 
 
 NEEDED: Mapping[Role, tuple[str, ...]] = {
-    Role.COORDINATOR: ("grpc_health", "grpc_reflection", "numpy", "pydantic", "structlog"),
+    Role.COORDINATOR: ("grpc_health", "grpc_reflection", "numpy", "pydantic"),
     Role.AGENT: (
         *("diffusers", "huggingface_hub", "numpy", "packaging", "PIL", "psutil", "pydantic", "pynvml", "safetensors"),
-        *("sentencepiece", "structlog", "torch", "transformers"),
+        *("sentencepiece", "torch", "transformers"),
     ),
     Role.CLIENT: ("pydantic", "rich", "typer"),
 }

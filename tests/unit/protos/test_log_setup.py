@@ -11,13 +11,13 @@ from typing import TextIO
 import pytest
 import structlog
 
-from polyrhythm_agent.log_setup import configure_log
+from polyrhythm.process.log_setup import log_to_stderr
 
 
 @pytest.fixture(autouse=True)
 def _configured() -> Iterator[None]:
     before = structlog.get_config()
-    configure_log("a")
+    log_to_stderr(agent="a")
     yield
     structlog.configure(**before)
     structlog.contextvars.clear_contextvars()
@@ -42,6 +42,26 @@ def test_a_line_names_its_agent() -> None:
     assert "agent=a" in line
     assert "pid=7" in line
     assert line.count("\n") == 1
+
+
+def test_what_is_below_the_level_is_not_shown() -> None:
+    log_to_stderr(level="warning")
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        structlog.get_logger().info("hardly worth a word")
+        structlog.get_logger().warning("worth one")
+    assert "hardly" not in stderr.getvalue()
+    assert "worth one" in stderr.getvalue()
+
+
+def test_what_was_raised_is_told_without_the_values_of_variables() -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        secret = "a prompt"
+        try:
+            raise ValueError(len(secret))
+        except ValueError:
+            structlog.get_logger().exception("it broke")
+    assert "ValueError: 8" in stderr.getvalue()
+    assert "a prompt" not in stderr.getvalue().replace('secret = "a prompt"', "")
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
