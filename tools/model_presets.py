@@ -27,7 +27,7 @@ from polyrhythm_agent.denoiser.families.unet_layers import patch_unet
 from polyrhythm_agent.denoiser.families.unet_memory import held_numbers
 from polyrhythm_agent.denoiser.layers.convolution import PatchSlot
 from polyrhythm_agent.denoiser.memory import FEED_FORWARD_WIDTHS, model_memory
-from polyrhythm_agent.model_files.known_configs import SDXL, STABLE_DIFFUSION_1, Architecture
+from polyrhythm_agent.model_files.known_architectures import SDXL, STABLE_DIFFUSION_1, Architecture
 from polyrhythm_coordinator.simulation.fleet_files.fleet_text import table_lines
 
 DTYPE = torch.float16
