@@ -1,4 +1,4 @@
-"""Names of things: agents, jobs, gangs, epochs. Owns identity only; says nothing about state."""
+"""Names of things: agents, jobs, gangs, epochs, layers. Owns identity only; says nothing about state."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ JobId = NewType("JobId", str)
 
 GangId = NewType("GangId", str)
 """Name of one formed process group; reused by later epochs of the same members while nobody was lost."""
+
+LayerId = NewType("LayerId", str)
+"""A layer of a denoiser by its dotted path among the model's modules, such as ``transformer_blocks.3.attn1.to_q``.
+
+The same on every device and in every process that holds the model. A block is the path that those of its layers begin
+with, and a stage beside the blocks, such as ``sampler``, has a name of its own.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -10,6 +10,8 @@ FAMILY_EQUALITY = "tests/integration/test_family_equality.py"
 WEIGHTS = "diffusion_pytorch_model"
 STEP_LOOP_TESTS = "tests/unit/agent/epoch/test_step_loop.py"
 EXCHANGE_SCHEDULE_TESTS = "tests/unit/agent/exchange/test_schedule.py"
+REPEATED_STEPS = "tests/integration/test_repeated_steps.py"
+OPERATORS = "tests/integration/test_operators.py"
 EXCHANGE_CONTENTS_TESTS = "tests/unit/agent/exchange/test_contents.py"
 
 DENOISER_DEFECTS = (
@@ -71,7 +73,7 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="position embedding one row too high",
-        file=f"{AGENT}/denoiser/families/token_transformer.py",
+        file=f"{AGENT}/denoiser/families/token_run.py",
         original="self._position_AD[rows.begin * per_row : rows.end * per_row]",
         planted="self._position_AD[max(rows.begin - 1, 0) * per_row :][: rows.count * per_row]",
         test_id="tests/integration/test_family_rows.py::test_patches_are_the_whole_picture[pixart-16-counts0]",
@@ -96,10 +98,18 @@ DENOISER_DEFECTS = (
     PlantedDefect(
         name="text mask ignored",
         file=f"{AGENT}/denoiser/layers/attention.py",
-        original="query_BhNd, key_BhAd, value_BhAd, attn_mask=bias_Bh1L)",
-        planted="query_BhNd, key_BhAd, value_BhAd, attn_mask=None)",
+        original="text.key_BhLd, text.value_BhLd, text.bias_Bh1L)",
+        planted="text.key_BhLd, text.value_BhLd, None)",
         test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-dpmpp-2m-dtype0]",
         why="padding counts as text: short prompts are washed out",
+    ),
+    PlantedDefect(
+        name="attention computes its products itself",
+        file=f"{AGENT}/denoiser/layers/attention.py",
+        original="attn.set_processor(PatchSelfAttention(layer, attn.get_submodule(PRODUCTS)))",
+        planted="attn.set_processor(PatchSelfAttention(layer, torch.nn.functional.scaled_dot_product_attention))",
+        test_id=f"{OPERATORS}::test_every_product_goes_through_the_operators[dit-1]",
+        why="what is quantised, checked or disturbed leaves out a third of the work, and nobody is told",
     ),
     PlantedDefect(
         name="noise of its own for every agent",
@@ -127,9 +137,9 @@ DENOISER_DEFECTS = (
     ),
     PlantedDefect(
         name="dynamic shift by the tokens of a patch",
-        file=f"{AGENT}/denoiser/families/token_transformer.py",
-        original="image_tokens=geometry.row_count * geometry.layers[0].columns,",
-        planted="image_tokens=geometry.row_count // 2 * geometry.layers[0].columns,",
+        file=f"{AGENT}/denoiser/families/token_run.py",
+        original="image_tokens=geometry.row_count * self._tokens_per_row,",
+        planted="image_tokens=geometry.row_count // 2 * self._tokens_per_row,",
         test_id=f"{FAMILY_EQUALITY}::test_euler_in_all_its_forms[flow by size-dtype0]",
         why="every split has noise levels of its own, and none has the model's",
     ),
@@ -211,8 +221,8 @@ EXCHANGE_DEFECTS = (
     PlantedDefect(
         name="remote keys and values dropped",
         file=f"{AGENT}/exchange/step_exchange.py",
-        original="return held[version][:, :, tokens].to(own_KBND.dtype)",
-        planted="return torch.zeros_like(held[version][:, :, tokens], dtype=own_KBND.dtype)",
+        original="return self._taken(read, layer)[:, :, tokens].to(own_KBND.dtype)",
+        planted="return torch.zeros_like(self._taken(read, layer)[:, :, tokens], dtype=own_KBND.dtype)",
         test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dtype1-dpmpp-2m]",
         why="every patch is a picture of its own: the fault that a careless tolerance hides",
     ),
@@ -243,18 +253,34 @@ EXCHANGE_DEFECTS = (
     PlantedDefect(
         name="layers arrive in another order than they are sent",
         file=f"{AGENT}/exchange/session.py",
-        original="for layer, spec in enumerate(self._geometry.layers):",
-        planted="for layer, spec in reversed(tuple(enumerate(self._geometry.layers))):",
+        original="for layer, spec in self._geometry.layers.items():",
+        planted="for layer, spec in reversed(tuple(self._geometry.layers.items())):",
         test_id=f"{EXCHANGE_CONTENTS_TESTS}::test_every_layer_of_a_version_arrives_as_itself",
         why="all messages of a version have one shape, so nothing but the content tells",
     ),
     PlantedDefect(
         name="versions are kept after their last reader",
         file=f"{AGENT}/exchange/step_exchange.py",
-        original="keep = self._plan.last_reads[read.source, read.version] > self._plan.step",
-        planted="keep = True",
+        original="if self._plan.last_reads[read.source, read.version] <= self._plan.step:",
+        planted="if False:",
         test_id="tests/unit/agent/exchange/test_session.py::test_a_transport_serves_one_epoch_after_another_even_after_a_cancel",
         why="memory grows by the keys and values of the whole picture at every step",
+    ),
+    PlantedDefect(
+        name="a step that is run again is sent again",
+        file=f"{AGENT}/exchange/step_exchange.py",
+        original="is_first = self._layers_done > self._layers_published",
+        planted="is_first = True",
+        test_id=f"{REPEATED_STEPS}::test_a_step_that_is_rejected_twice_leaves_no_trace[pixart]",
+        why="every later message of the pair is taken for the one before it",
+    ),
+    PlantedDefect(
+        name="a step that is run again compares its moments with themselves",
+        file=f"{AGENT}/exchange/step_exchange.py",
+        original="before = self._moments_before[layer]",
+        planted="before = plan.own_moments[layer]",
+        test_id=f"{REPEATED_STEPS}::test_a_step_that_is_rejected_twice_leaves_no_trace[sd]",
+        why="contrast of a patch stands still in every step that was repeated",
     ),
     PlantedDefect(
         name="sent bytes are counted in numbers, not bytes",
@@ -270,10 +296,18 @@ LOOP_DEFECTS = (
     PlantedDefect(
         name="cancel of all but the first member ignored",
         file=f"{AGENT}/epoch/step_loop.py",
-        original="if any(record[2] for record in records):",
-        planted="if records[0][2]:",
+        original="if any(record.cancelled for record in records):",
+        planted="if records[0].cancelled:",
         test_id=f"{STEP_LOOP_TESTS}::test_any_members_cancel_ends_the_epoch_at_the_boundary_and_the_boundary_is_kept",
         why="one member leaves at a boundary and the others wait for it for ever",
+    ),
+    PlantedDefect(
+        name="a step that is rejected is advanced all the same",
+        file=f"{AGENT}/epoch/step_loop.py",
+        original="if self._judge(step, prediction_BCHW) is StepVerdict.ACCEPTED:",
+        planted="if self._judge(step, prediction_BCHW) in StepVerdict:",
+        test_id=f"{STEP_LOOP_TESTS}::test_a_step_that_is_rejected_is_run_again_from_the_same_latent_and_advanced_once",
+        why="a forward that was found to be wrong makes the picture",
     ),
     PlantedDefect(
         name="a new plan takes over one boundary early",
@@ -294,15 +328,15 @@ LOOP_DEFECTS = (
     PlantedDefect(
         name="the newest plan of any member is followed",
         file=f"{AGENT}/epoch/step_loop.py",
-        original="return min(record[1] for record in records)",
-        planted="return max(record[1] for record in records)",
+        original="return min(record.newest_version for record in records)",
+        planted="return max(record.newest_version for record in records)",
         test_id=f"{STEP_LOOP_TESTS}::test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed",
         why="a member is asked for a plan that it does not hold",
     ),
     PlantedDefect(
         name="emulated devices sleep after their messages",
         file=f"{AGENT}/measuring/emulated_speed.py",
-        original="        if inside_layer:\n            self._charge()\n        yield\n",
+        original="        if inside_block:\n            self._charge()\n        yield\n",
         planted="        yield\n",
         test_id="tests/unit/agent/measuring/test_emulated_speed.py::test_messages_leave_late_and_the_exchange_is_not_slowed",
         why="a slow device would send as early as a fast one: emulated benchmarks flatter the plan",
@@ -317,8 +351,8 @@ LOOP_DEFECTS = (
     ),
     PlantedDefect(
         name="the text encoder is never let go",
-        file=f"{AGENT}/epoch/epoch_run.py",
-        original="            self._workshop.parts.make_room(self._need_bytes)\n",
+        file=f"{AGENT}/epoch/epoch_parts.py",
+        original="            self._context.parts.make_room(self._need_bytes)\n",
         planted="            pass\n",
         test_id="tests/integration/test_epoch_memory.py::test_where_memory_is_short_parts_take_turns",
         why="a device that could denoise after it has encoded runs out of memory",

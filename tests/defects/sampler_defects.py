@@ -76,7 +76,7 @@ SAMPLER_DEFECTS = (
     ),
     PlantedDefect(
         name="the guidance is not told to a model that asks for it",
-        file=f"{DENOISER}/families/unet.py",
+        file=f"{DENOISER}/families/unet_run.py",
         original="return None if width is None else embed_guidance(",
         planted="return None if width is None else 0 * embed_guidance(",
         test_id="tests/integration/test_unet_pictures.py::test_a_unet_that_is_told_the_guidance_runs_once_a_step[8.5]",

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.epoch.png import encode_png
@@ -30,7 +30,7 @@ from tests.worlds.gang import GangOptions, load_members, run_gang
 
 RUNS = 10
 DELAY_MAX_S = 0.01
-"""The longest that anything is late: several layers of the tiny model."""
+"""The longest that anything is late: several blocks of the tiny model."""
 STEPS = 8
 FOLLOWED = plan(
     segment(0, 2, (7, 5, 4), beat_steps=1),
@@ -50,17 +50,17 @@ SPEC = ImageSpec(
 )
 
 
-class LateLayers:
-    """A seam that delays blocks at random; the delay is what is tested, so it sleeps."""
+class LateBlocks:
+    """An observer that delays blocks at random; the delay is what is tested, so it sleeps."""
 
     def __init__(self, seed: str) -> None:
         self._random = random.Random(seed)
 
-    def begin_layer(self, layer: str) -> None:
+    def begin_block(self, block: LayerId) -> None:
         time.sleep(self._random.uniform(0, DELAY_MAX_S / 4))
 
-    def end_layer(self, layer: str, output: Tensor) -> Tensor:
-        return output
+    def end_block(self, block: LayerId) -> None:
+        pass
 
 
 class LateMessages:
@@ -129,7 +129,7 @@ def test_ten_runs_give_the_same_bytes(denoisers: dict[AgentId, Denoiser], transp
     for run in range(RUNS):
         options = GangOptions(
             transports=transports(run),
-            seam=lambda agent, run=run: LateLayers(f"{agent} {run}"),
+            observer=lambda agent, run=run: LateBlocks(f"{agent} {run}"),
             start_order_seed=run,
         )
         runs = run_gang(FOLLOWED, denoisers, SPEC, options)

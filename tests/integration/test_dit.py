@@ -18,7 +18,7 @@ from polyrhythm.job.request_checks import resolve
 from polyrhythm.plan.profile import Workload
 from polyrhythm.plan.rows import RowRange
 from polyrhythm.session.messages import MeasureProfile
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.measuring.profile import measure_profile
@@ -86,7 +86,7 @@ def test_the_null_class_is_the_one_behind_the_last(tmp_path: Path) -> None:
     assert few.encode(spec)["label_B"].tolist() == [10, 9]
     run: DenoiserRun = few.start(spec, few.encode(spec))
     rows = RowRange(begin=0, end=run.geometry.row_count)
-    assert run.predict(run.initial_noise(), 0, rows, SoloExchange(), OpenSeam()).isfinite().all()
+    assert run.predict(run.initial_noise(), 0, rows, SoloExchange(), NoObserver()).isfinite().all()
 
 
 def test_a_label_is_one_token_and_other_texts_name_their_field(denoiser: Denoiser) -> None:
@@ -116,7 +116,7 @@ def test_its_speed_can_be_measured(denoiser: Denoiser) -> None:
         AgentId("a"),
         MeasureProfile(request_id=1, workload=workload),
         denoiser,
-        OpenSeam(),
+        NoObserver(),
         lambda exchange: exchange,
         parts,
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.job.image import Sampler
 from polyrhythm_agent.epoch.step_loop import Exchange
 from tests.tiny_models.families import FAMILIES, HALVES
@@ -29,11 +29,11 @@ DROPPED_STEPS = {torch.float32: (0, 1, STEPS // 2, STEPS - 2), torch.float64: (0
 class DropOneExchange(TappedExchange):
     """Loses one peer's keys and values in one layer of one step."""
 
-    def __init__(self, inner: Exchange, *, step: int, layer: int, tokens: slice) -> None:
+    def __init__(self, inner: Exchange, *, step: int, layer: LayerId, tokens: slice) -> None:
         super().__init__(inner, step=step, layer=layer)
         self._tokens = tokens
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         all_KBND = super().gather(layer, own_KBND)
         if self.is_tapped(layer):
             all_KBND = all_KBND.clone()
@@ -50,13 +50,14 @@ def test_dropping_any_one_exchange_is_seen(folder: Path, family: str, sampler: S
     denoisers = kept_members(folder, agents, dtype)
     reference_BCHW = run_gang(followed, denoisers, spec)[agents[0]].states[STEPS].x_BCHW
     limit = MARGIN * TOLERANCES[dtype] * max(1.0, float(reference_BCHW.abs().max()))
-    per_row = denoisers[agents[0]].geometry(spec).layers[0].columns
-    unseen: list[tuple[int, int, str, str, float]] = []
+    layers = denoisers[agents[0]].geometry(spec).layers
+    assert len(layers) == LAYERS
+    unseen: list[tuple[int, LayerId, str, str, float]] = []
     for step in DROPPED_STEPS[dtype]:
-        for layer in range(LAYERS):
-            reader, source = agents[(step + layer) % MEMBERS], agents[(step + layer + 1) % MEMBERS]
+        for index, (layer, sizes) in enumerate(layers.items()):
+            reader, source = agents[(step + index) % MEMBERS], agents[(step + index + 1) % MEMBERS]
             rows = followed.segments[0].of(source).rows
-            tokens = slice(rows.begin * per_row, rows.end * per_row)
+            tokens = slice(rows.begin * sizes.columns, rows.end * sizes.columns)
 
             def wrap(
                 agent: AgentId,
@@ -64,7 +65,7 @@ def test_dropping_any_one_exchange_is_seen(folder: Path, family: str, sampler: S
                 *,
                 reader: AgentId = reader,
                 step: int = step,
-                layer: int = layer,
+                layer: LayerId = layer,
                 tokens: slice = tokens,
             ) -> Exchange:
                 if agent != reader:

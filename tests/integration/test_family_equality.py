@@ -22,7 +22,7 @@ from diffusers import (
 
 from polyrhythm.job.image import ImageSpec, Sampler
 from polyrhythm.plan.rows import RowRange, ranges_from_counts
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling.scheduler_config import OWN_SAMPLER_BY_CLASS
 from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun
@@ -165,14 +165,14 @@ def test_half_precision_keeps_an_fp32_state(folder: Path, family: str) -> None:
     denoiser = load_denoiser(folder, model="tiny", dtype=torch.bfloat16)
     run = started(denoiser, spec)
     prediction_BCHW = run.predict(
-        run.initial_noise(), 0, RowRange(begin=0, end=run.geometry.row_count), SoloExchange(), OpenSeam()
+        run.initial_noise(), 0, RowRange(begin=0, end=run.geometry.row_count), SoloExchange(), NoObserver()
     )
     assert denoiser.facts.dtype == "bfloat16"
     assert denoiser.facts.exchanged[0].cell_bytes == 2 * 16 * 2
     assert prediction_BCHW.dtype is torch.float32
     full = started(load_denoiser(folder, model="tiny"), spec)
     exact_BCHW = full.predict(
-        full.initial_noise(), 0, RowRange(begin=0, end=run.geometry.row_count), SoloExchange(), OpenSeam()
+        full.initial_noise(), 0, RowRange(begin=0, end=run.geometry.row_count), SoloExchange(), NoObserver()
     )
     assert 0 < relative_difference(prediction_BCHW, exact_BCHW) < 0.1
 

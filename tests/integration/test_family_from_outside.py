@@ -15,7 +15,7 @@ import torch
 from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.rows import RowRange
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.model_folder import find_model
@@ -118,9 +118,9 @@ def test_its_attention_and_its_positions_matter(folder: Path) -> None:
     denoiser = load_denoiser(folder, model="tiny", dtype=torch.float64)
     run = denoiser.start(IMAGE, denoiser.encode(IMAGE))
     noise_BCHW, upper = run.initial_noise(), RowRange(begin=0, end=8)
-    whole = run.predict(noise_BCHW, 0, RowRange(begin=0, end=16), SoloExchange(), OpenSeam())[:, :, :64]
-    alone = run.predict(noise_BCHW[:, :, :64], 0, upper, SoloExchange(), OpenSeam())
-    lower = run.predict(noise_BCHW[:, :, :64], 0, RowRange(begin=8, end=16), SoloExchange(), OpenSeam())
+    whole = run.predict(noise_BCHW, 0, RowRange(begin=0, end=16), SoloExchange(), NoObserver())[:, :, :64]
+    alone = run.predict(noise_BCHW[:, :, :64], 0, upper, SoloExchange(), NoObserver())
+    lower = run.predict(noise_BCHW[:, :, :64], 0, RowRange(begin=8, end=16), SoloExchange(), NoObserver())
     assert relative_difference(alone, whole) > 1000 * TOLERANCE
     assert relative_difference(lower, alone) > 1000 * TOLERANCE
 

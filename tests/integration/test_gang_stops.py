@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.epoch.boundary_state import BoundaryState
@@ -32,20 +32,20 @@ SPEC = ImageSpec(
 )
 
 
-class AtLayer:
-    """A seam that does something when a member has begun so many layers."""
+class AtBlock:
+    """An observer that does something when a member has begun so many blocks."""
 
     def __init__(self, count: int, act) -> None:  # noqa: ANN001
         self._left = count
         self._act = act
 
-    def begin_layer(self, layer: str) -> None:
+    def begin_block(self, block: LayerId) -> None:
         self._left -= 1
         if self._left == 0:
             self._act()
 
-    def end_layer(self, layer: str, output: torch.Tensor) -> torch.Tensor:
-        return output
+    def end_block(self, block: LayerId) -> None:
+        pass
 
 
 def test_one_member_cancels_and_all_stop_at_the_same_boundary(folder: Path) -> None:
@@ -56,15 +56,15 @@ def test_one_member_cancels_and_all_stop_at_the_same_boundary(folder: Path) -> N
         segment(2, 12, (6, 6, 4), exchange=Exchange.DISPLACED, beat_steps=2),
     )
 
-    def seam(agent: AgentId) -> AtLayer:
-        return AtLayer(14 if agent == agents[1] else 0, lambda: setattr(stop, "cancelled", True))
+    def observer(agent: AgentId) -> AtBlock:
+        return AtBlock(14 if agent == agents[1] else 0, lambda: setattr(stop, "cancelled", True))
 
     with pytest.raises(EpochCancelledError, match="stopped at step 4"):
         run_gang(
             followed,
             load_members(folder, agents, torch.float32),
             SPEC,
-            GangOptions(seam=seam, stops={agents[1]: stop}),
+            GangOptions(observer=observer, stops={agents[1]: stop}),
         )
 
 
@@ -73,8 +73,8 @@ def test_a_lost_member_ends_every_wait_at_once(folder: Path) -> None:
     network = InProcessNetwork(2)
     transports = tuple(network.transport(rank) for rank in range(2))
 
-    def seam(agent: AgentId) -> AtLayer:
-        return AtLayer(9 if agent == agents[0] else 0, transports[0].abort)
+    def observer(agent: AgentId) -> AtBlock:
+        return AtBlock(9 if agent == agents[0] else 0, transports[0].abort)
 
     begin_s = time.perf_counter()
     with pytest.raises(TransportError):
@@ -82,7 +82,7 @@ def test_a_lost_member_ends_every_wait_at_once(folder: Path) -> None:
             exact_plan(STEPS, (8, 8)),
             load_members(folder, agents, torch.float32),
             SPEC,
-            GangOptions(transports=transports, seam=seam),
+            GangOptions(transports=transports, observer=observer),
         )
     assert time.perf_counter() - begin_s < 30  # far below any time-out of a transport
 

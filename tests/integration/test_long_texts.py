@@ -15,7 +15,7 @@ from torch import Tensor
 from polyrhythm.job.image import ImageSpec, LongPrompt, Quality, Sampler
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.families.unet import UNetDenoiser
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.text.clip import text_windows
 from polyrhythm_agent.errors import ModelFolderError
@@ -66,7 +66,7 @@ def chunked(prompt: str, negative_prompt: str, windows: int) -> ImageSpec:
 def prediction(denoiser: UNetDenoiser, image: ImageSpec, condition: dict[str, Tensor]) -> Tensor:
     run = denoiser.start(image, condition)
     rows = RowRange(begin=0, end=run.geometry.row_count)
-    return run.predict(run.initial_noise(), 0, rows, SoloExchange(), OpenSeam())
+    return run.predict(run.initial_noise(), 0, rows, SoloExchange(), NoObserver())
 
 
 def test_what_is_cut_is_the_text_of_the_pipeline(folder: Path, denoiser: UNetDenoiser) -> None:

@@ -15,7 +15,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan.profile import Workload
 from polyrhythm.plan.rows import RowRange
 from polyrhythm.session.messages import MeasureProfile
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.offload import blocks_of, offloaded_bytes
 from polyrhythm_agent.denoiser.on_demand import module_bytes
@@ -48,7 +48,7 @@ def forward(denoiser: Denoiser) -> Callable[[], torch.Tensor]:
     run = denoiser.start(image, denoiser.encode(image))
     rows = RowRange(begin=0, end=run.geometry.row_count)
     noise_BCHW = run.initial_noise()
-    return lambda: run.predict(noise_BCHW, 0, rows, SoloExchange(), OpenSeam())
+    return lambda: run.predict(noise_BCHW, 0, rows, SoloExchange(), NoObserver())
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
@@ -143,7 +143,7 @@ def test_a_profile_is_measured_as_the_weights_are_held(folders: Mapping[str, Pat
         AgentId("a"),
         MeasureProfile(request_id=1, workload=workload),
         denoiser,
-        OpenSeam(),
+        NoObserver(),
         lambda exchange: exchange,
         parts,
     )

@@ -14,7 +14,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import ModelPart
 from polyrhythm.plan.profile import Workload
 from polyrhythm.session.messages import MeasureProfile
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam
+from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes
 from polyrhythm_agent.errors import ModelFolderError
@@ -131,7 +131,7 @@ def test_a_profile_says_for_which_part_there_is_no_room_and_measures_the_rest(fo
             AgentId("a"),
             MeasureProfile(request_id=1, workload=workload),
             denoiser,
-            OpenSeam(),
+            NoObserver(),
             lambda exchange: exchange,
             parts,
         )

@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm.session.messages import BeatDone
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam
+from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.errors import TransportError
-from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam
+from polyrhythm_agent.ports.blocks import BlockObserver
+from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.oracles.reference import relative_difference
 from tests.oracles.simulator import PlanSimulator
 from tests.tiny_models.families import FAMILIES
@@ -34,7 +35,7 @@ AGENTS = agent_ids(3)
 DIES = AGENTS[-1]
 SURVIVORS = AGENTS[:-1]
 FORWARDS_LIVED = 4
-LAYERS_LIVED = 3
+BLOCKS_LIVED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,26 +129,26 @@ def test_a_newer_plan_in_the_middle(gangs: dict[str, dict[AgentId, Denoiser]], f
         assert versions == [1, 1, 1, 2, 2, 2]
 
 
-class Dying(OpenSeam):
-    """A seam whose member dies in the middle of a forward."""
+class Dying(NoObserver):
+    """An observer whose member dies in the middle of a forward."""
 
     def __init__(self) -> None:
         self._first = ""
         self._forwards = 0
-        self._layers = 0
+        self._blocks = 0
 
-    def begin_layer(self, layer: str) -> None:
-        self._first = self._first or layer
-        if layer == self._first:
+    def begin_block(self, block: LayerId) -> None:
+        self._first = self._first or block
+        if block == self._first:
             self._forwards += 1
-            self._layers = 0
-        self._layers += 1
-        if self._forwards > FORWARDS_LIVED and self._layers == LAYERS_LIVED:
+            self._blocks = 0
+        self._blocks += 1
+        if self._forwards > FORWARDS_LIVED and self._blocks == BLOCKS_LIVED:
             raise SystemExit("killed")
 
 
-def seam_of(agent: AgentId) -> LayerSeam:
-    return Dying() if agent == DIES else OpenSeam()
+def observer_of(agent: AgentId) -> BlockObserver:
+    return Dying() if agent == DIES else NoObserver()
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -156,7 +157,7 @@ def test_a_member_that_dies_in_the_middle(gangs: dict[str, dict[AgentId, Denoise
     """The survivors go on from the newest boundary that all of them hold, as one does that the coordinator names."""
     tiny, members, plan_of = GO_ON[family], gangs[family], POLICIES[policy]
     first = plan_of(tiny.before)
-    hurt = run_gang(first, members, tiny.image, GangOptions(seam=seam_of, keep_errors=True))
+    hurt = run_gang(first, members, tiny.image, GangOptions(observer=observer_of, keep_errors=True))
     assert isinstance(hurt[DIES].error, SystemExit)
     assert all(isinstance(hurt[agent].error, TransportError) for agent in SURVIVORS)
     boundary = min(max(hurt[agent].states) for agent in SURVIVORS)

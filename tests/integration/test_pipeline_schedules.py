@@ -25,7 +25,7 @@ from tests.oracles.pipelines import pipeline_of, with_scheduler
 from tests.oracles.reference import relative_difference
 
 GEOMETRY = Geometry(
-    row_count=3, latent_rows_per_unit=2, latent_channels=4, latent_height=6, latent_width=5, layers=(), batch=1
+    row_count=3, latent_rows_per_unit=2, latent_channels=4, latent_height=6, latent_width=5, layers={}, batch=1
 )
 TOKENS = 1024
 SCHEDULE_STEPS = 6

@@ -118,9 +118,10 @@ def test_facts_are_those_of_the_parts(folder: Path, denoiser: PixArtDenoiser) ->
     assert (facts.pixel_multiple, facts.row_unit_px, facts.token_px) == (8, 8, 8)
     assert facts.weights_bytes >= sum(p.nbytes for part in parts for p in part.parameters())
     size = denoiser.geometry(image("a cat", width_px=96))
-    assert (size.row_count, size.layers[0].columns) == (facts.row_count(64), facts.tokens_per_row(96)) == (8, 12)
+    attention = next(iter(size.layers.values()))
+    assert (size.row_count, attention.columns) == (facts.row_count(64), facts.tokens_per_row(96)) == (8, 12)
     (group,) = facts.exchanged
     assert (group.kind, group.layers, group.cell_px) == (LayerKind.TOKENS, len(size.layers), 8)
-    assert group.cell_bytes == 2 * size.layers[0].features * torch.float32.itemsize
+    assert group.cell_bytes == 2 * attention.features * torch.float32.itemsize
     latent_bytes = size.latent_channels * size.latent_height * size.latent_width * torch.float32.itemsize
-    assert facts.latent_bytes_per_token * size.row_count * size.layers[0].columns == latent_bytes
+    assert facts.latent_bytes_per_token * size.row_count * attention.columns == latent_bytes

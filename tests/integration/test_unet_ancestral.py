@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from polyrhythm.ids import LayerId
 from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm.plan.rows import RowRange
@@ -77,9 +78,9 @@ class KnownRims(PatchView):
         self._states_BCHW = states_BCHW
         self._own = canvas.geometry.latent_slice(rows)
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         above, below = super().halo(layer, own_BCHW)
-        if layer:
+        if layer != "conv_in":
             return above, below
         own = self._own
         return self._now(above, slice(own.start - 1, own.start)), self._now(below, slice(own.stop, own.stop + 1))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.job.image import ImageSpec, Quality, Sampler
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.plan import Exchange, Plan
@@ -175,7 +175,7 @@ def test_rows_that_move_into_a_displaced_step_are_refused(folders: Mapping[str, 
 class LossyExchange(TappedExchange):
     """Loses what others say in one layer of one step; its member holds the top of the picture."""
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         all_KBND = super().gather(layer, own_KBND)
         if not self.is_tapped(layer):
             return all_KBND
@@ -183,13 +183,13 @@ class LossyExchange(TappedExchange):
         alone_KBND[:, :, : own_KBND.shape[2]] = own_KBND
         return alone_KBND
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         above, below = super().halo(layer, own_BCHW)
         if self.is_tapped(layer) and below is not None:
             below = replace(below, tensor=torch.zeros_like(below.tensor))
         return above, below
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
         parts = super().collect(layer, own_MBG)
         return () if self.is_tapped(layer) else parts
 
@@ -204,18 +204,18 @@ def test_losing_any_one_message_is_seen(folders: Mapping[str, Path], family: str
     reference_BCHW = run_gang(followed, members, spec)[agents[0]].states[LOSSY_STEPS].x_BCHW
     limit = MARGIN * TOLERANCES[torch.float64] * max(1.0, float(reference_BCHW.abs().max()))
     layers = members[agents[0]].geometry(spec).layers
-    kinds: dict[tuple[LayerKind, int], int] = {}
-    for index, layer in enumerate(layers):
-        if layer.kind is not LayerKind.HALO or layer.rows_below:
-            kinds.setdefault((layer.kind, layer.shrink), index)
+    kinds: dict[tuple[LayerKind, int], LayerId] = {}
+    for layer, sizes in layers.items():
+        if sizes.kind is not LayerKind.HALO or sizes.rows_below:
+            kinds.setdefault((sizes.kind, sizes.shrink), layer)
     unseen: list[tuple[str, float]] = []
-    for number, ((kind, shrink), index) in enumerate(kinds.items()):
+    for number, ((kind, shrink), layer) in enumerate(kinds.items()):
         step = (0, LOSSY_STEPS // 2, LOSSY_STEPS - 1)[number % 3]
 
-        def wrap(agent: AgentId, exchange: StepExchange, *, step: int = step, index: int = index) -> StepExchange:
+        def wrap(agent: AgentId, exchange: StepExchange, *, step: int = step, layer: LayerId = layer) -> StepExchange:
             if agent != agents[0]:
                 return exchange
-            return LossyExchange(exchange, step=step, layer=index)  # pyright: ignore[reportReturnType]
+            return LossyExchange(exchange, step=step, layer=layer)  # pyright: ignore[reportReturnType]
 
         runs = run_gang(followed, members, spec, GangOptions(wrap=wrap))
         difference = float((runs[agents[0]].states[LOSSY_STEPS].x_BCHW - reference_BCHW).abs().max())

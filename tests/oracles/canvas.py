@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from polyrhythm.ids import LayerId
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.ports.layers import Geometry, Part
@@ -21,8 +22,8 @@ class Canvas:
     """All rows of all layers, and the step at which each row was last computed."""
 
     geometry: Geometry
-    whole: dict[int, Tensor] = field(default_factory=dict)
-    moments: dict[int, dict[RowRange, Tensor]] = field(default_factory=dict)
+    whole: dict[LayerId, Tensor] = field(default_factory=dict)
+    moments: dict[LayerId, dict[RowRange, Tensor]] = field(default_factory=dict)
     steps_R: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> Canvas:
@@ -33,7 +34,7 @@ class Canvas:
             dict(self.steps_R),
         )
 
-    def cells(self, layer: int, rows: RowRange) -> slice:
+    def cells(self, layer: LayerId, rows: RowRange) -> slice:
         """Where some rows lie along the third axis of a layer's tensor."""
         spec = self.geometry.layers[layer]
         rows_of_cells = self.geometry.cell_slice(spec, rows)
@@ -56,15 +57,20 @@ class Canvas:
 
 
 class PatchView:
-    """The exchange of one patch's forward: own rows as they come, others as a canvas has them."""
+    """The exchange of one patch's forward: own rows as they come, others as a canvas has them.
+
+    It wants the moments of whole pictures, too.
+    """
+
+    whole = False
 
     def __init__(self, canvas: Canvas, rows: RowRange) -> None:
         self.rows = rows
-        self.published: dict[int, Tensor] = {}
+        self.published: dict[LayerId, Tensor] = {}
         self._canvas = canvas
         self._is_whole = rows.count == canvas.geometry.row_count
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         self.published[layer] = own_KBND.clone()
         if self._is_whole:
             return own_KBND
@@ -72,7 +78,7 @@ class PatchView:
         all_KBND[:, :, self._canvas.cells(layer, self.rows)] = own_KBND
         return all_KBND
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         self.published[layer] = own_BCHW.clone()
         if self._is_whole:
             return None, None
@@ -87,7 +93,7 @@ class PatchView:
             below = self._part(self.rows.end, rim_BCHW)
         return above, below
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
         self.published[layer] = own_MBG.clone()
         if self._is_whole:
             return ()
@@ -111,7 +117,7 @@ class ReplayedPatch(PatchView):
         self._whole = whole
         self._step = step
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
         self.published[layer] = own_MBG.clone()
         if self._is_whole:
             return ()

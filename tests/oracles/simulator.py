@@ -16,16 +16,9 @@ from torch import Tensor
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.plan import Exchange, Plan, Segment
 from polyrhythm.plan.rows import RowRange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.ports.denoiser import DenoiserRun
 from tests.oracles.canvas import Canvas, PatchView, ReplayedPatch
-
-
-class _Silent:
-    def begin_layer(self, layer: str) -> None:
-        pass
-
-    def end_layer(self, layer: str, output: Tensor) -> Tensor:
-        return output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +81,7 @@ class PlanSimulator:
         self._active(step, step + 1, whole)
         canvas = Canvas(self._run.geometry)
         canvas.paint(whole, step)
-        if any(layer.kind is LayerKind.MOMENTS for layer in self._run.geometry.layers):
+        if any(layer.kind is LayerKind.MOMENTS for layer in self._run.geometry.layers.values()):
             after = self._x_BCHW, self._x0_BCHW, self._history
             self._canvas = canvas.copy()
             for assignment in segment.assignments:
@@ -119,7 +112,7 @@ class PlanSimulator:
         rows = patch.rows
         latent_rows = self._run.geometry.latent_slice(rows)
         x_BCHW, x0_BCHW = self._x_BCHW[:, :, latent_rows].clone(), self._x0_BCHW[:, :, latent_rows].clone()
-        prediction_BCHW = self._run.predict(x_BCHW, step, rows, patch, _Silent(), x0_BCHW=x0_BCHW)
+        prediction_BCHW = self._run.predict(x_BCHW, step, rows, patch, NoObserver(), x0_BCHW=x0_BCHW)
         history = self._history[rows.begin : rows.end]
         next_x_BCHW, next_x0_BCHW = self._run.advance(
             x_BCHW, prediction_BCHW, step, next_step, x0_BCHW, history, rows=rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from polyrhythm.codec.bounds import TRAFFIC_BYTES_MAX
-from polyrhythm.ids import AgentId, GangId, JobId
+from polyrhythm.ids import AgentId, GangId, JobId, LayerId
 from polyrhythm.job import image, reports
 from polyrhythm.session import messages, rendezvous
 from tests.property.codec_strategies import (
@@ -86,7 +86,7 @@ links = st.tuples(agents, measured_costs)
 corrections = st.builds(
     reports.Correction,
     step=steps,
-    layer=int32s,
+    layer=names.map(LayerId),
     kind=st.sampled_from(reports.CorrectionKind),
     elements=int32s,
 )

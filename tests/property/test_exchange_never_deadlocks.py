@@ -156,7 +156,7 @@ class Member:
         own_rows = [row for row in range(self.geometry.row_count) if self.oracle.owner(step, row) == self.agent]
         origins = [self.oracle.origin(self.agent, step, row) for row in range(self.geometry.row_count)]
         with self.exchange.step(step) as exchange:
-            for layer in range(LAYERS):
+            for layer, name in enumerate(self.geometry.layers):
                 own_KBND = torch.cat([content(self.rank, step, layer, row) for row in own_rows], dim=2)
                 expected_KBND = torch.cat(
                     [
@@ -165,7 +165,7 @@ class Member:
                     ],
                     dim=2,
                 )
-                assert torch.equal(exchange.gather(layer, own_KBND), expected_KBND), f"step {step} layer {layer}"
+                assert torch.equal(exchange.gather(name, own_KBND), expected_KBND), f"step {step} layer {layer}"
 
     def check_boundary(self, beat: Beat) -> None:
         """Gathers x and x0, which name their owner, and agrees."""

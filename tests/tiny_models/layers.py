@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from polyrhythm.ids import LayerId
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm_agent.ports.layers import ExchangedLayer
 
 
-def token_layers(count: int, *, columns: int, features: int, batch: int, shrink: int = 2) -> tuple[ExchangedLayer, ...]:
-    """Self attentions of one size."""
+def token_layers(
+    count: int, *, columns: int, features: int, batch: int, shrink: int = 2
+) -> Mapping[LayerId, ExchangedLayer]:
+    """Self attentions of one size: ``blocks.0`` and so on."""
     layer = ExchangedLayer(kind=LayerKind.TOKENS, shrink=shrink, columns=columns, features=features, batch=batch)
-    return (layer,) * count
+    return {LayerId(f"blocks.{index}"): layer for index in range(count)}
 
 
-def convolutional_layers(*, columns: int) -> tuple[ExchangedLayer, ...]:
+def convolutional_layers(*, columns: int) -> Mapping[LayerId, ExchangedLayer]:
     """One layer of each kind, as a small convolutional net has them, at two levels."""
-    return (
-        ExchangedLayer(
+    return {
+        LayerId("conv_in"): ExchangedLayer(
             kind=LayerKind.HALO,
             shrink=1,
             columns=columns,
@@ -25,10 +30,14 @@ def convolutional_layers(*, columns: int) -> tuple[ExchangedLayer, ...]:
             rows_below=1,
             precise=True,
         ),
-        ExchangedLayer(kind=LayerKind.MOMENTS, shrink=1, columns=columns, features=2, batch=2, precise=True),
-        ExchangedLayer(kind=LayerKind.HALO, shrink=1, columns=columns, features=4, batch=2, rows_above=1),
-        ExchangedLayer(kind=LayerKind.TOKENS, shrink=2, columns=-(-columns // 2), features=4, batch=2),
-        ExchangedLayer(
+        LayerId("norm"): ExchangedLayer(
+            kind=LayerKind.MOMENTS, shrink=1, columns=columns, features=2, batch=2, precise=True
+        ),
+        LayerId("down"): ExchangedLayer(
+            kind=LayerKind.HALO, shrink=1, columns=columns, features=4, batch=2, rows_above=1
+        ),
+        LayerId("attn"): ExchangedLayer(kind=LayerKind.TOKENS, shrink=2, columns=-(-columns // 2), features=4, batch=2),
+        LayerId("conv_out"): ExchangedLayer(
             kind=LayerKind.HALO, shrink=2, columns=-(-columns // 2), features=4, batch=2, rows_above=1, rows_below=1
         ),
-    )
+    }

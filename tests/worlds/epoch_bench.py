@@ -18,8 +18,8 @@ from polyrhythm.session.messages import (
 )
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of
 from polyrhythm_agent.epoch.boundary_state import JobMemory
-from polyrhythm_agent.epoch.epoch_run import Workshop
 from polyrhythm_agent.epoch.gang_cache import Gang, GangCache
+from polyrhythm_agent.epoch.worker_context import WorkerContext
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.measuring.busy_clock import CpuBusyClock
@@ -83,10 +83,10 @@ class Bench:
         device_memory = device_memory or HostMemory(weights_bytes=lambda: 0)
         relay = RendezvousRelay(send=tell)
         speed = EmulatedSpeed(speed=1.0)
-        workshop = Workshop(
+        context = WorkerContext(
             agent=ME,
             denoiser=denoiser,
-            seam=speed,
+            observer=speed,
             around_exchange=lambda exchange: exchange,
             busy_clock=CpuBusyClock(speed=speed),
             gangs=GangCache(agent=ME, form=form, handling_share=1.0),
@@ -103,7 +103,7 @@ class Bench:
             raise AssertionError("not asked for here")
 
         self.loop = CommandLoop(
-            workshop=workshop, rendezvous=relay, measure=measure or not_asked, tell=tell, known_words=known_words
+            context=context, rendezvous=relay, measure=measure or not_asked, tell=tell, known_words=known_words
         )
 
     def of(self, kind: type) -> list:

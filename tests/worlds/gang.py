@@ -22,16 +22,18 @@ from polyrhythm.job.image import ImageSpec
 from polyrhythm.plan.plan import Plan
 from polyrhythm.plan.rows import RowRange
 from polyrhythm.session.messages import AgentEvent, BeatDone
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.plan_book import PlanBook
-from polyrhythm_agent.epoch.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+from polyrhythm_agent.epoch.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest, accept_every_step
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from polyrhythm_agent.measuring.busy_clock import CpuBusyClock
 from polyrhythm_agent.measuring.emulated_speed import EmulatedSpeed
-from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun, LayerSeam
+from polyrhythm_agent.ports.blocks import BlockObserver
+from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun
+from polyrhythm_agent.ports.step_judge import StepJudge
 from polyrhythm_agent.ports.transport import Transport
 from tests.worlds.one_core import one_core
 
@@ -66,7 +68,8 @@ class GangOptions:
 
     Attributes:
         transports: one a rank; an in-process network without delays if None.
-        seam: made for each member.
+        observer: made for each member.
+        judge: made for each member.
         wrap: puts something around a member's exchange, such as a planted defect.
         start: the state to begin with in place of noise.
         start_order_seed: of the order in which members start.
@@ -77,7 +80,8 @@ class GangOptions:
     """
 
     transports: tuple[Transport, ...] | None = None
-    seam: Callable[[AgentId], LayerSeam] = lambda _agent: OpenSeam()
+    observer: Callable[[AgentId], BlockObserver] = lambda _agent: NoObserver()
+    judge: Callable[[AgentId], StepJudge] = lambda _agent: accept_every_step
     wrap: Callable[[AgentId, Exchange], Exchange] = lambda _agent, exchange: exchange
     start: BoundaryState | None = None
     start_order_seed: int = 0
@@ -109,7 +113,7 @@ def solo_latent(run: DenoiserRun, steps: int) -> Tensor:
     x_BCHW = run.initial_noise()
     x0_BCHW, history = torch.full_like(x_BCHW, float("nan")), [-1] * rows.end
     for step in range(steps):
-        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), OpenSeam())
+        prediction_BCHW = run.predict(x_BCHW, step, rows, SoloExchange(), NoObserver())
         x_BCHW, x0_BCHW = run.advance(x_BCHW, prediction_BCHW, step, step + 1, x0_BCHW, history, rows=rows)
         history = [step] * rows.end
     return x_BCHW
@@ -213,10 +217,11 @@ def _denoise(
             book=book,
             plan_version=plan.version,
             state=state,
-            seam=options.seam(agent),
+            observer=options.observer(agent),
             around_exchange=lambda inner: inner,
             busy_clock=CpuBusyClock(speed=EmulatedSpeed(speed=1.0)),
             stop=options.stops.get(agent, StopRequest()),
             tell=tell,
             keep=lambda kept: member.states.__setitem__(kept.step, kept),
+            judge=options.judge(agent),
         ).denoise()

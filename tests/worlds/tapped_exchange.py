@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from polyrhythm.ids import LayerId
 from polyrhythm_agent.epoch.step_loop import Exchange
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Part
@@ -18,10 +19,10 @@ class TappedExchange:
     Args:
         inner: the real one.
         step: active step of this member.
-        layer: index of the exchanging layer.
+        layer: the exchanging layer.
     """
 
-    def __init__(self, inner: Exchange, *, step: int, layer: int) -> None:
+    def __init__(self, inner: Exchange, *, step: int, layer: LayerId) -> None:
         self._inner = inner
         self._step = step
         self._layer = layer
@@ -37,14 +38,18 @@ class TappedExchange:
             self._now = step
             yield self
 
-    def is_tapped(self, layer: int) -> bool:
+    @property
+    def whole(self) -> bool:
+        return self._exchange.whole
+
+    def is_tapped(self, layer: LayerId) -> bool:
         return (self._now, layer) == (self._step, self._layer)
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         return self._exchange.gather(layer, own_KBND)
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         return self._exchange.halo(layer, own_BCHW)
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
         return self._exchange.collect(layer, own_MBG)

@@ -16,7 +16,7 @@ from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.plan.plan import Plan
 from polyrhythm.session.messages import AgentEvent
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam
+from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.plan_book import PlanBook
 from polyrhythm_agent.epoch.step_loop import LoopIdentity, StepLoop, StopRequest
@@ -119,7 +119,7 @@ def _member(
             book=PlanBook(version=plan.version, segments=plan.segments, complete=True),
             plan_version=plan.version,
             state=start or _noise_state(noise_BCHW, run.geometry.row_count),
-            seam=OpenSeam(),
+            observer=NoObserver(),
             around_exchange=lambda inner: inner,
             busy_clock=CpuBusyClock(speed=EmulatedSpeed(speed=1.0)),
             stop=StopRequest(),

@@ -16,9 +16,12 @@ from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.guided_run import state_dtype_of
 from polyrhythm_agent.denoiser.model_code import model_code
+from polyrhythm_agent.denoiser.operators.install import AskedOperators
+from polyrhythm_agent.denoiser.operators.plain import PLAIN
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.families import known_families
 from polyrhythm_agent.ports.denoiser import Denoiser
+from polyrhythm_agent.ports.operators import Operators
 
 FamilyLoader = Callable[..., Denoiser]
 """``load(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> Denoiser``."""
@@ -54,6 +57,7 @@ def load_denoiser(
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
     offload: bool = False,
+    operators: Operators = PLAIN,
 ) -> Denoiser:
     """Loads a local folder in diffusers format.
 
@@ -64,16 +68,21 @@ def load_denoiser(
         device: where to; the CPU if None.
         offload: whether the denoiser's weights are to stay outside of the device's memory; families that cannot do
             that load as ever, and their facts say so.
+        operators: what computes the denoiser's products.
 
     Raises:
         ModelFolderError: the folder is missing, is no pipeline, has no safetensors, or is of no known family, or its
-            family's code cannot be imported, or its configs say what no model can be made of, or no message carries.
+            family's code cannot be imported or computes products of its own, or its configs say what no model can be
+            made of, or no message carries.
         OutOfMemoryError: there is no memory for it.
     """
-    folder = ModelFolder.open(path, offload=offload)
+    asked = AskedOperators(operators)
+    folder = ModelFolder.open(path, offload=offload, operators=asked)
     load = _family_loader(folder)
     with model_code(lambda told: ModelFolderError(f"model: {path} cannot be loaded: {told}")):
         denoiser = load(folder, model=model, dtype=dtype, device=device or torch.device("cpu"))
+    if not asked.layers:  # or it would run unchecked where checks are asked for, and nobody would know
+        raise ModelFolderError(f"model: the loader of {folder.pipeline_class} installs no operators")
     _require_carried(path, denoiser.facts)
     return denoiser
 

@@ -7,33 +7,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import structlog
 import torch
 from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import ModelPart
-from polyrhythm.session.messages import (
-    AgentEvent,
-    EpochEnded,
-    EpochJoined,
-    EpochOutcome,
-    ExtendPlan,
-    PartLoaded,
-    PreviewMade,
-    StartEpoch,
-)
+from polyrhythm.session.messages import EpochEnded, EpochJoined, EpochOutcome, ExtendPlan, PreviewMade, StartEpoch
 from polyrhythm_agent.denoiser.model_code import model_code
-from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState, JobMemory
-from polyrhythm_agent.epoch.gang_cache import Gang, GangCache
+from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
+from polyrhythm_agent.epoch.epoch_parts import EpochParts
 from polyrhythm_agent.epoch.plan_book import PlanBook
 from polyrhythm_agent.epoch.png import PREVIEW_SIDE_PX, encode_png, image_parts
 from polyrhythm_agent.epoch.step_loop import Exchange, LoopIdentity, StepLoop, StopRequest
+from polyrhythm_agent.epoch.worker_context import WorkerContext
 from polyrhythm_agent.errors import (
     EpochAbortedError,
     EpochCancelledError,
@@ -41,59 +30,21 @@ from polyrhythm_agent.errors import (
     OutOfMemoryError,
     forget_frames,
 )
-from polyrhythm_agent.measuring.busy_clock import BusyClock
-from polyrhythm_agent.memory.device_memory import DeviceMemory, is_out_of_memory
-from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun, LayerSeam
-from polyrhythm_agent.ports.exchange import ActivationExchange
-from polyrhythm_agent.ports.layers import Geometry
+from polyrhythm_agent.memory.device_memory import is_out_of_memory
+from polyrhythm_agent.ports.blocks import DECODE, ENCODE
+from polyrhythm_agent.ports.denoiser import DenoiserRun
 from polyrhythm_agent.ports.transport import Transport
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """What every epoch of a worker uses.
-
-    Attributes:
-        agent: this agent.
-        denoiser: the model.
-        seam: hooks around blocks.
-        around_exchange: what surrounds the exchange inside a forward, such as an emulated speed's pause.
-        busy_clock: of this device.
-        gangs: formed process groups.
-        memory: what is kept between epochs of a job.
-        device_memory: what this worker computes in.
-        parts: of the model, in that memory or not.
-        open_exchange: the data plane of an epoch on a formed gang, given the name of its exchange dtype.
-        open_rendezvous: lets store operations block again; called before a gang is formed.
-        abort_rendezvous: wakes whoever is blocked on the rendezvous store.
-        tell: sends an event to the daemon.
-    """
-
-    agent: AgentId
-    denoiser: Denoiser
-    seam: LayerSeam
-    around_exchange: Callable[[ActivationExchange], ActivationExchange]
-    busy_clock: BusyClock
-    gangs: GangCache
-    memory: JobMemory
-    device_memory: DeviceMemory
-    parts: PartsInMemory
-    open_exchange: Callable[[Gang, Geometry, str], AbstractContextManager[Exchange]]
-    open_rendezvous: Callable[[], None]
-    abort_rendezvous: Callable[[str], None]
-    tell: Callable[[AgentEvent], None]
-
-
 class EpochRun:
     """One epoch. ``run`` on the compute thread; ``extend``, ``cancel`` and ``abort`` from any thread."""
 
-    def __init__(self, command: StartEpoch, workshop: Workshop) -> None:
+    def __init__(self, command: StartEpoch, context: WorkerContext) -> None:
         self.epoch = command.epoch
         self._command = command
-        self._workshop = workshop
+        self._context = context
         self._book = PlanBook(version=command.plan_version, segments=command.segments, complete=command.complete)
         self._stop = StopRequest()
         self._stopping = threading.Lock()
@@ -101,19 +52,18 @@ class EpochRun:
         self._exchange: Exchange | None = None
         self._transport_aborted = False
         self._last_preview_step = command.begin_step
-        self._need_bytes = command.memory_need_bytes
-        self._room_bytes = 0
+        self._parts = EpochParts(command, context, self._stop)
         self._refusal: OutOfMemoryError | None = None
 
     def extend(self, command: ExtendPlan) -> None:
         """Takes further segments; leaves the epoch if they are predicted to need more memory than there is."""
         try:
-            self._workshop.device_memory.check(command.memory_need_bytes)
+            self._context.device_memory.check(command.memory_need_bytes)
         except OutOfMemoryError as error:
             self._refusal = error
             self.abort(str(error))
             return
-        self._need_bytes = max(self._need_bytes, command.memory_need_bytes)
+        self._parts.expect(command.memory_need_bytes)
         self._book.extend(version=command.plan_version, segments=command.segments, complete=command.complete)
 
     def cancel(self) -> None:
@@ -125,7 +75,7 @@ class EpochRun:
         with self._stopping:
             self._stop.abort_reason = reason
             self._book.abort(reason)
-            self._workshop.abort_rendezvous(reason)
+            self._context.abort_rendezvous(reason)
             if self._exchange is not None:
                 self._exchange.abort(reason)
             elif self._transport is not None:
@@ -141,7 +91,7 @@ class EpochRun:
         try:
             with model_code():
                 final = self._denoise()
-                if self._decodes:
+                if self._parts.decodes:
                     self._decode(final)
         except EpochCancelledError as error:
             outcome, detail = EpochOutcome.CANCELLED, str(error)
@@ -155,16 +105,16 @@ class EpochRun:
             forget_frames(error)
         intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED} and not self._transport_aborted
         if not intact:
-            self._workshop.gangs.drop(self._command.gang)
+            self._context.gangs.drop(self._command.gang)
         if out_of_memory:
-            self._workshop.device_memory.give_back()
+            self._context.device_memory.give_back()
         # Before the end is told, since the next job may be planned as soon as it is.
-        self._workshop.tell(self._workshop.device_memory.read())
-        self._workshop.tell(
+        self._context.tell(self._context.device_memory.read())
+        self._context.tell(
             EpochEnded(
                 epoch=self.epoch,
                 outcome=outcome,
-                held_boundaries=self._workshop.memory.held_boundaries(self._command.job),
+                held_boundaries=self._context.memory.held_boundaries(self._command.job),
                 detail=detail,
                 gang_intact=intact,
                 out_of_memory=out_of_memory,
@@ -187,66 +137,66 @@ class EpochRun:
 
     def _denoise_on_gang(self) -> BoundaryState:
         self._stop.check_abort()
-        workshop, command = self._workshop, self._command
-        workshop.device_memory.check(command.memory_need_bytes)
-        workshop.open_rendezvous()
+        context, command = self._context, self._command
+        context.device_memory.check(command.memory_need_bytes)
+        context.open_rendezvous()
         self._stop.check_abort()  # an abort between the two lines above would have been undone by the first
-        gang, links = workshop.gangs.enter(command.gang, command.members, self._hold)
-        geometry = workshop.denoiser.geometry(command.image)
-        with workshop.open_exchange(gang, geometry, command.exchange_dtype) as exchange:
+        gang, links = context.gangs.enter(command.gang, command.members, self._hold)
+        geometry = context.denoiser.geometry(command.image)
+        with context.open_exchange(gang, geometry, command.exchange_dtype) as exchange:
             with self._stopping:
                 self._exchange = exchange
             self._stop.check_abort()
-            self._fetch_early()
+            self._parts.fetch_early()
             condition, encode_s = self._share_condition(exchange)
-            self._after_encoding()
-            run = workshop.denoiser.start(command.image, condition)
+            self._parts.make_room()
+            run = context.denoiser.start(command.image, condition)
             state = self._share_state(exchange, run)
-            workshop.tell(EpochJoined(epoch=self.epoch, encode_s=encode_s, links=links))
+            context.tell(EpochJoined(epoch=self.epoch, encode_s=encode_s, links=links))
             loop = StepLoop(
-                identity=LoopIdentity(agent=workshop.agent, epoch=self.epoch),
+                identity=LoopIdentity(agent=context.agent, epoch=self.epoch),
                 run=run,
                 exchange=exchange,
                 book=self._book,
                 plan_version=command.plan_version,
                 state=state,
-                seam=workshop.seam,
-                around_exchange=workshop.around_exchange,
-                busy_clock=workshop.busy_clock,
+                observer=context.observer,
+                around_exchange=context.around_exchange,
+                busy_clock=context.busy_clock,
                 stop=self._stop,
-                tell=workshop.tell,
+                tell=context.tell,
                 keep=self._keep,
             )
             return loop.denoise()
 
     @property
     def _is_root(self) -> bool:
-        return self._command.root == self._workshop.agent
+        return self._command.root == self._context.agent
 
     @torch.inference_mode()
     def _share_condition(self, exchange: Exchange) -> tuple[Mapping[str, Tensor], float]:
         """The root's embeddings on every member; encoded once a job, even over several epochs."""
-        workshop, command = self._workshop, self._command
+        context, command = self._context, self._command
         encode_s = 0.0
         if self._is_root:
-            condition = workshop.memory.condition(command.job)
+            condition = context.memory.condition(command.job)
             if condition is None:
-                self._fetch(ModelPart.TEXT_ENCODER)
+                self._parts.fetch(ModelPart.TEXT_ENCODER)
                 begin_s = time.perf_counter()
-                workshop.seam.begin_layer("encode")
-                condition = workshop.denoiser.encode(command.image)
-                workshop.seam.end_layer("encode", next(iter(condition.values())))
+                context.observer.begin_block(ENCODE)
+                condition = context.denoiser.encode(command.image)
+                context.observer.end_block(ENCODE)
                 encode_s = time.perf_counter() - begin_s
         else:
-            condition = workshop.denoiser.empty_condition(command.image)
+            condition = context.denoiser.empty_condition(command.image)
         exchange.broadcast(command.members.index(command.root), condition)
-        workshop.memory.remember_condition(command.job, condition)
+        context.memory.remember_condition(command.job, condition)
         return condition, encode_s
 
     @torch.inference_mode()
     def _share_state(self, exchange: Exchange, run: DenoiserRun) -> BoundaryState:
         """The state to begin with: seeded noise, or the root's boundary."""
-        workshop, command = self._workshop, self._command
+        context, command = self._context, self._command
         noise_BCHW = run.initial_noise()
         row_count = run.geometry.row_count
         state = BoundaryState(
@@ -258,7 +208,7 @@ class EpochRun:
         if command.begin_step == 0:
             return state
         if self._is_root:
-            state = workshop.memory.state(command.job, command.begin_step)
+            state = context.memory.state(command.job, command.begin_step)
         history_R = torch.tensor(state.history_steps, dtype=torch.int64, device=noise_BCHW.device)
         tensors = {"x": state.x_BCHW, "x0": state.x0_BCHW, "history": history_R}
         exchange.broadcast(command.members.index(command.root), tensors)
@@ -268,47 +218,17 @@ class EpochRun:
             x0_BCHW=tensors["x0"],
             history_steps=tuple(int(step) for step in history_R.tolist()),
         )
-        workshop.memory.remember_state(command.job, state)
+        context.memory.remember_state(command.job, state)
         return state
 
-    @property
-    def _decodes(self) -> bool:
-        return self._command.decoder == self._workshop.agent
-
-    def _fetch(self, part: ModelPart) -> None:
-        """Brings a part of the model in for the work at hand; others make room for it."""
-        workshop = self._workshop
-        workshop.parts.make_room(self._need_bytes, keep=(part,))
-        self._tell_loading(part, workshop.parts.fetch(part))
-
-    def _tell_loading(self, part: ModelPart, loading_s: float) -> None:
-        if loading_s:
-            self._workshop.tell(PartLoaded(epoch=self.epoch, part=part, loading_s=loading_s))
-            self._stop.check_abort()  # which may have come while it loaded, for minutes
-
-    def _fetch_early(self) -> None:
-        """A decoder that waits for the embeddings loads meanwhile what it will decode with, if that can stay."""
-        parts = self._workshop.parts
-        if self._decodes and not self._is_root and parts.fits_beside(ModelPart.AUTOENCODER, self._need_bytes):
-            self._tell_loading(ModelPart.AUTOENCODER, parts.fetch(ModelPart.AUTOENCODER))
-
-    def _after_encoding(self) -> None:
-        """Lets the text encoder go if its room is needed; previews are decoded between steps, which must not wait."""
-        self._room_bytes = self._need_bytes
-        if self._decodes and self._command.image.preview_every_steps:
-            self._fetch(ModelPart.AUTOENCODER)
-        else:
-            self._workshop.parts.make_room(self._need_bytes)
-
     def _keep(self, state: BoundaryState) -> None:
-        workshop, command = self._workshop, self._command
-        workshop.memory.remember_state(command.job, state)
-        if self._need_bytes > self._room_bytes:
-            self._after_encoding()  # a newer plan needs more than was made room for
+        context, command = self._context, self._command
+        context.memory.remember_state(command.job, state)
+        self._parts.make_room()  # a newer plan may need more than was made room for
         every = command.image.preview_every_steps
         if (
             every
-            and self._decodes
+            and self._parts.decodes
             and state.step < command.image.steps
             and state.step - self._last_preview_step >= every
         ):
@@ -316,24 +236,24 @@ class EpochRun:
             self._preview(state)
 
     def _preview(self, state: BoundaryState) -> None:
-        workshop = self._workshop
+        context = self._context
         try:
-            pixels_CHW = workshop.denoiser.decode(state.x0_BCHW)
+            pixels_CHW = context.denoiser.decode(state.x0_BCHW)
         except NoPictureError as error:  # early guesses may be none: only of a picture is that a fault
             log.info("no preview", epoch=str(self.epoch), step=state.step, reason=str(error))
             return
         png = encode_png(pixels_CHW, side_max_px=PREVIEW_SIDE_PX)
-        workshop.tell(PreviewMade(epoch=self.epoch, step=state.step, png=png))
+        context.tell(PreviewMade(epoch=self.epoch, step=state.step, png=png))
 
     @torch.inference_mode()
     def _decode(self, final: BoundaryState) -> None:
         self._stop.check_abort()
-        workshop = self._workshop
-        self._fetch(ModelPart.AUTOENCODER)
+        context = self._context
+        self._parts.fetch(ModelPart.AUTOENCODER)
         begin_s = time.perf_counter()
-        workshop.seam.begin_layer("decode")
-        pixels_CHW = workshop.denoiser.decode(final.x_BCHW)
-        workshop.seam.end_layer("decode", pixels_CHW)
+        context.observer.begin_block(DECODE)
+        pixels_CHW = context.denoiser.decode(final.x_BCHW)
+        context.observer.end_block(DECODE)
         png = encode_png(pixels_CHW)
         for part in image_parts(self.epoch, png, time.perf_counter() - begin_s):
-            workshop.tell(part)
+            context.tell(part)

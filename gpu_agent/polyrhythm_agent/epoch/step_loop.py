@@ -1,4 +1,4 @@
-"""The loop over beats and active steps: the only place where denoiser, exchange and seams meet.
+"""The loop over beats and active steps: the only place where denoiser, exchange, observer and judge meet.
 
 Owns the latent of one picture on one agent. Knows no process, no socket and no clock but the busy clock; what
 happens is told through a callback, so that the same loop runs in threads of a test and in a worker.
@@ -21,11 +21,14 @@ from polyrhythm.plan.plan import Assignment, Beat
 from polyrhythm.session.messages import AgentEvent, BeatDone, StepDone
 from polyrhythm.session.pace import Pace
 from polyrhythm_agent.epoch.boundary_state import BoundaryState, history_after
+from polyrhythm_agent.epoch.control_record import ControlRecord
 from polyrhythm_agent.epoch.plan_book import PlanBook
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
 from polyrhythm_agent.measuring.busy_clock import BusyClock
-from polyrhythm_agent.ports.denoiser import DenoiserRun, LayerSeam
-from polyrhythm_agent.ports.exchange import ActivationExchange
+from polyrhythm_agent.ports.blocks import SAMPLER, BlockObserver
+from polyrhythm_agent.ports.denoiser import DenoiserRun
+from polyrhythm_agent.ports.exchange import ActivationExchange, RepeatableExchange
+from polyrhythm_agent.ports.step_judge import StepJudge, StepVerdict
 
 
 class Exchange(Protocol):
@@ -49,8 +52,8 @@ class Exchange(Protocol):
         """Derives from the plan what will be sent and read."""
         ...
 
-    def step(self, step: int) -> AbstractContextManager[ActivationExchange]:
-        """Other agents' rows as one active step sees them."""
+    def step(self, step: int) -> AbstractContextManager[RepeatableExchange]:
+        """Other agents' rows as one active step sees them, which may be run again until the context ends."""
         ...
 
     def gather_boundary(self, states_BCHW: Sequence[Tensor]) -> None:
@@ -58,7 +61,7 @@ class Exchange(Protocol):
         ...
 
     def agree(self, record: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """All members' records."""
+        """All members' records, in rank order."""
         ...
 
     def abort(self, reason: str) -> None:
@@ -100,6 +103,12 @@ class _Counters:
         return max(0.0, self.wall_s - before.wall_s - (self.wait_s - before.wait_s))
 
 
+def accept_every_step(step: int, prediction_BCHW: Tensor) -> StepVerdict:
+    """The judge where nothing is checked."""
+    del step, prediction_BCHW
+    return StepVerdict.ACCEPTED
+
+
 class StepLoop:
     """Denoises this agent's rows of one picture from a boundary to its end."""
 
@@ -112,12 +121,13 @@ class StepLoop:
         book: PlanBook,
         plan_version: int,
         state: BoundaryState,
-        seam: LayerSeam,
+        observer: BlockObserver,
         around_exchange: Callable[[ActivationExchange], ActivationExchange],
         busy_clock: BusyClock,
         stop: StopRequest,
         tell: Callable[[AgentEvent], None],
         keep: Callable[[BoundaryState], None],
+        judge: StepJudge = accept_every_step,
     ) -> None:
         self._identity = identity
         self._run = run
@@ -128,7 +138,8 @@ class StepLoop:
         self._x0_BCHW = state.x0_BCHW.clone()
         self._history = state.history_steps
         self._step = state.step
-        self._seam = seam
+        self._observer = observer
+        self._judge = judge
         self._around = around_exchange
         self._busy_clock = busy_clock
         self._stop = stop
@@ -211,28 +222,21 @@ class StepLoop:
     def _run_step(self, step: int, assignment: Assignment) -> float:
         self._stop.check_abort()
         rows = self._run.geometry.latent_slice(assignment.rows)
-        x_BCHW = self._x_BCHW[:, :, rows]
+        x_BCHW, last_x0_BCHW = self._x_BCHW[:, :, rows], self._x0_BCHW[:, :, rows]
         begin_s = self._busy_clock.read_s()
-        with self._exchange.step(step) as exchange:
-            prediction_BCHW = self._run.predict(
-                x_BCHW,
-                step,
-                assignment.rows,
-                self._around(exchange),
-                self._seam,
-                x0_BCHW=self._x0_BCHW[:, :, rows],
-            )
-        self._seam.begin_layer("sampler")
+        prediction_BCHW = self._predict(x_BCHW, last_x0_BCHW, step, assignment)
+        self._observer.begin_block(SAMPLER)
         next_x_BCHW, x0_BCHW = self._run.advance(
             x_BCHW,
             prediction_BCHW,
             step,
             step + assignment.stride,
-            self._x0_BCHW[:, :, rows],
+            last_x0_BCHW,
             self._history[assignment.rows.begin : assignment.rows.end],
             rows=assignment.rows,
         )
-        self._x_BCHW[:, :, rows] = self._seam.end_layer("sampler", next_x_BCHW)
+        self._observer.end_block(SAMPLER)
+        self._x_BCHW[:, :, rows] = next_x_BCHW
         self._x0_BCHW[:, :, rows] = x0_BCHW
         self._history = tuple(
             step if assignment.rows.begin <= row < assignment.rows.end else before
@@ -240,16 +244,33 @@ class StepLoop:
         )
         return self._busy_clock.read_s() - begin_s
 
+    def _predict(self, x_BCHW: Tensor, x0_BCHW: Tensor, step: int, assignment: Assignment) -> Tensor:
+        """The prediction that stands, of one forward or more; the latent is as it was before."""
+        with self._exchange.step(step) as exchange:
+            around = self._around(exchange)
+            while True:
+                prediction_BCHW = self._run.predict(
+                    x_BCHW, step, assignment.rows, around, self._observer, x0_BCHW=x0_BCHW
+                )
+                if self._judge(step, prediction_BCHW) is StepVerdict.ACCEPTED:
+                    return prediction_BCHW
+                self._stop.check_abort()
+                exchange.repeat()
+
     def _agree(self, boundary_step: int) -> int:
         """Exchanges the control record; returns the newest plan version that every member holds."""
         self._stop.check_abort()
-        cancel = self._stop.cancelled
-        records = self._exchange.agree((boundary_step, self._book.newest_version, int(cancel)))
-        if any(record[0] != boundary_step for record in records):
-            raise AssertionError(f"members are at different boundaries: {[record[0] for record in records]}")
-        if any(record[2] for record in records):
+        own = ControlRecord(
+            boundary_step=boundary_step, newest_version=self._book.newest_version, cancelled=self._stop.cancelled
+        )
+        records = [ControlRecord.from_int64(numbers) for numbers in self._exchange.agree(own.to_int64())]
+        if any(record.boundary_step != boundary_step for record in records):
+            raise AssertionError(f"members are at different boundaries: {[each.boundary_step for each in records]}")
+        if any(record.verdict is not StepVerdict.ACCEPTED for record in records):
+            raise AssertionError(f"a member came to step {boundary_step} with a forward that does not stand")
+        if any(record.cancelled for record in records):
             raise EpochCancelledError(f"stopped at step {boundary_step}")
-        return min(record[1] for record in records)
+        return min(record.newest_version for record in records)
 
     def _state(self) -> BoundaryState:
         return BoundaryState(

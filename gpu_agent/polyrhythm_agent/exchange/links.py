@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.plan.profile import Link
-from polyrhythm_agent.exchange.wires import Activation, Named, Wires
+from polyrhythm_agent.exchange.wires import Named, Wires
 from polyrhythm_agent.ports.transport import Transport
 
 _HOST = torch.device("cpu")
@@ -98,7 +98,7 @@ def _exchange(wires: Wires, peer: int, message: Tensor, rounds: int) -> _Exchang
     ways_s: list[float] = []
     cpu_s: list[float] = []
     for index in range(rounds + 1):
-        key = Activation(source=peer, version=index, layer=message.numel())
+        key = Named(f"probe of {peer}", index)
         wires.expect(peer, ((key, torch.empty_like(message)),))
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         wires.send(peer, message.clone())

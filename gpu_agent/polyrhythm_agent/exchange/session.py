@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.plan.plan import Beat
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
 from polyrhythm_agent.exchange.schedule import BeatTraffic, beat_bytes, beat_traffic
@@ -62,7 +62,7 @@ class GangExchange:
         self._traffic: BeatTraffic | None = None
         self._last_reads: dict[tuple[AgentId, int], int] = {}
         self._broadcasts = 0
-        self._own_moments: dict[int, Part] = {}
+        self._own_moments: dict[LayerId, Part] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +142,8 @@ class GangExchange:
     def step(self, step: int) -> Generator[StepExchange]:
         """All rows as one active step sees them; posts the receives that belong to the step.
 
+        Until the context ends, the step may be run again.
+
         Raises:
             ValueError: the step is not an active one of this beat, or a layer was left out.
         """
@@ -164,8 +166,7 @@ class GangExchange:
         )
         exchange = StepExchange(plan, wires=self._wires, sizes=self._sizes)
         yield exchange
-        if exchange.layers_done != len(self._geometry.layers):
-            raise ValueError(f"step {step} exchanged {exchange.layers_done} of {len(self._geometry.layers)} layers")
+        exchange.end()
 
     def gather_boundary(self, states_BCHW: Sequence[Tensor]) -> None:
         """Fills in the other members' rows of whole latents, in place.
@@ -240,7 +241,7 @@ class GangExchange:
         rows, reader_rows = segment.of(peer).rows, segment.of(self._agent).rows
         expected: list[tuple[Key, Tensor]] = []
         for version in versions:
-            for layer, spec in enumerate(self._geometry.layers):
+            for layer, spec in self._geometry.layers.items():
                 shape = message_shape(self._geometry, spec, rows, reader_rows)
                 if shape is not None:
                     buffer = torch.empty(shape, dtype=self._sizes.dtype(spec), device=self._device)

@@ -63,7 +63,8 @@ class MessageSizes:
 
     def version_bytes(self, rows: RowRange, reader_rows: RowRange) -> int:
         """All layers of one version, to one reader."""
-        shapes = ((layer, message_shape(self.geometry, layer, rows, reader_rows)) for layer in self.geometry.layers)
+        layers = self.geometry.layers.values()
+        shapes = ((layer, message_shape(self.geometry, layer, rows, reader_rows)) for layer in layers)
         return sum(prod(shape) * self.dtype(layer).itemsize for layer, shape in shapes if shape is not None)
 
     def boundary_bytes(self, rows: RowRange) -> int:

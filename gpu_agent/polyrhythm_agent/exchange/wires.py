@@ -13,6 +13,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
+from polyrhythm.ids import LayerId
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.exchange.mailbox import Mailbox
 from polyrhythm_agent.exchange.receiver import PeerReceiver
@@ -25,7 +26,7 @@ class Activation:
 
     source: int
     version: int
-    layer: int
+    layer: LayerId
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from polyrhythm.ids import LayerId
 from polyrhythm_agent.measuring.emulated_speed import EmulatedSpeed
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Part
@@ -23,7 +24,7 @@ class BusyClock(Protocol):
 
 
 class CpuBusyClock:
-    """CPU time inside layers over emulated speed, as the seam that slows them has counted it."""
+    """CPU time inside blocks over emulated speed, as the observer that slows them has counted it."""
 
     def __init__(self, *, speed: EmulatedSpeed) -> None:
         self._speed = speed
@@ -55,7 +56,7 @@ def cuda_event() -> DeviceEvent:
 
 
 class DeviceBusyClock:
-    """Device time inside layers, between events; a ``LayerSeam`` that changes nothing.
+    """Device time inside blocks, between events; a ``BlockObserver``.
 
     Host time would not do: while the host waits for a peer's rows, its own device may still compute.
     """
@@ -66,24 +67,23 @@ class DeviceBusyClock:
         self._spans: list[tuple[DeviceEvent, DeviceEvent]] = []
         self._counted_s = 0.0
 
-    def begin_layer(self, layer: str) -> None:
+    def begin_block(self, block: LayerId) -> None:
         """Marks the begin."""
-        del layer
+        del block
         self._begin = self._mark()
 
-    def end_layer(self, layer: str, output: Tensor) -> Tensor:
-        """Marks the end; the output is as it was."""
-        del layer
+    def end_block(self, block: LayerId) -> None:
+        """Marks the end."""
+        del block
         self._close()
-        return output
 
     @contextmanager
     def pause(self) -> Iterator[None]:
         """Leaves out what happens inside: exchange is no computing."""
-        inside_layer = self._begin is not None
+        inside_block = self._begin is not None
         self._close()
         yield
-        if inside_layer:
+        if inside_block:
             self._begin = self._mark()
 
     def read_s(self) -> float:
@@ -112,17 +112,22 @@ class UntimedExchange:
         self._exchange = exchange
         self._clock = clock
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    @property
+    def whole(self) -> bool:
+        """As the exchange says."""
+        return self._exchange.whole
+
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         """Stops the clock, then gathers."""
         with self._clock.pause():
             return self._exchange.gather(layer, own_KBND)
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         """The same for the rims of the own rows."""
         with self._clock.pause():
             return self._exchange.halo(layer, own_BCHW)
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
         """The same for moments of the own rows."""
         with self._clock.pause():
             return self._exchange.collect(layer, own_MBG)

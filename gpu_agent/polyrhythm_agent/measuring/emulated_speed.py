@@ -1,6 +1,6 @@
 """Runs a CPU device at a share of its true speed, so that unequal devices can be had on one machine.
 
-Owns the sleeping. A layer sleeps in proportion to the CPU time of this thread, so waiting costs nothing and a busy host
+Owns the sleeping. A block sleeps in proportion to the CPU time of this thread, so waiting costs nothing and a busy host
 does not distort the ratio. Every figure made this way is called emulated.
 """
 
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.ids import LayerId
 from polyrhythm.model.facts import EMULATED_SPEED_MIN
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Part
@@ -30,9 +31,9 @@ def check_speed(speed: float) -> float:
 
 
 class EmulatedSpeed:
-    """A ``LayerSeam`` that makes every layer take 1 / speed times its CPU time.
+    """A ``BlockObserver`` that makes every block take 1 / speed times its CPU time.
 
-    Layers follow one another and do not nest. Inside ``pause`` nothing is measured or slept for.
+    Inside ``pause`` nothing is measured or slept for.
     """
 
     def __init__(
@@ -53,34 +54,33 @@ class EmulatedSpeed:
 
     @property
     def busy_s(self) -> float:
-        """Seconds that the emulated device has computed: CPU time of finished layers over speed."""
+        """Seconds that the emulated device has computed: CPU time of finished blocks over speed."""
         return self._cpu_s / self._speed
 
-    def begin_layer(self, layer: str) -> None:
+    def begin_block(self, block: LayerId) -> None:
         """Starts to measure."""
-        del layer
+        del block
         self._mark_s = self._cpu_clock_s()
 
-    def end_layer(self, layer: str, output: Tensor) -> Tensor:
-        """Sleeps for the layer; the output is as it was."""
-        del layer
+    def end_block(self, block: LayerId) -> None:
+        """Sleeps for the block."""
+        del block
         self._charge()
         self._mark_s = None
-        return output
 
     @contextmanager
     def pause(self) -> Iterator[None]:
         """Sleeps for what was computed so far, then leaves out what happens inside: exchange is no computing."""
-        inside_layer = self._mark_s is not None
-        if inside_layer:
+        inside_block = self._mark_s is not None
+        if inside_block:
             self._charge()
         yield
-        if inside_layer:
+        if inside_block:
             self._mark_s = self._cpu_clock_s()
 
     def _charge(self) -> None:
         if self._mark_s is None:
-            raise AssertionError("a layer ended that had not begun")
+            raise AssertionError("a block ended that had not begun")
         cpu_s = self._cpu_clock_s() - self._mark_s
         self._cpu_s += cpu_s
         self._owed_s += cpu_s * (1.0 / self._speed - 1.0)
@@ -98,17 +98,22 @@ class EmulatedExchange:
         self._exchange = exchange
         self._speed = speed
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    @property
+    def whole(self) -> bool:
+        """As the exchange says."""
+        return self._exchange.whole
+
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         """Sleeps for the computing before the message, then gathers."""
         with self._speed.pause():
             return self._exchange.gather(layer, own_KBND)
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         """The same for the rims of the own rows."""
         with self._speed.pause():
             return self._exchange.halo(layer, own_BCHW)
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
         """The same for moments of the own rows."""
         with self._speed.pause():
             return self._exchange.collect(layer, own_MBG)

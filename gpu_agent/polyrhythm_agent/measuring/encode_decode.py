@@ -16,7 +16,8 @@ from polyrhythm.model.facts import ModelFacts, ModelPart
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.memory.device_memory import is_out_of_memory
 from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam
+from polyrhythm_agent.ports.blocks import DECODE, ENCODE, BlockObserver
+from polyrhythm_agent.ports.denoiser import Denoiser
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ def zero_condition(image: ImageSpec, denoiser: Denoiser) -> dict[str, Tensor]:
 def measure_encoding(
     image: ImageSpec,
     denoiser: Denoiser,
-    seam: LayerSeam,
+    observer: BlockObserver,
     parts: PartsInMemory,
     *,
     seconds: float,
@@ -60,7 +61,7 @@ def measure_encoding(
     Args:
         image: with the prompt.
         denoiser: whose text encoders.
-        seam: around the encoding.
+        observer: of the encoding.
         parts: where they are held.
         seconds: that a first encoding may take for a second one to be made.
         clock_s: the clock.
@@ -73,14 +74,15 @@ def measure_encoding(
 
     def encode() -> Tensor:
         condition.update(denoiser.encode(image))
-        return seam.end_layer("encode", next(iter(condition.values())))
+        observer.end_block(ENCODE)
+        return next(iter(condition.values()))
 
     use = _measure(
         ModelPart.TEXT_ENCODER,
         encode,
         device=next(iter(condition.values())).device,
         need_bytes=_need_bytes(denoiser.facts, ModelPart.TEXT_ENCODER, memory.encode_bytes if memory else 0),
-        begin=lambda: seam.begin_layer("encode"),
+        begin=lambda: observer.begin_block(ENCODE),
         parts=parts,
         again_s=seconds,
         clock_s=clock_s,
@@ -92,7 +94,7 @@ def measure_decoding(
     latent_BCHW: Tensor,
     image: ImageSpec,
     denoiser: Denoiser,
-    seam: LayerSeam,
+    observer: BlockObserver,
     parts: PartsInMemory,
     *,
     seconds: float = inf,
@@ -106,14 +108,14 @@ def measure_decoding(
         latent_BCHW: of the whole picture.
         image: of that size.
         denoiser: whose autoencoder.
-        seam: around the decoding.
+        observer: of the decoding.
         parts: where the autoencoder is held.
         seconds: that decoding should take at most; beyond them the time of a quarter is scaled by the pixels.
         clock_s: the clock.
     """
 
     def decoded(latent_BCHW: Tensor, again_s: float) -> PartUse:
-        return _decoded(latent_BCHW, image, denoiser, seam, parts, again_s=again_s, clock_s=clock_s)
+        return _decoded(latent_BCHW, image, denoiser, observer, parts, again_s=again_s, clock_s=clock_s)
 
     height = latent_BCHW.shape[2]
     quarter_BCHW = latent_BCHW[:, :, : height // 4]
@@ -132,7 +134,7 @@ def _decoded(
     latent_BCHW: Tensor,
     image: ImageSpec,
     denoiser: Denoiser,
-    seam: LayerSeam,
+    observer: BlockObserver,
     parts: PartsInMemory,
     *,
     again_s: float,
@@ -140,12 +142,18 @@ def _decoded(
 ) -> PartUse:
     memory = denoiser.facts.memory
     working_bytes = memory.decode_bytes(image.width_px * image.height_px) if memory else 0
+
+    def decode() -> Tensor:
+        pixels_CHW = denoiser.decode(latent_BCHW)
+        observer.end_block(DECODE)
+        return pixels_CHW
+
     return _measure(
         ModelPart.AUTOENCODER,
-        lambda: seam.end_layer("decode", denoiser.decode(latent_BCHW)),
+        decode,
         device=latent_BCHW.device,
         need_bytes=_need_bytes(denoiser.facts, ModelPart.AUTOENCODER, working_bytes),
-        begin=lambda: seam.begin_layer("decode"),
+        begin=lambda: observer.begin_block(DECODE),
         parts=parts,
         again_s=again_s,
         clock_s=clock_s,

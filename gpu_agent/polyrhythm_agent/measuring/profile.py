@@ -28,12 +28,13 @@ from polyrhythm_agent.measuring.encode_decode import (
     peak_bytes,
     zero_condition,
 )
-from polyrhythm_agent.measuring.profiled_step import PROFILED_STEP, PatchStep
+from polyrhythm_agent.measuring.profiled_step import PROFILED_STEP, ProfiledStep
 from polyrhythm_agent.measuring.rounds import TimedForward, Timing, mean_jitter, time_forwards
-from polyrhythm_agent.measuring.stop import MeasuringStop, StoppableSeam
+from polyrhythm_agent.measuring.stop import MeasuringStop, StoppableObserver
 from polyrhythm_agent.memory.device_memory import is_out_of_memory
 from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun, LayerSeam
+from polyrhythm_agent.ports.blocks import BlockObserver
+from polyrhythm_agent.ports.denoiser import Denoiser, DenoiserRun
 from polyrhythm_agent.ports.exchange import ActivationExchange
 
 PROFILE_STEPS = (8, 2, 1)
@@ -83,7 +84,7 @@ def measure_profile(
     agent: AgentId,
     command: MeasureProfile,
     denoiser: Denoiser,
-    seam: LayerSeam,
+    observer: BlockObserver,
     around_exchange: Callable[[ActivationExchange], ActivationExchange],
     parts: PartsInMemory,
     stop: MeasuringStop | None = None,
@@ -99,17 +100,17 @@ def measure_profile(
         MeasuringStoppedError: nobody waits for it any more.
     """
     workload, stop = command.workload, stop or MeasuringStop()
-    seam = StoppableSeam(seam, stop)
+    observer = StoppableObserver(observer, stop)
     image = profile_image(workload, denoiser)
     condition, encoding, decoding = zero_condition(image, denoiser), PartUse(output=None), PartUse(output=None)
     if not command.together:
-        condition, encoding = measure_encoding(image, denoiser, seam, parts, seconds=command.seconds)
+        condition, encoding = measure_encoding(image, denoiser, observer, parts, seconds=command.seconds)
     make_room_for_forward(image, denoiser, batch=workload.batch, parts=parts)
     run = denoiser.start(image, condition)
-    forwards = _measure_forwards(run, image, command, seam, around_exchange)
+    forwards = _measure_forwards(run, image, command, observer, around_exchange)
     if not command.together:
         stop.check()
-        decoding = measure_decoding(run.initial_noise(), image, denoiser, seam, parts, seconds=command.seconds)
+        decoding = measure_decoding(run.initial_noise(), image, denoiser, observer, parts, seconds=command.seconds)
     fixed_s, per_row_s = fit_line([(timing.row_units, median(timing.seconds)) for timing in forwards.timings])
     used = () if command.together else ((ModelPart.TEXT_ENCODER, encoding), (ModelPart.AUTOENCODER, decoding))
     return Profile(
@@ -148,7 +149,7 @@ def _measure_forwards(
     run: DenoiserRun,
     image: ImageSpec,
     command: MeasureProfile,
-    seam: LayerSeam,
+    observer: BlockObserver,
     around_exchange: Callable[[ActivationExchange], ActivationExchange],
 ) -> _Forwards:
     """Times forwards.
@@ -158,7 +159,7 @@ def _measure_forwards(
     """
     step, device = min(PROFILED_STEP, image.steps - 1), run.initial_noise().device
     counts = row_counts(run.geometry.row_count, whole=not command.together)
-    forwards = [PatchStep(run, step, rows, seam, around_exchange) for rows in counts]
+    forwards = [ProfiledStep(run, step, rows, observer, around_exchange) for rows in counts]
     peaks: list[tuple[int, int | None]] = []
     timings = time_forwards(
         forwards,

@@ -9,9 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from polyrhythm.ids import LayerId
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.exchange.shapes import message_shape
-from polyrhythm_agent.ports.denoiser import DenoiserRun, LayerSeam
+from polyrhythm_agent.ports.blocks import SAMPLER, BlockObserver
+from polyrhythm_agent.ports.denoiser import DenoiserRun
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Geometry, Part
 
@@ -39,24 +41,28 @@ class RememberedRows:
         )
         self._rows = rows
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    @property
+    def whole(self) -> bool:
+        """Whether there are no others, as for ``SoloExchange``."""
+        return not self._others
+
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         """The own rows between zeros."""
         parts = [own_KBND]
         for part in self._parts(layer, own_KBND):
             parts.insert(0 if part.rows.end == self._rows.begin else len(parts), part.tensor)
         return torch.cat(parts, dim=2) if len(parts) > 1 else own_KBND
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         """Rims of zeros."""
         found = {part.rows.end == self._rows.begin: part for part in self._parts(layer, own_BCHW)}
         return found.get(True), found.get(False)
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
-        """Moments of rows that are all alike; none where there are no others, as ``SoloExchange``."""
-        others = self._parts(layer, own_MBG)
-        return (*others, Part(rows=self._rows, step=OTHERS_STEP, tensor=own_MBG)) if others else ()
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
+        """Moments of rows that are all alike."""
+        return (*self._parts(layer, own_MBG), Part(rows=self._rows, step=OTHERS_STEP, tensor=own_MBG))
 
-    def _parts(self, layer: int, own: Tensor) -> tuple[Part, ...]:
+    def _parts(self, layer: LayerId, own: Tensor) -> tuple[Part, ...]:
         self._exchanges()
         spec = self._geometry.layers[layer]
         found: list[Part] = []
@@ -67,7 +73,7 @@ class RememberedRows:
         return tuple(found)
 
 
-class PatchStep:
+class ProfiledStep:
     """One step of a patch of some rows, as a job runs it but for the other agents.
 
     Attributes:
@@ -80,7 +86,7 @@ class PatchStep:
         run: DenoiserRun,
         step: int,
         rows: int,
-        seam: LayerSeam,
+        observer: BlockObserver,
         around_exchange: Callable[[ActivationExchange], ActivationExchange],
     ) -> None:
         geometry = run.geometry
@@ -89,7 +95,7 @@ class PatchStep:
         self._marks_s: list[float] = []
         self._run = run
         self._step = step
-        self._seam = seam
+        self._observer = observer
         self._x_BCHW = run.initial_noise()[:, :, geometry.latent_slice(self.rows)]
         self._exchange = around_exchange(RememberedRows(rows=self.rows, geometry=geometry, exchanges=self._mark))
 
@@ -105,14 +111,14 @@ class PatchStep:
         """Wall seconds of prediction and sampler update."""
         self._marks_s = [time.perf_counter()]
         prediction_BCHW = self._run.predict(
-            self._x_BCHW, self._step, self.rows, self._exchange, self._seam, x0_BCHW=self._x_BCHW
+            self._x_BCHW, self._step, self.rows, self._exchange, self._observer, x0_BCHW=self._x_BCHW
         )
-        self._seam.begin_layer("sampler")
+        self._observer.begin_block(SAMPLER)
         history = (-1,) * self.rows.count
         next_x_BCHW, _ = self._run.advance(
             self._x_BCHW, prediction_BCHW, self._step, self._step + 1, self._x_BCHW, history, rows=self.rows
         )
-        self._seam.end_layer("sampler", next_x_BCHW)
+        self._observer.end_block(SAMPLER)
         if next_x_BCHW.is_cuda:
             torch.cuda.synchronize(next_x_BCHW.device)
         self._mark()

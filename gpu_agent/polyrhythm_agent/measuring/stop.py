@@ -1,13 +1,12 @@
-"""Ends a measurement that nobody waits for any more, within a layer. Set from the channel's thread."""
+"""Ends a measurement that nobody waits for any more, within a block. Set from the channel's thread."""
 
 from __future__ import annotations
 
 import threading
 
-from torch import Tensor
-
+from polyrhythm.ids import LayerId
 from polyrhythm_agent.errors import MeasuringStoppedError
-from polyrhythm_agent.ports.denoiser import LayerSeam
+from polyrhythm_agent.ports.blocks import BlockObserver
 
 
 class MeasuringStop:
@@ -26,27 +25,27 @@ class MeasuringStop:
             raise MeasuringStoppedError("nobody waits for the measurement any more")
 
 
-class StoppableSeam:
-    """A ``LayerSeam`` that begins no layer of a measurement that is to end.
+class StoppableObserver:
+    """A ``BlockObserver`` that lets no block of a measurement begin that is to end.
 
     Args:
-        seam: that does the work.
-        stop: looked at before every layer.
+        observer: that does the work.
+        stop: looked at before every block.
     """
 
-    def __init__(self, seam: LayerSeam, stop: MeasuringStop) -> None:
-        self._seam = seam
+    def __init__(self, observer: BlockObserver, stop: MeasuringStop) -> None:
+        self._observer = observer
         self._stop = stop
 
-    def begin_layer(self, layer: str) -> None:
-        """Before a layer.
+    def begin_block(self, block: LayerId) -> None:
+        """Before a block.
 
         Raises:
             MeasuringStoppedError: the measurement is to end.
         """
         self._stop.check()
-        self._seam.begin_layer(layer)
+        self._observer.begin_block(block)
 
-    def end_layer(self, layer: str, output: Tensor) -> Tensor:
-        """After a layer."""
-        return self._seam.end_layer(layer, output)
+    def end_block(self, block: LayerId) -> None:
+        """After a block."""
+        self._observer.end_block(block)

@@ -1,1 +1,1 @@
-"""The seams of an agent: what its rooms ask of each other. No behaviour here."""
+"""What an agent's rooms ask of each other. No behaviour here."""

@@ -1,4 +1,4 @@
-"""What the step loop asks of a model, and where it reaches into a forward.
+"""What the step loop asks of a model.
 
 Shape letters: B batch (2 with guidance: negative, positive), C latent channels, H W latent height and width.
 """
@@ -15,20 +15,9 @@ from torch import Tensor
 from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
 from polyrhythm.model.facts import ModelFacts, ModelPart
 from polyrhythm.plan.rows import RowRange
+from polyrhythm_agent.ports.blocks import BlockObserver
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Geometry
-
-
-class LayerSeam(Protocol):
-    """Where checksums, fault injection, rollback and emulated speed reach into a forward."""
-
-    def begin_layer(self, layer: str) -> None:
-        """Called before a block runs."""
-        ...
-
-    def end_layer(self, layer: str, output: Tensor) -> Tensor:
-        """Called with a block's output; returns what the forward goes on with."""
-        ...
 
 
 class PartOnDemand(Protocol):
@@ -176,7 +165,7 @@ class DenoiserRun(Protocol):
         step: int,
         rows: RowRange,
         exchange: ActivationExchange,
-        seam: LayerSeam,
+        observer: BlockObserver,
         *,
         x0_BCHW: Tensor | None = None,
     ) -> Tensor:
@@ -187,7 +176,7 @@ class DenoiserRun(Protocol):
             step: index into the fine grid.
             rows: which row units ``x_BCHW`` holds.
             exchange: other agents' rows.
-            seam: hooks around every block.
+            observer: told when each block begins and ends.
             x0_BCHW: the clean patch predicted last, of the same shape. Models that look across the rim of a patch send
                 it along, so that a neighbour can bring the rim to its own noise level; others do not read it.
 

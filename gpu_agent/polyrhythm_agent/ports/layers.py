@@ -5,10 +5,12 @@ Shape letters: B batch (2 with guidance: negative, positive), C latent channels,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from polyrhythm.ids import LayerId
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.rows import RowRange
 
@@ -49,7 +51,7 @@ class Geometry:
         latent_height: H of the whole latent.
         latent_width: W of the whole latent.
         batch: B of one forward.
-        layers: exchanging layers, in the order in which a forward comes to them.
+        layers: exchanging layers by identity, in the order in which a forward comes to them.
     """
 
     row_count: int
@@ -58,7 +60,7 @@ class Geometry:
     latent_height: int
     latent_width: int
     batch: int
-    layers: tuple[ExchangedLayer, ...]
+    layers: Mapping[LayerId, ExchangedLayer]
 
     def latent_slice(self, rows: RowRange) -> slice:
         """Latent rows of a range of row units; the last unit may be short."""
@@ -73,7 +75,7 @@ class Geometry:
     @property
     def resync_after_move(self) -> bool:
         """Whether the first step after rows have moved must be synchronous; see ``ModelFacts``."""
-        return any(layer.kind is not LayerKind.TOKENS for layer in self.layers)
+        return any(layer.kind is not LayerKind.TOKENS for layer in self.layers.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,8 @@ from polyrhythm.session.messages import (
 )
 from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_agent.denoiser.model_code import model_code
-from polyrhythm_agent.epoch.epoch_run import EpochRun, Workshop
+from polyrhythm_agent.epoch.epoch_run import EpochRun
+from polyrhythm_agent.epoch.worker_context import WorkerContext
 from polyrhythm_agent.measuring.stop import MeasuringStop
 from polyrhythm_agent.model_files.known_words import KnownWords
 from polyrhythm_agent.ports.denoiser import LongText, ReadsLongTexts
@@ -59,14 +60,14 @@ class CommandLoop:
     def __init__(
         self,
         *,
-        workshop: Workshop,
+        context: WorkerContext,
         rendezvous: RendezvousRelay,
         measure: Callable[[MeasureProfile, MeasuringStop], Profile],
         tell: Callable[[AgentEvent], None],
         known_words: KnownWords | None = None,
     ) -> None:
         self._busy = False
-        self._workshop = workshop
+        self._context = context
         self._rendezvous = rendezvous
         self._measure = measure
         self._tell = tell
@@ -79,7 +80,7 @@ class CommandLoop:
         """Called on the channel's thread with every command, in order."""
         match command:
             case StartEpoch():
-                run = EpochRun(command, self._workshop)
+                run = EpochRun(command, self._context)
                 self._epochs[run.epoch] = run
                 self._tasks.put(run)
             case ExtendPlan() | CancelEpoch() | AbortEpoch():
@@ -120,12 +121,12 @@ class CommandLoop:
                 if self._stops.get(command.request_id) is task.stop:  # numbers begin anew with each coordinator
                     del self._stops[command.request_id]
             case ForgetJob():
-                self._workshop.memory.forget(task.job)
+                self._context.memory.forget(task.job)
         self._busy = False
 
     def read_memory(self) -> MemoryRead | None:
         """How much memory there is while nothing is computed; None otherwise, since work in hand says nothing of it."""
-        return None if self._busy else self._workshop.device_memory.read()
+        return None if self._busy else self._context.device_memory.read()
 
     def _measure_profile(self, task: ProfileTask) -> ProfileMeasured | RequestFailed:
         command = task.command
@@ -135,7 +136,7 @@ class CommandLoop:
                 with model_code():
                     profile = self._measure(command, task.stop)
             finally:  # or what the clock has noted would be kept, and added up in the next picture's first step
-                self._workshop.busy_clock.read_s()
+                self._context.busy_clock.read_s()
         except PolyrhythmError as error:
             return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
         return ProfileMeasured(request_id=command.request_id, profile=profile)
@@ -148,7 +149,7 @@ class CommandLoop:
             return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
 
     def _count_tokens(self, command: CountTokens) -> TokensCounted | RequestFailed:
-        denoiser = self._workshop.denoiser
+        denoiser = self._context.denoiser
         if command.model != denoiser.facts.model:
             return RequestFailed(request_id=command.request_id, detail=f"model {command.model!r} is not loaded")
         found: list[LongText] = []
@@ -176,7 +177,7 @@ class CommandLoop:
     def _notices(self, prompts: Sequence[str]) -> tuple[str, ...]:
         if self._known_words is None:
             return ()
-        model = self._workshop.denoiser.facts.model
+        model = self._context.denoiser.facts.model
         found = (self._known_words.notice(model, prompt) for prompt in prompts)
         return tuple(notice for notice in found if notice is not None)
 

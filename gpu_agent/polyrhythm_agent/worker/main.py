@@ -1,4 +1,4 @@
-"""The worker process: one device, torch, no network but the gang's. Composition root of denoiser, exchange and seams.
+"""The worker process: one device, torch, no network but the gang's. Composition root of denoiser and exchange.
 
 Speaks the agent protocol over an inherited socketpair: commands down, events up. Exits at once when the channel ends,
 so that no worker outlives its daemon.
@@ -20,6 +20,7 @@ import torch
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, GangId
 from polyrhythm.plan.profile import Profile
+from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm.session.messages import MeasureProfile, WorkerLost, WorkerReady
 from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.calibration.file import with_calibration
@@ -27,14 +28,13 @@ from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import DTYPES, exchange_dtype_of
 from polyrhythm_agent.denoiser.model_code import model_code
 from polyrhythm_agent.epoch.boundary_state import JobMemory
-from polyrhythm_agent.epoch.epoch_run import Workshop
 from polyrhythm_agent.epoch.gang_cache import FormTransport, Gang, GangCache
 from polyrhythm_agent.epoch.step_loop import Exchange
+from polyrhythm_agent.epoch.worker_context import WorkerContext
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
 from polyrhythm_agent.host.dtypes import device_of, dtype_for
-from polyrhythm_agent.log_setup import configure_log
 from polyrhythm_agent.measuring.busy_clock import BusyClock, CpuBusyClock, DeviceBusyClock, UntimedExchange
 from polyrhythm_agent.measuring.emulated_speed import EmulatedExchange, EmulatedSpeed
 from polyrhythm_agent.measuring.profile import measure_profile
@@ -42,7 +42,8 @@ from polyrhythm_agent.measuring.stop import MeasuringStop
 from polyrhythm_agent.memory.device_memory import memory_of
 from polyrhythm_agent.memory.parts_in_memory import PartsInMemory, held_bytes
 from polyrhythm_agent.model_files.known_words import KnownWords, read_known_words
-from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam
+from polyrhythm_agent.ports.blocks import BlockObserver
+from polyrhythm_agent.ports.denoiser import Denoiser
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import Geometry
 from polyrhythm_agent.ports.transport import Transport
@@ -60,7 +61,7 @@ log = structlog.get_logger()
 class Pace:
     """How fast this device runs on purpose, how its computing is measured, and what it loses to messages."""
 
-    seam: LayerSeam
+    observer: BlockObserver
     around_exchange: Callable[[ActivationExchange], ActivationExchange]
     busy_clock: BusyClock
     handling_share: float
@@ -71,7 +72,7 @@ def make_pace(settings: WorkerSettings, device: torch.device) -> Pace:
     if device.type == "cuda":
         clock = DeviceBusyClock()
         return Pace(
-            seam=clock,
+            observer=clock,
             around_exchange=lambda exchange: UntimedExchange(exchange=exchange, clock=clock),
             busy_clock=clock,
             handling_share=0.0,
@@ -80,7 +81,7 @@ def make_pace(settings: WorkerSettings, device: torch.device) -> Pace:
     speed = EmulatedSpeed(speed=share)
     cores = 1 if settings.pin_core is not None else os.cpu_count() or 1
     return Pace(
-        seam=speed,
+        observer=speed,
         around_exchange=lambda exchange: EmulatedExchange(exchange=exchange, speed=speed),
         busy_clock=CpuBusyClock(speed=speed),
         # Messages that come while an emulated device sleeps cost it nothing.
@@ -144,10 +145,10 @@ def make_command_loop(
         limit_bytes=settings.memory_limit_bytes,
     )
     parts = PartsInMemory(denoiser.parts, device_memory)
-    workshop = Workshop(
+    context = WorkerContext(
         agent=agent,
         denoiser=denoiser,
-        seam=pace.seam,
+        observer=pace.observer,
         around_exchange=pace.around_exchange,
         busy_clock=pace.busy_clock,
         gangs=GangCache(agent=agent, form=make_former(settings, relay), handling_share=pace.handling_share),
@@ -161,9 +162,9 @@ def make_command_loop(
     )
 
     def measure(command: MeasureProfile, stop: MeasuringStop) -> Profile:
-        return measure_profile(agent, command, denoiser, pace.seam, pace.around_exchange, parts, stop)
+        return measure_profile(agent, command, denoiser, pace.observer, pace.around_exchange, parts, stop)
 
-    return CommandLoop(workshop=workshop, rendezvous=relay, measure=measure, tell=channel.send, known_words=known_words)
+    return CommandLoop(context=context, rendezvous=relay, measure=measure, tell=channel.send, known_words=known_words)
 
 
 def main() -> None:
@@ -174,7 +175,7 @@ def main() -> None:
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     arguments = parser.parse_args()
     settings: WorkerSettings = arguments.settings
-    configure_log(settings.agent)
+    log_to_stderr(agent=settings.agent)
     end_with_daemon(arguments.daemon_pid)
     torch.set_num_threads(settings.threads)
     channel = WorkerChannel(arguments.channel_fd)

@@ -18,7 +18,7 @@ from polyrhythm.codec.bounds import (
 from polyrhythm.codec.fields import EnumTable, invariants, part
 from polyrhythm.codec.fleet import MODEL_PARTS, model_parts_from_proto
 from polyrhythm.codec.plan import measured_link, peak_memory_from_proto, peak_memory_to_proto
-from polyrhythm.ids import AgentId, EpochId
+from polyrhythm.ids import AgentId, EpochId, LayerId
 from polyrhythm.job.image import STEPS_MAX
 from polyrhythm.job.reports import BeatReport, Correction, CorrectionKind
 from polyrhythm.plan.profile import JITTER_MAX, Link, Profile, Workload
@@ -161,7 +161,7 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
     """Decodes one agent's account of one beat.
 
     Raises:
-        WireError: the epoch is missing, a figure is out of bounds, or a correction is of an unknown kind.
+        WireError: the epoch is missing, a figure is out of bounds, or a correction names no layer or an unknown kind.
     """
     return BeatReport(
         epoch=epoch_from_proto(part(proto, "epoch", proto.epoch, path), f"{path}.epoch"),
@@ -176,7 +176,7 @@ def beat_report_from_proto(proto: session_pb2.BeatDone, path: str = "beat_done")
         corrections=tuple(
             Correction(
                 step=count(found.step, f"{path}.corrections[{index}].step", STEPS_MAX),
-                layer=count(found.layer, f"{path}.corrections[{index}].layer", COUNT_MAX),
+                layer=LayerId(name(found.layer, f"{path}.corrections[{index}].layer")),
                 kind=CORRECTION_KINDS.from_proto(found.kind, f"{path}.corrections[{index}].kind"),
                 elements=count(found.elements, f"{path}.corrections[{index}].elements", COUNT_MAX),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from polyrhythm.ids import AgentId, EpochId, JobId
+from polyrhythm.ids import AgentId, EpochId, JobId, LayerId
 from polyrhythm.plan.plan import Plan
 
 
@@ -26,13 +26,13 @@ class Correction:
 
     Attributes:
         step: fine step in which it was found.
-        layer: of the denoiser, counted from 0.
+        layer: of the denoiser.
         kind: how it was put right.
         elements: that were put right.
     """
 
     step: int
-    layer: int
+    layer: LayerId
     kind: CorrectionKind
     elements: int
 

@@ -45,8 +45,10 @@ AGENT_FIGURES = (
     (
         "beat_done",
         "corrections[0].elements",
-        {"corrections": [session_pb2.Correction(kind=KIND, elements=-1)]},
+        {"corrections": [session_pb2.Correction(kind=KIND, layer="block", elements=-1)]},
     ),
+    ("beat_done", "corrections[0].layer", {"corrections": [session_pb2.Correction(kind=KIND)]}),
+    ("beat_done", "corrections[0].layer", {"corrections": [session_pb2.Correction(kind=KIND, layer="x" * 257)]}),
     ("epoch_joined", "links[0].bytes_per_s", {"links": [session_pb2.Link(peer="b", bytes_per_s=1e-300)]}),
     ("epoch_joined", "links[0].bytes_per_s", {"links": [session_pb2.Link(peer="b")]}),
     ("epoch_joined", "links[0].latency_s", {"links": [session_pb2.Link(peer="b", bytes_per_s=1, latency_s=1e300)]}),

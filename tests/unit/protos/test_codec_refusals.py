@@ -115,7 +115,7 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: event_from_proto(
             session_pb2.AgentEvent(
                 beat_done=session_pb2.BeatDone(
-                    epoch=session_pb2.EpochId(), corrections=[session_pb2.Correction(kind=UNKNOWN)]
+                    epoch=session_pb2.EpochId(), corrections=[session_pb2.Correction(layer="block", kind=UNKNOWN)]
                 )
             )
         ),

@@ -134,7 +134,7 @@ def calibration() -> fleet_pb2.Calibration:
 
 
 EPOCH = session_pb2.EpochId()
-CORRECTION = session_pb2.Correction(kind=session_pb2.CORRECTION_KIND_ELEMENT)
+CORRECTION = session_pb2.Correction(layer="up_blocks.0.attentions.0.to_q", kind=session_pb2.CORRECTION_KIND_ELEMENT)
 WORST: dict[str, tuple[Callable[[bytes], None], Callable[[], bytes]]] = {
     "the largest plan that is taken": (
         from_client,

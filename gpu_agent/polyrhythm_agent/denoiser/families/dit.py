@@ -20,13 +20,9 @@ from torch import Tensor
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.request_checks import check_image
-from polyrhythm_agent.denoiser.families.token_transformer import (
-    PromptNeeds,
-    TokenDenoiser,
-    TokenFamily,
-    TokenParts,
-    TokenRun,
-)
+from polyrhythm_agent.denoiser.families.token_parts import PromptNeeds, TokenFamily, TokenParts, block_ids
+from polyrhythm_agent.denoiser.families.token_run import TokenRun
+from polyrhythm_agent.denoiser.families.token_transformer import TokenDenoiser
 from polyrhythm_agent.denoiser.guided_run import batch_of
 from polyrhythm_agent.denoiser.layers.attention import PatchContext, set_patch_processors
 from polyrhythm_agent.denoiser.text.class_labels import ClassLabels
@@ -61,8 +57,8 @@ class DiTDenoiser(TokenDenoiser[DiTParts]):
 
     def __init__(self, *, model: str, parts: DiTParts) -> None:
         super().__init__(model, FAMILY, parts, PromptNeeds(token_limit=1, condition_bytes=0))
-        for layer, block in enumerate(parts.transformer.transformer_blocks):
-            set_patch_processors(layer, block.attn1, None)
+        for name, block in zip(block_ids(parts.transformer), parts.transformer.transformer_blocks, strict=True):
+            set_patch_processors(name, block.attn1, None)
 
     def count_tokens(self, text: str, field: str = "prompt") -> int:
         """A label is one token; no negative prompt is none.
@@ -127,7 +123,7 @@ class DiTForward:
 
     def block(self, index: int, tokens_BND: Tensor, told: Tensor, exchange: ActivationExchange) -> Tensor:
         """One block over the own rows."""
-        patch = PatchContext(exchange=exchange, text=())
+        patch = PatchContext(exchange=exchange, text={})
         return self._transformer.transformer_blocks[index](
             tokens_BND, timestep=told, class_labels=self._label_B, cross_attention_kwargs={"patch": patch}
         )

@@ -10,7 +10,7 @@ token transformers, or of a modulation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +18,20 @@ import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 
+from polyrhythm.ids import LayerId
 from polyrhythm.job.image import ImageSpec, LongPrompt
 from polyrhythm.job.request_checks import check_image
-from polyrhythm_agent.denoiser.families.token_transformer import (
-    PromptNeeds,
-    TokenDenoiser,
-    TokenFamily,
-    TokenParts,
-    TokenRun,
-)
+from polyrhythm_agent.denoiser.families.token_parts import PromptNeeds, TokenFamily, TokenParts, block_ids
+from polyrhythm_agent.denoiser.families.token_run import TokenRun
+from polyrhythm_agent.denoiser.families.token_transformer import TokenDenoiser
 from polyrhythm_agent.denoiser.guided_run import batch_of
-from polyrhythm_agent.denoiser.layers.attention import PatchContext, TextAttention, project_text, set_patch_processors
+from polyrhythm_agent.denoiser.layers.attention import (
+    PatchContext,
+    TextAttention,
+    cross_attention_of,
+    project_text,
+    set_patch_processors,
+)
 from polyrhythm_agent.denoiser.memory import text_condition_bytes
 from polyrhythm_agent.denoiser.text.t5 import T5Text
 from polyrhythm_agent.errors import ModelFolderError
@@ -72,8 +75,8 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
         )
         super().__init__(model, family, parts, prompt)
         _check_make(parts.transformer, family)
-        for layer, block in enumerate(parts.transformer.transformer_blocks):
-            set_patch_processors(layer, block.attn1, block.attn2)
+        for name, block in zip(block_ids(parts.transformer), parts.transformer.transformer_blocks, strict=True):
+            set_patch_processors(name, block.attn1, block.attn2)
 
     def count_tokens(self, text: str, field: str = "prompt") -> int:
         """Tokens of a text, end mark included, without truncation."""
@@ -124,7 +127,10 @@ class PixArtDenoiser(TokenDenoiser[PixArtParts]):
         if transformer.caption_projection is not None:
             text_BLD = transformer.caption_projection(text_BLD)
         mask_BL = condition["mask_BL"]
-        text = [project_text(block.attn2, text_BLD, mask_BL) for block in transformer.transformer_blocks]
+        text = {
+            cross_attention_of(name): project_text(block.attn2, text_BLD, mask_BL)
+            for name, block in zip(block_ids(transformer), transformer.transformer_blocks, strict=True)
+        }
         return self._run(image, PixArtForward(transformer=transformer, image=image, text=text))
 
 
@@ -132,7 +138,7 @@ class PixArtForward:
     """One picture's texts and sizes as ``TokenForward``."""
 
     def __init__(
-        self, *, transformer: PixArtTransformer2DModel, image: ImageSpec, text: Sequence[TextAttention]
+        self, *, transformer: PixArtTransformer2DModel, image: ImageSpec, text: Mapping[LayerId, TextAttention]
     ) -> None:
         self._transformer = transformer
         self._text = text

@@ -11,7 +11,7 @@ from transformers import T5EncoderModel, T5Tokenizer
 
 from polyrhythm_agent.denoiser.decoding import LatentScaling
 from polyrhythm_agent.denoiser.families.pixart import ALPHA, SIGMA, PixArtDenoiser, PixArtParts, text_width_key
-from polyrhythm_agent.denoiser.families.token_transformer import TokenFamily
+from polyrhythm_agent.denoiser.families.token_parts import TokenFamily
 from polyrhythm_agent.denoiser.files.diffusers_parts import (
     as_folder_error,
     load_denoiser_part,

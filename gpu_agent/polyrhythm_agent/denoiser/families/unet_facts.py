@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -90,7 +90,7 @@ def unet_facts(
         row_unit_px=layers.unit * scale,
         pixels_max=PIXELS_MAX_OF_TRAINED * height_px * width_px,
         token_limit=text.token_limit,
-        exchanged=layer_groups(layers.layers, scale_px=scale, dtype=unet.dtype),
+        exchanged=layer_groups(layers.layers.values(), scale_px=scale, dtype=unet.dtype),
         token_px=scale,
         latent_bytes_per_token=unet.config["in_channels"] * torch.float32.itemsize,
         weights_bytes=module_bytes(unet)
@@ -118,7 +118,7 @@ def _trained_latent(unet: UNet2DConditionModel, family: UNetFamily) -> tuple[int
     return height, width
 
 
-def layer_groups(layers: Sequence[UNetLayer], *, scale_px: int, dtype: torch.dtype) -> tuple[LayerGroup, ...]:
+def layer_groups(layers: Iterable[UNetLayer], *, scale_px: int, dtype: torch.dtype) -> tuple[LayerGroup, ...]:
     """Like layers counted together, in the order of their first one.
 
     Args:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from polyrhythm.ids import LayerId
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm_agent.denoiser.layers.attention import set_cross_attention, set_self_attention
 from polyrhythm_agent.denoiser.layers.convolution import FirstPatchConv2d, PatchConv2d, PatchGroupNorm, PatchSlot
+from polyrhythm_agent.denoiser.operators.layers import OperatorConv2d
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.ports.layers import ExchangedLayer
 
@@ -43,6 +45,8 @@ KNOWN_OPTIONS: dict[str, tuple[object, ...]] = {
 
 KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"}
 
+Exchanging: TypeAlias = PatchConv2d | PatchGroupNorm | Attention
+"""Modules that exchange something, or attend to the text."""
 
 TEXT_WIDTH_KEY = "cross_attention_dim"
 SDXL_TIME_IDS = 6
@@ -73,15 +77,19 @@ class UNetLayers:
     """
 
     unit: int
-    layers: tuple[UNetLayer, ...]
-    cross_attentions: tuple[Attention, ...]
+    layers: Mapping[LayerId, UNetLayer]
+    cross_attentions: Mapping[LayerId, Attention]
 
-    def exchanged(self, *, latent_width: int, batch: int) -> tuple[ExchangedLayer, ...]:
+    def exchanged(self, *, latent_width: int, batch: int) -> Mapping[LayerId, ExchangedLayer]:
         """The layers for a picture."""
-        return tuple(
-            replace(layer.sizes, columns=-(-latent_width // layer.sizes.shrink), batch=1 if layer.is_latent else batch)
-            for layer in self.layers
-        )
+        return {
+            name: replace(
+                layer.sizes,
+                columns=-(-latent_width // layer.sizes.shrink),
+                batch=1 if layer.is_latent else batch,
+            )
+            for name, layer in self.layers.items()
+        }
 
 
 def text_width(config: Mapping[str, Any]) -> int:
@@ -118,35 +126,46 @@ def pooled_width(config: Mapping[str, Any]) -> int | None:
 def patch_unet(unet: UNet2DConditionModel, slot: PatchSlot) -> UNetLayers:
     """Puts wrappers in the places of a UNet's convolutions, normalisations and attention processors.
 
+    Args:
+        unet: with the operators that it was loaded with.
+        slot: where the wrappers find the forward that runs.
+
     Raises:
         ModelFolderError: the UNet is of a make that this adapter does not know.
     """
     _check_make(unet)
-    for name, module in list(unet.named_modules()):
-        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
+    names: dict[nn.Module, LayerId] = {}
+    for path, module in list(unet.named_modules()):
+        name = LayerId(path)
+        if isinstance(module, OperatorConv2d) and max(module.kernel_size) > 1:
             _check_convolution(name, module)
             kind = FirstPatchConv2d if module is unet.conv_in else PatchConv2d
-            unet.set_submodule(name, kind(module, slot))
+            unet.set_submodule(name, kind(name, module, slot))
         elif isinstance(module, nn.GroupNorm):
-            unet.set_submodule(name, PatchGroupNorm(module, slot))
+            unet.set_submodule(name, PatchGroupNorm(name, module, slot))
+        elif isinstance(module, Attention):
+            names[module] = name
     unit = 2 ** (len(unet.config["block_out_channels"]) - 1)
-    layers: list[UNetLayer] = []
-    cross_attentions: list[Attention] = []
+    layers: dict[LayerId, UNetLayer] = {}
+    cross_attentions: dict[LayerId, Attention] = {}
     for module, height in _observe(unet, slot, unit):
-        if isinstance(module, Attention) and module.is_cross_attention:
-            set_cross_attention(len(cross_attentions), module)
-            cross_attentions.append(module)
+        if not isinstance(module, Attention):
+            layers[module.layer] = _layer(module, unit // height)
+        elif module.is_cross_attention:
+            cross_attentions[names[module]] = module
+            set_cross_attention(names[module], module)
         else:
-            layers.append(_numbered(module, len(layers), unit // height, unet))
-    return UNetLayers(unit=unit, layers=tuple(layers), cross_attentions=tuple(cross_attentions))
+            layers[names[module]] = _attention_layer(module, unit // height)
+            set_self_attention(names[module], module)
+    return UNetLayers(unit=unit, layers=layers, cross_attentions=cross_attentions)
 
 
 @torch.inference_mode()
-def _observe(unet: UNet2DConditionModel, slot: PatchSlot, unit: int) -> list[tuple[nn.Module, int]]:
+def _observe(unet: UNet2DConditionModel, slot: PatchSlot, unit: int) -> list[tuple[Exchanging, int]]:
     """Runs a picture of one row unit; every layer that exchanges or attends to the text, with its rows, in order."""
-    seen: list[tuple[nn.Module, int]] = []
+    seen: list[tuple[Exchanging, int]] = []
 
-    def note(layer: nn.Module, hidden: Tensor) -> None:
+    def note(layer: Exchanging, hidden: Tensor) -> None:
         # Tokens are (B, N, D) of a square picture; anything else is (B, C, H, W).
         seen.append((layer, hidden.shape[2] if hidden.ndim == 4 else round(hidden.shape[1] ** 0.5)))
 
@@ -176,39 +195,38 @@ def _small_forward(unet: UNet2DConditionModel, unit: int) -> None:
     unet(latent_BCHW, 0, text_BLT, added_cond_kwargs=added)
 
 
-def _numbered(module: nn.Module, index: int, shrink: int, unet: UNet2DConditionModel) -> UNetLayer:
-    """Tells a layer its index; its sizes."""
-    sizes = ExchangedLayer(kind=LayerKind.MOMENTS, shrink=shrink, columns=1, features=1, batch=1)
-    is_latent = False
-    match module:
-        case PatchGroupNorm():
-            module.layer = index
-            sizes = replace(sizes, features=module.norm.num_groups, precise=True)
-        case PatchConv2d():
-            module.layer = index
-            is_latent = isinstance(module, FirstPatchConv2d)
-            channels = module.conv.in_channels
-            sizes = replace(
-                sizes,
-                kind=LayerKind.HALO,
-                features=2 * channels if is_latent else channels,  # of the latent both x and x0
-                rows_above=module.rows_above,
-                rows_below=module.rows_below,
-                precise=is_latent,
-            )
-        case Attention():
-            set_self_attention(index, module)
-            assert module.to_k is not None
-            sizes = replace(sizes, kind=LayerKind.TOKENS, features=module.to_k.out_features)
-        case _:
-            raise AssertionError(f"{type(module).__name__} of {type(unet).__name__} exchanges nothing")
+def _layer(module: PatchConv2d | PatchGroupNorm, shrink: int) -> UNetLayer:
+    if isinstance(module, PatchGroupNorm):
+        sizes = ExchangedLayer(
+            kind=LayerKind.MOMENTS, shrink=shrink, columns=1, features=module.norm.num_groups, batch=1, precise=True
+        )
+        return UNetLayer(sizes=sizes, is_latent=False)
+    is_latent = isinstance(module, FirstPatchConv2d)
+    channels = module.conv.in_channels
+    sizes = ExchangedLayer(
+        kind=LayerKind.HALO,
+        shrink=shrink,
+        columns=1,
+        features=2 * channels if is_latent else channels,  # of the latent both x and x0
+        batch=1,
+        rows_above=module.rows_above,
+        rows_below=module.rows_below,
+        precise=is_latent,
+    )
     return UNetLayer(sizes=sizes, is_latent=is_latent)
 
 
-def _check_convolution(name: str, conv: nn.Conv2d) -> None:
+def _attention_layer(module: Attention, shrink: int) -> UNetLayer:
+    assert module.to_k is not None
+    features = module.to_k.out_features
+    sizes = ExchangedLayer(kind=LayerKind.TOKENS, shrink=shrink, columns=1, features=features, batch=1)
+    return UNetLayer(sizes=sizes, is_latent=False)
+
+
+def _check_convolution(name: LayerId, conv: nn.Conv2d) -> None:
     """What the rims of a patch are computed for: 3 x 3 with one row of zeros around the picture, stride 1 or 2."""
     sizes = (conv.kernel_size, conv.padding, conv.dilation)
-    if conv.padding_mode != "zeros" or sizes != ((3, 3), (1, 1), (1, 1)) or conv.stride not in {(1, 1), (2, 2)}:
+    if sizes != ((3, 3), (1, 1), (1, 1)) or conv.stride not in {(1, 1), (2, 2)}:
         raise ModelFolderError(f"unet: {name} is no convolution of 3 x 3 with zeros around the picture")
 
 

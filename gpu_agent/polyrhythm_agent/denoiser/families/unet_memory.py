@@ -157,13 +157,13 @@ def _up_places(block: Any, level: LevelSizes, held: float) -> Iterator[float]:
 
 def _gathered_numbers(layers: UNetLayers) -> float:
     """Keys and values of one self attention put together, a pixel of the latent in the whole picture."""
-    attentions = [layer.sizes for layer in layers.layers if layer.sizes.kind is LayerKind.TOKENS]
+    attentions = [layer.sizes for layer in layers.layers.values() if layer.sizes.kind is LayerKind.TOKENS]
     return max((2 * sizes.features / sizes.shrink**2 for sizes in attentions), default=0.0)
 
 
 def _condition_bytes(unet: UNet2DConditionModel, layers: UNetLayers, text: ClipText) -> int:
     """Embeddings of one prompt, which travel in the state dtype, and the keys and values that every layer keeps."""
     state_bytes = state_dtype_of(unet.dtype).itemsize
-    kept = sum(2 * attn.inner_kv_dim for attn in layers.cross_attentions)
+    kept = sum(2 * attn.inner_kv_dim for attn in layers.cross_attentions.values())
     embedded_bytes = (text.token_limit * text.width + text.pooled_width) * state_bytes
     return embedded_bytes + text.token_limit * kept * unet.dtype.itemsize

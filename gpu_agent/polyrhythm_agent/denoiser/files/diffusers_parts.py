@@ -22,6 +22,7 @@ from polyrhythm_agent.denoiser.files.folder import CLASS_NAME, ModelFolder
 from polyrhythm_agent.denoiser.model_code import model_code
 from polyrhythm_agent.denoiser.offload import WeightsOutside
 from polyrhythm_agent.denoiser.on_demand import OnDemand, outline_of
+from polyrhythm_agent.denoiser.operators.install import install_operators
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.checkpoint_file import CheckpointHeader, require_plain
 
@@ -61,7 +62,7 @@ def load_part(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, 
 def load_denoiser_part(
     kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device
 ) -> tuple[Any, WeightsOutside | None]:
-    """The denoiser; arguments and errors as for ``load_part``.
+    """The denoiser, computed by the folder's operators; arguments and errors as for ``load_part``.
 
     Returns:
         The module, and what takes its weights out once it is wrapped, where the folder asks for that: until then all of
@@ -69,10 +70,10 @@ def load_denoiser_part(
     """
     require_class(folder, part, kind)
     stored_sizes(folder, part)
-    if not folder.offload:
-        return load_part(kind, folder, part, dtype=dtype, device=device), None
-    module = load_part(kind, folder, part, dtype=dtype, device=torch.device("cpu"))
-    return module, WeightsOutside(module, folder.weights_of(part).files, device)
+    place = torch.device("cpu") if folder.offload else device
+    module = load_part(kind, folder, part, dtype=dtype, device=place)
+    install_operators(module, folder.operators)
+    return module, WeightsOutside(module, folder.weights_of(part).files, device) if folder.offload else None
 
 
 def load_text_encoder(kind: Any, folder: ModelFolder, part: str, *, dtype: torch.dtype, device: torch.device) -> Any:

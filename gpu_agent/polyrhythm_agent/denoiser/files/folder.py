@@ -31,9 +31,11 @@ from polyrhythm_agent.denoiser.files.weight_files import (
     PartWeights,
     part_weights,
 )
+from polyrhythm_agent.denoiser.operators.plain import PLAIN
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.checkpoint_spec import NOTICES_FILE
 from polyrhythm_agent.model_files.folder_text import BOM, read_object
+from polyrhythm_agent.ports.operators import Operators
 
 INDEX_FILE = "model_index.json"
 SCHEDULER_PART, SCHEDULER_FILE = "scheduler", "scheduler_config.json"
@@ -61,14 +63,16 @@ class ModelFolder:
         path: where.
         index: contents of the index.
         offload: whether the denoiser's weights are to stay outside of the device's memory.
+        operators: what is to compute the denoiser's products.
     """
 
     path: Path
     index: Mapping[str, Any]
     offload: bool = False
+    operators: Operators = PLAIN
 
     @classmethod
-    def open(cls, path: Path, *, offload: bool = False) -> ModelFolder:
+    def open(cls, path: Path, *, offload: bool = False, operators: Operators = PLAIN) -> ModelFolder:
         """Reads the index.
 
         Raises:
@@ -78,7 +82,7 @@ class ModelFolder:
             raise ModelFolderError(f"model: {path} is not a folder")
         if not (path / INDEX_FILE).is_file():
             raise ModelFolderError(f"model: {path} has no {INDEX_FILE}, so it is not a diffusers pipeline")
-        return cls(path=path, index=read_object(path / INDEX_FILE), offload=offload)
+        return cls(path=path, index=read_object(path / INDEX_FILE), offload=offload, operators=operators)
 
     @property
     def pipeline_class(self) -> str:

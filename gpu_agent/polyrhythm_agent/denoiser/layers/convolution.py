@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polyrhythm.ids import LayerId
 from polyrhythm.plan.rows import RowRange
+from polyrhythm_agent.denoiser.operators.layers import OperatorConv2d
 from polyrhythm_agent.ports.exchange import ActivationExchange
 from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry, Part
 
@@ -51,7 +52,7 @@ class PatchSlot:
 
     def __init__(self) -> None:
         self._now: PatchStep | None = None
-        self.probe: Callable[[nn.Module, Tensor], None] | None = None
+        self.probe: Callable[[PatchConv2d | PatchGroupNorm, Tensor], None] | None = None
         """Told of every layer that comes to the slot while there is no forward over a patch."""
 
     @property
@@ -60,7 +61,7 @@ class PatchSlot:
         assert self._now is not None, "a patch layer runs outside of a forward"
         return self._now
 
-    def come(self, layer: nn.Module, hidden: Tensor) -> PatchStep | None:
+    def come(self, layer: PatchConv2d | PatchGroupNorm, hidden: Tensor) -> PatchStep | None:
         """The forward that runs; None during a probe, which a layer then runs through as if it were not patched."""
         if self.probe is None:
             return self.now
@@ -81,12 +82,17 @@ class PatchConv2d(nn.Module):
 
     Offsets of patches are multiples of every stride, so the outputs of a patch need ``padding`` rows above it and
     ``kernel - stride - padding`` below (with stride 2: none).
+
+    Args:
+        layer: its identity.
+        conv: whose place it takes.
+        slot: where it finds the forward that runs.
     """
 
-    def __init__(self, conv: nn.Conv2d, slot: PatchSlot) -> None:
+    def __init__(self, layer: LayerId, conv: OperatorConv2d, slot: PatchSlot) -> None:
         super().__init__()
+        self.layer = layer
         self.conv = conv
-        self.layer = -1
         self.rows_above = int(conv.padding[0])
         self.rows_below = max(0, conv.kernel_size[0] - conv.stride[0] - self.rows_above)
         self._slot = slot
@@ -108,16 +114,8 @@ class PatchConv2d(nn.Module):
             pieces.append(below)
         elif now.rows.end == now.geometry.row_count and self.rows_above:
             pieces.append(_zero_rows(own_BCHW, self.rows_above))  # the padding is the same at both ends
-        conv = self.conv
-        return F.conv2d(
-            torch.cat(pieces, dim=2) if len(pieces) > 1 else own_BCHW,
-            conv.weight,
-            conv.bias,
-            conv.stride,
-            (0, int(conv.padding[1])),
-            conv.dilation,
-            conv.groups,
-        )
+        padded_BCHW = torch.cat(pieces, dim=2) if len(pieces) > 1 else own_BCHW
+        return self.conv.convolved(padded_BCHW, (0, int(self.conv.padding[1])))
 
 
 class FirstPatchConv2d(PatchConv2d):
@@ -149,19 +147,20 @@ class PatchGroupNorm(nn.Module):
     In a synchronous step the moments of all patches are merged exactly (Chan et al. 1979, in the form of means and
     variances). In a displaced one the moments of the step before are merged and moved by as much as the own ones have
     moved since (DistriFusion's corrected asynchronous normalisation), but for a variance that this leaves too small.
+    Arguments as for a convolution.
     """
 
-    def __init__(self, norm: nn.GroupNorm, slot: PatchSlot) -> None:
+    def __init__(self, layer: LayerId, norm: nn.GroupNorm, slot: PatchSlot) -> None:
         super().__init__()
+        self.layer = layer
         self.norm = norm
-        self.layer = -1
         self._slot = slot
 
     def forward(self, hidden_BCHW: Tensor) -> Tensor:
         """Normalises the own rows by the moments of the whole picture."""
         norm = self.norm
         now = self._slot.come(self, hidden_BCHW)
-        if now is None:
+        if now is None or now.exchange.whole:
             return norm(hidden_BCHW)
         own_MBG = moments(hidden_BCHW, norm.num_groups)
         parts = now.exchange.collect(self.layer, own_MBG)

@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from polyrhythm.ids import LayerId
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.layers.convolution import (
@@ -23,8 +25,10 @@ from polyrhythm_agent.denoiser.layers.convolution import (
     moments,
 )
 from polyrhythm_agent.denoiser.layers.solo import SoloExchange
+from polyrhythm_agent.denoiser.operators.layers import OperatorConv2d
 from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry, Part
 
+LAYER = LayerId("layer")
 UNIT = 4
 WIDTH = 5
 CHANNELS = 4
@@ -40,7 +44,7 @@ def geometry(height: int, layer: ExchangedLayer) -> Geometry:
         latent_height=height,
         latent_width=WIDTH,
         batch=2,
-        layers=(layer,),
+        layers={LAYER: layer},
     )
 
 
@@ -53,13 +57,15 @@ CONV_LAYER = ExchangedLayer(
 class WholeMap(SoloExchange):
     """Others' rows cut from a feature map; moments as they are handed in."""
 
+    whole = False
+
     def __init__(self, map_BCHW: Tensor, rows: slice, *, step: int = STEP, parts: tuple[Part, ...] = ()) -> None:
         self._map_BCHW = map_BCHW
         self._rows = rows
         self._step = step
         self._parts = parts
 
-    def halo(self, layer: int, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
+    def halo(self, layer: LayerId, own_BCHW: Tensor) -> tuple[Part | None, Part | None]:
         above, below = self._rows.start - 1, self._rows.stop
         rims = [
             Part(rows=RowRange(begin=0, end=1), step=self._step, tensor=self._map_BCHW[:, :, row : row + 1])
@@ -69,7 +75,7 @@ class WholeMap(SoloExchange):
         ]
         return rims[0], rims[1]
 
-    def collect(self, layer: int, own_MBG: Tensor) -> tuple[Part, ...]:
+    def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
         return self._parts
 
 
@@ -91,7 +97,7 @@ def test_a_convolution_over_patches_is_that_of_the_whole_map(stride: int, height
     conv = nn.Conv2d(CHANNELS, 3, 3, stride=stride, padding=1).double()
     map_BCHW = torch.randn(2, CHANNELS, height, WIDTH, dtype=torch.float64)
     slot = PatchSlot()
-    patch_conv = PatchConv2d(conv, slot)
+    patch_conv = PatchConv2d(LAYER, OperatorConv2d(conv, F.conv2d), slot)
     size = geometry(height, CONV_LAYER)
     parts: list[Tensor] = []
     for rows in ranges_from_counts([1, size.row_count - 2, 1]):
@@ -108,7 +114,7 @@ def test_a_convolution_over_patches_is_that_of_the_whole_map(stride: int, height
 def test_the_rim_of_the_latent_is_carried_to_the_own_step() -> None:
     conv = nn.Conv2d(CHANNELS, 3, 3, padding=1)
     slot = PatchSlot()
-    first = FirstPatchConv2d(conv, slot)
+    first = FirstPatchConv2d(LAYER, OperatorConv2d(conv, F.conv2d), slot)
     latent_BCHW, x0_BCHW = torch.randn(1, CHANNELS, 8, WIDTH), torch.zeros(1, CHANNELS, 8, WIDTH)
     size = geometry(8, CONV_LAYER)
     states_BCHW = torch.cat((latent_BCHW, x0_BCHW), dim=1)
@@ -156,8 +162,7 @@ def test_a_synchronous_normalisation_is_that_of_the_whole_map() -> None:
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     map_BCHW, slot = maps(13), PatchSlot()
-    patch_norm = PatchGroupNorm(norm, slot)
-    patch_norm.layer = 0
+    patch_norm = PatchGroupNorm(LAYER, norm, slot)
     size = geometry(13, NORM_LAYER)
     whole_BCHW = norm(map_BCHW)
     parts = parts_of(map_BCHW, size, [1, 2, 1])
@@ -166,6 +171,20 @@ def test_a_synchronous_normalisation_is_that_of_the_whole_map() -> None:
         others = tuple(part for part in parts if part is not own)
         slot.enter(step_of(size, own.rows, WholeMap(map_BCHW, cells, parts=others)))
         torch.testing.assert_close(patch_norm(map_BCHW[:, :, cells]), whole_BCHW[:, :, cells], rtol=1e-9, atol=1e-9)
+
+
+def test_a_whole_picture_is_normalised_without_moments() -> None:
+    """They would take a few per cent of a forward, and nobody reads them."""
+    torch.manual_seed(2)
+
+    class Whole(SoloExchange):
+        def collect(self, layer: LayerId, own_MBG: Tensor) -> tuple[Part, ...]:
+            raise AssertionError("moments of a whole picture")
+
+    norm, map_BCHW, slot = nn.GroupNorm(GROUPS, CHANNELS), maps(16).float(), PatchSlot()
+    size = geometry(16, NORM_LAYER)
+    slot.enter(step_of(size, RowRange(begin=0, end=size.row_count), Whole()))
+    assert torch.equal(PatchGroupNorm(LAYER, norm, slot)(map_BCHW), norm(map_BCHW))
 
 
 def test_a_displaced_normalisation_moves_with_the_own_rows() -> None:

@@ -28,7 +28,7 @@ from tests.oracles.reference import SCHEDULERS, relative_difference
 
 SEED = 5
 GEOMETRY = Geometry(
-    row_count=3, latent_rows_per_unit=2, latent_channels=4, latent_height=6, latent_width=5, layers=(), batch=1
+    row_count=3, latent_rows_per_unit=2, latent_channels=4, latent_height=6, latent_width=5, layers={}, batch=1
 )
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-13}
 """Of one step at no noise; measured: 3e-7 and 4e-16."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -17,14 +18,15 @@ from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.plan.plan import Beat, Exchange
 from polyrhythm.plan.rows import RowRange
 from polyrhythm.session.messages import AgentEvent, BeatDone
-from polyrhythm_agent.denoiser.layers.solo import SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.plan_book import PlanBook
-from polyrhythm_agent.epoch.step_loop import LoopIdentity, StepLoop, StopRequest
+from polyrhythm_agent.epoch.step_loop import LoopIdentity, StepLoop, StopRequest, accept_every_step
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError
-from polyrhythm_agent.ports.denoiser import LayerSeam
-from polyrhythm_agent.ports.exchange import ActivationExchange
+from polyrhythm_agent.ports.blocks import BlockObserver
+from polyrhythm_agent.ports.exchange import ActivationExchange, RepeatableExchange
 from polyrhythm_agent.ports.layers import Geometry
+from polyrhythm_agent.ports.step_judge import StepJudge, StepVerdict
 from tests.tiny_models.layers import token_layers
 from tests.values.plans import agent_ids, segment
 
@@ -43,14 +45,6 @@ OWN, PEER = agent_ids(2)
 Record = tuple[int, ...]
 
 
-class OpenSeam:
-    def begin_layer(self, layer: str) -> None:
-        pass
-
-    def end_layer(self, layer: str, output: Tensor) -> Tensor:
-        return output
-
-
 class StoppedClock:
     def read_s(self) -> float:
         return 0.0
@@ -58,9 +52,17 @@ class StoppedClock:
 
 @dataclass
 class FakeRun:
-    """A denoiser that predicts nothing and remembers which history each update was given."""
+    """A denoiser that predicts how many forwards it has run, and remembers what it was given.
+
+    Attributes:
+        histories: by step, of the update.
+        seen: step and latent of each forward.
+        advanced_by: by step, the prediction of the update.
+    """
 
     histories: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    seen: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    advanced_by: dict[int, float] = field(default_factory=dict)
     geometry: Geometry = GEOMETRY
 
     def initial_noise(self) -> Tensor:
@@ -72,11 +74,12 @@ class FakeRun:
         step: int,
         rows: RowRange,
         exchange: ActivationExchange,
-        seam: LayerSeam,
+        observer: BlockObserver,
         *,
         x0_BCHW: Tensor | None = None,
     ) -> Tensor:
-        return torch.zeros_like(x_BCHW)
+        self.seen.append((step, tuple(x_BCHW.flatten().tolist())))
+        return torch.full_like(x_BCHW, len(self.seen))
 
     def advance(
         self,
@@ -90,13 +93,19 @@ class FakeRun:
         rows: RowRange,
     ) -> tuple[Tensor, Tensor]:
         del rows
+        self.advanced_by[step] = float(prediction_BCHW.max())
         self.histories[step] = tuple(history_steps)
         return x_BCHW + (next_step - step), x_BCHW.clone()
 
 
 class NoRows(SoloExchange):
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
-        return own_KBND
+    """Counts how often a step is run again."""
+
+    def __init__(self) -> None:
+        self.repeats = 0
+
+    def repeat(self) -> None:
+        self.repeats += 1
 
 
 @dataclass
@@ -107,6 +116,7 @@ class FakeExchange:
         peer_says: the peer's record from this member's own.
         at_step: called when an active step begins.
         beats: what was announced, as previous, current, following.
+        steps: what each active step was handed.
         records: what this member contributed.
         gathered: number of tensors in each boundary message.
     """
@@ -114,6 +124,7 @@ class FakeExchange:
     peer_says: Callable[[Record], Record] = lambda record: record
     at_step: Callable[[int], None] = lambda _step: None
     beats: list[tuple[Beat | None, Beat, Beat | None]] = field(default_factory=list)
+    steps: dict[int, NoRows] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     gathered: list[int] = field(default_factory=list)
     sent_bytes: int = 0
@@ -125,9 +136,10 @@ class FakeExchange:
     def begin_beat(self, previous: Beat | None, current: Beat, following: Beat | None) -> None:
         self.beats.append((previous, current, following))
 
-    def step(self, step: int) -> AbstractContextManager[ActivationExchange]:
+    def step(self, step: int) -> AbstractContextManager[RepeatableExchange]:
         self.at_step(step)
-        return nullcontext(NoRows())
+        self.steps[step] = NoRows()
+        return nullcontext(self.steps[step])
 
     def gather_boundary(self, states_BCHW: Sequence[Tensor]) -> None:
         self.gathered.append(len(states_BCHW))
@@ -153,6 +165,7 @@ class Scene:
     run: FakeRun = field(default_factory=FakeRun)
     events: list[AgentEvent] = field(default_factory=list)
     kept: list[BoundaryState] = field(default_factory=list)
+    judge: StepJudge = accept_every_step
 
     def denoise(self) -> BoundaryState:
         noise_BCHW = self.run.initial_noise()
@@ -164,12 +177,13 @@ class Scene:
             book=self.book,
             plan_version=1,
             state=state,
-            seam=OpenSeam(),
+            observer=NoObserver(),
             around_exchange=lambda inner: inner,
             busy_clock=StoppedClock(),
             stop=self.stop,
             tell=self.events.append,
             keep=self.kept.append,
+            judge=self.judge,
         ).denoise()
 
     @property
@@ -198,13 +212,13 @@ def test_a_version_that_all_hold_takes_over_one_boundary_after_they_agreed() -> 
 
 
 def test_a_version_that_one_member_lacked_one_boundary_before_its_first_step_is_never_followed() -> None:
-    scene = replanned_at_step_1(lambda record: (record[0], 1 if record[0] < 4 else 2, 0))
+    scene = replanned_at_step_1(lambda record: (record[0], 1 if record[0] < 4 else 2, 0, 0))
     scene.denoise()
     assert scene.followed == [(2, 1), (4, 1), (6, 1), (8, 1)]
 
 
 def test_a_version_for_later_waits_for_its_first_step() -> None:
-    scene = replanned_at_step_1(lambda record: (record[0], 1 if record[0] < 4 else 2, 0), begin_step=6)
+    scene = replanned_at_step_1(lambda record: (record[0], 1 if record[0] < 4 else 2, 0, 0), begin_step=6)
     scene.denoise()
     assert scene.followed == [(2, 1), (4, 1), (6, 1), (7, 2), (8, 2)]
 
@@ -224,7 +238,7 @@ def test_the_version_after_one_that_came_too_late_is_followed() -> None:
 
 
 def test_a_version_that_only_others_hold_is_not_asked_for() -> None:
-    scene = Scene(exchange=FakeExchange(peer_says=lambda record: (record[0], 2, 0)))
+    scene = Scene(exchange=FakeExchange(peer_says=lambda record: (record[0], 2, 0, 0)))
     scene.denoise()
     assert scene.followed == [(2, 1), (4, 1), (6, 1), (8, 1)]
 
@@ -241,7 +255,7 @@ def test_every_beat_was_announced_during_the_one_before() -> None:
     assert set(scene.exchange.gathered) == {2}
 
 
-def test_the_record_is_boundary_newest_version_and_cancel() -> None:
+def test_the_record_is_boundary_newest_version_cancel_and_verdict() -> None:
     scene = replanned_at_step_1(lambda record: record)
     at_step_1 = scene.exchange.at_step
 
@@ -252,20 +266,59 @@ def test_the_record_is_boundary_newest_version_and_cancel() -> None:
     scene.exchange.at_step = at_step
     with pytest.raises(EpochCancelledError, match="stopped at step 4"):
         scene.denoise()
-    assert scene.exchange.records == [(2, 2, 0), (4, 2, 1)]
+    assert scene.exchange.records == [(2, 2, 0, 0), (4, 2, 1, 0)]
 
 
 def test_any_members_cancel_ends_the_epoch_at_the_boundary_and_the_boundary_is_kept() -> None:
-    scene = Scene(exchange=FakeExchange(peer_says=lambda record: (record[0], 1, int(record[0] == 4))))
+    scene = Scene(exchange=FakeExchange(peer_says=lambda record: (record[0], 1, int(record[0] == 4), 0)))
     with pytest.raises(EpochCancelledError, match="stopped at step 4"):
         scene.denoise()
     assert [state.step for state in scene.kept] == [2, 4]
 
 
 def test_members_at_different_boundaries_are_a_bug() -> None:
-    scene = Scene(exchange=FakeExchange(peer_says=lambda record: (record[0] + 2, 1, 0)))
+    scene = Scene(exchange=FakeExchange(peer_says=lambda record: (record[0] + 2, 1, 0, 0)))
     with pytest.raises(AssertionError, match=r"different boundaries: \[2, 4\]"):
         scene.denoise()
+
+
+def test_a_member_at_a_boundary_with_a_step_that_does_not_stand_is_a_bug() -> None:
+    scene = Scene(exchange=FakeExchange(peer_says=lambda record: (*record[:3], StepVerdict.REPEAT)))
+    with pytest.raises(AssertionError, match="step 2 with a forward that does not stand"):
+        scene.denoise()
+
+
+def test_a_step_that_is_rejected_is_run_again_from_the_same_latent_and_advanced_once() -> None:
+    def judge(step: int, prediction_BCHW: Tensor) -> StepVerdict:
+        rejected = step == 3 and prediction_BCHW.max() < 6  # the 4th and 5th forward
+        return StepVerdict.REPEAT if rejected else StepVerdict.ACCEPTED
+
+    undisturbed, scene = Scene(exchange=FakeExchange()), Scene(exchange=FakeExchange(), judge=judge)
+    expected = undisturbed.denoise()
+    assert torch.equal(scene.denoise().x_BCHW, expected.x_BCHW)
+    assert [step for step, _ in scene.run.seen] == [0, 1, 2, 3, 3, 3, 4, 5, 6, 7]
+    assert scene.run.seen[3] == scene.run.seen[4] == scene.run.seen[5] == undisturbed.run.seen[3]
+    assert scene.run.advanced_by[3] == 6.0
+    assert {step: rows.repeats for step, rows in scene.exchange.steps.items() if rows.repeats} == {3: 2}
+
+
+def test_an_abort_ends_a_row_of_repeats() -> None:
+    def reject(step: int, prediction_BCHW: Tensor) -> StepVerdict:
+        del step, prediction_BCHW
+        return StepVerdict.REPEAT
+
+    scene = Scene(exchange=FakeExchange(), judge=reject)
+    predict = scene.run.predict
+
+    def abort_in_the_third(*arguments: Any, **options: Any) -> Tensor:
+        if len(scene.run.seen) == 2:
+            scene.stop.abort_reason = "a member is lost"
+        return predict(*arguments, **options)
+
+    scene.run.predict = abort_in_the_third
+    with pytest.raises(EpochAbortedError, match="a member is lost"):
+        scene.denoise()
+    assert len(scene.run.seen) == 3
 
 
 def test_an_abort_is_seen_before_the_next_step() -> None:

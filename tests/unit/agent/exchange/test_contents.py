@@ -64,8 +64,8 @@ class Member:
         seen: dict[tuple[int, int], list[float]] = {}
         for step in beat.active_steps(self.agent):
             with self.exchange.step(step) as exchange:
-                for layer in range(LAYERS):
-                    all_KBND = exchange.gather(layer, torch.full((2, 1, tokens, WIDTH), self.number(step, layer)))
+                for layer, name in enumerate(geometry(beat.segment.row_count).layers):
+                    all_KBND = exchange.gather(name, torch.full((2, 1, tokens, WIDTH), self.number(step, layer)))
                     seen[step, layer] = all_KBND[0, 0, ::TOKENS_PER_ROW, 0].tolist()
         return seen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId
+from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.plan import Assignment, Beat, Exchange, Segment
 from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, TransportError
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.ports.layers import Geometry
-from tests.tiny_models.layers import token_layers
+from tests.tiny_models.layers import convolutional_layers, token_layers
 from tests.worlds.members import run_members
 
 AGENTS = (AgentId("ash"), AgentId("birch"))
@@ -31,6 +33,7 @@ GEOMETRY = Geometry(
     batch=1,
     layers=token_layers(2, columns=3, features=5, batch=1),
 )
+FIRST, SECOND = GEOMETRY.layers
 OWN_KBND = torch.ones(2, 1, 6, 5)
 
 
@@ -58,7 +61,7 @@ def run_beat(exchange: GangExchange, previous: Beat | None, beat: Beat, followin
     exchange.begin_beat(previous, beat, following)
     seen_KBND = OWN_KBND
     with exchange.step(beat.begin_step) as step:
-        for layer in range(len(GEOMETRY.layers)):
+        for layer in GEOMETRY.layers:
             seen_KBND = step.gather(layer, OWN_KBND)
     x_BCHW = torch.zeros(1, 1, 7, 2)
     exchange.gather_boundary((x_BCHW, x_BCHW.clone()))
@@ -95,7 +98,7 @@ def test_keys_and_values_travel_in_the_gangs_type_and_are_read_in_the_own() -> N
         with open_exchange(network.transport(rank), torch.bfloat16) as exchange:
             exchange.begin_beat(None, BEATS[0], None)
             with exchange.step(0) as step:
-                gathered = [step.gather(layer, OWN_KBND * (1 + 2**-20)) for layer in range(len(GEOMETRY.layers))]
+                gathered = [step.gather(layer, OWN_KBND * (1 + 2**-20)) for layer in GEOMETRY.layers]
             exchange.gather_boundary((torch.zeros(1, 1, 7, 2),))
             return gathered[-1]
 
@@ -134,10 +137,57 @@ def test_a_gang_of_one_needs_nobody() -> None:
         for previous, beat, following in zip([None, *beats], beats, [*beats[1:], None], strict=False):
             exchange.begin_beat(previous, beat, following)
             with exchange.step(beat.begin_step) as step:
-                assert all(step.gather(layer, own_KBND) is own_KBND for layer in range(2))
+                assert all(step.gather(layer, own_KBND) is own_KBND for layer in GEOMETRY.layers)
             exchange.gather_boundary((torch.zeros(1, 1, 7, 2),))
             assert exchange.agree((3,)) == ((3,),)
     assert (exchange.sent_bytes, exchange.held_entries) == (0, 0)
+
+
+def alone_at(step: int) -> Segment:
+    rows = ranges_from_counts([4])[0]
+    return Segment(
+        begin_step=step,
+        end_step=step + 1,
+        beat_steps=1,
+        exchange=Exchange.SYNCHRONOUS,
+        assignments=(Assignment(agent=AGENTS[0], rows=rows),),
+    )
+
+
+def test_a_whole_picture_is_exchanged_without_moments_and_one_of_patches_with_them() -> None:
+    layers = convolutional_layers(columns=2)
+    size = replace(GEOMETRY, layers=layers)
+    (beat,) = alone_at(0).beats()
+
+    def step_of(network: InProcessNetwork, members: tuple[AgentId, ...]) -> GangExchange:
+        return GangExchange(
+            transport=network.transport(0),
+            members=members,
+            geometry=size,
+            device=torch.device("cpu"),
+            activation_dtype=torch.float32,
+            state_dtype=torch.float32,
+        )
+
+    with step_of(InProcessNetwork(1), AGENTS[:1]) as exchange:
+        exchange.begin_beat(None, beat, None)
+        with exchange.step(0) as step:
+            assert step.whole
+            for layer, spec in layers.items():
+                rows = size.cell_slice(spec, beat.segment.assignments[0].rows).stop
+                match spec.kind:
+                    case LayerKind.HALO:
+                        own_BCHW = torch.ones(spec.batch, spec.features, rows, spec.columns)
+                        assert step.halo(layer, own_BCHW) == (None, None)
+                    case LayerKind.TOKENS:
+                        step.gather(layer, torch.ones(2, spec.batch, rows * spec.columns, spec.features))
+                    case LayerKind.MOMENTS:
+                        pass
+    opened = step_of(InProcessNetwork(2), AGENTS)
+    opened.begin_beat(None, BEATS[0], None)
+    with pytest.raises(ValueError, match="0 of 5 layers"), opened.step(0) as step:
+        assert not step.whole
+    opened.abort("the test is over")
 
 
 def wait_in_broadcast(exchange: GangExchange) -> None:
@@ -147,7 +197,7 @@ def wait_in_broadcast(exchange: GangExchange) -> None:
 def wait_in_gather(exchange: GangExchange) -> None:
     exchange.begin_beat(None, BEATS[0], BEATS[1])
     with exchange.step(0) as step:
-        step.gather(0, OWN_KBND)
+        step.gather(FIRST, OWN_KBND)
 
 
 def wait_in_boundary(exchange: GangExchange) -> None:
@@ -239,13 +289,13 @@ def test_steps_and_layers_must_be_those_of_the_plan(exchange: GangExchange) -> N
         pass
     with pytest.raises(ValueError, match="0 of 2 layers"), exchange.step(0):
         pass
-    with pytest.raises(ValueError, match="layer 1"), exchange.step(0) as step:
-        step.gather(1, OWN_KBND)
+    with pytest.raises(ValueError, match=r"layer blocks\.1"), exchange.step(0) as step:
+        step.gather(SECOND, OWN_KBND)
     with (
-        pytest.raises(ValueError, match=r"layer 0 \(tokens\) of shape \(2, 1, 6, 5\) was"),
+        pytest.raises(ValueError, match=r"layer blocks\.0 \(tokens\) of shape \(2, 1, 6, 5\) was"),
         exchange.step(0) as step,
     ):
-        step.gather(0, OWN_KBND[:, :, :3])
+        step.gather(FIRST, OWN_KBND[:, :, :3])
 
 
 def test_members_and_transport_must_agree() -> None:

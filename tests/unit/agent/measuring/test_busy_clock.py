@@ -1,11 +1,14 @@
-"""Device time between events: layers count, pauses do not."""
+"""Device time between events: blocks count, pauses do not."""
 
 from __future__ import annotations
 
 import torch
 
+from polyrhythm.ids import LayerId
 from polyrhythm_agent.denoiser.layers.solo import SoloExchange
 from polyrhythm_agent.measuring.busy_clock import DeviceBusyClock, UntimedExchange
+
+BLOCK = LayerId("transformer_blocks.0")
 
 
 class FakeDevice:
@@ -37,30 +40,30 @@ class SlowExchange(SoloExchange):
     def __init__(self, device: FakeDevice) -> None:
         self._device = device
 
-    def gather(self, layer: int, own_KBND: torch.Tensor) -> torch.Tensor:
+    def gather(self, layer: LayerId, own_KBND: torch.Tensor) -> torch.Tensor:
         self._device.now_ms += 1000.0
         return own_KBND
 
 
-def test_layers_count_and_exchange_does_not() -> None:
+def test_blocks_count_and_exchange_does_not() -> None:
     device = FakeDevice()
     clock = DeviceBusyClock(new_event=device.event)
     exchange = UntimedExchange(exchange=SlowExchange(device), clock=clock)
     own_KBND = torch.zeros(2, 1, 1, 1)
-    for layer in range(3):
-        clock.begin_layer("block")
+    for _ in range(3):
+        clock.begin_block(BLOCK)
         device.now_ms += 20.0
-        exchange.gather(layer, own_KBND)
+        exchange.gather(BLOCK, own_KBND)
         device.now_ms += 5.0
-        clock.end_layer("block", own_KBND)
-        device.now_ms += 500.0  # between layers nothing is counted
+        clock.end_block(BLOCK)
+        device.now_ms += 500.0  # between blocks nothing is counted
     assert clock.read_s() == 0.075
     assert clock.read_s() == 0.075
 
 
-def test_an_exchange_outside_a_layer_starts_no_clock() -> None:
+def test_an_exchange_outside_a_block_starts_no_clock() -> None:
     device = FakeDevice()
     clock = DeviceBusyClock(new_event=device.event)
-    UntimedExchange(exchange=SlowExchange(device), clock=clock).gather(0, torch.zeros(2, 1, 1, 1))
+    UntimedExchange(exchange=SlowExchange(device), clock=clock).gather(BLOCK, torch.zeros(2, 1, 1, 1))
     device.now_ms += 10.0
     assert clock.read_s() == 0.0

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
+from polyrhythm.ids import LayerId
 from polyrhythm_agent.denoiser.layers.solo import SoloExchange
 from polyrhythm_agent.measuring.emulated_speed import EmulatedExchange, EmulatedSpeed
 
+BLOCK = LayerId("transformer_blocks.0")
 OUTPUT = torch.zeros(1)
 
 
@@ -36,18 +38,18 @@ class FakeTime:
         )
 
 
-def run_layer(time: FakeTime, speed: EmulatedSpeed, seconds: float) -> None:
-    speed.begin_layer("block.0")
+def run_block(time: FakeTime, speed: EmulatedSpeed, seconds: float) -> None:
+    speed.begin_block(BLOCK)
     time.compute(seconds)
-    assert speed.end_layer("block.0", OUTPUT) is OUTPUT
+    speed.end_block(BLOCK)
 
 
 def test_half_speed_takes_twice_as_long() -> None:
     time = FakeTime()
     speed = time.speed(0.5)
-    run_layer(time, speed, 2.0)
-    time.compute(5.0)  # between layers: nobody's business
-    run_layer(time, speed, 1.0)
+    run_block(time, speed, 2.0)
+    time.compute(5.0)  # between blocks: nobody's business
+    run_block(time, speed, 1.0)
     assert time.slept_s == [2.0, 1.0]
     assert speed.busy_s == 6.0
 
@@ -55,7 +57,7 @@ def test_half_speed_takes_twice_as_long() -> None:
 def test_full_speed_never_sleeps() -> None:
     time = FakeTime()
     speed = time.speed(1.0)
-    run_layer(time, speed, 2.0)
+    run_block(time, speed, 2.0)
     assert time.slept_s == []
     assert speed.busy_s == 2.0
 
@@ -63,9 +65,9 @@ def test_full_speed_never_sleeps() -> None:
 def test_waiting_costs_nothing() -> None:
     time = FakeTime()
     speed = time.speed(0.25)
-    speed.begin_layer("block.0")
+    speed.begin_block(BLOCK)
     time.wall_s += 100.0
-    speed.end_layer("block.0", OUTPUT)
+    speed.end_block(BLOCK)
     assert time.slept_s == []
 
 
@@ -73,9 +75,9 @@ def test_a_long_sleep_shortens_the_next_ones() -> None:
     time = FakeTime(oversleep_s=0.75)
     speed = time.speed(0.5)
     for _ in range(3):
-        run_layer(time, speed, 1.0)
+        run_block(time, speed, 1.0)
     assert time.slept_s == [1.0, 0.25, 0.25]
-    run_layer(time, speed, 0.5)  # 0.75 too long so far, 0.5 due: no sleep
+    run_block(time, speed, 0.5)  # 0.75 too long so far, 0.5 due: no sleep
     assert len(time.slept_s) == 3
 
 
@@ -84,7 +86,7 @@ class CountingExchange(SoloExchange):
         self._time = time
         self.slept_before_s: list[float] = []
 
-    def gather(self, layer: int, own_KBND: Tensor) -> Tensor:
+    def gather(self, layer: LayerId, own_KBND: Tensor) -> Tensor:
         self.slept_before_s.append(sum(self._time.slept_s))
         self._time.compute(10.0)
         return own_KBND
@@ -94,29 +96,29 @@ def test_messages_leave_late_and_the_exchange_is_not_slowed() -> None:
     time = FakeTime()
     speed, inner = time.speed(0.5), CountingExchange(time)
     exchange = EmulatedExchange(exchange=inner, speed=speed)
-    speed.begin_layer("block.0")
+    speed.begin_block(BLOCK)
     time.compute(1.0)
-    assert exchange.gather(0, OUTPUT) is OUTPUT
+    assert exchange.gather(BLOCK, OUTPUT) is OUTPUT
     time.compute(3.0)
-    speed.end_layer("block.0", OUTPUT)
+    speed.end_block(BLOCK)
     assert inner.slept_before_s == [1.0]
     assert time.slept_s == [1.0, 3.0]
     assert speed.busy_s == 8.0
 
 
-def test_an_exchange_outside_a_layer_passes() -> None:
+def test_an_exchange_outside_a_block_passes() -> None:
     time = FakeTime()
     speed = time.speed(0.5)
-    EmulatedExchange(exchange=CountingExchange(time), speed=speed).gather(0, OUTPUT)
+    EmulatedExchange(exchange=CountingExchange(time), speed=speed).gather(BLOCK, OUTPUT)
     assert speed.busy_s == 0.0
 
 
-def test_a_layer_that_was_left_by_an_error_is_forgotten() -> None:
+def test_a_block_that_was_left_by_an_error_is_forgotten() -> None:
     time = FakeTime()
     speed = time.speed(0.5)
-    speed.begin_layer("block.0")
+    speed.begin_block(BLOCK)
     time.compute(100.0)
-    run_layer(time, speed, 1.0)
+    run_block(time, speed, 1.0)
     assert time.slept_s == [1.0]
 
 
@@ -126,9 +128,9 @@ def test_impossible_speeds_are_refused(speed: float) -> None:
         EmulatedSpeed(speed=speed)
 
 
-def test_a_layer_cannot_end_twice() -> None:
+def test_a_block_cannot_end_twice() -> None:
     time = FakeTime()
     speed = time.speed(0.5)
-    run_layer(time, speed, 1.0)
+    run_block(time, speed, 1.0)
     with pytest.raises(AssertionError, match="had not begun"):
-        speed.end_layer("block.0", OUTPUT)
+        speed.end_block(BLOCK)

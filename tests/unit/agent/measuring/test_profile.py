@@ -11,13 +11,13 @@ import torch
 from diffusers import LCMScheduler
 from torch import Tensor
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.profile import Workload
 from polyrhythm.plan.rows import RowRange
 from polyrhythm.session.messages import MeasureProfile
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam, SoloExchange
+from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.measuring.encode_decode import PartUse, measure_decoding, measure_encoding
 from polyrhythm_agent.measuring.profile import fit_line, measure_profile, row_counts
@@ -49,6 +49,7 @@ def test_row_counts_span_the_picture(rows: int, expected: tuple[int, ...]) -> No
 
 def test_a_whole_picture_is_measured_as_one_device_makes_it() -> None:
     """Group norms take another way where others hold rows, which cost a UNet a tenth of a forward in a measurement."""
+    norm = LayerId("norm")
     layer = ExchangedLayer(kind=LayerKind.MOMENTS, shrink=1, columns=4, features=2, batch=1, precise=True)
     geometry = Geometry(
         row_count=4,
@@ -57,16 +58,17 @@ def test_a_whole_picture_is_measured_as_one_device_makes_it() -> None:
         latent_height=4,
         latent_width=4,
         batch=1,
-        layers=(layer,),
+        layers={norm: layer},
     )
     whole, half = (
         RememberedRows(rows=RowRange(begin=0, end=rows), geometry=geometry, exchanges=lambda: None) for rows in (4, 2)
     )
     alone, own_MBG = SoloExchange(), torch.ones(2, 1, 2)
-    assert whole.collect(0, own_MBG) == alone.collect(0, own_MBG) == ()
-    assert whole.halo(0, own_MBG) == alone.halo(0, own_MBG)
-    assert whole.gather(0, own_MBG) is alone.gather(0, own_MBG)
-    assert [part.rows for part in half.collect(0, own_MBG)] == [RowRange(begin=2, end=4), RowRange(begin=0, end=2)]
+    assert whole.whole is alone.whole is True
+    assert whole.halo(norm, own_MBG) == alone.halo(norm, own_MBG)
+    assert whole.gather(norm, own_MBG) is alone.gather(norm, own_MBG)
+    assert half.whole is False
+    assert [part.rows for part in half.collect(norm, own_MBG)] == [RowRange(begin=2, end=4), RowRange(begin=0, end=2)]
 
 
 def test_beside_others_no_device_makes_the_whole_picture() -> None:
@@ -81,7 +83,7 @@ def test_a_model_that_was_distilled_at_few_points_is_measured(tmp_path: Path, po
         request_id=1, workload=Workload(model="tiny", width_px=64, height_px=64, batch=1), seconds=0.0
     )
     parts = PartsInMemory(denoiser.parts, HostMemory(weights_bytes=lambda: 0))
-    profile = measure_profile(AgentId("a"), command, denoiser, OpenSeam(), lambda exchange: exchange, parts)
+    profile = measure_profile(AgentId("a"), command, denoiser, NoObserver(), lambda exchange: exchange, parts)
     assert profile.per_row_s > 0
 
 
@@ -120,7 +122,7 @@ class ColdPart:
 def measure(decoder: Any, *, rows: int = 4, **options: Any) -> PartUse:
     parts = PartsInMemory((), HostMemory(weights_bytes=lambda: 0))
     image: Any = None  # only a model that knows its memory is asked for the picture's size
-    return measure_decoding(torch.zeros(1, 1, rows, 4), image, decoder, OpenSeam(), parts, **options)
+    return measure_decoding(torch.zeros(1, 1, rows, 4), image, decoder, NoObserver(), parts, **options)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_encoding_is_timed_warm_where_there_is_time(seconds: float, times: int, 
     encoder: Any = ColdPart()
     image: Any = None
     parts = PartsInMemory((), HostMemory(weights_bytes=lambda: 0))
-    _, use = measure_encoding(image, encoder, OpenSeam(), parts, seconds=seconds, clock_s=lambda: encoder.now_s)
+    _, use = measure_encoding(image, encoder, NoObserver(), parts, seconds=seconds, clock_s=lambda: encoder.now_s)
     assert (len(encoder.rows), use.seconds) == (times, expected_s)
 
 

@@ -1,52 +1,52 @@
-"""A measurement that nobody waits for any more ends within a layer, and is answered as failed."""
+"""A measurement that nobody waits for any more ends within a block, and is answered as failed."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-
+from polyrhythm.ids import LayerId
 from polyrhythm.plan.profile import Profile, Workload
 from polyrhythm.session.messages import AgentEvent, MeasureProfile, RequestFailed, StopMeasuring
-from polyrhythm_agent.denoiser.layers.solo import OpenSeam
-from polyrhythm_agent.measuring.stop import MeasuringStop, StoppableSeam
+from polyrhythm_agent.denoiser.layers.solo import NoObserver
+from polyrhythm_agent.measuring.stop import MeasuringStop, StoppableObserver
 from polyrhythm_agent.worker.command_loop import CommandLoop
 
+BLOCK = LayerId("transformer_blocks.0")
 COMMAND = MeasureProfile(request_id=7, workload=Workload(model="demo", width_px=64, height_px=64, batch=2))
 
 
 class Measuring:
-    """A loop whose measurements run layer after layer, until somebody says stop in one of them."""
+    """A loop whose measurements run block after block, until somebody says stop in one of them."""
 
-    def __init__(self, *, stop_in_layer: int) -> None:
-        self.layers: list[int] = []
+    def __init__(self, *, stop_in_block: int) -> None:
+        self.blocks: list[int] = []
         self.events: list[AgentEvent] = []
         self.clock_reads = 0
         nothing: Any = None
-        workshop: Any = SimpleNamespace(busy_clock=self)
-        self.loop = CommandLoop(workshop=workshop, rendezvous=nothing, measure=self._measure, tell=self.events.append)
-        self._stop_in_layer = stop_in_layer
+        context: Any = SimpleNamespace(busy_clock=self)
+        self.loop = CommandLoop(context=context, rendezvous=nothing, measure=self._measure, tell=self.events.append)
+        self._stop_in_block = stop_in_block
 
     def read_s(self) -> float:
         self.clock_reads += 1
         return 0.0
 
     def _measure(self, command: MeasureProfile, stop: MeasuringStop) -> Profile:
-        seam = StoppableSeam(OpenSeam(), stop)
+        observer = StoppableObserver(NoObserver(), stop)
         while True:
-            seam.begin_layer("block")
-            self.layers.append(command.request_id)
-            if len(self.layers) == self._stop_in_layer:
+            observer.begin_block(BLOCK)
+            self.blocks.append(command.request_id)
+            if len(self.blocks) == self._stop_in_block:
                 self.loop.accept(StopMeasuring(request_id=command.request_id))
-            seam.end_layer("block", torch.zeros(1))
+            observer.end_block(BLOCK)
 
 
-def test_it_ends_within_the_layer() -> None:
-    bench = Measuring(stop_in_layer=3)
+def test_it_ends_within_the_block() -> None:
+    bench = Measuring(stop_in_block=3)
     bench.loop.accept(COMMAND)
     bench.loop.compute_next()
-    assert len(bench.layers) == 3
+    assert len(bench.blocks) == 3
     (answer,) = bench.events
     assert isinstance(answer, RequestFailed)
     assert (answer.request_id, answer.violations) == (7, ())
@@ -54,16 +54,16 @@ def test_it_ends_within_the_layer() -> None:
 
 
 def test_one_that_has_not_begun_does_not_begin() -> None:
-    bench = Measuring(stop_in_layer=0)
+    bench = Measuring(stop_in_block=0)
     bench.loop.accept(COMMAND)
     bench.loop.accept(StopMeasuring(request_id=7))
     bench.loop.compute_next()
-    assert bench.layers == []
+    assert bench.blocks == []
     assert len(bench.events) == 1
 
 
 def test_a_stop_that_comes_too_late_means_nothing() -> None:
-    bench = Measuring(stop_in_layer=1)
+    bench = Measuring(stop_in_block=1)
     bench.loop.accept(StopMeasuring(request_id=6))
     bench.loop.accept(COMMAND)
     bench.loop.compute_next()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.ids import AgentId
+from polyrhythm.ids import AgentId, LayerId
 from polyrhythm.job.events import AgentFailed, ImageCompleted, Replanned
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.reports import BeatReport, Correction, CorrectionKind
@@ -80,7 +80,7 @@ def test_corrections_are_summed_up() -> None:
     world = World("a", "b")
     job = world.submit(EXACT)
     world.run_until(lambda: bool(world.sent("b", StartEpoch)))
-    found = tuple(Correction(step=0, layer=layer, kind=CorrectionKind.ELEMENT, elements=2) for layer in range(3))
+    found = tuple(Correction(step=0, layer=LayerId(layer), kind=CorrectionKind.ELEMENT, elements=2) for layer in "abc")
     report = BeatReport(
         epoch=world.sent("a", StartEpoch)[0].epoch,
         boundary_step=4,

@@ -1,0 +1,1 @@
+"""The one place where the products of a denoiser's layers are computed."""
