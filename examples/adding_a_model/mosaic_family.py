@@ -19,26 +19,42 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import ImageSpec, Sampler
-from polyrhythm.job.request_checks import check_image
-from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
-from polyrhythm.model.facts import ModelFacts, ModelMemory
-from polyrhythm.plan.rows import RowRange
-from polyrhythm_agent.denoiser.files.folder import ModelFolder
-from polyrhythm_agent.denoiser.guided_run import GuidedRun, batch_of, state_dtype_of
-from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling
-from polyrhythm_agent.denoiser.sampling.scheduler_file import scheduler_config
-from polyrhythm_agent.denoiser.text.class_labels import ClassLabels
-from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.ports.denoiser import Denoiser, LayerSeam
-from polyrhythm_agent.ports.exchange import ActivationExchange
-from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry
+from polyrhythm_agent.family_api import (
+    EMBED,
+    HEAD,
+    ActivationExchange,
+    BlockObserver,
+    ClassLabels,
+    Denoiser,
+    ExchangedLayer,
+    Geometry,
+    GuidedRun,
+    ImageSpec,
+    InvalidArgumentError,
+    LayerGroup,
+    LayerId,
+    LayerKind,
+    ModelFacts,
+    ModelFolder,
+    ModelFolderError,
+    ModelMemory,
+    ModelSampling,
+    OperatorAttention,
+    RowRange,
+    Sampler,
+    batch_of,
+    check_image,
+    install_operators,
+    scheduler_config,
+    state_dtype_of,
+)
 
 TILE = 8
 """Pixels on a side of one token. One row of tiles is one row unit: what the planner deals out."""
 CHANNELS = 3
 SIDE_PX = 128
+ATTENTION = LayerId("attention")
+"""The one block, by the name of the module that is called in it; the same on every device."""
 
 
 class MosaicTransformer(nn.Module):
@@ -53,11 +69,12 @@ class MosaicTransformer(nn.Module):
         self.class_embedding = nn.Embedding(classes + 1, width)  # the last one is the null class
         self.time = nn.Linear(1, width)
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.attention = OperatorAttention()
         self.head = nn.Linear(width, CHANNELS * TILE * TILE)
 
 
 class MosaicDenoiser:
-    """The model as ``polyrhythm_agent.ports.Denoiser``: everything that does not belong to one picture."""
+    """The model as ``Denoiser``: everything that does not belong to one picture."""
 
     sample_prompt = "0"
     parts = ()
@@ -97,7 +114,7 @@ class MosaicDenoiser:
             latent_height=image.height_px,
             latent_width=image.width_px,
             batch=batch_of(image),
-            layers=(attention,),
+            layers={ATTENTION: attention},
         )
 
     def count_tokens(self, text: str, field: str = "prompt") -> int:
@@ -142,7 +159,7 @@ class MosaicDenoiser:
 
 
 class MosaicRun(GuidedRun):
-    """One picture as ``polyrhythm_agent.ports.DenoiserRun``: noise, sampler and guidance are inherited."""
+    """One picture as ``DenoiserRun``: noise, sampler and guidance are inherited."""
 
     def __init__(self, *, network: MosaicTransformer, label_B: Tensor, **picture: Any) -> None:
         super().__init__(**picture)
@@ -156,21 +173,25 @@ class MosaicRun(GuidedRun):
         step: int,
         rows: RowRange,
         exchange: ActivationExchange,
-        seam: LayerSeam,
+        observer: BlockObserver,
         *,
         x0_BCHW: Tensor | None = None,
     ) -> Tensor:
         """The guided prediction for some rows of the picture."""
         del x0_BCHW  # for models that look across the rim of a patch
-        seam.begin_layer("embed")
-        tokens_BND = seam.end_layer("embed", self._embed(x_BCHW, step, rows))
-        seam.begin_layer("attention")
-        tokens_BND = seam.end_layer("attention", tokens_BND + self._attend(tokens_BND, exchange))
-        seam.begin_layer("head")
+        observer.begin_block(EMBED)
+        tokens_BND = self._embed(x_BCHW, step, rows)
+        observer.end_block(EMBED)
+        observer.begin_block(ATTENTION)
+        tokens_BND = tokens_BND + self._attend(tokens_BND, exchange)
+        observer.end_block(ATTENTION)
+        observer.begin_block(HEAD)
         tiles_BCHW = F.pixel_shuffle(
             self._network.head(tokens_BND).transpose(1, 2).unflatten(2, (rows.count, -1)), upscale_factor=TILE
         )
-        return seam.end_layer("head", self._guide(tiles_BCHW))
+        prediction_BCHW = self._guide(tiles_BCHW)
+        observer.end_block(HEAD)
+        return prediction_BCHW
 
     def _embed(self, x_BCHW: Tensor, step: int, rows: RowRange) -> Tensor:
         network, dtype = self._network, self._network.embed.weight.dtype
@@ -188,12 +209,12 @@ class MosaicRun(GuidedRun):
         network = self._network
         own_KBND = torch.stack((network.key(tokens_BND), network.value(tokens_BND)))
         # The one place where other agents come in: own rows are handed over, those of all rows come back.
-        key_BAD, value_BAD = exchange.gather(0, own_KBND)
+        key_BAD, value_BAD = exchange.gather(ATTENTION, own_KBND)
         # With a dimension for heads, even if there is one: without, scores of all pairs of tokens are held at once.
         query_B1ND, key_B1AD, value_B1AD = (
             features.unsqueeze(1) for features in (network.query(tokens_BND), key_BAD, value_BAD)
         )
-        return F.scaled_dot_product_attention(query_B1ND, key_B1AD, value_B1AD).squeeze(1)
+        return network.attention(query_B1ND, key_B1AD, value_B1AD).squeeze(1)
 
 
 def load_mosaic(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: torch.device) -> Denoiser:
@@ -212,6 +233,7 @@ def load_mosaic(folder: ModelFolder, *, model: str, dtype: torch.dtype, device: 
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelFolderError(f"model: {weights} cannot be loaded: {error}") from error
     network = network.to(device, dtype).eval()
+    install_operators(network, folder.operators)
     return MosaicDenoiser(
         network=network,
         labels=ClassLabels.read(folder.index.get("id2label"), network.classes),
