@@ -35,7 +35,7 @@ from result_document import QUICK_RESULTS, RESULTS
 from terminal import console, progress_from_now, warn_of_others
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -22,7 +22,7 @@ from statistics import median
 from machine import read_machine
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
 from polyrhythm.model.facts import ModelFacts, ModelPart
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm.plan.profile import Link, Profile, Workload
@@ -47,17 +47,17 @@ STEPS, ROWS = 50, 128
 def random_request(draw: random.Random, facts: ModelFacts, agents: int, *, steps: int, rows: int) -> PlanRequest:
     """Speeds 1 : 0.2 at most, a fixed share of 2 to 15 %, links of 10 GbE to PCIe."""
     image = ImageSpec(
-        model=facts.model,
+        model=facts.name,
         prompt="a red apple",
         width_px=facts.default_width_px,
         height_px=rows * facts.row_unit_px,
         steps=steps,
         seed=0,
         guidance=facts.default_guidance,
-        sampler=Sampler(facts.samplers[0]),
+        sampler=facts.samplers[0],
         quality=Quality.BALANCED,
     )
-    work = Workload(model=facts.model, width_px=image.width_px, height_px=image.height_px, batch=2)
+    work = Workload(model=facts.name, width_px=image.width_px, height_px=image.height_px, batch=2)
     profiles: list[Profile] = []
     for index in range(agents):
         whole_s, fixed = 0.1 / draw.uniform(0.2, 1.0), draw.uniform(0.02, 0.15)

@@ -32,7 +32,7 @@ from result_document import QUICK_RESULTS, RESULTS, read_document
 from terminal import console, progress_from_now, warn_of_others
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_coordinator.simulation.fleet_files.fleet_file import read_fleet
 
 DESCRIBED = Path(__file__).parents[1] / "examples" / "fleet.toml"

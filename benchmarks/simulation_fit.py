@@ -90,7 +90,7 @@ async def run_fleet(
         for seed in range(1, repetitions + 1):
             picture = await fleet.picture(replace(request, seed=seed))
             account = picture_summary(picture, Path("picture.png"))
-            accounts.append({**account, "measured": measured_fleet(picture)})
+            accounts.append({**account, "measured": measured_fleet(picture, await fleet.agents())})
         waited_s = fleet.core_wait_s() - before_s
     return accounts, waited_s / repetitions
 

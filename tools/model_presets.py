@@ -22,6 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.families.unet_facts import layer_groups
 from polyrhythm_agent.denoiser.families.unet_layers import patch_unet
 from polyrhythm_agent.denoiser.families.unet_memory import held_numbers
@@ -31,7 +32,7 @@ from polyrhythm_agent.model_files.known_architectures import SDXL, STABLE_DIFFUS
 from polyrhythm_coordinator.simulation.fleet_files.fleet_text import table_lines
 
 DTYPE = torch.float16
-SAMPLERS = ("dpmpp-2m", "ddim", "euler")
+SAMPLERS = (Sampler.DPM_SOLVER_PP_2M, Sampler.DDIM, Sampler.EULER)
 PIXELS_MAX_OF_TRAINED = 16
 T5_XXL = 4_762_310_656
 """Parameters of PixArt's text encoder."""
@@ -119,7 +120,7 @@ def _write(
     )  # fmt: skip
     encoder_bytes = 2 * sum(encoders)
     facts = ModelFacts(
-        model=name, family="preset", fingerprint=f"preset-{name}", dtype="float16", samplers=SAMPLERS,
+        name=name, family="preset", fingerprint=f"preset-{name}", dtype="float16", samplers=SAMPLERS,
         default_width_px=8 * side, default_height_px=8 * side, default_steps=30, default_guidance=guidance,
         pixel_multiple=row_unit_px if row_unit_px == 16 else 8, row_unit_px=row_unit_px,
         pixels_max=PIXELS_MAX_OF_TRAINED * (8 * side) ** 2, token_limit=tokens, exchanged=exchanged,

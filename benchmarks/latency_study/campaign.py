@@ -20,9 +20,10 @@ from latency_study.summary import CoreTime, Run, run_of
 from latency_study.variants import Measured, PlannedVariant, Variant, describe
 from polyrhythm.errors import InternalError
 from polyrhythm.fleet import AgentView
-from polyrhythm.job.events import AgentFailed, JobEvent, Replanned
-from polyrhythm.job.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.job.events import AgentFailed, ImageReplanned, JobEvent
+from polyrhythm.job.image import ImageRequest, ImageSpec, Quality
 from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm_client.pictures import Picture
@@ -123,7 +124,7 @@ async def measure(open_fleet: OpenFleet, case: Case, job: Job) -> Measured:
     """
     async with open_fleet(case) as fleet:
         views = await fleet.agents()
-        speeds = {view.agent: view.device.emulated_speed or 1.0 for view in views}
+        speeds = {view.name: view.device.emulated_speed or 1.0 for view in views}
         explanation = await fleet.explain(job.request(0))
         measured = _measured_by(views, explanation)
         if case.emulated and tuple(speeds[agent] for agent in measured.agents) != case.speeds:
@@ -229,7 +230,7 @@ def _note_incident(incidents: list[str], event: JobEvent) -> None:
     match event:
         case AgentFailed(agent=agent, reason=reason):
             incidents.append(f"{agent} failed: {reason}")
-        case Replanned(reason=reason, begin_step=begin_step):
+        case ImageReplanned(reason=reason, begin_step=begin_step):
             incidents.append(f"planned anew at step {begin_step}: {reason}")
         case _:
             pass
@@ -238,7 +239,7 @@ def _note_incident(incidents: list[str], event: JobEvent) -> None:
 def _measured_by(views: Sequence[AgentView], explanation: Explanation) -> Measured:
     facts = {model for view in views for model in view.models}
     if len(facts) != 1:
-        raise InternalError(f"the study needs one model in the fleet, found {sorted(one.model for one in facts)}")
+        raise InternalError(f"the study needs one model in the fleet, found {sorted(one.name for one in facts)}")
     return Measured(
         facts=facts.pop(),
         profiles=explanation.profiles,

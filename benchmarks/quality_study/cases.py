@@ -64,7 +64,7 @@ def drawn_cases(
         randoms: plans at random.
         devices: in a fleet, at most.
     """
-    draw = random.Random(f"{seed} {facts.model} {image.steps}")
+    draw = random.Random(f"{seed} {facts.name} {image.steps}")
     found: list[Case] = []
     for members in range(1, devices + 1):
         reference = displaced_plan(facts, image, max(2, members))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import JobEvent, Planned, Progressed, Replanned
+from polyrhythm.job.events import ImagePlanned, ImageProgressed, ImageReplanned, JobEvent
 from polyrhythm.plan.plan import Plan
 
 
@@ -54,15 +54,15 @@ class LoadTimer:
     def note(self, event: JobEvent) -> None:
         """Takes one event."""
         match event:
-            case Planned(explanation=explanation):
+            case ImagePlanned(explanation=explanation):
                 chosen = explanation.chosen
                 self.first_plan = chosen.plan
                 self._step_s = chosen.prediction.denoise_s / chosen.plan.steps
                 self.after_s = self.after_s or self._moment * chosen.prediction.denoise_s
-            case Progressed(step=step) if step > 0 and self._timer is None and self.after_s is not None:
+            case ImageProgressed(step=step) if step > 0 and self._timer is None and self.after_s is not None:
                 due_s = self._loop.time() - step * self._step_s + self.after_s
                 self._timer = self._loop.call_at(due_s, self._begin_now)
-            case Replanned(begin_step=begin_step, reason=reason, plan=plan):
+            case ImageReplanned(begin_step=begin_step, reason=reason, plan=plan):
                 after_s = self._loop.time() - (self.begun_s or self._loop.time())
                 self.reactions.append(
                     Reaction(after_s=after_s, begin_step=begin_step, reason=str(reason), agents=plan.agents)

@@ -9,9 +9,10 @@ from itertools import permutations
 from latency_study.variants import Measured
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageRequest, Quality, Sampler
+from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.request_checks import resolve
 from polyrhythm.model.facts import DeviceKind, ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import Link, Workload
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import OWN_SPEED, SpeedCourse
@@ -135,7 +136,7 @@ def _fleet(scenario: Scenario, facts: ModelFacts, step_s: float, course: SpeedCo
         )
         for index, speed in enumerate(scenario.speeds)
     )
-    size = Workload(model=facts.model, width_px=facts.default_width_px, height_px=facts.default_height_px, batch=2)
+    size = Workload(model=facts.name, width_px=facts.default_width_px, height_px=facts.default_height_px, batch=2)
     return FleetDescription(facts=facts, workload=size, devices=devices, default_link=LINK)
 
 

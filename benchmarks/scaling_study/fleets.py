@@ -8,6 +8,7 @@ from enum import StrEnum
 from polyrhythm.ids import AgentId
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import Link, Workload
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 
@@ -19,11 +20,11 @@ SPEEDS = (0.25, 1.0)
 FIXED_SHARES = (0.04, 0.12)
 
 FACTS = ModelFacts(
-    model="described",
+    name="described",
     family="pixart",
     fingerprint="described",
     dtype="bfloat16",
-    samplers=("dpmpp-2m", "ddim"),
+    samplers=(Sampler.DPM_SOLVER_PP_2M, Sampler.DDIM),
     default_width_px=WIDTH_PX,
     default_height_px=HEIGHT_PX,
     default_steps=50,
@@ -73,7 +74,7 @@ def draw_fleet(interconnect: Interconnect, size: int, *, seed: str) -> FleetDesc
     }
     return FleetDescription(
         facts=FACTS,
-        workload=Workload(model=FACTS.model, width_px=WIDTH_PX, height_px=HEIGHT_PX, batch=2),
+        workload=Workload(model=FACTS.name, width_px=WIDTH_PX, height_px=HEIGHT_PX, batch=2),
         devices=devices,
         default_link=Link(latency_s=latency_s[1], bytes_per_s=bytes_per_s[0]),
         links=links,

@@ -9,7 +9,7 @@ from typing import Self
 
 from polyrhythm.errors import InternalError, InvalidArgumentError
 from polyrhythm.fleet import AgentView
-from polyrhythm.job.events import JobEvent, Planned, Replanned
+from polyrhythm.job.events import JobEvent
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.process.address import require_address
@@ -89,12 +89,9 @@ class AsyncClient:
             InvalidArgumentError: names every field that is wrong.
             PolyrhythmError: the coordinator cannot be reached, no agent is left, or the deadline has passed.
         """
-        link, assembler, made = self._link(), PictureAssembler(request), 0
+        link, assembler, made = self._link(), PictureAssembler(), 0
         async with aclosing(link.generate(request, self._job_deadline_s)) as events:
             async for event in events:
-                if isinstance(event, Planned | Replanned):
-                    # Now all that will take part are connected, and say what they are.
-                    assembler.meet(await link.agents(self._query_deadline_s))
                 yield event
                 picture = assembler.take(event)
                 if picture is not None:
@@ -138,7 +135,7 @@ class AsyncClient:
             PolyrhythmError: as ``generate``; or the request asks for several.
         """
         if request.count != 1:
-            raise InvalidArgumentError.of("count", f"picture() makes one, got {request.count}; use pictures()")
+            raise InvalidArgumentError.of("image.count", f"picture() makes one, got {request.count}; use pictures()")
         return (await self.pictures(request, on_event))[0]
 
     async def explain(self, request: ImageRequest) -> Explanation:

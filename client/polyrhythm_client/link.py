@@ -14,10 +14,10 @@ import grpc
 import grpc.aio
 
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
-from polyrhythm.codec.fleet import agent_view_from_proto
+from polyrhythm.codec.explanation import EXPLANATION
+from polyrhythm.codec.fleet import AGENT
 from polyrhythm.codec.image import image_request_to_proto
-from polyrhythm.codec.job_events import job_event_from_proto
-from polyrhythm.codec.plan import explanation_from_proto
+from polyrhythm.codec.job import JOB_EVENT
 from polyrhythm.codec.status import DETAILS_KEY, error_from_status
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, UnreachableError
 from polyrhythm.fleet import AgentView
@@ -26,7 +26,7 @@ from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.process import address as addresses
 from polyrhythm.process.printable import is_carried
-from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_service_pb2, image_service_pb2_grpc
 from polyrhythm_client.forked import FIRST_CHANNEL
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Link:
         FIRST_CHANNEL.check()
         self._address = address
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._images = image_pb2_grpc.ImageServiceStub(self._channel)
+        self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
         self._fleet = fleet_pb2_grpc.FleetServiceStub(self._channel)
 
     async def generate(self, request: ImageRequest, deadline_s: float) -> AsyncGenerator[JobEvent]:
@@ -86,14 +86,14 @@ class Link:
             PolyrhythmError: what the coordinator said, or why it cannot be heard.
         """
         call = self._images.Generate(
-            image_pb2.GenerateRequest(image=image_request_to_proto(request)), timeout=deadline_s
+            image_service_pb2.GenerateRequest(image=image_request_to_proto(request)), timeout=deadline_s
         )
         try:
             while True:
                 response = await self._answer(call, call.read())
                 if response is grpc.aio.EOF:  # pyright: ignore[reportAttributeAccessIssue] - its stubs lack it
                     return
-                yield job_event_from_proto(response)
+                yield JOB_EVENT.from_proto(response)
         finally:
             call.cancel()
 
@@ -104,10 +104,10 @@ class Link:
             PolyrhythmError: what the coordinator said, or why it cannot be heard.
         """
         call = self._images.ExplainPlan(
-            image_pb2.ExplainPlanRequest(image=image_request_to_proto(request)), timeout=deadline_s
+            image_service_pb2.ExplainPlanRequest(image=image_request_to_proto(request)), timeout=deadline_s
         )
-        response: image_pb2.ExplainPlanResponse = await self._answer(call, call)
-        return explanation_from_proto(response.explanation)
+        response: image_service_pb2.ExplainPlanResponse = await self._answer(call, call)
+        return EXPLANATION.from_proto(response.explanation)
 
     async def agents(self, deadline_s: float) -> tuple[AgentView, ...]:
         """Lists the connected agents, sorted by name.
@@ -117,7 +117,7 @@ class Link:
         """
         call = self._fleet.ListAgents(fleet_pb2.ListAgentsRequest(), timeout=deadline_s)
         response: fleet_pb2.ListAgentsResponse = await self._answer(call, call)
-        return tuple(agent_view_from_proto(agent, f"agents[{index}]") for index, agent in enumerate(response.agents))
+        return tuple(AGENT.from_proto(agent, f"agents[{index}]") for index, agent in enumerate(response.agents))
 
     async def drain(self, agent: str, deadline_s: float, *, undo: bool) -> AgentView | None:
         """Takes an agent out of service, or puts it back; None if it is not connected.
@@ -129,7 +129,7 @@ class Link:
             raise InvalidArgumentError.of("agent", "must be text that UTF-8 can carry")
         call = self._fleet.DrainAgent(fleet_pb2.DrainAgentRequest(agent=agent, undo=undo), timeout=deadline_s)
         response: fleet_pb2.DrainAgentResponse = await self._answer(call, call)
-        return agent_view_from_proto(response.agent) if response.HasField("agent") else None
+        return AGENT.from_proto(response.agent) if response.HasField("agent") else None
 
     async def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""

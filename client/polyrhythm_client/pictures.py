@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyrhythm.errors import PolyrhythmError, WireError
-from polyrhythm.fleet import AgentView
-from polyrhythm.ids import AgentId
-from polyrhythm.job.events import ImageChunk, ImageCompleted, JobEvent, Planned, Replanned, ReplanReason
-from polyrhythm.job.image import ImageRequest, ImageSpec
+from polyrhythm.job.events import (
+    ImageChunk,
+    ImageCompleted,
+    ImagePlanned,
+    ImageReplanned,
+    JobAccepted,
+    JobEvent,
+    ReplanReason,
+)
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.reports import JobReport
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.gang_plan import steps_taken
 from polyrhythm.process.roles import how_to_install
 from polyrhythm_client.recipes.png import PngError, add_texts
-from polyrhythm_client.recipes.recipe import Recipe, recipe_of, recipe_texts, resolved_image
+from polyrhythm_client.recipes.recipe import Recipe, recipe_of, recipe_texts
 from polyrhythm_client.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -46,7 +52,6 @@ class Picture:
         png: the file; it carries its recipe, so that ``polyrhythm generate --plan FILE`` makes the picture again.
         spec: what was asked for, defaults filled in.
         report: what was done: times, plans, devices.
-        agents: of the fleet, as they were when the picture was planned.
         explanation: why the first plan was chosen; None if the coordinator announced none.
         replans: how many newer plans it followed, by reason.
     """
@@ -54,14 +59,13 @@ class Picture:
     png: bytes
     spec: ImageSpec
     report: JobReport
-    agents: tuple[AgentView, ...]
     explanation: Explanation | None = None
     replans: Mapping[ReplanReason, int] = field(default_factory=dict[ReplanReason, int])
 
     @property
     def recipe(self) -> Recipe:
         """All that decides the picture; its request makes the picture again."""
-        return recipe_of(self.spec, self.report, self.agents)
+        return recipe_of(self.spec, self.report)
 
     @property
     def making_s(self) -> float:
@@ -106,23 +110,14 @@ class Picture:
 
 
 class PictureAssembler:
-    """Collects the chunks of each picture of a job until its account arrives, and writes its recipe into the file.
+    """Collects the chunks of each picture of a job until its account arrives, and writes its recipe into the file."""
 
-    Args:
-        request: of the job.
-    """
-
-    def __init__(self, request: ImageRequest) -> None:
-        self._request = request
-        self._agents: dict[AgentId, AgentView] = {}
+    def __init__(self) -> None:
+        self._spec: ImageSpec | None = None
         self._files: dict[int, bytearray] = {}
         self._complete: set[int] = set()
         self._explanations: dict[int, Explanation] = {}
         self._replans: dict[int, Counter[ReplanReason]] = {}
-
-    def meet(self, agents: Iterable[AgentView]) -> None:
-        """Takes notice of agents of the fleet; those that were lost since are remembered."""
-        self._agents |= {view.agent: view for view in agents}
 
     def take(self, event: JobEvent) -> Picture | None:
         """Takes the next event of the job.
@@ -131,13 +126,15 @@ class PictureAssembler:
             A picture, if this event completed one.
 
         Raises:
-            WireError: chunks do not follow one another, a picture is called complete without its last one, or what was
-                sent is no picture.
+            WireError: chunks do not follow one another, a picture is called complete without its last one or before its
+                job was accepted, or what was sent is no picture.
         """
         match event:
-            case Planned(image_index=index, explanation=explanation):
+            case JobAccepted(image=spec):
+                self._spec = spec
+            case ImagePlanned(image_index=index, explanation=explanation):
                 self._explanations.setdefault(index, explanation)
-            case Replanned(image_index=index, reason=reason):
+            case ImageReplanned(image_index=index, reason=reason):
                 self._replans.setdefault(index, Counter())[reason] += 1
             case ImageChunk():
                 self._append(event)
@@ -163,17 +160,17 @@ class PictureAssembler:
         index = report.image_index
         if index not in self._complete:
             raise WireError(f"image_completed: picture {index} is called complete without its last chunk")
-        agents = tuple(view for _, view in sorted(self._agents.items()))
-        spec = resolved_image(self._request, report, agents)
+        if self._spec is None:
+            raise WireError(f"image_completed: picture {index} is called complete before its job was accepted")
+        spec = self._spec.with_seed(report.seed)
         try:
-            png = add_texts(bytes(self._files.pop(index)), recipe_texts(recipe_of(spec, report, agents)))
+            png = add_texts(bytes(self._files.pop(index)), recipe_texts(recipe_of(spec, report)))
         except PngError as error:
             raise WireError(f"image_chunk: what the fleet made is no picture: {error}") from error
         return Picture(
             png=png,
             spec=spec,
             report=report,
-            agents=agents,
             explanation=self._explanations.pop(index, None),
             replans=dict(self._replans.pop(index, {})),
         )

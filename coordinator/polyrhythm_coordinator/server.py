@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
@@ -23,13 +22,14 @@ from polyrhythm.process.environment import Daemon, told_by_variables
 from polyrhythm.process.lifeline import watch_lifeline
 from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm.process.standard_streams import forgive_standard_streams
-from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_service_pb2, image_service_pb2_grpc
 from polyrhythm_coordinator.grpc_api.agent import AgentServicer
 from polyrhythm_coordinator.grpc_api.fleet import FleetServicer
 from polyrhythm_coordinator.grpc_api.health import FleetHealth
 from polyrhythm_coordinator.grpc_api.image import ImageServicer
 from polyrhythm_coordinator.grpc_api.listening import address_of, try_listening
 from polyrhythm_coordinator.grpc_api.malformed import MalformedRequests
+from polyrhythm_coordinator.grpc_api.reflection import add_reflection
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
@@ -42,7 +42,7 @@ from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.settings import CoordinatorSettings, is_loopback, read_settings, set_by_variables
 
 PROGRAM = "polyrhythm-coordinator"
-IMAGE_SERVICE = image_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
+IMAGE_SERVICE = image_service_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
 FLEET_SERVICE = fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name
 AGENT_SERVICE = session_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 
@@ -189,12 +189,11 @@ def main() -> None:
 
 
 def _register(server: grpc.aio.Server, interpreter: Interpreter, fleet_health: FleetHealth) -> None:
-    image_pb2_grpc.add_ImageServiceServicer_to_server(ImageServicer(interpreter), server)
+    image_service_pb2_grpc.add_ImageServiceServicer_to_server(ImageServicer(interpreter), server)
     fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(interpreter), server)
     session_pb2_grpc.add_AgentServiceServicer_to_server(AgentServicer(interpreter), server)
     health_pb2_grpc.add_HealthServicer_to_server(fleet_health.servicer, server)
-    names = (IMAGE_SERVICE, FLEET_SERVICE, AGENT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    add_reflection(server, (IMAGE_SERVICE, FLEET_SERVICE, AGENT_SERVICE, health.SERVICE_NAME))
 
 
 def _bind(server: grpc.aio.Server, settings: CoordinatorSettings) -> int:

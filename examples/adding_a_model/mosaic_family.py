@@ -247,11 +247,11 @@ def _facts(model: str, network: MosaicTransformer, sampling: ModelSampling, fing
     itemsize = network.embed.weight.dtype.itemsize
     weights_bytes = sum(weight.nbytes for weight in network.parameters())
     return ModelFacts(
-        model=model,
+        name=model,
         family="mosaic",
         fingerprint=fingerprint,
         dtype=str(network.embed.weight.dtype).removeprefix("torch."),
-        samplers=tuple(sampler.value for sampler in sampling.samplers),
+        samplers=sampling.samplers,
         default_width_px=SIDE_PX,
         default_height_px=SIDE_PX,
         default_steps=20,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import LayerId
-from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.request_checks import check_image
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.model.facts import ModelFacts, ModelMemory
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.families.token_parts import PromptNeeds, TokenFamily, TokenParts
 from polyrhythm_agent.denoiser.families.token_run import TokenForward, TokenRun

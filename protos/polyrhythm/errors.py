@@ -30,7 +30,8 @@ class FieldViolation:
     """One thing wrong with one field of a request.
 
     Attributes:
-        field: path of the field as the user wrote it, such as ``size`` or ``plan.segments[1].rows``.
+        field: path of the field from the message of the RPC on, such as ``image.width_px``; of a command, an option or
+            a variable.
         description: one sentence that says what was given and what is allowed.
     """
 

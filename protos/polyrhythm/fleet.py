@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId
-from polyrhythm.model.facts import DeviceFacts, ModelFacts
+from polyrhythm.model.facts import DeviceFacts, ModelFacts, SoftwareVersion
 
 AGENTS_MAX = 256
 """Connected to one coordinator at a time, and hence of one plan."""
@@ -31,17 +31,17 @@ class AgentView:
     """One connected agent with its facts and state.
 
     Attributes:
-        agent: its name.
+        name: unique in the fleet.
         state: what it does.
         device: what it computes on.
         models: what its worker holds; empty while it loads.
-        software: versions that decide a picture's bytes, as ``(name, version)``.
+        software: versions that decide a picture's bytes.
         trouble: how its last worker was lost, as long as no other one is ready; empty where none was.
     """
 
-    agent: AgentId
+    name: AgentId
     state: AgentState
     device: DeviceFacts
     models: tuple[ModelFacts, ...]
-    software: tuple[tuple[str, str], ...]
+    software: tuple[SoftwareVersion, ...]
     trouble: str = ""

@@ -373,17 +373,17 @@ REPLAN_DEFECTS = (
 WIRE_DEFECTS = (
     PlantedDefect(
         name="a field is not encoded",
-        file=f"{CODEC}/session_parts.py",
-        original="        sent_bytes=report.sent_bytes,\n",
-        planted="",
+        file=f"{CODEC}/mapping.py",
+        original='    yield "return {"\n    for name in names:',
+        planted='    yield "return {"\n    for name in names[:-1]:',
         test_id="tests/property/test_codec.py::test_inverse_of_every_union_member[BeatDone]",
         why="proto3 says nothing: the report counts no traffic at all",
     ),
     PlantedDefect(
         name="an unknown enum value becomes a default",
-        file=f"{CODEC}/fields.py",
+        file=f"{CODEC}/mapping.py",
         original="member = self._members.get(number)",
-        planted="member = self._members.get(number, next(iter(self._kind)))",
+        planted="member = self._members.get(number, next(iter(self._members.values())))",
         test_id=f"{REFUSAL_TESTS}::test_a_message_that_means_nothing_names_its_field[unknown exchange]",
         why="a newer coordinator's new kind of segment is run as the oldest kind, silently",
     ),
@@ -478,8 +478,8 @@ EDGE_DEFECTS = (
     PlantedDefect(
         name="strides are any number",
         file=f"{CODEC}/plan.py",
-        original="if proto.stride not in STRIDES:",
-        planted="if proto.stride < 1:",
+        original="if value not in STRIDES:",
+        planted="if value < 1:",
         test_id="tests/unit/protos/test_codec_bounds.py::test_a_stride_that_is_none_is_refused_before_any_least_common_multiple",
         why="a plan of half a MiB keeps the event loop busy for seconds with least common multiples",
     ),

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageRequest, Quality, Sampler
+from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model

@@ -120,7 +120,7 @@ class HurtableFleet:
         async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(self.address) as client:
             while True:
                 views = await client.agents()
-                ready = {view.agent for view in views if view.state is AgentState.READY}
+                ready = {view.name for view in views if view.state is AgentState.READY}
                 if ready >= set(self.agents):
                     for agent in self.agents:
                         self.worker(agent)  # remembered, to see later that it has ended
@@ -131,7 +131,7 @@ class HurtableFleet:
         """Waits until the coordinator has lost an agent."""
         async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(self.address) as client:
             while True:
-                if agent not in {view.agent for view in await client.agents()}:
+                if agent not in {view.name for view in await client.agents()}:
                     return
                 await asyncio.sleep(0.05)
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 import pytest
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.job.events import Accepted, JobEvent, Planned, Replanned
+from polyrhythm.job.events import ImagePlanned, ImageReplanned, JobAccepted, JobEvent
 from polyrhythm.job.image import Quality
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm_agent.ports.denoiser import Denoiser
@@ -64,7 +64,7 @@ class Watched:
 
     @property
     def explanation(self) -> Explanation:
-        return next(event.explanation for _, event in self.events if isinstance(event, Planned))
+        return next(event.explanation for _, event in self.events if isinstance(event, ImagePlanned))
 
     def first(self, kind: type[JobEvent]) -> float | None:
         return next((at_s for at_s, event in self.events if isinstance(event, kind)), None)
@@ -73,7 +73,7 @@ class Watched:
 async def watch(client: AsyncClient, quality: Quality, watched: Watched, started: asyncio.Event) -> None:
     def note(event: JobEvent) -> None:
         watched.events.append((time.monotonic(), event))
-        if isinstance(event, Planned):
+        if isinstance(event, ImagePlanned):
             started.set()
 
     try:
@@ -90,11 +90,11 @@ def time_allowed(watched: Watched, fault_s: float) -> tuple[float, float]:
     rows = explanation.chosen.plan.row_count
     steps_s = [profile.forward_s(rows) for profile in explanation.profiles]
     grace_s = PATIENCE * (GRACE_S + GRACE_STEPS * max(steps_s))
-    planned_s = watched.first(Planned)
+    planned_s = watched.first(ImagePlanned)
     assert planned_s is not None
     if watched.error is not None:
         return 0.0, grace_s
-    replans = [event for _, event in watched.events if isinstance(event, Replanned)]
+    replans = [event for _, event in watched.events if isinstance(event, ImageReplanned)]
     if not replans:
         return max(0.0, planned_s + explanation.chosen.prediction.total_s - fault_s), grace_s
     # The survivor alone: the planner may only be faster than that.
@@ -141,7 +141,7 @@ async def hurt_once(fleet: HurtableFleet, denoiser: Denoiser, kind: str, chance:
         kind=kind,
         moment_s=round(moment_s, 3),
         outcome=outcome,
-        replans=sum(isinstance(event, Replanned) for _, event in watched.events),
+        replans=sum(isinstance(event, ImageReplanned) for _, event in watched.events),
         over_plan_s=round(watched.end_s - fault_s - rest_s, 3),
         allowed_s=round(allowed_s, 3),
     )
@@ -170,7 +170,7 @@ async def test_a_client_that_leaves_stops_the_work(fleet: HurtableFleet, denoise
         async with AsyncClient(fleet.address) as client:
             async with aclosing(client.generate(request(STEPS, Quality.BALANCED))) as events:
                 async for event in events:
-                    if isinstance(event, Accepted):
+                    if isinstance(event, JobAccepted):
                         break
                 moment_s = chance.uniform(0.0, 2.0)
                 deadline_s = time.monotonic() + moment_s

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import AgentFailed, JobEvent, PartLoaded, Planned, Replanned, ReplanReason
+from polyrhythm.job.events import AgentFailed, ImagePlanned, ImageReplanned, JobEvent, ModelPartLoaded, ReplanReason
 from polyrhythm.job.image import Overrides, Quality
 from polyrhythm.plan.explanation import ExclusionReason
 from polyrhythm.plan.plan import Exchange, Plan
@@ -60,7 +60,7 @@ async def narrow(fleet: HurtableFleet, tmp_path_factory: pytest.TempPathFactory)
 
 async def test_limits_are_listed(narrow: HurtableFleet) -> None:
     async with AsyncClient(narrow.address) as client:
-        limits = {view.agent: view.device.memory_limit_bytes for view in await client.agents()}
+        limits = {view.name: view.device.memory_limit_bytes for view in await client.agents()}
     assert {agent: limits[agent] for agent in (ROOMY, SMALL, TINY)} == {ROOMY: None, SMALL: SMALL_BYTES, TINY: 20 * MIB}
 
 
@@ -87,11 +87,11 @@ async def test_work_beyond_the_limit_is_refused_and_the_picture_is_made_by_anoth
     async with AsyncClient(narrow.address) as client:
         made = await client.picture(asked, events.append)
         expected = await client.picture(EXACT)
-    assert next(event for event in events if isinstance(event, Planned)).explanation.chosen.plan == asked.plan
+    assert next(event for event in events if isinstance(event, ImagePlanned)).explanation.chosen.plan == asked.plan
     (failed,) = [event for event in events if isinstance(event, AgentFailed)]
     assert failed.agent == SMALL
     assert "the limit is 38.4 MiB" in failed.reason
-    (replanned,) = [event for event in events if isinstance(event, Replanned)]
+    (replanned,) = [event for event in events if isinstance(event, ImageReplanned)]
     assert (replanned.reason, replanned.begin_step) == (ReplanReason.OUT_OF_MEMORY, 0)
     assert same_pixels(pixels(made), pixels(expected))
 
@@ -106,8 +106,8 @@ async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_p
             await client.picture(replace(asked, overrides=Overrides(devices=(WORDY_SMALL,))))
     for part in ("text encoder", "autoencoder"):
         assert any(told.startswith(f"{WORDY_SMALL} has no room for the {part}") for told in explanation.notices)
-    assert not [event for event in events if isinstance(event, AgentFailed | Replanned)]
-    assert {event.agent for event in events if isinstance(event, PartLoaded)} <= {WORDY_ROOMY}
+    assert not [event for event in events if isinstance(event, AgentFailed | ImageReplanned)]
+    assert {event.agent for event in events if isinstance(event, ModelPartLoaded)} <= {WORDY_ROOMY}
     usage = {usage.agent: usage.steps for usage in made.report.agents}
     assert usage == {WORDY_ROOMY: STEPS, WORDY_SMALL: STEPS}
     assert same_pixels(pixels(made), pixels(expected))
@@ -116,7 +116,7 @@ async def test_an_agent_that_holds_the_denoiser_but_not_the_text_encoder_takes_p
 async def test_an_agent_whose_denoiser_does_not_fit_brings_it_in_block_by_block(narrow: HurtableFleet) -> None:
     asked = replace(EXACT, model=UNET)
     async with AsyncClient(narrow.address) as client:
-        offloaded = {view.agent: [facts.offloaded for facts in view.models] for view in await client.agents()}
+        offloaded = {view.name: [facts.offloaded for facts in view.models] for view in await client.agents()}
         explanation = await client.explain(asked)
         plan = in_halves(UNET_ROOMY, UNET_SMALL, rows=explanation.chosen.plan.row_count)
         made = await client.picture(replace(asked, plan=plan))

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import JobEvent, Planned
+from polyrhythm.job.events import ImagePlanned, JobEvent
 from polyrhythm.job.image import Overrides, Quality
 from polyrhythm.plan.explanation import ExclusionReason
 from polyrhythm.plan.plan import Exchange
@@ -41,7 +41,7 @@ async def test_an_old_card_and_a_new_one_make_the_picture_of_the_simulator(
     asked, events = replace(request(STEPS, Quality.HIGH), plan=HALVES), list[JobEvent]()
     async with AsyncClient(mixed.address) as client:
         made = await client.picture(asked, events.append)
-    explanation = next(event for event in events if isinstance(event, Planned)).explanation
+    explanation = next(event for event in events if isinstance(event, ImagePlanned)).explanation
     told = f"the picture is computed by {OLD} in float32, {NEW} in bfloat16; activations travel in bfloat16"
     assert [notice for notice in explanation.notices if "computed" in notice] == [told]
     predicted = {share.agent: share.sent_bytes for share in explanation.chosen.prediction.agents}

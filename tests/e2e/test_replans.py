@@ -11,7 +11,7 @@ import pytest
 
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import JobEvent, Planned, Progressed, Replanned, ReplanReason
+from polyrhythm.job.events import ImagePlanned, ImageProgressed, ImageReplanned, JobEvent, ReplanReason
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm.plan.plan import Plan
 from polyrhythm_agent.ports.denoiser import Denoiser
@@ -59,14 +59,14 @@ class Job:
 
     @property
     def first_plan(self) -> Plan:
-        return next(event for event in self.events if isinstance(event, Planned)).explanation.chosen.plan
+        return next(event for event in self.events if isinstance(event, ImagePlanned)).explanation.chosen.plan
 
-    def replans(self, reason: ReplanReason) -> list[Replanned]:
-        return [event for event in self.events if isinstance(event, Replanned) and event.reason is reason]
+    def replans(self, reason: ReplanReason) -> list[ImageReplanned]:
+        return [event for event in self.events if isinstance(event, ImageReplanned) and event.reason is reason]
 
 
 def is_at(step: int) -> Condition:
-    return lambda event: isinstance(event, Progressed) and event.step >= step
+    return lambda event: isinstance(event, ImageProgressed) and event.step >= step
 
 
 def last_rows(plan: Plan, agent: AgentId) -> int:
@@ -74,7 +74,7 @@ def last_rows(plan: Plan, agent: AgentId) -> int:
 
 
 async def state_of(client: AsyncClient, agent: AgentId) -> AgentState:
-    return next(view.state for view in await client.agents() if view.agent == agent)
+    return next(view.state for view in await client.agents() if view.name == agent)
 
 
 async def test_a_drained_agent_gives_its_rows_away_in_mid_image(fleet: HurtableFleet, denoiser: Denoiser) -> None:
@@ -139,7 +139,7 @@ async def test_a_member_that_something_else_slows_down_gives_rows_away(
     await fleet.until_ready()
     steps, job = 56, Job()
     async with AsyncClient(fleet.address) as client:
-        under_way, changed = job.seen(is_at(12)), job.seen(lambda event: isinstance(event, Replanned))
+        under_way, changed = job.seen(is_at(12)), job.seen(lambda event: isinstance(event, ImageReplanned))
         making = asyncio.create_task(client.picture(request(steps), job.note))
         await under_way.wait()
         async with throttled(fleet.worker(FAST), share=0.25):

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import AgentFailed, Progressed
+from polyrhythm.job.events import AgentFailed, ImageProgressed
 from polyrhythm.job.image import Objective, Quality
 from polyrhythm_client import AsyncClient, Picture
 from tests.e2e.pictures import SEED, request
@@ -37,7 +37,7 @@ async def made(fleet: HurtableFleet, *, kill: AgentId | None = None) -> tuple[di
     pictures, failures = dict[int, Picture](), list[AgentFailed]()
     async with AsyncClient(fleet.address) as client, aclosing(client.generate(MANY)) as events:
         async for event in events:
-            if kill is not None and isinstance(event, Progressed) and event.agents == (kill,) and event.step >= 3:
+            if kill is not None and isinstance(event, ImageProgressed) and event.agents == (kill,) and event.step >= 3:
                 fleet.worker(kill).send_signal(signal.SIGKILL)
                 kill = None
             if isinstance(event, AgentFailed):

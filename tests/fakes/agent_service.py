@@ -11,8 +11,10 @@ from typing import TypeAlias, TypeVar
 import grpc.aio
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
-from polyrhythm.codec.messages import command_to_proto, event_from_proto
-from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, Register, Welcome
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT
+from polyrhythm.session.commands import AgentCommand, Welcome
+from polyrhythm.session.events import AgentEvent, Heartbeat, Register
 
 HEARTBEAT_INTERVAL_S = 0.02
 WAIT_S = 20.0
@@ -58,28 +60,28 @@ class FakeAgentService(session_pb2_grpc.AgentServiceServicer):
     async def Session(
         self, request_iterator: AsyncIterator[session_pb2.SessionRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        (first,) = map(event_from_proto, (await anext(request_iterator)).events)
+        (first,) = map(AGENT_EVENT.from_proto, (await anext(request_iterator)).events)
         assert isinstance(first, Register)
         if self.refusal is not None:
             self.refused.put_nowait(first)
             await context.abort(*self.refusal)
         session = Session()
         session.events.put_nowait(first)
-        await context.write(command_to_proto(Welcome(incarnation=1, heartbeat_interval_s=HEARTBEAT_INTERVAL_S)))
+        await context.write(AGENT_COMMAND.to_proto(Welcome(incarnation=1, heartbeat_interval_s=HEARTBEAT_INTERVAL_S)))
         self.sessions.put_nowait(session)
         reading = asyncio.create_task(self._read(request_iterator, session))
         try:
             while (command := await session.commands.get()) is not None:
                 if isinstance(command, tuple):
                     await context.abort(*command)
-                await context.write(command_to_proto(command))
+                await context.write(AGENT_COMMAND.to_proto(command))
         finally:
             reading.cancel()
             session.ended.set()
 
     async def _read(self, requests: AsyncIterator[session_pb2.SessionRequest], session: Session) -> None:
         async for request in requests:
-            for event in map(event_from_proto, request.events):
+            for event in map(AGENT_EVENT.from_proto, request.events):
                 if isinstance(event, Heartbeat):
                     session.heartbeats.put_nowait(event)
                 else:

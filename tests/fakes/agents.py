@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterable
 import grpc.aio
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
-from polyrhythm.codec.commands import command_from_proto
-from polyrhythm.codec.events import event_to_proto
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.codec.status import DETAILS_KEY, error_from_status
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, Register, Welcome
+from polyrhythm.session.commands import AgentCommand, Welcome
+from polyrhythm.session.events import AgentEvent, Heartbeat, Register
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.worker import FakeWorker, register
 
@@ -135,12 +136,12 @@ class FakeAgent:
 
     async def _requests(self) -> AsyncIterator[session_pb2.SessionRequest]:
         while True:
-            yield session_pb2.SessionRequest(events=[event_to_proto(await self._events.get())])
+            yield session_pb2.SessionRequest(events=[AGENT_EVENT.to_proto(await self._events.get())])
 
     async def _read(self, stream: AsyncIterator[session_pb2.SessionResponse]) -> None:
         try:
             async for response in stream:
-                command = command_from_proto(response)
+                command = AGENT_COMMAND.from_proto(response)
                 if isinstance(command, Welcome):
                     self._welcome.set_result(command)
                 self._say_all(self.worker.handle(command))

@@ -17,41 +17,42 @@ from typing import NoReturn
 
 import grpc.aio
 
-from polyrhythm.codec.fleet import agent_view_to_proto
+from polyrhythm.codec.explanation import EXPLANATION
+from polyrhythm.codec.fleet import AGENT
 from polyrhythm.codec.image import image_request_from_proto
-from polyrhythm.codec.job_events import job_event_to_proto
-from polyrhythm.codec.plan import explanation_to_proto
+from polyrhythm.codec.job import JOB_EVENT
 from polyrhythm.codec.status import DETAILS_KEY, error_to_status
 from polyrhythm.errors import NotFoundError, PolyrhythmError
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import (
-    Accepted,
     ImageChunk,
     ImageCompleted,
+    ImagePlanned,
+    ImagePreviewed,
+    ImageProgressed,
+    JobAccepted,
     JobEvent,
-    Planned,
-    Previewed,
-    Progressed,
-    Queued,
+    JobQueued,
 )
 from polyrhythm.job.image import ImageRequest
-from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.job.reports import AgentUsage, JobReport, RowsHeld
 from polyrhythm.job.request_checks import resolve
-from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts, SoftwareVersion
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan.explanation import AgentPrediction, Candidate, Exclusion, ExclusionReason, Explanation, Prediction
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_pb2_grpc
+from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2, image_service_pb2, image_service_pb2_grpc
 from polyrhythm_client.recipes.png import SIGNATURE
 from tests.tiny_models.layer_groups import token_groups
 
 FACTS = ModelFacts(
-    model="demo",
+    name="demo",
     family="pixart",
     fingerprint="f00d",
     dtype="float32",
-    samplers=("dpmpp-2m", "ddim"),
+    samplers=(Sampler.DPM_SOLVER_PP_2M, Sampler.DDIM),
     default_width_px=128,
     default_height_px=128,
     default_steps=8,
@@ -64,7 +65,7 @@ FACTS = ModelFacts(
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1000,
-    long_prompts=("cut", "chunk"),
+    long_prompts=(LongPrompt.CUT, LongPrompt.CHUNK),
 )
 # An empty picture of one pixel: header, data and end chunks with their checksums.
 PNG = SIGNATURE + bytes.fromhex(
@@ -72,6 +73,11 @@ PNG = SIGNATURE + bytes.fromhex(
     "0000000a49444154789c636000000002000148afa471"
     "0000000049454e44ae426082"
 )
+
+
+def software(**versions: str) -> tuple[SoftwareVersion, ...]:
+    held = {"polyrhythm": "0.1.0", "torch": "2.0", "threads": "1", **versions}
+    return tuple(SoftwareVersion(name=name, version=version) for name, version in held.items())
 
 
 def agent_view(name: str, speed: float | None = None, threads: int = 1) -> AgentView:
@@ -83,8 +89,13 @@ def agent_view(name: str, speed: float | None = None, threads: int = 1) -> Agent
         memory_free_bytes=4 << 30,
         emulated_speed=speed,
     )
-    software = (("polyrhythm", "0.1.0"), ("torch", "2.0"), ("threads", str(threads)))
-    return AgentView(agent=AgentId(name), state=AgentState.READY, device=device, models=(FACTS,), software=software)
+    return AgentView(
+        name=AgentId(name),
+        state=AgentState.READY,
+        device=device,
+        models=(FACTS,),
+        software=software(threads=str(threads)),
+    )
 
 
 AGENTS = (agent_view("local-0"), agent_view("local-1", 0.5))
@@ -131,15 +142,18 @@ def picture_events(request: ImageRequest, drawn_seed: int = 7, png: bytes = PNG)
     """What a healthy fleet tells about a request."""
     image = resolve(request, FACTS, drawn_seed)
     followed = request.plan or plan(steps=image.steps)
-    events: list[JobEvent] = [Accepted(job=JobId("job-1")), Queued(position=0)]
+    events: list[JobEvent] = [
+        JobAccepted(job=JobId("job-1"), image=image, fingerprint=FACTS.fingerprint),
+        JobQueued(position=0),
+    ]
     for index in range(request.count):
-        events.append(Planned(image_index=index, explanation=explanation(followed)))
+        events.append(ImagePlanned(image_index=index, explanation=explanation(followed)))
         events += [
-            Progressed(image_index=index, step=step, steps=image.steps, left_s=1.0, agents=followed.agents)
+            ImageProgressed(image_index=index, step=step, steps=image.steps, left_s=1.0, agents=followed.agents)
             for step in range(1, image.steps + 1)
         ]
         if request.preview_every_steps:
-            events.append(Previewed(image_index=index, step=4, png=png))
+            events.append(ImagePreviewed(image_index=index, step=4, png=png))
         half = len(png) // 2
         events += [
             ImageChunk(image_index=index, offset=0, data=png[:half], last=False),
@@ -154,9 +168,9 @@ def mixed(events: list[JobEvent]) -> list[JobEvent]:
 
     def order(event: JobEvent) -> tuple[int, int, int]:
         match event:
-            case Planned(image_index=index):
+            case ImagePlanned(image_index=index):
                 return 1, index, 0
-            case Progressed(image_index=index, step=step):
+            case ImageProgressed(image_index=index, step=step):
                 return 2, step, index
             case ImageChunk(image_index=index, offset=offset):
                 return 3, offset, -index
@@ -173,36 +187,38 @@ def report(followed: Plan, seed: int, index: int = 0) -> JobReport:
         job=JobId("job-1"),
         image_index=index,
         seed=seed,
+        fingerprint=FACTS.fingerprint,
         plans=(followed,),
         agents=tuple(
             AgentUsage(
                 agent=agent,
-                device="a processor",
+                device=view.device,
+                dtype=FACTS.dtype,
+                software=view.software,
                 rows=tuple(
-                    (part.begin_step, part.end_step, rows.rows.begin, rows.rows.end, rows.stride)
+                    RowsHeld(begin_step=part.begin_step, end_step=part.end_step, rows=share.rows, stride=share.stride)
                     for part in followed.segments
-                    for rows in (part.of(agent),)
+                    for share in (part.of(agent),)
                 ),
                 steps=6,
                 busy_s=1.0,
                 wait_s=0.2,
                 sent_bytes=4096,
-                emulated=agent == "local-1",
                 corrections=2 if agent == "local-1" else 0,
             )
             for agent in followed.agents
+            for view in (agent_view(agent, 0.5 if agent == "local-1" else None),)
         ),
         encode_s=0.1,
         denoise_s=1.3,
         decode_s=0.2,
         queued_s=0.0,
         predicted_denoise_s=1.2,
-        versions=((f"model {FACTS.model}", FACTS.fingerprint), ("polyrhythm", "0.1.0"), ("torch", "2.0")),
     )
 
 
 @dataclass(kw_only=True)
-class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetServiceServicer):
+class FakeCoordinator(image_service_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetServiceServicer):
     """Attributes say what it answers and what it was asked.
 
     Attributes:
@@ -228,13 +244,13 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def Generate(
-        self, request: image_pb2.GenerateRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[image_pb2.GenerateResponse]:
+        self, request: image_service_pb2.GenerateRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[image_service_pb2.GenerateResponse]:
         asked = await self._decode(request.image, context)
         self.agents = self.agents_at_work or self.agents
         events = picture_events(asked, png=self.png)
         for event in mixed(events) if self.backwards else events:
-            yield job_event_to_proto(event)
+            yield JOB_EVENT.to_proto(event)
             if self.stall:
                 try:
                     await asyncio.Event().wait()
@@ -244,33 +260,33 @@ class FakeCoordinator(image_pb2_grpc.ImageServiceServicer, fleet_pb2_grpc.FleetS
         await self._end(context)
 
     async def ExplainPlan(
-        self, request: image_pb2.ExplainPlanRequest, context: grpc.aio.ServicerContext
-    ) -> image_pb2.ExplainPlanResponse:
+        self, request: image_service_pb2.ExplainPlanRequest, context: grpc.aio.ServicerContext
+    ) -> image_service_pb2.ExplainPlanResponse:
         asked = await self._decode(request.image, context)
         await self._end(context)
-        return image_pb2.ExplainPlanResponse(explanation=explanation_to_proto(explanation(asked.plan)))
+        return image_service_pb2.ExplainPlanResponse(explanation=EXPLANATION.to_proto(explanation(asked.plan)))
 
     async def ListAgents(
         self, request: fleet_pb2.ListAgentsRequest, context: grpc.aio.ServicerContext
     ) -> fleet_pb2.ListAgentsResponse:
-        return fleet_pb2.ListAgentsResponse(agents=[agent_view_to_proto(view) for view in self.agents])
+        return fleet_pb2.ListAgentsResponse(agents=[AGENT.to_proto(view) for view in self.agents])
 
     async def DrainAgent(
         self, request: fleet_pb2.DrainAgentRequest, context: grpc.aio.ServicerContext
     ) -> fleet_pb2.DrainAgentResponse:
-        names = tuple(view.agent for view in self.agents)
+        names = tuple(view.name for view in self.agents)
         if request.agent not in (*names, self.drained_earlier):
             await refuse(context, NotFoundError("agent", request.agent, names))
         state = AgentState.READY if request.undo else AgentState.DRAINED
-        self.agents = tuple(replace(view, state=state) if view.agent == request.agent else view for view in self.agents)
-        found = [agent_view_to_proto(view) for view in self.agents if view.agent == request.agent]
+        self.agents = tuple(replace(view, state=state) if view.name == request.agent else view for view in self.agents)
+        found = [AGENT.to_proto(view) for view in self.agents if view.name == request.agent]
         return fleet_pb2.DrainAgentResponse(agent=found[0] if found else None)
 
     async def _decode(self, proto: image_pb2.ImageRequest, context: grpc.aio.ServicerContext) -> ImageRequest:
         try:
             asked = image_request_from_proto(proto)
-            if asked.model not in {"", FACTS.model}:
-                raise NotFoundError("model", asked.model, (FACTS.model,))
+            if asked.model not in {"", FACTS.name}:
+                raise NotFoundError("model", asked.model, (FACTS.name,))
             resolve(asked, FACTS, 0)
         except PolyrhythmError as error:
             await refuse(context, error)
@@ -291,7 +307,7 @@ async def refuse(context: grpc.aio.ServicerContext, error: PolyrhythmError) -> N
 async def serve(fake: FakeCoordinator, host: str = "127.0.0.1", port: int = 0) -> tuple[grpc.aio.Server, str]:
     """Starts it; returns the server and its address."""
     server = grpc.aio.server()
-    image_pb2_grpc.add_ImageServiceServicer_to_server(fake, server)
+    image_service_pb2_grpc.add_ImageServiceServicer_to_server(fake, server)
     fleet_pb2_grpc.add_FleetServiceServicer_to_server(fake, server)
     port = server.add_insecure_port(f"{host}:{port}")
     await server.start()

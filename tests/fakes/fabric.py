@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.plan.plan import Beat, Segment
-from polyrhythm.session.messages import ExtendPlan, StartEpoch
+from polyrhythm.session.commands import ExtendPlan, StartEpoch
 
 
 @dataclass(slots=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from polyrhythm.errors import FieldViolation
-from polyrhythm.job.image import LongPrompt
 from polyrhythm.job.picture_file import END, head_bytes
 from polyrhythm.model.facts import ModelFacts
-from polyrhythm.session.messages import COUNTED_FIELDS, CountTokens, RequestFailed, TokensCounted
+from polyrhythm.model.request_choices import LongPrompt, Sampler
+from polyrhythm.session.commands import COUNTED_FIELDS, CountTokens
+from polyrhythm.session.events import RequestFailed, TokensCounted
 from tests.tiny_models.layer_groups import token_groups
 
 FACTS = ModelFacts(
-    model="fake",
+    name="fake",
     family="fake",
     fingerprint="f00d",
     dtype="float32",
-    samplers=("ddim", "dpmpp-2m"),
+    samplers=(Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M),
     default_width_px=64,
     default_height_px=64,
     default_steps=12,
@@ -27,7 +28,7 @@ FACTS = ModelFacts(
     token_px=8,
     latent_bytes_per_token=64,
     weights_bytes=1,
-    long_prompts=("cut", "chunk"),
+    long_prompts=(LongPrompt.CUT, LongPrompt.CHUNK),
 )
 SCHEDULE_STEPS = 900
 """Longest grid that the schedule of the fake model has."""
@@ -51,12 +52,12 @@ PNG = png_of()
 def answer_about_texts(command: CountTokens) -> TokensCounted | RequestFailed:
     """How many tokens texts have, or why they are not painted."""
     violations = tuple(
-        FieldViolation(field=field, description="is not painted here")
+        FieldViolation(field=f"image.{field}", description="is not painted here")
         for field, text in zip(COUNTED_FIELDS, command.texts, strict=True)
         if UNPAINTED in text
     )
     if command.steps > SCHEDULE_STEPS:
-        violations += (FieldViolation(field="steps", description=f"has {SCHEDULE_STEPS}, got {command.steps}"),)
+        violations += (FieldViolation(field="image.steps", description=f"has {SCHEDULE_STEPS}, got {command.steps}"),)
     if violations:
         return RequestFailed(request_id=command.request_id, detail="not painted here", violations=violations)
     return TokensCounted(request_id=command.request_id, counts=_counts(command), notices=_notices(command))

@@ -12,30 +12,33 @@ from typing import assert_never
 
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.job.reports import BeatReport
-from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts, SoftwareVersion
 from polyrhythm.plan.profile import Link, Profile
-from polyrhythm.session.messages import (
-    PROTOCOL_VERSION,
+from polyrhythm.session.commands import (
     AbortEpoch,
     AgentCommand,
-    AgentEvent,
-    BeatDone,
     CancelEpoch,
     CountTokens,
+    ExtendPlan,
+    ForgetJob,
+    MeasureProfile,
+    StartEpoch,
+    StopMeasuring,
+    Welcome,
+)
+from polyrhythm.session.events import (
+    PROTOCOL_VERSION,
+    AgentEvent,
+    BeatDone,
     EpochEnded,
     EpochJoined,
     EpochOutcome,
-    ExtendPlan,
-    ForgetJob,
     ImageMade,
-    MeasureProfile,
+    PeerLink,
     ProfileMeasured,
     Register,
     RequestFailed,
-    StartEpoch,
     StepDone,
-    StopMeasuring,
-    Welcome,
     WorkerReady,
 )
 from polyrhythm.session.pace import Pace
@@ -43,7 +46,7 @@ from polyrhythm.session.rendezvous import StoreReply
 from tests.fakes.fabric import EpochRun, FakeFabric, Meeting, PlanVersion
 from tests.fakes.model import FACTS, answer_about_texts, png_of
 
-SOFTWARE = (("polyrhythm", "0.1.0"), ("torch", "2.13.0"))
+SOFTWARE = (SoftwareVersion(name="polyrhythm", version="0.1.0"), SoftwareVersion(name="torch", version="2.13.0"))
 PART_BYTES = 17
 
 
@@ -242,7 +245,8 @@ class FakeWorker:
         run.joined = True
         if run.step:
             self._remember(run.command.job, run.step)
-        links = tuple((peer, Link(latency_s=1e-4, bytes_per_s=1e9)) for peer in meeting.members if peer != self.agent)
+        cost = Link(latency_s=1e-4, bytes_per_s=1e9)
+        links = tuple(PeerLink(peer=peer, link=cost) for peer in meeting.members if peer != self.agent)
         encode_s = 0.01 if run.command.root == self.agent else 0.0
         return [EpochJoined(epoch=run.command.epoch, encode_s=encode_s, links=links)]
 

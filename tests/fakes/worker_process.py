@@ -16,17 +16,14 @@ import subprocess
 import sys
 import threading
 
-from polyrhythm.codec.channel import encode_event
+from polyrhythm.codec.channel import encode_message
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.ids import EpochId
-from polyrhythm.session.messages import (
-    AbortEpoch,
-    AgentCommand,
-    CancelEpoch,
-    CountTokens,
+from polyrhythm.session.commands import AbortEpoch, AgentCommand, CancelEpoch, CountTokens, StartEpoch
+from polyrhythm.session.events import (
     EpochEnded,
     EpochJoined,
     EpochOutcome,
-    StartEpoch,
     StepDone,
     TokensCounted,
     WorkerLost,
@@ -107,7 +104,7 @@ def main() -> None:
         sys.stderr.flush()
     if arguments.last_words:
         lost = WorkerLost(reason=arguments.last_words)
-        os.write(arguments.channel_fd, encode_event(lost))
+        os.write(arguments.channel_fd, encode_message(AGENT_EVENT, lost))
     if arguments.exit is not None:
         sys.exit(arguments.exit)
     end_with_daemon(arguments.daemon_pid)

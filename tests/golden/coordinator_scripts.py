@@ -18,7 +18,8 @@ from polyrhythm.plan.explanation import Candidate, Explanation, Prediction
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.profile import Link, Profile
 from polyrhythm.plan.rows import ranges_from_counts
-from polyrhythm.session.messages import ExtendPlan, Heartbeat, StartEpoch
+from polyrhythm.session.commands import ExtendPlan, StartEpoch
+from polyrhythm.session.events import Heartbeat
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.state.effects import Effect, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived, Event, Tick
@@ -207,7 +208,7 @@ def _effect(effect: Effect) -> str:
 def _brief(value: object) -> str:  # noqa: PLR0911 - one return a kind of value
     """A value in one short line; what has traces of its own elsewhere is only named."""
     match value:
-        case ModelFacts(model=name) | DeviceFacts(uuid=name):
+        case ModelFacts(name=name) | DeviceFacts(uuid=name):
             return name
         case ImageRequest(prompt=prompt) | ImageSpec(prompt=prompt):
             return repr(prompt)

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.calibration.command import calibrate
 from polyrhythm_agent.calibration.file import with_calibration
@@ -84,7 +85,7 @@ def test_a_member_that_fails_ends_the_others(gang: InProcessGang) -> None:
 
 
 def test_every_disturbance_leaves_an_error(gang: InProcessGang) -> None:
-    grid, runs = grid_of(STEPS, "dpmpp-2m"), []
+    grid, runs = grid_of(STEPS, Sampler.DPM_SOLVER_PP_2M), []
     found = measure_picture(gang, picture(), grid, lambda: runs.append(1), in_full=True)
     assert len(runs) == probe_count(grid, members=MEMBERS_MAX, in_full=True)
     assert found.single is not None

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
@@ -157,7 +158,7 @@ def test_several_processes_at_once_make_one_folder(folders: Mapping[str, Path], 
     assert [process.returncode for process in processes] == [0, 0]
     (target,) = map(Path, said)
     assert [path for path in target.parent.iterdir() if path.is_dir()] == [target]
-    assert load_denoiser(target, model="tiny").facts.model == "tiny"
+    assert load_denoiser(target, model="tiny").facts.name == "tiny"
 
 
 def test_what_a_killed_conversion_left_is_not_read(folders: Mapping[str, Path], tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_what_a_killed_conversion_left_is_not_read(folders: Mapping[str, Path], 
     assert diffusers_folder(checkpoint, folders["sd"], cache=tmp_path / "cache") == target
     assert not partial.exists()
     assert not (target / "unet" / "left_over.json").exists()
-    assert load_denoiser(target, model="tiny").facts.model == "tiny"
+    assert load_denoiser(target, model="tiny").facts.name == "tiny"
 
 
 @pytest.mark.parametrize(

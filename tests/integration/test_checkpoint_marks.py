@@ -14,7 +14,7 @@ from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerSchedul
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder
 from polyrhythm_agent.denoiser.files.checkpoint_marks import Configs, marked_configs
 from polyrhythm_agent.denoiser.files.folder import ModelFolder

@@ -11,13 +11,13 @@ import pytest
 
 from polyrhythm.agent.v1 import session_pb2_grpc
 from polyrhythm.codec.image import image_request_to_proto
-from polyrhythm.codec.job_events import job_event_from_proto
+from polyrhythm.codec.job import JOB_EVENT
 from polyrhythm.errors import ResourceExhaustedError
 from polyrhythm.job.events import ImageCompleted
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.picture_file import PART_BYTES
-from polyrhythm.session.messages import ForgetJob
-from polyrhythm.v1 import image_pb2, image_pb2_grpc
+from polyrhythm.session.commands import ForgetJob
+from polyrhythm.v1 import image_service_pb2, image_service_pb2_grpc
 from polyrhythm_coordinator.grpc_api.agent import AgentServicer
 from polyrhythm_coordinator.grpc_api.image import ImageServicer
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
@@ -38,11 +38,13 @@ ONE = ImageRequest(prompt="one", seed=1, quality=Quality.HIGH, steps=8)
 WAIT_S = 60.0
 
 
-def asked(request: ImageRequest) -> image_pb2.GenerateRequest:
-    return image_pb2.GenerateRequest(image=image_request_to_proto(request))
+def asked(request: ImageRequest) -> image_service_pb2.GenerateRequest:
+    return image_service_pb2.GenerateRequest(image=image_request_to_proto(request))
 
 
-async def rest_of(call: grpc.aio.UnaryStreamCall[image_pb2.GenerateRequest, image_pb2.GenerateResponse]) -> None:
+async def rest_of(
+    call: grpc.aio.UnaryStreamCall[image_service_pb2.GenerateRequest, image_service_pb2.GenerateResponse],
+) -> None:
     while await call.read() is not grpc.aio.EOF:  # pyright: ignore[reportAttributeAccessIssue] - its stubs lack it
         pass
 
@@ -51,7 +53,7 @@ async def test_a_client_that_stops_reading_loses_its_job_and_nobody_else_notices
     async with coordinator(make_settings(port=0), Limits()) as server:
         fleet = FakeFleet(address := f"127.0.0.1:{server.port}")
         async with grpc.aio.insecure_channel(address) as channel:
-            stub = image_pb2_grpc.ImageServiceStub(channel)
+            stub = image_service_pb2_grpc.ImageServiceStub(channel)
             agent = await fleet.add("a")
             agent.worker.padding_bytes, agent.worker.part_bytes = PICTURE_BYTES, PART_BYTES
             deaf = stub.Generate(asked(MANY))
@@ -61,7 +63,7 @@ async def test_a_client_that_stops_reading_loses_its_job_and_nobody_else_notices
             assert not server.interpreter.state.jobs
             assert CLIENT_BYTES_LEAST // PICTURE_BYTES < agent.worker.pictures < COUNT / 2
             agent.worker.padding_bytes = 0
-            events = [job_event_from_proto(response) async for response in stub.Generate(asked(ONE))]
+            events = [JOB_EVENT.from_proto(response) async for response in stub.Generate(asked(ONE))]
             assert isinstance(events[-1], ImageCompleted)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await rest_of(deaf)
@@ -82,7 +84,7 @@ async def test_a_client_that_hangs_up_leaves_no_picture_behind() -> None:
         observe_failure=lambda event, error: pytest.fail(f"{event}: {error}"),
     )
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    image_pb2_grpc.add_ImageServiceServicer_to_server(ImageServicer(core), server)
+    image_service_pb2_grpc.add_ImageServiceServicer_to_server(ImageServicer(core), server)
     session_pb2_grpc.add_AgentServiceServicer_to_server(AgentServicer(core), server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
@@ -90,7 +92,7 @@ async def test_a_client_that_hangs_up_leaves_no_picture_behind() -> None:
     async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(WAIT_S):
         agent = await fleet.add("a")
         agent.worker.padding_bytes, agent.worker.part_bytes = PICTURE_BYTES, PART_BYTES
-        call = image_pb2_grpc.ImageServiceStub(channel).Generate(asked(replace(MANY, count=4)))
+        call = image_service_pb2_grpc.ImageServiceStub(channel).Generate(asked(replace(MANY, count=4)))
         await call.read()
         await agent.has_seen(ForgetJob)  # all are made, and wait to be read
         assert blobs.kept_bytes > PICTURE_BYTES

@@ -101,7 +101,7 @@ def test_an_agent_is_healthy_when_it_does_what_it_was_told(
 ) -> None:
     fake = FakeCoordinator(agents=(replace(AGENTS[0], state=state),))
     with serving(fake) as address:
-        command = f"/bin/polyrhythm-agent --coordinator {address} --name {AGENTS[0].agent}"
+        command = f"/bin/polyrhythm-agent --coordinator {address} --name {AGENTS[0].name}"
         assert health.main(processes(tmp_path, command), {}) == code
 
 

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 from polyrhythm.errors import InternalError, UnreachableError
-from polyrhythm.v1 import image_pb2
+from polyrhythm.v1 import image_service_pb2
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import Coordinator, coordinator, serve
 from polyrhythm_coordinator.settings import make_settings
@@ -38,7 +38,7 @@ class PausedPicture:
     """A picture that stands still in its middle: who makes it, and the call of its client."""
 
     agent: FakeAgent
-    call: grpc.aio.UnaryStreamCall[image_pb2.GenerateRequest, image_pb2.GenerateResponse]
+    call: grpc.aio.UnaryStreamCall[image_service_pb2.GenerateRequest, image_service_pb2.GenerateResponse]
 
 
 @asynccontextmanager

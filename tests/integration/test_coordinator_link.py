@@ -11,8 +11,8 @@ import pytest
 
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.picture_file import PART_BYTES
-from polyrhythm.model.facts import DeviceFacts, DeviceKind
-from polyrhythm.session.messages import PROTOCOL_VERSION, AgentEvent, ImageMade, Register
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, SoftwareVersion
+from polyrhythm.session.events import PROTOCOL_VERSION, AgentEvent, ImageMade, Register
 from polyrhythm_agent.daemon.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected, OversightEvent
 from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
@@ -20,7 +20,7 @@ from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
 REGISTRATION = Register(
     agent=AgentId("a"),
     protocol_version=PROTOCOL_VERSION,
-    software=(("python", "3"),),
+    software=(SoftwareVersion(name="python", version="3"),),
     device=DeviceFacts(uuid="CPU-1", name="cpu", kind=DeviceKind.CPU, memory_total_bytes=2, memory_free_bytes=1),
 )
 TIMING = LinkTiming(first_retry_s=0.01, longest_retry_s=0.05)

@@ -18,8 +18,8 @@ import structlog
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import EpochId
 from polyrhythm.process.log_setup import log_to_stderr
-from polyrhythm.session.messages import (
-    AbortEpoch,
+from polyrhythm.session.commands import AbortEpoch
+from polyrhythm.session.events import (
     AgentEvent,
     EpochEnded,
     EpochJoined,

@@ -10,9 +10,7 @@ import pytest
 
 from polyrhythm.errors import UnreachableError
 from polyrhythm.ids import EpochId
-from polyrhythm.session.messages import (
-    EpochJoined,
-)
+from polyrhythm.session.events import EpochJoined
 from polyrhythm_agent.errors import RegistrationRefusedError
 from tests.fakes.agent_service import WAIT_S, FakeAgentService, serving
 from tests.worlds.running_agent import in_epoch, parts_of, ready_session, running, start_epoch

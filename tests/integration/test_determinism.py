@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, LayerId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.epoch.png import encode_png
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork

@@ -13,11 +13,12 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageRequest, ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageRequest, ImageSpec, Quality
 from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import Workload
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import MeasureProfile
+from polyrhythm.session.commands import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
@@ -102,7 +103,7 @@ def test_a_label_is_one_token_and_other_texts_name_their_field(denoiser: Denoise
 
 
 def test_pictures_are_square(denoiser: Denoiser) -> None:
-    with pytest.raises(InvalidArgumentError, match="size: tiny makes square pictures only, got 128x64"):
+    with pytest.raises(InvalidArgumentError, match="width_px: tiny makes square pictures only, got 128x64"):
         denoiser.encode(image(height_px=64))
     default = resolve(ImageRequest(prompt="tench"), denoiser.facts, seed=0)
     assert (default.width_px, default.height_px, default.steps, default.guidance) == (128, 128, 50, 4.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, LayerId
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.epoch.step_loop import Exchange
 from tests.tiny_models.families import FAMILIES, HALVES
 from tests.values.plans import agent_ids, exact_plan

@@ -14,13 +14,13 @@ from torch import Tensor
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.facts import ModelPart
-from polyrhythm.session.messages import (
+from polyrhythm.session.commands import ExtendPlan
+from polyrhythm.session.events import (
     AgentEvent,
     BeatDone,
     EpochEnded,
     EpochJoined,
     EpochOutcome,
-    ExtendPlan,
     MemoryRead,
     PartLoaded,
 )

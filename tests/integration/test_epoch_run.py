@@ -17,11 +17,10 @@ from torch import Tensor
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.facts import ModelPart
-from polyrhythm.session.messages import (
-    AbortEpoch,
+from polyrhythm.session.commands import AbortEpoch, CancelEpoch
+from polyrhythm.session.events import (
     AgentEvent,
     BeatDone,
-    CancelEpoch,
     EpochEnded,
     EpochJoined,
     EpochOutcome,

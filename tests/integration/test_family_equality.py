@@ -20,7 +20,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 
-from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.rows import RowRange, ranges_from_counts
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser

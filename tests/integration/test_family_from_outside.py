@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from polyrhythm.job.image import Sampler
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.calibration.file import CALIBRATION_FILE, read_calibrations
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser

@@ -21,7 +21,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import Denoiser

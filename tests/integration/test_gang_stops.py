@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from polyrhythm.ids import AgentId, LayerId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.epoch.boundary_state import BoundaryState
 from polyrhythm_agent.epoch.step_loop import StopRequest

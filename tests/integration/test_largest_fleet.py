@@ -15,6 +15,6 @@ async def test_everybody_is_told_of_all_agents_and_what_they_say_of_themselves()
         connect_all(server.interpreter)
         async with AsyncClient(server.address) as client:
             views = await client.agents()
-        assert tuple(view.agent for view in views) == NAMES
+        assert tuple(view.name for view in views) == NAMES
         assert views == server.interpreter.state.views()
         assert len(views) == AGENTS_MAX

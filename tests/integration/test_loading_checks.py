@@ -15,8 +15,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from polyrhythm.job.image import Sampler
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.files.diffusers_parts import load_part, load_text_encoder
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser

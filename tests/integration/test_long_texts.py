@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyrhythm.job.image import ImageSpec, LongPrompt, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.families.unet import UNetDenoiser
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange

@@ -13,13 +13,13 @@ import grpc.aio
 import pytest
 
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX, TEXT_CHARACTERS_MAX
-from polyrhythm.codec.commands import command_to_proto
-from polyrhythm.codec.fleet import agent_view_to_proto
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.fleet import AGENT
 from polyrhythm.codec.image import image_request_to_proto
 from polyrhythm.errors import NoAgentsError, ResourceExhaustedError
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.session.rendezvous import StoreReply
-from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_pb2
+from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_service_pb2
 from polyrhythm_agent.daemon.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon.rules.signals import CommandReceived, OversightEvent
 from polyrhythm_client import AsyncClient
@@ -45,10 +45,10 @@ def test_what_one_end_sends_the_other_one_reads(dialling: Iterable[tuple[str, ob
 
 def largest_listing(size: int) -> fleet_pb2.ListAgentsResponse:
     """An answer of exactly so many bytes."""
-    told = agent_view_to_proto(agent_view("a"))
+    told = AGENT.to_proto(agent_view("a"))
     told.trouble = "t" * TEXT_CHARACTERS_MAX
     response = fleet_pb2.ListAgentsResponse(agents=[told] * (size // (told.ByteSize() + 3)))
-    response.agents.add().CopyFrom(agent_view_to_proto(agent_view("b")))
+    response.agents.add().CopyFrom(AGENT.to_proto(agent_view("b")))
     response.agents[0].trouble = ""
     response.agents[-1].trouble = "t" * 200
     response.agents[0].trouble = "t" * (size - response.ByteSize() - 3)
@@ -86,7 +86,7 @@ async def test_a_client_reads_an_answer_as_large_as_a_coordinator_sends() -> Non
 
 async def test_an_agent_reads_a_command_as_large_as_a_coordinator_sends() -> None:
     command = StoreReply(request_id=1, value=bytes(ANSWER_BYTES_MAX - 20), found=True)
-    assert ANSWER_BYTES_MAX - 16 < command_to_proto(command).ByteSize() <= ANSWER_BYTES_MAX
+    assert ANSWER_BYTES_MAX - 16 < AGENT_COMMAND.to_proto(command).ByteSize() <= ANSWER_BYTES_MAX
     heard: asyncio.Queue[OversightEvent] = asyncio.Queue()
     service = FakeAgentService()
     async with serving(service) as port, linked(port, heard=heard):
@@ -100,7 +100,7 @@ async def test_a_coordinator_reads_a_request_as_large_as_a_client_sends_and_a_cl
     def request(beyond: int) -> ImageRequest:
         return ImageRequest(prompt="p" * (REQUEST_BYTES_MAX - REQUEST_FRAME_BYTES + beyond))
 
-    proto = image_pb2.ExplainPlanRequest(image=image_request_to_proto(request(0)))
+    proto = image_service_pb2.ExplainPlanRequest(image=image_request_to_proto(request(0)))
     spare = REQUEST_BYTES_MAX - proto.ByteSize()
     assert 0 <= spare < REQUEST_FRAME_BYTES
     async with coordinator(make_settings(port=0), Limits()) as running, AsyncClient(running.address) as client:

@@ -12,7 +12,8 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm.plan.profile import Profile, Workload
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser

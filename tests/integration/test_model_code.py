@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 
 from polyrhythm.ids import EpochId
-from polyrhythm.job.image import LongPrompt, Sampler
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan.profile import Profile, Workload
-from polyrhythm.session.messages import (
-    CountTokens,
-    EpochEnded,
-    EpochOutcome,
-    MeasureProfile,
-    RequestFailed,
-    TokensCounted,
-)
+from polyrhythm.session.commands import CountTokens, MeasureProfile
+from polyrhythm.session.events import EpochEnded, EpochOutcome, RequestFailed, TokensCounted
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.measuring.stop import MeasuringStop

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from polyrhythm.ids import AgentId
 from polyrhythm.plan.profile import Workload
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import MeasureProfile
+from polyrhythm.session.commands import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.offload import blocks_of, offloaded_bytes

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import ModelPart
 from polyrhythm.plan.profile import Workload
-from polyrhythm.session.messages import MeasureProfile
+from polyrhythm.session.commands import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.denoiser.loading import DTYPES, load_denoiser
 from polyrhythm_agent.denoiser.on_demand import OnDemand, module_bytes

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, LayerId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
-from polyrhythm.session.messages import BeatDone
+from polyrhythm.session.events import BeatDone
 from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.errors import TransportError
 from polyrhythm_agent.ports.blocks import BlockObserver

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from tests.oracles.found_schedulers import FOUND_SCHEDULERS
 from tests.oracles.pipelines import (

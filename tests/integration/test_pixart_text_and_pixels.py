@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
 from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.decoding import PictureNotFiniteError
 from polyrhythm_agent.denoiser.families.pixart import PixArtDenoiser
 from polyrhythm_agent.denoiser.loading import load_denoiser
@@ -85,7 +86,7 @@ def test_every_field_that_is_wrong_is_named(denoiser: Denoiser) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         denoiser.encode(image("apple " * 200, negative_prompt="cat " * 300))
     assert [v.field for v in caught.value.violations] == ["prompt", "negative_prompt"]
-    with pytest.raises(InvalidArgumentError, match="size: width must be a positive multiple of 8 pixels, got 60"):
+    with pytest.raises(InvalidArgumentError, match="width_px: width must be a positive multiple of 8 pixels, got 60"):
         denoiser.encode(image("apple", width_px=60))
 
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.gang_plan import spliced
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import BeatDone
+from polyrhythm.session.events import BeatDone
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from tests.oracles.reference import relative_difference
 from tests.oracles.simulator import PlanSimulator

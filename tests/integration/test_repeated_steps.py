@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.ports.step_judge import StepVerdict
 from tests.tiny_models.families import FAMILIES

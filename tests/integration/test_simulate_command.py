@@ -69,7 +69,7 @@ def test_json_is_the_simulators_account(capsys: pytest.CaptureFixture[str]) -> N
         ([], "error: devices: name either"),
         (["--devices", str(EXAMPLE), "--model-preset", "sdxl"], "error: model-preset: goes with --cards"),
         (["--devices", str(EXAMPLE), "--quality", "high", "--tail", "3"], "error: tail: quality high"),
-        (["--devices", str(EXAMPLE), "--loss-db", "2"], "error: loss_db: demo-transformer is not calibrated"),
+        (["--devices", str(EXAMPLE), "--loss-db", "2"], "error: loss-db: demo-transformer is not calibrated"),
     ],
 )
 def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from polyrhythm.job.image import LongPrompt, Sampler
-from polyrhythm.session.messages import CountTokens, RequestFailed, TokensCounted
+from polyrhythm.model.request_choices import LongPrompt, Sampler
+from polyrhythm.session.commands import CountTokens
+from polyrhythm.session.events import RequestFailed, TokensCounted
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.known_words import KnownWords
 from polyrhythm_agent.ports.denoiser import Denoiser
@@ -70,8 +71,8 @@ def test_texts_that_the_model_does_not_take_name_their_fields(folders: Mapping[s
     first, both, taken = bench.events
     assert isinstance(first, RequestFailed)
     assert isinstance(both, RequestFailed)
-    assert [violation.field for violation in first.violations] == ["prompt"]
-    assert [violation.field for violation in both.violations] == ["prompt", "negative_prompt"]
+    assert [violation.field for violation in first.violations] == ["image.prompt"]
+    assert [violation.field for violation in both.violations] == ["image.prompt", "image.negative_prompt"]
     assert taken == TokensCounted(request_id=2, counts=(1, 0))
 
 
@@ -91,5 +92,5 @@ def test_steps_that_the_schedule_has_not_are_refused_with_the_texts(folders: Map
         bench.loop.accept(question(number, text, "", steps=steps))
     refused, taken = bench.events
     assert isinstance(refused, RequestFailed)
-    assert [violation.field for violation in refused.violations] == ["prompt", "steps"]
+    assert [violation.field for violation in refused.violations] == ["image.prompt", "image.steps"]
     assert isinstance(taken, TokensCounted)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import LayerId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.denoiser.loading import load_denoiser

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, LayerId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
 from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.epoch.step_loop import Exchange as StepExchange
 from polyrhythm_agent.ports.layers import Part

@@ -31,7 +31,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 def square_image(denoiser: Denoiser, side_px: int) -> ImageSpec:
     """A square picture with guidance."""
-    workload = Workload(model=denoiser.facts.model, width_px=side_px, height_px=side_px, batch=2)
+    workload = Workload(model=denoiser.facts.name, width_px=side_px, height_px=side_px, batch=2)
     return profile_image(workload, denoiser)
 
 

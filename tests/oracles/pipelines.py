@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.denoiser.sampling.sampling import CLASS_OF
 from tests.oracles.found_schedulers import FoundScheduler

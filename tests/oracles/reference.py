@@ -28,7 +28,8 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor, nn
 
-from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.request_choices import Sampler
 
 
 class DoubleDdimScheduler(DDIMScheduler):

@@ -27,6 +27,7 @@ from polyrhythm.job import events as job_events
 from polyrhythm.job import image, reports
 from polyrhythm.job.image import STEPS_MAX
 from polyrhythm.model import calibration, exchanged_layers, facts
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan import explanation, plan, profile
 from polyrhythm.plan.rows import RowRange, ranges_from_counts
 
@@ -47,7 +48,9 @@ blobs = st.binary(max_size=64)
 agents = names.map(AgentId)
 violations = st.builds(FieldViolation, field=names, description=texts)
 epochs = st.builds(EpochId, incarnation=int64s, counter=int64s)
-software = st.lists(st.tuples(texts, texts), max_size=3).map(tuple)
+software = st.lists(st.builds(facts.SoftwareVersion, name=texts, version=texts), max_size=3).map(tuple)
+samplers = st.sampled_from(Sampler)
+long_prompts = st.sampled_from(LongPrompt)
 
 
 def tuples(inner: st.SearchStrategy, size: int = 3) -> st.SearchStrategy:
@@ -223,7 +226,7 @@ def calibrations(draw: st.DrawFn) -> calibration.Calibration:
     size = len(stale) + len(merges) + len(following) + len(unequal)
     seconds = draw(st.lists(st.floats(-10, 10), min_size=size, max_size=size))  # vectors of two values each
     return calibration.Calibration(
-        sampler=draw(names),
+        sampler=draw(samplers),
         steps=steps,
         latent_range=draw(st.floats(1e-3, 1e3)),
         stale_begin_steps=tuple(stale),
@@ -243,11 +246,11 @@ def calibrations(draw: st.DrawFn) -> calibration.Calibration:
 
 models = st.builds(
     facts.ModelFacts,
-    model=names,
+    name=names,
     family=texts,
     fingerprint=texts,
     dtype=texts,
-    samplers=st.lists(texts, min_size=1, max_size=3).map(tuple),
+    samplers=st.lists(samplers, min_size=1, max_size=3).map(tuple),
     default_width_px=sides,
     default_height_px=sides,
     default_steps=st.integers(1, STEPS_MAX),
@@ -261,20 +264,20 @@ models = st.builds(
     latent_bytes_per_token=st.integers(1, LATENTS_BYTES_MAX // PIXELS_MAX),
     weights_bytes=st.integers(1, BYTES_MAX),
     square_only=st.booleans(),
-    full_rate_samplers=tuples(texts),
-    long_prompts=tuples(texts),
+    full_rate_samplers=tuples(samplers),
+    long_prompts=tuples(long_prompts),
     notices=tuples(texts),
     memory=st.none() | model_memories,
     calibrations=st.lists(calibrations(), max_size=2).map(tuple),
     calibrated=tuples(
-        st.builds(calibration.CalibratedGrid, sampler=names, steps=steps, pictures=int32s),
+        st.builds(calibration.CalibratedGrid, sampler=samplers, steps=steps, pictures=int32s),
     ),
     offloaded=st.booleans(),
     guidance_embedded=st.booleans(),
 )
 agent_views = st.builds(
     fleet.AgentView,
-    agent=agents,
+    name=agents,
     state=st.sampled_from(fleet.AgentState),
     device=devices,
     models=tuples(models),
@@ -299,14 +302,14 @@ image_requests = st.builds(
     steps=st.none() | int32s,
     seed=st.none() | uint64s,
     guidance=st.none() | seconds,
-    sampler=st.none() | st.sampled_from(image.Sampler),
+    sampler=st.none() | samplers,
     quality=st.none() | st.sampled_from(image.Quality),
     count=int32s,
     preview_every_steps=int32s,
     plan=st.none() | plans(),
     overrides=overrides,
     objective=st.none() | st.sampled_from(image.Objective),
-    long_prompt=st.none() | st.sampled_from(image.LongPrompt),
+    long_prompt=st.none() | long_prompts,
 )
 image_specs = st.builds(
     image.ImageSpec,
@@ -318,38 +321,42 @@ image_specs = st.builds(
     steps=int32s,
     seed=uint64s,
     guidance=seconds,
-    sampler=st.sampled_from(image.Sampler),
+    sampler=samplers,
     quality=st.sampled_from(image.Quality),
     preview_every_steps=int32s,
     overrides=overrides,
     objective=st.sampled_from(image.Objective),
-    long_prompt=st.sampled_from(image.LongPrompt),
+    long_prompt=long_prompts,
     text_windows=st.integers(1, image.TEXT_WINDOWS_MAX),
 )
 rows_held = st.builds(
-    lambda begin_step, count, rows, stride: (begin_step, begin_step + count, rows.begin, rows.end, stride),
-    st.integers(0, 100),
-    st.integers(0, 100),
-    st.builds(lambda begin, count: RowRange(begin=begin, end=begin + count), st.integers(0, 99), st.integers(0, 99)),
-    st.integers(1, 4),
+    reports.RowsHeld,
+    begin_step=int32s,
+    end_step=int32s,
+    rows=st.builds(
+        lambda begin, count: RowRange(begin=begin, end=begin + count), st.integers(0, 99), st.integers(0, 99)
+    ),
+    stride=int32s,
 )
 job_reports = st.builds(
     reports.JobReport,
     job=names.map(JobId),
     image_index=int32s,
     seed=uint64s,
+    fingerprint=texts,
     plans=tuples(plans(), 2),
     agents=tuples(
         st.builds(
             reports.AgentUsage,
             agent=agents,
-            device=texts,
+            device=devices,
+            dtype=texts,
+            software=software,
             rows=tuples(rows_held),
             steps=int32s,
             busy_s=seconds,
             wait_s=seconds,
             sent_bytes=int64s,
-            emulated=st.booleans(),
             corrections=int32s,
         )
     ),
@@ -358,27 +365,33 @@ job_reports = st.builds(
     decode_s=seconds,
     queued_s=seconds,
     predicted_denoise_s=seconds,
-    versions=software,
 )
 job_event_values: tuple[st.SearchStrategy[job_events.JobEvent], ...] = (
-    st.builds(job_events.Accepted, job=names.map(JobId)),
-    st.builds(job_events.Queued, position=int32s),
-    st.builds(job_events.Delayed, reason=texts),
-    st.builds(job_events.Profiling, agents=tuples(agents), width_px=int32s, height_px=int32s, done=int32s, of=int32s),
-    st.builds(job_events.Planned, image_index=int32s, explanation=explanations),
+    st.builds(job_events.JobAccepted, job=names.map(JobId), image=image_specs, fingerprint=texts),
+    st.builds(job_events.JobQueued, position=int32s),
+    st.builds(job_events.JobDelayed, reason=texts),
     st.builds(
-        job_events.Progressed, image_index=int32s, step=int32s, steps=int32s, left_s=seconds, agents=tuples(agents)
+        job_events.ProfilingProgressed,
+        agents=tuples(agents),
+        width_px=int32s,
+        height_px=int32s,
+        done=int32s,
+        total=int32s,
     ),
-    st.builds(job_events.PartLoaded, image_index=int32s, agent=agents, part=model_parts, loading_s=seconds),
+    st.builds(job_events.ImagePlanned, image_index=int32s, explanation=explanations),
+    st.builds(
+        job_events.ImageProgressed, image_index=int32s, step=int32s, steps=int32s, left_s=seconds, agents=tuples(agents)
+    ),
+    st.builds(job_events.ModelPartLoaded, image_index=int32s, agent=agents, part=model_parts, loading_s=seconds),
     st.builds(job_events.AgentFailed, agent=agents, reason=texts),
     st.builds(
-        job_events.Replanned,
+        job_events.ImageReplanned,
         image_index=int32s,
         reason=st.sampled_from(job_events.ReplanReason),
         begin_step=int32s,
         plan=plans(),
     ),
     st.builds(job_events.ImageCompleted, report=job_reports),
-    st.builds(job_events.Previewed, image_index=int32s, step=int32s, png=blobs),
+    st.builds(job_events.ImagePreviewed, image_index=int32s, step=int32s, png=blobs),
     st.builds(job_events.ImageChunk, image_index=int32s, offset=int64s, data=blobs, last=st.booleans()),
 )

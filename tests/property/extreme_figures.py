@@ -13,18 +13,18 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from polyrhythm.codec import bounds
-from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
-from polyrhythm.codec.events import event_from_proto, event_to_proto
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.codec.fields import FieldError
-from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
-from polyrhythm.codec.session_parts import link_from_proto, link_to_proto, profile_from_proto, profile_to_proto
+from polyrhythm.codec.model import CALIBRATION, MODEL
+from polyrhythm.codec.profile import LINK, MEASURED_PROFILE
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import STEPS_MAX, TEXT_WINDOWS_MAX, ImageSpec, Quality, Sampler
+from polyrhythm.job.image import STEPS_MAX, TEXT_WINDOWS_MAX, ImageSpec, Quality
 from polyrhythm.model.calibration import FIGURE_BOUNDS, KINDS, ROW_WEIGHT_LEAST, Calibration
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.model.facts import ModelFacts, ModelMemory
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import JITTER_MAX, Link, PeakMemory, Profile
-from polyrhythm.session.messages import AgentEvent, BeatDone, EpochJoined, ImageMade, ProfileMeasured
+from polyrhythm.session.events import AgentEvent, BeatDone, EpochJoined, ImageMade, ProfileMeasured
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.unit.coordinator.planning.requests import FACTS, profile
@@ -57,7 +57,7 @@ links = st.builds(
     bytes_per_s=figures(bounds.BYTES_PER_S_MIN, bounds.BYTES_PER_S_MAX),
     handling_s=seconds,
     handling_s_per_byte=figures(1e-15, bounds.SECONDS_PER_BYTE_MAX, zero=True),
-).map(lambda link: link_from_proto(link_to_proto(AgentId("peer"), link))[1])
+).map(lambda link: LINK.from_proto(LINK.to_proto(link)))
 memories = st.none() | st.builds(
     ModelMemory,
     denoiser_bytes=sizes,
@@ -120,7 +120,7 @@ def calibrations(draw: st.DrawFn, *, steps: int) -> Calibration:
         height_px=128,
         guidance=GUIDANCE,
     )
-    return calibration_from_proto(calibration_to_proto(drawn))
+    return CALIBRATION.from_proto(CALIBRATION.to_proto(drawn))
 
 
 @st.composite
@@ -139,7 +139,7 @@ def models(draw: st.DrawFn) -> ModelFacts:
         samplers=(SAMPLER,),
     )
     try:
-        return model_facts_from_proto(model_facts_to_proto(facts))
+        return MODEL.from_proto(MODEL.to_proto(facts))
     except FieldError:
         assume(False)
         raise
@@ -152,7 +152,7 @@ def pictures(draw: st.DrawFn, facts: ModelFacts) -> ImageSpec:
     height_px = draw(st.just(height_most) | st.integers(1, height_most))
     width_most = max(1, min(bounds.SIDE_PX_MAX, facts.pixels_max // height_px))
     return ImageSpec(
-        model=facts.model,
+        model=facts.name,
         prompt="a red apple",
         width_px=draw(st.just(width_most) | st.integers(1, width_most)),
         height_px=height_px,
@@ -181,7 +181,7 @@ def profiles(draw: st.DrawFn, agent: str, picture: ImageSpec) -> Profile:
         loading_s=draw(seconds),
         jitter=draw(st.sampled_from([0.0, 0.1, JITTER_MAX * (1 - 1e-9)])),
     )
-    return profile_from_proto(profile_to_proto(drawn))
+    return MEASURED_PROFILE.from_proto(MEASURED_PROFILE.to_proto(drawn))
 
 
 @st.composite
@@ -232,7 +232,7 @@ def reported(draw: st.DrawFn, event: AgentEvent) -> AgentEvent:
             per_row_s = draw(figures(bounds.SECONDS_MIN, bounds.SECONDS_MAX))
             event = replace(event, profile=replace(measured, **drawn, per_row_s=per_row_s, memory=draw(peaks)))
         case EpochJoined(links=measured_links):
-            drawn_links = tuple((peer, draw(links)) for peer, _ in measured_links)
+            drawn_links = tuple(replace(held, link=draw(links)) for held in measured_links)
             event = replace(event, encode_s=draw(seconds), links=drawn_links)
         case BeatDone(report=report):
             drawn = {name: draw(seconds) for name in ("busy_s", "wait_s", "wall_s")}
@@ -244,4 +244,4 @@ def reported(draw: st.DrawFn, event: AgentEvent) -> AgentEvent:
             event = replace(event, decode_s=draw(seconds))
         case _:
             pass
-    return event_from_proto(event_to_proto(event))
+    return AGENT_EVENT.from_proto(AGENT_EVENT.to_proto(event))

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from polyrhythm.codec.bounds import TRAFFIC_BYTES_MAX
 from polyrhythm.ids import AgentId, GangId, JobId, LayerId
-from polyrhythm.job import image, reports
-from polyrhythm.session import messages, rendezvous
+from polyrhythm.job import reports
+from polyrhythm.session import commands as session_commands
+from polyrhythm.session import events as session_events
+from polyrhythm.session import rendezvous
 from tests.property.codec_strategies import (
     agents,
     blobs,
@@ -19,11 +21,13 @@ from tests.property.codec_strategies import (
     image_specs,
     int32s,
     int64s,
+    long_prompts,
     measured_costs,
     model_parts,
     models,
     names,
     profiles,
+    samplers,
     seconds,
     segments,
     sizes,
@@ -36,21 +40,23 @@ from tests.property.codec_strategies import (
 )
 
 agent_names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True).map(AgentId)
-commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
-    st.builds(messages.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
-    st.builds(messages.MeasureProfile, request_id=int64s, workload=workloads, together=st.booleans(), seconds=seconds),
-    st.builds(messages.StopMeasuring, request_id=int64s),
+commands: tuple[st.SearchStrategy[session_commands.AgentCommand], ...] = (
+    st.builds(session_commands.Welcome, incarnation=int64s, heartbeat_interval_s=seconds),
     st.builds(
-        messages.CountTokens,
+        session_commands.MeasureProfile, request_id=int64s, workload=workloads, together=st.booleans(), seconds=seconds
+    ),
+    st.builds(session_commands.StopMeasuring, request_id=int64s),
+    st.builds(
+        session_commands.CountTokens,
         request_id=int64s,
         model=names,
         texts=tuples(texts),
-        sampler=st.sampled_from(image.Sampler),
+        sampler=samplers,
         steps=int32s,
-        long_prompt=st.sampled_from(image.LongPrompt),
+        long_prompt=long_prompts,
     ),
     st.builds(
-        messages.StartEpoch,
+        session_commands.StartEpoch,
         epoch=epochs,
         gang=names.map(GangId),
         members=tuples(agents),
@@ -68,7 +74,7 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         memory_need_bytes=int64s,
     ),
     st.builds(
-        messages.ExtendPlan,
+        session_commands.ExtendPlan,
         epoch=epochs,
         plan_version=int32s,
         segments=tuples(segments(), 2),
@@ -77,12 +83,12 @@ commands: tuple[st.SearchStrategy[messages.AgentCommand], ...] = (
         uninterruptible_s=seconds,
         memory_need_bytes=int64s,
     ),
-    st.builds(messages.CancelEpoch, epoch=epochs),
-    st.builds(messages.AbortEpoch, epoch=epochs, reason=texts),
-    st.builds(messages.ForgetJob, job=names.map(JobId)),
+    st.builds(session_commands.CancelEpoch, epoch=epochs),
+    st.builds(session_commands.AbortEpoch, epoch=epochs, reason=texts),
+    st.builds(session_commands.ForgetJob, job=names.map(JobId)),
     st.builds(rendezvous.StoreReply, request_id=int64s, value=blobs, found=st.booleans()),
 )
-links = st.tuples(agents, measured_costs)
+links = st.builds(session_events.PeerLink, peer=agents, link=measured_costs)
 corrections = st.builds(
     reports.Correction,
     step=steps,
@@ -90,19 +96,19 @@ corrections = st.builds(
     kind=st.sampled_from(reports.CorrectionKind),
     elements=int32s,
 )
-events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
-    st.builds(messages.Register, agent=agent_names, protocol_version=int32s, software=software, device=devices),
-    st.builds(messages.WorkerReady, models=tuples(models)),
-    st.builds(messages.WorkerLost, reason=texts),
-    st.builds(messages.Heartbeat, sequence=int64s),
-    st.builds(messages.ProfileMeasured, request_id=int64s, profile=profiles),
-    st.builds(messages.TokensCounted, request_id=int64s, counts=tuples(int32s), notices=tuples(texts)),
-    st.builds(messages.RequestFailed, request_id=int64s, detail=texts, violations=tuples(violations)),
-    st.builds(messages.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
-    st.builds(messages.PartLoaded, epoch=epochs, part=model_parts, loading_s=seconds),
-    st.builds(messages.StepDone, epoch=epochs, step=steps),
+events: tuple[st.SearchStrategy[session_events.AgentEvent], ...] = (
+    st.builds(session_events.Register, agent=agent_names, protocol_version=int32s, software=software, device=devices),
+    st.builds(session_events.WorkerReady, models=tuples(models)),
+    st.builds(session_events.WorkerLost, reason=texts),
+    st.builds(session_events.Heartbeat, sequence=int64s),
+    st.builds(session_events.ProfileMeasured, request_id=int64s, profile=profiles),
+    st.builds(session_events.TokensCounted, request_id=int64s, counts=tuples(int32s), notices=tuples(texts)),
+    st.builds(session_events.RequestFailed, request_id=int64s, detail=texts, violations=tuples(violations)),
+    st.builds(session_events.EpochJoined, epoch=epochs, encode_s=seconds, links=tuples(links)),
+    st.builds(session_events.PartLoaded, epoch=epochs, part=model_parts, loading_s=seconds),
+    st.builds(session_events.StepDone, epoch=epochs, step=steps),
     st.builds(
-        messages.BeatDone,
+        session_events.BeatDone,
         report=st.builds(
             reports.BeatReport,
             epoch=epochs,
@@ -120,9 +126,9 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
         ),
     ),
     st.builds(
-        messages.EpochEnded,
+        session_events.EpochEnded,
         epoch=epochs,
-        outcome=st.sampled_from(messages.EpochOutcome),
+        outcome=st.sampled_from(session_events.EpochOutcome),
         held_boundaries=tuples(steps, 2),
         detail=texts,
         gang_intact=st.booleans(),
@@ -137,7 +143,7 @@ events: tuple[st.SearchStrategy[messages.AgentEvent], ...] = (
         value=blobs,
         amount=int64s,
     ),
-    st.builds(messages.MemoryRead, usable_bytes=sizes, free_bytes=sizes),
-    st.builds(messages.PreviewMade, epoch=epochs, step=steps, png=blobs),
-    st.builds(messages.ImageMade, epoch=epochs, offset=sizes, data=blobs, last=st.booleans(), decode_s=seconds),
+    st.builds(session_events.MemoryRead, usable_bytes=sizes, free_bytes=sizes),
+    st.builds(session_events.PreviewMade, epoch=epochs, step=steps, png=blobs),
+    st.builds(session_events.ImageMade, epoch=epochs, offset=sizes, data=blobs, last=st.booleans(), decode_s=seconds),
 )

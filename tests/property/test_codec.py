@@ -12,20 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyrhythm import errors
-from polyrhythm.codec.fleet import agent_view_from_proto, agent_view_to_proto
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT
+from polyrhythm.codec.explanation import EXPLANATION
+from polyrhythm.codec.fleet import AGENT
 from polyrhythm.codec.framing import FrameDecoder, encode_frame
-from polyrhythm.codec.image import (
-    image_request_from_proto,
-    image_request_to_proto,
-    image_spec_from_proto,
-    image_spec_to_proto,
-)
-from polyrhythm.codec.job_events import job_event_from_proto, job_event_to_proto
-from polyrhythm.codec.messages import command_from_proto, command_to_proto, event_from_proto, event_to_proto
-from polyrhythm.codec.plan import explanation_from_proto, explanation_to_proto, plan_from_proto, plan_to_proto
+from polyrhythm.codec.image import IMAGE_SPEC, image_request_from_proto, image_request_to_proto
+from polyrhythm.codec.job import JOB_EVENT
+from polyrhythm.codec.plan import PLAN
 from polyrhythm.codec.status import error_from_status, error_to_status
 from polyrhythm.job.events import JobEvent
-from polyrhythm.session.messages import AgentCommand, AgentEvent
+from polyrhythm.session.commands import AgentCommand
+from polyrhythm.session.events import AgentEvent
 from tests.property import codec_strategies as some
 from tests.property import message_strategies
 
@@ -37,11 +35,11 @@ def through_bytes(value: Any, encode: Callable[[Any], Message], decode: Callable
 
 
 PAIRS = {
-    "plan": (some.plans(), plan_to_proto, plan_from_proto),
-    "explanation": (some.explanations, explanation_to_proto, explanation_from_proto),
-    "agent": (some.agent_views, agent_view_to_proto, agent_view_from_proto),
+    "plan": (some.plans(), PLAN.to_proto, PLAN.from_proto),
+    "explanation": (some.explanations, EXPLANATION.to_proto, EXPLANATION.from_proto),
+    "agent": (some.agent_views, AGENT.to_proto, AGENT.from_proto),
     "image request": (some.image_requests, image_request_to_proto, image_request_from_proto),
-    "image spec": (some.image_specs, image_spec_to_proto, image_spec_from_proto),
+    "image spec": (some.image_specs, IMAGE_SPEC.to_proto, IMAGE_SPEC.from_proto),
 }
 
 
@@ -55,9 +53,9 @@ def test_inverse(pair: tuple[st.SearchStrategy, Any, Any], data: st.DataObject) 
 
 
 UNIONS = (
-    (AgentCommand, message_strategies.commands, command_to_proto, command_from_proto),
-    (AgentEvent, message_strategies.events, event_to_proto, event_from_proto),
-    (JobEvent, some.job_event_values, job_event_to_proto, job_event_from_proto),
+    (AgentCommand, message_strategies.commands, AGENT_COMMAND.to_proto, AGENT_COMMAND.from_proto),
+    (AgentEvent, message_strategies.events, AGENT_EVENT.to_proto, AGENT_EVENT.from_proto),
+    (JobEvent, some.job_event_values, JOB_EVENT.to_proto, JOB_EVENT.from_proto),
 )
 MEMBERS = [
     pytest.param(kind, values, encode, decode, id=kind.__name__)

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyrhythm.codec.bounds import MEMBERS_MAX
-from polyrhythm.codec.job_events import job_event_from_proto, job_event_to_proto
-from polyrhythm.codec.plan import explanation_from_proto, explanation_to_proto
+from polyrhythm.codec.explanation import EXPLANATION
+from polyrhythm.codec.job import JOB_EVENT
 from polyrhythm.errors import InternalError, NoAgentsError
 from polyrhythm.job.image import STEPS_MAX, ImageRequest, Objective, Quality
 from polyrhythm.model.calibration import Calibration
 from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.events import AgentEvent
 from polyrhythm_coordinator.scheduling.planning.distortion import Distortion
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
@@ -53,7 +53,7 @@ def test_any_figures_within_bounds_give_a_plan_that_can_be_told_or_a_refusal(req
             explanation = search_plan(request)
         except NoAgentsError:
             return
-    assert explanation_from_proto(explanation_to_proto(explanation)) == explanation
+    assert EXPLANATION.from_proto(EXPLANATION.to_proto(explanation)) == explanation
     for candidate in (explanation.chosen, *explanation.runners_up):
         assert all(share.sent_bytes >= 0 and share.memory_bytes >= 0 for share in candidate.prediction.agents)
 
@@ -91,4 +91,4 @@ def test_whatever_agents_report_while_they_work_every_job_comes_to_its_end(
     for job in jobs:
         assert not isinstance(world.ended[job], InternalError)
         for event in world.told[job]:
-            assert job_event_from_proto(job_event_to_proto(event)) == event
+            assert JOB_EVENT.from_proto(JOB_EVENT.to_proto(event)) == event

@@ -25,7 +25,6 @@ from polyrhythm_client.recipes.recipe import (
     AGENTS_KEY,
     PLAN_KEY,
     REQUEST_KEY,
-    VERSIONS_KEY,
     recipe_of,
     recipe_texts,
     request_settings,
@@ -36,7 +35,7 @@ from tests.fakes.coordinator import AGENTS, FACTS, PNG, explanation, plan, repor
 
 REQUEST = ImageRequest(prompt="red apple", guidance=2.5, seed=9, quality=Quality.BALANCED)
 EXPLAINED = {"request": request_settings(REQUEST), **asdict(explanation())}
-TEXTS = recipe_texts(recipe_of(resolve(REQUEST, FACTS, 0), report(plan(), 9), AGENTS))
+TEXTS = recipe_texts(recipe_of(resolve(REQUEST, FACTS, 0), report(plan(), 9)))
 ODD = (
     *(
         "null",
@@ -120,7 +119,7 @@ def test_a_changed_plan_is_followed_or_refused(write: Callable[[bytes], Path], t
 
 
 @settings(max_examples=300)
-@given(data=st.data(), key=st.sampled_from([REQUEST_KEY, PLAN_KEY, AGENTS_KEY, VERSIONS_KEY]))
+@given(data=st.data(), key=st.sampled_from([REQUEST_KEY, PLAN_KEY, AGENTS_KEY]))
 def test_changed_texts_of_a_picture_are_followed_or_refused(
     write: Callable[[bytes], Path], data: st.DataObject, key: str
 ) -> None:

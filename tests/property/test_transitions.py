@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from polyrhythm.errors import CancelledError, ResourceExhaustedError
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, Planned, Queued
+from polyrhythm.job.events import ImageChunk, ImageCompleted, ImagePlanned, JobAccepted, JobQueued
 from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
-from polyrhythm.session.messages import EpochEnded, StartEpoch, WorkerLost, WorkerReady
+from polyrhythm.session.commands import StartEpoch
+from polyrhythm.session.events import EpochEnded, WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.state.effects import SendCommand
 from polyrhythm_coordinator.scheduling.state.events import AgentEventReceived, StoringFailed
 from tests.values.plans import exact_plan
@@ -223,14 +224,14 @@ def check_story(world: World, job: JobId) -> None:
     """What one client was told makes sense."""
     told = world.told[job]
     if job in world.questions:
-        assert [type(event) for event in told] == ([Planned] if world.ended[job] is None else [])
+        assert [type(event) for event in told] == ([ImagePlanned] if world.ended[job] is None else [])
         return
     if told:
-        assert isinstance(told[0], Accepted)
-    positions = [event.position for event in told if isinstance(event, Queued)]
+        assert isinstance(told[0], JobAccepted)
+    positions = [event.position for event in told if isinstance(event, JobQueued)]
     assert positions == sorted(set(positions), reverse=True)
     pictures = [event.report.image_index for event in told if isinstance(event, ImageCompleted)]
-    first_plans = [event.image_index for event in told if isinstance(event, Planned)]
+    first_plans = [event.image_index for event in told if isinstance(event, ImagePlanned)]
     assert sorted(first_plans) == list(range(len(first_plans)))
     assert len(set(pictures)) == len(pictures)
     assert set(pictures) <= set(first_plans)

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from polyrhythm.job.image import ImageSpec, LongPrompt, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from tests.tiny_models.transformers import tiny_dit_folder, tiny_pixart_folder, tiny_sigma_folder
 from tests.tiny_models.unets import TINY_UNETS, tiny_lcm_folder, tiny_small_folder
 

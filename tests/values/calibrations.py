@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from polyrhythm.model.calibration import Calibration
+from polyrhythm.model.request_choices import Sampler
 
 
 def calibration(
     *,
-    sampler: str = "ddim",
+    sampler: Sampler = Sampler.DDIM,
     steps: int = 50,
     width: int = 5,
     together: float = 0.4,

@@ -9,11 +9,11 @@ import grpc.aio
 import pytest
 
 from polyrhythm.codec.image import image_request_to_proto
-from polyrhythm.codec.job_events import job_event_from_proto
+from polyrhythm.codec.job import JOB_EVENT
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.job.events import JobEvent, Progressed
+from polyrhythm.job.events import ImageProgressed, JobEvent
 from polyrhythm.job.image import ImageRequest, Quality
-from polyrhythm.v1 import image_pb2, image_pb2_grpc
+from polyrhythm.v1 import image_service_pb2, image_service_pb2_grpc
 from polyrhythm_coordinator.server import Coordinator
 from tests.fakes.agents import FakeFleet, error_of
 
@@ -30,31 +30,33 @@ class Site:
 
     def generate(
         self, request: ImageRequest = REQUEST, *, timeout_s: float | None = None
-    ) -> grpc.aio.UnaryStreamCall[image_pb2.GenerateRequest, image_pb2.GenerateResponse]:
-        stub = image_pb2_grpc.ImageServiceStub(self.channel)
-        return stub.Generate(image_pb2.GenerateRequest(image=image_request_to_proto(request)), timeout=timeout_s)
+    ) -> grpc.aio.UnaryStreamCall[image_service_pb2.GenerateRequest, image_service_pb2.GenerateResponse]:
+        stub = image_service_pb2_grpc.ImageServiceStub(self.channel)
+        return stub.Generate(
+            image_service_pb2.GenerateRequest(image=image_request_to_proto(request)), timeout=timeout_s
+        )
 
 
-async def events_of(call: AsyncIterable[image_pb2.GenerateResponse]) -> list[JobEvent]:
-    return [job_event_from_proto(response) async for response in call]
+async def events_of(call: AsyncIterable[image_service_pb2.GenerateResponse]) -> list[JobEvent]:
+    return [JOB_EVENT.from_proto(response) async for response in call]
 
 
 async def read_until(
-    call: AsyncIterable[image_pb2.GenerateResponse], condition: Callable[[JobEvent], bool]
+    call: AsyncIterable[image_service_pb2.GenerateResponse], condition: Callable[[JobEvent], bool]
 ) -> list[JobEvent]:
     events: list[JobEvent] = []
     async for response in call:
-        events.append(job_event_from_proto(response))
+        events.append(JOB_EVENT.from_proto(response))
         if condition(events[-1]):
             return events
     raise AssertionError(f"the stream ended before that: {events}")
 
 
-async def error_from(call: AsyncIterable[image_pb2.GenerateResponse]) -> PolyrhythmError:
+async def error_from(call: AsyncIterable[image_service_pb2.GenerateResponse]) -> PolyrhythmError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await events_of(call)
     return error_of(caught.value)
 
 
 def is_at(step: int) -> Callable[[JobEvent], bool]:
-    return lambda event: isinstance(event, Progressed) and event.step >= step
+    return lambda event: isinstance(event, ImageProgressed) and event.step >= step

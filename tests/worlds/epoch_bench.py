@@ -8,14 +8,11 @@ from dataclasses import replace
 import torch
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import Link, Profile
-from polyrhythm.session.messages import (
-    AgentEvent,
-    ImageMade,
-    MeasureProfile,
-    StartEpoch,
-)
+from polyrhythm.session.commands import MeasureProfile, StartEpoch
+from polyrhythm.session.events import AgentEvent, ImageMade
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of
 from polyrhythm_agent.epoch.boundary_state import JobMemory
 from polyrhythm_agent.epoch.gang_cache import Gang, GangCache

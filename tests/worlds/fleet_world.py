@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Accepted, JobEvent, Queued
+from polyrhythm.job.events import JobAccepted, JobEvent, JobQueued
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, ImageMade, PreviewMade, WorkerLost
+from polyrhythm.session.commands import AgentCommand
+from polyrhythm.session.events import AgentEvent, Heartbeat, ImageMade, PreviewMade, WorkerLost
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore, reference_to
 from polyrhythm_coordinator.runtime.event_log import events_of
 from polyrhythm_coordinator.runtime.news import News
@@ -215,7 +216,7 @@ class World:
         for job in self._news.keys() - self.ended.keys():
             self.told[job].extend(self._news[job].due(self.now_s))
         for job, place in places(self.state):
-            self._tell(job, Queued(position=place))
+            self._tell(job, JobQueued(position=place))
 
     def run_until(self, condition: Callable[[], bool], *, limit_s: float = 60.0) -> None:
         """Lets everything happen, and time pass, until a condition holds."""
@@ -355,6 +356,6 @@ class World:
             self.told[job].extend(events_of(fact, self.blobs))
         if isinstance(fact, ImageKept | PreviewKept):
             self.blobs.drop(fact.blob)
-        if isinstance(fact, Accepted):
+        if isinstance(fact, JobAccepted):
             place = next((place for name, place in places(self.state) if name == job), 0)
-            self._tell(job, Queued(position=place))
+            self._tell(job, JobQueued(position=place))

@@ -21,7 +21,7 @@ from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.plan.plan import Plan
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import AgentEvent, BeatDone
+from polyrhythm.session.events import AgentEvent, BeatDone
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import exchange_dtype_of, load_denoiser
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState

@@ -12,22 +12,22 @@ from polyrhythm.codec.bounds import (
     REGISTER_BYTES_MAX,
     SOFTWARE_MAX,
 )
-from polyrhythm.codec.calibration import calibration_to_proto
-from polyrhythm.codec.events import event_from_proto, event_to_proto
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.codec.fields import FieldError
-from polyrhythm.codec.fleet import model_facts_to_proto
+from polyrhythm.codec.model import CALIBRATION, MODEL
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
 from polyrhythm.model.calibration import Calibration
-from polyrhythm.session.messages import AgentEvent, Register
-from polyrhythm.v1 import fleet_pb2
+from polyrhythm.model.request_choices import Sampler
+from polyrhythm.session.events import AgentEvent, Register
+from polyrhythm.v1 import device_pb2, model_pb2
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from tests.fakes.model import FACTS
 from tests.fakes.worker import register
 
 NAMES = tuple(AgentId(f"agent-{number:057}") for number in range(AGENTS_MAX))
 SMALL_CALIBRATION = Calibration(
-    sampler="x",
+    sampler=Sampler.DDIM,
     steps=4,
     latent_range=1.0,
     stale_begin_steps=(0,),
@@ -47,15 +47,15 @@ SMALL_CALIBRATION = Calibration(
 
 def decoded(proto: session_pb2.AgentEvent) -> AgentEvent:
     """An event as a coordinator has it once it has come over the wire."""
-    return event_from_proto(session_pb2.AgentEvent.FromString(proto.SerializeToString()))
+    return AGENT_EVENT.from_proto(session_pb2.AgentEvent.FromString(proto.SerializeToString()))
 
 
 def largest_register(name: AgentId) -> Register:
     """As much software as fits."""
-    proto = event_to_proto(register(name))
+    proto = AGENT_EVENT.to_proto(register(name))
     software = proto.register.software
     del software[:]
-    software.extend(fleet_pb2.SoftwareVersion(name="s") for _ in range(SOFTWARE_MAX))
+    software.extend(device_pb2.SoftwareVersion(name="s") for _ in range(SOFTWARE_MAX))
     for entry in software:
         entry.version = "v" * min(256, max(0, REGISTER_BYTES_MAX - 8 - proto.register.ByteSize()))
     assert proto.register.ByteSize() > REGISTER_BYTES_MAX - 16
@@ -77,29 +77,29 @@ def largest_models(kind: str) -> AgentEvent:
     return decoded(session_pb2.AgentEvent.FromString(taken))
 
 
-def _models(kind: str) -> Iterator[fleet_pb2.Model]:
-    model = model_facts_to_proto(FACTS)
+def _models(kind: str) -> Iterator[model_pb2.Model]:
+    model = MODEL.to_proto(FACTS)
     model.notices.append("\N{BICYCLE}" * NOTICES_CHARACTERS_MAX)
     if kind == "layers":
         while len(model.exchanged) < LAYER_GROUPS_MAX:
-            model.exchanged.append(fleet_pb2.LayerGroup(kind="LAYER_KIND_TOKENS", layers=1, cell_px=1, cell_bytes=1))
+            model.exchanged.append(model_pb2.LayerGroup(kind="LAYER_KIND_TOKENS", layers=1, cell_px=1, cell_bytes=1))
         yield model
         del model.exchanged[1:]
     elif kind == "calibrations":
         for _ in range(CALIBRATIONS_MAX):
-            model.calibrations.append(calibration_to_proto(SMALL_CALIBRATION))
+            model.calibrations.append(CALIBRATION.to_proto(SMALL_CALIBRATION))
         yield from [model] * 2
     yield model
 
 
-def _grow(model: fleet_pb2.Model, kind: str) -> None:
+def _grow(model: model_pb2.Model, kind: str) -> None:
     match kind:
         case "layers":
-            model.exchanged.append(fleet_pb2.LayerGroup(kind="LAYER_KIND_TOKENS", layers=1, cell_px=1, cell_bytes=1))
+            model.exchanged.append(model_pb2.LayerGroup(kind="LAYER_KIND_TOKENS", layers=1, cell_px=1, cell_bytes=1))
         case "calibrations":
-            model.samplers.append("")
+            model.calibrated.append(model_pb2.CalibratedGrid(sampler="SAMPLER_DDIM"))
         case _:
-            model.samplers.append("w" * 250)
+            model.fingerprint += "w"
 
 
 def _is_taken(proto: session_pb2.AgentEvent) -> bool:

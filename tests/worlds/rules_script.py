@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
 from polyrhythm.job.reports import BeatReport
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Assignment, Exchange, Segment
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import (
-    AgentCommand,
-    AgentEvent,
-    BeatDone,
-    EpochEnded,
-    EpochOutcome,
-    ExtendPlan,
-    Heartbeat,
-    StartEpoch,
-    WorkerReady,
-)
+from polyrhythm.session.commands import AgentCommand, ExtendPlan, StartEpoch
+from polyrhythm.session.events import AgentEvent, BeatDone, EpochEnded, EpochOutcome, Heartbeat, WorkerReady
 from polyrhythm_agent.daemon.rules.signals import (
     CommandReceived,
     Effect,

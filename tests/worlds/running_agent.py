@@ -13,18 +13,13 @@ from pathlib import Path
 import psutil
 
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
-from polyrhythm.model.facts import DeviceFacts, DeviceKind
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, SoftwareVersion
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Assignment, Exchange, Segment
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import (
-    PROTOCOL_VERSION,
-    CountTokens,
-    EpochJoined,
-    Register,
-    StartEpoch,
-    WorkerReady,
-)
+from polyrhythm.session.commands import CountTokens, StartEpoch
+from polyrhythm.session.events import PROTOCOL_VERSION, EpochJoined, Register, WorkerReady
 from polyrhythm_agent.daemon.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon.main import AgentParts, run_agent
 from polyrhythm_agent.daemon.rules.state import Limits
@@ -36,7 +31,7 @@ EPOCH = EpochId(incarnation=1, counter=1)
 REGISTRATION = Register(
     agent=AGENT,
     protocol_version=PROTOCOL_VERSION,
-    software=(("python", "3"),),
+    software=(SoftwareVersion(name="python", version="3"),),
     device=DeviceFacts(uuid="CPU-1", name="cpu", kind=DeviceKind.CPU, memory_total_bytes=2, memory_free_bytes=1),
 )
 LIMITS = Limits(start_s=20.0, heartbeat_s=0.4, abort_s=0.1, alone_extra_s=0.0, leave_s=2.0, first_restart_s=0.01)

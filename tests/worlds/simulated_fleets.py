@@ -54,7 +54,7 @@ def device(
 
 
 def fleet(*devices: DeviceDescription, link: Link = LINK, control: ControlCosts | None = None) -> FleetDescription:
-    workload = Workload(model=FACTS.model, width_px=64, height_px=64, batch=2)
+    workload = Workload(model=FACTS.name, width_px=64, height_px=64, batch=2)
     return FleetDescription(
         facts=FACTS,
         workload=workload,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from polyrhythm.errors import ErrorCode, InvalidArgumentError, PolyrhythmError, WireError
+from polyrhythm_client.cli.request_fields import in_options
 from polyrhythm_client.cli.terminal import Screen
 
 EXIT_FAILED = 1
@@ -27,6 +28,7 @@ def show_error(console: Console, error: PolyrhythmError) -> int:
     Returns:
         The exit code: 2 for bad input, 1 for anything else.
     """
+    error = in_options(error)
     if isinstance(error, InvalidArgumentError):
         lines = [f"{violation.field}: {violation.description}" for violation in error.violations]
     else:
@@ -44,6 +46,7 @@ def error_account(error: PolyrhythmError) -> dict[str, Any]:
     ``error`` has its code, the message and, of bad input, each field with what is wrong with it. The account of a
     ``FailedAccountError`` is beside it.
     """
+    error = in_options(error)
     account: dict[str, Any] = {"code": error.code.value, "message": str(error)}
     if isinstance(error, InvalidArgumentError):
         account["fields"] = [{"field": wrong.field, "description": wrong.description} for wrong in error.violations]

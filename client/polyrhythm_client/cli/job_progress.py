@@ -16,19 +16,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from polyrhythm.ids import AgentId
 from polyrhythm.job.events import (
-    Accepted,
     AgentFailed,
-    Delayed,
     ImageChunk,
     ImageCompleted,
+    ImagePlanned,
+    ImagePreviewed,
+    ImageProgressed,
+    ImageReplanned,
+    JobAccepted,
+    JobDelayed,
     JobEvent,
-    PartLoaded,
-    Planned,
-    Previewed,
-    Profiling,
-    Progressed,
-    Queued,
-    Replanned,
+    JobQueued,
+    ModelPartLoaded,
+    ProfilingProgressed,
     ReplanReason,
 )
 from polyrhythm.plan.explanation import Exclusion, ExclusionReason
@@ -82,31 +82,31 @@ class JobProgress:
     def show(self, event: JobEvent) -> None:
         """Shows one event of the job. What changes its course is printed even without a terminal."""
         match event:
-            case Accepted():
+            case JobAccepted():
                 self._update("accepted")
-            case Queued(position=position):
+            case JobQueued(position=position):
                 self._update(f"waiting, {position} ahead" if position else "starting")
-            case Delayed(reason=reason):
+            case JobDelayed(reason=reason):
                 self._update("waiting")
                 self._note(f"[yellow]waiting:[/yellow] {escape(reason)}")
-            case Profiling():
+            case ProfilingProgressed():
                 self._show_measuring(event)
-            case Planned(explanation=explanation):
+            case ImagePlanned(explanation=explanation):
                 self._update("planned", detail=escape(explanation.chosen.label))
                 self._show_notices(explanation.notices)
                 self._show_sharing(explanation.sharing)
                 self._show_left_out(explanation.exclusions)
-            case Progressed():
+            case ImageProgressed():
                 self._show_step(event)
-            case Previewed(step=step):
+            case ImagePreviewed(step=step):
                 self._update("denoising", detail=f"preview of step {step}")
-            case PartLoaded(agent=agent, part=part, loading_s=loading_s):
+            case ModelPartLoaded(agent=agent, part=part, loading_s=loading_s):
                 message = f"loaded the {part.replace('_', ' ')}, the picture waited {loading_s:.1f} s"
                 self._note(f"[yellow]agent {escape(agent)}[/yellow]: {message}")
             case AgentFailed(agent=agent, reason=reason):
                 # Lost, or still there after an epoch that failed: the reason says which.
                 self._note(f"[yellow]agent {escape(agent)}[/yellow]: {escape(reason or 'its run broke off')}")
-            case Replanned():
+            case ImageReplanned():
                 self._show_replan(event)
             case ImageChunk() | ImageCompleted():
                 self._update("receiving")
@@ -114,7 +114,7 @@ class JobProgress:
             case _:
                 assert_never(event)
 
-    def _show_replan(self, event: Replanned) -> None:
+    def _show_replan(self, event: ImageReplanned) -> None:
         """Of re-plans for a changed speed only the first is printed; the others are counted until the picture ends."""
         repeated = event.reason is ReplanReason.SPEED_CHANGED and event.image_index in self._speed_replans
         if event.reason is ReplanReason.SPEED_CHANGED:
@@ -134,10 +134,10 @@ class JobProgress:
             listed = ", ".join(map(str, steps[1:]))
             self._note(f"[yellow]{more} (speed changed) from step{'s' * (len(steps) > 2)} {listed} on[/yellow]")
 
-    def _show_measuring(self, event: Profiling) -> None:
+    def _show_measuring(self, event: ProfilingProgressed) -> None:
         """Printed even without a terminal, since it may take seconds; once a size, since the bar shows the rest."""
         size, devices = f"{event.width_px}x{event.height_px}", ", ".join(event.agents)
-        self._update(f"measuring {size}", detail=escape(f"{event.done} of {event.of} done, {devices} at it"))
+        self._update(f"measuring {size}", detail=escape(f"{event.done} of {event.total} done, {devices} at it"))
         if size not in self._shown_sizes:
             self._note(f"[dim]measuring what {size} costs each device, once[/dim]")
         self._shown_sizes.add(size)
@@ -166,7 +166,7 @@ class JobProgress:
                 self._note(f"[yellow]note:[/yellow] {escape(exclusion.agent)} takes no part: {escape(why)}")
                 self._shown_left_out.add(case)
 
-    def _show_step(self, event: Progressed) -> None:
+    def _show_step(self, event: ImageProgressed) -> None:
         phase = "denoising" if event.step < event.steps else "decoding"
         self._several = self._several or event.image_index > 0
         picture = f"picture {event.image_index + 1}, " if self._several else ""

@@ -13,8 +13,9 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
-from polyrhythm.job.image import PROMPT_CHARACTERS_MAX, LongPrompt, Objective, Quality, Sampler
+from polyrhythm.job.image import PROMPT_CHARACTERS_MAX, Objective, Quality
 from polyrhythm.model.loading_choices import DtypeChoice, OffloadChoice
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.process.environment import ADDRESS_VARIABLE
 from polyrhythm_client.cli.command import Use, use_of
 from polyrhythm_client.local.variables import MODEL_VARIABLE

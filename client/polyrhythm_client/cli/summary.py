@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from polyrhythm.fleet import AgentView
 from polyrhythm.job.events import ReplanReason
-from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.job.reports import JobReport
 from polyrhythm.plan.gang_plan import followed_segments, steps_taken
 from polyrhythm_client.pictures import Picture
 
@@ -57,35 +57,38 @@ def picture_summary(picture: Picture, path: Path) -> dict[str, Any]:
         "steps_taken": {"fast_rows": taken.fast_rows, "slow_rows": taken.slow_rows},
         "replans": {reason.value: count for reason, count in picture.replans.items()},
         "segments": [asdict(segment) for segment in followed_segments(report.plans)],
-        "agents": [_agent(usage) for usage in report.agents],
-        "versions": dict(report.versions),
+        "agents": [{**asdict(usage), "emulated": usage.emulated} for usage in report.agents],
+        "fingerprint": report.fingerprint,
     }
 
 
-def measured_fleet(picture: Picture) -> dict[str, Any]:
+def measured_fleet(picture: Picture, agents: Collection[AgentView]) -> dict[str, Any]:
     """What the plan rested on: the model, each device, its cost and the links as measured by then.
 
     ``polyrhythm simulate --fit`` describes a fleet from it.
+
+    Args:
+        picture: as it came.
+        agents: of the fleet.
     """
-    members = {usage.agent for usage in picture.report.agents}
-    fingerprints = {value for name, value in picture.report.versions if name.startswith("model ")}
-    offered = [model for view in picture.agents if view.agent in members for model in view.models]
-    facts = next((model for model in offered if model.fingerprint in fingerprints), None)
+    members, fingerprint = {usage.agent for usage in picture.report.agents}, picture.report.fingerprint
+    offered = [model for view in agents if view.name in members for model in view.models]
+    facts = next((model for model in offered if model.fingerprint == fingerprint), None)
     explanation = picture.explanation
     return {
         "model": None if facts is None else asdict(facts),
         "profiles": [] if explanation is None else [asdict(profile) for profile in explanation.profiles],
         "links": [] if explanation is None else [asdict(link) for link in explanation.links],
-        "devices": [_device(view, fingerprints) for view in picture.agents],
+        "devices": [_device(view, fingerprint) for view in agents],
     }
 
 
-def _device(view: AgentView, fingerprints: set[str]) -> dict[str, Any]:
+def _device(view: AgentView, fingerprint: str) -> dict[str, Any]:
     """What a device is, and in which arithmetic it computes."""
     device = view.device
-    dtypes = [model.dtype for model in view.models if model.fingerprint in fingerprints]
+    dtypes = [model.dtype for model in view.models if model.fingerprint == fingerprint]
     return {
-        "agent": view.agent,
+        "agent": view.name,
         "card": device.name,
         "kind": device.kind,
         "host": device.host,
@@ -121,20 +124,3 @@ def replans_message(replans: Mapping[ReplanReason, int]) -> str:
 def is_emulated(report: JobReport) -> bool:
     """Whether any agent that took part ran at an emulated speed."""
     return any(usage.emulated for usage in report.agents)
-
-
-def _agent(usage: AgentUsage) -> dict[str, Any]:
-    return {
-        "agent": usage.agent,
-        "device": usage.device,
-        "emulated": usage.emulated,
-        "rows": [
-            {"begin_step": begin_step, "end_step": end_step, "begin": begin, "end": end, "stride": stride}
-            for begin_step, end_step, begin, end, stride in usage.rows
-        ],
-        "steps": usage.steps,
-        "busy_s": usage.busy_s,
-        "wait_s": usage.wait_s,
-        "bytes_sent": usage.sent_bytes,
-        "corrections": usage.corrections,
-    }

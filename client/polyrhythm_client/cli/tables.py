@@ -30,7 +30,7 @@ def agents_table(agents: tuple[AgentView, ...]) -> Table:
         table.add_column(heading, no_wrap=heading != "device")  # what may wrap is what gives way
     for view in agents:
         table.add_row(
-            escape(view.agent),
+            escape(view.name),
             view.state,
             Text(f"{view.device.kind}: {view.device.name}", no_wrap=True, overflow="ellipsis"),
             _memory(view),
@@ -44,7 +44,7 @@ def print_troubles(console: Console, agents: tuple[AgentView, ...]) -> None:
     """How the last workers of agents were lost that have no other one yet."""
     for view in agents:
         if view.trouble:
-            console.print(f"[bold]{escape(view.agent)}[/bold]: {escape(view.trouble)}", soft_wrap=True)
+            console.print(f"[bold]{escape(view.name)}[/bold]: {escape(view.trouble)}", soft_wrap=True)
 
 
 def print_explanation(console: Console, explanation: Explanation, agents: tuple[AgentView, ...]) -> None:
@@ -150,7 +150,7 @@ def _merges_steps(plan: Plan) -> bool:
 
 
 def _model(model: ModelFacts) -> str:
-    return f"{model.model} {model.dtype}{' offloaded' if model.offloaded else ''}"
+    return f"{model.name} {model.dtype}{' offloaded' if model.offloaded else ''}"
 
 
 def _memory(view: AgentView) -> str:

@@ -39,7 +39,7 @@ def changes(before: Mapping[AgentId, AgentView], now: Iterable[AgentView]) -> tu
         before: agents as they were.
         now: agents as they are.
     """
-    present = {view.agent: view for view in now}
+    present = {view.name: view for view in now}
     found = [
         AgentChange(agent=name, view=view, message=_message(view), trouble=bool(view.trouble))
         for name, view in sorted(present.items())
@@ -69,7 +69,7 @@ def _message(view: AgentView) -> str:
 
 
 def _device(view: AgentView) -> str:
-    models = ", ".join(model.model for model in view.models)
+    models = ", ".join(model.name for model in view.models)
     speed = view.device.emulated_speed
     emulated = "" if speed is None else f", emulated speed {speed:g}"
     return f"{view.device.kind} {view.device.name}{emulated}, model {models}"

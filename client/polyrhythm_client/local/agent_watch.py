@@ -74,7 +74,7 @@ class AgentWatch:
     def _look(self, views: tuple[AgentView, ...]) -> bool:
         """Passes on what has changed; whether anything has."""
         found = changes(self._views, views)
-        self._views = {view.agent: view for view in views}
+        self._views = {view.name: view for view in views}
         for change in found:
             self._on_change(change)
         return bool(found)

@@ -12,13 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from polyrhythm import __version__
-from polyrhythm.errors import WireError
-from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import ImageRequest, ImageSpec
-from polyrhythm.job.reports import JobReport
-from polyrhythm.job.request_checks import resolve
-from polyrhythm.model.facts import DeviceKind
+from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.model.facts import THREADS_SOFTWARE, DeviceKind, SoftwareVersion
 from polyrhythm.plan.gang_plan import spliced, steps_taken
 from polyrhythm.plan.plan import Plan
 
@@ -29,39 +26,35 @@ STEPS_KEY = "polyrhythm:steps"
 REQUEST_KEY = "polyrhythm:request"
 PLAN_KEY = "polyrhythm:plan"
 AGENTS_KEY = "polyrhythm:agents"
-VERSIONS_KEY = "polyrhythm:versions"
+WEIGHTS_KEY = "polyrhythm:weights"
 
-THREADS_SOFTWARE = "threads"
-"""The name of a CPU agent's threads among the software versions that it reports: they decide a picture's bytes."""
-
-_THREADS = re.compile(r"[0-9]{1,6}")
-
-
-def weights_key(model: str) -> str:
-    """The name of the fingerprint of a model's weights among the versions of a report."""
-    return f"model {model}"
-
-
-def dtype_key(model: str) -> str:
-    """The name of the dtype that a model was computed in among the versions of a report."""
-    return f"dtype of {model}"
+_THREADS = re.compile(r"[1-9][0-9]{0,2}")
+"""Compute threads of a CPU: torch starts as many as it is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
-    """What an agent computed on.
+    """What an agent computed with.
 
     Attributes:
         agent: its name in the plan.
         kind: CPU or CUDA.
         emulated_speed: share of its true speed that it was slowed down to; None if it ran freely.
-        threads: compute threads of a CPU, which decide the order of its sums; None if it did not say.
+        dtype: in which its denoiser computed.
+        software: versions that decide a picture's bytes.
     """
 
     agent: AgentId
     kind: DeviceKind
     emulated_speed: float | None
-    threads: int | None
+    dtype: str
+    software: tuple[SoftwareVersion, ...]
+
+    @property
+    def threads(self) -> int | None:
+        """Compute threads of a CPU, which decide the order of its sums; None if it did not say."""
+        said = next((each.version for each in self.software if each.name == THREADS_SOFTWARE), "")
+        return int(said) if _THREADS.fullmatch(said) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +65,13 @@ class Recipe:
         request: every setting, with the plan that makes the picture; where several plans took over from one another,
             the one plan that they amount to.
         agents: what computed it; empty where the file is a bare plan.
-        versions: software and models that computed it.
+        fingerprint: of the model that made it; empty where the file is a bare plan.
         bare: whether there is a plan and nothing else: the prompt, which may be empty, is not known.
     """
 
     request: ImageRequest
     agents: tuple[AgentRecord, ...] = ()
-    versions: tuple[tuple[str, str], ...] = ()
+    fingerprint: str = ""
     bare: bool = False
 
     @property
@@ -92,19 +85,18 @@ class Recipe:
         return f"<Recipe {kind}, {self.plan.steps} steps on {', '.join(self.plan.agents[:4])}>"
 
 
-def recipe_of(image: ImageSpec, report: JobReport, agents: tuple[AgentView, ...]) -> Recipe:
+def recipe_of(image: ImageSpec, report: JobReport) -> Recipe:
     """The recipe of a picture that was just made.
 
     Args:
         image: what was asked for, defaults filled in.
         report: its account.
-        agents: of the fleet that made it.
     """
     members = {agent for plan in report.plans for agent in plan.agents}
     return Recipe(
         request=request_of(image, spliced(report.plans)),
-        agents=tuple(_record_of(view) for view in agents if view.agent in members),
-        versions=report.versions,
+        agents=tuple(_record_of(usage) for usage in report.agents if usage.agent in members),
+        fingerprint=report.fingerprint,
     )
 
 
@@ -126,25 +118,6 @@ def request_of(image: ImageSpec, plan: Plan) -> ImageRequest:
     )
 
 
-def resolved_image(request: ImageRequest, report: JobReport, agents: tuple[AgentView, ...]) -> ImageSpec:
-    """The request with the defaults that the fleet filled in.
-
-    Args:
-        request: as it was sent.
-        report: of the picture.
-        agents: of the fleet, with the facts of the model.
-
-    Raises:
-        WireError: no agent that took part lists the model.
-    """
-    members = {usage.agent for usage in report.agents}
-    offered = [model for view in agents if view.agent in members for model in view.models]
-    facts = next((model for model in offered if request.model in ("", model.model)), None)
-    if facts is None:
-        raise WireError(f"agents: none of {', '.join(sorted(members))} lists the model that it worked with")
-    return resolve(replace(request, seed=report.seed, count=1), facts, report.seed)
-
-
 def recipe_texts(recipe: Recipe) -> dict[str, str]:
     """What goes into the PNG file, by keyword."""
     return {
@@ -155,7 +128,7 @@ def recipe_texts(recipe: Recipe) -> dict[str, str]:
         REQUEST_KEY: _to_json(request_settings(recipe.request)),
         PLAN_KEY: _to_json(asdict(recipe.plan)),
         AGENTS_KEY: _to_json([asdict(agent) for agent in recipe.agents]),
-        VERSIONS_KEY: _to_json(dict(recipe.versions)),
+        WEIGHTS_KEY: recipe.fingerprint,
     }
 
 
@@ -168,13 +141,13 @@ def request_settings(request: ImageRequest) -> dict[str, Any]:
     return settings
 
 
-def _record_of(view: AgentView) -> AgentRecord:
-    threads = dict(view.software).get(THREADS_SOFTWARE, "")
+def _record_of(usage: AgentUsage) -> AgentRecord:
     return AgentRecord(
-        agent=view.agent,
-        kind=view.device.kind,
-        emulated_speed=view.device.emulated_speed,
-        threads=int(threads) if _THREADS.fullmatch(threads) else None,
+        agent=usage.agent,
+        kind=usage.device.kind,
+        emulated_speed=usage.device.emulated_speed,
+        dtype=usage.dtype,
+        software=usage.software,
     )
 
 

@@ -20,7 +20,7 @@ from polyrhythm_client.recipes.recipe import (
     AGENTS_KEY,
     PLAN_KEY,
     REQUEST_KEY,
-    VERSIONS_KEY,
+    WEIGHTS_KEY,
     AgentRecord,
     Recipe,
     request_of,
@@ -33,7 +33,6 @@ JSON_BYTES_MAX = 16 << 20
 BOUNDS = {
     "seed": UINT64,
     "stride": STRIDES,  # before least common multiples are taken, which have no bound
-    "threads": range(1, 1025),  # torch starts as many as it is given
 }
 
 
@@ -85,5 +84,4 @@ def _recipe_from_png(content: bytes) -> Recipe:
         if agent.emulated_speed is not None and not EMULATED_SPEED_MIN <= agent.emulated_speed <= 1.0:
             message = f"must be from {EMULATED_SPEED_MIN:g} to 1, got {agent.emulated_speed:g}"
             raise InvalidArgumentError.of(f"plan.agents[{index}].emulated_speed", message)
-    versions = read_as(dict[str, str], parse_json(texts.get(VERSIONS_KEY, "{}"), "versions"), "versions")
-    return Recipe(request=request_of(image, plan), agents=agents, versions=tuple(versions.items()))
+    return Recipe(request=request_of(image, plan), agents=agents, fingerprint=texts.get(WEIGHTS_KEY, ""))

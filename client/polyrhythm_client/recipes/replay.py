@@ -5,7 +5,7 @@ from __future__ import annotations
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId
-from polyrhythm_client.recipes.recipe import Recipe, dtype_key, weights_key
+from polyrhythm_client.recipes.recipe import Recipe
 
 
 def check_weights(recipe: Recipe, model: str, agents: tuple[AgentView, ...]) -> None:
@@ -38,11 +38,11 @@ def changed_weights(recipe: Recipe, model: str, agents: tuple[AgentView, ...]) -
         agents: of the fleet.
     """
     name = recipe.request.model
-    recorded = dict(recipe.versions).get(weights_key(name))
-    if recorded is None or model not in {"", name}:
+    recorded = recipe.fingerprint
+    if not recorded or model not in {"", name}:
         return ()
     held = {
-        view.agent: [facts.fingerprint for facts in view.models if facts.model == name]
+        view.name: [facts.fingerprint for facts in view.models if facts.name == name]
         for view in _members(recipe, agents)
     }
     return tuple(
@@ -58,39 +58,24 @@ def changed_software(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[str
     So may one that is computed in another dtype, and in more of them.
     """
     found: list[str] = []
+    records = {record.agent: record for record in recipe.agents}
     for view in _members(recipe, agents):
-        held = {dtype_key(facts.model): facts.dtype for facts in view.models}
-        present = {**dict(view.software), **held}
-        for name, version in _recorded_for(recipe, view.agent).items():
-            if name.startswith(dtype_key("")) and name not in held:
-                continue  # still loading, or another model is asked for
-            if present.get(name) != version:
-                found.append(f"{name} {version} in the file, {present.get(name, 'none')} on {view.agent}")
+        record = records.get(view.name)
+        if record is None:
+            continue
+        present = {each.name: each.version for each in view.software}
+        compared = [(each.name, each.version, present.get(each.name, "none")) for each in record.software]
+        dtypes = [facts.dtype for facts in view.models if facts.name == recipe.request.model]
+        if dtypes:  # else it is still loading, or another model is asked for
+            compared.append((f"dtype of {recipe.request.model}", record.dtype, dtypes[0]))
+        found += [f"{name} {was} in the file, {now} on {view.name}" for name, was, now in compared if was != now]
     return tuple(found)
 
 
 def recorded_dtypes(recipe: Recipe) -> dict[AgentId, str]:
     """Arithmetic in which each agent of the plan computed the picture, as far as the file says."""
-    key = dtype_key(recipe.request.model)
-    recorded = {agent: _recorded_for(recipe, agent) for agent in recipe.plan.agents}
-    return {agent: versions[key] for agent, versions in recorded.items() if key in versions}
+    return {record.agent: record.dtype for record in recipe.agents if record.agent in recipe.plan.agents}
 
 
 def _members(recipe: Recipe, agents: tuple[AgentView, ...]) -> tuple[AgentView, ...]:
-    return tuple(view for view in agents if view.agent in recipe.plan.agents)
-
-
-def _recorded_for(recipe: Recipe, agent: AgentId) -> dict[str, str]:
-    """The versions that an agent had: ``name``, or ``name@agent`` where agents differed; weights are left out.
-
-    A model of the hub may have an ``@`` in its own name, with a revision behind it that is no agent.
-    """
-    model = recipe.request.model
-    found: dict[str, str] = {}
-    for key, version in recipe.versions:
-        name, _, owner = key.rpartition("@")
-        if key in {weights_key(model), dtype_key(model)} or owner not in recipe.plan.agents:
-            name, owner = key, ""
-        if owner in {"", agent} and not name.startswith(weights_key("")):
-            found[name] = version
-    return found
+    return tuple(view for view in agents if view.name in recipe.plan.agents)

@@ -10,12 +10,11 @@ import grpc.aio
 import structlog
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
-from polyrhythm.codec.bounds import EVENTS_MAX, few
-from polyrhythm.codec.commands import command_to_proto
-from polyrhythm.codec.events import event_from_proto
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT, events_of
 from polyrhythm.errors import InternalError, PolyrhythmError, UnreachableError, WireError
 from polyrhythm.ids import AgentId
-from polyrhythm.session.messages import Register
+from polyrhythm.session.events import Register
 from polyrhythm_coordinator.grpc_api.status import abort_with
 from polyrhythm_coordinator.grpc_api.streaming import write_all
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
@@ -51,7 +50,7 @@ class AgentServicer(session_pb2_grpc.AgentServiceServicer):
             reader = asyncio.create_task(self._read(request_iterator, register.agent, session))
             reader.add_done_callback(partial(self._close, register.agent, session))
             try:
-                await write_all(commands, lambda command: context.write(command_to_proto(command)))
+                await write_all(commands, lambda command: context.write(AGENT_COMMAND.to_proto(command)))
             finally:
                 reader.cancel()
         except PolyrhythmError as error:
@@ -61,8 +60,8 @@ class AgentServicer(session_pb2_grpc.AgentServiceServicer):
         self, requests: AsyncIterator[session_pb2.SessionRequest], agent: AgentId, session: SessionId
     ) -> None:
         async for request in requests:
-            for event in few(request.events, "events", EVENTS_MAX):
-                self._interpreter.receive(agent, session, event_from_proto(event))
+            for event in events_of(request):
+                self._interpreter.receive(agent, session, AGENT_EVENT.from_proto(event))
                 await asyncio.sleep(0)  # other streams have their turn between any two events
 
     def _close(self, agent: AgentId, session: SessionId, reader: asyncio.Task[None]) -> None:
@@ -92,7 +91,7 @@ async def _introduction(requests: AsyncIterator[session_pb2.SessionRequest], tim
         raise UnreachableError(f"session: no register message within {timeout_s:g} s") from error
     except StopAsyncIteration as error:
         raise WireError("session: ended without a register message") from error
-    events = [event_from_proto(event) for event in request.events[:2]]
+    events = [AGENT_EVENT.from_proto(event) for event in request.events[:2]]
     match events:
         case [Register() as register]:
             return register

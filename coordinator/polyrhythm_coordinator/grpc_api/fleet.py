@@ -7,7 +7,8 @@ import asyncio
 import grpc.aio
 
 from polyrhythm.codec.bounds import name
-from polyrhythm.codec.fleet import agent_view_to_proto
+from polyrhythm.codec.fields import at
+from polyrhythm.codec.fleet import AGENT
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc
@@ -29,7 +30,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         """All agents that are connected now. What each may say of itself is bounded so that one message holds all."""
         state, response = self._interpreter.state, fleet_pb2.ListAgentsResponse()
         for agent in sorted(state.agents):
-            response.agents.append(agent_view_to_proto(state.view(agent)))
+            response.agents.append(AGENT.to_proto(state.view(agent)))
             await asyncio.sleep(0)  # other calls and streams have their turn between any two agents
         return response
 
@@ -40,7 +41,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
     ) -> fleet_pb2.DrainAgentResponse:
         """Takes an agent out of service, or puts it back."""
         try:
-            view = self._interpreter.drain(AgentId(name(request.agent, "agent")), undo=request.undo)
-            return fleet_pb2.DrainAgentResponse(agent=None if view is None else agent_view_to_proto(view))
+            with at("agent"):
+                agent = AgentId(name(request.agent))
+            view = self._interpreter.drain(agent, undo=request.undo)
+            return fleet_pb2.DrainAgentResponse(agent=None if view is None else AGENT.to_proto(view))
         except PolyrhythmError as error:
             await abort_with(context, error)

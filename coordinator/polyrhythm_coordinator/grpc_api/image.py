@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc.aio
 
+from polyrhythm.codec.explanation import EXPLANATION
 from polyrhythm.codec.image import image_request_from_proto
-from polyrhythm.codec.job_events import job_event_to_proto
-from polyrhythm.codec.plan import explanation_to_proto
+from polyrhythm.codec.job import JOB_EVENT
 from polyrhythm.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -16,15 +16,15 @@ from polyrhythm.errors import (
     InvalidArgumentError,
     PolyrhythmError,
 )
-from polyrhythm.job.events import Planned
+from polyrhythm.job.events import ImagePlanned
 from polyrhythm.job.image import ImageRequest
-from polyrhythm.v1 import image_pb2, image_pb2_grpc
+from polyrhythm.v1 import image_service_pb2, image_service_pb2_grpc
 from polyrhythm_coordinator.grpc_api.status import abort_with
 from polyrhythm_coordinator.grpc_api.streaming import write_all
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 
 
-class ImageServicer(image_pb2_grpc.ImageServiceServicer):
+class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
     """Serves ``polyrhythm.v1.ImageService``."""
 
     def __init__(self, interpreter: Interpreter) -> None:
@@ -32,14 +32,14 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
 
     async def Generate(
         self,
-        request: image_pb2.GenerateRequest,
-        context: grpc.aio.ServicerContext[image_pb2.GenerateRequest, image_pb2.GenerateResponse],
+        request: image_service_pb2.GenerateRequest,
+        context: grpc.aio.ServicerContext[image_service_pb2.GenerateRequest, image_service_pb2.GenerateResponse],
     ) -> None:
         """Makes pictures and streams what happens."""
         try:
             job, events = self._interpreter.submit(_decode(request), explain_only=False)
             try:
-                await write_all(events, lambda event: context.write(job_event_to_proto(event)))
+                await write_all(events, lambda event: context.write(JOB_EVENT.to_proto(event)))
             finally:
                 self._interpreter.cancel(job, _end_of_call(context))
                 events.give_up()
@@ -48,16 +48,18 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
 
     async def ExplainPlan(
         self,
-        request: image_pb2.ExplainPlanRequest,
-        context: grpc.aio.ServicerContext[image_pb2.ExplainPlanRequest, image_pb2.ExplainPlanResponse],
-    ) -> image_pb2.ExplainPlanResponse:
+        request: image_service_pb2.ExplainPlanRequest,
+        context: grpc.aio.ServicerContext[image_service_pb2.ExplainPlanRequest, image_service_pb2.ExplainPlanResponse],
+    ) -> image_service_pb2.ExplainPlanResponse:
         """Says how pictures would be made."""
         try:
             job, events = self._interpreter.submit(_decode(request), explain_only=True)
             try:
                 async for event in events:
-                    if isinstance(event, Planned):
-                        return image_pb2.ExplainPlanResponse(explanation=explanation_to_proto(event.explanation))
+                    if isinstance(event, ImagePlanned):
+                        return image_service_pb2.ExplainPlanResponse(
+                            explanation=EXPLANATION.to_proto(event.explanation)
+                        )
             finally:
                 self._interpreter.cancel(job, _end_of_call(context))
             raise InternalError(f"{job} ended without a plan")
@@ -65,7 +67,7 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
             await abort_with(context, error)
 
 
-def _decode(request: image_pb2.GenerateRequest | image_pb2.ExplainPlanRequest) -> ImageRequest:
+def _decode(request: image_service_pb2.GenerateRequest | image_service_pb2.ExplainPlanRequest) -> ImageRequest:
     if not request.HasField("image"):
         raise InvalidArgumentError.of("image", "is missing")
     return image_request_from_proto(request.image)

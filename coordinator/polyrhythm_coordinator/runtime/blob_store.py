@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from polyrhythm.job.picture_file import facts_of
-from polyrhythm.session.messages import ImageMade, PreviewMade
+from polyrhythm.session.events import ImageMade, PreviewMade
 from polyrhythm_coordinator.scheduling.state.events import BlobId, ImagePartReceived, PreviewReceived
 
 BYTES_MAX = 4 << 30

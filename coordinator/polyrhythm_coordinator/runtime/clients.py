@@ -12,7 +12,7 @@ from typing import assert_never
 
 from polyrhythm.errors import PolyrhythmError, ResourceExhaustedError
 from polyrhythm.ids import JobId
-from polyrhythm.session.messages import AgentEvent, AgentReport, ImageMade, PreviewMade
+from polyrhythm.session.events import AgentEvent, AgentReport, ImageMade, PreviewMade
 from polyrhythm_coordinator.runtime.blob_store import BlobStore, reference_to
 from polyrhythm_coordinator.runtime.event_log import EventLog
 from polyrhythm_coordinator.scheduling.state.effects import (

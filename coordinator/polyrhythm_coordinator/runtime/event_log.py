@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Hashable, Iterator
 from dataclasses import dataclass, replace
 
 from polyrhythm.errors import PolyrhythmError
-from polyrhythm.job.events import ImageChunk, JobEvent, PartLoaded, Previewed, Progressed, Queued
+from polyrhythm.job.events import ImageChunk, ImagePreviewed, ImageProgressed, JobEvent, JobQueued, ModelPartLoaded
 from polyrhythm.job.picture_file import file_bytes_max
 from polyrhythm_coordinator.runtime.blob_store import BlobStore
 from polyrhythm_coordinator.runtime.news import News
@@ -117,7 +117,7 @@ def events_of(fact: JobFact, blobs: BlobStore) -> Iterator[JobEvent]:
                 yield ImageChunk(image_index=index, offset=offset, data=data, last=number == len(parts))
                 offset += len(data)
         case PreviewKept(image_index=index, step=step, blob=blob):
-            yield Previewed(image_index=index, step=step, png=b"".join(blobs.parts(blob)))
+            yield ImagePreviewed(image_index=index, step=step, png=b"".join(blobs.parts(blob)))
         case _:
             yield fact
 
@@ -140,11 +140,11 @@ def _fact_bytes(fact: JobFact) -> int:
 
 def _subject(fact: JobFact) -> Hashable | None:
     match fact:
-        case PreviewKept(image_index=index) | Progressed(image_index=index):
+        case PreviewKept(image_index=index) | ImageProgressed(image_index=index):
             return type(fact), index
-        case PartLoaded(image_index=index, agent=agent, part=part):  # an agent may say so without end
+        case ModelPartLoaded(image_index=index, agent=agent, part=part):  # an agent may say so without end
             return type(fact), index, agent, part
-        case Queued():
+        case JobQueued():
             return type(fact)
         case _:
             return None

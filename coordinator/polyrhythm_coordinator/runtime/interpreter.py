@@ -20,10 +20,11 @@ from typing import TypeAlias, assert_never
 from polyrhythm.errors import InternalError, NotFoundError, PolyrhythmError, ResourceExhaustedError
 from polyrhythm.fleet import AgentView
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Accepted, Queued
+from polyrhythm.job.events import JobAccepted, JobQueued
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AgentCommand, AgentEvent, ImageMade, Register
+from polyrhythm.session.commands import AgentCommand
+from polyrhythm.session.events import AgentEvent, ImageMade, Register
 from polyrhythm_coordinator.runtime.answers import Answers
 from polyrhythm_coordinator.runtime.blob_store import BlobStore
 from polyrhythm_coordinator.runtime.clients import Clients
@@ -170,7 +171,7 @@ class Interpreter:
                 await asyncio.sleep(0)
             held = self._state.jobs.get(job)
             if held is not None and held.started_s is None:  # still
-                self._clients.tell(job, Queued(position=place))
+                self._clients.tell(job, JobQueued(position=place))
 
     async def settled(self) -> None:
         """Returns once all that has happened is stored."""
@@ -273,11 +274,11 @@ class Interpreter:
     def _follow(self, effect: Effect) -> None:
         """What follows from what a client was told: an acceptance, or the end of its job."""
         match effect:
-            case Tell(job=name, fact=Accepted()) if name in self._state.jobs:  # else it has ended in the same moment
+            case Tell(job=name, fact=JobAccepted()) if name in self._state.jobs:  # else it has ended in the same moment
                 job = self._state.jobs[name]
                 self._clients.log(name).expect(job.image.width_px, job.image.height_px, job.count)
                 place = next((place for other, place in places(self._state) if other == name), 0)
-                self._clients.tell(name, Queued(position=place))
+                self._clients.tell(name, JobQueued(position=place))
             case EndJob(job=job):
                 self._writer.end(job, None)
             case FailJob(job=job, error=error):

@@ -5,8 +5,15 @@ from __future__ import annotations
 import structlog
 
 from polyrhythm.errors import InternalError
-from polyrhythm.job.events import Accepted, AgentFailed, ImageCompleted, PartLoaded, Planned, Replanned
-from polyrhythm.session.messages import WorkerLost, WorkerReady
+from polyrhythm.job.events import (
+    AgentFailed,
+    ImageCompleted,
+    ImagePlanned,
+    ImageReplanned,
+    JobAccepted,
+    ModelPartLoaded,
+)
+from polyrhythm.session.events import WorkerLost, WorkerReady
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, EndJob, FailJob, Tell
 from polyrhythm_coordinator.scheduling.state.events import (
     AgentConnected,
@@ -52,7 +59,7 @@ def _log_event(event: Event) -> None:
             # In mid-image nobody else tells of it: the picture goes on by the plan that it has.
             log.error("the planner broke down", job=job, error=str(error), exc_info=error.__cause__)
         case AgentEventReceived(agent=agent, event=WorkerReady(models=models)):
-            log.info("agent ready", agent=agent, models=[facts.model for facts in models])
+            log.info("agent ready", agent=agent, models=[facts.name for facts in models])
         case AgentEventReceived(agent=agent, event=WorkerLost(reason=reason)):
             log.warning("worker lost", agent=agent, reason=reason)
         case _:
@@ -63,16 +70,16 @@ def _log_effect(effect: Effect) -> None:
     match effect:
         case DisconnectAgent(agent=agent, session=session, error=error):
             log.warning("agent's stream ended by the coordinator", agent=agent, session=session, error=str(error))
-        case Tell(job=job, fact=Accepted()):
+        case Tell(job=job, fact=JobAccepted()):
             log.info("job accepted", job=job)
-        case Tell(job=job, fact=Planned(explanation=explanation)):
+        case Tell(job=job, fact=ImagePlanned(explanation=explanation)):
             chosen = explanation.chosen
             log.info("planned", job=job, plan=chosen.label, predicted_s=round(chosen.prediction.total_s, 3))
-        case Tell(job=job, fact=PartLoaded(agent=agent, part=part, loading_s=loading_s)):
+        case Tell(job=job, fact=ModelPartLoaded(agent=agent, part=part, loading_s=loading_s)):
             log.info("picture waited for loading", job=job, agent=agent, part=str(part), loading_s=round(loading_s, 3))
         case Tell(job=job, fact=AgentFailed(agent=agent, reason=reason)):
             log.warning("agent failed in mid-image", job=job, agent=agent, reason=reason)
-        case Tell(job=job, fact=Replanned(reason=reason, begin_step=begin_step, plan=plan)):
+        case Tell(job=job, fact=ImageReplanned(reason=reason, begin_step=begin_step, plan=plan)):
             log.warning("planned again", job=job, reason=str(reason), begin_step=begin_step, agents=list(plan.agents))
         case Tell(job=job, fact=ImageCompleted(report=report)):
             log.info("picture done", job=job, image=report.image_index, denoise_s=round(report.denoise_s, 3))

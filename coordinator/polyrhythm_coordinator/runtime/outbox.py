@@ -14,7 +14,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from polyrhythm.errors import PolyrhythmError, ResourceExhaustedError
-from polyrhythm.session.messages import AgentCommand
+from polyrhythm.session.commands import AgentCommand
 from polyrhythm.session.rendezvous import StoreReply
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import assert_never
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import JobId
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import ForgetJob
+from polyrhythm.session.commands import ForgetJob
 from polyrhythm_coordinator.scheduling.epochs.giving_up import give_up
 from polyrhythm_coordinator.scheduling.epochs.start import start_or_prepare
 from polyrhythm_coordinator.scheduling.fleet.measuring import stop_unwanted

@@ -16,7 +16,8 @@ from polyrhythm.errors import (
 from polyrhythm.fleet import AGENTS_MAX
 from polyrhythm.ids import AgentId
 from polyrhythm.model.facts import DeviceFacts
-from polyrhythm.session.messages import (
+from polyrhythm.session.commands import Welcome
+from polyrhythm.session.events import (
     PROTOCOL_VERSION,
     AgentReport,
     BeatDone,
@@ -30,7 +31,6 @@ from polyrhythm.session.messages import (
     RequestFailed,
     StepDone,
     TokensCounted,
-    Welcome,
     WorkerLost,
     WorkerReady,
 )

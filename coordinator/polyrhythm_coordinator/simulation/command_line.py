@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality, Sampler
+from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm.job.request_checks import check_request
+from polyrhythm.model.request_choices import Sampler
 
 PROGRAM = "python -m polyrhythm_coordinator.simulation"
 DESCRIPTION = """Command line of the simulator: a described fleet in, one JSON object on standard output.

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import Sampler
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.calibration.file import IN_FULL, Pictures, check_replaceable, write_calibration
 from polyrhythm_agent.calibration.fit import measured_as, sum_up
@@ -106,7 +105,7 @@ def _made(task: Task, facts: ModelFacts) -> dict[str, object]:
         "pictures_for_the_level": task.level_pictures,
         "first_seed": FIRST_SEED,
         "prompts": list(task.prompts[: task.pictures + task.level_pictures]),
-        "software": dict(software_versions()),
+        "software": {each.name: each.version for each in software_versions()},
     }
 
 
@@ -180,7 +179,7 @@ def _grids(task: Task, denoiser: Denoiser) -> list[Grid]:
         raise InvalidArgumentError.of("--steps", detail)
     lengths = task.steps or (facts.default_steps,)
     for steps in lengths:
-        denoiser.check_steps(Sampler(facts.samplers[0]), steps)
+        denoiser.check_steps(facts.samplers[0], steps)
     return [grid_of(steps, facts.samplers[0]) for steps in lengths]
 
 
@@ -207,6 +206,6 @@ def _partial(folder: Path, task: Task, facts: ModelFacts, grid: Grid) -> Partial
         "dtype": facts.dtype,
         "device": task.device,
         "members": task.members,
-        "software": dict(software_versions()),
+        "software": {each.name: each.version for each in software_versions()},
     }
     return PartialFile(folder, f"{facts.samplers[0]}-{grid.steps}", subject)

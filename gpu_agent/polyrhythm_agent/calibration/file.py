@@ -14,10 +14,11 @@ from typing import Any
 
 import structlog
 
-from polyrhythm.codec.calibration import calibration_from_proto, calibration_to_proto
+from polyrhythm.codec.model import CALIBRATION
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.model.calibration import Calibration, FigureError
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.calibration.folder import written_into
 from polyrhythm_agent.model_files.folder_text import read_text
 
@@ -218,7 +219,7 @@ def _key(entry: Mapping[str, Any]) -> tuple[str, int]:
 def _without(facts: ModelFacts, path: Path, reason: str) -> ModelFacts:
     """The facts with a notice, which reaches the user with every plan."""
     log.warning("calibration is not used", file=str(path), reason=reason)
-    return replace(facts, notices=(*facts.notices, f"{path.name} of model {facts.model} is not used: {reason}"))
+    return replace(facts, notices=(*facts.notices, f"{path.name} of model {facts.name} is not used: {reason}"))
 
 
 def _read(fields: Mapping[str, Any]) -> Calibration:
@@ -229,8 +230,8 @@ def _read(fields: Mapping[str, Any]) -> Calibration:
         if any(isinstance(value, bool) for value in (held if isinstance(held, list) else [held])):
             raise TypeError(f"{name} holds true or false, which is no number")  # and would pass for 1 or 0
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    calibration = Calibration(**values)
-    calibration_from_proto(calibration_to_proto(calibration), "calibration")  # as the coordinator will
+    calibration = Calibration(**{**values, "sampler": Sampler(values["sampler"])})
+    CALIBRATION.from_proto(CALIBRATION.to_proto(calibration), "calibration")  # as the coordinator will
     return calibration
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from polyrhythm.errors import PictureFailedError
 from polyrhythm.model.calibration import Calibration, FigureError
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.calibration.joint_fit import MSE_FLOOR, fit_joints, joint_blocks, kind_of_each, seams_of_joints
 from polyrhythm_agent.calibration.measure import PictureErrors
 from polyrhythm_agent.calibration.probes import Grid
@@ -37,7 +38,7 @@ class MeasuredAs:
         guidance: classifier-free guidance.
     """
 
-    sampler: str
+    sampler: Sampler
     width_px: int
     height_px: int
     guidance: float

@@ -15,7 +15,7 @@ from torch import Tensor
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.plan.plan import Plan
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.events import AgentEvent
 from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.plan_book import PlanBook

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
 from polyrhythm.model.calibration import mean_age
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.plan import Plan
@@ -67,14 +67,14 @@ class PictureErrors:
 def picture_of(facts: ModelFacts, prompt: str, seed: int, steps: int) -> ImageSpec:
     """A picture of the model's default size, guidance and sampler."""
     return ImageSpec(
-        model=facts.model,
+        model=facts.name,
         prompt=prompt,
         width_px=facts.default_width_px,
         height_px=facts.default_height_px,
         steps=steps,
         seed=seed,
         guidance=facts.default_guidance,
-        sampler=Sampler(facts.samplers[0]),
+        sampler=facts.samplers[0],
         quality=Quality.EXACT,
     )
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from polyrhythm.ids import AgentId
 from polyrhythm.model.calibration import EARLY_JUMP, SECOND_ORDER_SAMPLERS, kind_of_jump
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import ranges_from_counts
 
@@ -62,7 +63,7 @@ class Grid:
         return tuple(pairwise((*self.unequal_begin_steps, self.steps)))
 
 
-def grid_of(steps: int, sampler: str) -> Grid:
+def grid_of(steps: int, sampler: Sampler) -> Grid:
     """About ten windows and ten places, evenly spread; jumps in a row for samplers that look back.
 
     The last step, and the last jump, are measured by themselves: nothing corrects what they do.

@@ -15,11 +15,13 @@ import structlog
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
-from polyrhythm.codec.messages import command_from_proto, event_to_proto
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.codec.request_grouping import grouped_requests
 from polyrhythm.errors import UnreachableError, WireError
 from polyrhythm.process.address import CHANNEL_OPTIONS
-from polyrhythm.session.messages import AgentEvent, Heartbeat, Register, Welcome
+from polyrhythm.session.commands import Welcome
+from polyrhythm.session.events import AgentEvent, Heartbeat, Register
 from polyrhythm_agent.daemon.backoff import doubling_delay_s, jittered_delay_s
 from polyrhythm_agent.daemon.rules.signals import (
     CommandReceived,
@@ -192,11 +194,11 @@ class CoordinatorLink:
 
     async def _session(self, call: grpc.aio.StreamStreamCall) -> str:
         async with asyncio.timeout(self._timing.welcome_s):
-            await call.write(session_pb2.SessionRequest(events=[event_to_proto(self._registration)]))
+            await call.write(session_pb2.SessionRequest(events=[AGENT_EVENT.to_proto(self._registration)]))
             first = await call.read()
         if not isinstance(first, session_pb2.SessionResponse):
             return "the coordinator closed the session at once"
-        welcome = command_from_proto(first)
+        welcome = AGENT_COMMAND.from_proto(first)
         if not isinstance(welcome, Welcome):
             raise WireError(f"the first command must be Welcome, not {type(welcome).__name__}")
         self._welcomed = True
@@ -221,7 +223,7 @@ class CoordinatorLink:
 
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         while isinstance(response := await call.read(), session_pb2.SessionResponse):
-            self._handle(CommandReceived(command=command_from_proto(response)))
+            self._handle(CommandReceived(command=AGENT_COMMAND.from_proto(response)))
 
     async def _write(self, call: grpc.aio.StreamStreamCall, outgoing: asyncio.Queue[AgentEvent]) -> None:
         """Sends what is queued, until the stream breaks; why it did, the reader finds out."""

@@ -12,7 +12,7 @@ from typing import assert_never
 import structlog
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.events import AgentEvent
 from polyrhythm_agent.daemon.rules.signals import (
     TICK_S,
     Effect,

@@ -19,12 +19,12 @@ import structlog
 
 from polyrhythm.errors import InvalidArgumentError, PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.model.facts import DeviceFacts
+from polyrhythm.model.facts import THREADS_SOFTWARE, DeviceFacts, SoftwareVersion
 from polyrhythm.process.environment import Daemon, told_by_variables
 from polyrhythm.process.lifeline import watch_lifeline
 from polyrhythm.process.log_setup import log_to_stderr
 from polyrhythm.process.standard_streams import forgive_standard_streams
-from polyrhythm.session.messages import PROTOCOL_VERSION, AgentEvent, Register
+from polyrhythm.session.events import PROTOCOL_VERSION, AgentEvent, Register
 from polyrhythm_agent.daemon.command_line import Invocation, parse_command_line
 from polyrhythm_agent.daemon.coordinator_link import CoordinatorLink, LinkTiming
 from polyrhythm_agent.daemon.interpreter import Overseer
@@ -105,15 +105,15 @@ def compose(settings: AgentSettings, preflight: Preflight, environment: Mapping[
     )
 
 
-def _share_of_device(preflight: Preflight, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _share_of_device(preflight: Preflight, environment: Mapping[str, str]) -> tuple[SoftwareVersion, ...]:
     """How much of its device a worker has, which what is measured of it depends on.
 
     Compute threads of a CPU also decide the order of its sums, and so a picture's last bits.
     """
     if preflight.worker.device == "cpu":
-        return (("threads", str(preflight.worker.threads)),)
+        return (SoftwareVersion(name=THREADS_SOFTWARE, version=str(preflight.worker.threads)),)
     percentage = environment.get(MPS_PERCENTAGE)
-    return (("mps active thread percentage", percentage),) if percentage else ()
+    return (SoftwareVersion(name="mps active thread percentage", version=percentage),) if percentage else ()
 
 
 async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:

@@ -14,10 +14,13 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from polyrhythm.codec.channel import EventDecoder, encode_command
+from polyrhythm.codec.channel import MessageDecoder, encode_message
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.errors import WireError
 from polyrhythm.process.last_words import quoted
-from polyrhythm.session.messages import AgentCommand, AgentEvent
+from polyrhythm.session.commands import AgentCommand
+from polyrhythm.session.events import AgentEvent
 from polyrhythm_agent.daemon.worker_output import WorkerWords
 from polyrhythm_agent.errors import WorkerStartError
 
@@ -107,7 +110,7 @@ class WorkerProcess:
     def send(self, command: AgentCommand) -> None:
         """Hands over a command; a worker that does not read is found out by its silence, not here."""
         if not self._writer.is_closing():
-            self._writer.write(encode_command(command))
+            self._writer.write(encode_message(AGENT_COMMAND, command))
 
     async def listen(self, on_event: Callable[[AgentEvent], None], *, leave_s: float) -> WorkerEnd:
         """Hands over events, in order, until the process is gone and nothing more will come.
@@ -165,7 +168,7 @@ class WorkerProcess:
         self._words.close()
 
     async def _hear(self, on_event: Callable[[AgentEvent], None]) -> None:
-        decoder = EventDecoder()
+        decoder = MessageDecoder(AGENT_EVENT)
         try:
             while data := await self._reader.read(_RECEIVE_BYTES):
                 for event in decoder.feed(data):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from polyrhythm.codec.fleet import model_facts_from_proto, model_facts_to_proto
+from polyrhythm.codec.model import MODEL
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
@@ -94,7 +94,7 @@ def _require_carried(path: Path, facts: ModelFacts) -> None:
         ModelFolderError: some of its sizes are beyond what messages carry.
     """
     try:
-        model_facts_from_proto(model_facts_to_proto(facts))
+        MODEL.from_proto(MODEL.to_proto(facts))
     except (WireError, ValueError, TypeError) as error:  # protobuf raises the latter two
         raise ModelFolderError(f"model: {path} has sizes that no model has: {error}") from error
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from polyrhythm.model.facts import ModelPart
-from polyrhythm.session.messages import PartLoaded, StartEpoch
+from polyrhythm.session.commands import StartEpoch
+from polyrhythm.session.events import PartLoaded
 from polyrhythm_agent.epoch.step_loop import StopRequest
 from polyrhythm_agent.epoch.worker_context import WorkerContext
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.model.facts import ModelPart
-from polyrhythm.session.messages import EpochEnded, EpochJoined, EpochOutcome, ExtendPlan, PreviewMade, StartEpoch
+from polyrhythm.session.commands import ExtendPlan, StartEpoch
+from polyrhythm.session.events import EpochEnded, EpochJoined, EpochOutcome, PreviewMade
 from polyrhythm_agent.denoiser.model_code import model_code
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.epoch_parts import EpochParts

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId, GangId
 from polyrhythm.plan.profile import Link
+from polyrhythm.session.events import PeerLink
 from polyrhythm_agent.ports.transport import Transport
 
 FormTransport = Callable[[GangId, int, int], Transport]
@@ -45,7 +46,7 @@ class GangCache:
 
     def enter(
         self, name: GangId, members: tuple[AgentId, ...], hold: Callable[[Transport], None]
-    ) -> tuple[Gang, tuple[tuple[AgentId, Link], ...]]:
+    ) -> tuple[Gang, tuple[PeerLink, ...]]:
         """The gang of that name, formed now if it is not held.
 
         A gang of the same members under another name is over: the coordinator gives a new name only after it has given
@@ -71,7 +72,7 @@ class GangCache:
         transport = self._form(name, members.index(self._agent), len(members))
         self._gangs[name] = Gang(name=name, members=members, transport=transport)
         hold(transport)
-        links = tuple((members[rank], self._felt(link)) for rank, link in transport.probe_links())
+        links = tuple(PeerLink(peer=members[rank], link=self._felt(link)) for rank, link in transport.probe_links())
         return self._gangs[name], links
 
     def _felt(self, link: Link) -> Link:

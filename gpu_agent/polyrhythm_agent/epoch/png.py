@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polyrhythm.ids import EpochId
 from polyrhythm.job.picture_file import PART_BYTES
-from polyrhythm.session.messages import ImageMade
+from polyrhythm.session.events import ImageMade
 
 PREVIEW_SIDE_PX = 256
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Assignment, Beat
-from polyrhythm.session.messages import AgentEvent, BeatDone, StepDone
+from polyrhythm.session.events import AgentEvent, BeatDone, StepDone
 from polyrhythm.session.pace import Pace
 from polyrhythm_agent.epoch.boundary_state import BoundaryState, history_after
 from polyrhythm_agent.epoch.control_record import ControlRecord

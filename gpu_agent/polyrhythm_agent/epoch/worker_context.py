@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from polyrhythm.ids import AgentId
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.events import AgentEvent
 from polyrhythm_agent.epoch.boundary_state import JobMemory
 from polyrhythm_agent.epoch.gang_cache import Gang, GangCache
 from polyrhythm_agent.epoch.step_loop import Exchange

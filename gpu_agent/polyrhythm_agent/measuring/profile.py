@@ -15,10 +15,11 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
 from polyrhythm.model.facts import ModelPart
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import PeakMemory, Profile, Workload
-from polyrhythm.session.messages import MeasureProfile
+from polyrhythm.session.commands import MeasureProfile
 from polyrhythm_agent.errors import OutOfMemoryError
 from polyrhythm_agent.measuring.encode_decode import (
     PartUse,
@@ -44,7 +45,7 @@ cost of a forward does not depend on it."""
 
 def profile_image(workload: Workload, denoiser: Denoiser) -> ImageSpec:
     """A picture of the workload's size; batch 2 means guidance."""
-    sampler = Sampler(denoiser.facts.samplers[0])
+    sampler = denoiser.facts.samplers[0]
     return ImageSpec(
         model=workload.model,
         prompt=denoiser.sample_prompt,
@@ -65,7 +66,7 @@ def _steps(denoiser: Denoiser, sampler: Sampler) -> int:
         except InvalidArgumentError:
             continue
         return steps
-    raise InvalidArgumentError.of("steps", f"the schedule of {denoiser.facts.model} has none of {PROFILE_STEPS}")
+    raise InvalidArgumentError.of("steps", f"the schedule of {denoiser.facts.name} has none of {PROFILE_STEPS}")
 
 
 def row_counts(row_count: int, *, whole: bool) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import psutil
 import torch
 
-from polyrhythm.session.messages import MemoryRead
+from polyrhythm.session.events import MemoryRead
 from polyrhythm_agent.errors import OutOfMemoryError
 
 _HOST_ALLOCATOR = "DefaultCPUAllocator"

@@ -12,8 +12,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.facts import ModelFacts, ModelPart
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.ports.blocks import BlockObserver
 from polyrhythm_agent.ports.exchange import ActivationExchange

@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from polyrhythm.codec.channel import CommandDecoder, encode_event
+from polyrhythm.codec.channel import MessageDecoder, encode_message
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.errors import WireError
-from polyrhythm.session.messages import AgentCommand, AgentEvent, Heartbeat, WorkerReady
+from polyrhythm.session.commands import AgentCommand
+from polyrhythm.session.events import AgentEvent, Heartbeat, WorkerReady
 from polyrhythm_agent.errors import ChannelClosedError
 from polyrhythm_agent.worker.report_batch import ReportBatch, can_wait
 
@@ -92,7 +95,7 @@ class WorkerChannel:
         self._socket.close()
 
     def _receive(self, on_command: Callable[[AgentCommand], None], on_end: Callable[[str], None]) -> None:
-        decoder = CommandDecoder()
+        decoder = MessageDecoder(AGENT_COMMAND)
         reason = "a command ended the channel's thread"
         try:
             while data := self._socket.recv(_RECEIVE_BYTES):
@@ -124,7 +127,7 @@ class WorkerChannel:
 
     def _write(self, events: Iterable[AgentEvent]) -> None:
         try:
-            self._socket.sendall(b"".join(map(encode_event, events)))
+            self._socket.sendall(b"".join(encode_message(AGENT_EVENT, event) for event in events))
         except OSError as error:
             raise ChannelClosedError(f"the daemon is gone: {error}") from error
 

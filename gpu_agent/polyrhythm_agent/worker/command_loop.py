@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError, PolyrhythmError
 from polyrhythm.ids import EpochId
-from polyrhythm.job.image import LongPrompt
+from polyrhythm.job.request_checks import REQUEST
+from polyrhythm.model.request_choices import LongPrompt
 from polyrhythm.plan.profile import Profile
-from polyrhythm.session.messages import (
+from polyrhythm.session.commands import (
     COUNTED_FIELDS,
     AbortEpoch,
     AgentCommand,
-    AgentEvent,
     CancelEpoch,
     CountTokens,
     ExtendPlan,
     ForgetJob,
     MeasureProfile,
-    MemoryRead,
-    ProfileMeasured,
-    RequestFailed,
     StartEpoch,
     StopMeasuring,
-    TokensCounted,
     Welcome,
 )
+from polyrhythm.session.events import AgentEvent, MemoryRead, ProfileMeasured, RequestFailed, TokensCounted
 from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_agent.denoiser.model_code import model_code
 from polyrhythm_agent.epoch.epoch_run import EpochRun
@@ -150,7 +147,7 @@ class CommandLoop:
 
     def _count_tokens(self, command: CountTokens) -> TokensCounted | RequestFailed:
         denoiser = self._context.denoiser
-        if command.model != denoiser.facts.model:
+        if command.model != denoiser.facts.name:
             return RequestFailed(request_id=command.request_id, detail=f"model {command.model!r} is not loaded")
         found: list[LongText] = []
         violations: list[FieldViolation] = []
@@ -166,8 +163,9 @@ class CommandLoop:
         except InvalidArgumentError as error:
             violations.extend(error.violations)
         if violations:
-            detail = str(InvalidArgumentError(*violations))
-            return RequestFailed(request_id=command.request_id, detail=detail, violations=tuple(violations))
+            in_request = tuple(replace(wrong, field=f"{REQUEST}.{wrong.field}") for wrong in violations)
+            detail = str(InvalidArgumentError(*in_request))
+            return RequestFailed(request_id=command.request_id, detail=detail, violations=in_request)
         return TokensCounted(
             request_id=command.request_id,
             counts=tuple(each.tokens for each in found),
@@ -177,7 +175,7 @@ class CommandLoop:
     def _notices(self, prompts: Sequence[str]) -> tuple[str, ...]:
         if self._known_words is None:
             return ()
-        model = self._context.denoiser.facts.model
+        model = self._context.denoiser.facts.name
         found = (self._known_words.notice(model, prompt) for prompt in prompts)
         return tuple(notice for notice in found if notice is not None)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from polyrhythm.session.messages import Heartbeat
+from polyrhythm.session.events import Heartbeat
 
 log = structlog.get_logger()
 

@@ -21,7 +21,8 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, GangId
 from polyrhythm.plan.profile import Profile
 from polyrhythm.process.log_setup import log_to_stderr
-from polyrhythm.session.messages import MeasureProfile, WorkerLost, WorkerReady
+from polyrhythm.session.commands import MeasureProfile
+from polyrhythm.session.events import WorkerLost, WorkerReady
 from polyrhythm.session.rendezvous import StoreOperation
 from polyrhythm_agent.calibration.file import with_calibration
 from polyrhythm_agent.denoiser.files.checkpoint import diffusers_folder

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from polyrhythm.ids import GangId
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.events import AgentEvent
 from polyrhythm.session.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.errors import EpochAbortedError
 

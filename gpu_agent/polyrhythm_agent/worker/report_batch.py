@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrhythm.session.messages import AgentEvent, BeatDone, StepDone
+from polyrhythm.session.events import AgentEvent, BeatDone, StepDone
 
 
 def can_wait(event: AgentEvent) -> bool:

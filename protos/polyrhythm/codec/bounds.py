@@ -2,22 +2,18 @@
 
 A figure is held against its bound where it is decoded and before anything is computed from it, so that sums, products
 and logarithms further on stay numbers, and no list is gone through that is longer than it can mean anything. What is
-beyond a bound is refused with the path of its field, but for texts that only people read, which are shortened.
+beyond a bound is refused, but for texts that only people read, which are shortened. A rule takes a value and returns
+it, or raises ValueError with what is wrong; in which field that is, ``mapping`` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import TypeVar
 
-from google.protobuf.message import Message
-
-from polyrhythm.codec.fields import FieldError
 from polyrhythm.fleet import AGENTS_MAX
+from polyrhythm.ids import check_agent_name
 from polyrhythm.process.printable import is_printable_line, printable_line
-
-ListT = TypeVar("ListT", bound=Sequence[object])
 
 # --- messages: what the two ends of a connection agree on ---------------------------------------------------------
 
@@ -96,90 +92,103 @@ PREVIEW_BYTES_MAX = 400 << 10
 """More than 256 x 256 pixels of three bytes take in a PNG file."""
 
 
-def within(value: float, path: str, least: float, most: float) -> float:
-    """A figure in a closed range.
+def within(least: float, most: float) -> Callable[[float], float]:
+    """A figure in a closed range."""
 
-    Raises:
-        FieldError: it is outside, or not a number.
-    """
-    if not least <= value <= most:  # neither is true of what is no number
-        raise FieldError(path, f"must be {least:g}..{most:g}, got {value:g}")
-    return value
+    def check(value: float) -> float:
+        if not least <= value <= most:  # neither is true of what is no number
+            raise ValueError(f"must be {least:g}..{most:g}, got {value:g}")
+        return value
 
-
-def count(value: int, path: str, most: int, least: int = 0) -> int:
-    """A whole number in a closed range.
-
-    Raises:
-        FieldError: it is outside.
-    """
-    if not least <= value <= most:
-        raise FieldError(path, f"must be {least}..{most}, got {value}")
-    return value
+    return check
 
 
-def seconds(value: float, path: str) -> float:
+def count(most: int, *, least: int = 0) -> Callable[[int], int]:
+    """A whole number in a closed range."""
+
+    def check(value: int) -> int:
+        if not least <= value <= most:
+            raise ValueError(f"must be {least}..{most}, got {value}")
+        return value
+
+    return check
+
+
+def size(most: int) -> Callable[[int], int]:
+    """A size or a count, which is never 0: that is how a field arrives that was not set."""
+    return count(most, least=1)
+
+
+def seconds(value: float) -> float:
     """A measured duration; below what clocks tell it is 0, also where a difference of two readings came out negative.
 
     Raises:
-        FieldError: it is negative, or longer than anything takes.
+        ValueError: it is negative, or longer than anything takes.
     """
-    return 0.0 if abs(value) < SECONDS_MIN else within(value, path, 0.0, SECONDS_MAX)
+    if SECONDS_MIN <= value <= SECONDS_MAX:
+        return value
+    return 0.0 if abs(value) < SECONDS_MIN else _DURATION(value)
 
 
-def positive_seconds(value: float, path: str) -> float:
-    """A measured duration that something is divided by.
+_DURATION = within(0.0, SECONDS_MAX)
+
+positive_seconds = within(SECONDS_MIN, SECONDS_MAX)
+"""A measured duration that something is divided by."""
+
+
+def finite(value: float) -> float:
+    """A figure that the coordinator has computed: a number, whatever its size.
 
     Raises:
-        FieldError: it is too short to be one, or longer than anything takes.
+        ValueError: it is infinite or not a number.
     """
-    return within(value, path, SECONDS_MIN, SECONDS_MAX)
-
-
-def few(values: ListT, path: str, most: int) -> ListT:
-    """A list that is short enough to be gone through.
-
-    Raises:
-        FieldError: it is not.
-    """
-    if len(values) > most:
-        raise FieldError(path, f"must have at most {most} entries, got {len(values)}")
-    return values
-
-
-def blob(value: bytes, path: str, most: int) -> bytes:
-    """Bytes that may be kept.
-
-    Raises:
-        FieldError: there are too many.
-    """
-    if len(value) > most:
-        raise FieldError(path, f"must have at most {most} bytes, got {len(value)}")
+    if not isfinite(value):
+        raise ValueError(f"must be finite, got {value}")
     return value
 
 
-def label(value: str, path: str) -> str:
+def blob(most: int) -> Callable[[bytes], bytes]:
+    """Bytes that may be kept."""
+
+    def check(value: bytes) -> bytes:
+        if len(value) > most:
+            raise ValueError(f"must have at most {most} bytes, got {len(value)}")
+        return value
+
+    return check
+
+
+def label(value: str) -> str:
     """A short text, such as a version; may be empty.
 
     Raises:
-        FieldError: it is too long to be repeated.
+        ValueError: it is too long to be repeated.
     """
     if len(value) > NAME_CHARACTERS_MAX:
-        raise FieldError(path, f"must have at most {NAME_CHARACTERS_MAX} characters, got {len(value)}")
+        raise ValueError(f"must have at most {NAME_CHARACTERS_MAX} characters, got {len(value)}")
     return value
 
 
-def name(value: str, path: str) -> str:
+def name(value: str) -> str:
     """A name, which must not be empty.
 
     Raises:
-        FieldError: it is, it is too long to be repeated, or no line of text: others show it among their own words.
+        ValueError: it is, it is too long to be repeated, or no line of text: others show it among their own words.
     """
     if not value:
-        raise FieldError(path, "must not be empty")
+        raise ValueError("must not be empty")
     if not is_printable_line(value):
-        raise FieldError(path, f"must be one line of printable text, got {printable_line(value[:TOLD_CHARACTERS])}")
-    return label(value, path)
+        raise ValueError(f"must be one line of printable text, got {printable_line(value[:TOLD_CHARACTERS])}")
+    return label(value)
+
+
+def agent_name(value: str) -> str:
+    """The name by which an agent introduces itself.
+
+    Raises:
+        ValueError: it does not fit file names, metrics, tables and command lines.
+    """
+    return check_agent_name(name(value))
 
 
 def told(value: str) -> str:
@@ -189,13 +198,13 @@ def told(value: str) -> str:
     return value[: TEXT_CHARACTERS_MAX - len(ELLIPSIS)] + ELLIPSIS
 
 
-def told_all(values: Sequence[str], path: str, most: int) -> tuple[str, ...]:
+def told_all(values: Sequence[str], most: int = NOTICES_CHARACTERS_MAX) -> tuple[str, ...]:
     """Texts that only people read, as many of them as fit so many characters, and a word on what is left out.
 
     Raises:
-        FieldError: there are too many to be gone through.
+        ValueError: there are too many to be gone through.
     """
-    few(values, path, NOTICES_MAX)
+    check_length(values, NOTICES_MAX)
     if sum(map(len, values)) <= most:
         return tuple(values)
     kept, left = list[str](), most - LEFT_OUT_CHARACTERS
@@ -209,31 +218,21 @@ def told_all(values: Sequence[str], path: str, most: int) -> tuple[str, ...]:
     return (*kept, f"{rest} more are left out") if rest else tuple(kept)
 
 
-def small(message: Message, path: str, most: int) -> None:
+def check_length(values: Sequence[object], most: int) -> None:
+    """A list that is short enough to be gone through.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if len(values) > most:
+        raise ValueError(f"must have at most {most} entries, got {len(values)}")
+
+
+def check_bytes(taken: int, most: int) -> None:
     """A message that may be kept and repeated.
 
     Raises:
-        FieldError: it takes too much.
+        ValueError: it takes too much.
     """
-    check_bytes(message.ByteSize(), path, most)
-
-
-def check_bytes(size: int, path: str, most: int) -> None:
-    """The same of what takes so many bytes.
-
-    Raises:
-        FieldError: these are too many.
-    """
-    if size > most:
-        raise FieldError(path, f"must take at most {most} bytes, got {size}")
-
-
-def finite(value: float, path: str) -> float:
-    """A figure that the coordinator has computed: a number, whatever its size.
-
-    Raises:
-        FieldError: it is infinite or not a number.
-    """
-    if not isfinite(value):
-        raise FieldError(path, f"must be finite, got {value}")
-    return value
+    if taken > most:
+        raise ValueError(f"must take at most {most} bytes, got {taken}")

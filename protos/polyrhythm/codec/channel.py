@@ -5,75 +5,48 @@ Pure: bytes in, bytes out. Owns the way from a torn byte stream to typed message
 
 from __future__ import annotations
 
+from typing import Any, Generic, TypeVar
+
 from google.protobuf.message import DecodeError
 
-from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.framing import FrameDecoder, encode_frame
-from polyrhythm.codec.messages import command_from_proto, command_to_proto, event_from_proto, event_to_proto
+from polyrhythm.codec.mapping import OneOf
 from polyrhythm.errors import WireError
-from polyrhythm.session.messages import AgentCommand, AgentEvent
+
+V = TypeVar("V")
 
 
-def encode_command(command: AgentCommand) -> bytes:
-    """The frame of a command.
-
-    Raises:
-        WireError: it is too long.
-    """
-    return encode_frame(command_to_proto(command).SerializeToString())
-
-
-def encode_event(event: AgentEvent) -> bytes:
-    """The frame of an event.
+def encode_message(kinds: OneOf[V, Any], value: V) -> bytes:
+    """The frame of a command or an event.
 
     Raises:
         WireError: it is too long.
     """
-    return encode_frame(event_to_proto(event).SerializeToString())
+    return encode_frame(kinds.to_proto(value).SerializeToString())
 
 
-class CommandDecoder:
-    """Cuts a byte stream into commands."""
+class MessageDecoder(Generic[V]):
+    """Cuts a byte stream into commands or events.
 
-    def __init__(self) -> None:
+    Args:
+        kinds: of which they are.
+    """
+
+    def __init__(self, kinds: OneOf[V, Any]) -> None:
+        self._kinds = kinds
         self._frames = FrameDecoder()
 
-    def feed(self, data: bytes) -> list[AgentCommand]:
-        """Takes bytes as they came and returns the commands that are now complete, in order.
+    def feed(self, data: bytes) -> list[V]:
+        """Takes bytes as they came and returns the messages that are now complete, in order.
 
         Raises:
             WireError: they mean nothing; the stream is lost from here on.
         """
-        commands: list[AgentCommand] = []
-        for message in self._frames.feed(data):
-            proto = session_pb2.SessionResponse()
-            _parse(proto, message)
-            commands.append(command_from_proto(proto))
-        return commands
+        return [self._decoded(frame) for frame in self._frames.feed(data)]
 
-
-class EventDecoder:
-    """Cuts a byte stream into events."""
-
-    def __init__(self) -> None:
-        self._frames = FrameDecoder()
-
-    def feed(self, data: bytes) -> list[AgentEvent]:
-        """Takes bytes as they came and returns the events that are now complete, in order.
-
-        Raises:
-            WireError: they mean nothing; the stream is lost from here on.
-        """
-        events: list[AgentEvent] = []
-        for message in self._frames.feed(data):
-            proto = session_pb2.AgentEvent()
-            _parse(proto, message)
-            events.append(event_from_proto(proto))
-        return events
-
-
-def _parse(proto: session_pb2.AgentEvent | session_pb2.SessionResponse, message: bytes) -> None:
-    try:
-        proto.ParseFromString(message)
-    except DecodeError as error:
-        raise WireError(f"frame is no {type(proto).__name__}: {error}") from error
+    def _decoded(self, frame: bytes) -> V:
+        try:
+            proto = self._kinds.message.FromString(frame)
+        except DecodeError as error:
+            raise WireError(f"frame is no {self._kinds.message.DESCRIPTOR.name}: {error}") from error
+        return self._kinds.from_proto(proto)

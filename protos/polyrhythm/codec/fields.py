@@ -1,23 +1,15 @@
-"""What every decoder asks of a field: an enum value that is known, a part that is there, an invariant that holds.
+"""Fields that mean nothing: how the path of one is spelled, from the message on in which it lies.
 
-Owns how the path of an offending field is spelled. Knows no message. How large and how long things may be is in
-``bounds``.
+Knows no message. How large and how long values may be is in ``bounds``, how messages are taken apart in ``mapping``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Generic, TypeVar
-
-from google.protobuf.message import Message
 
 from polyrhythm.errors import WireError
-
-E = TypeVar("E", bound=StrEnum)
-P = TypeVar("P", bound=int)
-M = TypeVar("M", bound=Message)
+from polyrhythm.model.calibration import FigureError
 
 
 class FieldError(WireError):
@@ -34,60 +26,27 @@ class FieldError(WireError):
         super().__init__(f"{field}: {description}")
 
 
-class EnumTable(Generic[E, P]):
-    """A closed set of the vocabulary beside the protobuf enum that carries it.
+def located(path: str, error: ValueError) -> FieldError:
+    """What is wrong at a path, or further down the path of the error.
 
     Args:
-        kind: the vocabulary's enum.
-        table: the protobuf value of every member.
+        path: of the field; empty for the message itself.
+        error: says what is wrong, and maybe with which part of the field.
     """
-
-    def __init__(self, kind: type[E], table: Mapping[E, P]) -> None:
-        missing = [member for member in kind if member not in table]
-        if missing:
-            raise TypeError(f"{kind.__name__} members without a protobuf value: {missing}")
-        self._kind = kind
-        self._numbers = dict(table)
-        self._members = {int(number): member for member, number in table.items()}
-
-    def to_proto(self, member: E) -> P:
-        """The protobuf value."""
-        return self._numbers[member]
-
-    def from_proto(self, number: int, path: str) -> E:
-        """The member.
-
-        Raises:
-            FieldError: the value is unspecified or unknown here.
-        """
-        member = self._members.get(number)
-        if member is None:
-            stated = "is not set" if number == 0 else f"has the unknown value {number}"
-            raise FieldError(path, f"{stated}; allowed: {', '.join(self._kind)}")
-        return member
+    if not isinstance(error, FieldError | FigureError):
+        return FieldError(path, str(error))
+    between = "." if path and error.field and not error.field.startswith("[") else ""
+    return FieldError(f"{path}{between}{error.field}", error.description)
 
 
 @contextmanager
-def invariants(path: str) -> Generator[None]:
-    """Turns a broken invariant of the vocabulary into an error that names the field.
+def at(path: str) -> Generator[None]:
+    """Names the field that a body looks at.
 
     Raises:
         FieldError: the body raised ValueError.
     """
     try:
         yield
-    except FieldError:
-        raise
     except ValueError as error:
-        raise FieldError(path, str(error)) from error
-
-
-def part(message: Message, field: str, value: M, path: str) -> M:
-    """A message-typed field that must be there.
-
-    Raises:
-        FieldError: it is absent.
-    """
-    if not message.HasField(field):
-        raise FieldError(f"{path}.{field}", "is missing")
-    return value
+        raise located(path, error) from error

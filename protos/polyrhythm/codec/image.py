@@ -1,71 +1,106 @@
-"""Requests for pictures, to and from protobuf: as users write them, and with all defaults filled in.
+"""Pictures, to and from ``polyrhythm.v1``: as users ask for them, and with all defaults filled in.
 
-The first lie in ``polyrhythm.v1``, the second in ``polyrhythm.agent.v1``.
-A field of a user's request that means nothing is the user's error (InvalidArgumentError); in a message between our own
-processes it is a WireError.
+A field of a user's request that means nothing is the user's error (InvalidArgumentError), named by its path from the
+request of the RPC on; in a message between our own processes it is a WireError.
 """
 
 from __future__ import annotations
 
-from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.bounds import MEMBERS_MAX, REQUEST_ASSIGNMENTS_MAX, SEGMENTS_MAX, count, few, finite, label, name
-from polyrhythm.codec.fields import EnumTable, FieldError
-from polyrhythm.codec.plan import plan_from_proto, plan_to_proto
-from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.ids import AgentId
-from polyrhythm.job.image import (
-    TEXT_WINDOWS_MAX,
-    ImageRequest,
-    ImageSpec,
-    LongPrompt,
-    Objective,
-    Overrides,
-    Quality,
-    Sampler,
+from collections.abc import Iterator
+from typing import Any, cast
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from polyrhythm.codec.bounds import (
+    MEMBERS_MAX,
+    REQUEST_ASSIGNMENTS_MAX,
+    SEGMENTS_MAX,
+    check_length,
+    finite,
+    label,
+    name,
+    size,
 )
+from polyrhythm.codec.fields import FieldError, at
+from polyrhythm.codec.mapping import EnumTable, Few, Mapped, Optional, UnsetIsNone, trusted
+from polyrhythm.codec.model import LONG_PROMPTS, SAMPLERS
+from polyrhythm.codec.plan import PLAN
+from polyrhythm.errors import FieldViolation, InvalidArgumentError
+from polyrhythm.job.image import TEXT_WINDOWS_MAX, ImageRequest, ImageSpec, Objective, Overrides, Quality
+from polyrhythm.job.request_checks import REQUEST
 from polyrhythm.plan.plan import Plan
 from polyrhythm.process.printable import is_carried
-from polyrhythm.v1 import image_pb2, plan_pb2
+from polyrhythm.v1 import image_pb2
 
-SAMPLERS = EnumTable(
-    Sampler,
-    {
-        Sampler.DDIM: image_pb2.SAMPLER_DDIM,
-        Sampler.DPM_SOLVER_PP_2M: image_pb2.SAMPLER_DPM_SOLVER_PP_2M,
-        Sampler.EULER: image_pb2.SAMPLER_EULER,
-        Sampler.EULER_ANCESTRAL: image_pb2.SAMPLER_EULER_ANCESTRAL,
-        Sampler.FLOW_EULER: image_pb2.SAMPLER_FLOW_EULER,
-        Sampler.LCM: image_pb2.SAMPLER_LCM,
-        Sampler.TCD: image_pb2.SAMPLER_TCD,
-    },
+_RANGES = {
+    FieldDescriptor.TYPE_INT32: range(-(2**31), 2**31),
+    FieldDescriptor.TYPE_UINT64: range(2**64),
+}
+_QUALITIES = EnumTable(Quality, image_pb2.Quality)
+_OBJECTIVES = EnumTable(Objective, image_pb2.Objective)
+_OVERRIDES = Optional(
+    Mapped(
+        Overrides,
+        image_pb2.PlanOverrides,
+        max_stride=Optional(trusted),
+        warmup_steps=Optional(trusted),
+        tail_steps=Optional(trusted),
+        loss_db=Optional(finite),
+        devices=Few(MEMBERS_MAX, label),
+    ),
+    default=Overrides(),
 )
-QUALITIES = EnumTable(
-    Quality,
-    {
-        Quality.EXACT: image_pb2.QUALITY_EXACT,
-        Quality.HIGH: image_pb2.QUALITY_HIGH,
-        Quality.BALANCED: image_pb2.QUALITY_BALANCED,
-        Quality.FAST: image_pb2.QUALITY_FAST,
-    },
-)
-OBJECTIVES = EnumTable(
-    Objective,
-    {
-        Objective.LATENCY: image_pb2.OBJECTIVE_LATENCY,
-        Objective.THROUGHPUT: image_pb2.OBJECTIVE_THROUGHPUT,
-    },
-)
-_INT32 = range(-(2**31), 2**31)
-_UINT64 = range(2**64)
 
 
-LONG_PROMPTS = EnumTable(
-    LongPrompt,
-    {
-        LongPrompt.REFUSE: image_pb2.LONG_PROMPT_REFUSE,
-        LongPrompt.CUT: image_pb2.LONG_PROMPT_CUT,
-        LongPrompt.CHUNK: image_pb2.LONG_PROMPT_CHUNK,
-    },
+def _check_plan_size(proto: image_pb2.ImageRequest) -> None:
+    """The coordinator's event loop has to decode a plan that a user gives: a small one."""
+    with at("plan.segments"):
+        check_length(proto.plan.segments, SEGMENTS_MAX)
+        assignments = sum(len(segment.assignments) for segment in proto.plan.segments)
+        if assignments > REQUEST_ASSIGNMENTS_MAX:
+            raise ValueError(f"must have at most {REQUEST_ASSIGNMENTS_MAX} assignments in all, got {assignments}")
+
+
+# Values are checked with the request: whether they mean anything depends on one another, and on the model.
+_IMAGE_REQUEST = Mapped(
+    ImageRequest,
+    image_pb2.ImageRequest,
+    before=_check_plan_size,
+    model=label,
+    prompt=trusted,
+    negative_prompt=trusted,
+    width_px=Optional(trusted),
+    height_px=Optional(trusted),
+    steps=Optional(trusted),
+    seed=Optional(trusted),
+    guidance=Optional(finite),
+    sampler=UnsetIsNone(SAMPLERS),
+    quality=UnsetIsNone(_QUALITIES),
+    count=Optional(trusted, default=1),
+    preview_every_steps=trusted,
+    plan=Optional(PLAN),
+    overrides=_OVERRIDES,
+    objective=UnsetIsNone(_OBJECTIVES),
+    long_prompt=UnsetIsNone(LONG_PROMPTS),
+)
+IMAGE_SPEC = Mapped(
+    ImageSpec,
+    image_pb2.ImageSpec,
+    model=name,
+    prompt=trusted,
+    negative_prompt=trusted,
+    width_px=trusted,
+    height_px=trusted,
+    steps=trusted,
+    seed=trusted,
+    guidance=finite,
+    sampler=SAMPLERS,
+    quality=_QUALITIES,
+    preview_every_steps=trusted,
+    overrides=_OVERRIDES,
+    objective=_OBJECTIVES,
+    long_prompt=LONG_PROMPTS,
+    text_windows=size(TEXT_WINDOWS_MAX),
 )
 
 
@@ -73,140 +108,24 @@ def image_request_to_proto(request: ImageRequest) -> image_pb2.ImageRequest:
     """Encodes what a user asks for.
 
     Raises:
-        InvalidArgumentError: a number does not fit its field.
+        InvalidArgumentError: a value does not fit its field.
     """
-    _check_fits(request)
-    return image_pb2.ImageRequest(
-        model=request.model,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        width_px=request.width_px,
-        height_px=request.height_px,
-        steps=request.steps,
-        seed=request.seed,
-        guidance=request.guidance,
-        sampler=None if request.sampler is None else SAMPLERS.to_proto(request.sampler),
-        quality=None if request.quality is None else QUALITIES.to_proto(request.quality),
-        count=request.count,
-        preview_every_steps=request.preview_every_steps,
-        plan=None if request.plan is None else plan_to_proto(request.plan),
-        overrides=overrides_to_proto(request.overrides),
-        objective=None if request.objective is None else OBJECTIVES.to_proto(request.objective),
-        long_prompt=None if request.long_prompt is None else LONG_PROMPTS.to_proto(request.long_prompt),
-    )
+    unfit = tuple(_unfit(request, image_pb2.ImageRequest.DESCRIPTOR, REQUEST))
+    if unfit:
+        raise InvalidArgumentError(*unfit)
+    return _IMAGE_REQUEST.to_proto(request)
 
 
 def image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
     """Decodes what a user asks for.
 
     Raises:
-        InvalidArgumentError: names the field that means nothing, as the user wrote it.
+        InvalidArgumentError: names the field that means nothing.
     """
     try:
-        return _image_request_from_proto(proto)
+        return _IMAGE_REQUEST.from_proto(proto, REQUEST)
     except FieldError as error:
         raise InvalidArgumentError.of(error.field, error.description) from error
-
-
-def image_spec_to_proto(image: ImageSpec) -> session_pb2.ImageSpec:
-    """Encodes one picture with all defaults filled in."""
-    return session_pb2.ImageSpec(
-        model=image.model,
-        prompt=image.prompt,
-        negative_prompt=image.negative_prompt,
-        width_px=image.width_px,
-        height_px=image.height_px,
-        steps=image.steps,
-        seed=image.seed,
-        guidance=image.guidance,
-        sampler=SAMPLERS.to_proto(image.sampler),
-        quality=QUALITIES.to_proto(image.quality),
-        preview_every_steps=image.preview_every_steps,
-        overrides=overrides_to_proto(image.overrides),
-        objective=OBJECTIVES.to_proto(image.objective),
-        long_prompt=LONG_PROMPTS.to_proto(image.long_prompt),
-        text_windows=image.text_windows,
-    )
-
-
-def image_spec_from_proto(proto: session_pb2.ImageSpec, path: str = "image") -> ImageSpec:
-    """Decodes one picture with all defaults filled in.
-
-    Raises:
-        WireError: a field means nothing.
-    """
-    return ImageSpec(
-        model=name(proto.model, f"{path}.model"),
-        prompt=proto.prompt,
-        negative_prompt=proto.negative_prompt,
-        width_px=proto.width_px,
-        height_px=proto.height_px,
-        steps=proto.steps,
-        seed=proto.seed,
-        guidance=finite(proto.guidance, f"{path}.guidance"),
-        sampler=SAMPLERS.from_proto(proto.sampler, f"{path}.sampler"),
-        quality=QUALITIES.from_proto(proto.quality, f"{path}.quality"),
-        preview_every_steps=proto.preview_every_steps,
-        overrides=overrides_from_proto(proto.overrides),
-        objective=OBJECTIVES.from_proto(proto.objective, f"{path}.objective"),
-        long_prompt=LONG_PROMPTS.from_proto(proto.long_prompt, f"{path}.long_prompt"),
-        text_windows=count(proto.text_windows, f"{path}.text_windows", TEXT_WINDOWS_MAX, least=1),
-    )
-
-
-def overrides_to_proto(overrides: Overrides) -> image_pb2.PlanOverrides | None:
-    """Encodes what an expert decides; nothing where that is nothing."""
-    if overrides == Overrides():
-        return None
-    return image_pb2.PlanOverrides(
-        max_stride=overrides.max_stride,
-        warmup_steps=overrides.warmup_steps,
-        tail_steps=overrides.tail_steps,
-        loss_db=overrides.loss_db,
-        devices=overrides.devices,
-    )
-
-
-def overrides_from_proto(proto: image_pb2.PlanOverrides) -> Overrides:
-    """Decodes what an expert decides; its values are checked with the request.
-
-    Raises:
-        WireError: it names more devices than there are, or one by too long a name.
-    """
-    return Overrides(
-        max_stride=proto.max_stride if proto.HasField("max_stride") else None,
-        warmup_steps=proto.warmup_steps if proto.HasField("warmup_steps") else None,
-        tail_steps=proto.tail_steps if proto.HasField("tail_steps") else None,
-        loss_db=finite(proto.loss_db, "loss_db") if proto.HasField("loss_db") else None,
-        devices=tuple(
-            AgentId(label(device, f"devices[{index}]"))
-            for index, device in enumerate(few(proto.devices, "devices", MEMBERS_MAX))
-        ),
-    )
-
-
-def _image_request_from_proto(proto: image_pb2.ImageRequest) -> ImageRequest:
-    if proto.WhichOneof("condition") is None:
-        raise FieldError("prompt", "must be given: it is the only condition that this version understands")
-    return ImageRequest(
-        model=label(proto.model, "model"),
-        prompt=proto.prompt,
-        negative_prompt=proto.negative_prompt,
-        width_px=proto.width_px if proto.HasField("width_px") else None,
-        height_px=proto.height_px if proto.HasField("height_px") else None,
-        steps=proto.steps if proto.HasField("steps") else None,
-        seed=proto.seed if proto.HasField("seed") else None,
-        guidance=finite(proto.guidance, "guidance") if proto.HasField("guidance") else None,
-        # Here alone zero has a meaning of its own: the model's default sampler, the balanced policy, latency.
-        sampler=SAMPLERS.from_proto(proto.sampler, "sampler") if proto.sampler else None,
-        quality=QUALITIES.from_proto(proto.quality, "quality") if proto.quality else None,
-        count=proto.count if proto.HasField("count") else 1,
-        preview_every_steps=proto.preview_every_steps,
-        plan=_plan_from_proto(proto.plan) if proto.HasField("plan") else None,
-        overrides=overrides_from_proto(proto.overrides),
-        objective=OBJECTIVES.from_proto(proto.objective, "objective") if proto.objective else None,
-        long_prompt=LONG_PROMPTS.from_proto(proto.long_prompt, "long_prompt") if proto.long_prompt else None,
-    )
 
 
 def too_long_to_ask_for(plan: Plan) -> str:
@@ -219,40 +138,19 @@ def too_long_to_ask_for(plan: Plan) -> str:
     return ""
 
 
-def _plan_from_proto(proto: plan_pb2.Plan) -> Plan:
-    """A plan that a user gives, which the coordinator's event loop has to decode: a small one."""
-    assignments = sum(len(segment.assignments) for segment in few(proto.segments, "plan.segments", SEGMENTS_MAX))
-    count(assignments, "plan.segments.assignments", REQUEST_ASSIGNMENTS_MAX)
-    return plan_from_proto(proto, "plan")
-
-
-def _check_fits(request: ImageRequest) -> None:
-    values = (
-        ("size", request.width_px, _INT32),
-        ("size", request.height_px, _INT32),
-        ("steps", request.steps, _INT32),
-        ("seed", request.seed, _UINT64),
-        ("count", request.count, _INT32),
-        ("preview_every_steps", request.preview_every_steps, _INT32),
-        ("max_stride", request.overrides.max_stride, _INT32),
-        ("warmup", request.overrides.warmup_steps, _INT32),
-        ("tail", request.overrides.tail_steps, _INT32),
-    )
-    texts = (
-        ("model", request.model),
-        ("prompt", request.prompt),
-        ("negative", request.negative_prompt),
-        *(("devices", device) for device in request.overrides.devices),
-    )
-    found = [
-        FieldViolation(field=field, description="must be text that UTF-8 can carry")
-        for field, text in texts
-        if not is_carried(text)
-    ]
-    found += [
-        FieldViolation(field=field, description=f"must be {bounds.start}..{bounds.stop - 1}, got {value}")
-        for field, value, bounds in values
-        if value is not None and value not in bounds
-    ]
-    if found:
-        raise InvalidArgumentError(*found)
+def _unfit(value: Any, descriptor: Any, path: str) -> Iterator[FieldViolation]:
+    """Numbers that their fields cannot hold and texts that UTF-8 cannot carry, in a value and all that it holds."""
+    for field in descriptor.fields:
+        held: Any = getattr(value, field.name)
+        inner, entries = f"{path}.{field.name}", cast("tuple[Any, ...]", held if isinstance(held, tuple) else (held,))
+        for entry in entries:
+            allowed = _RANGES.get(field.type)
+            if entry is None:
+                continue
+            if field.message_type is not None:
+                yield from _unfit(entry, field.message_type, inner)
+            elif allowed is not None and entry not in allowed:
+                told = f"must be {allowed.start}..{allowed.stop - 1}, got {entry}"
+                yield FieldViolation(field=inner, description=told)
+            elif isinstance(entry, str) and not is_carried(entry):
+                yield FieldViolation(field=inner, description="must be text that UTF-8 can carry")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from polyrhythm.agent.v1 import session_pb2
 from polyrhythm.codec.bounds import EVENTS_MAX
-from polyrhythm.codec.events import event_to_proto
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.codec.events import AGENT_EVENT
+from polyrhythm.session.events import AgentEvent
 
 
 def grouped_requests(events: Iterable[AgentEvent], limit_bytes: int) -> Iterator[session_pb2.SessionRequest]:
@@ -23,7 +23,7 @@ def grouped_requests(events: Iterable[AgentEvent], limit_bytes: int) -> Iterator
     """
     request, size_bytes = session_pb2.SessionRequest(), 0
     for event in events:
-        single = session_pb2.SessionRequest(events=[event_to_proto(event)])
+        single = session_pb2.SessionRequest(events=[AGENT_EVENT.to_proto(event)])
         single_bytes = single.ByteSize()
         # Messages of nothing but a repeated field: the size of the merged one is the sum of theirs.
         if request.events and (size_bytes + single_bytes > limit_bytes or len(request.events) == EVENTS_MAX):

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from polyrhythm.ids import AgentId, JobId
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.reports import JobReport
 from polyrhythm.model.facts import ModelPart
 from polyrhythm.plan.explanation import Explanation
@@ -14,21 +15,29 @@ from polyrhythm.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """The request is valid and queued."""
+class JobAccepted:
+    """The request is valid and queued.
+
+    Attributes:
+        job: its name.
+        image: the first picture with all defaults filled in; the others have the seeds after it.
+        fingerprint: of the model that makes them.
+    """
 
     job: JobId
+    image: ImageSpec
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queued:
+class JobQueued:
     """Place in the queue; 0 means that the job is running."""
 
     position: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delayed:
+class JobDelayed:
     """Nobody can work on the job now; it goes on as soon as somebody can.
 
     Attributes:
@@ -39,7 +48,7 @@ class Delayed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profiling:
+class ProfilingProgressed:
     """Agents measure a size that they have not seen yet, and the job waits for it.
 
     Attributes:
@@ -47,18 +56,18 @@ class Profiling:
         width_px: of the size.
         height_px: of the size.
         done: measurements of this size that are done.
-        of: measurements that it takes in all.
+        total: measurements that it takes in all.
     """
 
     agents: tuple[AgentId, ...]
     width_px: int
     height_px: int
     done: int
-    of: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class ImagePlanned:
     """A plan was chosen for a picture."""
 
     image_index: int
@@ -66,7 +75,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progressed:
+class ImageProgressed:
     """Steps done by the slowest member, with the predicted time left.
 
     Attributes:
@@ -85,7 +94,7 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Previewed:
+class ImagePreviewed:
     """A small PNG of the picture as predicted at a step."""
 
     image_index: int
@@ -94,7 +103,7 @@ class Previewed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartLoaded:
+class ModelPartLoaded:
     """A picture waited while an agent loaded a part of the model that it did not hold yet, or not any more.
 
     Attributes:
@@ -130,7 +139,7 @@ class ReplanReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replanned:
+class ImageReplanned:
     """The rest of the picture follows another plan, from a boundary on."""
 
     image_index: int
@@ -157,16 +166,16 @@ class ImageCompleted:
 
 
 JobNews: TypeAlias = (
-    Accepted
-    | Queued
-    | Delayed
-    | Profiling
-    | Planned
-    | Progressed
-    | PartLoaded
+    JobAccepted
+    | JobQueued
+    | JobDelayed
+    | ProfilingProgressed
+    | ImagePlanned
+    | ImageProgressed
+    | ModelPartLoaded
     | AgentFailed
-    | Replanned
+    | ImageReplanned
     | ImageCompleted
 )
 """What a client is told without bytes of pictures."""
-JobEvent: TypeAlias = JobNews | Previewed | ImageChunk
+JobEvent: TypeAlias = JobNews | ImagePreviewed | ImageChunk

@@ -10,6 +10,7 @@ from enum import StrEnum
 from reprlib import repr as short_repr
 
 from polyrhythm.ids import AgentId
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan.plan import Plan
 
 STEPS_MIN = 1
@@ -23,22 +24,6 @@ limit in tokens is known only after that work is done."""
 TEXT_WINDOWS_MAX = 1024
 """Of a text encoder: a prompt of as many characters as are taken has several hundred at most."""
 SEED_MAX = 2**64 - 1
-
-
-class Sampler(StrEnum):
-    """Samplers whose update is pointwise: a patch may jump between any two grid points, unless it draws noise."""
-
-    DDIM = "ddim"
-    DPM_SOLVER_PP_2M = "dpmpp-2m"
-    EULER = "euler"
-    EULER_ANCESTRAL = "euler-ancestral"
-    """Draws fresh noise at every step, so that it makes every step on every device."""
-    FLOW_EULER = "flow-euler"
-    """For models of flow matching, and only for those."""
-    LCM = "lcm"
-    """Latent consistency: predicts the clean picture and adds fresh noise at every step, so no device skips one."""
-    TCD = "tcd"
-    """Trajectory consistency with gamma 0, as the pipelines of diffusers run it: no fresh noise."""
 
 
 class Quality(StrEnum):
@@ -67,17 +52,6 @@ class Objective(StrEnum):
 
 LOSS_DB_MAX = 60.0
 """Far beyond the loss at which nothing of a picture is left."""
-
-
-class LongPrompt(StrEnum):
-    """What becomes of a prompt that is longer than a model's text encoder reads at once."""
-
-    REFUSE = "refuse"
-    """It is refused, with its length and the limit."""
-    CUT = "cut"
-    """Its end is left out, as the pipelines of diffusers leave it out, and the user is told what."""
-    CHUNK = "chunk"
-    """It is encoded window by window, words kept whole, and the image attends to all of them."""
 
 
 STRIDES = (1, 2, 4)

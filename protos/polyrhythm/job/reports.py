@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from polyrhythm.ids import AgentId, EpochId, JobId, LayerId
+from polyrhythm.model.facts import DeviceFacts, SoftwareVersion
 from polyrhythm.plan.plan import Plan
+from polyrhythm.plan.rows import RowRange
 
 
 class CorrectionKind(StrEnum):
@@ -71,30 +73,54 @@ class BeatReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentUsage:
-    """Sum of one agent's beat reports over a job.
+class RowsHeld:
+    """Rows that an agent held in one segment, as far as its plan was followed.
 
     Attributes:
-        agent: who.
-        device: name of its device.
-        rows: row units held in each segment that it took part in, as ``(begin_step, end_step, begin, end, stride)``.
+        begin_step: first step, inclusive.
+        end_step: last step, exclusive.
+        rows: row units of the image.
+        stride: steps that one forward advanced.
+    """
+
+    begin_step: int
+    end_step: int
+    rows: RowRange
+    stride: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentUsage:
+    """Sum of one agent's beat reports over a picture, and what it computed with.
+
+    Attributes:
+        agent: its name.
+        device: what it computed on.
+        dtype: in which its denoiser computed.
+        software: versions that decide a picture's bytes.
+        rows: held in each segment that it took part in.
         steps: forwards run.
         busy_s: seconds of computing.
         wait_s: seconds blocked.
         sent_bytes: payload sent.
-        emulated: whether the device ran at an emulated speed.
         corrections: wrong results that the checksum monitor found and put right.
     """
 
     agent: AgentId
-    device: str
-    rows: tuple[tuple[int, int, int, int, int], ...]
+    device: DeviceFacts
+    dtype: str
+    software: tuple[SoftwareVersion, ...]
+    rows: tuple[RowsHeld, ...]
     steps: int
     busy_s: float
     wait_s: float
     sent_bytes: int
-    emulated: bool
     corrections: int = 0
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its device ran at an emulated speed."""
+        return self.device.emulated_speed is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +131,7 @@ class JobReport:
         job: which.
         image_index: which of the job's pictures.
         seed: of this picture.
+        fingerprint: of the model that made it.
         plans: every plan that the picture owes a step to, in order; more than one after a re-plan or a loss.
         agents: usage of each agent that took part.
         encode_s: seconds to encode the prompt.
@@ -112,12 +139,12 @@ class JobReport:
         decode_s: seconds to decode.
         queued_s: seconds from acceptance to the start.
         predicted_denoise_s: what the first plan predicted, written before the run.
-        versions: software and model fingerprints that decide the picture.
     """
 
     job: JobId
     image_index: int
     seed: int
+    fingerprint: str
     plans: tuple[Plan, ...] = field(repr=False)
     agents: tuple[AgentUsage, ...] = field(repr=False)
     encode_s: float
@@ -125,4 +152,3 @@ class JobReport:
     decode_s: float
     queued_s: float
     predicted_denoise_s: float
-    versions: tuple[tuple[str, str], ...] = field(repr=False)

@@ -1,11 +1,14 @@
 """Whether a picture can be made as it is asked for, and what a request leaves to the model's defaults. Pure.
 
-The coordinator knows no model; it checks a request against the ``ModelFacts`` that agents report.
+The coordinator knows no model; it checks a request against the ``ModelFacts`` that agents report. Errors name each
+field once: by its path from an RPC's request on, such as ``image.width_px``, or, where a picture is checked, from that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import TypeAlias
 
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
 from polyrhythm.job.image import (
@@ -19,13 +22,22 @@ from polyrhythm.job.image import (
     STRIDES,
     ImageRequest,
     ImageSpec,
-    LongPrompt,
     Objective,
     Quality,
-    Sampler,
 )
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import LongPrompt
 from polyrhythm.plan.plan import Plan
+
+REQUEST = "image"
+"""Path of the picture in the requests of RPCs."""
+
+STRIDE, WARMUP, TAIL, LOSS, DEVICES = (
+    f"overrides.{name}" for name in ("max_stride", "warmup_steps", "tail_steps", "loss_db", "devices")
+)
+
+Wrong: TypeAlias = tuple[str, str]
+"""A field of a picture, and what is wrong with it."""
 
 
 def check_request(request: ImageRequest) -> None:
@@ -34,29 +46,22 @@ def check_request(request: ImageRequest) -> None:
     Raises:
         InvalidArgumentError: names every offending field.
     """
-    found = [
-        *_text_violations(request.prompt, request.negative_prompt),
-        *_value_violations(request.steps, request.seed, request.guidance, request.preview_every_steps),
-        *_count_violations(request.count, request.seed or 0),
-        *_override_violations(request),
-    ]
-    if found:
-        raise InvalidArgumentError(*found)
+    found = (
+        *_wrong_texts(request.prompt, request.negative_prompt),
+        *_wrong_values(request.steps, request.seed, request.guidance, request.preview_every_steps),
+        *_wrong_count(request.count, request.seed or 0),
+        *_wrong_overrides(request),
+    )
+    _refuse(found, within=f"{REQUEST}.")
 
 
 def check_image(image: ImageSpec, facts: ModelFacts) -> None:
-    """Checks a request against a model's limits; token counts are checked where the tokenizer is.
+    """Checks a picture against a model's limits; token counts are checked where the tokenizer is.
 
     Raises:
         InvalidArgumentError: names every offending field.
     """
-    found = [
-        *_text_violations(image.prompt, image.negative_prompt),
-        *_value_violations(image.steps, image.seed, image.guidance, image.preview_every_steps),
-        *_model_violations(image, facts),
-    ]
-    if found:
-        raise InvalidArgumentError(*found)
+    _refuse(_wrong_with_image(image, facts))
 
 
 def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
@@ -75,7 +80,7 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
     """
     plan_steps = facts.default_steps if request.plan is None else request.plan.steps
     image = ImageSpec(
-        model=facts.model,
+        model=facts.name,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         width_px=facts.default_width_px if request.width_px is None else request.width_px,
@@ -83,50 +88,50 @@ def resolve(request: ImageRequest, facts: ModelFacts, seed: int) -> ImageSpec:
         steps=plan_steps if request.steps is None else request.steps,
         seed=seed if request.seed is None else request.seed,
         guidance=facts.default_guidance if request.guidance is None else request.guidance,
-        sampler=_default_sampler(facts) if request.sampler is None else request.sampler,
+        sampler=facts.samplers[0] if request.sampler is None else request.sampler,
         quality=Quality.BALANCED if request.quality is None else request.quality,
         preview_every_steps=request.preview_every_steps,
         overrides=request.overrides,
         objective=Objective.LATENCY if request.objective is None else request.objective,
         long_prompt=LongPrompt.REFUSE if request.long_prompt is None else request.long_prompt,
     )
-    found = [
-        *_count_violations(request.count, image.seed),
-        *_plan_violations(request.plan, image, facts),
-        *_override_violations(request),
-        *_phase_violations(image),
-        *_full_rate_violations(image, facts),
-        *_loss_violations(image, facts),
-    ]
-    try:
-        check_image(image, facts)
-    except InvalidArgumentError as error:
-        found = [*error.violations, *found]
-    if found:
-        raise InvalidArgumentError(*found)
+    found = (
+        *_wrong_with_image(image, facts),
+        *_wrong_count(request.count, image.seed),
+        *_wrong_plan(request.plan, image, facts),
+        *_wrong_overrides(request),
+        *_wrong_phases(image),
+        *_wrong_at_full_rate(image, facts),
+        *_wrong_loss(image, facts),
+    )
+    _refuse(found, within=f"{REQUEST}.")
     return image
 
 
-def _default_sampler(facts: ModelFacts) -> Sampler:
-    """A model's first sampler that this version knows: a newer agent may put others before it.
-
-    If it offers none, any will do: ``check_image`` refuses every sampler that is not offered, and names those that are.
-    """
-    known = (sampler for name in facts.samplers for sampler in Sampler if sampler == name)
-    return next(known, Sampler.DDIM)
-
-
-def _text_violations(prompt: str, negative_prompt: str) -> list[FieldViolation]:
-    return [
-        FieldViolation(field=field, description=f"at most {PROMPT_CHARACTERS_MAX} characters, got {len(text)}")
-        for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt))
-        if len(text) > PROMPT_CHARACTERS_MAX
-    ]
+def _refuse(found: Iterable[Wrong], within: str = "") -> None:
+    """Raises InvalidArgumentError with each field once, and what was found first of it."""
+    once: dict[str, str] = {}
+    for field, description in found:
+        once.setdefault(f"{within}{field}", description)
+    if once:
+        raise InvalidArgumentError(
+            *(FieldViolation(field=field, description=description) for field, description in once.items())
+        )
 
 
-def _value_violations(
-    steps: int | None, seed: int | None, guidance: float | None, preview_every_steps: int
-) -> list[FieldViolation]:
+def _wrong_with_image(image: ImageSpec, facts: ModelFacts) -> Iterator[Wrong]:
+    yield from _wrong_texts(image.prompt, image.negative_prompt)
+    yield from _wrong_values(image.steps, image.seed, image.guidance, image.preview_every_steps)
+    yield from _wrong_for_model(image, facts)
+
+
+def _wrong_texts(prompt: str, negative_prompt: str) -> Iterator[Wrong]:
+    for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+        if len(text) > PROMPT_CHARACTERS_MAX:
+            yield field, f"at most {PROMPT_CHARACTERS_MAX} characters, got {len(text)}"
+
+
+def _wrong_values(steps: int | None, seed: int | None, guidance: float | None, preview_every_steps: int) -> list[Wrong]:
     rules = (
         (steps is None or STEPS_MIN <= steps <= STEPS_MAX, "steps", f"must be {STEPS_MIN}..{STEPS_MAX}, got {steps}"),
         (seed is None or 0 <= seed <= SEED_MAX, "seed", f"must be 0..2^64-1, got {seed}"),
@@ -137,15 +142,15 @@ def _value_violations(
         ),
         (preview_every_steps >= 0, "preview_every_steps", f"must not be negative: {preview_every_steps}"),
     )
-    return [FieldViolation(field=field, description=description) for holds, field, description in rules if not holds]
+    return [(field, description) for holds, field, description in rules if not holds]
 
 
-def _model_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
-    multiple = facts.pixel_multiple
+def _wrong_for_model(image: ImageSpec, facts: ModelFacts) -> list[Wrong]:
+    multiple, size = facts.pixel_multiple, f"{image.width_px}x{image.height_px}"
     rules = [
         (
             value_px > 0 and value_px % multiple == 0,
-            "size",
+            f"{axis}_px",
             f"{axis} must be a positive multiple of {multiple} pixels, got {value_px}",
         )
         for axis, value_px in (("width", image.width_px), ("height", image.height_px))
@@ -153,127 +158,110 @@ def _model_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolatio
     rules += [
         (
             image.width_px * image.height_px <= facts.pixels_max,
-            "size",
-            f"at most {facts.pixels_max} pixels, got {image.width_px}x{image.height_px}",
+            "width_px",
+            f"at most {facts.pixels_max} pixels in all, got {size}",
         ),
         (
             image.width_px == image.height_px or not facts.square_only,
-            "size",
-            f"{facts.model} makes square pictures only, got {image.width_px}x{image.height_px}",
+            "width_px",
+            f"{facts.name} makes square pictures only, got {size}",
         ),
         (
             image.sampler in facts.samplers,
             "sampler",
-            f"{image.sampler} is not offered by {facts.model}; it offers {', '.join(facts.samplers)}",
+            f"{image.sampler} is not offered by {facts.name}; it offers {', '.join(facts.samplers)}",
         ),
         (
             image.long_prompt in {LongPrompt.REFUSE, *facts.long_prompts},
             "long_prompt",
-            f"{facts.model} offers {' and '.join((LongPrompt.REFUSE, *facts.long_prompts))}, got {image.long_prompt}",
+            f"{facts.name} offers {' and '.join((LongPrompt.REFUSE, *facts.long_prompts))}, got {image.long_prompt}",
         ),
     ]
-    return [FieldViolation(field=field, description=description) for holds, field, description in rules if not holds]
+    return [(field, description) for holds, field, description in rules if not holds]
 
 
-def _count_violations(count: int, seed: int) -> list[FieldViolation]:
+def _wrong_count(count: int, seed: int) -> Iterator[Wrong]:
     if not 1 <= count <= COUNT_MAX:
-        return [FieldViolation(field="count", description=f"must be 1..{COUNT_MAX}, got {count}")]
-    if seed <= SEED_MAX < seed + count - 1:
-        return [FieldViolation(field="seed", description=f"the last of {count} pictures would leave 0..2^64-1")]
-    return []
+        yield "count", f"must be 1..{COUNT_MAX}, got {count}"
+    elif seed <= SEED_MAX < seed + count - 1:
+        yield "seed", f"the last of {count} pictures would leave 0..2^64-1"
 
 
-def _plan_violations(plan: Plan | None, image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+def _wrong_plan(plan: Plan | None, image: ImageSpec, facts: ModelFacts) -> Iterator[Wrong]:
     if plan is None:
-        return []
-    found = [
-        *_stride_violations(plan, image, facts),
-        *_move_violations(plan, facts),
-        *_inexact_violations(plan, image),
-    ]
+        return
+    told = (*_plan_strides(plan, image, facts), *_plan_moves(plan, facts), *_inexact_plan(plan, image))
     pairs = (
         ("begins at step", plan.begin_step, "a whole picture at", 0),
         ("has steps:", plan.steps, "the picture", image.steps),
         ("has rows:", plan.row_count, "the picture", facts.row_count(image.height_px)),
     )
-    found += [
-        FieldViolation(field="plan", description=f"{what} {has}, {against} {wanted}")
-        for what, has, against, wanted in pairs
-        if has != wanted
-    ]
-    return found
+    told += tuple(f"{what} {has}, {against} {wanted}" for what, has, against, wanted in pairs if has != wanted)
+    if told:
+        yield "plan", "; ".join(told)
 
 
-def _stride_violations(plan: Plan, image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+def _plan_strides(plan: Plan, image: ImageSpec, facts: ModelFacts) -> Iterator[str]:
     stride = max(assignment.stride for segment in plan.segments for assignment in segment.assignments)
-    if stride == 1 or image.sampler not in facts.full_rate_samplers:
-        return []
-    return [FieldViolation(field="plan", description=f"has stride {stride}, {image.sampler} takes stride 1 only")]
+    if stride > 1 and image.sampler in facts.full_rate_samplers:
+        yield f"has stride {stride}, {image.sampler} takes stride 1 only"
 
 
-def _move_violations(plan: Plan, facts: ModelFacts) -> list[FieldViolation]:
-    if not facts.resync_after_move:
-        return []
-    return [
-        FieldViolation(
-            field="plan", description=f"moves rows at step {after.begin_step}, which must be synchronous for this model"
-        )
-        for before, after in pairwise(plan.segments)
-        if after.reads_stale and [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
-    ]
+def _plan_moves(plan: Plan, facts: ModelFacts) -> Iterator[str]:
+    for before, after in pairwise(plan.segments):
+        moved = [a.rows for a in before.assignments] != [a.rows for a in after.assignments]
+        if facts.resync_after_move and after.reads_stale and moved:
+            yield f"moves rows at step {after.begin_step}, which must be synchronous for this model"
 
 
-def _inexact_violations(plan: Plan, image: ImageSpec) -> list[FieldViolation]:
-    if image.quality is not Quality.EXACT:
-        return []
-    step = next(
-        (
-            part.begin_step
-            for part in plan.segments
-            if part.reads_stale or any(held.stride > 1 for held in part.assignments if held.rows.count)
-        ),
-        None,
+def _inexact_plan(plan: Plan, image: ImageSpec) -> Iterator[str]:
+    inexact = (
+        part.begin_step
+        for part in plan.segments
+        if part.reads_stale or any(held.stride > 1 for held in part.assignments if held.rows.count)
     )
-    if step is None:
-        return []
-    return [FieldViolation(field="plan", description=f"is not exact from step {step} on, as quality exact wants it")]
+    step = next(inexact, None)
+    if image.quality is Quality.EXACT and step is not None:
+        yield f"is not exact from step {step} on, as quality exact wants it"
 
 
-def _phase_violations(image: ImageSpec) -> list[FieldViolation]:
+def _wrong_phases(image: ImageSpec) -> list[Wrong]:
     """Warm-up and tail, where the user gives them, leave steps between them."""
     steps, warmup, tail = image.steps, image.overrides.warmup_steps, image.overrides.tail_steps
     found = [
-        FieldViolation(field=field, description=f"must be less than the picture's {steps} steps, got {value}")
-        for field, value in (("warmup", warmup), ("tail", tail))
+        (field, f"must be less than the picture's {steps} steps, got {value}")
+        for field, value in ((WARMUP, warmup), (TAIL, tail))
         if value is not None and value >= steps
     ]
     if not found and warmup is not None and tail is not None and warmup + tail >= steps:
         told = f"must leave some of {steps} steps beside {warmup} of warm-up, got {tail}"
-        found.append(FieldViolation(field="tail", description=told))
+        found.append((TAIL, told))
     return found
 
 
-def _loss_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+def _wrong_loss(image: ImageSpec, facts: ModelFacts) -> Iterator[Wrong]:
     """A loss is held by prediction, so there must be one for the model and the sampler."""
     calibrated = any(calibration.sampler == image.sampler for calibration in facts.calibrations)
     if image.overrides.loss_db is None or calibrated or image.sampler in facts.full_rate_samplers:
-        return []  # the last of these is refused for another reason
-    told = f"{facts.model} is not calibrated for {image.sampler}: polyrhythm calibrate measures what a loss is held by"
-    return [FieldViolation(field="loss_db", description=told)]
+        return  # the last of these is refused for another reason
+    yield (
+        LOSS,
+        f"{facts.name} is not calibrated for {image.sampler}: polyrhythm calibrate measures what a loss is held by",
+    )
 
 
-def _full_rate_violations(image: ImageSpec, facts: ModelFacts) -> list[FieldViolation]:
+def _wrong_at_full_rate(image: ImageSpec, facts: ModelFacts) -> list[Wrong]:
     """With a sampler that takes every step, nothing that is about skipped ones has an effect."""
     if image.sampler not in facts.full_rate_samplers:
         return []
     overrides = image.overrides
     given = (
-        ("max_stride", (overrides.max_stride or 1) > 1),
-        ("tail", overrides.tail_steps is not None),
-        ("loss_db", overrides.loss_db is not None),
+        (STRIDE, (overrides.max_stride or 1) > 1),
+        (TAIL, overrides.tail_steps is not None),
+        (LOSS, overrides.loss_db is not None),
     )
     told = f"{image.sampler} makes every step on every device, so that none is skipped; leave it out"
-    return [FieldViolation(field=field, description=told) for field, wrong in given if wrong]
+    return [(field, told) for field, wrong in given if wrong]
 
 
 def _phase_rules(request: ImageRequest) -> tuple[tuple[bool, str, str], ...]:
@@ -289,10 +277,10 @@ def _phase_rules(request: ImageRequest) -> tuple[tuple[bool, str, str], ...]:
         no_tail = "max_stride 1 skips no step, so that the last ones are no others; leave one of them out"
     every_step = quality in {Quality.EXACT, Quality.HIGH} or overrides.max_stride == 1
     return (
-        (warmup is None or 1 <= warmup <= STEPS_MAX, "warmup", f"must be 1..{STEPS_MAX}, got {warmup}"),
-        (quality is not Quality.EXACT or warmup is None, "warmup", exact),
-        (tail is None or not every_step, "tail", no_tail),
-        (tail is None or 0 <= tail <= STEPS_MAX, "tail", f"must be 0..{STEPS_MAX}, got {tail}"),
+        (warmup is None or 1 <= warmup <= STEPS_MAX, WARMUP, f"must be 1..{STEPS_MAX}, got {warmup}"),
+        (quality is not Quality.EXACT or warmup is None, WARMUP, exact),
+        (tail is None or not every_step, TAIL, no_tail),
+        (tail is None or 0 <= tail <= STEPS_MAX, TAIL, f"must be 0..{STEPS_MAX}, got {tail}"),
     )
 
 
@@ -303,51 +291,48 @@ def _loss_rules(request: ImageRequest) -> tuple[tuple[bool, str, str], ...]:
     return (
         (
             loss_db is None or 0 < loss_db <= LOSS_DB_MAX,
-            "loss_db",
+            LOSS,
             f"must be above 0 and at most {LOSS_DB_MAX:g}, got {loss_db}",
         ),
         (
             not (unmoved and loss_db is not None),
-            "loss_db",
+            LOSS,
             f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
         ),
     )
 
 
-def _override_violations(request: ImageRequest) -> list[FieldViolation]:
+def _wrong_overrides(request: ImageRequest) -> list[Wrong]:
     overrides = request.overrides
     given = {
-        "max_stride": overrides.max_stride,
-        "warmup": overrides.warmup_steps,
-        "tail": overrides.tail_steps,
-        "loss_db": overrides.loss_db,
-        "devices": overrides.devices or None,
+        STRIDE: overrides.max_stride,
+        WARMUP: overrides.warmup_steps,
+        TAIL: overrides.tail_steps,
+        LOSS: overrides.loss_db,
+        DEVICES: overrides.devices or None,
         "objective": request.objective,
     }
     if request.plan is not None:
-        return [
-            FieldViolation(field=field, description="cannot be given with a plan, which says it already")
-            for field, value in given.items()
-            if value is not None
-        ]
+        told = "cannot be given with a plan, which says it already"
+        return [(field, told) for field, value in given.items() if value is not None]
     unmoved = request.quality in {Quality.EXACT, Quality.HIGH}
     rules = (
         (
             overrides.max_stride is None or overrides.max_stride in STRIDES,
-            "max_stride",
+            STRIDE,
             f"must be one of {', '.join(map(str, STRIDES))}, got {overrides.max_stride}",
         ),
         (
             not (unmoved and (overrides.max_stride or 1) > 1),
-            "max_stride",
+            STRIDE,
             f"quality {request.quality} runs every step on every device; leave it out or ask for balanced or fast",
         ),
         *_loss_rules(request),
         *_phase_rules(request),
         (
             len(set(overrides.devices)) == len(overrides.devices) and all(overrides.devices),
-            "devices",
+            DEVICES,
             f"must name each agent once, got {', '.join(overrides.devices)}",
         ),
     )
-    return [FieldViolation(field=field, description=description) for holds, field, description in rules if not holds]
+    return [(field, description) for holds, field, description in rules if not holds]

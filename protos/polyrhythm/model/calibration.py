@@ -12,6 +12,8 @@ from itertools import pairwise
 from math import isnan, lcm, sqrt
 from typing import Any, TypeVar
 
+from polyrhythm.model.request_choices import Sampler
+
 ValueT = TypeVar("ValueT")
 
 IDENTICAL_PSNR_DB = 100.0
@@ -60,7 +62,7 @@ can be measured, and far from where squares, sums over a picture's steps and quo
 ROW_WEIGHT_LEAST = 1e-6
 """The largest weight is no smaller: all of them are divided by their mean."""
 
-SECOND_ORDER_SAMPLERS = frozenset({"dpmpp-2m"})
+SECOND_ORDER_SAMPLERS = frozenset({Sampler.DPM_SOLVER_PP_2M})
 """Samplers whose step also looks at the one before it."""
 
 
@@ -181,7 +183,7 @@ class CalibratedGrid:
         pictures: how many were measured.
     """
 
-    sampler: str
+    sampler: Sampler
     steps: int
     pictures: int
 
@@ -217,7 +219,7 @@ class Calibration:
         guidance: likewise.
     """
 
-    sampler: str
+    sampler: Sampler
     steps: int
     latent_range: float
     stale_begin_steps: tuple[int, ...]
@@ -234,8 +236,8 @@ class Calibration:
     guidance: float
 
     def __post_init__(self) -> None:
-        if not 2 <= self.steps <= STEPS_MAX or not self.sampler:
-            raise ValueError(f"sampler {self.sampler!r} and {self.steps} steps mean nothing")
+        if not 2 <= self.steps <= STEPS_MAX:
+            raise ValueError(f"steps must be 2..{STEPS_MAX}, got {self.steps}")
         if min(self.width_px, self.height_px) < 1:
             raise ValueError(f"width_px and height_px must be positive, got {self.width_px}x{self.height_px}")
         for name in FIGURE_BOUNDS:

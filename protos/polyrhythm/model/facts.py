@@ -8,7 +8,11 @@ from typing import assert_never
 
 from polyrhythm.model.calibration import CalibratedGrid, Calibration
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 
+THREADS_SOFTWARE = "threads"
+"""Name of the ``SoftwareVersion`` in which an agent on a CPU says how many threads compute, which decide the order of
+its sums."""
 EMULATED_SPEED_MIN = 0.01
 """Of the true speed: a hundred times slower is as slow as anybody can want to wait for."""
 
@@ -49,6 +53,14 @@ class DeviceFacts:
     memory_limit_bytes: int | None = None
     host: str = ""
     kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwareVersion:
+    """One piece of software, or a setting, on which the bytes of a picture depend."""
+
+    name: str
+    version: str
 
 
 class ModelPart(StrEnum):
@@ -126,11 +138,11 @@ class ModelFacts:
     """What the coordinator needs to know of a model that an agent holds.
 
     Attributes:
-        model: name in requests.
+        name: in requests.
         family: adapter that runs it, such as ``pixart``.
         fingerprint: hash of weights and configs, whatever the dtype; agents of one gang must agree.
         dtype: arithmetic of the denoiser, such as ``float32``; agents of one gang may differ, but for ``float64``.
-        samplers: names of the samplers that may be asked for, the default first.
+        samplers: that may be asked for, the default first.
         default_width_px: width when the user names none.
         default_height_px: height when the user names none.
         default_steps: steps when the user names none.
@@ -157,11 +169,11 @@ class ModelFacts:
         calibrated: what users are told of these.
     """
 
-    model: str
+    name: str
     family: str
     fingerprint: str
     dtype: str
-    samplers: tuple[str, ...]
+    samplers: tuple[Sampler, ...]
     default_width_px: int
     default_height_px: int
     default_steps: int
@@ -175,8 +187,8 @@ class ModelFacts:
     latent_bytes_per_token: int
     weights_bytes: int
     square_only: bool = False
-    full_rate_samplers: tuple[str, ...] = ()
-    long_prompts: tuple[str, ...] = ()
+    full_rate_samplers: tuple[Sampler, ...] = ()
+    long_prompts: tuple[LongPrompt, ...] = ()
     notices: tuple[str, ...] = ()
     memory: ModelMemory | None = None
     calibrations: tuple[Calibration, ...] = ()

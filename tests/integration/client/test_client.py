@@ -25,8 +25,9 @@ from polyrhythm.errors import (
     UnreachableError,
 )
 from polyrhythm.fleet import AgentState
-from polyrhythm.job.events import Accepted, ImageCompleted, JobEvent
-from polyrhythm.job.image import ImageRequest, Quality, Sampler
+from polyrhythm.job.events import ImageCompleted, JobAccepted, JobEvent
+from polyrhythm.job.image import ImageRequest, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_client import AsyncClient, Client, Picture, read_recipe
 from tests.fakes.coordinator import AGENTS, PNG, FakeCoordinator, explanation, picture_events, plan, serve, serving
 
@@ -110,7 +111,7 @@ async def test_questions(client: AsyncClient) -> None:
 async def test_an_agent_is_drained_and_put_back(client: AsyncClient, fake: FakeCoordinator) -> None:
     drained = await client.drain("local-1")
     assert drained is not None
-    assert (drained.agent, drained.state) == ("local-1", AgentState.DRAINED)
+    assert (drained.name, drained.state) == ("local-1", AgentState.DRAINED)
     assert [view.state for view in await client.agents()] == [AgentState.READY, AgentState.DRAINED]
     await client.drain("local-1", undo=True)
     assert await client.agents() == AGENTS
@@ -125,7 +126,7 @@ async def test_an_agent_is_drained_and_put_back(client: AsyncClient, fake: FakeC
 async def test_bad_input_names_every_field(client: AsyncClient) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         await client.picture(ImageRequest(prompt="p", steps=0, width_px=9))
-    assert [violation.field for violation in caught.value.violations] == ["steps", "size"]
+    assert [violation.field for violation in caught.value.violations] == ["image.steps", "image.width_px"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ async def test_errors_arrive_as_what_they_were(
 async def test_leaving_early_cancels_the_job(client: AsyncClient, fake: FakeCoordinator) -> None:
     fake.stall = True
     async with aclosing(client.generate(REQUEST)) as events:
-        assert isinstance(await anext(events), Accepted)
+        assert isinstance(await anext(events), JobAccepted)
     await fake.cancelled.wait()
 
 
@@ -181,7 +182,7 @@ async def test_a_coordinator_that_goes_away_in_mid_job(fake: FakeCoordinator) ->
     server, address = await serve(fake)
     async with AsyncClient(address) as client:
         events = client.generate(REQUEST)
-        assert isinstance(await anext(events), Accepted)
+        assert isinstance(await anext(events), JobAccepted)
         await server.stop(None)
         with pytest.raises(PolyrhythmError):
             await anext(events)
@@ -220,7 +221,7 @@ def test_leaving_a_blocking_iteration_cancels_the_job() -> None:
     fake = FakeCoordinator(stall=True)
     with serving(fake) as address, Client(address) as client:
         for event in client.generate(REQUEST):
-            assert isinstance(event, Accepted)
+            assert isinstance(event, JobAccepted)
             break
         # The other events can only be asked for once the stalled call is gone.
         fake.stall = False

@@ -18,12 +18,13 @@ import pytest
 from polyrhythm import __version__
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.fleet import AgentState, AgentView
-from polyrhythm.job.image import ImageRequest, LongPrompt, Objective, Quality, Sampler
+from polyrhythm.job.image import ImageRequest, Objective, Quality
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm.plan.gang_plan import steps_taken
 from polyrhythm_client.cli.main import app
 from polyrhythm_client.recipes.png import read_texts
-from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, VERSIONS_KEY
-from tests.fakes.coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving
+from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, WEIGHTS_KEY
+from tests.fakes.coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving, software
 
 LEFT_OUT = f"note: old takes no part: {explanation().exclusions[0].detail}\n"
 """What the fake coordinator's plan makes the commands say."""
@@ -93,8 +94,10 @@ def test_generate_writes_a_picture_that_says_how_it_was_made(shell: Shell, fake:
     texts = read_texts(content)
     assert (texts[PROMPT_KEY], texts[SEED_KEY], texts[STEPS_KEY]) == ("red apple", "5", str(steps_taken((plan(),))))
     assert json.loads(texts[PLAN_KEY]) == json.loads(json.dumps(asdict(plan())))
-    assert json.loads(texts[VERSIONS_KEY])["torch"] == "2.0"
-    assert [agent["emulated_speed"] for agent in json.loads(texts[AGENTS_KEY])] == [None, 0.5]
+    assert texts[WEIGHTS_KEY] == FACTS.fingerprint
+    agents = json.loads(texts[AGENTS_KEY])
+    assert [(agent["emulated_speed"], agent["dtype"]) for agent in agents] == [(None, "float32"), (0.5, "float32")]
+    assert {"name": "torch", "version": "2.0"} in agents[0]["software"]
     assert content.endswith(PNG[33:])
 
 
@@ -146,7 +149,7 @@ def test_the_plan_of_other_weights_is_explained_with_a_note(shell: Shell, fake: 
 def test_other_software_is_told(shell: Shell, fake: FakeCoordinator) -> None:
     assert shell("generate", "red apple", "-o", "a.png").code == 0
     first, second = fake.agents
-    fake.agents = (first, replace(second, software=(("polyrhythm", "0.1.0"), ("torch", "2.1"))))
+    fake.agents = (first, replace(second, software=software(torch="2.1")))
     result = shell("generate", "--plan", "a.png", "-o", "b.png")
     assert result.code == 0
     assert "note:" in result.err
@@ -289,7 +292,7 @@ def test_agents_are_listed(shell: Shell, fake: FakeCoordinator) -> None:
     assert "local-1" in result.out
     assert "emulated 0.5" in result.out
     found = json.loads(shell("agents", "--json").out)
-    assert [agent["agent"] for agent in found["agents"]] == ["local-0", "local-1"]
+    assert [agent["name"] for agent in found["agents"]] == ["local-0", "local-1"]
     fake.agents = ()
     assert "no agent is connected" in shell("agents").out
 
@@ -315,7 +318,7 @@ BAD_INPUT = {
     "seed beyond the largest": (("generate", "p", "--seed", str(2**64)), "seed"),
     "seeds that would count beyond it": (("generate", "p", "--seed", str(2**64 - 1), "--count", "2"), "seed"),
     "count": (("generate", "p", "--count", "0"), "count"),
-    "preview": (("generate", "p", "--preview-every", "-1"), "preview_every_steps"),
+    "preview": (("generate", "p", "--preview-every", "-1"), "preview-every"),
     "sampler": (("generate", "p", "--sampler", "heun"), "sampler"),
     "quality": (("generate", "p", "--quality", "best"), "quality"),
     "steps that are no number": (("generate", "p", "--steps", "many"), "steps"),

@@ -21,6 +21,7 @@ from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.reports import AgentUsage, JobReport
 from polyrhythm.job.request_checks import resolve
 from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm.plan.profile import Link, Profile, Workload
@@ -34,11 +35,11 @@ LINK = Link(latency_s=0.1e-3, bytes_per_s=2e9)
 WHOLE_S = 0.04
 
 FACTS = ModelFacts(
-    model="tiny",
+    name="tiny",
     family="pixart",
     fingerprint="0",
     dtype="float32",
-    samplers=("ddim",),
+    samplers=(Sampler.DDIM,),
     default_width_px=128,
     default_height_px=128,
     default_steps=25,
@@ -52,6 +53,17 @@ FACTS = ModelFacts(
     latent_bytes_per_token=64,
     weights_bytes=1,
 )
+
+
+def device(agent: AgentId, speed: float) -> DeviceFacts:
+    return DeviceFacts(
+        uuid=agent,
+        name="cpu",
+        kind=DeviceKind.CPU,
+        memory_total_bytes=1,
+        memory_free_bytes=1,
+        emulated_speed=speed,
+    )
 
 
 class CalculatedFleet:
@@ -83,16 +95,9 @@ class CalculatedFleet:
     async def agents(self) -> tuple[AgentView, ...]:
         return tuple(
             AgentView(
-                agent=agent,
+                name=agent,
                 state=AgentState.READY,
-                device=DeviceFacts(
-                    uuid=agent,
-                    name="cpu",
-                    kind=DeviceKind.CPU,
-                    memory_total_bytes=1,
-                    memory_free_bytes=1,
-                    emulated_speed=self._emulated[index],
-                ),
+                device=device(agent, self._emulated[index]),
                 models=(FACTS,),
                 software=(),
             )
@@ -115,17 +120,19 @@ class CalculatedFleet:
             job=JobId("job"),
             image_index=0,
             seed=request.seed or 0,
+            fingerprint=FACTS.fingerprint,
             plans=(request.plan, followed) if lost else (followed,),
             agents=tuple(
                 AgentUsage(
                     agent=share.agent,
-                    device="cpu",
+                    device=device(share.agent, 1.0),
+                    dtype=FACTS.dtype,
+                    software=(),
                     rows=(),
                     steps=request.plan.steps,
                     busy_s=share.busy_s,
                     wait_s=share.wait_s,
                     sent_bytes=share.sent_bytes,
-                    emulated=True,
                 )
                 for share in prediction.agents
             ),
@@ -134,11 +141,8 @@ class CalculatedFleet:
             decode_s=0.01,
             queued_s=0.0,
             predicted_denoise_s=prediction.denoise_s,
-            versions=(),
         )
-        return Picture(
-            png=png_of(request.plan, request.seed or 0), spec=resolve(request, FACTS, seed=0), report=report, agents=()
-        )
+        return Picture(png=png_of(request.plan, request.seed or 0), spec=resolve(request, FACTS, seed=0), report=report)
 
     def core_times(self) -> tuple[CoreTime, ...]:
         """Every device runs a second a picture; the second one queues for a quarter of one."""

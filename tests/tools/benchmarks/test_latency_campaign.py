@@ -19,7 +19,7 @@ from machine import MachineRecord, read_machine
 from result_document import OtherSettingsError
 
 from polyrhythm.errors import InternalError
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from tests.tools.benchmarks.study_fleet import LINK, FleetYard
 
 JOB = Job(steps=20, sampler=Sampler.DDIM)

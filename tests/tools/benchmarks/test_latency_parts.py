@@ -29,7 +29,8 @@ from latency_study.summary import CoreTime, Row
 from latency_study.table import HEADERS, cells, markdown_aims, markdown_table
 from latency_study.variants import Measured, PlannedVariant, Variant, describe, ideal, plan_variants
 
-from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.job.image import ImageSpec
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_client.local.layout import cores_by_share
 from tests.tools.benchmarks.study_fleet import FACTS, CalculatedFleet

@@ -24,8 +24,9 @@ from replan_study.study import Extent, run_study
 from replan_study.summary import judge, scenario_row, way_rows
 from result_document import OtherSettingsError, read_document
 
-from polyrhythm.job.events import JobEvent, Planned, Progressed, Replanned, ReplanReason
-from polyrhythm.job.image import ImageRequest, Sampler
+from polyrhythm.job.events import ImagePlanned, ImageProgressed, ImageReplanned, JobEvent, ReplanReason
+from polyrhythm.job.image import ImageRequest
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Assignment, Plan
 from polyrhythm_client.pictures import Picture
 from tests.tools.benchmarks.study_fleet import FACTS, CalculatedFleet
@@ -60,11 +61,11 @@ class LoadableFleet(CalculatedFleet):
         watched = isinstance(getattr(on_event, "__self__", None), LoadTimer)
         if watched:
             chosen = replace(explanation.chosen, plan=plan)
-            on_event(Planned(image_index=0, explanation=replace(explanation, chosen=chosen)))
-            on_event(Progressed(image_index=0, step=30, steps=plan.steps, left_s=1.0, agents=plan.agents))
+            on_event(ImagePlanned(image_index=0, explanation=replace(explanation, chosen=chosen)))
+            on_event(ImageProgressed(image_index=0, step=30, steps=plan.steps, left_s=1.0, agents=plan.agents))
             await asyncio.wait_for(self.loaded.wait(), PATIENCE_S)
         if watched and request.plan is None:
-            on_event(Replanned(image_index=0, reason=ReplanReason.SPEED_CHANGED, begin_step=20, plan=plan))
+            on_event(ImageReplanned(image_index=0, reason=ReplanReason.SPEED_CHANGED, begin_step=20, plan=plan))
         return await super().picture(replace(request, plan=plan), lambda _: None)
 
 
@@ -131,12 +132,12 @@ async def test_the_load_begins_so_long_after_the_first_step() -> None:
     fleet = CalculatedFleet((1.0, 1.0))
     explanation = await fleet.explain(JOB.request(0))
     chosen = explanation.chosen
-    timer.note(Planned(image_index=0, explanation=explanation))
+    timer.note(ImagePlanned(image_index=0, explanation=explanation))
     assert timer.first_plan == chosen.plan
     assert timer.after_s == pytest.approx(chosen.prediction.denoise_s / 2)
     told_s = loop.time()
-    timer.note(Progressed(image_index=0, step=0, steps=40, left_s=1.0, agents=chosen.plan.agents))
-    timer.note(Progressed(image_index=0, step=15, steps=40, left_s=1.0, agents=chosen.plan.agents))
+    timer.note(ImageProgressed(image_index=0, step=0, steps=40, left_s=1.0, agents=chosen.plan.agents))
+    timer.note(ImageProgressed(image_index=0, step=15, steps=40, left_s=1.0, agents=chosen.plan.agents))
     await asyncio.wait_for(begun.wait(), PATIENCE_S)
     assert timer.begun_s is not None
     assert timer.begun_s - told_s >= chosen.prediction.denoise_s * (0.5 - 15 / 40) - 0.01
@@ -144,11 +145,11 @@ async def test_the_load_begins_so_long_after_the_first_step() -> None:
 
 async def test_a_load_whose_picture_is_done_never_begins() -> None:
     timer = LoadTimer(lambda: pytest.fail("it began"), moment=0.5, after_s=0.01)
-    timer.note(Progressed(image_index=0, step=1, steps=40, left_s=1.0, agents=()))
+    timer.note(ImageProgressed(image_index=0, step=1, steps=40, left_s=1.0, agents=()))
     timer.stop()
     later = asyncio.Event()
     other = LoadTimer(later.set, moment=0.5, after_s=0.01)  # due after it
-    other.note(Progressed(image_index=0, step=1, steps=40, left_s=1.0, agents=()))
+    other.note(ImageProgressed(image_index=0, step=1, steps=40, left_s=1.0, agents=()))
     await asyncio.wait_for(later.wait(), PATIENCE_S)
     assert timer.begun_s is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polyrhythm.session.messages import EpochJoined
+from polyrhythm.session.events import EpochJoined
 from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected, TimePassed
 from tests.worlds.rules_script import EPOCH, READY, Script, start_epoch
 

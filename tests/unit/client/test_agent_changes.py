@@ -13,7 +13,7 @@ LOADING = replace(FIRST, state=AgentState.LOADING, models=())
 
 
 def messages(before: tuple[AgentView, ...], now: tuple[AgentView, ...]) -> list[str]:
-    return [f"{change.agent} {change.message}" for change in changes({view.agent: view for view in before}, now)]
+    return [f"{change.agent} {change.message}" for change in changes({view.name: view for view in before}, now)]
 
 
 def test_an_agent_comes_loads_and_is_ready() -> None:
@@ -37,7 +37,7 @@ def test_every_worker_that_is_lost_is_told_with_the_reason() -> None:
     assert messages((once,), (replace(once, trouble="signal SIGKILL"),)) == [
         "local-0 lost its worker, and starts another one: signal SIGKILL"
     ]
-    (change,) = changes({FIRST.agent: FIRST}, (once,))
+    (change,) = changes({FIRST.name: FIRST}, (once,))
     assert change.trouble
 
 

@@ -10,7 +10,15 @@ import pytest
 from rich.console import Console
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import AgentFailed, Delayed, ImageChunk, PartLoaded, Planned, Replanned, ReplanReason
+from polyrhythm.job.events import (
+    AgentFailed,
+    ImageChunk,
+    ImagePlanned,
+    ImageReplanned,
+    JobDelayed,
+    ModelPartLoaded,
+    ReplanReason,
+)
 from polyrhythm.model.facts import ModelPart
 from polyrhythm.plan.explanation import Candidate, Exclusion, ExclusionReason
 from polyrhythm.plan.plan import Exchange
@@ -37,7 +45,7 @@ def test_a_member_whose_run_failed_is_not_called_lost(reason: str, message: str)
 def test_a_picture_that_waits_for_loading_says_so_where_nobody_watches() -> None:
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
-        progress.show(PartLoaded(image_index=0, agent=AgentId("a"), part=ModelPart.TEXT_ENCODER, loading_s=2.5))
+        progress.show(ModelPartLoaded(image_index=0, agent=AgentId("a"), part=ModelPart.TEXT_ENCODER, loading_s=2.5))
     assert said.get() == "agent a: loaded the text encoder, the picture waited 2.5 s\n"
 
 
@@ -45,7 +53,7 @@ def test_notices_of_a_plan_are_said_once_however_many_pictures_follow_it() -> No
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         for index in range(3):
-            progress.show(Planned(image_index=index, explanation=NOTED))
+            progress.show(ImagePlanned(image_index=index, explanation=NOTED))
     left_out = f"note: old takes no part: {NOTED.exclusions[0].detail}\n"
     assert said.get() == "note: scheduler [x] is not offered\nnote: no plan has strides\n" + left_out
 
@@ -55,9 +63,9 @@ def test_bytes_that_are_missing_are_told_beside_the_picture() -> None:
     small = Exclusion(agent=AgentId("old"), reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=detail)
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
-        progress.show(Planned(image_index=0, explanation=replace(explanation(), exclusions=(small,))))
+        progress.show(ImagePlanned(image_index=0, explanation=replace(explanation(), exclusions=(small,))))
         other = replace(small, detail=detail.replace("20.0", "19.0"))
-        progress.show(Planned(image_index=1, explanation=replace(explanation(), exclusions=(other,))))
+        progress.show(ImagePlanned(image_index=1, explanation=replace(explanation(), exclusions=(other,))))
     assert said.get() == f"note: old takes no part: {detail}\n"
 
 
@@ -67,14 +75,14 @@ def test_why_pictures_are_shared_out_is_said_once_and_nobody_is_missed() -> None
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         for index in range(2):
-            progress.show(Planned(image_index=index, explanation=shared))
+            progress.show(ImagePlanned(image_index=index, explanation=shared))
     assert said.get() == "2 pictures wait: each by one device\n"
 
 
 def test_a_job_that_waits_says_for_what() -> None:
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
-        progress.show(Delayed(reason="all are drained: a [b]"))
+        progress.show(JobDelayed(reason="all are drained: a [b]"))
     assert said.get() == "waiting: all are drained: a [b]\n"
 
 
@@ -82,7 +90,7 @@ def test_who_was_left_out_by_the_user_is_not_told_so() -> None:
     named = Exclusion(agent=AgentId("old"), reason=ExclusionReason.NOT_NAMED, detail="not among --devices")
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
-        progress.show(Planned(image_index=0, explanation=replace(explanation(), exclusions=(named,))))
+        progress.show(ImagePlanned(image_index=0, explanation=replace(explanation(), exclusions=(named,))))
     assert said.get() == ""
 
 
@@ -111,7 +119,7 @@ def test_a_new_plan_is_told_with_its_reason_and_whoever_holds_rows() -> None:
     after = plan(segment(8, 20, (8, 0)), begin_step=8, version=2)
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
-        progress.show(Replanned(image_index=0, reason=ReplanReason.AGENT_DRAINED, begin_step=8, plan=after))
+        progress.show(ImageReplanned(image_index=0, reason=ReplanReason.AGENT_DRAINED, begin_step=8, plan=after))
     assert said.get() == "a new plan from step 8 on (agent drained): agent-0\n"
 
 
@@ -122,7 +130,7 @@ def test_of_plans_for_a_changed_speed_the_first_is_told_and_the_others_are_count
         for index, reason in enumerate(reasons):
             begin_step = 2 * index + 2
             newer = plan(segment(begin_step, 12, (4, 4)), begin_step=begin_step)
-            progress.show(Replanned(image_index=0, reason=reason, begin_step=begin_step, plan=newer))
+            progress.show(ImageReplanned(image_index=0, reason=reason, begin_step=begin_step, plan=newer))
         for offset in range(2):
             progress.show(ImageChunk(image_index=0, offset=offset, data=b"x", last=offset == 1))
     assert said.get().splitlines() == [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.model.facts import DeviceKind
+from polyrhythm.model.facts import THREADS_SOFTWARE, DeviceKind, SoftwareVersion
 from polyrhythm_client.cli.own_fleet import FleetChoice, local_model
 from polyrhythm_client.local.layout import (
     AGENTS_MAX,
@@ -28,7 +28,8 @@ CORES = (2, 3)
 
 def record(agent: str, speed: float | None = None, threads: int | None = 1, *, cuda: bool = False) -> AgentRecord:
     kind = DeviceKind.CUDA if cuda else DeviceKind.CPU
-    return AgentRecord(agent=AgentId(agent), kind=kind, emulated_speed=speed, threads=threads)
+    software = () if threads is None else (SoftwareVersion(name=THREADS_SOFTWARE, version=str(threads)),)
+    return AgentRecord(agent=AgentId(agent), kind=kind, emulated_speed=speed, dtype="float32", software=software)
 
 
 def test_a_machine_is_not_flooded_with_agents() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from polyrhythm.errors import InvalidArgumentError, WireError
 from polyrhythm.ids import JobId
-from polyrhythm.job.events import Accepted, ImageChunk, ImageCompleted, JobEvent, ReplanReason
+from polyrhythm.job.events import ImageChunk, ImageCompleted, JobAccepted, JobEvent, ReplanReason
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.job.request_checks import resolve
 from polyrhythm.process.address import require_address
@@ -114,11 +114,11 @@ def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
 
 
 REQUEST = ImageRequest(prompt="red apple", count=2)
+ACCEPTED = JobAccepted(job=JobId("j"), image=resolve(REQUEST, FACTS, 7), fingerprint=FACTS.fingerprint)
 
 
 def assemble(events: list[JobEvent]) -> list[Picture]:
-    assembler = PictureAssembler(REQUEST)
-    assembler.meet(AGENTS)
+    assembler = PictureAssembler()
     return [picture for event in events if (picture := assembler.take(event)) is not None]
 
 
@@ -128,15 +128,7 @@ def test_chunks_make_a_picture() -> None:
     assert [picture.report.seed for picture in pictures] == [7, 8]
     assert [picture.spec for picture in pictures] == [resolve(REQUEST, FACTS, 7).with_seed(seed) for seed in (7, 8)]
     assert pictures[0].explanation == explanation()
-    assert pictures[0].agents == AGENTS
-
-
-def test_an_agent_that_is_lost_before_the_end_stands_in_the_recipe() -> None:
-    assembler = PictureAssembler(REQUEST)
-    assembler.meet(AGENTS)
-    assembler.meet(AGENTS[:1])
-    made = [picture for event in picture_events(REQUEST) if (picture := assembler.take(event)) is not None]
-    assert [record.agent for record in made[0].recipe.agents] == ["local-0", "local-1"]
+    assert [record.agent for record in pictures[0].recipe.agents] == ["local-0", "local-1"]
 
 
 def chunk(offset: int, data: bytes, *, last: bool) -> ImageChunk:
@@ -146,7 +138,7 @@ def chunk(offset: int, data: bytes, *, last: bool) -> ImageChunk:
 def test_a_picture_that_is_decoded_again_begins_anew() -> None:
     done = ImageCompleted(report=report(plan(), 7))
     again = [chunk(0, PNG[:40], last=False), chunk(40, PNG[40:], last=True)]
-    (picture,) = assemble([chunk(0, b"lost", last=False), *again, done])
+    (picture,) = assemble([ACCEPTED, chunk(0, b"lost", last=False), *again, done])
     assert picture.png.endswith(PNG[33:])
 
 
@@ -162,11 +154,16 @@ def test_a_picture_that_is_decoded_again_begins_anew() -> None:
 )
 def test_chunks_that_do_not_fit_are_refused(events: list[JobEvent]) -> None:
     with pytest.raises(WireError):
-        assemble([Accepted(job=JobId("j")), *events])
+        assemble([ACCEPTED, *events])
+
+
+def test_a_picture_of_a_job_that_nobody_accepted_is_refused() -> None:
+    with pytest.raises(WireError, match="before its job was accepted"):
+        assemble([chunk(0, PNG, last=True), ImageCompleted(report=report(plan(), 7))])
 
 
 def picture_of(image: ImageSpec) -> Picture:
-    return Picture(png=PNG, spec=image, report=report(plan(), image.seed), agents=AGENTS)
+    return Picture(png=PNG, spec=image, report=report(plan(), image.seed))
 
 
 def test_the_account_of_a_picture() -> None:
@@ -178,7 +175,7 @@ def test_the_account_of_a_picture() -> None:
     for asked in ("model", "prompt", "negative_prompt", "width_px", "height_px", "steps", "guidance", "sampler"):
         assert found[asked] == getattr(image, asked)
     assert (found["job"], found["image_index"], found["seed"], found["quality"]) == ("job-1", 0, 9, image.quality)
-    assert (found["replans"], found["versions"]) == ({"speed_changed": 2}, dict(picture.report.versions))
+    assert (found["replans"], found["fingerprint"]) == ({"speed_changed": 2}, FACTS.fingerprint)
     assert found["emulated"] is True
     assert found["seconds"] == {"queued": 0.0, "encode": 0.1, "denoise": 1.3, "decode": 0.2}
     assert found["predicted_seconds"] == {"encode": 0.1, "denoise": 1.2, "decode": 0.2}
@@ -188,24 +185,24 @@ def test_the_account_of_a_picture() -> None:
         (4, 8, "displaced"),
     ]
     slow = found["agents"][1]
-    assert (slow["agent"], slow["steps"], slow["busy_s"], slow["wait_s"], slow["bytes_sent"], slow["emulated"]) == (
+    assert (slow["agent"], slow["steps"], slow["busy_s"], slow["wait_s"], slow["sent_bytes"], slow["emulated"]) == (
         *("local-1", 6, 1.0, 0.2, 4096, True),
     )
-    assert slow["device"] == picture.report.agents[1].device
-    assert slow["rows"][1] == {"begin_step": 4, "end_step": 8, "begin": 8, "end": 16, "stride": 2}
+    assert slow["device"] == asdict(picture.report.agents[1].device)
+    assert slow["rows"][1] == {"begin_step": 4, "end_step": 8, "rows": {"begin": 8, "end": 16}, "stride": 2}
 
 
 def test_what_the_plan_rested_on_is_told() -> None:
     message = explanation()
     picture = replace(picture_of(resolve(REQUEST, FACTS, 9)), explanation=message)
-    found = json.loads(json.dumps(measured_fleet(picture)))
+    found = json.loads(json.dumps(measured_fleet(picture, AGENTS)))
     assert found["model"]["fingerprint"] == FACTS.fingerprint
     assert [profile["agent"] for profile in found["profiles"]] == [profile.agent for profile in message.profiles]
     assert len(found["links"]) == len(message.links)
     devices = [(device["agent"], device["card"], device["emulated_speed"]) for device in found["devices"]]
     assert devices == [("local-0", "a processor", None), ("local-1", "a processor", 0.5)]
     assert found["devices"][0]["dtype"] == "float32"
-    bare = measured_fleet(replace(picture, explanation=None, agents=()))
+    bare = measured_fleet(replace(picture, explanation=None), ())
     assert bare == {"model": None, "profiles": [], "links": [], "devices": []}
 
 

@@ -10,18 +10,25 @@ from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.fleet import AgentView
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.request_checks import resolve
+from polyrhythm.model.facts import SoftwareVersion
 from polyrhythm_client.recipes.recipe import Recipe, recipe_of
 from polyrhythm_client.recipes.replay import changed_software, check_weights, recorded_dtypes
-from tests.fakes.coordinator import AGENTS, FACTS, agent_view, plan, report
+from tests.fakes.coordinator import AGENTS, FACTS, agent_view, plan, report, software
 
 REQUEST = ImageRequest(prompt="red apple", seed=9)
 RETRAINED = tuple(replace(view, models=(replace(FACTS, fingerprint="beef"),)) for view in AGENTS)
-BYSTANDER = replace(RETRAINED[0], agent=agent_view("other").agent)
+BYSTANDER = replace(RETRAINED[0], name=agent_view("other").name)
 
 
-def recipe(*versions: tuple[str, str]) -> Recipe:
-    made = recipe_of(resolve(REQUEST, FACTS, 0), report(plan(), 9), AGENTS)
-    return replace(made, versions=versions) if versions else made
+def recipe() -> Recipe:
+    return recipe_of(resolve(REQUEST, FACTS, 0), report(plan(), 9))
+
+
+def with_software(*versions: tuple[SoftwareVersion, ...], dtypes: tuple[str, ...] = ("float32", "float32")) -> Recipe:
+    records = zip(recipe().agents, versions, dtypes, strict=True)
+    return replace(
+        recipe(), agents=tuple(replace(record, software=held, dtype=dtype) for record, held, dtype in records)
+    )
 
 
 def test_other_weights_name_both_fingerprints() -> None:
@@ -38,7 +45,7 @@ def test_other_weights_name_both_fingerprints() -> None:
         (recipe(), "demo", AGENTS),
         (recipe(), "demo", (*AGENTS, BYSTANDER)),
         (recipe(), "another", RETRAINED),
-        (recipe(("torch", "2.0")), "demo", RETRAINED),
+        (replace(recipe(), fingerprint=""), "demo", RETRAINED),
         (recipe(), "", tuple(replace(view, models=()) for view in AGENTS)),
     ],
     ids=["the same", "not of the plan", "another model is asked for", "the file names none", "loading"],
@@ -48,24 +55,22 @@ def test_weights_that_are_no_others(made: Recipe, model: str, agents: tuple[Agen
 
 
 def test_software_is_compared_agent_by_agent() -> None:
-    made = recipe(("torch@local-0", "2.0"), ("torch@local-1", "1.9"), ("cudnn", "9"), ("model demo", "beef"))
+    made = with_software(software(cudnn="9"), software(torch="1.9"), dtypes=("float32", "float16"))
     assert changed_software(made, AGENTS) == (
         "cudnn 9 in the file, none on local-0",
         "torch 1.9 in the file, 2.0 on local-1",
-        "cudnn 9 in the file, none on local-1",
+        "dtype of demo float16 in the file, float32 on local-1",
     )
 
 
 def test_the_dtype_of_a_revision_of_the_hub_is_found_again() -> None:
     """Its name has an @ of its own."""
     model = "org/name@main"
-    views = tuple(replace(view, models=(replace(FACTS, model=model),)) for view in AGENTS)
-    made = recipe(("dtype of org/name@main", "float16"), ("torch@local-0", "2.0"), ("torch@local-1", "2.0"))
+    views = tuple(replace(view, models=(replace(FACTS, name=model),)) for view in AGENTS)
+    made = with_software((), (), dtypes=("float16", "bfloat16"))
     made = replace(made, request=replace(made.request, model=model))
-    assert recorded_dtypes(made) == {"local-0": "float16", "local-1": "float16"}
+    assert recorded_dtypes(made) == {"local-0": "float16", "local-1": "bfloat16"}
     assert changed_software(made, views) == (
         "dtype of org/name@main float16 in the file, float32 on local-0",
-        "dtype of org/name@main float16 in the file, float32 on local-1",
+        "dtype of org/name@main bfloat16 in the file, float32 on local-1",
     )
-    mixed = replace(made, versions=tuple((f"dtype of {model}@local-{i}", dtype) for i, dtype in enumerate(("a", "b"))))
-    assert recorded_dtypes(mixed) == {"local-0": "a", "local-1": "b"}

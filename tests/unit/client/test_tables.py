@@ -29,8 +29,8 @@ CORE = replace(
 
 
 def view(agent: str, device: DeviceFacts) -> AgentView:
-    models = (replace(FACTS, model="demo", dtype="bfloat16"),)
-    return AgentView(agent=AgentId(agent), state=AgentState.DRAINING, device=device, models=models, software=())
+    models = (replace(FACTS, name="demo", dtype="bfloat16"),)
+    return AgentView(name=AgentId(agent), state=AgentState.DRAINING, device=device, models=models, software=())
 
 
 def lines_of(agents: tuple[AgentView, ...]) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polyrhythm.codec.fleet import agent_view_to_proto
+from polyrhythm.codec.fleet import AGENT
 from polyrhythm.errors import AgentsLostError, AlreadyInUseError, InvalidArgumentError, PolyrhythmError, WireError
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId
-from polyrhythm.session.messages import Heartbeat, Welcome, WorkerLost, WorkerReady
+from polyrhythm.session.commands import Welcome
+from polyrhythm.session.events import Heartbeat, WorkerLost, WorkerReady
 from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent, Effect, ReadinessChanged
 from polyrhythm_coordinator.scheduling.state.events import AgentConnected, AgentDisconnected, SessionId, Tick
@@ -39,7 +40,7 @@ def test_an_agent_is_welcomed_loads_and_is_ready() -> None:
     world.load("a")
     assert state_of(world, "a") is AgentState.READY
     assert world.log[-1][2] == (ReadinessChanged(ready=True),)
-    assert [view.agent for view in world.state.views()] == ["a"]
+    assert [view.name for view in world.state.views()] == ["a"]
 
 
 def test_a_worker_that_ends_before_it_is_ready_is_told_with_its_last_words_until_another_one_is() -> None:
@@ -139,5 +140,5 @@ def test_an_answer_says_of_calibrations_only_which_there_are() -> None:
         (measured.sampler, measured.steps, 1),
         (measured.sampler, measured.steps + 1, 1),
     ]
-    answer = fleet_pb2.ListAgentsResponse(agents=[agent_view_to_proto(view)] * 64)
+    answer = fleet_pb2.ListAgentsResponse(agents=[AGENT.to_proto(view)] * 64)
     assert answer.ByteSize() < 64 << 10

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from polyrhythm.agent.v1 import session_pb2, session_pb2_grpc
-from polyrhythm.codec.events import event_to_proto
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.ids import AgentId
-from polyrhythm.session.messages import AgentEvent, Heartbeat
+from polyrhythm.session.events import AgentEvent, Heartbeat
 from polyrhythm_coordinator.grpc_api.agent import AgentServicer
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
@@ -61,7 +61,7 @@ async def test_a_stream_that_begins_otherwise_is_refused(
     stub: session_pb2_grpc.AgentServiceStub, events: tuple[AgentEvent, ...]
 ) -> None:
     call = stub.Session()
-    await call.write(session_pb2.SessionRequest(events=[event_to_proto(event) for event in events]))
+    await call.write(session_pb2.SessionRequest(events=[AGENT_EVENT.to_proto(event) for event in events]))
     assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "begins with" in await call.details()
 

@@ -10,19 +10,17 @@ from urllib.parse import quote
 import grpc
 import pytest
 
-from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.agent.v1 import commands_pb2, epoch_pb2, events_pb2, session_pb2
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.device import DEVICE
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.codec.fields import FieldError
-from polyrhythm.codec.fleet import (
-    agent_view_from_proto,
-    device_facts_from_proto,
-    model_facts_from_proto,
-    model_facts_to_proto,
-)
+from polyrhythm.codec.fleet import AGENT
 from polyrhythm.codec.framing import FRAME_BYTES_MAX, FrameDecoder
 from polyrhythm.codec.image import image_request_from_proto, image_request_to_proto
-from polyrhythm.codec.job_events import job_event_from_proto
-from polyrhythm.codec.messages import command_from_proto, event_from_proto
-from polyrhythm.codec.plan import plan_from_proto
+from polyrhythm.codec.job import JOB_EVENT
+from polyrhythm.codec.model import MODEL
+from polyrhythm.codec.plan import PLAN
 from polyrhythm.codec.status import STATUS_CODES, error_from_status, error_to_status
 from polyrhythm.errors import (
     ErrorCode,
@@ -34,8 +32,9 @@ from polyrhythm.errors import (
     UnreachableError,
     WireError,
 )
-from polyrhythm.job.image import ImageRequest
-from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
+from polyrhythm.ids import AgentId
+from polyrhythm.job.image import ImageRequest, Overrides
+from polyrhythm.v1 import device_pb2, fleet_pb2, image_pb2, image_service_pb2, job_pb2, model_pb2, plan_pb2, profile_pb2
 from tests.fakes.model import FACTS
 
 UNKNOWN: Any = 77
@@ -66,24 +65,24 @@ def plan(**changes: Any) -> plan_pb2.Plan:
 
 
 def test_the_base_is_valid() -> None:
-    assert plan_from_proto(plan()).steps == 4
+    assert PLAN.from_proto(plan()).steps == 4
 
 
 WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     "unspecified exchange": (
-        lambda: plan_from_proto(plan(segments=[segment(exchange=0)])),
+        lambda: PLAN.from_proto(plan(segments=[segment(exchange=0)])),
         "plan.segments[0].exchange",
     ),
     "unknown exchange": (
-        lambda: plan_from_proto(plan(segments=[segment(exchange=UNKNOWN)])),
+        lambda: PLAN.from_proto(plan(segments=[segment(exchange=UNKNOWN)])),
         "plan.segments[0].exchange",
     ),
     "rows missing": (
-        lambda: plan_from_proto(plan(segments=[segment(assignments=[plan_pb2.Assignment(agent="a", stride=1)])])),
+        lambda: PLAN.from_proto(plan(segments=[segment(assignments=[plan_pb2.Assignment(agent="a", stride=1)])])),
         "plan.segments[0].assignments[0].rows",
     ),
     "rows backwards": (
-        lambda: plan_from_proto(
+        lambda: PLAN.from_proto(
             plan(
                 segments=[
                     segment(
@@ -94,17 +93,17 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
         ),
         "plan.segments[0].assignments[0].rows",
     ),
-    "no assignments": (lambda: plan_from_proto(plan(segments=[segment(assignments=[])])), "plan.segments[0]"),
-    "plan without segments": (lambda: plan_from_proto(plan(segments=[])), "plan"),
-    "foreign encoder": (lambda: plan_from_proto(plan(encoder="b")), "plan"),
-    "event not set": (lambda: event_from_proto(session_pb2.AgentEvent()), "event"),
-    "command not set": (lambda: command_from_proto(session_pb2.SessionResponse()), "command"),
-    "job event not set": (lambda: job_event_from_proto(image_pb2.GenerateResponse()), "event"),
+    "no assignments": (lambda: PLAN.from_proto(plan(segments=[segment(assignments=[])])), "plan.segments[0]"),
+    "plan without segments": (lambda: PLAN.from_proto(plan(segments=[])), "plan"),
+    "foreign encoder": (lambda: PLAN.from_proto(plan(encoder="b")), "plan"),
+    "event not set": (lambda: AGENT_EVENT.from_proto(session_pb2.AgentEvent()), "event"),
+    "command not set": (lambda: AGENT_COMMAND.from_proto(session_pb2.SessionResponse()), "command"),
+    "job event not set": (lambda: JOB_EVENT.from_proto(image_service_pb2.GenerateResponse()), "event"),
     "outcome unknown": (
-        lambda: event_from_proto(
+        lambda: AGENT_EVENT.from_proto(
             session_pb2.AgentEvent(
-                epoch_ended=session_pb2.EpochEnded(
-                    epoch=session_pb2.EpochId(),
+                epoch_ended=events_pb2.EpochEnded(
+                    epoch=epoch_pb2.EpochId(),
                     outcome=UNKNOWN,
                 )
             )
@@ -112,61 +111,87 @@ WIRE_REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
         "epoch_ended.outcome",
     ),
     "kind of correction unknown": (
-        lambda: event_from_proto(
+        lambda: AGENT_EVENT.from_proto(
             session_pb2.AgentEvent(
-                beat_done=session_pb2.BeatDone(
-                    epoch=session_pb2.EpochId(), corrections=[session_pb2.Correction(layer="block", kind=UNKNOWN)]
+                beat_done=events_pb2.BeatDone(
+                    report=events_pb2.BeatReport(
+                        epoch=epoch_pb2.EpochId(), corrections=[events_pb2.Correction(layer="block", kind=UNKNOWN)]
+                    )
                 )
             )
         ),
-        "beat_done.corrections[0].kind",
+        "beat_done.report.corrections[0].kind",
     ),
     "store operation unspecified": (
-        lambda: event_from_proto(session_pb2.AgentEvent(store_request=session_pb2.StoreRequest(gang="g"))),
+        lambda: AGENT_EVENT.from_proto(session_pb2.AgentEvent(store_request=events_pb2.StoreRequest(gang="g"))),
         "store_request.operation",
     ),
     "epoch missing": (
-        lambda: command_from_proto(session_pb2.SessionResponse(cancel_epoch=session_pb2.CancelEpoch())),
+        lambda: AGENT_COMMAND.from_proto(session_pb2.SessionResponse(cancel_epoch=commands_pb2.CancelEpoch())),
         "cancel_epoch.epoch",
     ),
     "epoch negative": (
-        lambda: command_from_proto(
-            session_pb2.SessionResponse(cancel_epoch=session_pb2.CancelEpoch(epoch=session_pb2.EpochId(counter=-1)))
+        lambda: AGENT_COMMAND.from_proto(
+            session_pb2.SessionResponse(cancel_epoch=commands_pb2.CancelEpoch(epoch=epoch_pb2.EpochId(counter=-1)))
         ),
         "cancel_epoch.epoch",
     ),
     "image missing": (
-        lambda: command_from_proto(
+        lambda: AGENT_COMMAND.from_proto(
             session_pb2.SessionResponse(
-                start_epoch=session_pb2.StartEpoch(epoch=session_pb2.EpochId(), gang="g", job="j")
+                start_epoch=commands_pb2.StartEpoch(epoch=epoch_pb2.EpochId(), gang="g", job="j")
             )
         ),
         "start_epoch.image",
     ),
     "profile not positive": (
-        lambda: event_from_proto(
+        lambda: AGENT_EVENT.from_proto(
             session_pb2.AgentEvent(
-                profile_measured=session_pb2.ProfileMeasured(
-                    profile=session_pb2.Profile(agent="a", workload=session_pb2.Workload(model="m"))
+                profile_measured=events_pb2.ProfileMeasured(
+                    profile=profile_pb2.Profile(agent="a", workload=profile_pb2.Workload(model="m"))
                 )
             )
         ),
         "profile_measured.profile.per_row_s",
     ),
     "busy not finite": (
-        lambda: event_from_proto(
-            session_pb2.AgentEvent(beat_done=session_pb2.BeatDone(epoch=session_pb2.EpochId(), busy_s=float("nan")))
+        lambda: AGENT_EVENT.from_proto(
+            session_pb2.AgentEvent(
+                beat_done=events_pb2.BeatDone(
+                    report=events_pb2.BeatReport(epoch=epoch_pb2.EpochId(), busy_s=float("nan"))
+                )
+            )
         ),
-        "beat_done.busy_s",
+        "beat_done.report.busy_s",
     ),
-    "device kind unspecified": (lambda: device_facts_from_proto(fleet_pb2.Device(uuid="u")), "device.kind"),
+    "device kind unspecified": (lambda: DEVICE.from_proto(device_pb2.Device(uuid="u")), "device.kind"),
     "agent without device": (
-        lambda: agent_view_from_proto(fleet_pb2.Agent(agent="a", state=fleet_pb2.AGENT_STATE_READY)),
+        lambda: AGENT.from_proto(fleet_pb2.Agent(name="a", state=fleet_pb2.AGENT_STATE_READY)),
         "agent.device",
     ),
+    "sampler unknown": (
+        lambda: AGENT_EVENT.from_proto(
+            session_pb2.AgentEvent(
+                worker_ready=events_pb2.WorkerReady(
+                    models=[model_pb2.Model(name="m", samplers=["SAMPLER_DDIM", UNKNOWN])]
+                )
+            )
+        ),
+        "worker_ready.models[0].samplers[1]",
+    ),
+    "a profile that says what is for the coordinator to say": (
+        lambda: AGENT_EVENT.from_proto(
+            session_pb2.AgentEvent(
+                profile_measured=events_pb2.ProfileMeasured(profile=profile_pb2.Profile(agent="a", host="h"))
+            )
+        ),
+        "profile_measured.profile",
+    ),
     "replan reason unknown": (
-        lambda: job_event_from_proto(image_pb2.GenerateResponse(replanned=image_pb2.Replanned(plan=plan()))),
-        "replanned.reason",
+        lambda: JOB_EVENT.from_proto(
+            image_service_pb2.GenerateResponse(image_replanned=job_pb2.ImageReplanned(plan=plan()))
+        ),
+        "image_replanned.reason",
     ),
 }
 
@@ -196,29 +221,33 @@ MODEL_COUNTS = (
 @pytest.mark.parametrize("count", [0, -8])
 @pytest.mark.parametrize("field", MODEL_COUNTS)
 def test_sizes_and_counts_of_a_model_are_positive(field: str, count: int) -> None:
-    proto = model_facts_to_proto(FACTS)
+    proto = MODEL.to_proto(FACTS)
     setattr(proto, field, count)
     with pytest.raises(FieldError) as caught:
-        model_facts_from_proto(proto)
+        MODEL.from_proto(proto)
     assert caught.value.field == f"model.{field}"
 
 
 def test_a_model_without_a_sampler_is_refused_when_its_worker_is_ready() -> None:
-    proto = model_facts_to_proto(FACTS)
+    proto = MODEL.to_proto(FACTS)
     proto.ClearField("samplers")
     with pytest.raises(FieldError) as caught:
-        event_from_proto(session_pb2.AgentEvent(worker_ready=session_pb2.WorkerReady(models=[proto])))
+        AGENT_EVENT.from_proto(session_pb2.AgentEvent(worker_ready=events_pb2.WorkerReady(models=[proto])))
     assert caught.value.field == "worker_ready.models[0].samplers"
 
 
 REQUEST_REFUSALS: dict[str, tuple[image_pb2.ImageRequest, str]] = {
-    "no condition": (image_pb2.ImageRequest(), "prompt"),
-    "unknown sampler": (image_pb2.ImageRequest(prompt="p", sampler=UNKNOWN), "sampler"),
-    "unknown quality": (image_pb2.ImageRequest(prompt="p", quality=UNKNOWN), "quality"),
-    "guidance not finite": (image_pb2.ImageRequest(prompt="p", guidance=float("inf")), "guidance"),
+    "no condition": (image_pb2.ImageRequest(), "image.prompt"),
+    "unknown sampler": (image_pb2.ImageRequest(prompt="p", sampler=UNKNOWN), "image.sampler"),
+    "unknown quality": (image_pb2.ImageRequest(prompt="p", quality=UNKNOWN), "image.quality"),
+    "guidance not finite": (image_pb2.ImageRequest(prompt="p", guidance=float("inf")), "image.guidance"),
     "plan in pieces": (
         image_pb2.ImageRequest(prompt="p", plan=plan(segments=[segment(exchange=0)])),
-        "plan.segments[0].exchange",
+        "image.plan.segments[0].exchange",
+    ),
+    "a loss that is no number": (
+        image_pb2.ImageRequest(prompt="p", overrides=image_pb2.PlanOverrides(loss_db=float("nan"))),
+        "image.overrides.loss_db",
     ),
 }
 
@@ -232,8 +261,17 @@ def test_a_bad_request_is_the_users_error(proto: image_pb2.ImageRequest, field: 
 
 def test_numbers_beyond_their_field_are_the_users_error() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        image_request_to_proto(ImageRequest(prompt="p", steps=2**31, seed=2**64))
-    assert [violation.field for violation in caught.value.violations] == ["steps", "seed"]
+        image_request_to_proto(
+            ImageRequest(prompt="p", steps=2**31, seed=2**64, overrides=Overrides(tail_steps=-(2**31) - 1))
+        )
+    fields = [violation.field for violation in caught.value.violations]
+    assert fields == ["image.steps", "image.seed", "image.overrides.tail_steps"]
+
+
+def test_texts_that_utf_8_cannot_carry_are_the_users_error() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        image_request_to_proto(ImageRequest(prompt="\udc80", overrides=Overrides(devices=(AgentId("\ud800"),))))
+    assert [violation.field for violation in caught.value.violations] == ["image.prompt", "image.overrides.devices"]
 
 
 def test_absent_fields_stay_absent() -> None:

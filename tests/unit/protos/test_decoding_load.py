@@ -19,23 +19,21 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from polyrhythm.agent.v1 import session_pb2
+from polyrhythm.agent.v1 import epoch_pb2, events_pb2, session_pb2
 from polyrhythm.codec.bounds import (
-    EVENTS_MAX,
     MEMBERS_MAX,
     REQUEST_ASSIGNMENTS_MAX,
     REQUEST_BYTES_MAX,
     SEGMENTS_MAX,
-    few,
 )
-from polyrhythm.codec.fleet import model_facts_to_proto
+from polyrhythm.codec.events import AGENT_EVENT, events_of
 from polyrhythm.codec.image import image_request_from_proto
-from polyrhythm.codec.messages import event_from_proto
-from polyrhythm.codec.plan import plan_to_proto
+from polyrhythm.codec.model import MODEL
+from polyrhythm.codec.plan import PLAN
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.job.request_checks import check_request
 from polyrhythm.model.calibration import DISTURBANCES_MAX, PICTURES_MAX
-from polyrhythm.v1 import fleet_pb2, image_pb2, plan_pb2
+from polyrhythm.v1 import image_pb2, image_service_pb2, model_pb2, plan_pb2
 from tests.checks.loop_holds import HOLD_S_MAX, RUNS, slowness
 from tests.fakes.model import FACTS
 from tests.values.plans import exact_plan
@@ -43,14 +41,14 @@ from tests.values.plans import exact_plan
 
 def from_client(message: bytes) -> None:
     """What the loop does with a client's message before the core sees it."""
-    check_request(image_request_from_proto(image_pb2.GenerateRequest.FromString(message).image))
+    check_request(image_request_from_proto(image_service_pb2.GenerateRequest.FromString(message).image))
 
 
 def from_agent(message: bytes) -> None:
     """What the loop does with an agent's message in one go; there are turns for others between any two events."""
     request = session_pb2.SessionRequest.FromString(message)
-    for event in few(request.events, "events", EVENTS_MAX)[:1]:
-        event_from_proto(event)
+    for event in events_of(request)[:1]:
+        AGENT_EVENT.from_proto(event)
 
 
 def held_s(take: Callable[[bytes], None], message: bytes) -> float:
@@ -73,7 +71,7 @@ def held_s(take: Callable[[bytes], None], message: bytes) -> float:
 
 def wide_plan(members: int, segments: int) -> plan_pb2.Plan:
     """The largest that is taken: everybody holds a row, and all segments differ by nothing but their steps."""
-    one = plan_to_proto(exact_plan(1, (1,) * members))
+    one = PLAN.to_proto(exact_plan(1, (1,) * members))
     plan = plan_pb2.Plan(version=1, steps=segments, encoder=one.encoder, decoder=one.decoder)
     for step in range(segments):
         segment = plan.segments.add()
@@ -101,24 +99,29 @@ def prime_strides(count: int) -> plan_pb2.Plan:
 def client_message(**values: Any) -> bytes:
     image = image_pb2.ImageRequest(prompt="p")
     image.MergeFrom(image_pb2.ImageRequest(**values))
-    return image_pb2.GenerateRequest(image=image).SerializeToString()
+    return image_service_pb2.GenerateRequest(image=image).SerializeToString()
 
 
 def event_message(**values: Any) -> bytes:
     return session_pb2.SessionRequest(events=[session_pb2.AgentEvent(**values)]).SerializeToString()
 
 
-def facts_of(**values: Any) -> session_pb2.WorkerReady:
-    model = model_facts_to_proto(FACTS)
-    model.MergeFrom(fleet_pb2.Model(**values))
-    return session_pb2.WorkerReady(models=[model])
+def beat_message(**values: Any) -> bytes:
+    report = events_pb2.BeatReport(epoch=EPOCH, **values)
+    return event_message(beat_done=events_pb2.BeatDone(report=report))
 
 
-def calibration() -> fleet_pb2.Calibration:
+def facts_of(**values: Any) -> events_pb2.WorkerReady:
+    model = MODEL.to_proto(FACTS)
+    model.MergeFrom(model_pb2.Model(**values))
+    return events_pb2.WorkerReady(models=[model])
+
+
+def calibration() -> model_pb2.Calibration:
     size = 216
     assert size <= DISTURBANCES_MAX
-    return fleet_pb2.Calibration(
-        sampler="ddim",
+    return model_pb2.Calibration(
+        sampler="SAMPLER_DDIM",
         steps=250,
         latent_range=1,
         stale_begin_steps=range(size - 2),
@@ -133,8 +136,8 @@ def calibration() -> fleet_pb2.Calibration:
     )
 
 
-EPOCH = session_pb2.EpochId()
-CORRECTION = session_pb2.Correction(layer="up_blocks.0.attentions.0.to_q", kind=session_pb2.CORRECTION_KIND_ELEMENT)
+EPOCH = epoch_pb2.EpochId()
+CORRECTION = events_pb2.Correction(layer="up_blocks.0.attentions.0.to_q", kind=events_pb2.CORRECTION_KIND_ELEMENT)
 WORST: dict[str, tuple[Callable[[bytes], None], Callable[[], bytes]]] = {
     "the largest plan that is taken": (
         from_client,
@@ -156,37 +159,39 @@ WORST: dict[str, tuple[Callable[[bytes], None], Callable[[], bytes]]] = {
     ),
     "many steps": (
         from_agent,
-        lambda: event_message(beat_done=session_pb2.BeatDone(epoch=EPOCH, step_s=[1e-9] * 60_000)),
+        lambda: beat_message(step_s=[1e-9] * 60_000),
     ),
     "many corrections": (
         from_agent,
-        lambda: event_message(beat_done=session_pb2.BeatDone(epoch=EPOCH, corrections=[CORRECTION] * 4000)),
+        lambda: event_message(
+            beat_done={"report": events_pb2.BeatReport(epoch=EPOCH, corrections=[CORRECTION] * 4000)}
+        ),
     ),
     "many models": (
         from_agent,
-        lambda: event_message(worker_ready=session_pb2.WorkerReady(models=[model_facts_to_proto(FACTS)] * 3000)),
+        lambda: event_message(worker_ready=events_pb2.WorkerReady(models=[MODEL.to_proto(FACTS)] * 3000)),
     ),
     "many layers": (
         from_agent,
-        lambda: event_message(worker_ready=facts_of(exchanged=[model_facts_to_proto(FACTS).exchanged[0]] * 510)),
+        lambda: event_message(worker_ready=facts_of(exchanged=[MODEL.to_proto(FACTS).exchanged[0]] * 510)),
     ),
     "a large calibration": (from_agent, lambda: event_message(worker_ready=facts_of(calibrations=[calibration()]))),
     "many links": (
         from_agent,
         lambda: event_message(
-            epoch_joined=session_pb2.EpochJoined(
-                epoch=EPOCH, links=[session_pb2.Link(peer=f"{n}", bytes_per_s=1) for n in range(20_000)]
+            epoch_joined=events_pb2.EpochJoined(
+                epoch=EPOCH, links=[events_pb2.PeerLink(peer=f"{n}", link={"bytes_per_s": 1}) for n in range(20_000)]
             )
         ),
     ),
-    "many counts": (from_agent, lambda: event_message(tokens_counted=session_pb2.TokensCounted(counts=[1] * 500_000))),
+    "many counts": (from_agent, lambda: event_message(tokens_counted=events_pb2.TokensCounted(counts=[1] * 500_000))),
     "many events": (
         from_agent,
         lambda: session_pb2.SessionRequest(events=[session_pb2.AgentEvent()] * 200_000).SerializeToString(),
     ),
     "a part of a picture": (
         from_agent,
-        lambda: event_message(image_made=session_pb2.ImageMade(epoch=EPOCH, data=bytes(500_000))),
+        lambda: event_message(image_made=events_pb2.ImageMade(epoch=EPOCH, data=bytes(500_000))),
     ),
 }
 
@@ -237,7 +242,7 @@ def encoded(draw: st.DrawFn, field: Any, depth: int) -> bytes:
 
 
 KINDS: tuple[tuple[type[Message], Callable[[bytes], None]], ...] = (
-    (image_pb2.GenerateRequest, from_client),
+    (image_service_pb2.GenerateRequest, from_client),
     (session_pb2.SessionRequest, from_agent),
 )
 

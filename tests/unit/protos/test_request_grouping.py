@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from polyrhythm.agent.v1 import session_pb2
-from polyrhythm.codec.messages import event_from_proto
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.codec.request_grouping import grouped_requests
-from polyrhythm.session.messages import AgentEvent, WorkerLost
+from polyrhythm.session.events import AgentEvent, WorkerLost
 
 LIMIT_BYTES = 200
 
@@ -18,7 +18,7 @@ def lost(size: int) -> WorkerLost:
 
 
 def events_in(requests: list[session_pb2.SessionRequest]) -> list[AgentEvent]:
-    return [event_from_proto(event) for request in requests for event in request.events]
+    return [AGENT_EVENT.from_proto(event) for request in requests for event in request.events]
 
 
 @given(st.lists(st.integers(0, 2 * LIMIT_BYTES)))

@@ -17,22 +17,22 @@ from polyrhythm.job.image import (
     ImageRequest,
     Overrides,
     Quality,
-    Sampler,
 )
 from polyrhythm.job.request_checks import check_request, resolve
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import RowRange
 from tests.tiny_models.layer_groups import token_groups
 from tests.values.calibrations import calibration
 
 FACTS = ModelFacts(
-    model="demo",
+    name="demo",
     family="pixart",
     fingerprint="f",
     dtype="float32",
-    samplers=("dpmpp-2m", "ddim"),
+    samplers=(Sampler.DPM_SOLVER_PP_2M, Sampler.DDIM),
     default_width_px=128,
     default_height_px=96,
     default_steps=20,
@@ -71,16 +71,10 @@ def test_absent_fields_take_the_models_defaults() -> None:
     )
 
 
-def test_a_sampler_that_only_a_newer_agent_knows_is_passed_over() -> None:
-    facts = replace(FACTS, samplers=("from-the-future", "ddim"))
-    assert resolve(ImageRequest(prompt="apple"), facts, seed=7).sampler is Sampler.DDIM
-
-
-@pytest.mark.parametrize("samplers", [(), ("from-the-future",)])
-def test_a_model_with_no_known_sampler_names_the_field(samplers: tuple[str, ...]) -> None:
+def test_a_sampler_that_the_model_does_not_offer_is_refused() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        resolve(ImageRequest(prompt="apple", steps=0), replace(FACTS, samplers=samplers), seed=7)
-    assert [violation.field for violation in caught.value.violations] == ["steps", "sampler"]
+        resolve(ImageRequest(prompt="apple", steps=0, sampler=Sampler.LCM), FACTS, seed=7)
+    assert [violation.field for violation in caught.value.violations] == ["image.steps", "image.sampler"]
 
 
 def test_given_fields_stand() -> None:
@@ -114,13 +108,13 @@ def test_long_texts_are_refused_before_any_fleet_is_asked() -> None:
     check_request(ImageRequest(prompt=longest, negative_prompt=longest))
     with pytest.raises(InvalidArgumentError) as caught:
         check_request(ImageRequest(prompt=longest + "p", negative_prompt=longest + "p"))
-    assert [violation.field for violation in caught.value.violations] == ["prompt", "negative_prompt"]
+    assert [violation.field for violation in caught.value.violations] == ["image.prompt", "image.negative_prompt"]
 
 
 def test_a_model_may_make_square_pictures_only() -> None:
     facts = replace(FACTS, square_only=True, default_height_px=128)
     assert resolve(ImageRequest(prompt="apple"), facts, seed=7).height_px == 128
-    with pytest.raises(InvalidArgumentError, match="size: demo makes square pictures only, got 64x128"):
+    with pytest.raises(InvalidArgumentError, match=r"image\.width_px: demo makes square pictures only, got 64x128"):
         resolve(ImageRequest(prompt="apple", width_px=64), facts, seed=7)
 
 
@@ -138,11 +132,13 @@ def test_a_fixed_plan_with_strides_is_refused_for_a_sampler_that_makes_every_ste
     warm = replace(segment, end_step=4, assignments=tuple(replace(half, stride=1) for half in halves))
     body = replace(segment, begin_step=4, beat_steps=2, exchange=Exchange.DISPLACED, assignments=halves)
     strided = replace(whole, segments=(warm, body))
-    facts = replace(FACTS, samplers=("euler-ancestral", "ddim"), full_rate_samplers=("euler-ancestral",))
+    facts = replace(
+        FACTS, samplers=(Sampler.EULER_ANCESTRAL, Sampler.DDIM), full_rate_samplers=(Sampler.EULER_ANCESTRAL,)
+    )
     with pytest.raises(InvalidArgumentError) as caught:
         resolve(ImageRequest(prompt="apple", plan=strided), facts, seed=7)
     (violation,) = caught.value.violations
-    assert violation.field == "plan"
+    assert violation.field == "image.plan"
     assert violation.description == "has stride 2, euler-ancestral takes stride 1 only"
     assert resolve(ImageRequest(prompt="apple", plan=whole), facts, seed=7).sampler is Sampler.EULER_ANCESTRAL
     assert resolve(ImageRequest(prompt="apple", plan=strided, sampler=Sampler.DDIM), facts, seed=7).steps == 8
@@ -167,6 +163,9 @@ def test_a_fixed_plan_that_moves_rows_without_a_synchronous_step_is_refused_wher
     assert resolve(replace(request, plan=replace(plan(8, 12), segments=(moved, alone))), facts, seed=7).steps == 8
 
 
+STRIDE, WARMUP, TAIL = "overrides.max_stride", "overrides.warmup_steps", "overrides.tail_steps"
+
+
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [
@@ -181,32 +180,42 @@ def test_a_fixed_plan_that_moves_rows_without_a_synchronous_step_is_refused_wher
         ({"steps": 0, "count": -3}, ["steps", "count"]),
         ({"plan": plan(6, 12), "steps": 7}, ["plan"]),
         ({"plan": plan(6, 11)}, ["plan"]),
+        ({"plan": plan(6, 11), "steps": 7}, ["plan"]),
+        ({"width_px": 60, "height_px": 1020}, ["width_px", "height_px"]),
+        ({"width_px": 60, "height_px": 2**20}, ["width_px"]),
+        ({"plan": plan(6, 12), "overrides": Overrides(tail_steps=2)}, [TAIL]),
         ({"guidance": float("nan")}, ["guidance"]),
         ({"prompt": "p" * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt"]),
         ({"negative_prompt": "p" * (PROMPT_CHARACTERS_MAX + 1), "steps": 0}, ["negative_prompt", "steps"]),
         ({"prompt": " " * (PROMPT_CHARACTERS_MAX + 1)}, ["prompt"]),
-        ({"overrides": Overrides(warmup_steps=20)}, ["warmup"]),
-        ({"overrides": Overrides(tail_steps=20)}, ["tail"]),
-        ({"overrides": Overrides(warmup_steps=30, tail_steps=25)}, ["warmup", "tail"]),
-        ({"overrides": Overrides(warmup_steps=12, tail_steps=8)}, ["tail"]),
-        ({"overrides": Overrides(warmup_steps=6), "steps": 6}, ["warmup"]),
-        ({"overrides": Overrides(warmup_steps=6), "quality": Quality.EXACT}, ["warmup"]),
-        ({"overrides": Overrides(warmup_steps=1, tail_steps=0), "quality": Quality.EXACT}, ["warmup", "tail"]),
-        ({"overrides": Overrides(tail_steps=3), "quality": Quality.HIGH}, ["tail"]),
-        ({"overrides": Overrides(tail_steps=3, max_stride=1)}, ["tail"]),
-        ({"overrides": Overrides(tail_steps=3, max_stride=2), "sampler": Sampler.LCM}, ["max_stride", "tail"]),
+        ({"overrides": Overrides(warmup_steps=20)}, [WARMUP]),
+        ({"overrides": Overrides(tail_steps=20)}, [TAIL]),
+        ({"overrides": Overrides(warmup_steps=30, tail_steps=25)}, [WARMUP, TAIL]),
+        ({"overrides": Overrides(warmup_steps=12, tail_steps=8)}, [TAIL]),
+        ({"overrides": Overrides(warmup_steps=6), "steps": 6}, [WARMUP]),
+        ({"overrides": Overrides(warmup_steps=6), "quality": Quality.EXACT}, [WARMUP]),
+        (
+            {"overrides": Overrides(warmup_steps=1, tail_steps=0), "quality": Quality.EXACT},
+            [WARMUP, TAIL],
+        ),
+        ({"overrides": Overrides(tail_steps=3), "quality": Quality.HIGH}, [TAIL]),
+        ({"overrides": Overrides(tail_steps=3, max_stride=1)}, [TAIL]),
+        (
+            {"overrides": Overrides(tail_steps=3, max_stride=2), "sampler": Sampler.LCM},
+            [STRIDE, TAIL],
+        ),
     ],
 )
 def test_every_offending_field_is_named(changes: dict, fields: list[str]) -> None:
-    facts = replace(FACTS, samplers=(*FACTS.samplers, "lcm"), full_rate_samplers=("lcm",))
+    facts = replace(FACTS, samplers=(*FACTS.samplers, Sampler.LCM), full_rate_samplers=(Sampler.LCM,))
     with pytest.raises(InvalidArgumentError) as caught:
         resolve(replace(ImageRequest(prompt="apple"), **changes), facts, seed=7)
-    assert [violation.field for violation in caught.value.violations] == fields
+    assert [violation.field for violation in caught.value.violations] == [f"image.{field}" for field in fields]
 
 
 @pytest.mark.parametrize("quality", [Quality.EXACT, Quality.HIGH, Quality.BALANCED])
 def test_a_largest_stride_of_one_agrees_with_whatever_takes_every_step(quality: Quality) -> None:
-    facts = replace(FACTS, samplers=("lcm",), full_rate_samplers=("lcm",))
+    facts = replace(FACTS, samplers=(Sampler.LCM,), full_rate_samplers=(Sampler.LCM,))
     request = ImageRequest(prompt="apple", quality=quality, overrides=Overrides(max_stride=1))
     assert resolve(request, facts, seed=7).overrides.max_stride == 1
 
@@ -232,7 +241,7 @@ def test_a_fixed_plan_that_is_not_exact_is_refused_where_an_exact_picture_is_ask
             with pytest.raises(InvalidArgumentError) as caught:
                 resolve(request, FACTS, seed=7)
             (violation,) = caught.value.violations
-            assert violation.field == "plan"
+            assert violation.field == "image.plan"
             assert "step 4" in violation.description
         assert resolve(replace(request, quality=None), FACTS, seed=7).steps == 8
 
@@ -260,19 +269,19 @@ def test_warm_up_and_tail_may_leave_one_step() -> None:
 def test_a_loss_is_for_qualities_that_skip_steps_and_for_calibrated_models(
     quality: Quality | None, loss_db: float, sampler: str, told: str
 ) -> None:
-    facts = replace(FACTS, calibrations=(calibration(sampler="ddim"),))
+    facts = replace(FACTS, calibrations=(calibration(sampler=Sampler.DDIM),))
     request = ImageRequest(
         prompt="apple", quality=quality, sampler=Sampler(sampler), overrides=Overrides(loss_db=loss_db)
     )
     with pytest.raises(InvalidArgumentError) as caught:
         resolve(request, facts, seed=7)
     (violation,) = caught.value.violations
-    assert violation.field == "loss_db"
+    assert violation.field == "image.overrides.loss_db"
     assert violation.description.startswith(told)
 
 
 @pytest.mark.parametrize("quality", [None, Quality.BALANCED, Quality.FAST])
 def test_a_loss_stands(quality: Quality | None) -> None:
-    facts = replace(FACTS, calibrations=(calibration(sampler="dpmpp-2m"),))
+    facts = replace(FACTS, calibrations=(calibration(sampler=Sampler.DPM_SOLVER_PP_2M),))
     request = ImageRequest(prompt="apple", quality=quality, overrides=Overrides(loss_db=0.5))
     assert resolve(request, facts, seed=7).overrides.loss_db == 0.5

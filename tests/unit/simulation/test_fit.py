@@ -202,7 +202,7 @@ def test_devices_of_a_host_slow_each_other_down_in_a_fitted_fleet_too(tmp_path: 
         (("measured", "profiles", 0, "agent"), "nobody", "measured.profiles"),
         (("measured", "profiles", 0, "decode_s"), 1e30, "measured.profiles[0].decode_s"),
         (("measured", "profiles", 0, "workload", "batch"), 0, "measured.profiles[0].workload"),
-        (("measured", "links", 0, "link", "bytes_per_s"), 0, "measured.links[0].bytes_per_s"),
+        (("measured", "links", 0, "link", "bytes_per_s"), 0, "measured.links[0].link.bytes_per_s"),
     ],
 )
 def test_figures_that_no_run_has_are_refused_by_name(

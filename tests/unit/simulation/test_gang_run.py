@@ -10,16 +10,8 @@ import pytest
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.plan.plan import Exchange, Plan
-from polyrhythm.session.messages import (
-    AgentEvent,
-    BeatDone,
-    EpochEnded,
-    EpochJoined,
-    EpochOutcome,
-    ExtendPlan,
-    ImageMade,
-    StartEpoch,
-)
+from polyrhythm.session.commands import ExtendPlan, StartEpoch
+from polyrhythm.session.events import AgentEvent, BeatDone, EpochEnded, EpochJoined, EpochOutcome, ImageMade
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.engine.agenda import Agenda
 from polyrhythm_coordinator.simulation.engine.beat_clock import Pace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 
-from polyrhythm.job.events import Planned, Previewed
+from polyrhythm.fleet import AgentView
+from polyrhythm.ids import AgentId
+from polyrhythm.job.events import ImagePlanned, ImagePreviewed, ImageReplanned
 from polyrhythm.job.image import ImageRequest
 from polyrhythm_client.cli import options
 from polyrhythm_client.cli.image_request import image_request
@@ -110,25 +113,28 @@ async def _run_job(
 ) -> list[dict[str, Any]]:
     """Runs the job, writes each picture as it comes, and returns the account of each, in order of their seeds."""
     summaries: list[dict[str, Any]] = []
+    agents: dict[AgentId, AgentView] = {}
     with JobProgress(console, quiet=given.as_json) as progress, Preview(given.output) as preview:
         async with aclosing(client.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Picture):
                     with progress.hidden():
-                        summaries.append(_written(event, request.count, given))
+                        summaries.append(_written(event, request.count, agents.values(), given))
                     continue
                 progress.show(event)
-                if isinstance(event, Previewed):
+                if isinstance(event, ImagePreviewed):
                     preview.write(event.png)
-                if isinstance(event, Planned) and recipe is not None:
-                    agents = await client.agents()  # now all that will take part are connected
-                    check_weights(recipe, request.model, agents)
+                if isinstance(event, ImagePlanned | ImageReplanned) and (recipe is not None or given.as_json):
+                    # Now all that will take part are connected; those that were lost since are remembered.
+                    agents |= {view.name: view for view in await client.agents()}
+                if isinstance(event, ImagePlanned) and recipe is not None:
+                    check_weights(recipe, request.model, tuple(agents.values()))
                     if event.image_index == 0:
-                        show_changes(console, changed_software(recipe, agents))
+                        show_changes(console, changed_software(recipe, tuple(agents.values())))
     return sorted(summaries, key=lambda summary: summary["image_index"])
 
 
-def _written(picture: Picture, count: int, given: GenerateOptions) -> dict[str, Any]:
+def _written(picture: Picture, count: int, agents: Collection[AgentView], given: GenerateOptions) -> dict[str, Any]:
     """Writes one picture of a job, says so, and returns its account.
 
     Raises:
@@ -147,4 +153,4 @@ def _written(picture: Picture, count: int, given: GenerateOptions) -> dict[str, 
             say(picture_line(picture, path))
     if too_long := too_long_to_ask_for(picture.recipe.plan):
         say(f"{path} cannot be made again by --plan: {too_long}", err=True)
-    return {**picture_summary(picture, path), "measured": measured_fleet(picture)}
+    return {**picture_summary(picture, path), "measured": measured_fleet(picture, agents)}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.events import AgentFailed, ImageCompleted
-from polyrhythm.session.messages import EpochEnded, EpochOutcome
+from polyrhythm.session.events import EpochEnded, EpochOutcome
 from polyrhythm_coordinator.scheduling.epochs.job_report import job_report
 from polyrhythm_coordinator.scheduling.epochs.resume import resume
 from polyrhythm_coordinator.scheduling.epochs.stopping import abort_epoch

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from polyrhythm.ids import AgentId
-from polyrhythm.job.reports import AgentUsage, JobReport
+from polyrhythm.job.reports import AgentUsage, JobReport, RowsHeld
 from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture
-
-RowsHeld = tuple[int, int, int, int, int]
-"""``(begin_step, end_step, begin, end, stride)``."""
 
 
 def job_report(job: Job, picture: Picture) -> JobReport:
@@ -26,6 +21,7 @@ def job_report(job: Job, picture: Picture) -> JobReport:
         job=job.job,
         image_index=picture.index,
         seed=picture.image.seed,
+        fingerprint=picture.facts.fingerprint,
         plans=plans,
         agents=tuple(_usage(picture, agent) for agent in sorted(worked)),
         encode_s=picture.encode_s,
@@ -33,7 +29,6 @@ def job_report(job: Job, picture: Picture) -> JobReport:
         decode_s=picture.decode_s,
         queued_s=started_s - job.accepted_s,
         predicted_denoise_s=picture.predicted_denoise_s,
-        versions=versions_of({agent: held for agent, held in picture.versions.items() if agent in members}),
     )
 
 
@@ -53,33 +48,18 @@ def followed_plans(plans: tuple[tuple[Plan, int], ...]) -> tuple[Plan, ...]:
     )
 
 
-def versions_of(by_agent: Mapping[AgentId, tuple[tuple[str, str], ...]]) -> tuple[tuple[str, str], ...]:
-    """Versions of all agents: one entry a name where they agree, one an agent (``name@agent``) where they differ."""
-    values: dict[str, dict[AgentId, str]] = {}
-    for agent in sorted(by_agent):
-        for name, version in by_agent[agent]:
-            values.setdefault(name, {})[agent] = version
-    found: list[tuple[str, str]] = []
-    for name in sorted(values):
-        versions = values[name]
-        if len(set(versions.values())) == 1:
-            found.append((name, next(iter(versions.values()))))
-        else:
-            found.extend((f"{name}@{agent}", version) for agent, version in versions.items())
-    return tuple(found)
-
-
 def _usage(picture: Picture, agent: AgentId) -> AgentUsage:
     usage = picture.usage[agent]
     return AgentUsage(
         agent=agent,
         device=usage.device,
+        dtype=usage.dtype,
+        software=usage.software,
         rows=tuple(held for plan, until in picture.plans for held in _rows_held(plan, until, agent)),
         steps=usage.steps,
         busy_s=usage.busy_s,
         wait_s=usage.wait_s,
         sent_bytes=usage.sent_bytes,
-        emulated=usage.emulated,
         corrections=usage.corrections,
     )
 
@@ -89,7 +69,9 @@ def _rows_held(plan: Plan, until: int, agent: AgentId) -> tuple[RowsHeld, ...]:
     if agent not in plan.agents:
         return ()
     return tuple(
-        (segment.begin_step, min(segment.end_step, until), share.rows.begin, share.rows.end, share.stride)
+        RowsHeld(
+            begin_step=segment.begin_step, end_step=min(segment.end_step, until), rows=share.rows, stride=share.stride
+        )
         for segment in plan.segments
         if segment.begin_step < until
         for share in (segment.of(agent),)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from polyrhythm.ids import AgentId
 from polyrhythm.plan.plan import Plan
-from polyrhythm.session.messages import ExtendPlan
+from polyrhythm.session.commands import ExtendPlan
 from polyrhythm_coordinator.scheduling.epochs.deadlines import step_timeout_s
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch, EpochStage

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Replanned, ReplanReason
+from polyrhythm.job.events import ImageReplanned, ReplanReason
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Beat
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import BEATS_AHEAD, send_version
@@ -88,7 +88,7 @@ def _taken_over(tx: Transaction, epoch: Epoch, takeover: Takeover) -> Epoch:
         tx.put_picture(replace(picture, plans=plans, speed_plans=speed_plans))
         tx.tell(
             epoch.job,
-            Replanned(image_index=picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan),
+            ImageReplanned(image_index=picture.index, reason=takeover.reason, begin_step=plan.begin_step, plan=plan),
         )
     replan = epoch.replan
     return replace(

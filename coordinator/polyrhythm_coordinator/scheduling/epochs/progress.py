@@ -11,12 +11,12 @@ from typing import TypeAlias
 
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
-from polyrhythm.job import events as job_events
+from polyrhythm.job.events import ImageProgressed, ModelPartLoaded
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.picture_file import PART_BYTES, fault, file_bytes_max, parts_max
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Beat
-from polyrhythm.session.messages import BeatDone, EpochJoined, PartLoaded, StepDone
+from polyrhythm.session.events import BeatDone, EpochJoined, PartLoaded, StepDone
 from polyrhythm_coordinator.scheduling.epochs.deadlines import progress_deadline_s
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import send_due_segments
 from polyrhythm_coordinator.scheduling.epochs.plan_switch import follow, watched
@@ -47,7 +47,7 @@ def take_report(tx: Transaction, agent: AgentId, event: Report) -> None:
         case EpochJoined():
             epoch = _take_join(tx, epoch, agent, event)
         case PartLoaded(part=part, loading_s=loading_s):
-            loaded = job_events.PartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
+            loaded = ModelPartLoaded(image_index=epoch.image_index, agent=agent, part=part, loading_s=loading_s)
             tx.tell(epoch.job, loaded)
         case StepDone():
             epoch = _take_step(epoch, agent, event.step)
@@ -72,7 +72,7 @@ def tell_progress(tx: Transaction, epoch: Epoch, *, encode_s: float = 0.0) -> No
     """
     if epoch.stage is EpochStage.ABORTING:
         return
-    progressed = job_events.Progressed(
+    progressed = ImageProgressed(
         image_index=epoch.image_index,
         step=epoch.step,
         steps=epoch.plan.steps,
@@ -84,7 +84,7 @@ def tell_progress(tx: Transaction, epoch: Epoch, *, encode_s: float = 0.0) -> No
 
 def _take_join(tx: Transaction, epoch: Epoch, agent: AgentId, event: EpochJoined) -> Epoch:
     uuids = {name: tx.state.agents[name].device.uuid for name in epoch.members if name in tx.state.agents}
-    measured = {(uuids[agent], uuids[peer]): link for peer, link in event.links if peer in uuids}
+    measured = {(uuids[agent], uuids[held.peer]): held.link for held in event.links if held.peer in uuids}
     tx.state = replace(tx.state, links={**tx.state.links, **measured})
     picture = tx.state.picture_of(epoch)
     in_company = picture is not None and computes_in_company(tx.state, picture, agent)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from polyrhythm.errors import InternalError
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import AgentFailed, ReplanReason
-from polyrhythm.session.messages import EpochOutcome
+from polyrhythm.session.events import EpochOutcome
 from polyrhythm_coordinator.scheduling.epochs.giving_up import after_epoch, give_up
 from polyrhythm_coordinator.scheduling.fleet.memory_ceilings import shrink
 from polyrhythm_coordinator.scheduling.fleet.profiles import keep_speeds

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.job.events import Planned, Replanned
+from polyrhythm.job.events import ImagePlanned, ImageReplanned
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
-from polyrhythm.session.messages import StartEpoch
+from polyrhythm.session.commands import StartEpoch
 from polyrhythm_coordinator.scheduling.epochs.deadlines import forming_deadline_s, step_timeout_s
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import beats_ahead, segments_due
 from polyrhythm_coordinator.scheduling.epochs.progress import tell_progress
@@ -117,9 +117,11 @@ def _start(tx: Transaction, picture: Picture, explanation: Explanation, searched
     _overwrite(tx, picture, plan.agents)
     tx.put_picture(replace(_with_plan(tx, picture, plan, prediction.denoise_s), phase=Running(epoch=epoch.epoch)))
     if picture.replan is None:
-        tx.tell(picture.job, Planned(image_index=picture.index, explanation=explanation))
+        tx.tell(picture.job, ImagePlanned(image_index=picture.index, explanation=explanation))
     else:
-        replanned = Replanned(image_index=picture.index, reason=picture.replan, begin_step=plan.begin_step, plan=plan)
+        replanned = ImageReplanned(
+            image_index=picture.index, reason=picture.replan, begin_step=plan.begin_step, plan=plan
+        )
         tx.tell(picture.job, replanned)
     command = _start_command(tx, epoch, picture)
     for agent in plan.agents:
@@ -174,16 +176,10 @@ def _start_command(tx: Transaction, epoch: Epoch, picture: Picture) -> StartEpoc
 def _with_plan(tx: Transaction, picture: Picture, plan: Plan, predicted_denoise_s: float) -> Picture:
     members = [tx.state.agents[name] for name in plan.agents]
     usage = {
-        agent.agent: Usage(device=agent.device.name, emulated=agent.device.emulated_speed is not None)
-        for agent in members
-    }
-    model = picture.facts.model
-    held = {agent.agent: agent.own_facts(picture.facts) or picture.facts for agent in members}
-    versions = {
-        agent.agent: (
-            *agent.software,
-            (f"model {model}", held[agent.agent].fingerprint),
-            (f"dtype of {model}", held[agent.agent].dtype),
+        agent.agent: Usage(
+            device=agent.device,
+            dtype=(agent.own_facts(picture.facts) or picture.facts).dtype,
+            software=agent.software,
         )
         for agent in members
     }
@@ -193,6 +189,5 @@ def _with_plan(tx: Transaction, picture: Picture, plan: Plan, predicted_denoise_
         last_version=plan.version,
         unplanned_since_s=None,
         usage={**usage, **picture.usage},
-        versions={**picture.versions, **versions},
         predicted_denoise_s=picture.predicted_denoise_s if picture.plans else predicted_denoise_s,
     )

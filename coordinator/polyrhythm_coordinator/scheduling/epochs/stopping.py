@@ -12,7 +12,7 @@ from typing import assert_never
 from polyrhythm.errors import AgentsLostError
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.job.events import ReplanReason
-from polyrhythm.session.messages import AbortEpoch, CancelEpoch
+from polyrhythm.session.commands import AbortEpoch, CancelEpoch
 from polyrhythm_coordinator.scheduling.epochs.deadlines import (
     abort_deadline_s,
     boundary_deadline_s,

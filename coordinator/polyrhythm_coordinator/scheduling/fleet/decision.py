@@ -115,7 +115,7 @@ def not_all(kinds: AgentKinds, missing: tuple[AgentId, ...]) -> InvalidArgumentE
     """Why the client's plan is no use: these of its agents cannot take part."""
     found = (exclusion_of(kinds.view, name) for name in missing)
     message = "; ".join(f"{exclusion.agent}: {exclusion.detail}" for exclusion in found if exclusion is not None)
-    return InvalidArgumentError.of("plan", f"not all of its agents can take part: {message}")
+    return InvalidArgumentError.of("image.plan", f"not all of its agents can take part: {message}")
 
 
 def _without_some(kinds: AgentKinds, missing: tuple[AgentId, ...], *, may_load: bool) -> Decision:

@@ -155,7 +155,7 @@ def _bars_of_service(view: Viewpoint, agent: Agent) -> Bars:
     if wanted is not None:
         own, exact = agent.own_facts(wanted.facts), wanted.image.quality is Quality.EXACT
         if own is None:
-            yield Bar.OTHER_WEIGHTS, f"it does not hold the same weights of {wanted.facts.model}"
+            yield Bar.OTHER_WEIGHTS, f"it does not hold the same weights of {wanted.facts.name}"
         elif exact and own.dtype != wanted.facts.dtype:  # it is that of one device up to rounding in one dtype
             detail = f"it computes in {own.dtype}, and all of an exact picture is computed in {wanted.facts.dtype}"
             yield Bar.OTHER_DTYPE, detail

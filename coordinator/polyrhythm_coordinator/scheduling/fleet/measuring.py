@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Profiling
+from polyrhythm.job.events import ProfilingProgressed
 from polyrhythm.plan.profile import Workload
-from polyrhythm.session.messages import MeasureProfile, StopMeasuring
+from polyrhythm.session.commands import MeasureProfile, StopMeasuring
 from polyrhythm_coordinator.scheduling.fleet.eligibility import lasting_bars
 from polyrhythm_coordinator.scheduling.fleet.host_company import neighbours
 from polyrhythm_coordinator.scheduling.fleet.profiles import known_profile
@@ -109,7 +109,9 @@ def stop_unwanted(tx: Transaction) -> None:
         tx.send(agent.agent, StopMeasuring(request_id=measuring.number))
 
 
-def measuring_message(state: State, picture: Picture, candidates: Collection[AgentId], now_s: float) -> Profiling:
+def measuring_message(
+    state: State, picture: Picture, candidates: Collection[AgentId], now_s: float
+) -> ProfilingProgressed:
     """What a client is told whose picture waits for measurements: of its own size, or of one that is measured first.
 
     Args:
@@ -127,15 +129,19 @@ def measuring_message(state: State, picture: Picture, candidates: Collection[Age
     own = workload_of(picture.image)
     workload = own if own in measured.values() or not measured else next(iter(measured.values()))
     measuring = [name for name, one in measured.items() if one == workload]
-    of = done = 0
+    total = done = 0
     for agent in agents if workload == own else [agent for agent in agents if agent.agent in measuring]:
-        facts = next((held for held in agent.models if held.model == workload.model), picture.facts)
+        facts = next((held for held in agent.models if held.name == workload.model), picture.facts)
         known = state.profiles.get(agent.profile_key(facts, workload))
         shares = not neighbours(state, agent.agent).isdisjoint(candidates)
-        of += 1 + shares
+        total += 1 + shares
         done += (known is not None) + (shares and known is not None and known.together is not None)
-    return Profiling(
-        agents=tuple(sorted(measuring)), width_px=workload.width_px, height_px=workload.height_px, done=done, of=of
+    return ProfilingProgressed(
+        agents=tuple(sorted(measuring)),
+        width_px=workload.width_px,
+        height_px=workload.height_px,
+        done=done,
+        total=total,
     )
 
 

@@ -13,7 +13,7 @@ from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Segment
-from polyrhythm.session.messages import ProfileMeasured
+from polyrhythm.session.events import ProfileMeasured
 from polyrhythm_coordinator.scheduling.planning.forecast import works_alone
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import (
     MeasuredProfile,
@@ -52,7 +52,7 @@ def take_profile(tx: Transaction, name: AgentId, event: ProfileMeasured) -> None
     if event.profile.workload != workload:
         raise WireError(f"profile_measured.profile: {name} was asked about {workload}, not {event.profile.workload}")
     tx.put_agent(replace(agent, measuring=None))
-    facts = next((facts for facts in agent.models if facts.model == workload.model), None)
+    facts = next((facts for facts in agent.models if facts.name == workload.model), None)
     if facts is None:
         return
     key = agent.profile_key(facts, workload)

@@ -346,7 +346,7 @@ def predict(plan: Plan, request: PlanRequest, cost: GangCost | None = None) -> P
         ("steps", plan.steps, request.image.steps),
     ):
         if planned != wanted:
-            raise InvalidArgumentError.of("plan", f"is for {planned} {name}, the image has {wanted}")
+            raise InvalidArgumentError.of("image.plan", f"is for {planned} {name}, the image has {wanted}")
     cost = cost or GangCost(request=request.among(plan.agents), agents=plan.agents)
     wall_s = cost.denoise_s(plan)
     bytes_by_agent = sent_bytes(plan, request)

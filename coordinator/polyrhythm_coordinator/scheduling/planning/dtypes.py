@@ -17,7 +17,7 @@ nothing that its own members keep; of two as narrow the one in which no activati
 
 def may_mix(one: ModelFacts, other: ModelFacts) -> bool:
     """Whether two agents may make one picture: the same weights, and the same dtype of x and x0."""
-    same_weights = (one.model, one.fingerprint) == (other.model, other.fingerprint)
+    same_weights = (one.name, one.fingerprint) == (other.name, other.fingerprint)
     return same_weights and (one.dtype == other.dtype or {one.dtype, other.dtype} <= set(MIXABLE))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from polyrhythm.ids import AgentId
 from polyrhythm.job.image import ImageSpec
-from polyrhythm.model.facts import DeviceFacts, ModelFacts
+from polyrhythm.model.facts import DeviceFacts, ModelFacts, SoftwareVersion
 from polyrhythm.plan.profile import ForwardLine, Profile, Workload
 
 SMOOTHING = 0.1
@@ -28,7 +28,7 @@ class ProfileKey:
 
     device_uuid: str
     emulated_speed: float | None
-    software: tuple[tuple[str, str], ...]
+    software: tuple[SoftwareVersion, ...]
     fingerprint: str
     dtype: str
     offloaded: bool
@@ -168,7 +168,7 @@ def workload_of(image: ImageSpec) -> Workload:
 
 
 def profile_key(
-    device: DeviceFacts, software: tuple[tuple[str, str], ...], facts: ModelFacts, workload: Workload
+    device: DeviceFacts, software: tuple[SoftwareVersion, ...], facts: ModelFacts, workload: Workload
 ) -> ProfileKey:
     """Under which a profile is kept."""
     return ProfileKey(

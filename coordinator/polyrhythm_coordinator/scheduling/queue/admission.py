@@ -18,11 +18,13 @@ from polyrhythm.errors import (
     WireError,
 )
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Accepted
-from polyrhythm.job.image import TEXT_WINDOWS_MAX, ImageRequest, ImageSpec, LongPrompt
+from polyrhythm.job.events import JobAccepted
+from polyrhythm.job.image import TEXT_WINDOWS_MAX, ImageRequest, ImageSpec
 from polyrhythm.job.request_checks import resolve
 from polyrhythm.model.facts import ModelFacts
-from polyrhythm.session.messages import COUNTED_FIELDS, CountTokens, TokensCounted
+from polyrhythm.model.request_choices import LongPrompt
+from polyrhythm.session.commands import COUNTED_FIELDS, CountTokens
+from polyrhythm.session.events import TokensCounted
 from polyrhythm_coordinator.scheduling.epochs.giving_up import hopeless
 from polyrhythm_coordinator.scheduling.fleet.eligibility import DRAINED
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import trusted
@@ -175,13 +177,13 @@ def choose_model(state: State, request: ImageRequest) -> ModelFacts:
     """
     name = request.model
     held = [facts for agent in state.open_agents for facts in agent.models]
-    names = sorted({facts.model for facts in held})
+    names = sorted({facts.name for facts in held})
     if not name:
         if len(names) > 1:
-            raise InvalidArgumentError.of("model", f"must be named, since the fleet holds {', '.join(names)}")
+            raise InvalidArgumentError.of("image.model", f"must be named, since the fleet holds {', '.join(names)}")
         name = names[0] if names else name
-    wanted = [facts for agent in _asked_for(state, request) for facts in agent.models if facts.model == name]
-    wanted = wanted or [facts for facts in held if facts.model == name]
+    wanted = [facts for agent in _asked_for(state, request) for facts in agent.models if facts.name == name]
+    wanted = wanted or [facts for facts in held if facts.name == name]
     if not wanted:
         raise NotFoundError("model", name, tuple(names))
     return max(
@@ -266,26 +268,25 @@ def _checked(state: State, request: ImageRequest, facts: ModelFacts, drawn_seed:
     image = resolve(request, facts, drawn_seed)
     unknown = trusted(image, facts.calibrations).reason
     if image.overrides.loss_db is not None and unknown:
-        raise InvalidArgumentError.of("loss_db", f"cannot be held: {unknown}")
+        raise InvalidArgumentError.of("image.overrides.loss_db", f"cannot be held: {unknown}")
     _check_devices(state, request.overrides.devices)
     if request.plan is not None:
         absent = [name for name in request.plan.agents if name not in state.agents]
         if absent:
             raise InvalidArgumentError.of(
-                "plan", f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
+                "image.plan", f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
             )
         drained = [f"{name}: {DRAINED}" for name in request.plan.agents if name in state.drained]
         if drained:
-            raise InvalidArgumentError.of("plan", f"not all of its agents can take part: {'; '.join(drained)}")
+            raise InvalidArgumentError.of("image.plan", f"not all of its agents can take part: {'; '.join(drained)}")
     return image
 
 
 def _check_devices(state: State, devices: tuple[AgentId, ...]) -> None:
     absent = [name for name in devices if name not in state.agents]
     if absent:
-        raise InvalidArgumentError.of(
-            "devices", f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
-        )
+        message = f"{', '.join(absent)} not connected; connected are {', '.join(sorted(state.agents))}"
+        raise InvalidArgumentError.of("image.overrides.devices", message)
 
 
 def _ask(tx: Transaction, applicant: Applicant, facts: ModelFacts, image: ImageSpec) -> None:
@@ -304,7 +305,7 @@ def _ask(tx: Transaction, applicant: Applicant, facts: ModelFacts, image: ImageS
     put_applicant(tx, replace(applicant, question=question))
     command = CountTokens(
         request_id=question.request_id,
-        model=facts.model,
+        model=facts.name,
         texts=_texts(applicant.request),
         sampler=image.sampler,
         steps=image.steps,
@@ -320,7 +321,7 @@ def _texts(request: ImageRequest) -> tuple[str, ...]:
 def _length_error(facts: ModelFacts, counts: tuple[int, ...]) -> InvalidArgumentError | None:
     offered = f"; --long-prompt may be {' or '.join(facts.long_prompts)}" if facts.long_prompts else ""
     found = tuple(
-        FieldViolation(field=name, description=f"at most {facts.token_limit} tokens, got {count}{offered}")
+        FieldViolation(field=f"image.{name}", description=f"at most {facts.token_limit} tokens, got {count}{offered}")
         for name, count in zip(COUNTED_FIELDS, counts, strict=True)
         if count > facts.token_limit
     )
@@ -365,7 +366,7 @@ def _accept(tx: Transaction, job: Job) -> None:
     tx.state = replace(tx.state, applicants=without(tx.state.applicants, job.job))
     tx.put_job(replace(job, accepted_s=tx.clock_s))
     tx.state = replace(tx.state, queue=(*tx.state.queue, job.job))
-    tx.tell(job.job, Accepted(job=job.job))
+    tx.tell(job.job, JobAccepted(job=job.job, image=job.image, fingerprint=job.facts.fingerprint))
 
 
 def _asked(state: State, agent: AgentId, request_id: int) -> Applicant | None:

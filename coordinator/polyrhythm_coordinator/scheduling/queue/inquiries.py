@@ -11,7 +11,7 @@ from typing import assert_never
 
 from polyrhythm.errors import NoAgentsError, PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Planned
+from polyrhythm.job.events import ImagePlanned
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm_coordinator.scheduling.fleet.agent_kinds import AgentKinds, agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.decision import missing_of, nobody, not_all
@@ -151,7 +151,7 @@ def _ask_planner(tx: Transaction, inquiry: Inquiry, asked: GangAsked | AnswerAsk
 
 
 def _answer(tx: Transaction, inquiry: Inquiry, explanation: Explanation) -> None:
-    planned = Planned(image_index=0, explanation=explanation)
+    planned = ImagePlanned(image_index=0, explanation=explanation)
     tx.end_inquiry(inquiry.job, Tell(job=inquiry.job, fact=planned), EndJob(job=inquiry.job))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Queued
+from polyrhythm.job.events import JobQueued
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Viewpoint, bar_of, of_fleet
 from polyrhythm_coordinator.scheduling.fleet.situation import free_agents
 from polyrhythm_coordinator.scheduling.state.job import Job, Picture
@@ -61,7 +61,7 @@ def leave_queue(tx: Transaction, job: Job, index: int) -> Picture:
     waiting = tuple(other for other in job.waiting if other != index)
     started_s = tx.clock_s if job.started_s is None else job.started_s
     if job.started_s is None:
-        tx.tell(job.job, Queued(position=0))
+        tx.tell(job.job, JobQueued(position=0))
     tx.put_job(replace(job, started_s=started_s, waiting=waiting))
     picture = replace(job.picture(index), phase=Preparing(since_s=tx.now_s))
     tx.put_picture(picture)

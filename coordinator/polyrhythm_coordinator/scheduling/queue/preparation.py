@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from polyrhythm.errors import NoAgentsError
-from polyrhythm.job.events import Delayed
+from polyrhythm.job.events import JobDelayed
 from polyrhythm_coordinator.scheduling.epochs.giving_up import give_up
 from polyrhythm_coordinator.scheduling.fleet.agent_kinds import AgentKinds, agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.decision import GiveUp, KeepWaiting, Measure, PlanNow
@@ -144,7 +144,7 @@ def _wait_for_measurements(tx: Transaction, picture: Picture, kinds: AgentKinds)
 
 
 def _tell_delay(tx: Transaction, picture: Picture, reason: str) -> None:
-    tx.tell(picture.job, Delayed(reason=reason), image_index=picture.index)
+    tx.tell(picture.job, JobDelayed(reason=reason), image_index=picture.index)
 
 
 def _plan(tx: Transaction, picture: Picture, now: PlanNow) -> None:

@@ -9,7 +9,7 @@ from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import JobNews
 from polyrhythm.job.image import ImageRequest, ImageSpec
-from polyrhythm.session.messages import AgentCommand
+from polyrhythm.session.commands import AgentCommand
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask
 from polyrhythm_coordinator.scheduling.state.events import BlobId, SessionId
 

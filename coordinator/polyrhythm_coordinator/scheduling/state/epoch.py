@@ -9,7 +9,7 @@ from enum import StrEnum
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
 from polyrhythm.job.events import ReplanReason
 from polyrhythm.plan.plan import Plan
-from polyrhythm.session.messages import EpochEnded
+from polyrhythm.session.events import EpochEnded
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
 from polyrhythm_coordinator.scheduling.state.events import BlobId
 from polyrhythm_coordinator.scheduling.state.replan import ReplanState

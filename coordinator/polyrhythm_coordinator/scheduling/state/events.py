@@ -14,7 +14,7 @@ from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.picture_file import FileFacts
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AgentReport, Register
+from polyrhythm.session.events import AgentReport, Register
 
 SessionId = NewType("SessionId", int)
 """Number of one agent's stream, never used twice by one coordinator."""

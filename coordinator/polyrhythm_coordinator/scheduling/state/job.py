@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from polyrhythm.ids import AgentId, JobId
 from polyrhythm.job.events import ReplanReason
 from polyrhythm.job.image import ImageRequest, ImageSpec
-from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.facts import DeviceFacts, ModelFacts, SoftwareVersion
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm_coordinator.scheduling.state.phases import Phase, Waiting
@@ -57,10 +57,11 @@ class Applicant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Sum of one agent's beat reports on one picture."""
+    """Sum of one agent's beat reports on one picture, and what it computes with."""
 
-    device: str
-    emulated: bool
+    device: DeviceFacts
+    dtype: str
+    software: tuple[SoftwareVersion, ...]
     steps: int = 0
     busy_s: float = 0.0
     wait_s: float = 0.0
@@ -94,7 +95,6 @@ class Picture:
         holders_only: whether its next plan is one of agents that hold that boundary.
         failures: epochs that failed in a row at ``begin_step`` while nobody was lost.
         usage: by agent.
-        versions: software and model of all that took part, by agent.
         encode_s: seconds to encode.
         decode_s: seconds to decode.
         first_step_s: when all members of the first epoch had joined.
@@ -123,9 +123,6 @@ class Picture:
     holders_only: bool = False
     failures: int = 0
     usage: Mapping[AgentId, Usage] = field(default_factory=dict[AgentId, Usage])
-    versions: Mapping[AgentId, tuple[tuple[str, str], ...]] = field(
-        default_factory=dict[AgentId, tuple[tuple[str, str], ...]]
-    )
     encode_s: float = 0.0
     decode_s: float = 0.0
     first_step_s: float | None = None

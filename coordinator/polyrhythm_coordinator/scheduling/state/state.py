@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from polyrhythm.fleet import AgentState, AgentView
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.model.facts import DeviceFacts, ModelFacts
+from polyrhythm.model.facts import DeviceFacts, ModelFacts, SoftwareVersion
 from polyrhythm.plan.profile import Link, Workload
 from polyrhythm.process.patient_clock import PatientClock
 from polyrhythm_coordinator.scheduling.planning.dtypes import may_mix
@@ -72,7 +72,7 @@ class Agent:
     agent: AgentId
     session: SessionId
     device: DeviceFacts
-    software: tuple[tuple[str, str], ...]
+    software: tuple[SoftwareVersion, ...]
     last_heard_s: float
     usable_bytes: int
     ceilings_bytes: Mapping[Workload, int] = field(default_factory=dict[Workload, int])
@@ -118,7 +118,7 @@ class Agent:
         if drained:
             state = AgentState.DRAINED if self.epoch is None else AgentState.DRAINING
         return AgentView(
-            agent=self.agent,
+            name=self.agent,
             state=state,
             device=self.device,
             models=tuple(model.as_told() for model in self.models),

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from polyrhythm.errors import PolyrhythmError
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.session.messages import AgentCommand
+from polyrhythm.session.commands import AgentCommand
 from polyrhythm_coordinator.scheduling.state.effects import Effect, FailJob, JobFact, SendCommand, Tell
 from polyrhythm_coordinator.scheduling.state.epoch import Epoch
 from polyrhythm_coordinator.scheduling.state.inquiry import Inquiry

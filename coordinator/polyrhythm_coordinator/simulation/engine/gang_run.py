@@ -15,17 +15,16 @@ from polyrhythm.job.picture_file import END, head_bytes
 from polyrhythm.job.reports import BeatReport
 from polyrhythm.plan.plan import Beat
 from polyrhythm.plan.plan_versions import MISSING, PlanVersions
-from polyrhythm.plan.profile import Link
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import (
+from polyrhythm.session.commands import ExtendPlan, StartEpoch
+from polyrhythm.session.events import (
     AgentEvent,
     BeatDone,
     EpochEnded,
     EpochJoined,
     EpochOutcome,
-    ExtendPlan,
     ImageMade,
-    StartEpoch,
+    PeerLink,
     StepDone,
 )
 from polyrhythm.session.pace import Pace
@@ -165,9 +164,10 @@ class GangRun:
             member.memory.encoded = True
             if self._command.begin_step:
                 member.memory.keep(self._command.begin_step)
-            links: tuple[tuple[AgentId, Link], ...] = ()
+            links: tuple[PeerLink, ...] = ()
             if self._formed_new:
-                links = tuple((peer, self._truth.link(agent, peer)) for peer in self.members if peer != agent)
+                peers = (peer for peer in self.members if peer != agent)
+                links = tuple(PeerLink(peer=peer, link=self._truth.link(agent, peer)) for peer in peers)
             own_s = encode_s if agent == self._command.root else 0.0
             self._world.say(agent, EpochJoined(epoch=self._command.epoch, encode_s=own_s, links=links))
         self._ready_s = self._now_s

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from polyrhythm.ids import AgentId, EpochId, GangId
 from polyrhythm.job.image import ImageSpec
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.events import AgentEvent
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.simulation.engine.agenda import Agenda
 from polyrhythm_coordinator.simulation.engine.beat_clock import Pace

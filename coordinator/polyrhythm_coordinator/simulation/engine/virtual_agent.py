@@ -8,29 +8,33 @@ from __future__ import annotations
 from typing import Protocol, assert_never
 
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.model.facts import SoftwareVersion
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import Profile, Workload
-from polyrhythm.session.messages import (
-    PROTOCOL_VERSION,
+from polyrhythm.session.commands import (
     AbortEpoch,
     AgentCommand,
-    AgentEvent,
-    BeatDone,
     CancelEpoch,
     CountTokens,
-    EpochOutcome,
     ExtendPlan,
     ForgetJob,
-    Heartbeat,
     MeasureProfile,
+    StartEpoch,
+    StopMeasuring,
+    Welcome,
+)
+from polyrhythm.session.events import (
+    PROTOCOL_VERSION,
+    AgentEvent,
+    BeatDone,
+    EpochOutcome,
+    Heartbeat,
     ProfileMeasured,
     Register,
     RequestFailed,
-    StartEpoch,
     StepDone,
-    StopMeasuring,
     TokensCounted,
-    Welcome,
     WorkerReady,
 )
 from polyrhythm.session.rendezvous import StoreReply
@@ -41,7 +45,7 @@ from polyrhythm_coordinator.simulation.engine.surroundings import Memory
 from polyrhythm_coordinator.simulation.engine.timeline import Mark, Occasion, Timeline
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
 
-SOFTWARE = (("simulated", "1"),)
+SOFTWARE = (SoftwareVersion(name="simulated", version="1"),)
 
 
 class AgentWorld(Protocol):

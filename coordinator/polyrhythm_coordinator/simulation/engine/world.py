@@ -13,10 +13,11 @@ from typing import assert_never
 
 from polyrhythm.errors import InternalError, NoAgentsError, PolyrhythmError
 from polyrhythm.ids import AgentId, EpochId, GangId, JobId
-from polyrhythm.job.events import AgentFailed, Delayed, ImageCompleted, Planned, Replanned
+from polyrhythm.job.events import AgentFailed, ImageCompleted, ImagePlanned, ImageReplanned, JobDelayed
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AgentEvent, ImageMade, PreviewMade, StartEpoch
+from polyrhythm.session.commands import StartEpoch
+from polyrhythm.session.events import AgentEvent, ImageMade, PreviewMade
 from polyrhythm_coordinator.runtime.blob_store import reference_to
 from polyrhythm_coordinator.runtime.news import News
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
@@ -242,11 +243,11 @@ class World:
     def _note(self, fact: JobFact) -> None:
         now_s = self.agenda.now_s
         self.told.append((now_s, fact))
-        self._delay = fact.reason if isinstance(fact, Delayed) else ""
+        self._delay = fact.reason if isinstance(fact, JobDelayed) else ""
         match fact:
-            case Planned(explanation=explanation):
+            case ImagePlanned(explanation=explanation):
                 self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.EPOCH, text=f"plan: {explanation.chosen.label}"))
-            case Replanned(reason=reason, begin_step=step):
+            case ImageReplanned(reason=reason, begin_step=step):
                 told = f"re-plan from step {step}: {reason.replace('_', ' ')}"
                 self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.REPLAN, text=told))
             case AgentFailed(agent=agent, reason=reason):

@@ -276,7 +276,7 @@ def _description(tables: FleetTables) -> FleetDescription:
             links[other, one] = _link(table)
     return FleetDescription(
         facts=facts,
-        workload=Workload(model=facts.model, width_px=base.width_px, height_px=base.height_px, batch=base.batch),
+        workload=Workload(model=facts.name, width_px=base.width_px, height_px=base.height_px, batch=base.batch),
         devices=tuple(_device(device, base) for device in tables.device),
         default_link=_link(tables.default_link),
         links=links,

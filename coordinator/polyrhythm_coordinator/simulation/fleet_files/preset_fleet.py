@@ -96,7 +96,7 @@ def preset_fleet(names: Sequence[str], model: str) -> FleetDescription:
     return FleetDescription(
         facts=facts,
         workload=Workload(
-            model=facts.model, width_px=facts.default_width_px, height_px=facts.default_height_px, batch=GUIDED_BATCH
+            model=facts.name, width_px=facts.default_width_px, height_px=facts.default_height_px, batch=GUIDED_BATCH
         ),
         devices=tuple(_device(agent, card, facts, work) for agent, card in held.items()),
         default_link=Link(latency_s=LATENCY_S, bytes_per_s=WIRE_BYTES_PER_S),

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from polyrhythm.codec.bounds import MEMBERS_MAX, SECONDS_MAX
 from polyrhythm.errors import FieldViolation, InvalidArgumentError
-from polyrhythm.job.image import STEPS_MAX, Quality, Sampler
+from polyrhythm.job.image import STEPS_MAX, Quality
 from polyrhythm.model.facts import DeviceKind, ModelFacts
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.explanation import MeasuredLink
 from polyrhythm.plan.plan import Segment
 from polyrhythm.plan.profile import Profile
@@ -138,7 +139,7 @@ def _impossible(report: RunReport) -> Iterator[tuple[str, str]]:
         if min(workload.width_px, workload.height_px, workload.batch) < 1:
             yield f"measured.profiles[{index}].workload", "must be of at least one pixel"
     for index, held in enumerate(fleet.links):
-        yield from impossible_link(held.receiver, held.link, f"measured.links[{index}]")
+        yield from impossible_link(held, f"measured.links[{index}]")
     members = {agent for segment in report.segments for agent in segment.agents}
     for path, named in (
         ("agents", {agent.agent for agent in report.agents}),

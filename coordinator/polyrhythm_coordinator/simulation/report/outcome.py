@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import ImageCompleted, Planned, Replanned
+from polyrhythm.job.events import ImageCompleted, ImagePlanned, ImageReplanned
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm.job.reports import JobReport
 from polyrhythm.job.request_checks import resolve
@@ -109,7 +109,7 @@ def simulate(
     image = resolve(request, fleet.facts, SEED)
     world = World(fleet, planner=planner)
     world.run(request)
-    explanations = tuple(event.explanation for _, event in world.told if isinstance(event, Planned))
+    explanations = tuple(event.explanation for _, event in world.told if isinstance(event, ImagePlanned))
     reports = tuple(event.report for _, event in world.told if isinstance(event, ImageCompleted))
     total_s = world.ended_s or 0.0
     return Outcome(
@@ -128,7 +128,7 @@ def simulate(
                 agents=event.plan.agents,
             )
             for at_s, event in world.told
-            if isinstance(event, Replanned)
+            if isinstance(event, ImageReplanned)
         ),
         devices=tuple(_totals(device.agent, world.timeline.spans, reports, total_s) for device in fleet.devices),
         exclusions=explanations[0].exclusions if explanations else (),

@@ -7,21 +7,19 @@ from typing import assert_never
 
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.plan.plan import Segment
-from polyrhythm.session.messages import (
+from polyrhythm.session.commands import (
     AbortEpoch,
     AgentCommand,
     CancelEpoch,
     CountTokens,
-    EpochEnded,
-    EpochOutcome,
     ExtendPlan,
     ForgetJob,
     MeasureProfile,
-    RequestFailed,
     StartEpoch,
     StopMeasuring,
     Welcome,
 )
+from polyrhythm.session.events import EpochEnded, EpochOutcome, RequestFailed
 from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_agent.daemon.rules.signals import Note, SendDown, SendUp
 from polyrhythm_agent.daemon.rules.state import Outcome, Oversight, Question, Ready, Run, Stage

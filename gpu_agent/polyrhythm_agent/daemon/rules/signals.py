@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from polyrhythm.session.messages import AgentCommand, AgentEvent
+from polyrhythm.session.commands import AgentCommand
+from polyrhythm.session.events import AgentEvent
 
 # --- events ------------------------------------------------------------------------------------------------------
 

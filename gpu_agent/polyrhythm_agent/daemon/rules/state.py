@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from polyrhythm.ids import AgentId, EpochId, JobId
 from polyrhythm.process.patient_clock import PatientClock
-from polyrhythm.session.messages import WorkerReady
+from polyrhythm.session.events import WorkerReady
 from polyrhythm_agent.daemon.rules.signals import Effect
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from polyrhythm.session.messages import ForgetJob
+from polyrhythm.session.commands import ForgetJob
 from polyrhythm_agent.daemon.rules.coordinator_side import carry_out, lose_coordinator
 from polyrhythm_agent.daemon.rules.deadlines import check_deadlines
 from polyrhythm_agent.daemon.rules.signals import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 from polyrhythm.ids import EpochId
-from polyrhythm.session.messages import (
+from polyrhythm.session.events import (
     AgentEvent,
     BeatDone,
     EpochEnded,

@@ -19,8 +19,9 @@ from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 
 from polyrhythm.ids import LayerId
-from polyrhythm.job.image import ImageSpec, LongPrompt
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.request_checks import check_image
+from polyrhythm.model.request_choices import LongPrompt
 from polyrhythm_agent.denoiser.families.token_parts import PromptNeeds, TokenFamily, TokenParts, block_ids
 from polyrhythm_agent.denoiser.families.token_run import TokenRun
 from polyrhythm_agent.denoiser.families.token_transformer import TokenDenoiser

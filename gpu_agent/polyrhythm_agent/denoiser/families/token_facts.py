@@ -28,11 +28,11 @@ def token_facts(model: str, family: TokenFamily, parts: TokenParts, prompt: Prom
     patch, channels = transformer.config["patch_size"], transformer.config["in_channels"]
     side_px = transformer.config["sample_size"] * scale
     return ModelFacts(
-        model=model,
+        name=model,
         family=family.name,
         fingerprint=parts.fingerprint,
         dtype=str(transformer.dtype).removeprefix("torch."),
-        samplers=tuple(sampler.value for sampler in parts.sampling.samplers),
+        samplers=parts.sampling.samplers,
         default_width_px=side_px,
         default_height_px=side_px,
         default_steps=family.default_steps,
@@ -60,7 +60,7 @@ def token_facts(model: str, family: TokenFamily, parts: TokenParts, prompt: Prom
             condition_bytes=prompt.condition_bytes,
         ),
         square_only=family.square_only,
-        full_rate_samplers=tuple(sampler.value for sampler in parts.sampling.full_rate_samplers),
-        long_prompts=tuple(each.value for each in prompt.long_prompts),
+        full_rate_samplers=parts.sampling.full_rate_samplers,
+        long_prompts=prompt.long_prompts,
         notices=parts.sampling.notices,
     )

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from diffusers import AutoencoderKL, DiTTransformer2DModel, PixArtTransformer2DModel
 
 from polyrhythm.ids import LayerId
-from polyrhythm.job.image import LongPrompt
+from polyrhythm.model.request_choices import LongPrompt
 from polyrhythm_agent.denoiser.decoding import LatentScaling
 from polyrhythm_agent.denoiser.on_demand import OnDemand
 from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling

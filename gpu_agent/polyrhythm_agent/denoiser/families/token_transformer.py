@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from polyrhythm.job.image import ImageSpec, Sampler
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.exchanged_layers import LayerKind
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.decoding import decode_latent, latent_scale
 from polyrhythm_agent.denoiser.families.token_facts import token_facts
 from polyrhythm_agent.denoiser.families.token_parts import PromptNeeds, TokenFamily, TokenParts, block_ids

@@ -15,8 +15,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from polyrhythm.job.image import ImageSpec, LongPrompt, Sampler
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.job.request_checks import check_image
+from polyrhythm.model.request_choices import LongPrompt, Sampler
 from polyrhythm_agent.denoiser.decoding import LatentScaling, decode_latent, latent_scale
 from polyrhythm_agent.denoiser.families.unet_facts import UNetFamily, unet_facts
 from polyrhythm_agent.denoiser.families.unet_layers import patch_unet

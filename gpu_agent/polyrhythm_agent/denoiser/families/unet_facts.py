@@ -11,9 +11,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from packaging.version import Version
 
-from polyrhythm.job.image import LongPrompt
 from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.model.facts import ModelFacts
+from polyrhythm.model.request_choices import LongPrompt
 from polyrhythm_agent.denoiser.decoding import latent_scale
 from polyrhythm_agent.denoiser.families.unet_layers import UNetLayer, UNetLayers
 from polyrhythm_agent.denoiser.families.unet_memory import unet_memory
@@ -77,11 +77,11 @@ def unet_facts(
     scale = latent_scale(vae.outline)
     height_px, width_px = (side * scale for side in _trained_latent(unet, family))
     return ModelFacts(
-        model=model,
+        name=model,
         family=family.name,
         fingerprint=fingerprint,
         dtype=str(unet.dtype).removeprefix("torch."),
-        samplers=tuple(sampler.value for sampler in sampling.samplers),
+        samplers=sampling.samplers,
         default_width_px=width_px,
         default_height_px=height_px,
         default_steps=family.default_steps,
@@ -95,8 +95,8 @@ def unet_facts(
         latent_bytes_per_token=unet.config["in_channels"] * torch.float32.itemsize,
         weights_bytes=module_bytes(unet)
         + sum(each.size_bytes for each in (vae, *(part.encoder for part in text.encoders))),
-        full_rate_samplers=tuple(sampler.value for sampler in sampling.full_rate_samplers),
-        long_prompts=(LongPrompt.CUT.value, LongPrompt.CHUNK.value),
+        full_rate_samplers=sampling.full_rate_samplers,
+        long_prompts=(LongPrompt.CUT, LongPrompt.CHUNK),
         notices=sampling.notices,
         guidance_embedded=unet.config["time_cond_proj_dim"] is not None,
         memory=unet_memory(unet, layers, vae=vae.outline, text=text),

@@ -24,7 +24,7 @@ from diffusers import (
 from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 
 ROUNDING = 1e-6
 """Of a lambda: diffusers computes its schedules in fp32, so two ways to write one noise level may differ by so much."""

@@ -22,7 +22,7 @@ from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerSchedul
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.sampling import updates as samplers
 from polyrhythm_agent.denoiser.sampling.grid import (
     Grid,

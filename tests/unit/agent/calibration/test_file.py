@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.model.calibration import PICTURES_MAX, Calibration
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.calibration.file import (
     CALIBRATION_FILE,
     FORMAT,
@@ -41,7 +42,7 @@ def test_what_was_written_is_reported(tmp_path: Path) -> None:
 
 def test_each_sampler_and_grid_has_an_entry_and_a_newer_one_takes_its_place(tmp_path: Path) -> None:
     touchy = replace(calibration(), saturation_mse=calibration().saturation_mse * 2)
-    for one in (calibration(steps=100), calibration(), calibration(sampler="euler"), touchy):
+    for one in (calibration(steps=100), calibration(), calibration(sampler=Sampler.EULER), touchy):
         write_calibration(tmp_path, FACTS, one, {})
     found = with_calibration(FACTS, tmp_path).calibrations
     sampler = calibration().sampler
@@ -121,7 +122,7 @@ def test_a_folder_that_does_not_take_the_file_is_told_by_the_option(tmp_path: Pa
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"steps": 251}, "251 steps"),
+        ({"steps": 251}, "steps must be 2..250, got 251"),
         ({"latent_range": float("inf")}, "latent_range must be 1e-06..1e"),
         ({"saturation_mse": 0.0}, "saturation_mse must be 1e-12..1e"),
         ({"width_px": 0}, "width_px and height_px must be positive"),

@@ -10,6 +10,7 @@ import pytest
 
 from polyrhythm.errors import PictureFailedError
 from polyrhythm.model.calibration import EARLY_JUMP, JUMP, KINDS, STALE, UNEQUAL, Calibration, kind_of_jump, saturated
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.calibration.fit import MeasuredAs, sum_up
 from polyrhythm_agent.calibration.joint_fit import (
@@ -34,7 +35,7 @@ from polyrhythm_agent.calibration.probes import (
 )
 from polyrhythm_coordinator.scheduling.planning.distortion import PAIRS, Distortion
 
-TWO_M, DDIM = "dpmpp-2m", "ddim"
+TWO_M, DDIM = Sampler.DPM_SOLVER_PP_2M, Sampler.DDIM
 
 
 def disturbances(grid: Grid) -> int:
@@ -44,7 +45,7 @@ def disturbances(grid: Grid) -> int:
 
 @pytest.mark.parametrize("sampler", [TWO_M, DDIM])
 @pytest.mark.parametrize("steps", [8, 9, 20, 25, 50, 100])
-def test_windows_and_places_cover_the_grid(steps: int, sampler: str) -> None:
+def test_windows_and_places_cover_the_grid(steps: int, sampler: Sampler) -> None:
     grid = grid_of(steps, sampler)
     for windows, shortest in ((grid.stale_windows, 1), (grid.unequal_windows, 2)):
         assert (windows[0][0], windows[-1][1]) == (1, steps)
@@ -82,7 +83,7 @@ def test_a_probe_of_a_window_disturbs_it_alone_and_begins_where_it_must() -> Non
 
 
 @pytest.mark.parametrize(("steps", "sampler"), [(20, TWO_M), (25, TWO_M), (50, TWO_M), (50, DDIM)])
-def test_a_probe_of_jumps_jumps_where_it_says(steps: int, sampler: str) -> None:
+def test_a_probe_of_jumps_jumps_where_it_says(steps: int, sampler: Sampler) -> None:
     grid = grid_of(steps, sampler)
     for wanted, plan in zip(grid.jump_steps, merge_probes(grid, 16), strict=True):
         jumps = [step for s in plan.segments if s.strides == (2,) for step in range(s.begin_step, s.end_step, 2)]

@@ -7,23 +7,18 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.ids import EpochId, GangId
-from polyrhythm.job.image import Sampler
 from polyrhythm.model.facts import DeviceFacts, DeviceKind
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import Workload
-from polyrhythm.session.messages import (
-    AbortEpoch,
-    CancelEpoch,
-    CountTokens,
+from polyrhythm.session.commands import AbortEpoch, CancelEpoch, CountTokens, ForgetJob, MeasureProfile, StopMeasuring
+from polyrhythm.session.events import (
     EpochEnded,
     EpochJoined,
     EpochOutcome,
-    ForgetJob,
-    MeasureProfile,
     MemoryRead,
     Register,
     RequestFailed,
     StepDone,
-    StopMeasuring,
     TokensCounted,
     WorkerLost,
 )

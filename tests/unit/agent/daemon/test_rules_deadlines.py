@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from polyrhythm.job.image import Sampler
-from polyrhythm.session.messages import (
-    AbortEpoch,
-    CountTokens,
-    EpochJoined,
-    EpochOutcome,
-    StepDone,
-    WorkerLost,
-)
+from polyrhythm.model.request_choices import Sampler
+from polyrhythm.session.commands import AbortEpoch, CountTokens
+from polyrhythm.session.events import EpochJoined, EpochOutcome, StepDone, WorkerLost
 from polyrhythm_agent.daemon.rules.signals import (
     TICK_S,
     KillWorker,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.sampling.noise import PictureNoise
 from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling, PictureSampling
 from polyrhythm_agent.errors import ModelFolderError

@@ -30,7 +30,7 @@ from diffusers.schedulers import EDMDPMSolverMultistepScheduler, EDMEulerSchedul
 from torch import Tensor
 
 from polyrhythm.errors import InvalidArgumentError
-from polyrhythm.job.image import Sampler
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling
 from polyrhythm_agent.errors import ModelFolderError
 from tests.oracles.reference import SCHEDULERS, relative_difference

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from polyrhythm.ids import AgentId, GangId
 from polyrhythm.plan.profile import Link
+from polyrhythm.session.events import PeerLink
 from polyrhythm_agent.epoch.gang_cache import GangCache
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
 from polyrhythm_agent.ports.transport import Transport
@@ -58,7 +59,7 @@ def test_of_the_cpu_time_of_messages_computing_loses_its_share() -> None:
         agent=members[0], form=lambda _, rank, size: Probed(InProcessNetwork(size), rank), handling_share=0.5
     )
     _, links = cache.enter(GangId("g1"), members, lambda _: None)
-    assert links == ((members[1], replace(probed, handling_s=3e-5, handling_s_per_byte=2e-10)),)
+    assert links == (PeerLink(peer=members[1], link=replace(probed, handling_s=3e-5, handling_s_per_byte=2e-10)),)
 
 
 def test_the_transport_can_be_aborted_before_it_is_probed() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from polyrhythm.ids import AgentId, EpochId
 from polyrhythm.plan.plan import Beat, Exchange
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import AgentEvent, BeatDone
+from polyrhythm.session.events import AgentEvent, BeatDone
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.epoch.boundary_state import NO_HISTORY, BoundaryState
 from polyrhythm_agent.epoch.plan_book import PlanBook

@@ -11,7 +11,7 @@ import torch
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.model.facts import DeviceFacts, DeviceKind
+from polyrhythm.model.facts import DeviceFacts, DeviceKind, SoftwareVersion
 from polyrhythm_agent.daemon.main import MPS_PERCENTAGE, compose, list_devices, main
 from polyrhythm_agent.daemon.preflight import check_machine
 from polyrhythm_agent.errors import DeviceError
@@ -219,7 +219,7 @@ def test_agents_that_share_a_device_unevenly_are_told_apart_by_their_software(se
     found = [compose(settings, on_cuda, environment).registration.software for environment in (half, all_of_it, {})]
     assert len(set(found)) == 3
     on_cpu = check_machine(settings, MissingNvml(), half, "")
-    assert compose(settings, on_cpu, half).registration.software[-1] == ("threads", "3")
+    assert compose(settings, on_cpu, half).registration.software[-1] == SoftwareVersion(name="threads", version="3")
 
 
 @pytest.mark.parametrize(("given", "told"), [(None, None), (1.0, None), (0.5, 0.5)])

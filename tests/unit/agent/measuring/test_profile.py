@@ -16,7 +16,7 @@ from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.exchanged_layers import LayerKind
 from polyrhythm.plan.profile import Workload
 from polyrhythm.plan.rows import RowRange
-from polyrhythm.session.messages import MeasureProfile
+from polyrhythm.session.commands import MeasureProfile
 from polyrhythm_agent.denoiser.layers.solo import NoObserver, SoloExchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.measuring.encode_decode import PartUse, measure_decoding, measure_encoding

@@ -7,7 +7,8 @@ from typing import Any
 
 from polyrhythm.ids import LayerId
 from polyrhythm.plan.profile import Profile, Workload
-from polyrhythm.session.messages import AgentEvent, MeasureProfile, RequestFailed, StopMeasuring
+from polyrhythm.session.commands import MeasureProfile, StopMeasuring
+from polyrhythm.session.events import AgentEvent, RequestFailed
 from polyrhythm_agent.denoiser.layers.solo import NoObserver
 from polyrhythm_agent.measuring.stop import MeasuringStop, StoppableObserver
 from polyrhythm_agent.worker.command_loop import CommandLoop

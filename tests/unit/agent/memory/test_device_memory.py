@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from polyrhythm.session.messages import MemoryRead
+from polyrhythm.session.events import MemoryRead
 from polyrhythm_agent.errors import OutOfMemoryError, TransportError
 from polyrhythm_agent.memory.device_memory import HostMemory, LimitedMemory, is_out_of_memory, memory_of
 

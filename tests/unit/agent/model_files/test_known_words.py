@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polyrhythm.session.messages import COUNTED_FIELDS
+from polyrhythm.session.commands import COUNTED_FIELDS
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.errors import ModelFolderError
 from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, KnownWords, read_known_words

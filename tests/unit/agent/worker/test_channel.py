@@ -9,19 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from polyrhythm.codec.channel import EventDecoder, encode_command
+from polyrhythm.codec.channel import MessageDecoder, encode_message
+from polyrhythm.codec.commands import AGENT_COMMAND
+from polyrhythm.codec.events import AGENT_EVENT
 from polyrhythm.ids import EpochId, JobId
-from polyrhythm.session.messages import (
-    AbortEpoch,
-    AgentCommand,
-    AgentEvent,
-    EpochJoined,
-    ForgetJob,
-    Heartbeat,
-    MemoryRead,
-    StepDone,
-    WorkerReady,
-)
+from polyrhythm.session.commands import AbortEpoch, AgentCommand, ForgetJob
+from polyrhythm.session.events import AgentEvent, EpochJoined, Heartbeat, MemoryRead, StepDone, WorkerReady
 from polyrhythm_agent.errors import ChannelClosedError
 from polyrhythm_agent.worker.channel import WorkerChannel
 
@@ -38,7 +31,7 @@ class Ears:
 
 
 def read_events(daemon: socket.socket) -> Iterator[AgentEvent]:
-    decoder = EventDecoder()
+    decoder = MessageDecoder(AGENT_EVENT)
     while data := daemon.recv(1 << 16):
         yield from decoder.feed(data)
 
@@ -60,7 +53,7 @@ def test_commands_arrive_in_order_however_they_are_torn(
     ears = Ears()
     channel.listen(ears.commands.put, ears.ends.put)
     sent = [AbortEpoch(epoch=EPOCH, reason="x" * 300), ForgetJob(job=JobId("j"))]
-    for byte in b"".join(encode_command(command) for command in sent):
+    for byte in b"".join(encode_message(AGENT_COMMAND, command) for command in sent):
         daemon.send(bytes([byte]))
     assert [ears.commands.get(timeout=WAIT_S) for _ in sent] == sent
 
@@ -95,7 +88,7 @@ def test_a_command_that_fails_ends_the_channel_and_the_heartbeat(
     thread = channel.listen(fail, ears.ends.put)
     channel.send(WorkerReady(models=()))
     (heart,) = (thread for thread in threading.enumerate() if thread.name == "heartbeat")
-    daemon.sendall(encode_command(ForgetJob(job=JobId("j"))))
+    daemon.sendall(encode_message(AGENT_COMMAND, ForgetJob(job=JobId("j"))))
     assert ears.ends.get(timeout=WAIT_S) == "a command could not be carried out: RuntimeError: CUDA error"
     for ending in (thread, heart):
         ending.join(WAIT_S)
@@ -112,7 +105,7 @@ def test_even_what_is_no_error_ends_the_channel(daemon_and_channel: tuple[socket
         raise SystemExit(1)
 
     thread = channel.listen(leave, ears.ends.put)
-    daemon.sendall(encode_command(ForgetJob(job=JobId("j"))))
+    daemon.sendall(encode_message(AGENT_COMMAND, ForgetJob(job=JobId("j"))))
     assert ears.ends.get(timeout=WAIT_S) == "a command ended the channel's thread"
     thread.join(WAIT_S)
 

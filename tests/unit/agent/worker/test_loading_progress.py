@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from polyrhythm.session.messages import Heartbeat
+from polyrhythm.session.events import Heartbeat
 from polyrhythm_agent.worker.loading_progress import TOLD_INTERVAL_S, LoadingSigns
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from polyrhythm.ids import GangId
-from polyrhythm.session.messages import AgentEvent
+from polyrhythm.session.events import AgentEvent
 from polyrhythm.session.rendezvous import StoreOperation, StoreReply, StoreRequest
 from polyrhythm_agent.errors import EpochAbortedError
 from polyrhythm_agent.worker.rendezvous_relay import RendezvousRelay

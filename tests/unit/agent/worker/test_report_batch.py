@@ -7,7 +7,7 @@ from hypothesis import given
 
 from polyrhythm.ids import EpochId
 from polyrhythm.job.reports import BeatReport
-from polyrhythm.session.messages import AgentEvent, BeatDone, StepDone, WorkerLost
+from polyrhythm.session.events import AgentEvent, BeatDone, StepDone, WorkerLost
 from polyrhythm_agent.worker.report_batch import ReportBatch, can_wait
 
 EPOCH = EpochId(incarnation=1, counter=1)

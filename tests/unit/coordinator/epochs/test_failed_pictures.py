@@ -5,7 +5,8 @@ from __future__ import annotations
 from polyrhythm.errors import InternalError, PictureFailedError
 from polyrhythm.ids import AgentId
 from polyrhythm.job.events import AgentFailed
-from polyrhythm.session.messages import MeasureProfile, StartEpoch, WorkerLost
+from polyrhythm.session.commands import MeasureProfile, StartEpoch
+from polyrhythm.session.events import WorkerLost
 from tests.worlds.fleet_world import World
 from tests.worlds.paused_pictures import at_step, go_on, report_of
 

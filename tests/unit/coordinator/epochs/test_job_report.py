@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.ids import AgentId, LayerId
-from polyrhythm.job.events import AgentFailed, ImageCompleted, Replanned
+from polyrhythm.job.events import AgentFailed, ImageCompleted, ImageReplanned
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.reports import BeatReport, Correction, CorrectionKind
 from polyrhythm.plan.plan import Plan
-from polyrhythm.session.messages import BeatDone, StartEpoch
-from polyrhythm_client.recipes.recipe import weights_key
+from polyrhythm.session.commands import StartEpoch
+from polyrhythm.session.events import BeatDone
 from polyrhythm_coordinator.scheduling.epochs.job_report import followed_plans, job_report
 from tests.values.plans import plan, segment
 from tests.worlds.fleet_world import World
@@ -51,7 +51,7 @@ def test_a_picture_whose_first_epoch_failed_at_once_owes_all_to_one_plan() -> No
     world.run_until(lambda: bool(world.told_of(job, AgentFailed)))
     world.daemons["b"].worker.fail_at = None
     world.run(job)
-    assert len(world.told_of(job, Replanned)) == 1
+    assert len(world.told_of(job, ImageReplanned)) == 1
     (completed,) = world.told_of(job, ImageCompleted)
     assert [(plan.begin_step, plan.agents) for plan in completed.report.plans] == [(0, ("a", "b"))]
 
@@ -67,13 +67,15 @@ def test_an_agent_that_was_lost_before_it_did_anything_took_no_part() -> None:
     assert [usage.agent for usage in completed.report.agents] == ["a"]
 
 
-def test_the_weights_are_among_the_versions() -> None:
+def test_what_made_a_picture_is_in_its_account() -> None:
     world = World("a")
     job = world.submit(EXACT)
     world.run(job)
     (completed,) = world.told_of(job, ImageCompleted)
-    (facts,) = world.state.agents[AgentId("a")].models
-    assert dict(completed.report.versions)[weights_key(facts.model)] == facts.fingerprint
+    agent = world.state.agents[AgentId("a")]
+    (facts,), (usage,) = agent.models, completed.report.agents
+    assert completed.report.fingerprint == facts.fingerprint
+    assert (usage.device, usage.dtype, usage.software) == (agent.device, facts.dtype, agent.software)
 
 
 def test_corrections_are_summed_up() -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from polyrhythm.errors import CancelledError
 from polyrhythm.ids import EpochId, JobId
-from polyrhythm.job.events import ImageChunk, Previewed
+from polyrhythm.job.events import ImageChunk, ImagePreviewed
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.picture_file import SIGNATURE
-from polyrhythm.session.messages import ImageMade, PreviewMade, StartEpoch
+from polyrhythm.session.commands import StartEpoch
+from polyrhythm.session.events import ImageMade, PreviewMade
 from polyrhythm_coordinator.scheduling.state.effects import Effect, KeepBytes
 from tests.fakes.model import png_of
 from tests.worlds.fleet_world import World
@@ -105,5 +106,5 @@ def test_two_previews_of_one_step_are_two() -> None:
     world, job, epoch = running("a", request=replace(REQUEST, preview_every_steps=4))
     for png in (SIGNATURE + b"1", SIGNATURE + b"2"):
         world.say("a", PreviewMade(epoch=epoch, step=4, png=png))
-    assert [event.png for event in world.told_of(job, Previewed)] == [SIGNATURE + b"1", SIGNATURE + b"2"]
+    assert [event.png for event in world.told_of(job, ImagePreviewed)] == [SIGNATURE + b"1", SIGNATURE + b"2"]
     assert world.blobs.kept_bytes == 0

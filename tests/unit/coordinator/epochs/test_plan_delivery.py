@@ -8,22 +8,21 @@ import pytest
 
 from polyrhythm.errors import WireError
 from polyrhythm.ids import AgentId, EpochId, JobId
-from polyrhythm.job import events as job_events
-from polyrhythm.job.events import ImageChunk, ImageCompleted, Previewed, Profiling, Progressed
+from polyrhythm.job.events import (
+    ImageChunk,
+    ImageCompleted,
+    ImagePreviewed,
+    ImageProgressed,
+    ModelPartLoaded,
+    ProfilingProgressed,
+)
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.picture_file import PART_BYTES, SIGNATURE, parts_max
-from polyrhythm.job.reports import BeatReport
+from polyrhythm.job.reports import BeatReport, RowsHeld
 from polyrhythm.model.facts import ModelPart
-from polyrhythm.plan.plan import Exchange
-from polyrhythm.session.messages import (
-    BeatDone,
-    ExtendPlan,
-    ImageMade,
-    PartLoaded,
-    PreviewMade,
-    StartEpoch,
-    StepDone,
-)
+from polyrhythm.plan.plan import Exchange, RowRange
+from polyrhythm.session.commands import ExtendPlan, StartEpoch
+from polyrhythm.session.events import BeatDone, ImageMade, PartLoaded, PreviewMade, StepDone
 from polyrhythm_coordinator.scheduling.epochs.plan_delivery import beats_ahead, segments_due
 from polyrhythm_coordinator.scheduling.planning.forecast import Forecast
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
@@ -93,7 +92,7 @@ def test_a_picture_that_waits_for_a_part_to_load_says_so() -> None:
     world.settle()
     (start,) = world.sent("a", StartEpoch)
     world.say("a", PartLoaded(epoch=start.epoch, part=ModelPart.TEXT_ENCODER, loading_s=2.5))
-    (told,) = world.told_of(job, job_events.PartLoaded)
+    (told,) = world.told_of(job, ModelPartLoaded)
     assert (told.image_index, told.agent, told.part, told.loading_s) == (0, "a", ModelPart.TEXT_ENCODER, 2.5)
 
 
@@ -113,8 +112,8 @@ def test_profiles_are_measured_once_for_a_size_and_at_the_same_time() -> None:
     world = World("a", "b")
     first, second = world.submit(), world.submit()
     world.run(first, second)
-    assert [event.agents for event in world.told_of(first, Profiling)] == [("a", "b")]
-    assert world.told_of(second, Profiling) == []
+    assert [event.agents for event in world.told_of(first, ProfilingProgressed)] == [("a", "b")]
+    assert world.told_of(second, ProfilingProgressed) == []
 
 
 def test_progress_is_of_the_slowest_member_and_not_told_too_often() -> None:
@@ -127,12 +126,12 @@ def test_progress_is_of_the_slowest_member_and_not_told_too_often() -> None:
     for daemon in world.daemons.values():
         daemon.worker.pause_at = None
     world.run(job)
-    steps = [event.step for event in world.told_of(job, Progressed)]
+    steps = [event.step for event in world.told_of(job, ImageProgressed)]
     assert steps[0] == 0
     assert steps[-1] == 40
     assert steps == sorted(set(steps))
     assert len(steps) <= 5  # no time passes between most steps of this fake
-    left = [event.left_s for event in world.told_of(job, Progressed)]
+    left = [event.left_s for event in world.told_of(job, ImageProgressed)]
     assert left == sorted(left, reverse=True)
 
 
@@ -144,7 +143,7 @@ def test_usage_and_times_are_summed_up() -> None:
     report = completed.report
     assert [usage.steps for usage in report.agents] == [40, 40]
     assert report.agents[0].busy_s == pytest.approx(40 * 4 * 0.01)
-    assert report.agents[0].rows == ((0, 40, 0, 4, 1),)
+    assert report.agents[0].rows == (RowsHeld(begin_step=0, end_step=40, rows=RowRange(begin=0, end=4), stride=1),)
     assert report.encode_s == 0.01
     assert report.decode_s == 0.02
     assert report.predicted_denoise_s == pytest.approx(1.6, rel=0.025)
@@ -154,7 +153,7 @@ def test_previews_are_passed_on() -> None:
     world, job = running(request=PREVIEWED)
     epoch = world.sent("a", StartEpoch)[0].epoch
     world.say("a", PreviewMade(epoch=epoch, step=4, png=SIGNATURE))
-    assert world.told_of(job, Previewed) == [Previewed(image_index=0, step=4, png=SIGNATURE)]
+    assert world.told_of(job, ImagePreviewed) == [ImagePreviewed(image_index=0, step=4, png=SIGNATURE)]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +173,7 @@ def test_a_preview_that_cannot_be_ends_its_sender(request_: ImageRequest, agent:
     assert start.decoder == "a"
     world.say(agent, PreviewMade(epoch=start.epoch, step=step, png=png))
     assert agent not in world.state.agents
-    assert world.told_of(job, Previewed) == []
+    assert world.told_of(job, ImagePreviewed) == []
 
 
 def test_a_measured_speed_that_leaves_the_profile_changes_later_plans() -> None:

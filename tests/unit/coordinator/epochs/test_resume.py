@@ -6,9 +6,9 @@ import pytest
 
 from polyrhythm.errors import CancelledError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import AgentFailed, Delayed, Planned, Progressed, Replanned
+from polyrhythm.job.events import AgentFailed, ImagePlanned, ImageProgressed, ImageReplanned, JobDelayed
 from polyrhythm.job.image import ImageRequest, Quality
-from polyrhythm.session.messages import AbortEpoch, StartEpoch
+from polyrhythm.session.commands import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.scheduling.epochs.resume import resume_step
 from tests.worlds.fleet_world import World
 from tests.worlds.paused_pictures import HIGH, at_step, go_on, report_of
@@ -41,7 +41,7 @@ def test_the_rest_is_done_by_the_survivors(kill: str) -> None:
     world.run(job)
     (failed,) = world.told_of(job, AgentFailed)
     assert failed.agent == "b"
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert replanned.begin_step >= 12
     assert replanned.plan.agents == ("a",)
     last = world.sent("a", StartEpoch)[-1]
@@ -49,8 +49,8 @@ def test_the_rest_is_done_by_the_survivors(kill: str) -> None:
     report = report_of(world, job).report
     assert [plan.agents for plan in report.plans] == [("a", "b"), ("a",)]
     usage = {usage.agent: usage.rows for usage in report.agents}
-    assert max(end for _, end, *_ in usage[AgentId("b")]) == replanned.begin_step
-    assert max(end for _, end, *_ in usage[AgentId("a")]) == 40
+    assert max(rows.end_step for rows in usage[AgentId("b")]) == replanned.begin_step
+    assert max(rows.end_step for rows in usage[AgentId("a")]) == 40
     assert world.now_s < 1.0
 
 
@@ -61,10 +61,10 @@ def test_the_rest_is_planned_at_the_speeds_that_were_seen() -> None:
     for daemon in world.daemons.values():
         daemon.worker.pause_at = 36
     world.settle()
-    assert world.told_of(job, Replanned) == []
+    assert world.told_of(job, ImageReplanned) == []
     world.kill_worker("c")
     world.settle()
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     rest = replanned.plan.segments[0]
     assert [rest.of(AgentId(name)).rows.count for name in "ab"] == [2, 6]
     (epoch,) = world.state.epochs.values()
@@ -76,14 +76,14 @@ def test_the_rest_is_planned_at_the_speeds_that_were_seen() -> None:
 
 def test_a_third_agent_steps_in() -> None:
     world, job = at_step(12, "a", "b", "c")
-    planned = world.told_of(job, Planned)[0].explanation.chosen.plan.agents
+    planned = world.told_of(job, ImagePlanned)[0].explanation.chosen.plan.agents
     assert planned == ("a", "b", "c")
     world.kill_worker("c")
     world.connect("d")
     world.load("d")
     go_on(world)
     world.run(job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     # d was never measured, and a picture that has begun does not wait for that.
     assert replanned.plan.agents == ("a", "b")
     assert replanned.begin_step >= 12
@@ -95,7 +95,7 @@ def test_a_ready_agent_takes_over_when_the_last_holder_dies_while_the_rest_is_pl
         daemon.worker.pause_at = 12
     job = world.submit(HIGH)
     world.settle()
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     assert planned.explanation.chosen.plan.agents == ("a", "b")
     world.kill_worker("b")
     while not world.plans:
@@ -108,7 +108,7 @@ def test_a_ready_agent_takes_over_when_the_last_holder_dies_while_the_rest_is_pl
     world.daemons["c"].worker.pause_at = None
     world.run(job)
     assert report_of(world, job).report.plans[-1].agents == ("c",)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert replanned.begin_step == 0
 
 
@@ -118,7 +118,7 @@ def test_loss_while_the_gang_forms_starts_again() -> None:
     world.run_until(lambda: bool(world.sent("b", StartEpoch)))
     world.kill_worker("b")
     world.run(job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert replanned.begin_step == 0
     assert report_of(world, job).report.plans[-1].agents == ("a",)
 
@@ -135,12 +135,12 @@ def test_a_gang_that_never_forms_is_given_up() -> None:
 
 def test_loss_of_the_decoder_after_the_last_step_repeats_only_the_last_beat() -> None:
     world, job = at_step(40, "a", "b")
-    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, Planned)]
-    assert world.told_of(job, Progressed)[-1].step == 40
+    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, ImagePlanned)]
+    assert world.told_of(job, ImageProgressed)[-1].step == 40
     world.kill_worker(plan.decoder)
     go_on(world)
     world.run(job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert 0 < replanned.begin_step < 40
     assert plan.decoder not in replanned.plan.agents
     report_of(world, job)
@@ -208,7 +208,7 @@ def test_a_survivor_that_encodes_when_a_peer_dies_has_the_time_to_end() -> None:
 
 def test_a_cancel_lets_the_picture_that_is_being_decoded_end() -> None:
     world, job = at_step(40, "a", "b")
-    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, Planned)]
+    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, ImagePlanned)]
     decoder = world.daemons[plan.decoder]
     decoder.worker.hung = True
     world.cancel(job, CancelledError("the client hung up"))
@@ -225,7 +225,7 @@ def test_a_cancel_lets_the_picture_that_is_being_decoded_end() -> None:
 
 def test_a_decoder_that_hangs_after_a_cancel_is_aborted_in_the_end() -> None:
     world, job = at_step(40, "a", "b")
-    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, Planned)]
+    (plan,) = [event.explanation.chosen.plan for event in world.told_of(job, ImagePlanned)]
     world.daemons[plan.decoder].worker.hung = True
     world.cancel(job, CancelledError("the client hung up"))
     world.run_until(lambda: plan.decoder not in world.state.agents)
@@ -237,7 +237,7 @@ def test_a_picture_waits_for_an_agent_that_loads_when_its_last_member_dies() -> 
     world.connect("b")
     world.kill_worker("a")
     world.settle()
-    (told,) = world.told_of(job, Delayed)
+    (told,) = world.told_of(job, JobDelayed)
     assert told.reason == "nobody is ready: the workers of b are loading"
     world.load("b")
     world.run(job)
@@ -251,7 +251,7 @@ def test_a_picture_waits_for_an_agent_that_reconnects_when_its_last_member_dies(
     world.kill_daemon("b")
     world.kill_worker("a")
     world.settle()
-    (told,) = world.told_of(job, Delayed)
+    (told,) = world.told_of(job, JobDelayed)
     assert told.reason == "nobody is ready: b may be back in a moment"
     world.connect("b")
     world.load("b")
@@ -277,7 +277,7 @@ def test_boundaries_of_another_picture_are_never_resumed_from() -> None:
     # Both workers still hold the last boundaries of the first picture.
     world.kill_worker("b")
     world.run(job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert (replanned.image_index, replanned.begin_step) == (1, 0)
 
 
@@ -285,7 +285,7 @@ def test_if_no_member_of_the_best_plan_holds_the_state_a_holder_joins_it_without
     world = World("a", "b", "fast", per_row_s={"fast": 1e-5})
     measured = world.submit(HIGH, explain_only=True)
     world.run(measured)
-    assert world.told_of(measured, Planned)[0].explanation.chosen.plan.agents == ("fast",)
+    assert world.told_of(measured, ImagePlanned)[0].explanation.chosen.plan.agents == ("fast",)
     world.kill_daemon("fast")
     for daemon in world.daemons.values():
         daemon.worker.pause_at = 12
@@ -327,6 +327,6 @@ def test_links_of_a_gang_are_kept_for_the_planner() -> None:
     assert set(world.state.links) == {("FAKE-a", "FAKE-b"), ("FAKE-b", "FAKE-a")}
     explained = world.submit(HIGH, explain_only=True)
     world.settle()
-    links = world.told_of(explained, Planned)[0].explanation.links
+    links = world.told_of(explained, ImagePlanned)[0].explanation.links
     assert [(link.sender, link.receiver) for link in links] == [("a", "b"), ("b", "a")]
     assert job not in world.ended

@@ -9,13 +9,13 @@ import pytest
 from polyrhythm.errors import InvalidArgumentError, NoAgentsError
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Delayed, ImageCompleted, Planned, Replanned, ReplanReason
+from polyrhythm.job.events import ImageCompleted, ImagePlanned, ImageReplanned, JobDelayed, ReplanReason
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm.job.reports import JobReport
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.gang_plan import spliced
-from polyrhythm.session.messages import AbortEpoch, CancelEpoch, StartEpoch
+from polyrhythm.session.commands import AbortEpoch, CancelEpoch, StartEpoch
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from tests.values.calibrations import calibration
 from tests.values.plans import exact_plan
@@ -45,13 +45,13 @@ def finished(world: World, job: JobId) -> JobReport:
 
 
 def decoder_and_other(world: World, job: JobId) -> tuple[AgentId, AgentId]:
-    plan = world.told_of(job, Planned)[0].explanation.chosen.plan
+    plan = world.told_of(job, ImagePlanned)[0].explanation.chosen.plan
     (other,) = set(plan.agents) - {plan.decoder}
     return plan.decoder, other
 
 
 def states(world: World) -> dict[str, AgentState]:
-    return {view.agent: view.state for view in world.state.views()}
+    return {view.name: view.state for view in world.state.views()}
 
 
 def test_a_drained_agent_takes_no_new_job_until_it_is_put_back() -> None:
@@ -60,7 +60,7 @@ def test_a_drained_agent_takes_no_new_job_until_it_is_put_back() -> None:
     assert states(world) == {"a": AgentState.READY, "b": AgentState.DRAINED}
     job = world.submit()
     world.run(job)
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     assert planned.explanation.chosen.plan.agents == ("a",)
     (exclusion,) = planned.explanation.exclusions
     assert (exclusion.agent, "drained" in exclusion.detail) == ("b", True)
@@ -68,7 +68,7 @@ def test_a_drained_agent_takes_no_new_job_until_it_is_put_back() -> None:
     assert states(world)["b"] is AgentState.READY
     job = world.submit()
     world.run(job)
-    assert world.told_of(job, Planned)[0].explanation.chosen.plan.agents == ("a", "b")
+    assert world.told_of(job, ImagePlanned)[0].explanation.chosen.plan.agents == ("a", "b")
 
 
 def test_an_agent_that_is_drained_in_mid_image_holds_no_rows_from_the_next_possible_boundary_on() -> None:
@@ -78,7 +78,7 @@ def test_an_agent_that_is_drained_in_mid_image_holds_no_rows_from_the_next_possi
     world.settle()
     assert states(world)[leaving] is AgentState.DRAINING
     report = finished(world, job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert (replanned.reason, replanned.begin_step) == (ReplanReason.AGENT_DRAINED, 20)
     assert [plan.agents for plan in report.plans] == [("a", "b"), ("a", "b")]
     assert not any(segment.of(leaving).rows.count for segment in report.plans[1].segments)
@@ -89,10 +89,10 @@ def test_an_agent_that_is_drained_in_mid_image_holds_no_rows_from_the_next_possi
 
 def test_a_decoder_that_is_drained_leaves_the_gang_at_a_boundary() -> None:
     world, job = at_step(8, "a", "b", "c")
-    plan = world.told_of(job, Planned)[0].explanation.chosen.plan
+    plan = world.told_of(job, ImagePlanned)[0].explanation.chosen.plan
     world.drain(plan.decoder)
     report = finished(world, job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert replanned.reason is ReplanReason.AGENT_DRAINED
     assert replanned.begin_step >= 8
     assert plan.decoder not in replanned.plan.agents
@@ -115,7 +115,7 @@ def test_a_picture_moves_from_the_last_member_to_an_agent_that_waits() -> None:
     pause(world, 8)
     job = world.submit(HIGH)
     world.settle()
-    assert world.told_of(job, Planned)[0].explanation.chosen.plan.agents == ("a",)
+    assert world.told_of(job, ImagePlanned)[0].explanation.chosen.plan.agents == ("a",)
     world.drain("a")
     report = finished(world, job)
     # Only the drained agent holds the state: it stays in the gang, without rows, and hands it on.
@@ -178,7 +178,7 @@ def test_a_member_that_is_put_back_gets_rows_again() -> None:
     world.settle()
     assert states(world)[leaving] is AgentState.WORKING
     report = finished(world, job)
-    assert [event.reason for event in world.told_of(job, Replanned)] == [
+    assert [event.reason for event in world.told_of(job, ImageReplanned)] == [
         ReplanReason.AGENT_DRAINED,
         ReplanReason.AGENT_JOINED,
     ]
@@ -190,7 +190,7 @@ def test_a_plan_of_the_client_gives_way_to_a_drain() -> None:
     world, job = at_step(8, "agent-0", "agent-1", request=replace(HIGH, plan=exact_plan(40, (4, 4))))
     world.drain("agent-0")
     report = finished(world, job)
-    assert [event.reason for event in world.told_of(job, Replanned)] == [ReplanReason.AGENT_DRAINED]
+    assert [event.reason for event in world.told_of(job, ImageReplanned)] == [ReplanReason.AGENT_DRAINED]
     assert not any(segment.of(AgentId("agent-0")).rows.count for segment in report.plans[1].segments)
 
 
@@ -210,7 +210,7 @@ def test_an_accepted_plan_waits_for_an_agent_that_is_drained_before_its_turn() -
     world.settle()
     world.drain("agent-1")
     finished(world, running)
-    world.run_until(lambda: bool(world.told_of(job, Delayed)))
+    world.run_until(lambda: bool(world.told_of(job, JobDelayed)))
     world.drain("agent-1", undo=True)
     world.run(job)
     assert world.ended[job] is None
@@ -325,7 +325,7 @@ def waiting_for_a_drained_agent(*, count: int = 1) -> tuple[World, JobId]:
     world.settle()
     world.drain("a")
     finished(world, running)
-    world.run_until(lambda: bool(world.told_of(job, Delayed)))
+    world.run_until(lambda: bool(world.told_of(job, JobDelayed)))
     return world, job
 
 
@@ -334,7 +334,7 @@ def test_a_job_for_drained_agents_holds_up_nobody_else() -> None:
     world.run(other := world.submit())
     assert world.ended[other] is None
     assert job not in world.ended
-    assert len(world.told_of(job, Delayed)) == 1
+    assert len(world.told_of(job, JobDelayed)) == 1
     world.drain("a", undo=True)
     world.run(job)
     assert world.ended[job] is None
@@ -345,7 +345,7 @@ def test_all_jobs_for_drained_agents_are_told_so() -> None:
     world, _ = waiting_for_a_drained_agent()
     others = [world.submit(only("a")) for _ in range(2)]
     world.settle()
-    assert all(world.told_of(other, Delayed) for other in others)
+    assert all(world.told_of(other, JobDelayed) for other in others)
 
 
 def test_an_agent_that_is_put_back_late_is_still_asked_to_measure() -> None:

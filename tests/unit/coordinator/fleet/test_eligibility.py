@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId, EpochId
-from polyrhythm.job.events import Planned
+from polyrhythm.job.events import ImagePlanned
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm_coordinator.scheduling.fleet.agent_kinds import agent_kinds
 from polyrhythm_coordinator.scheduling.fleet.eligibility import Bar, bar_of, exclusion_of, of_picture
@@ -141,4 +141,4 @@ def test_a_picture_that_nobody_free_could_make_keeps_nobody_waiting() -> None:
     assert world.ended == {other: None}
     world.daemons["a"].worker.pause_at = None
     world.run(running, waiting)
-    assert world.told_of(waiting, Planned)[0].explanation.chosen.plan.agents == (A,)
+    assert world.told_of(waiting, ImagePlanned)[0].explanation.chosen.plan.agents == (A,)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import ImageCompleted, Planned
+from polyrhythm.job.events import ImageCompleted, ImagePlanned
 from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import MeasuredProfile
 from tests.worlds.fleet_world import World
@@ -56,7 +56,7 @@ def scales(world: World, agent: AgentId) -> tuple[float, float]:
 
 
 def denoise_s(world: World, job: JobId) -> list[float]:
-    return [told.explanation.chosen.prediction.denoise_s for told in world.told_of(job, Planned)]
+    return [told.explanation.chosen.prediction.denoise_s for told in world.told_of(job, ImagePlanned)]
 
 
 def test_pictures_that_devices_of_one_host_make_at_once_are_planned_and_told_at_the_speed_beside_each_other() -> None:
@@ -64,7 +64,7 @@ def test_pictures_that_devices_of_one_host_make_at_once_are_planned_and_told_at_
     slow_down(world, CONTENTION, A, B)
     world.run(job := world.submit(MANY))
     assert denoise_s(world, job) == [pytest.approx(CONTENTION * ALONE_S)] * 2
-    sharing = world.told_of(job, Planned)[0].explanation.sharing
+    sharing = world.told_of(job, ImagePlanned)[0].explanation.sharing
     assert f"each by one device in {CONTENTION * ALONE_S + 0.03:.3f} s as predicted" in sharing
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import ImageCompleted, Profiling, Replanned, ReplanReason
+from polyrhythm.job.events import ImageCompleted, ImageReplanned, ProfilingProgressed, ReplanReason
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.job.reports import JobReport
-from polyrhythm.session.messages import AbortEpoch, CancelEpoch, MeasureProfile, StartEpoch
+from polyrhythm.session.commands import AbortEpoch, CancelEpoch, MeasureProfile, StartEpoch
 from tests.values.plans import exact_plan
 from tests.worlds.fleet_world import World
 
@@ -46,9 +46,9 @@ def finished(world: World, job: JobId) -> JobReport:
 def test_a_newcomer_measures_the_size_and_joins_at_a_boundary() -> None:
     world, job = alone()
     arrive(world, "b")
-    assert [event.agents for event in world.told_of(job, Profiling)] == [("a",), ("b",)]
+    assert [event.agents for event in world.told_of(job, ProfilingProgressed)] == [("a",), ("b",)]
     report = finished(world, job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert (replanned.reason, replanned.begin_step) == (ReplanReason.AGENT_JOINED, 10)
     assert [(plan.begin_step, plan.agents) for plan in report.plans] == [(0, ("a",)), (10, ("a", "b"))]
     start = world.sent("b", StartEpoch)[-1]

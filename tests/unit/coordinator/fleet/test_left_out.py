@@ -8,10 +8,10 @@ import pytest
 
 from polyrhythm.errors import AgentsLostError, NoAgentsError, PictureFailedError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Delayed, Planned, Profiling, Replanned
+from polyrhythm.job.events import ImagePlanned, ImageReplanned, JobDelayed, ProfilingProgressed
 from polyrhythm.job.image import ImageRequest, Objective, Quality
 from polyrhythm.plan.explanation import ExclusionReason
-from polyrhythm.session.messages import MeasureProfile, StartEpoch, StopMeasuring
+from polyrhythm.session.commands import MeasureProfile, StartEpoch, StopMeasuring
 from polyrhythm_coordinator.scheduling.fleet.measuring import measuring_message
 from polyrhythm_coordinator.scheduling.state.events import PlanFailed
 from polyrhythm_coordinator.scheduling.state.phases import Planning, Running
@@ -33,7 +33,7 @@ def die_measuring(world: World, agent: str) -> None:
 
 
 def excluded(world: World, job: JobId) -> dict[AgentId, ExclusionReason]:
-    planned = world.told_of(job, Planned)[0]
+    planned = world.told_of(job, ImagePlanned)[0]
     return {exclusion.agent: exclusion.reason for exclusion in planned.explanation.exclusions}
 
 
@@ -205,7 +205,7 @@ def test_who_waits_for_an_agent_that_has_left_looks_again_when_it_is_not_expecte
     world.run_until(lambda: bool(world.plans))
     world.kill_daemon("b")
     refuse_plan(world, job)
-    assert [told.reason for told in world.told_of(job, Delayed)] == [
+    assert [told.reason for told in world.told_of(job, JobDelayed)] == [
         "it fits on none of them; b may be back in a moment"
     ]
     begun_s = world.now_s
@@ -236,7 +236,7 @@ def test_a_measurement_that_is_late_keeps_the_others_of_its_host_from_theirs_no_
     job = world.submit(REQUEST)
     world.run_until(lambda: bool(world.sent("b", MeasureProfile)), limit_s=130.0)
     assert world.now_s >= world.state.limits.profile_timeout_s
-    assert ("a",) not in [told.agents for told in world.told_of(job, Profiling)[1:]]
+    assert ("a",) not in [told.agents for told in world.told_of(job, ProfilingProgressed)[1:]]
     world.run(job)
     assert excluded(world, job) == {AgentId("a"): ExclusionReason.TOO_SLOW}
 
@@ -272,7 +272,7 @@ def test_plans_for_changed_speeds_are_counted_over_all_epochs_of_a_picture() -> 
     world.daemons["a"].worker.slowdown = 6.0
     pause(world, 90)
     world.settle()
-    assert len(world.told_of(job, Replanned)) == 2
+    assert len(world.told_of(job, ImageReplanned)) == 2
     picture = world.state.jobs[job].pictures[0]
     assert picture.speed_plans == 2
     world.kill_worker("c")

@@ -9,12 +9,12 @@ import pytest
 from polyrhythm.errors import CancelledError
 from polyrhythm.fleet import AgentState
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import ImageCompleted, Planned, Profiling
+from polyrhythm.job.events import ImageCompleted, ImagePlanned, ProfilingProgressed
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm.model.facts import DeviceKind
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.profile import Profile
-from polyrhythm.session.messages import MeasureProfile, StopMeasuring
+from polyrhythm.session.commands import MeasureProfile, StopMeasuring
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.queue.measurements import died_measuring, give_up_measuring
@@ -63,7 +63,7 @@ def free(world: World) -> None:
 
 
 def profiles(world: World, job: JobId) -> dict[AgentId, Profile]:
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     return {profile.agent: profile for profile in planned.explanation.profiles}
 
 
@@ -79,8 +79,8 @@ def test_agents_of_one_host_measure_one_after_another_and_then_all_at_once() -> 
     assert len({world.sent(agent, MeasureProfile)[-1].seconds for agent in "abc"}) == 1
     free(world)
     world.run(job)
-    told = world.told_of(job, Profiling)
-    assert [(event.agents, event.done, event.of) for event in told] == [
+    told = world.told_of(job, ProfilingProgressed)
+    assert [(event.agents, event.done, event.total) for event in told] == [
         (("a",), 0, 6),
         (("b",), 1, 6),
         (("c",), 2, 6),
@@ -106,7 +106,7 @@ def test_a_plan_of_one_device_rests_on_its_speed_alone_and_a_gang_on_that_beside
     world.run(job := world.submit(REQUEST))
     for profile in profiles(world, job).values():
         assert profile.forward_s(8) == pytest.approx(1.5 * profile.forward_s(8, alone=True))
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     by_members = {
         len(candidate.plan.agents): candidate.prediction
         for candidate in (planned.explanation.chosen, *planned.explanation.runners_up)
@@ -198,7 +198,7 @@ def test_who_waits_behind_a_measurement_of_another_size_is_told_of_it() -> None:
     world.deliver_down(world.daemons["a"])
     world.deliver_up(world.daemons["a"])  # its tokens are counted once the worker has heard of the stop
     world.settle()
-    told = [(event.width_px, event.agents) for event in world.told_of(waiting, Profiling)]
+    told = [(event.width_px, event.agents) for event in world.told_of(waiting, ProfilingProgressed)]
     assert told[-1] == (64, ("a",))
 
 
@@ -221,7 +221,7 @@ def test_an_agent_that_cannot_measure_together_is_left_out() -> None:
     world.daemons["b"].worker.fail_at = 0
     free(world)
     world.run(job)
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     assert [exclusion.agent for exclusion in planned.explanation.exclusions] == ["b"]
     assert world.ended[job] is None
 

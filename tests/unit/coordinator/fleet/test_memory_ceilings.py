@@ -8,12 +8,13 @@ import pytest
 
 from polyrhythm.errors import NoAgentsError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import AgentFailed, ImageCompleted, Planned, Replanned, ReplanReason
+from polyrhythm.job.events import AgentFailed, ImageCompleted, ImagePlanned, ImageReplanned, ReplanReason
 from polyrhythm.job.image import ImageRequest, Objective, Quality
 from polyrhythm.model.facts import ModelMemory
 from polyrhythm.plan.explanation import ExclusionReason
 from polyrhythm.plan.plan import Plan
-from polyrhythm.session.messages import ExtendPlan, MemoryRead, StartEpoch, WorkerLost
+from polyrhythm.session.commands import ExtendPlan, StartEpoch
+from polyrhythm.session.events import MemoryRead, WorkerLost
 from polyrhythm_coordinator.scheduling.fleet.memory_ceilings import lowered
 from tests.fakes.model import FACTS
 from tests.worlds.fleet_world import World
@@ -58,8 +59,8 @@ def rows_of(plan: Plan, agent: str) -> int:
     return max(segment.of(AgentId(agent)).rows.count for segment in plan.segments)
 
 
-def planned(world: World, job: JobId) -> Planned:
-    (event,) = world.told_of(job, Planned)
+def planned(world: World, job: JobId) -> ImagePlanned:
+    (event,) = world.told_of(job, ImagePlanned)
     return event
 
 
@@ -70,11 +71,11 @@ def test_throughput_is_for_devices_on_which_the_whole_picture_fits() -> None:
     many = replace(HIGH, count=2, objective=Objective.THROUGHPUT)
     job = world.submit(many)
     world.run(job)
-    assert [told.explanation.chosen.plan.agents for told in world.told_of(job, Planned)] == [("a", "b")] * 2
+    assert [told.explanation.chosen.plan.agents for told in world.told_of(job, ImagePlanned)] == [("a", "b")] * 2
     read_memory(world, "b", WEIGHTS_BYTES + 9 * ROW_BYTES)
     job = world.submit(many)
     world.run(job)
-    assert [told.explanation.chosen.plan.agents for told in world.told_of(job, Planned)] == [("b",)] * 2
+    assert [told.explanation.chosen.plan.agents for told in world.told_of(job, ImagePlanned)] == [("b",)] * 2
 
 
 def test_memory_is_what_was_last_read() -> None:
@@ -136,7 +137,7 @@ def test_an_agent_whose_memory_runs_out_gets_less_and_the_picture_goes_on_from_t
     assert world.ended[job] is None
     (failed,) = world.told_of(job, AgentFailed)
     assert (failed.agent, failed.reason) == ("b", "OutOfMemoryError: too many rows")
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert (replanned.reason, replanned.begin_step) == (ReplanReason.OUT_OF_MEMORY, 12)
     assert 0 < rows_of(replanned.plan, "b") <= 2
     (completed,) = world.told_of(job, ImageCompleted)
@@ -154,7 +155,7 @@ def test_what_was_too_much_is_what_the_plan_in_force_needed() -> None:
     (newer,) = (command for command in world.sent("b", ExtendPlan) if command.plan_version == 2)
     assert max(segment.of(AgentId("b")).rows.count for segment in newer.segments) == 7
     # It runs out in the first step of the newer plan, before anybody reports that one: half of 7 is left, not of 4.
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert (replanned.reason, rows_of(replanned.plan, "b")) == (ReplanReason.OUT_OF_MEMORY, 3)
 
 
@@ -164,10 +165,10 @@ def test_it_gets_less_each_time_until_it_gets_nothing() -> None:
     job = world.submit(HIGH)
     world.run(job)
     assert world.ended[job] is None
-    rows = [rows_of(event.plan, "b") for event in world.told_of(job, Replanned)]
+    rows = [rows_of(event.plan, "b") for event in world.told_of(job, ImageReplanned)]
     assert rows == sorted(set(rows), reverse=True)
     assert rows[-1] == 0
-    assert {event.reason for event in world.told_of(job, Replanned)} == {ReplanReason.OUT_OF_MEMORY}
+    assert {event.reason for event in world.told_of(job, ImageReplanned)} == {ReplanReason.OUT_OF_MEMORY}
 
 
 def test_the_next_picture_of_that_size_does_not_run_out_again_and_a_new_worker_is_believed_anew() -> None:
@@ -176,7 +177,7 @@ def test_the_next_picture_of_that_size_does_not_run_out_again_and_a_new_worker_i
     for _ in range(2):
         job = world.submit(HIGH)
         world.run(job)
-    assert not world.told_of(job, Replanned)
+    assert not world.told_of(job, ImageReplanned)
     assert rows_of(planned(world, job).explanation.chosen.plan, "b") <= 2
     world.kill_worker("b")
     world.settle()
@@ -207,7 +208,7 @@ def test_a_given_plan_that_does_not_fit_is_tried_once_and_then_replaced() -> Non
     world.run(job)
     assert world.ended[job] is None
     assert planned(world, job).explanation.chosen.plan == given
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     # What was believed of its memory was right: it was only the plan that was not.
     assert (replanned.reason, rows_of(replanned.plan, "b")) == (ReplanReason.OUT_OF_MEMORY, 2)
 
@@ -226,7 +227,7 @@ def test_the_loss_of_an_agent_is_still_a_loss() -> None:
         daemon.worker.pause_at = None
     world.run(job)
     assert world.ended[job] is None
-    assert world.told_of(job, Replanned)[0].reason is ReplanReason.AGENT_LOST
+    assert world.told_of(job, ImageReplanned)[0].reason is ReplanReason.AGENT_LOST
 
 
 @pytest.mark.parametrize(("need", "weights", "left"), [(300, 100, 200), (100, 100, 100), (101, 100, 100)])

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 from polyrhythm.errors import InvalidArgumentError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import ImageCompleted, Planned, Replanned
+from polyrhythm.job.events import ImageCompleted, ImagePlanned, ImageReplanned
 from polyrhythm.job.image import ImageRequest, Overrides, Quality
 from polyrhythm.plan.explanation import ExclusionReason
-from polyrhythm.session.messages import StartEpoch
-from polyrhythm_client.recipes.recipe import dtype_key
+from polyrhythm.session.commands import StartEpoch
 from tests.fakes.model import FACTS
 from tests.tiny_models.layer_groups import token_groups
 from tests.values.plans import exact_plan
@@ -32,11 +31,11 @@ def fleet(**dtypes: str) -> World:
     return world
 
 
-def planned(world: World, request: ImageRequest) -> Planned:
+def planned(world: World, request: ImageRequest) -> ImagePlanned:
     job = world.submit(request)
     world.run(job)
     assert world.ended[job] is None
-    (told,) = world.told_of(job, Planned)
+    (told,) = world.told_of(job, ImagePlanned)
     return told
 
 
@@ -102,7 +101,7 @@ def test_the_survivor_of_a_mixed_gang_goes_on_in_its_own_dtype() -> None:
     world.daemons["a"].worker.pause_at = None
     world.run(job)
     assert world.ended[job] is None
-    assert world.told_of(job, Replanned)
+    assert world.told_of(job, ImageReplanned)
     assert [command.exchange_dtype for command in world.sent("a", StartEpoch)] == ["bfloat16", "float32"]
 
 
@@ -111,8 +110,4 @@ def test_each_devices_dtype_is_in_the_report() -> None:
     job = world.submit(REQUEST)
     world.run(job)
     (completed,) = world.told_of(job, ImageCompleted)
-    versions = dict(completed.report.versions)
-    assert {name: value for name, value in versions.items() if name.startswith(dtype_key(FACTS.model))} == {
-        "dtype of fake@a": "float32",
-        "dtype of fake@b": "bfloat16",
-    }
+    assert {usage.agent: usage.dtype for usage in completed.report.agents} == {"a": "float32", "b": "bfloat16"}

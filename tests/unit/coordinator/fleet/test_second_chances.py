@@ -6,10 +6,10 @@ import pytest
 
 from polyrhythm.errors import AgentsLostError, NoAgentsError, PictureFailedError, PolyrhythmError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import AgentFailed, Delayed, Planned, Replanned, ReplanReason
+from polyrhythm.job.events import AgentFailed, ImagePlanned, ImageReplanned, JobDelayed, ReplanReason
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import AbortEpoch, StartEpoch
+from polyrhythm.session.commands import AbortEpoch, StartEpoch
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from tests.values.plans import plan, segment
@@ -52,10 +52,10 @@ def test_with_nobody_left_a_picture_waits_for_the_agent_that_it_lost(kind: str, 
     world, job = at_step(12, "a")
     lose(world, "a", kind)
     assert [event.agent for event in world.told_of(job, AgentFailed)] == ["a"]
-    assert [event.reason for event in world.told_of(job, Delayed)] == [told]
+    assert [event.reason for event in world.told_of(job, JobDelayed)] == [told]
     come_back(world, "a")
     world.run(job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     # What the worker held is gone with it.
     assert (replanned.begin_step, replanned.reason) == (0, ReplanReason.AGENT_LOST)
     assert [plan.agents for plan in report_of(world, job).report.plans] == [("a",)]
@@ -100,11 +100,11 @@ def test_as_long_as_another_is_left_who_was_lost_takes_no_part_and_afterwards_it
     lose(world, "b", "kill_worker")
     world.load("b")
     world.settle()
-    assert [event.plan.agents for event in world.told_of(job, Replanned)] == [("a",)]
+    assert [event.plan.agents for event in world.told_of(job, ImageReplanned)] == [("a",)]
     lose(world, "a", "kill_daemon")
     go_on(world)
     world.run(job)
-    assert [event.plan.agents for event in world.told_of(job, Replanned)] == [("a",), ("b",)]
+    assert [event.plan.agents for event in world.told_of(job, ImageReplanned)] == [("a",), ("b",)]
     report_of(world, job)
 
 
@@ -114,11 +114,11 @@ def test_who_loads_goes_before_who_was_lost() -> None:
     lose(world, "a", "kill_worker")
     world.load("a")
     world.settle()
-    assert world.told_of(job, Replanned) == []
+    assert world.told_of(job, ImageReplanned) == []
     world.load("b")
     go_on(world)
     world.run(job)
-    assert world.told_of(job, Replanned)[0].plan.agents == ("b",)
+    assert world.told_of(job, ImageReplanned)[0].plan.agents == ("b",)
 
 
 def test_who_was_lost_goes_before_who_is_drained() -> None:
@@ -130,7 +130,7 @@ def test_who_was_lost_goes_before_who_is_drained() -> None:
     lose(world, "a", "kill_worker")
     come_back(world, "a")
     world.run(job)
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert replanned.plan.agents == ("a",)
 
 
@@ -160,10 +160,10 @@ def test_who_was_lost_goes_on_where_the_others_cannot_make_the_picture(*, back: 
     else:
         world.settle()
         reason = "it fits on none of them; the workers of a are loading; the one of a before: killed"
-        assert [event.reason for event in world.told_of(job, Delayed)] == [reason]
+        assert [event.reason for event in world.told_of(job, JobDelayed)] == [reason]
         come_back(world, "a")
     world.run(job)
-    assert "a" in world.told_of(job, Replanned)[-1].plan.agents
+    assert "a" in world.told_of(job, ImageReplanned)[-1].plan.agents
     report_of(world, job)
 
 
@@ -182,8 +182,8 @@ def test_a_plan_that_was_given_is_followed_again_by_its_only_agent() -> None:
     lose(world, "a", "kill_worker")
     come_back(world, "a")
     world.run(job)
-    (replanned,) = world.told_of(job, Replanned)
-    assert replanned.plan.segments == world.told_of(job, Planned)[0].explanation.chosen.plan.segments
+    (replanned,) = world.told_of(job, ImageReplanned)
+    assert replanned.plan.segments == world.told_of(job, ImagePlanned)[0].explanation.chosen.plan.segments
 
 
 def test_a_plan_that_was_given_is_not_insisted_on_where_one_of_its_agents_stays_away() -> None:
@@ -229,7 +229,7 @@ def test_a_stall_of_seconds_ends_neither_a_picture_nor_its_only_worker(*, stall_
     world.run(job)
     assert bool(world.sent("a", AbortEpoch)) is stopped
     assert world.told_of(job, AgentFailed) == []
-    assert [event.begin_step for event in world.told_of(job, Replanned)] == [12] * stopped
+    assert [event.begin_step for event in world.told_of(job, ImageReplanned)] == [12] * stopped
     report_of(world, job)
 
 

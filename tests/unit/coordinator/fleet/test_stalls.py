@@ -11,9 +11,10 @@ import pytest
 
 from polyrhythm.errors import AlreadyInUseError, NoAgentsError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import ImageCompleted, Planned
+from polyrhythm.job.events import ImageCompleted, ImagePlanned
 from polyrhythm.job.image import ImageRequest
-from polyrhythm.session.messages import CountTokens, Heartbeat, MeasureProfile
+from polyrhythm.session.commands import CountTokens, MeasureProfile
+from polyrhythm.session.events import Heartbeat
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
 from polyrhythm_coordinator.scheduling.state.events import AgentConnected, SessionId, Tick
 from tests.fakes.worker import register
@@ -89,7 +90,7 @@ def test_measurements_are_waited_for_as_long(first: Callable[[World], None]) -> 
     pause(world, 121.0, first)
     assert job not in world.ended
     world.run(job)
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     assert planned.explanation.chosen.plan.agents == ("a",)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 
 from polyrhythm.ids import AgentId
-from polyrhythm.job.image import ImageSpec, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Quality
 from polyrhythm.model.facts import ModelFacts, ModelMemory
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.profile import Link, Profile, Workload
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from tests.tiny_models.layer_groups import token_groups
@@ -27,11 +28,11 @@ MEMORY = ModelMemory(
 """Of a model whose working memory matters more than its weights."""
 
 FACTS = ModelFacts(
-    model="tiny",
+    name="tiny",
     family="pixart",
     fingerprint="0",
     dtype="float32",
-    samplers=("ddim",),
+    samplers=(Sampler.DDIM,),
     default_width_px=128,
     default_height_px=128,
     default_steps=50,
@@ -49,7 +50,7 @@ FACTS = ModelFacts(
 
 def image(*, quality: Quality = Quality.BALANCED, steps: int = 50, rows: int = 16, guidance: float = 4.0) -> ImageSpec:
     return ImageSpec(
-        model=FACTS.model,
+        model=FACTS.name,
         prompt="a red apple",
         width_px=128,
         height_px=rows * FACTS.row_unit_px,

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from polyrhythm.job.image import ImageSpec, Objective, Overrides, Quality, Sampler
+from polyrhythm.job.image import ImageSpec, Objective, Overrides, Quality
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import Trusted, trusted
 from polyrhythm_coordinator.scheduling.planning.distortion import distortion_of
 from polyrhythm_coordinator.scheduling.planning.explanation import notices
@@ -22,7 +23,7 @@ MEASURED = (calibration(steps=50), calibration(steps=20, width=2), calibration(s
 
 def request(*, quality: Quality = Quality.BALANCED, steps: int = 50, guidance: float = 4.0) -> PlanRequest:
     made = plan_request([1.0, 0.5], link=LOOPBACK, quality=quality, steps=steps)
-    facts = replace(made.facts, calibrations=MEASURED, samplers=("ddim", "dpmpp-2m"))
+    facts = replace(made.facts, calibrations=MEASURED, samplers=(Sampler.DDIM, Sampler.DPM_SOLVER_PP_2M))
     return replace(made, facts=facts, image=replace(made.image, guidance=guidance))
 
 
@@ -211,7 +212,7 @@ def test_of_a_sampler_without_strides_nothing_is_said_where_no_step_would_be_ski
         ((1.0,), ()),
     ):
         made = of_quality(Quality.BALANCED, speeds, 100)
-        full_rate = replace(made, facts=replace(made.facts, full_rate_samplers=("ddim",)))
+        full_rate = replace(made, facts=replace(made.facts, full_rate_samplers=(Sampler.DDIM,)))
         assert notices(full_rate, full_rate.agents) == told
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from polyrhythm.job.image import Sampler
 from polyrhythm.model.calibration import IDENTICAL_PSNR_DB, MULTIPLE_MAX, Calibration, interpolated, mean_age, saturated
+from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_coordinator.scheduling.planning.distortion import CELL_PRODUCTS_MAX, Distortion, distortion_of
 from polyrhythm_coordinator.scheduling.planning.step_errors import products_of, step_errors

@@ -60,7 +60,7 @@ def alike(dtype: str, agents: int, *, link: Link = SLOW_WIRE) -> PlanRequest:
 def test_all_but_double_precision_may_be_mixed(one: str, other: str) -> None:
     assert may_mix(facts_in(one), facts_in(other)) == (one == other or "float64" not in {one, other})
     assert not may_mix(facts_in(one), replace(facts_in(other), fingerprint="1"))
-    assert not may_mix(facts_in(one), replace(facts_in(other), model="large"))
+    assert not may_mix(facts_in(one), replace(facts_in(other), name="large"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from polyrhythm.plan.explanation import Prediction
 from polyrhythm.plan.plan import Exchange
 from polyrhythm.plan.profile import Profile, Workload
 from polyrhythm_coordinator.scheduling.epochs.deadlines import step_timeout_s
-from polyrhythm_coordinator.scheduling.epochs.job_report import versions_of
 from polyrhythm_coordinator.scheduling.planning.forecast import forecast
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import measured_alone, profile_key
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
@@ -97,10 +96,3 @@ def test_a_forecast_spreads_the_prediction_over_the_beats() -> None:
     assert course.uninterruptible_s == 0.2
     assert step_timeout_s(Limits(), course, previews=False) == pytest.approx(3.6)
     assert step_timeout_s(Limits(), course, previews=True) == pytest.approx(4.4)
-
-
-def test_versions_are_told_once_where_all_agree() -> None:
-    versions = versions_of(
-        {AgentId("b"): (("torch", "2.12"), ("model", "1")), AgentId("a"): (("torch", "2.13"), ("model", "1"))}
-    )
-    assert versions == (("model", "1"), ("torch@a", "2.13"), ("torch@b", "2.12"))

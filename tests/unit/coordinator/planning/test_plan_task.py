@@ -21,7 +21,7 @@ STAND_IN = "scheduler PNDMScheduler is not offered, since it looks back; ddim is
 @pytest.mark.parametrize("fixed", [False, True])
 def test_notices_of_the_model_and_of_a_sampler_without_strides_reach_the_user(fixed: bool) -> None:
     request = plan_request([1.0, 0.5])
-    facts = replace(FACTS, full_rate_samplers=(request.image.sampler.value,), notices=(STAND_IN,))
+    facts = replace(FACTS, full_rate_samplers=(request.image.sampler,), notices=(STAND_IN,))
     plan = search_plan(request).chosen.plan if fixed else None
 
     def told(facts_told: ModelFacts, quality: Quality = Quality.BALANCED) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def test_candidates_are_of_different_kinds_in_order_of_time() -> None:
 @pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
 def test_a_sampler_that_makes_every_step_gets_no_strides_in_any_candidate(quality: Quality) -> None:
     strided = plan_request([1.0, 0.5, 0.3], quality=quality)
-    full_rate = replace(strided, facts=replace(FACTS, full_rate_samplers=(strided.image.sampler.value,)))
+    full_rate = replace(strided, facts=replace(FACTS, full_rate_samplers=(strided.image.sampler,)))
     assert 2 in _strides(strided)
     assert _strides(full_rate) == {1}
     assert len(search_plan(full_rate).chosen.plan.agents) > 1

@@ -6,10 +6,18 @@ from dataclasses import replace
 
 from polyrhythm.errors import CancelledError, InternalError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import AgentFailed, Delayed, ImageCompleted, Planned, Queued, Replanned, ReplanReason
+from polyrhythm.job.events import (
+    AgentFailed,
+    ImageCompleted,
+    ImagePlanned,
+    ImageReplanned,
+    JobDelayed,
+    JobQueued,
+    ReplanReason,
+)
 from polyrhythm.job.image import ImageRequest, Objective, Overrides, Quality
 from polyrhythm.plan.explanation import ExclusionReason
-from polyrhythm.session.messages import CancelEpoch, ForgetJob
+from polyrhythm.session.commands import CancelEpoch, ForgetJob
 from tests.values.plans import exact_plan
 from tests.worlds.fleet_world import World
 
@@ -70,7 +78,7 @@ def test_a_picture_that_runs_for_throughput_is_joined_by_nobody() -> None:
     go_on(world)
     world.run(job)
     assert len(makers(world, job)[0]) == 1
-    assert world.told_of(job, Replanned) == []
+    assert world.told_of(job, ImageReplanned) == []
 
 
 def test_for_latency_waiting_pictures_are_shared_out_only_where_that_is_sooner() -> None:
@@ -86,7 +94,7 @@ def test_for_latency_waiting_pictures_are_shared_out_only_where_that_is_sooner()
     job = equal.submit(two)
     equal.run(job)
     assert makers(equal, job) == {0: ("a",), 1: ("b",)}
-    (first, _) = equal.told_of(job, Planned)
+    (first, _) = equal.told_of(job, ImagePlanned)
     sharing = first.explanation.sharing
     assert sharing.startswith(
         "2 pictures wait: each by one device in 1.970 s as predicted, one after another by 2 agents"
@@ -101,7 +109,7 @@ def test_a_single_device_is_not_told_twice_as_two_ways() -> None:
     world = World("a", "b", per_row_s={"a": 0.01, "b": 3.0})
     soon, many = world.submit(replace(ONE, objective=Objective.LATENCY)), world.submit(ONE)
     world.run(soon, many)
-    (for_latency,), (for_throughput,) = world.told_of(soon, Planned), world.told_of(many, Planned)
+    (for_latency,), (for_throughput,) = world.told_of(soon, ImagePlanned), world.told_of(many, ImagePlanned)
     assert for_latency.explanation.chosen.plan.agents == ("a",)
     assert for_latency.explanation.sharing == ""
     told = for_throughput.explanation.sharing
@@ -119,7 +127,7 @@ def test_for_latency_a_device_that_gets_free_joins_the_last_picture() -> None:
     go_on(world)
     world.run(job)
     assert makers(world, job) == {0: ("a", "b"), 1: ("b",)}
-    assert [told.reason for told in world.told_of(job, Replanned)] == [ReplanReason.AGENT_JOINED]
+    assert [told.reason for told in world.told_of(job, ImageReplanned)] == [ReplanReason.AGENT_JOINED]
 
 
 def test_several_waiting_jobs_are_shared_out_as_well() -> None:
@@ -127,7 +135,7 @@ def test_several_waiting_jobs_are_shared_out_as_well() -> None:
     jobs = [world.submit(ONE) for _ in range(4)]
     world.run(*jobs)
     assert {makers(world, job)[0] for job in jobs} == {("a",), ("b",)}
-    assert all([event.position for event in world.told_of(job, Queued)][-1] == 0 for job in jobs)
+    assert all([event.position for event in world.told_of(job, JobQueued)][-1] == 0 for job in jobs)
 
 
 def test_a_new_picture_takes_the_device_that_is_free() -> None:
@@ -137,7 +145,7 @@ def test_a_new_picture_takes_the_device_that_is_free() -> None:
     second = world.submit(replace(ONE, objective=None))
     world.settle()
     assert at_work(world) == {(first, 0): ("a",), (second, 0): ("b",)}
-    (planned,) = world.told_of(second, Planned)
+    (planned,) = world.told_of(second, ImagePlanned)
     assert "by those that are free" in planned.explanation.sharing
     go_on(world)
     world.run(first, second)
@@ -154,7 +162,7 @@ def test_whose_agent_is_lost_begins_again_elsewhere_and_the_others_are_untouched
     go_on(world)
     world.run(job)
     assert makers(world, job) == {0: ("a",), 1: ("a",)}
-    assert [(told.image_index, told.begin_step) for told in world.told_of(job, Replanned)] == [(1, 0)]
+    assert [(told.image_index, told.begin_step) for told in world.told_of(job, ImageReplanned)] == [(1, 0)]
 
 
 def test_a_picture_that_was_broken_off_goes_before_those_that_wait() -> None:
@@ -231,11 +239,11 @@ def test_a_client_is_told_what_its_job_waits_for() -> None:
     world.drain("a")
     world.drain("b")
     go_on(world)
-    world.run_until(lambda: bool(world.told_of(job, Delayed)))
+    world.run_until(lambda: bool(world.told_of(job, JobDelayed)))
     for _ in range(20):
         world.tick()
         world.settle()
-    (delayed,) = world.told_of(job, Delayed)
+    (delayed,) = world.told_of(job, JobDelayed)
     assert delayed.reason == "all that could make it are drained: a, b; `polyrhythm drain --undo` puts one back"
     world.drain("b", undo=True)
     world.run(job)
@@ -249,7 +257,7 @@ def test_a_job_is_told_that_everybody_loads() -> None:
     world.cancel(first, ENOUGH)
     world.kill_worker("a")
     world.settle()
-    (delayed,) = world.told_of(second, Delayed)
+    (delayed,) = world.told_of(second, JobDelayed)
     assert delayed.reason == "nobody is ready: the workers of a are loading; the one of a before: killed"
     world.load("a")
     go_on(world)

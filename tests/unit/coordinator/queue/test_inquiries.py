@@ -8,10 +8,10 @@ import pytest
 
 from polyrhythm.errors import CancelledError, InvalidArgumentError, NoAgentsError, PictureFailedError, UnreachableError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Planned
+from polyrhythm.job.events import ImagePlanned
 from polyrhythm.job.image import ImageRequest, Objective, Overrides
 from polyrhythm.plan.explanation import ExclusionReason, Explanation
-from polyrhythm.session.messages import MeasureProfile, StartEpoch, StopMeasuring
+from polyrhythm.session.commands import MeasureProfile, StartEpoch, StopMeasuring
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.state.events import Stopping
 from tests.values.plans import exact_plan
@@ -44,7 +44,7 @@ def answer(world: World, job: JobId) -> Explanation:
     """Of a question that was told nothing else."""
     assert world.ended[job] is None
     (planned,) = world.told[job]
-    assert isinstance(planned, Planned)
+    assert isinstance(planned, ImagePlanned)
     return planned.explanation
 
 

@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING
 
 from polyrhythm.errors import CancelledError, InvalidArgumentError, UnreachableError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import ImageChunk, ImageCompleted, Planned, Progressed, Queued
+from polyrhythm.job.events import ImageChunk, ImageCompleted, ImagePlanned, ImageProgressed, JobQueued
 from polyrhythm.job.image import COUNT_MAX, ImageRequest
-from polyrhythm.session.messages import (
-    AbortEpoch,
-    CancelEpoch,
-    ForgetJob,
-    Heartbeat,
-    MeasureProfile,
-    StartEpoch,
-    StopMeasuring,
-)
+from polyrhythm.model.facts import SoftwareVersion
+from polyrhythm.session.commands import AbortEpoch, CancelEpoch, ForgetJob, MeasureProfile, StartEpoch, StopMeasuring
+from polyrhythm.session.events import Heartbeat
 from polyrhythm_coordinator.scheduling.fleet.situation import LOOKED_AT_MAX, situation
 from polyrhythm_coordinator.scheduling.state.events import Stopping
 from polyrhythm_coordinator.scheduling.state.job import Job
@@ -45,7 +39,7 @@ def go_on(world: World) -> None:
 
 
 def positions(world: World, job: JobId) -> list[int]:
-    return [event.position for event in world.told_of(job, Queued)]
+    return [event.position for event in world.told_of(job, JobQueued)]
 
 
 def test_one_picture_from_request_to_report() -> None:
@@ -53,17 +47,17 @@ def test_one_picture_from_request_to_report() -> None:
     job = world.submit()
     world.run(job)
     kinds = [type(event).__name__ for event in world.told[job]]
-    begin = ["Accepted", "Queued", "Profiling", "Planned", "Progressed"]
+    begin = ["JobAccepted", "JobQueued", "ProfilingProgressed", "ImagePlanned", "ImageProgressed"]
     assert kinds[:5] == begin
     assert kinds[-1] == "ImageCompleted"
     assert b"".join(chunk.data for chunk in world.told_of(job, ImageChunk)) == PNG
-    assert [e.step for e in world.told_of(job, Progressed)][-1] == 12
+    assert [e.step for e in world.told_of(job, ImageProgressed)][-1] == 12
     (completed,) = world.told_of(job, ImageCompleted)
     assert completed.report.seed == 1
     assert [usage.agent for usage in completed.report.agents] == ["a", "b"]
     assert all(usage.emulated for usage in completed.report.agents)
-    assert ("torch", "2.13.0") in completed.report.versions
-    assert ("model fake", "f00d") in completed.report.versions
+    assert all(SoftwareVersion(name="torch", version="2.13.0") in usage.software for usage in completed.report.agents)
+    assert completed.report.fingerprint == "f00d"
     assert [command.job for command in world.sent("a", ForgetJob)] == [job]
 
 
@@ -87,7 +81,7 @@ def test_several_pictures_count_the_seed_up() -> None:
     world.run(job)
     reports = [event.report for event in world.told_of(job, ImageCompleted)]
     assert [(report.image_index, report.seed) for report in reports] == [(0, 5), (1, 6), (2, 7)]
-    assert [event.image_index for event in world.told_of(job, Planned)] == [0, 1, 2]
+    assert [event.image_index for event in world.told_of(job, ImagePlanned)] == [0, 1, 2]
     gangs = {command.gang for command in world.sent("a", StartEpoch)}
     assert len(gangs) == 1
     assert len(world.sent("a", ForgetJob)) == 1
@@ -195,7 +189,7 @@ def test_a_given_plan_is_followed() -> None:
     plan = exact_plan(12, (5, 3))
     job = world.submit(ImageRequest(prompt="again", seed=1, plan=plan))
     world.run(job)
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     assert planned.explanation.chosen.plan == plan
     assert planned.explanation.chosen.prediction.denoise_s > 0
     (completed,) = world.told_of(job, ImageCompleted)
@@ -214,7 +208,7 @@ def test_a_given_plan_whose_agent_has_gone_is_refused() -> None:
     assert world.ended[first] is None
     error = world.ended[second]
     assert isinstance(error, InvalidArgumentError)
-    assert error.violations[0].field == "plan"
+    assert error.violations[0].field == "image.plan"
 
 
 def test_stopping_ends_everything() -> None:

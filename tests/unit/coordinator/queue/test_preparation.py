@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from polyrhythm.errors import InvalidArgumentError, NoAgentsError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import Accepted, Delayed, Planned
+from polyrhythm.job.events import ImagePlanned, JobAccepted, JobDelayed
 from polyrhythm.job.image import ImageRequest, Overrides
 from polyrhythm.plan.explanation import ExclusionReason
-from polyrhythm.session.messages import MeasureProfile, StartEpoch
+from polyrhythm.session.commands import MeasureProfile, StartEpoch
 from polyrhythm_coordinator.scheduling.state.events import PlanFailed
 from tests.values.plans import exact_plan
 from tests.worlds.fleet_world import TICK_S, World
@@ -18,7 +18,7 @@ def exclusions(world: World, job: str) -> dict[str, ExclusionReason]:
         exclusion.agent: exclusion.reason
         for told in world.told.values()
         for event in told
-        if isinstance(event, Planned)
+        if isinstance(event, ImagePlanned)
         for exclusion in event.explanation.exclusions
     }
 
@@ -35,7 +35,7 @@ def test_an_agent_that_cannot_measure_is_left_out_visibly() -> None:
 def test_an_agent_that_takes_too_long_is_left_out_and_asked_no_more() -> None:
     world = World("a", "b")
     job = world.submit()
-    while not world.told_of(job, Accepted):
+    while not world.told_of(job, JobAccepted):
         world.deliver_down(world.daemons["a"])
         world.deliver_up(world.daemons["a"])
     world.daemons["b"].worker.hung = True
@@ -100,7 +100,7 @@ def test_a_job_in_its_turn_with_no_agent_at_all_ends() -> None:
 
 def test_a_job_in_its_turn_outlasts_a_stream_that_breaks_for_a_moment() -> None:
     world, second = left_alone()
-    assert [told.reason for told in world.told_of(second, Delayed)] == ["nobody is ready: a may be back in a moment"]
+    assert [told.reason for told in world.told_of(second, JobDelayed)] == ["nobody is ready: a may be back in a moment"]
     world.tick()
     world.connect("a")
     world.load("a")
@@ -143,7 +143,7 @@ def refuse_plan(world: World, job: JobId) -> None:
 
 def test_a_picture_that_fits_on_none_of_those_that_are_ready_waits_for_one_that_loads() -> None:
     world, job = refused_plan("a", coming="b")
-    (told,) = world.told_of(job, Delayed)
+    (told,) = world.told_of(job, JobDelayed)
     assert told.reason == "it fits on none of them; the workers of b are loading"
     world.load("b")
     world.run(job)
@@ -161,7 +161,7 @@ def test_it_does_not_wait_for_one_that_loads_for_ever() -> None:
 
 def test_a_picture_that_fits_on_none_of_those_that_are_ready_waits_for_one_that_is_drained() -> None:
     world, job = refused_plan("a", coming="b", drained=True)
-    (told,) = world.told_of(job, Delayed)
+    (told,) = world.told_of(job, JobDelayed)
     assert told.reason.startswith("it fits on none of them; b: it is drained")
     world.run(other := world.submit())
     assert world.ended == {other: None}
@@ -187,7 +187,7 @@ def test_a_picture_for_which_all_are_drained_is_looked_at_again_when_somebody_is
     world.drain("agent-0")
     world.kill_daemon("agent-1")
     world.settle()
-    assert "are drained: agent-0" in world.told_of(job, Delayed)[-1].reason
+    assert "are drained: agent-0" in world.told_of(job, JobDelayed)[-1].reason
     assert job not in world.ended
     world.run(job)
     assert isinstance(world.ended[job], InvalidArgumentError)
@@ -200,9 +200,9 @@ def test_who_is_put_back_while_it_loads_is_waited_for_as_one_that_loads() -> Non
     world.settle()
     world.kill_worker("a")
     world.settle()
-    assert world.told_of(job, Delayed)[-1].reason.startswith("all that could make it are drained: a")
+    assert world.told_of(job, JobDelayed)[-1].reason.startswith("all that could make it are drained: a")
     world.drain("a", undo=True)
-    assert world.told_of(job, Delayed)[-1].reason.startswith("nobody is ready: the workers of a are loading")
+    assert world.told_of(job, JobDelayed)[-1].reason.startswith("nobody is ready: the workers of a are loading")
     world.load("a")
     world.run(job)
     assert world.ended[job] is None
@@ -227,7 +227,7 @@ def test_if_the_fleet_changes_under_a_plan_it_is_planned_again() -> None:
     world.kill_daemon("b")
     world.run(job)
     assert world.ended[job] is None
-    (planned,) = world.told_of(job, Planned)
+    (planned,) = world.told_of(job, ImagePlanned)
     assert planned.explanation.chosen.plan.agents == ("a",)
     assert [command.members for command in world.sent("a", StartEpoch)] == [(AgentId("a"),)]
 

@@ -8,10 +8,11 @@ import pytest
 
 from polyrhythm.errors import CancelledError, WireError
 from polyrhythm.ids import AgentId, JobId
-from polyrhythm.job.events import ImageCompleted, Replanned, ReplanReason
+from polyrhythm.job.events import ImageCompleted, ImageReplanned, ReplanReason
 from polyrhythm.job.image import ImageRequest, Quality
 from polyrhythm.plan.plan import Exchange
-from polyrhythm.session.messages import AbortEpoch, BeatDone, ExtendPlan, StartEpoch
+from polyrhythm.session.commands import AbortEpoch, ExtendPlan, StartEpoch
+from polyrhythm.session.events import BeatDone
 from polyrhythm_coordinator.scheduling.epochs.plan_switch import takeover_step
 from polyrhythm_coordinator.scheduling.planning.speed_change import SpeedWatch
 from polyrhythm_coordinator.scheduling.state.effects import DisconnectAgent
@@ -57,9 +58,9 @@ def test_a_member_at_half_its_speed_gives_rows_away() -> None:
     assert newer == newer_versions(world, "b")
     assert [(command.plan_version, command.complete) for command in newer] == [(2, True)]
     assert newer[0].memory_need_bytes > 0
-    assert world.told_of(job, Replanned) == []  # nobody follows it yet
+    assert world.told_of(job, ImageReplanned) == []  # nobody follows it yet
     report = completed(world, job).report
-    (replanned,) = world.told_of(job, Replanned)
+    (replanned,) = world.told_of(job, ImageReplanned)
     assert replanned.reason is ReplanReason.SPEED_CHANGED
     assert (replanned.begin_step, replanned.plan.version) == (10, 2)
     first, second = report.plans
@@ -67,7 +68,7 @@ def test_a_member_at_half_its_speed_gives_rows_away() -> None:
     assert second.segments[0].exchange is Exchange.SYNCHRONOUS
     assert second.segments[-1].of(A).rows.count < first.segments[-1].of(A).rows.count
     held = {usage.agent: usage.rows for usage in report.agents}[A]
-    assert [(begin, end) for begin, end, *_ in held] == [(0, 4), (4, 10), (10, 11), (11, 40)]
+    assert [(rows.begin_step, rows.end_step) for rows in held] == [(0, 4), (4, 10), (10, 11), (11, 40)]
     assert len(world.sent("a", StartEpoch)) == 1
     assert [daemon.worker.stalls for daemon in world.daemons.values()] == [0, 0]
 
@@ -125,7 +126,7 @@ def test_a_load_that_goes_away_brings_the_rows_back() -> None:
     pause(world, 57)
     world.settle()
     report = completed(world, job).report
-    assert [event.reason for event in world.told_of(job, Replanned)] == [ReplanReason.SPEED_CHANGED] * 2
+    assert [event.reason for event in world.told_of(job, ImageReplanned)] == [ReplanReason.SPEED_CHANGED] * 2
     assert [plan.version for plan in report.plans] == [1, 2, 3]
     rows = [plan.segments[-1].of(A).rows.count for plan in report.plans]
     assert rows[0] == rows[2] > rows[1]
@@ -182,7 +183,7 @@ def test_a_late_version_is_dropped_when_a_report_says_so() -> None:
     (epoch,) = world.state.epochs.values()
     assert epoch.replan.takeover is None
     assert epoch.replan.lead_s == 2 * world.state.limits.replan_lead_s
-    assert world.told_of(job, Replanned) == []
+    assert world.told_of(job, ImageReplanned) == []
 
 
 def test_reports_of_a_version_that_nobody_was_sent_cost_an_agent_its_stream() -> None:
@@ -196,7 +197,7 @@ def test_reports_of_a_version_that_nobody_was_sent_cost_an_agent_its_stream() ->
 def test_a_report_of_the_version_before_from_beyond_the_takeover_costs_an_agent_its_stream() -> None:
     world, job = at_step(8, slow=2.5)
     pause(world, None)
-    world.run_until(lambda: bool(world.told_of(job, Replanned)))
+    world.run_until(lambda: bool(world.told_of(job, ImageReplanned)))
     (epoch,) = world.state.epochs.values()
     effects = world.say("a", report_of(world, epoch.boundary + 1, version=1))
     (error,) = (effect.error for effect in effects if isinstance(effect, DisconnectAgent))
@@ -208,7 +209,7 @@ def test_a_slower_member_may_still_report_the_version_before() -> None:
     for daemon in world.daemons.values():
         daemon.worker.pause_at = None
     slow = world.daemons["b"]
-    while not world.told_of(job, Replanned):
+    while not world.told_of(job, ImageReplanned):
         for daemon in world.daemons.values():
             world.deliver_down(daemon)
             world.work(daemon)
@@ -229,7 +230,7 @@ def test_a_loss_after_the_takeover_goes_on_from_the_newer_plan() -> None:
         (report.plans[2].begin_step, (B,), 3),
     ]
     assert report.plans[2].begin_step > 10
-    assert [event.reason for event in world.told_of(job, Replanned)] == [
+    assert [event.reason for event in world.told_of(job, ImageReplanned)] == [
         ReplanReason.SPEED_CHANGED,
         ReplanReason.AGENT_LOST,
     ]

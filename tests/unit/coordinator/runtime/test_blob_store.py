@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polyrhythm.ids import EpochId
 from polyrhythm.job.picture_file import SIGNATURE, FileFacts
-from polyrhythm.session.messages import ImageMade, PreviewMade
+from polyrhythm.session.events import ImageMade, PreviewMade
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore, reference_to
 from polyrhythm_coordinator.scheduling.state.events import BlobId, ImagePartReceived
 from tests.fakes.model import png_of

@@ -9,7 +9,15 @@ import pytest
 
 from polyrhythm.errors import ResourceExhaustedError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Delayed, ImageChunk, JobEvent, PartLoaded, Previewed, Progressed, Queued
+from polyrhythm.job.events import (
+    ImageChunk,
+    ImagePreviewed,
+    ImageProgressed,
+    JobDelayed,
+    JobEvent,
+    JobQueued,
+    ModelPartLoaded,
+)
 from polyrhythm.job.picture_file import file_bytes_max
 from polyrhythm.model.facts import ModelPart
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
@@ -115,21 +123,21 @@ async def test_a_client_of_large_pictures_may_lag_by_some_of_them_and_no_further
 async def test_of_previews_progress_and_places_that_wait_the_newest_are_kept(store: Store, log: EventLog) -> None:
     for step in range(1000):
         log.tell(store.preview(0, step), 0.0)
-        log.tell(Progressed(image_index=0, step=step, steps=1000, left_s=1.0, agents=()), float(step))
-        log.tell(Queued(position=1000 - step), 0.0)
+        log.tell(ImageProgressed(image_index=0, step=step, steps=1000, left_s=1.0, agents=()), float(step))
+        log.tell(JobQueued(position=1000 - step), 0.0)
     log.tell(store.preview(1, 0, b"x"), 0.0)
     assert store.kept_bytes == len(PART) + 1
     log.end()
     events = await read(log)
-    steps = [(event.image_index, event.step) for event in events if isinstance(event, Previewed | Progressed)]
+    steps = [(event.image_index, event.step) for event in events if isinstance(event, ImagePreviewed | ImageProgressed)]
     assert steps == [(0, 999), (0, 999), (1, 0)]
-    assert [event for event in events if isinstance(event, Queued)] == [Queued(position=1)]
-    assert [event.png for event in events if isinstance(event, Previewed)] == [PART, b"x"]
+    assert [event for event in events if isinstance(event, JobQueued)] == [JobQueued(position=1)]
+    assert [event.png for event in events if isinstance(event, ImagePreviewed)] == [PART, b"x"]
     assert store.kept_bytes == 0
 
 
 async def test_an_agent_that_loads_without_end_leaves_its_client_room(log: EventLog) -> None:
-    loaded = PartLoaded(image_index=0, agent=AgentId("a"), part=ModelPart.AUTOENCODER, loading_s=1.0)
+    loaded = ModelPartLoaded(image_index=0, agent=AgentId("a"), part=ModelPart.AUTOENCODER, loading_s=1.0)
     assert all(log.tell(replace(loaded, loading_s=float(n)), 0.0) for n in range(ITEMS_MAX + 1))
     others = (replace(loaded, agent=AgentId("b")), replace(loaded, part=ModelPart.TEXT_ENCODER))
     assert all(log.tell(other, 0.0) for other in others)
@@ -150,19 +158,19 @@ async def test_what_its_reader_leaves_behind_is_dropped_and_nothing_is_kept_for_
 
 
 async def test_events_are_numbered_and_can_be_read_from_a_number_on(store: Store, log: EventLog) -> None:
-    log.tell(Delayed(reason="one"), 0.0)
-    log.tell(Delayed(reason="one"), 0.0)  # no news, and so without a number
+    log.tell(JobDelayed(reason="one"), 0.0)
+    log.tell(JobDelayed(reason="one"), 0.0)  # no news, and so without a number
     log.tell(store.picture(0, parts=2), 0.0)
-    log.tell(Delayed(reason="two"), 0.0)
+    log.tell(JobDelayed(reason="two"), 0.0)
     log.end()
     events = [logged async for logged in log.read(since=2)]
     assert [logged.number for logged in events] == [2, 2, 3]
-    assert events[-1] == LoggedEvent(number=3, event=Delayed(reason="two"))
+    assert events[-1] == LoggedEvent(number=3, event=JobDelayed(reason="two"))
 
 
 async def test_progress_that_was_held_back_is_told_when_it_is_due(log: EventLog) -> None:
-    def progress(step: int) -> Progressed:
-        return Progressed(image_index=0, step=step, steps=10, left_s=1.0, agents=())
+    def progress(step: int) -> ImageProgressed:
+        return ImageProgressed(image_index=0, step=step, steps=10, left_s=1.0, agents=())
 
     log.tell(progress(0), 0.0)
     log.tell(progress(1), 0.1)

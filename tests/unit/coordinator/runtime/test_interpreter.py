@@ -11,11 +11,11 @@ import pytest
 
 from polyrhythm.errors import AlreadyInUseError, InternalError, PolyrhythmError
 from polyrhythm.ids import AgentId
-from polyrhythm.job.events import Accepted, ImageChunk, JobEvent, Queued
+from polyrhythm.job.events import ImageChunk, JobAccepted, JobEvent, JobQueued
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm.plan.explanation import Explanation
-from polyrhythm.session.messages import Welcome
+from polyrhythm.session.commands import Welcome
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.event_log import EventLog, client_room
 from polyrhythm_coordinator.runtime.interpreter import Interpreter, Observer
@@ -99,7 +99,10 @@ async def test_a_picture() -> None:
     job, log = core.submit(ImageRequest(prompt="a red apple"), explain_only=False)
     events, error = await collect(log)
     assert error is None
-    assert events[:2] == [Accepted(job=job), Queued(position=0)]
+    accepted, queued = events[:2]
+    assert isinstance(accepted, JobAccepted)
+    assert (accepted.job, accepted.image.prompt, accepted.fingerprint) == (job, "a red apple", FACTS.fingerprint)
+    assert queued == JobQueued(position=0)
     assert b"".join(event.data for event in events if isinstance(event, ImageChunk)) == PNG
     assert core.state.jobs == {}
     agent.cancel()
@@ -113,7 +116,7 @@ async def test_whose_pictures_are_large_has_room_for_them() -> None:
     _, log = core.submit(request, explain_only=False)
     before = log.room_bytes
     reading = aiter(log)
-    assert isinstance(await anext(reading), Accepted)
+    assert isinstance(await anext(reading), JobAccepted)
     assert log.room_bytes == client_room(4096, 4096, 8).bytes_max > before
     agent.cancel()
 

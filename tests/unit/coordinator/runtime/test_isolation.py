@@ -12,10 +12,11 @@ import pytest_asyncio
 
 from polyrhythm.errors import InternalError, PolyrhythmError, ResourceExhaustedError
 from polyrhythm.ids import AgentId, GangId
-from polyrhythm.job.events import Delayed, ImageChunk, ImageCompleted, JobEvent
+from polyrhythm.job.events import ImageChunk, ImageCompleted, JobDelayed, JobEvent
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.reports import BeatReport
-from polyrhythm.session.messages import BeatDone, StartEpoch
+from polyrhythm.session.commands import StartEpoch
+from polyrhythm.session.events import BeatDone
 from polyrhythm.session.rendezvous import StoreOperation, StoreRequest
 from polyrhythm_coordinator.runtime.blob_store import MemoryBlobStore
 from polyrhythm_coordinator.runtime.event_log import EventLog
@@ -219,7 +220,7 @@ async def test_a_client_that_does_not_read_loses_its_job(site: Site) -> None:
     site.add("a")
     job, log = site.core.submit(ImageRequest(prompt="a red apple", seed=1, steps=12), explain_only=False)
     for number in range(ITEMS_MAX):
-        assert log.tell(Delayed(reason=str(number)), 0.0)
+        assert log.tell(JobDelayed(reason=str(number)), 0.0)
     await site.until(lambda: job not in site.core.state.jobs and job not in site.core.state.applicants)
     assert isinstance(await told(log, []), ResourceExhaustedError)
     assert site.workers["a"].pictures == 0

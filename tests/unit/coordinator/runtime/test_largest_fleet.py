@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from polyrhythm.codec.bounds import ANSWER_BYTES_MAX
-from polyrhythm.codec.job_events import job_event_to_proto
+from polyrhythm.codec.job import JOB_EVENT
 from polyrhythm.errors import InvalidArgumentError, ResourceExhaustedError
 from polyrhythm.fleet import AGENTS_MAX
-from polyrhythm.job.events import Planned
+from polyrhythm.job.events import ImagePlanned
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.v1 import fleet_pb2
 from polyrhythm_coordinator.grpc_api.fleet import FleetServicer
@@ -111,7 +111,7 @@ def test_a_plan_of_the_largest_fleet_is_told_in_one_answer_and_in_a_moment() -> 
     held: list[float] = []
     for _ in range(RUNS):
         begin_s = thread_time()
-        content = job_event_to_proto(Planned(image_index=0, explanation=explanation)).SerializeToString()
+        content = JOB_EVENT.to_proto(ImagePlanned(image_index=0, explanation=explanation)).SerializeToString()
         held.append(thread_time() - begin_s)
         if held[-1] < HOLD_S_MAX:
             break

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from polyrhythm.errors import InternalError, ResourceExhaustedError
-from polyrhythm.session.messages import AgentCommand
+from polyrhythm.session.commands import AgentCommand
 from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_coordinator.grpc_api.streaming import write_all
 from polyrhythm_coordinator.runtime.outbox import AGENT_BYTES_MAX, AGENT_ROOM, ITEMS_MAX, Outbox, Room

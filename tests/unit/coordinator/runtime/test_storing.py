@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 
 from polyrhythm.errors import CancelledError, InternalError, PolyrhythmError, ResourceExhaustedError
 from polyrhythm.ids import JobId
-from polyrhythm.job.events import Accepted, ImageCompleted
+from polyrhythm.job.events import ImageCompleted, JobAccepted
 from polyrhythm.job.image import ImageRequest, ImageSpec
 from polyrhythm_coordinator.runtime.interpreter import Interpreter
 from polyrhythm_coordinator.runtime.job_store import MemoryJobStore
+from tests.fakes.model import FACTS
 from tests.unit.coordinator.runtime.test_interpreter import collect, interpreter, serve, until, worker_of
 
 REQUEST = ImageRequest(prompt="a red apple")
@@ -69,9 +70,9 @@ async def test_a_job_is_accepted_once_it_is_stored(core: Interpreter, store: Slo
     store.adds.set()
     events, error = await collect(log)
     assert error is None
-    assert events[0] == Accepted(job=job)
     stored = await store.find(job)
     assert stored is not None
+    assert events[0] == JobAccepted(job=job, image=stored.image, fingerprint=FACTS.fingerprint)
     assert (stored.request, stored.image.seed, stored.ended) == (REQUEST, 3, False)
 
 
