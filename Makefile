@@ -26,6 +26,11 @@ PYTEST_ARGS ?=
 # In as many processes as there are cores; tests/conftest.py says which tests share one, and which want to be alone.
 PYTEST_PROCESSES := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
+# What runs in seconds: the suites of all that is written without torch, which tests/checks/without_torch.py holds to it.
+QUICK := tests/golden tests/contract/test_job_store_contract.py \
+    $(addprefix tests/unit/,client coordinator protos simulation agent/daemon agent/worker \
+        test_documentation.py test_file_reading.py test_import_rules.py)
+
 BUF_VERSION := 1.75.0
 BUF_HOME := $(VENV)/buf-$(BUF_VERSION)
 BUF := $(BUF_HOME)/node_modules/.bin/buf
@@ -35,10 +40,10 @@ export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint lint-style lint-types lint-imports lint-protos pytest unit format protos wheel clean
+.PHONY: help demo test quick lint lint-style lint-types lint-imports lint-protos pytest test-tools format protos wheel clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runtime $(STUBS)  ## Make a picture on an embedded fleet: PROMPT=..., DEMO_OUT=..., DEMO_ARGS=...
 	$(BIN)/polyrhythm generate "$(PROMPT)" -o "$(DEMO_OUT)" $(DEMO_ARGS)
@@ -70,8 +75,11 @@ lint-protos: $(VENV)/.development
 pytest: $(VENV)/.development $(STUBS)  ## Run every test suite: PYTEST_ARGS=...
 	$(BIN)/python -m pytest $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
-unit: $(VENV)/.development $(STUBS)  ## Run the fast tests only
-	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+quick: $(VENV)/.development $(STUBS)  ## Run the tests that need neither torch nor processes of their own
+	$(BIN)/python -m pytest -p tests.checks.without_torch $(PYTEST_PROCESSES) $(QUICK) $(PYTEST_ARGS)
+
+test-tools: $(VENV)/.development $(STUBS)  ## Run the tests of benchmarks and of how the demo models are made
+	$(BIN)/python -m pytest $(PYTEST_PROCESSES) tests/tools $(PYTEST_ARGS)
 
 format: $(VENV)/.development  ## Let ruff repair and format what it can
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""`make test` in several processes: tests of a file share one, and so do all that want the machine for themselves."""
+"""How tests are run: those of a file share a process, whole fleets come last in one, quick ones go without torch."""
 
 from __future__ import annotations
 
@@ -61,3 +61,19 @@ def test_tests_of_a_file_share_a_process_and_whole_fleets_come_last_in_one(tmp_p
     (alone,) = workers["e2e/test_fleet.py"] | workers["defects/test_planted.py"]
     # Nothing else comes after them where they run.
     assert {file.split("/")[0] for file in order[alone][-2 * TESTS_PER_FILE :]} == {"e2e", "defects"}
+
+
+def quick_suites() -> list[str]:
+    """What `make quick` runs."""
+    command = ["make", "-s", "--eval", "quick-suites: ; @echo $(QUICK)", "quick-suites"]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_quick_suites_import_no_torch_and_others_fail_beside_them() -> None:
+    suites, other = quick_suites(), "tests/unit/agent/denoiser/test_solo.py"
+    assert "tests/golden" in suites
+    options = ["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "tests.checks.without_torch"]
+    command = [sys.executable, "-m", "pytest", *options, *suites, other]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert "a quick suite imports torch" in done.stdout
+    assert re.findall(r"^ERROR (\S+)", done.stdout, re.MULTILINE) == [other]
