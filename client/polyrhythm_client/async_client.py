@@ -14,8 +14,8 @@ from polyrhythm.job.image import ImageRequest
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.process.address import require_address
 from polyrhythm_client.address import DEFAULT_ADDRESS
+from polyrhythm_client.connection import Connection
 from polyrhythm_client.forked import FIRST_CHANNEL
-from polyrhythm_client.link import Link
 from polyrhythm_client.pictures import Picture, PictureAssembler
 
 JOB_DEADLINE_S = 3600.0
@@ -54,7 +54,7 @@ class AsyncClient:
         self.address = address
         self._job_deadline_s = job_deadline_s
         self._query_deadline_s = query_deadline_s
-        self._open_link: Link | None = None
+        self._open_connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,8 +89,8 @@ class AsyncClient:
             InvalidArgumentError: names every field that is wrong.
             PolyrhythmError: the coordinator cannot be reached, no agent is left, or the deadline has passed.
         """
-        link, assembler, made = self._link(), PictureAssembler(), 0
-        async with aclosing(link.generate(request, self._job_deadline_s)) as events:
+        connection, assembler, made = self._connection(), PictureAssembler(), 0
+        async with aclosing(connection.generate(request, self._job_deadline_s)) as events:
             async for event in events:
                 yield event
                 picture = assembler.take(event)
@@ -144,7 +144,7 @@ class AsyncClient:
         Raises:
             PolyrhythmError: as ``generate``.
         """
-        return await self._link().explain(request, self._query_deadline_s)
+        return await self._connection().explain(request, self._query_deadline_s)
 
     async def agents(self) -> tuple[AgentView, ...]:
         """Lists the connected agents, sorted by name.
@@ -152,7 +152,7 @@ class AsyncClient:
         Raises:
             PolyrhythmError: the coordinator cannot be reached.
         """
-        return await self._link().agents(self._query_deadline_s)
+        return await self._connection().agents(self._query_deadline_s)
 
     async def drain(self, agent: str, *, undo: bool = False) -> AgentView | None:
         """Takes an agent out of service: it starts no work, and gives up its rows of a picture that is running.
@@ -170,18 +170,18 @@ class AsyncClient:
             NotFoundError: no agent of that name is connected or drained.
             PolyrhythmError: the coordinator cannot be reached.
         """
-        return await self._link().drain(agent, self._query_deadline_s, undo=undo)
+        return await self._connection().drain(agent, self._query_deadline_s, undo=undo)
 
     async def close(self) -> None:
         """Closes the connection; jobs under way are cancelled."""
-        if self._open_link is not None:
+        if self._open_connection is not None:
             FIRST_CHANNEL.check()
-            await self._open_link.close()
-            self._open_link = None
+            await self._open_connection.close()
+            self._open_connection = None
 
-    def _link(self) -> Link:
+    def _connection(self) -> Connection:
         # Opened here and not in the constructor: a channel belongs to the event loop that it was opened in.
         FIRST_CHANNEL.check()
-        if self._open_link is None:
-            self._open_link = Link(self.address)
-        return self._open_link
+        if self._open_connection is None:
+            self._open_connection = Connection(self.address)
+        return self._open_connection

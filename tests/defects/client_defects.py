@@ -6,8 +6,17 @@ from tests.defects.planted import PlantedDefect
 
 CLIENT = "client/polyrhythm_client"
 RECIPES = "tests/unit/client/test_recipe.py"
+SDK = "tests/integration/client/test_client.py"
 
 CLIENT_DEFECTS = (
+    PlantedDefect(
+        name="pictures of a program carry no recipe",
+        file=f"{CLIENT}/pictures.py",
+        original="add_texts(bytes(self._files.pop(index)), recipe_texts(recipe_of(spec, report)))",
+        planted="bytes(self._files.pop(index))",
+        test_id=f"{SDK}::test_a_picture_of_a_program_carries_its_recipe_and_is_made_again_by_it",
+        why="the file looks as ever, and a week later nobody knows how it was made",
+    ),
     PlantedDefect(
         name="of two values of one field the last counts",
         file=f"{CLIENT}/json_reading.py",

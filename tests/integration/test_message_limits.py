@@ -23,7 +23,7 @@ from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_service_pb2
 from polyrhythm_agent.daemon.coordinator_link import LinkTiming
 from polyrhythm_agent.daemon.rules.signals import CommandReceived, OversightEvent
 from polyrhythm_client import AsyncClient
-from polyrhythm_client.link import CHANNEL_OPTIONS
+from polyrhythm_client.connection import CHANNEL_OPTIONS
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.server import SERVER_OPTIONS, coordinator
 from polyrhythm_coordinator.settings import make_settings

@@ -15,7 +15,7 @@ STUB_IMPORTERS = (
     "coordinator/polyrhythm_coordinator/server.py",
     "coordinator/polyrhythm_coordinator/grpc_api/",
     "gpu_agent/polyrhythm_agent/daemon/coordinator_link.py",
-    "client/polyrhythm_client/link.py",
+    "client/polyrhythm_client/connection.py",
 )
 """The codec, the servicers and the links; ``server.py`` names the services when it registers the servicers."""
 

@@ -134,6 +134,10 @@ class ImageSpec:
 class ImageRequest:
     """What a user asks for; None stands for the model's default.
 
+    Example::
+
+        ImageRequest(prompt="red apple on a blue background", width_px=128, height_px=128, seed=7, quality=Quality.HIGH)
+
     Attributes:
         prompt: what to paint.
         model: name of the model; empty where the fleet holds just one.

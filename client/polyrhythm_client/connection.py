@@ -65,7 +65,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 
-class Link:
+class Connection:
     """The RPCs of a coordinator, with the vocabulary's types.
 
     Raises:
