@@ -71,8 +71,8 @@ async def test_an_agent_too_small_for_the_model_is_left_out_and_a_small_one_gets
         explanation = await client.explain(OF_THREE)
     excluded = {exclusion.agent: exclusion for exclusion in explanation.exclusions}
     assert excluded[TINY].reason is ExclusionReason.TOO_LITTLE_MEMORY
-    assert "weights 26.8 MiB" in excluded[TINY].detail
-    assert "free to it are 20.0 MiB" in excluded[TINY].detail
+    assert "weights 26.8 MiB" in excluded[TINY].message
+    assert "free to it are 20.0 MiB" in excluded[TINY].message
     gangs = [c for c in (explanation.chosen, *explanation.runners_up) if SMALL in c.plan.agents]
     assert gangs
     for candidate in gangs:

@@ -134,7 +134,7 @@ def explanation(chosen: Plan | None = None) -> Explanation:
     return Explanation(
         chosen=Candidate(label="2 agents, strides 1, 2", plan=chosen, prediction=prediction),
         runners_up=(Candidate(label="solo local-0", plan=plan(("local-0",)), prediction=slower),),
-        exclusions=(Exclusion(agent=AgentId("old"), reason=ExclusionReason.TOO_SLOW, detail="0.1 of the fastest"),),
+        exclusions=(Exclusion(agent=AgentId("old"), reason=ExclusionReason.TOO_SLOW, message="0.1 of the fastest"),),
     )
 
 

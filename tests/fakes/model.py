@@ -59,7 +59,7 @@ def answer_about_texts(command: CountTokens) -> TokensCounted | RequestFailed:
     if command.steps > SCHEDULE_STEPS:
         violations += (FieldViolation(field="image.steps", description=f"has {SCHEDULE_STEPS}, got {command.steps}"),)
     if violations:
-        return RequestFailed(request_id=command.request_id, detail="not painted here", violations=violations)
+        return RequestFailed(request_id=command.request_id, message="not painted here", violations=violations)
     return TokensCounted(request_id=command.request_id, counts=_counts(command), notices=_notices(command))
 
 

@@ -190,13 +190,13 @@ class FakeWorker:
         for task in self._tasks:
             if isinstance(task, MeasureProfile) and task.request_id == request_id:
                 self._tasks.remove(task)
-                return [RequestFailed(request_id=request_id, detail="nobody waits for it")]
+                return [RequestFailed(request_id=request_id, message="nobody waits for it")]
         return []
 
     def measure(self, command: MeasureProfile) -> ProfileMeasured | RequestFailed:
         """Its answer, at once."""
         if self.fail_at == 0:
-            return RequestFailed(request_id=command.request_id, detail="out of memory")
+            return RequestFailed(request_id=command.request_id, message="out of memory")
         profile = Profile(
             agent=self.agent,
             workload=command.workload,
@@ -325,7 +325,7 @@ class FakeWorker:
         self,
         run: EpochRun,
         outcome: EpochOutcome,
-        detail: str,
+        message: str,
         *,
         out_of_memory: bool = False,
         no_picture: bool = False,
@@ -337,7 +337,7 @@ class FakeWorker:
             epoch=run.command.epoch,
             outcome=outcome,
             held_boundaries=tuple(self._held.get(run.command.job, ())),
-            detail=detail,
+            message=message,
             gang_intact=outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED},
             out_of_memory=out_of_memory,
             no_picture=no_picture,

@@ -82,7 +82,7 @@ class FakeWorker:
         if self._epoch is None or (self._deaf and outcome is EpochOutcome.ABORTED):
             return
         epoch, self._epoch = self._epoch, None
-        self._channel.send(EpochEnded(epoch=epoch, outcome=outcome, held_boundaries=(), detail="", gang_intact=True))
+        self._channel.send(EpochEnded(epoch=epoch, outcome=outcome, held_boundaries=(), message="", gang_intact=True))
 
 
 def main() -> None:

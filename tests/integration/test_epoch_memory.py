@@ -66,7 +66,7 @@ def test_work_beyond_the_memory_limit_is_refused_before_it_begins(denoiser: Deno
     bench.loop.compute_next()
     (end,) = bench.of(EpochEnded)
     assert (end.outcome, end.out_of_memory, end.held_boundaries) == (EpochOutcome.FAILED, True, ())
-    assert end.detail == "OutOfMemoryError: the work needs 2.0 MiB, the limit is 1.0 MiB"
+    assert end.message == "OutOfMemoryError: the work needs 2.0 MiB, the limit is 1.0 MiB"
     assert not bench.of(EpochJoined)
     bench.loop.accept(replace(start(2), memory_need_bytes=1 << 20))
     bench.loop.compute_next()
@@ -94,7 +94,7 @@ def test_a_newer_plan_beyond_the_memory_limit_ends_the_epoch(denoiser: Denoiser)
     bench.loop.compute_next()
     (end,) = bench.of(EpochEnded)
     assert (end.outcome, end.out_of_memory, end.gang_intact) == (EpochOutcome.FAILED, True, False)
-    assert end.detail == "the work needs 2.0 MiB, the limit is 1.0 MiB"
+    assert end.message == "the work needs 2.0 MiB, the limit is 1.0 MiB"
     assert not picture(bench)
 
 
@@ -168,7 +168,7 @@ def test_memory_that_runs_out_in_mid_epoch_is_told_and_the_boundary_is_held(
     (end,) = bench.of(EpochEnded)
     assert (end.outcome, end.out_of_memory, end.gang_intact) == (EpochOutcome.FAILED, True, False)
     assert end.held_boundaries == (2,)
-    assert str(error) in end.detail
+    assert str(error) in end.message
 
 
 def test_memory_is_read_again_before_the_end_of_an_epoch_is_told(denoiser: Denoiser) -> None:

@@ -72,7 +72,7 @@ def test_an_abort_before_the_start_is_not_lost(denoiser: Denoiser) -> None:
     bench.loop.accept(AbortEpoch(epoch=start().epoch, reason="a member is lost"))
     bench.loop.compute_next()
     (end,) = bench.of(EpochEnded)
-    assert (end.outcome, end.detail) == (EpochOutcome.ABORTED, "a member is lost")
+    assert (end.outcome, end.message) == (EpochOutcome.ABORTED, "a member is lost")
     assert not bench.of(EpochJoined)
 
 
@@ -214,7 +214,7 @@ def test_an_epoch_that_failed_leaves_nothing_behind(denoiser: Denoiser) -> None:
         bench.loop.compute_next()
         aborting.join()
         (end,) = bench.of(EpochEnded)
-        assert (end.outcome, end.detail) == (EpochOutcome.ABORTED, "a member is lost")
+        assert (end.outcome, end.message) == (EpochOutcome.ABORTED, "a member is lost")
         transport = weakref.ref(bench.transports.pop())
         assert transport() is None
     finally:

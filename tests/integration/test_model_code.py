@@ -85,9 +85,9 @@ def test_it_fails_the_epoch_and_the_next_one_is_painted(denoiser: Denoiser, meth
     bench.loop.compute_next()
     (end,) = bench.of(EpochEnded)
     assert (end.outcome, end.out_of_memory, end.no_picture) == (EpochOutcome.FAILED, False, False)
-    assert end.detail.startswith(f"ModelCodeError: {type(error).__name__}: {' '.join(str(error).split())}")
-    assert end.detail.endswith(")")  # where it was
-    assert "\n" not in end.detail
+    assert end.message.startswith(f"ModelCodeError: {type(error).__name__}: {' '.join(str(error).split())}")
+    assert end.message.endswith(")")  # where it was
+    assert "\n" not in end.message
     bench.loop.accept(replace(start(), epoch=EpochId(incarnation=1, counter=2)))
     bench.loop.compute_next()
     assert bench.of(EpochEnded)[1].outcome is EpochOutcome.FINISHED
@@ -100,7 +100,7 @@ def test_a_lack_of_memory_that_is_no_runtime_error_is_one(denoiser: Denoiser) ->
     bench.loop.compute_next()
     (end,) = bench.of(EpochEnded)
     assert (end.outcome, end.out_of_memory) == (EpochOutcome.FAILED, True)
-    assert end.detail == "OutOfMemoryError: Unable to allocate 4. GiB for an array"
+    assert end.message == "OutOfMemoryError: Unable to allocate 4. GiB for an array"
 
 
 def test_a_device_that_has_failed_ends_the_worker(denoiser: Denoiser) -> None:
@@ -126,7 +126,7 @@ def test_it_fails_the_measurement(denoiser: Denoiser, error: Exception) -> None:
     bench.loop.compute_next()
     (answer,) = bench.of(RequestFailed)
     assert answer.request_id == 7
-    assert answer.detail.startswith(f"ModelCodeError: {type(error).__name__}: {' '.join(str(error).split())}")
+    assert answer.message.startswith(f"ModelCodeError: {type(error).__name__}: {' '.join(str(error).split())}")
     assert bench.loop.read_memory() is not None  # it is done, and not busy
 
 
@@ -151,7 +151,7 @@ def test_it_leaves_a_count_of_tokens_unanswered(denoiser: Denoiser) -> None:
     failed, counted = bench.events
     assert isinstance(failed, RequestFailed)
     assert (failed.request_id, failed.violations) == (1, ())
-    assert failed.detail.startswith("ModelCodeError: TypeError: unsupported operand type(s)")
+    assert failed.message.startswith("ModelCodeError: TypeError: unsupported operand type(s)")
     assert isinstance(counted, TokensCounted)
 
 

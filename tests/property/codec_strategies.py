@@ -168,7 +168,7 @@ explanations = st.builds(
             explanation.Exclusion,
             agent=agents,
             reason=st.sampled_from(explanation.ExclusionReason),
-            detail=texts,
+            message=texts,
         )
     ),
     profiles=tuples(told_profiles, 2),

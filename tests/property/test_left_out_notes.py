@@ -129,7 +129,7 @@ def test_every_number_in_a_note_supports_it(request: PlanRequest) -> None:
         explanation.chosen.plan.agents
     )
     for exclusion in explanation.exclusions:
-        check(exclusion.detail, explanation)
+        check(exclusion.message, explanation)
 
 
 @settings(max_examples=40, derandomize=True)
@@ -140,7 +140,7 @@ def test_every_number_in_a_note_about_one_of_many_supports_it(request: PlanReque
     except NoAgentsError:
         return
     for exclusion in explanation.exclusions:
-        check(exclusion.detail, explanation)
+        check(exclusion.message, explanation)
 
 
 def test_messages_that_cost_more_than_a_row_saves_are_named_with_what_they_cost() -> None:
@@ -150,22 +150,22 @@ def test_messages_that_cost_more_than_a_row_saves_are_named_with_what_they_cost(
     assert explanation.chosen.plan.agents == ("gpu-0",)
     (exclusion,) = explanation.exclusions
     assert request.profile(exclusion.agent).forward_s(1) < 0.03  # so its own speed is no reason
-    assert exclusion.detail == (
+    assert exclusion.message == (
         "no gang gives it rows: with one row on it a step takes 33.145 s (computing 0.984 s, messages 32.160 s), "
         "a step of the chosen plan 1.000 s"
     )
-    check(exclusion.detail, explanation)
+    check(exclusion.message, explanation)
 
 
 def test_where_single_devices_are_compared_a_note_has_the_times_of_two() -> None:
     request = plan_request([1.0, 0.5], steps=10)
     explanation = search_plan(replace(request, image=replace(request.image, objective=Objective.THROUGHPUT)))
     (exclusion,) = explanation.exclusions
-    assert exclusion.detail == "alone it takes 20.000 s, the chosen plan 10.000 s"
+    assert exclusion.message == "alone it takes 20.000 s, the chosen plan 10.000 s"
 
 
 def test_times_that_differ_by_little_are_told_with_digits_enough() -> None:
     request = plan_request([1.0, 0.98], steps=10, whole_s=1e-5)
     explanation = search_plan(replace(request, image=replace(request.image, objective=Objective.THROUGHPUT)))
     (exclusion,) = explanation.exclusions
-    assert exclusion.detail == "alone it takes 0.000102 s, the chosen plan 0.000100 s"
+    assert exclusion.message == "alone it takes 0.000102 s, the chosen plan 0.000100 s"

@@ -130,5 +130,5 @@ def beat_done(boundary_step: int) -> BeatDone:
 
 def ended(outcome: EpochOutcome = EpochOutcome.FINISHED) -> EpochEnded:
     return EpochEnded(
-        epoch=EPOCH, outcome=outcome, held_boundaries=(4,), detail="", gang_intact=outcome is EpochOutcome.FINISHED
+        epoch=EPOCH, outcome=outcome, held_boundaries=(4,), message="", gang_intact=outcome is EpochOutcome.FINISHED
     )

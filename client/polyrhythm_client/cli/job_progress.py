@@ -162,7 +162,7 @@ class JobProgress:
             expected = exclusion.reason in {ExclusionReason.NOT_NAMED, ExclusionReason.OTHER_PICTURES}
             if not expected and case not in self._shown_left_out:
                 # Not the reason's name: the fastest device may be "too slow" for a picture that is sooner done alone.
-                why = exclusion.detail or exclusion.reason.replace("_", " ")
+                why = exclusion.message or exclusion.reason.replace("_", " ")
                 self._note(f"[yellow]note:[/yellow] {escape(exclusion.agent)} takes no part: {escape(why)}")
                 self._shown_left_out.add(case)
 

@@ -28,8 +28,8 @@ def print_simulation(console: Console, account: Mapping[str, Any]) -> None:
             console.print(f"{mark['at_s']:9.3f} s  {agent}{escape(mark['text'])}")
     for exclusion in account["exclusions"]:
         reason = exclusion["reason"].replace("_", " ")
-        agent, detail = escape(exclusion["agent"]), escape(exclusion["detail"])
-        console.print(f"left out: [bold]{agent}[/bold] ({reason}): {detail}")
+        agent, message = escape(exclusion["agent"]), escape(exclusion["message"])
+        console.print(f"left out: [bold]{agent}[/bold] ({reason}): {message}")
     for notice in account["notices"]:
         console.print(f"[yellow]note:[/yellow] {escape(notice)}")
     console.print("[yellow]every figure above is simulated[/yellow]")

@@ -55,7 +55,7 @@ def print_explanation(console: Console, explanation: Explanation, agents: tuple[
     console.print(_candidates_table(explanation))
     for exclusion in explanation.exclusions:
         reason = exclusion.reason.replace("_", " ")
-        console.print(f"left out: [bold]{escape(exclusion.agent)}[/bold] ({reason}): {escape(exclusion.detail)}")
+        console.print(f"left out: [bold]{escape(exclusion.agent)}[/bold] ({reason}): {escape(exclusion.message)}")
     if explanation.sharing:
         console.print(f"sharing: {escape(explanation.sharing)}")
     for profile in explanation.profiles:

@@ -162,9 +162,9 @@ def _take(tx: Transaction, name: AgentId, event: AgentReport | PreviewReceived |
             take_profile(tx, name, event)
         case TokensCounted():
             take_counts(tx, name, event)
-        case RequestFailed(request_id=request_id, detail=detail, violations=violations):
-            take_failure(tx, name, request_id, detail, violations)
-            give_up_measuring(tx, name, request_id, detail)
+        case RequestFailed(request_id=request_id, message=message, violations=violations):
+            take_failure(tx, name, request_id, message, violations)
+            give_up_measuring(tx, name, request_id, message)
         case EpochJoined() | PartLoaded() | StepDone() | BeatDone() | PreviewReceived() | ImagePartReceived():
             take_report(tx, name, event)
         case EpochEnded():

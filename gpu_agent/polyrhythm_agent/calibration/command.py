@@ -163,8 +163,8 @@ def _check_sampler(facts: ModelFacts) -> None:
     """Raises InvalidArgumentError: no plan for the model's sampler skips a step, and that is what is measured."""
     sampler = facts.samplers[0]
     if sampler in facts.full_rate_samplers:
-        detail = f"its sampler {sampler} makes every step on every device, so that no plan of it needs a calibration"
-        raise InvalidArgumentError.of("--model", detail)
+        message = f"its sampler {sampler} makes every step on every device, so that no plan of it needs a calibration"
+        raise InvalidArgumentError.of("--model", message)
 
 
 def _grids(task: Task, denoiser: Denoiser) -> list[Grid]:
@@ -175,8 +175,10 @@ def _grids(task: Task, denoiser: Denoiser) -> list[Grid]:
     """
     facts = denoiser.facts
     if not task.steps and facts.default_steps < STEPS_MIN:
-        detail = f"must be named: {STEPS_MIN} or more can be measured, and the model's default is {facts.default_steps}"
-        raise InvalidArgumentError.of("--steps", detail)
+        message = (
+            f"must be named: {STEPS_MIN} or more can be measured, and the model's default is {facts.default_steps}"
+        )
+        raise InvalidArgumentError.of("--steps", message)
     lengths = task.steps or (facts.default_steps,)
     for steps in lengths:
         denoiser.check_steps(facts.samplers[0], steps)

@@ -74,11 +74,11 @@ def check_replaceable(folder: Path, facts: ModelFacts, steps: int, pictures: Pic
     for entry in [] if even_if_fewer else _usable(path, facts.fingerprint):
         held = _pictures(entry)
         if _key(entry) == key and held.surpass(pictures):
-            detail = (
+            message = (
                 f"{path} holds a calibration of {held} for {steps} steps of {key[0]}, which one of {pictures} would "
                 "replace; --replace does that"
             )
-            raise InvalidArgumentError.of("--pictures", detail)
+            raise InvalidArgumentError.of("--pictures", message)
 
 
 def write_calibration(

@@ -28,8 +28,8 @@ def load_members(first: Denoiser, count: int, load: Callable[[], Denoiser], *, f
     """
     need_bytes = (count - 1) * _denoiser_bytes(first.facts)
     if need_bytes > free_bytes:
-        detail = f"{count - 1} more copies of the denoiser take {need_bytes / MIB:.1f} MiB, {free_bytes / MIB:.1f} MiB"
-        raise InvalidArgumentError.of("--members", f"{detail} are free")
+        message = f"{count - 1} more copies of the denoiser take {need_bytes / MIB:.1f} MiB, {free_bytes / MIB:.1f} MiB"
+        raise InvalidArgumentError.of("--members", f"{message} are free")
     return (first, *(load() for _ in range(count - 1)))
 
 

@@ -122,7 +122,7 @@ class Overseer:
         try:
             worker = await self._start_worker()
         except WorkerStartError as error:
-            self.handle(WorkerEnded(detail=str(error)))
+            self.handle(WorkerEnded(message=str(error)))
             return
         self._worker = worker
         log.info("worker started", pid=worker.pid)
@@ -132,4 +132,4 @@ class Overseer:
             lambda event: self.handle(WorkerSpoke(event=event)), leave_s=self._state.limits.leave_s
         )
         self._worker = None
-        self.handle(WorkerEnded(detail=end.detail, cannot_load=end.exit_code == EXIT_CANNOT_LOAD))
+        self.handle(WorkerEnded(message=end.message, cannot_load=end.exit_code == EXIT_CANNOT_LOAD))

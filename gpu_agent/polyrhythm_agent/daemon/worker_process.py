@@ -35,11 +35,11 @@ class WorkerEnd:
     """How a worker ended.
 
     Attributes:
-        detail: in words.
+        message: in words.
         exit_code: of the process, if it ended by itself; None if it was killed from here for what it did.
     """
 
-    detail: str
+    message: str
     exit_code: int | None
 
 
@@ -145,9 +145,9 @@ class WorkerProcess:
             self._writer.close()
             self._words.close()
         if self._complaint is not None:
-            return WorkerEnd(detail=self._complaint, exit_code=None)
+            return WorkerEnd(message=self._complaint, exit_code=None)
         status = self._process.returncode
-        return WorkerEnd(detail=_describe_end(status, self._words.last()), exit_code=status)
+        return WorkerEnd(message=_describe_end(status, self._words.last()), exit_code=status)
 
     def kill(self) -> None:
         """Ends the process and its group at once."""

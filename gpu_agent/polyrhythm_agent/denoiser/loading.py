@@ -45,8 +45,8 @@ def exchange_dtype_of(name: str, denoiser: Denoiser) -> torch.dtype:
     if dtype is None:
         raise InvalidArgumentError.of("exchange_dtype", f"must be one of {', '.join(DTYPES)}, got {name!r}")
     if state_dtype_of(dtype) is not denoiser.state_dtype:
-        detail = f"{name} cannot be mixed with arithmetic in {denoiser.facts.dtype}"
-        raise InvalidArgumentError.of("exchange_dtype", detail)
+        message = f"{name} cannot be mixed with arithmetic in {denoiser.facts.dtype}"
+        raise InvalidArgumentError.of("exchange_dtype", message)
     return dtype
 
 

@@ -88,21 +88,21 @@ class EpochRun:
         Raises:
             RuntimeError: the device has failed, which is no matter of this epoch alone: the daemon sees the worker end.
         """
-        outcome, detail, out_of_memory, no_picture = EpochOutcome.FINISHED, "", False, False
+        outcome, message, out_of_memory, no_picture = EpochOutcome.FINISHED, "", False, False
         try:
             with model_code():
                 final = self._denoise()
                 if self._parts.decodes:
                     self._decode(final)
         except EpochCancelledError as error:
-            outcome, detail = EpochOutcome.CANCELLED, str(error)
+            outcome, message = EpochOutcome.CANCELLED, str(error)
             forget_frames(error)
         except PolyrhythmError as error:
             out_of_memory = is_out_of_memory(error) or self._refusal is not None
             no_picture = isinstance(error, NoPictureError)
             aborted = isinstance(error, EpochAbortedError) or self._stop.abort_reason is not None
             outcome = EpochOutcome.ABORTED if aborted and self._refusal is None else EpochOutcome.FAILED
-            detail = self._stop.abort_reason or f"{type(error).__name__}: {error}"
+            message = self._stop.abort_reason or f"{type(error).__name__}: {error}"
             forget_frames(error)
         intact = outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED} and not self._transport_aborted
         if not intact:
@@ -116,7 +116,7 @@ class EpochRun:
                 epoch=self.epoch,
                 outcome=outcome,
                 held_boundaries=self._context.memory.held_boundaries(self._command.job),
-                detail=detail,
+                message=message,
                 gang_intact=intact,
                 out_of_memory=out_of_memory,
                 no_picture=no_picture,

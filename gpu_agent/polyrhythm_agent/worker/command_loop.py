@@ -135,7 +135,7 @@ class CommandLoop:
             finally:  # or what the clock has noted would be kept, and added up in the next picture's first step
                 self._context.busy_clock.read_s()
         except PolyrhythmError as error:
-            return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
+            return RequestFailed(request_id=command.request_id, message=f"{type(error).__name__}: {error}")
         return ProfileMeasured(request_id=command.request_id, profile=profile)
 
     def _answer(self, command: CountTokens) -> TokensCounted | RequestFailed:
@@ -143,12 +143,12 @@ class CommandLoop:
             with model_code():
                 return self._count_tokens(command)
         except PolyrhythmError as error:
-            return RequestFailed(request_id=command.request_id, detail=f"{type(error).__name__}: {error}")
+            return RequestFailed(request_id=command.request_id, message=f"{type(error).__name__}: {error}")
 
     def _count_tokens(self, command: CountTokens) -> TokensCounted | RequestFailed:
         denoiser = self._context.denoiser
         if command.model != denoiser.facts.name:
-            return RequestFailed(request_id=command.request_id, detail=f"model {command.model!r} is not loaded")
+            return RequestFailed(request_id=command.request_id, message=f"model {command.model!r} is not loaded")
         found: list[LongText] = []
         violations: list[FieldViolation] = []
         for field, text in zip(COUNTED_FIELDS, command.texts, strict=False):
@@ -164,8 +164,8 @@ class CommandLoop:
             violations.extend(error.violations)
         if violations:
             in_request = tuple(replace(wrong, field=f"{REQUEST}.{wrong.field}") for wrong in violations)
-            detail = str(InvalidArgumentError(*in_request))
-            return RequestFailed(request_id=command.request_id, detail=detail, violations=in_request)
+            message = str(InvalidArgumentError(*in_request))
+            return RequestFailed(request_id=command.request_id, message=message, violations=in_request)
         return TokensCounted(
             request_id=command.request_id,
             counts=tuple(each.tokens for each in found),

@@ -114,7 +114,7 @@ AGENT_EVENT: OneOf[AgentEvent, session_pb2.AgentEvent] = OneOf(
         notices=told_all,
     ),
     request_failed=Mapped(
-        RequestFailed, events_pb2.RequestFailed, request_id=trusted, detail=told, violations=Few(TEXTS_MAX, _VIOLATION)
+        RequestFailed, events_pb2.RequestFailed, request_id=trusted, message=told, violations=Few(TEXTS_MAX, _VIOLATION)
     ),
     epoch_joined=Mapped(
         EpochJoined, events_pb2.EpochJoined, epoch=EPOCH, encode_s=seconds, links=Few(MEMBERS_MAX, _PEER_LINK)
@@ -139,7 +139,7 @@ AGENT_EVENT: OneOf[AgentEvent, session_pb2.AgentEvent] = OneOf(
         epoch=EPOCH,
         outcome=EnumTable(EpochOutcome, events_pb2.EpochOutcome),
         held_boundaries=Few(HELD_BOUNDARIES_MAX, count(STEPS_MAX)),
-        detail=told,
+        message=told,
     ),
     store_request=Mapped(
         StoreRequest,

@@ -42,7 +42,7 @@ _EXCLUSION = Mapped(
     explanation_pb2.Exclusion,
     agent=name,
     reason=EnumTable(ExclusionReason, explanation_pb2.ExclusionReason),
-    detail=trusted,
+    message=trusted,
 )
 MEASURED_LINK = Mapped(MeasuredLink, explanation_pb2.MeasuredLink, sender=name, receiver=name, link=LINK)
 EXPLANATION = Mapped(

@@ -89,7 +89,7 @@ class Exclusion:
 
     agent: AgentId
     reason: ExclusionReason
-    detail: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,12 +104,12 @@ class RequestFailed:
 
     Attributes:
         request_id: of the command.
-        detail: what went wrong.
+        message: what went wrong.
         violations: what the user must change, where the texts themselves are at fault; no other agent will take them.
     """
 
     request_id: int
-    detail: str
+    message: str
     violations: tuple[FieldViolation, ...] = ()
 
 
@@ -211,7 +211,7 @@ class EpochEnded:
         epoch: the run.
         outcome: how it ended.
         held_boundaries: fine steps whose boundary state this member holds, ascending, at most two.
-        detail: what went wrong, for FAILED.
+        message: what went wrong, for FAILED.
         gang_intact: whether the gang may be used again by this member.
         out_of_memory: whether this member's memory ran out, or would have.
         no_picture: whether what this member decoded is none, not finite or black all over, however often it is tried.
@@ -220,7 +220,7 @@ class EpochEnded:
     epoch: EpochId
     outcome: EpochOutcome
     held_boundaries: tuple[int, ...]
-    detail: str
+    message: str
     gang_intact: bool
     out_of_memory: bool = False
     no_picture: bool = False

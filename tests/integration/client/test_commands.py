@@ -26,7 +26,7 @@ from polyrhythm_client.recipes.png import read_texts
 from polyrhythm_client.recipes.recipe import AGENTS_KEY, PLAN_KEY, PROMPT_KEY, SEED_KEY, STEPS_KEY, WEIGHTS_KEY
 from tests.fakes.coordinator import FACTS, PNG, FakeCoordinator, explanation, plan, serving, software
 
-LEFT_OUT = f"note: old takes no part: {explanation().exclusions[0].detail}\n"
+LEFT_OUT = f"note: old takes no part: {explanation().exclusions[0].message}\n"
 """What the fake coordinator's plan makes the commands say."""
 
 

@@ -54,23 +54,23 @@ def test_notices_of_a_plan_are_said_once_however_many_pictures_follow_it() -> No
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         for index in range(3):
             progress.show(ImagePlanned(image_index=index, explanation=NOTED))
-    left_out = f"note: old takes no part: {NOTED.exclusions[0].detail}\n"
+    left_out = f"note: old takes no part: {NOTED.exclusions[0].message}\n"
     assert said.get() == "note: scheduler [x] is not offered\nnote: no plan has strides\n" + left_out
 
 
 def test_bytes_that_are_missing_are_told_beside_the_picture() -> None:
-    detail = "old does not fit: the smallest share of this picture needs 42.9 MiB, free to it are 20.0 MiB"
-    small = Exclusion(agent=AgentId("old"), reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=detail)
+    message = "old does not fit: the smallest share of this picture needs 42.9 MiB, free to it are 20.0 MiB"
+    small = Exclusion(agent=AgentId("old"), reason=ExclusionReason.TOO_LITTLE_MEMORY, message=message)
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         progress.show(ImagePlanned(image_index=0, explanation=replace(explanation(), exclusions=(small,))))
-        other = replace(small, detail=detail.replace("20.0", "19.0"))
+        other = replace(small, message=message.replace("20.0", "19.0"))
         progress.show(ImagePlanned(image_index=1, explanation=replace(explanation(), exclusions=(other,))))
-    assert said.get() == f"note: old takes no part: {detail}\n"
+    assert said.get() == f"note: old takes no part: {message}\n"
 
 
 def test_why_pictures_are_shared_out_is_said_once_and_nobody_is_missed() -> None:
-    left = Exclusion(agent=AgentId("b"), reason=ExclusionReason.OTHER_PICTURES, detail="b is left to other pictures")
+    left = Exclusion(agent=AgentId("b"), reason=ExclusionReason.OTHER_PICTURES, message="b is left to other pictures")
     shared = replace(explanation(), exclusions=(left,), sharing="2 pictures wait: each by one device")
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
@@ -87,7 +87,7 @@ def test_a_job_that_waits_says_for_what() -> None:
 
 
 def test_who_was_left_out_by_the_user_is_not_told_so() -> None:
-    named = Exclusion(agent=AgentId("old"), reason=ExclusionReason.NOT_NAMED, detail="not among --devices")
+    named = Exclusion(agent=AgentId("old"), reason=ExclusionReason.NOT_NAMED, message="not among --devices")
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True)
     with JobProgress(console, quiet=True) as progress, console.capture() as said:
         progress.show(ImagePlanned(image_index=0, explanation=replace(explanation(), exclusions=(named,))))

@@ -77,7 +77,7 @@ def test_tables_of_others() -> None:
     table.add_row(escape(HOSTILE))
     console.print(table)
     found = explanation()
-    left_out = Exclusion(agent=AgentId(HOSTILE), reason=ExclusionReason.NOT_READY, detail=HOSTILE)
+    left_out = Exclusion(agent=AgentId(HOSTILE), reason=ExclusionReason.NOT_READY, message=HOSTILE)
     print_explanation(console, type(found)(chosen=found.chosen, runners_up=(), exclusions=(left_out,)), AGENTS)
     assert "[bold]x[/bold]" in shown(out)
 

@@ -25,7 +25,7 @@ def take_end(tx: Transaction, agent: AgentId, event: EpochEnded) -> None:
     asking = {EpochStage.CANCELLING, EpochStage.HANDING_OVER}
     asked = event.outcome is EpochOutcome.CANCELLED and epoch.stage in asking
     if event.outcome is not EpochOutcome.FINISHED and not asked:
-        abort_epoch(tx, epoch.epoch, f"{agent}: {event.detail or event.outcome}")
+        abort_epoch(tx, epoch.epoch, f"{agent}: {event.message or event.outcome}")
     _settle_if_over(tx, epoch.epoch)
 
 

@@ -35,7 +35,7 @@ def after_epoch(picture: Picture, epoch: Epoch, limits: Limits) -> tuple[Picture
     """
     for agent, run in epoch.members.items():
         if run.ended is not None and run.ended.no_picture:
-            return picture, PictureFailedError(f"{agent} made no picture of it: {run.ended.detail}")
+            return picture, PictureFailedError(f"{agent} made no picture of it: {run.ended.message}")
     died = [f"{agent} ({run.lost})" for agent, run in epoch.members.items() if run.died]
     return counted(picture, ", ".join(died), limits) if died else (picture, None)
 

@@ -89,4 +89,4 @@ def _tell_failures(tx: Transaction, job: JobId, epoch: Epoch, agents: Iterable[A
     for agent in agents:
         run = epoch.members[agent]
         if run.ended is not None and run.ended.outcome is EpochOutcome.FAILED:
-            tx.tell(job, AgentFailed(agent=agent, reason=run.ended.detail))
+            tx.tell(job, AgentFailed(agent=agent, reason=run.ended.message))

@@ -114,7 +114,7 @@ def missing_of(kinds: AgentKinds, plan: Plan | None) -> tuple[AgentId, ...]:
 def not_all(kinds: AgentKinds, missing: tuple[AgentId, ...]) -> InvalidArgumentError:
     """Why the client's plan is no use: these of its agents cannot take part."""
     found = (exclusion_of(kinds.view, name) for name in missing)
-    message = "; ".join(f"{exclusion.agent}: {exclusion.detail}" for exclusion in found if exclusion is not None)
+    message = "; ".join(f"{exclusion.agent}: {exclusion.message}" for exclusion in found if exclusion is not None)
     return InvalidArgumentError.of("image.plan", f"not all of its agents can take part: {message}")
 
 
@@ -149,8 +149,8 @@ def nobody(picture: Picture, kinds: AgentKinds) -> PolyrhythmError:
     """Why nobody can take part in a picture."""
     lost = {**picture.readmitted, **picture.lost}
     losses = {name: lost_earlier(reason, twice=False) for name, reason in lost.items()}
-    present = {exclusion.agent: exclusion.detail for exclusion in kinds.exclusions()}
-    message = "; ".join(f"{name}: {detail}" for name, detail in {**losses, **present}.items())
+    present = {exclusion.agent: exclusion.message for exclusion in kinds.exclusions()}
+    message = "; ".join(f"{name}: {why}" for name, why in {**losses, **present}.items())
     if losses:
         return AgentsLostError(f"no agent is left for the picture: {message}")
     return NoAgentsError(f"no agent can take part: {message or 'none is connected'}")

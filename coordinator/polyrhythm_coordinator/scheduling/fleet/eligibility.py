@@ -116,7 +116,7 @@ def bar_of(view: Viewpoint, name: AgentId, *, ignoring: frozenset[Bar] = frozens
 def exclusion_of(view: Viewpoint, name: AgentId) -> Exclusion | None:
     """The same as the client is told it."""
     for bar, message in _bars(view, name):
-        return Exclusion(agent=name, reason=_REASONS.get(bar, ExclusionReason.NOT_READY), detail=message)
+        return Exclusion(agent=name, reason=_REASONS.get(bar, ExclusionReason.NOT_READY), message=message)
     return None
 
 
@@ -157,8 +157,8 @@ def _bars_of_service(view: Viewpoint, agent: Agent) -> Bars:
         if own is None:
             yield Bar.OTHER_WEIGHTS, f"it does not hold the same weights of {wanted.facts.name}"
         elif exact and own.dtype != wanted.facts.dtype:  # it is that of one device up to rounding in one dtype
-            detail = f"it computes in {own.dtype}, and all of an exact picture is computed in {wanted.facts.dtype}"
-            yield Bar.OTHER_DTYPE, detail
+            message = f"it computes in {own.dtype}, and all of an exact picture is computed in {wanted.facts.dtype}"
+            yield Bar.OTHER_DTYPE, message
     if picture is not None and picture.holders_only and agent.agent not in picture.holders:
         yield Bar.NO_STATE, f"it does not hold step {picture.begin_step}, from which the picture goes on"
 

@@ -108,11 +108,11 @@ def misfit(agent: AgentId, request: PlanRequest) -> Exclusion | None:
     if need.total_bytes <= usable_bytes:
         return None
     needed, free = mib_apart(need.total_bytes, usable_bytes)
-    detail = (
+    message = (
         f"{agent} does not fit: the smallest share of this picture needs {needed} "
         f"(weights {mib(need.weights_bytes)}), free to it are {free}{_other_mode(agent, request, need)}"
     )
-    return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=detail)
+    return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, message=message)
 
 
 def _other_mode(agent: AgentId, request: PlanRequest, need: MemoryNeed) -> str:
@@ -129,7 +129,7 @@ def shortage(agent: AgentId, request: PlanRequest) -> str | None:
     """What of the whole picture does not fit on an agent, in words and numbers; None where all of it does."""
     excluded = misfit(agent, request)
     if excluded is not None:
-        return excluded.detail
+        return excluded.message
     fit, rows_all = MemoryFit(request=request), request.row_count
     rows = fit.rows(agent, exchange=Exchange.SYNCHRONOUS, in_gang=False)
     free = f"of {mib(request.usable_bytes.get(agent, 0))} that are free to {agent}"

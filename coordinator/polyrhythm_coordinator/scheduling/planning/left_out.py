@@ -83,15 +83,15 @@ def exclusions(options: Sequence[Option], chosen: Option, request: PlanRequest) 
     )
 
 
-def _too_slow(agent: AgentId, detail: str) -> Exclusion:
-    return Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, detail=detail)
+def _too_slow(agent: AgentId, message: str) -> Exclusion:
+    return Exclusion(agent=agent, reason=ExclusionReason.TOO_SLOW, message=message)
 
 
 def _why_alone(agent: AgentId, alone_s: float | None, chosen: Option, request: PlanRequest) -> Exclusion:
     """Where single devices alone are compared."""
     if alone_s is None:
         message = shortage(agent, request) or "alone it cannot make the picture"
-        return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=message)
+        return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, message=message)
     if same_seconds(alone_s, chosen.total_s):
         message = f"it would not make the picture sooner ready: {chosen.total_s:.3g} s by the chosen device as by it"
         return _too_slow(agent, message)
@@ -121,7 +121,7 @@ def _why(
         )
     no_room = _no_room(parts, together.request)
     if no_room:
-        return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, detail=no_room)
+        return Exclusion(agent=agent, reason=ExclusionReason.TOO_LITTLE_MEMORY, message=no_room)
     message = same if same_seconds(step.total_s, step_s) else _not_among_the_fastest(agent, chosen.plan, request)
     return _too_slow(agent, message or "no faster plan with it was found")
 

@@ -112,7 +112,7 @@ def _wanted(request: PlanRequest) -> PlanRequest:
 def _unwanted(request: PlanRequest) -> tuple[Exclusion, ...]:
     overrides = request.image.overrides
     return tuple(
-        Exclusion(agent=agent, reason=ExclusionReason.NOT_NAMED, detail=overrides.told)
+        Exclusion(agent=agent, reason=ExclusionReason.NOT_NAMED, message=overrides.told)
         for agent in request.agents
         if not overrides.allows(agent)
     )

@@ -104,21 +104,21 @@ def _windows(facts: ModelFacts, counts: tuple[int, ...]) -> int:
 
 
 def take_failure(
-    tx: Transaction, agent: AgentId, request_id: int, detail: str, violations: tuple[FieldViolation, ...]
+    tx: Transaction, agent: AgentId, request_id: int, message: str, violations: tuple[FieldViolation, ...]
 ) -> None:
     """An agent has no answer: another one is asked, unless the texts are at fault, which no other one would take."""
     applicant = _asked(tx.state, agent, request_id)
     if applicant is not None and violations:
         refuse(tx, applicant, InvalidArgumentError(*violations))
     else:
-        _ask_another(tx, agent, request_id, detail)
+        _ask_another(tx, agent, request_id, message)
 
 
-def _ask_another(tx: Transaction, agent: AgentId, request_id: int, detail: str) -> None:
+def _ask_another(tx: Transaction, agent: AgentId, request_id: int, message: str) -> None:
     """An agent that is there cannot answer: ``review_all`` puts the question to another one."""
     applicant = _asked(tx.state, agent, request_id)
     if applicant is not None:
-        reasons = {**applicant.reasons, agent: detail}
+        reasons = {**applicant.reasons, agent: message}
         put_applicant(tx, replace(applicant, question=None, silent=(*applicant.silent, agent), reasons=reasons))
 
 

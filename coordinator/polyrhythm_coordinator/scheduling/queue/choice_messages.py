@@ -43,7 +43,7 @@ def left_to_others(agents: Collection[AgentId], *, throughput: bool) -> tuple[Ex
 def other_pictures(agents: Collection[AgentId], message: str) -> tuple[Exclusion, ...]:
     """That agents take no part because of other pictures."""
     return tuple(
-        Exclusion(agent=agent, reason=ExclusionReason.OTHER_PICTURES, detail=f"{agent} {message}")
+        Exclusion(agent=agent, reason=ExclusionReason.OTHER_PICTURES, message=f"{agent} {message}")
         for agent in sorted(agents)
     )
 

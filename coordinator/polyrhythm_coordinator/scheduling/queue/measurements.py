@@ -16,7 +16,7 @@ from polyrhythm_coordinator.scheduling.state.phases import Running, Unplanned
 from polyrhythm_coordinator.scheduling.state.transaction import Transaction
 
 
-def give_up_measuring(tx: Transaction, name: AgentId, request_id: int, detail: str) -> None:
+def give_up_measuring(tx: Transaction, name: AgentId, request_id: int, message: str) -> None:
     """An agent could not measure a size: it is left out by all that asked for it.
 
     One that was to stop has.
@@ -29,7 +29,7 @@ def give_up_measuring(tx: Transaction, name: AgentId, request_id: int, detail: s
     if measuring.stopped:
         return
     for asking in _asking(tx, name, measuring.workload):
-        _leave_out(tx, asking, name, f"it could not measure: {detail}")
+        _leave_out(tx, asking, name, f"it could not measure: {message}")
 
 
 def died_measuring(tx: Transaction, name: AgentId, reason: str) -> None:
@@ -99,5 +99,5 @@ def _others(tx: Transaction, picture: Picture, name: AgentId) -> bool:
     return any(other != name for other in agent_kinds(tx.state, picture, tx.now_s).candidates)
 
 
-def _leave_out(tx: Transaction, asking: Job | Inquiry, name: AgentId, detail: str) -> None:
-    tx.put_wanted(replace(asking, left_out={**asking.left_out, name: detail}))
+def _leave_out(tx: Transaction, asking: Job | Inquiry, name: AgentId, message: str) -> None:
+    tx.put_wanted(replace(asking, left_out={**asking.left_out, name: message}))

@@ -110,7 +110,7 @@ class GangRun:
         if agent in self._members:
             self._members[agent].cancelled = True
 
-    def leave(self, agent: AgentId, outcome: EpochOutcome, detail: str) -> None:
+    def leave(self, agent: AgentId, outcome: EpochOutcome, message: str) -> None:
         """A member stops as soon as it looks up, aborted or because a peer is gone."""
         self._broken = True
         member = self._members.get(agent)
@@ -119,7 +119,7 @@ class GangRun:
         member.gone = True
         left_s = _looks_up_s(member.pieces, self._now_s)
         self._world.timeline.cut(left_s, agent)
-        self._world.agenda.at(left_s, partial(self._end, agent, outcome, detail))
+        self._world.agenda.at(left_s, partial(self._end, agent, outcome, message))
 
     def lose(self, agent: AgentId, *, noticed: bool) -> None:
         """A member dies; its peers see the connection close where it is noticed."""
@@ -281,14 +281,14 @@ class GangRun:
         self._world.say(decoder, made)
         self._end(decoder, EpochOutcome.FINISHED, "")
 
-    def _end(self, agent: AgentId, outcome: EpochOutcome, detail: str) -> None:
+    def _end(self, agent: AgentId, outcome: EpochOutcome, message: str) -> None:
         member = self._members[agent]
         member.gone = True
         ended = EpochEnded(
             epoch=self._command.epoch,
             outcome=outcome,
             held_boundaries=member.memory.boundaries,
-            detail=detail,
+            message=message,
             gang_intact=outcome in {EpochOutcome.FINISHED, EpochOutcome.CANCELLED},
         )
         self._world.say(agent, ended)

@@ -144,7 +144,7 @@ class VirtualAgent:
                 self._measuring = request_id
                 self._world.agenda.after(self._world.fleet.control.profile_s, lambda: self._end_measuring(measured))
             case StopMeasuring(request_id=request_id):
-                self._end_measuring(RequestFailed(request_id=request_id, detail="nobody waits for it"))
+                self._end_measuring(RequestFailed(request_id=request_id, message="nobody waits for it"))
             case StartEpoch():
                 memory = self._memories.setdefault(command.job, Memory())
                 self._world.open_run(command).start(agent, command, memory)

@@ -95,7 +95,7 @@ def _start_epoch(state: Oversight, command: StartEpoch, now_s: float) -> Outcome
             epoch=command.epoch,
             outcome=EpochOutcome.FAILED,
             held_boundaries=(),
-            detail=f"{state.agent}: {obstacle}",
+            message=f"{state.agent}: {obstacle}",
             gang_intact=False,
         )
         return state, (SendUp(event=refusal),)
@@ -114,7 +114,7 @@ def _start_epoch(state: Oversight, command: StartEpoch, now_s: float) -> Outcome
 
 def _ask(state: Oversight, command: MeasureProfile | CountTokens, now_s: float) -> Outcome:
     if not isinstance(state.phase, Ready):
-        failed = RequestFailed(request_id=command.request_id, detail=f"{state.agent}: the worker is not ready")
+        failed = RequestFailed(request_id=command.request_id, message=f"{state.agent}: the worker is not ready")
         return state, (SendUp(event=failed),)
     question = Question(request_id=command.request_id, asked_s=now_s)
     return replace(state, questions=(*state.questions, question)), (SendDown(command=command),)

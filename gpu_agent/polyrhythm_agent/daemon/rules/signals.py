@@ -40,11 +40,11 @@ class WorkerEnded:
     """The worker process is gone and nothing more will be heard of it.
 
     Attributes:
-        detail: how it ended, with its last words.
+        message: how it ended, with its last words.
         cannot_load: whether its exit code says that no start can ever load the model.
     """
 
-    detail: str
+    message: str
     cannot_load: bool = False
 
 

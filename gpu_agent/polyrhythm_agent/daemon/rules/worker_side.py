@@ -98,7 +98,7 @@ def bury(state: Oversight, end: WorkerEnded, now_s: float) -> Outcome:
     if isinstance(state.phase, Starting) and end.cannot_load:
         return _give_up_model(state, "its own words are above", now_s)
     if not isinstance(state.phase, Ending):
-        state, effects = _count_loss(state, f"the worker ended: {end.detail}", now_s)
+        state, effects = _count_loss(state, f"the worker ended: {end.message}", now_s)
     limits = state.limits
     if limits.starts_max is not None and state.failed_starts >= limits.starts_max:
         reason = f"{state.failed_starts} workers in a row were lost before they were ready; the last one: {state.lost}"

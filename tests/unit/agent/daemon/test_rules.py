@@ -106,7 +106,7 @@ def test_a_worker_that_is_not_ready_answers_through_its_daemon() -> None:
     script.take()
     script.command(CountTokens(request_id=3, model="demo", texts=("t",), sampler=Sampler.DDIM, steps=4), start_epoch())
     failed, refused = script.take()
-    assert failed == up(RequestFailed(request_id=3, detail="a: the worker is not ready"))
+    assert failed == up(RequestFailed(request_id=3, message="a: the worker is not ready"))
     assert isinstance(refused, SendUp)
     assert isinstance(refused.event, EpochEnded)
     assert (refused.event.outcome, refused.event.gang_intact) == (EpochOutcome.FAILED, False)
@@ -116,7 +116,7 @@ def test_a_second_epoch_is_refused_while_one_is_under_way(running: Script) -> No
     (refused,) = running.command(start_epoch(EpochId(incarnation=1, counter=8))).take()
     assert isinstance(refused, SendUp)
     assert isinstance(refused.event, EpochEnded)
-    assert refused.event.detail == "a: epoch 1.7 has not ended"
+    assert refused.event.message == "a: epoch 1.7 has not ended"
 
 
 def test_commands_for_an_epoch_that_has_ended_are_dropped(running: Script) -> None:
@@ -135,7 +135,7 @@ def test_events_of_another_epoch_are_dropped_and_noted(script: Script) -> None:
 
 
 def test_a_worker_that_dies_is_told_and_restarted_at_once(running: Script) -> None:
-    running.feed(WorkerEnded(detail="signal 9"))
+    running.feed(WorkerEnded(message="signal 9"))
     assert running.take() == [up(WorkerLost(reason="the worker ended: signal 9")), StartWorker()]
     assert running.say(READY).take() == [up(READY)]
 
@@ -143,7 +143,7 @@ def test_a_worker_that_dies_is_told_and_restarted_at_once(running: Script) -> No
 def test_restarts_back_off_and_a_proven_worker_resets_them(script: Script) -> None:
     delays_s: list[float] = []
     for _ in range(9):
-        script.feed(WorkerEnded(detail="crash"))
+        script.feed(WorkerEnded(message="crash"))
         phase = script.state.phase
         delays_s.append(phase.restart_at_s - script.now_s if isinstance(phase, Absent) else 0.0)
         script.wait(delays_s[-1] + 0.1, beating=False)
@@ -151,21 +151,21 @@ def test_restarts_back_off_and_a_proven_worker_resets_them(script: Script) -> No
     assert delays_s == pytest.approx([0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0])
     script.say(READY).command(start_epoch()).say(ended())
     script.take()
-    script.feed(WorkerEnded(detail="crash"))
+    script.feed(WorkerEnded(message="crash"))
     assert script.take()[-1] == StartWorker()
 
 
 def test_a_worker_that_lived_long_restarts_without_delay(script: Script) -> None:
-    script.feed(WorkerEnded(detail="crash")).say(READY).wait(10.1)
+    script.feed(WorkerEnded(message="crash")).say(READY).wait(10.1)
     script.take()
-    assert script.feed(WorkerEnded(detail="crash")).take()[-1] == StartWorker()
+    assert script.feed(WorkerEnded(message="crash")).take()[-1] == StartWorker()
 
 
 @pytest.mark.parametrize(
     ("event", "words"),
     [
         (WorkerSpoke(event=WorkerLost(reason="no text encoder")), "no text encoder"),
-        (WorkerEnded(detail="exit code 3", cannot_load=True), "its own words are above"),
+        (WorkerEnded(message="exit code 3", cannot_load=True), "its own words are above"),
     ],
 )
 def test_a_model_that_no_worker_can_load_is_given_up(event: OversightEvent, words: str) -> None:
@@ -173,20 +173,20 @@ def test_a_model_that_no_worker_can_load_is_given_up(event: OversightEvent, word
     script.take()
     reason = f"the worker cannot load the model: {words}"
     assert script.feed(event).take() == [up(WorkerLost(reason=reason)), KillWorker(), GiveUpModel(reason=reason)]
-    assert script.feed(WorkerEnded(detail="exit code 3", cannot_load=True)).wait(60.0, beating=False).take() == []
+    assert script.feed(WorkerEnded(message="exit code 3", cannot_load=True)).wait(60.0, beating=False).take() == []
 
 
 def test_an_agent_gives_up_after_as_many_failed_starts_as_it_is_told_to() -> None:
     script = Script(replace(LIMITS, starts_max=3)).feed(TimePassed(), CoordinatorConnected())
     for _ in range(2):
-        script.feed(WorkerEnded(detail="exit code 1")).wait(1.0, beating=False)
-    script.say(READY).feed(WorkerEnded(detail="exit code 1")).wait(2.1, beating=False)
+        script.feed(WorkerEnded(message="exit code 1")).wait(1.0, beating=False)
+    script.say(READY).feed(WorkerEnded(message="exit code 1")).wait(2.1, beating=False)
     script.take()
     assert script.state.failed_starts == 0, "one that was ready has started"
     for _ in range(2):
-        script.feed(WorkerEnded(detail="exit code 1")).wait(8.1, beating=False)
+        script.feed(WorkerEnded(message="exit code 1")).wait(8.1, beating=False)
     script.take()
-    script.feed(WorkerEnded(detail="exit code 1; it said:\nno folder"))
+    script.feed(WorkerEnded(message="exit code 1; it said:\nno folder"))
     lost = "the worker ended: exit code 1; it said:\nno folder"
     reason = f"3 workers in a row were lost before they were ready; the last one: {lost}"
     assert script.take() == [up(WorkerLost(reason=lost)), GiveUpStarting(reason=reason)]
@@ -196,13 +196,13 @@ def test_an_agent_gives_up_after_as_many_failed_starts_as_it_is_told_to() -> Non
 def test_a_worker_that_hangs_at_its_start_has_failed_to_start_too() -> None:
     script = Script(replace(LIMITS, starts_max=1)).feed(TimePassed()).wait(20.3, beating=False)
     script.take()
-    (given_up,) = script.feed(WorkerEnded(detail="signal SIGKILL")).take()
+    (given_up,) = script.feed(WorkerEnded(message="signal SIGKILL")).take()
     assert isinstance(given_up, GiveUpStarting)
     assert given_up.reason.endswith("the last one: the worker did not get on with loading for 20 s")
 
 
 def test_a_worker_that_was_ready_could_load_its_model(script: Script) -> None:
-    script.feed(WorkerEnded(detail="exit code 3", cannot_load=True))
+    script.feed(WorkerEnded(message="exit code 3", cannot_load=True))
     assert script.take()[-1] == StartWorker()
 
 
@@ -210,7 +210,7 @@ def test_last_words_of_a_killed_worker_are_not_relayed(running: Script) -> None:
     running.wait(1.2, beating=False)
     running.take()
     assert running.say(ended(), READY).take() == []
-    assert running.feed(WorkerEnded(detail="signal 9")).take() == [StartWorker()]
+    assert running.feed(WorkerEnded(message="signal 9")).take() == [StartWorker()]
 
 
 def test_a_worker_that_breaks_the_protocol_is_killed(script: Script) -> None:
@@ -253,6 +253,6 @@ def test_a_measurement_ends_when_nobody_waits_for_it_or_is_there_to(script: Scri
 
 
 def test_losses_while_nobody_listens_are_not_sent(script: Script) -> None:
-    script.feed(CoordinatorLost(), WorkerEnded(detail="crash"))
+    script.feed(CoordinatorLost(), WorkerEnded(message="crash"))
     assert script.take() == [StartWorker()]
     assert script.say(READY).feed(CoordinatorConnected()).take() == [up(READY)]

@@ -63,7 +63,7 @@ def test_a_drained_agent_takes_no_new_job_until_it_is_put_back() -> None:
     (planned,) = world.told_of(job, ImagePlanned)
     assert planned.explanation.chosen.plan.agents == ("a",)
     (exclusion,) = planned.explanation.exclusions
-    assert (exclusion.agent, "drained" in exclusion.detail) == ("b", True)
+    assert (exclusion.agent, "drained" in exclusion.message) == ("b", True)
     world.drain("b", undo=True)
     assert states(world)["b"] is AgentState.READY
     job = world.submit()

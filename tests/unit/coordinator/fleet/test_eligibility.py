@@ -84,7 +84,7 @@ def test_of_several_bars_the_first_one_counts() -> None:
         assert bar_of(of_picture(state, picture), A) is bar
         exclusion = exclusion_of(of_picture(state, picture), A)
         assert exclusion is not None
-        assert exclusion.detail
+        assert exclusion.message
     named = replace(picture.image, overrides=Overrides(devices=(B,)))
     state, picture = of_job(image=named)(state, replace(picture, image=named))
     assert bar_of(of_picture(state, picture), A) is Bar.NOT_NAMED

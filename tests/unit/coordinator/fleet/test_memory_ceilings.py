@@ -99,8 +99,8 @@ def test_an_agent_that_is_too_small_is_left_out_and_told() -> None:
     assert explanation.chosen.plan.agents == ("a",)
     (exclusion,) = explanation.exclusions
     assert (exclusion.agent, exclusion.reason) == ("b", ExclusionReason.TOO_LITTLE_MEMORY)
-    assert "needs 110." in exclusion.detail
-    assert "free to it are 90.0 MiB" in exclusion.detail
+    assert "needs 110." in exclusion.message
+    assert "free to it are 90.0 MiB" in exclusion.message
 
 
 def test_a_picture_that_fits_nowhere_ends_the_job_with_the_sizes() -> None:

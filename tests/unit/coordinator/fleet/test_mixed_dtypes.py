@@ -68,7 +68,7 @@ def test_an_exact_picture_is_computed_in_one_dtype() -> None:
     assert explanation.chosen.plan.agents == ("a", "c")
     (exclusion,) = explanation.exclusions
     assert (exclusion.agent, exclusion.reason) == ("b", ExclusionReason.OTHER_ARITHMETIC)
-    assert exclusion.detail == "it computes in float32, and all of an exact picture is computed in bfloat16"
+    assert exclusion.message == "it computes in float32, and all of an exact picture is computed in bfloat16"
     assert explanation.notices == ()
 
 

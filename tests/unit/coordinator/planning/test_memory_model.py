@@ -136,7 +136,7 @@ def test_a_device_on_which_no_share_fits_is_left_out_with_both_sizes() -> None:
     assert explanation.chosen.plan.agents == (A,)
     (exclusion,) = explanation.exclusions
     assert (exclusion.agent, exclusion.reason) == (B, ExclusionReason.TOO_LITTLE_MEMORY)
-    assert exclusion.detail == (
+    assert exclusion.message == (
         "gpu-1 does not fit: the smallest share of this picture needs 6.0 MiB (weights 0.0 MiB), free to it are 0.4 MiB"
     )
 
@@ -158,7 +158,7 @@ def test_a_device_that_is_left_out_is_told_what_both_modes_need(offloaded: bool,
     request = replace(request, profiles=(request.profiles[0], replace(request.profiles[1], offloaded=offloaded)))
     (exclusion,) = search_plan(request).exclusions
     assert (exclusion.agent, exclusion.reason) == (B, ExclusionReason.TOO_LITTLE_MEMORY)
-    assert told in exclusion.detail
+    assert told in exclusion.message
 
 
 def test_an_offloaded_device_gets_rows_where_it_could_not_hold_the_denoiser() -> None:

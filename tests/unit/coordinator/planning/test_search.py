@@ -71,7 +71,7 @@ def test_a_device_that_gets_no_rows_is_left_out_with_the_reason_in_numbers() -> 
     assert explanation.chosen.label == "solo gpu-0"
     (exclusion,) = explanation.exclusions
     assert (exclusion.agent, exclusion.reason) == ("gpu-1", ExclusionReason.TOO_SLOW)
-    assert exclusion.detail == (
+    assert exclusion.message == (
         "no gang gives it rows: with one row on it a step takes 3.125 s (computing 3.125 s), "
         "a step of the chosen plan 1.000 s"
     )
@@ -84,12 +84,12 @@ def test_a_device_that_holds_the_others_up_is_left_out_with_both_times() -> None
     (exclusion,) = explanation.exclusions
     with_it_s = explanation.runners_up[0].prediction.total_s
     assert with_it_s > 5
-    assert exclusion.detail == f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it 5.000 s"
+    assert exclusion.message == f"the fastest gang with it takes {with_it_s:.3f} s, the chosen plan without it 5.000 s"
 
 
 def test_a_device_that_changes_next_to_nothing_is_left_out_with_one_time() -> None:
     (exclusion,) = search_plan(plan_request([1.0, 0.0025], rows=400)).exclusions
-    assert exclusion.detail == "it would not make the picture sooner ready: 50 s with it or without it"
+    assert exclusion.message == "it would not make the picture sooner ready: 50 s with it or without it"
 
 
 def test_a_gain_below_what_a_prediction_is_worth_does_not_buy_a_second_device() -> None:

@@ -139,7 +139,7 @@ def test_an_answer_to_a_question_that_nobody_asked_ends_nothing() -> None:
     world.daemons["a"].worker.mute = True
     job = world.submit()
     violations = (FieldViolation(field="image.prompt", description="is not painted here"),)
-    world.say("a", RequestFailed(request_id=99, detail="late", violations=violations))
+    world.say("a", RequestFailed(request_id=99, message="late", violations=violations))
     assert job not in world.ended
 
 
@@ -150,7 +150,7 @@ def test_a_question_that_no_agent_can_answer_ends_with_what_each_of_them_said() 
     job = world.submit()
     for name in ("a", "b"):
         (question,) = world.sent(name, CountTokens)
-        world.say(name, RequestFailed(request_id=question.request_id, detail=f"odd code on {name}"))
+        world.say(name, RequestFailed(request_id=question.request_id, message=f"odd code on {name}"))
     error = world.ended[job]
     assert isinstance(error, NoAgentsError)
     assert str(error) == "no agent could count the prompt's tokens; asked: a (odd code on a), b (odd code on b)"

@@ -218,7 +218,7 @@ def test_an_agent_that_cannot_measure_is_left_out_of_the_answer() -> None:
     explanation = answer(world, asked)
     assert explanation.chosen.plan.agents == ("a",)
     assert [(left.agent, left.reason) for left in explanation.exclusions] == [("b", ExclusionReason.NOT_READY)]
-    assert "it could not measure" in explanation.exclusions[0].detail
+    assert "it could not measure" in explanation.exclusions[0].message
 
 
 def test_a_question_that_ends_worker_after_worker_is_given_up() -> None:
