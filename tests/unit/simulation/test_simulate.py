@@ -152,6 +152,13 @@ def test_a_job_that_waits_for_drained_devices_ends_the_simulation() -> None:
     assert "a, b" in outcome.error
 
 
+def test_so_does_one_that_is_told_it_waits_while_an_earlier_picture_is_made() -> None:
+    described = fleet(device("a", speed=0.3, drained_at_s=1.702), device("b", speed=0.825, drained_at_s=0.056))
+    outcome = simulate(described, ImageRequest(prompt="simulated", quality=Quality.HIGH, count=2))
+    assert len(outcome.reports) == 1
+    assert "nobody is left to go on: all that could make it are drained: a, b" in outcome.error
+
+
 def test_the_second_picture_of_a_gang_forms_no_gang() -> None:
     described = fleet(device("a"), device("b", speed=0.5), control=ControlCosts(form_gang_s=0.5))
     outcome = made(described, count=2)

@@ -50,6 +50,7 @@ from polyrhythm_coordinator.scheduling.state.events import (
     SessionId,
     Tick,
 )
+from polyrhythm_coordinator.scheduling.state.phases import Shelved
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.scheduling.transition import transition
@@ -122,13 +123,20 @@ class World:
         self.agenda.after(self._state.limits.tick_interval_s, self._tick)
         self.feed(JobSubmitted(job=JOB, request=request, drawn_seed=SEED, explain_only=False))
         while self.ended_s is None:
-            if self._delay and self.agenda.now_s > self._last_change_s + self._state.limits.loading_grace_s:
-                # The core waits for somebody to put an agent back: nobody here ever will. Before, it may have waited
-                # for an agent that died to come back.
+            if self._is_forsaken():
                 self._end(JOB, NoAgentsError(f"nobody is left to go on: {self._delay}"))
             elif not self.agenda.step() or self.agenda.now_s > ENDLESS_S:
                 raise InternalError(f"the simulated job has come to no end after {self.agenda.now_s:g} s")
         self.timeline.cut(self.ended_s)
+
+    def _is_forsaken(self) -> bool:
+        """Whether the core waits for somebody to put an agent back, which nobody here ever does.
+
+        Before, it may have waited for an agent that died to come back.
+        """
+        late = self.agenda.now_s > self._last_change_s + self._state.limits.loading_grace_s
+        idle = not self._state.epochs
+        return late and idle and any(isinstance(picture.phase, Shelved) for picture in self._state.pictures)
 
     def feed(self, event: Event) -> None:
         """One event; what follows from it is carried out."""
@@ -243,8 +251,9 @@ class World:
     def _note(self, fact: JobFact) -> None:
         now_s = self.agenda.now_s
         self.told.append((now_s, fact))
-        self._delay = fact.reason if isinstance(fact, JobDelayed) else ""
         match fact:
+            case JobDelayed(reason=reason):
+                self._delay = reason
             case ImagePlanned(explanation=explanation):
                 self.timeline.mark(Mark(at_s=now_s, occasion=Occasion.EPOCH, text=f"plan: {explanation.chosen.label}"))
             case ImageReplanned(reason=reason, begin_step=step):
