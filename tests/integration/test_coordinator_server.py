@@ -45,7 +45,7 @@ from polyrhythm.session.commands import CancelEpoch, ExtendPlan, ForgetJob
 from polyrhythm.v1 import fleet_pb2, fleet_pb2_grpc, image_service_pb2, image_service_pb2_grpc
 from polyrhythm_client import AsyncClient
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
-from polyrhythm_coordinator.server import IMAGE_SERVICE, coordinator
+from polyrhythm_coordinator.server import AGENT_SERVICE, FLEET_SERVICE, IMAGE_SERVICE, coordinator
 from polyrhythm_coordinator.settings import make_settings
 from tests.fakes.agents import FakeAgent, FakeFleet, error_of
 from tests.fakes.model import PNG
@@ -253,7 +253,6 @@ async def test_an_agent_that_does_not_exist_cannot_be_drained(
 async def test_live_is_not_ready(site: Site) -> None:
     stub: Any = health_pb2_grpc.HealthStub(site.channel)
     serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-    assert (await stub.Check(health_pb2.HealthCheckRequest(service=""))).status == serving
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=IMAGE_SERVICE))
     assert (await watch.read()).status == not_serving
     agent = await site.fleet.add("a")
@@ -261,6 +260,8 @@ async def test_live_is_not_ready(site: Site) -> None:
     await agent.vanish()
     assert (await watch.read()).status == not_serving
     watch.cancel()
+    for service in ("", FLEET_SERVICE, AGENT_SERVICE):
+        assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == serving
 
 
 REFLECTION = ("v1", "v1alpha")

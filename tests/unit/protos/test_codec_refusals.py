@@ -39,6 +39,8 @@ from tests.fakes.model import FACTS
 
 UNKNOWN: Any = 77
 """A value that no enum of this version has; proto3 passes it through."""
+UNKNOWN_FIELD = b"\xf8\x07\x01"
+"""Field 127, a number, as it is written."""
 
 
 def segment(**changes: Any) -> plan_pb2.Segment:
@@ -276,6 +278,11 @@ def test_texts_that_utf_8_cannot_carry_are_the_users_error() -> None:
 
 def test_absent_fields_stay_absent() -> None:
     assert image_request_from_proto(image_pb2.ImageRequest(prompt="p")) == ImageRequest(prompt="p")
+
+
+def test_fields_of_a_newer_client_are_passed_over() -> None:
+    content = image_pb2.ImageRequest(prompt="p").SerializeToString() + UNKNOWN_FIELD
+    assert image_request_from_proto(image_pb2.ImageRequest.FromString(content)) == ImageRequest(prompt="p")
 
 
 def test_every_error_code_has_a_status_of_its_own() -> None:
