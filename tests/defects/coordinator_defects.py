@@ -316,7 +316,7 @@ FAILURE_DEFECTS = (
         planted="if count > 1000 * facts.token_limit",
         test_id=(
             "tests/unit/coordinator/queue/test_admission.py::"
-            "test_bad_input_names_its_field_and_is_not_queued[request_0-prompt]"
+            "test_bad_input_names_its_field_and_is_not_queued[request_0-image.prompt]"
         ),
         why="the fault appears on the agents, after the wait in the queue",
     ),
