@@ -93,7 +93,7 @@ def main(processes: Path = Path("/proc"), environment: Mapping[str, str] = os.en
             sys.stdout.write("measures a model\n")
             return 0
         with Client(asked.address) as client:
-            states = {str(view.agent): view.state for view in client.agents()}
+            states = {str(view.name): view.state for view in client.agents()}
     except (LookupError, PolyrhythmError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
