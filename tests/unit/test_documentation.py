@@ -118,3 +118,19 @@ def test_times_and_addresses_in_the_text_are_those_of_the_code() -> None:
     assert PLACES_INTERVAL_S == 1
     assert "looked at once a second" in API
     assert f"`{settings.host}:{settings.port}`" in API
+
+
+def test_modules_in_headings_of_the_architecture_are_there() -> None:
+    roots = [DOCS.parent / root for root in ("protos", "coordinator", "gpu_agent", "client")]
+    modules = {path.relative_to(DOCS.parent).with_suffix("").as_posix() for root in roots for path in root.rglob("*.py")}
+    rooms = {path.rpartition("/")[0] for path in modules}
+    headings = re.findall(r"^#+ .*\((.*`.*)\)$", (DOCS / "architecture.md").read_text(), flags=re.MULTILINE)
+    named = [name for heading in headings for quoted in re.findall(r"`([^`]+)`", heading) for name in expanded(quoted)]
+    assert len(named) > 20
+    assert [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in modules | rooms)] == []
+
+
+def expanded(quoted: str) -> list[str]:
+    """Paths of modules and rooms as a heading writes them: ``a/{b,c}.py`` is two."""
+    before, opened, rest = quoted.removesuffix(".py").strip("/").partition("{")
+    return [before + each for each in rest.rstrip("}").split(",")] if opened else [before]
