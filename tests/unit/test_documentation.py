@@ -122,7 +122,8 @@ def test_times_and_addresses_in_the_text_are_those_of_the_code() -> None:
 
 def test_modules_in_headings_of_the_architecture_are_there() -> None:
     roots = [DOCS.parent / root for root in ("protos", "coordinator", "gpu_agent", "client")]
-    modules = {path.relative_to(DOCS.parent).with_suffix("").as_posix() for root in roots for path in root.rglob("*.py")}
+    files = [path.relative_to(DOCS.parent) for root in roots for path in root.rglob("*.py")]
+    modules = {path.with_suffix("").as_posix() for path in files}
     rooms = {path.rpartition("/")[0] for path in modules}
     headings = re.findall(r"^#+ .*\((.*`.*)\)$", (DOCS / "architecture.md").read_text(), flags=re.MULTILINE)
     named = [name for heading in headings for quoted in re.findall(r"`([^`]+)`", heading) for name in expanded(quoted)]
