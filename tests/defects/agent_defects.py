@@ -84,7 +84,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/guided_run.py",
         original="negative_BCHW, positive_BCHW = prediction_BCHW.chunk(2)",
         planted="positive_BCHW, negative_BCHW = prediction_BCHW.chunk(2)",
-        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-ddim-dtype0]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-ddim-float32]",
         why="the picture flees the prompt and follows the negative one, on any number of devices alike",
     ),
     PlantedDefect(
@@ -92,7 +92,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/families/dit.py",
         original="[labels.count, labels.number(image.prompt)]",
         planted="[labels.count - 1, labels.number(image.prompt)]",
-        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[dit-16-20-ddim-dtype0]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[dit-16-20-ddim-float32]",
         why="every picture flees one class rather than no class at all",
     ),
     PlantedDefect(
@@ -100,7 +100,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/layers/attention.py",
         original="text.key_BhLd, text.value_BhLd, text.bias_Bh1L)",
         planted="text.key_BhLd, text.value_BhLd, None)",
-        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-dpmpp-2m-dtype0]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-24-20-dpmpp-2m-float32]",
         why="padding counts as text: short prompts are washed out",
     ),
     PlantedDefect(
@@ -116,7 +116,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/sampling/noise.py",
         original="manual_seed(self._seed)",
         planted="manual_seed(self._seed + id(self))",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dtype0-ddim]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-float32-ddim]",
         why="a seed means another picture on each split, and the same one never comes back",
     ),
     PlantedDefect(
@@ -223,7 +223,7 @@ EXCHANGE_DEFECTS = (
         file=f"{AGENT}/exchange/step_exchange.py",
         original="return self._taken(read, layer)[:, :, tokens].to(own_KBND.dtype)",
         planted="return torch.zeros_like(self._taken(read, layer)[:, :, tokens], dtype=own_KBND.dtype)",
-        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-16-dtype1-dpmpp-2m]",
+        test_id=f"{GANG_PICTURES}::test_exact_is_the_picture_of_plain_diffusers[pixart-2-24-float64-dpmpp-2m]",
         why="every patch is a picture of its own: the fault that a careless tolerance hides",
     ),
     PlantedDefect(

@@ -23,18 +23,18 @@ from torch import Tensor
 
 from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.request_choices import Sampler
-from polyrhythm.plan.plan import Exchange, Plan
+from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.ports.denoiser import Denoiser
 from tests.oracles.reference import SCHEDULERS, plain_latent, plain_pipeline, relative_difference
 from tests.oracles.simulator import PlanSimulator
-from tests.tiny_models.families import FAMILIES, HALVES
+from tests.tiny_models.families import FAMILIES, HALVES, choice_id
 from tests.tiny_models.transformers import BETA_END, tiny_pixart_folder
 from tests.values.plans import agent_ids, exact_plan, plan, segment
 from tests.worlds.gang import kept_members, load_members, run_gang
 
-STEPS = 20
-EXACT_STEPS = 12
+STEPS = 12
+EXACT_STEPS = 8
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 DISPLACED = Exchange.DISPLACED
 
@@ -62,18 +62,20 @@ def plain_picture(folder: Path, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
 EXACT_COUNTS = {16: ((16,), (11, 5), (9, 1, 6), (4, 7, 2, 3)), 24: ((24,), (5, 19), (13, 4, 7), (10, 1, 6, 7))}
 
 
-@pytest.mark.parametrize(("dtype", "sampler"), HALVES)
-@pytest.mark.parametrize("rows", [16, 24])
-@pytest.mark.parametrize("members", [1, 2, 3, 4])
+EXACT = [(members, rows, *HALVES[(members + rows // 8) % 2]) for members in (1, 2, 3, 4) for rows in (16, 24)]
+"""Every number of members with every height, each of them with both dtypes."""
+
+
+@pytest.mark.parametrize(("members", "rows", "dtype", "sampler"), EXACT, ids=choice_id)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exact_is_the_picture_of_plain_diffusers(
     folder: Path,
     family: str,
     record_property: Callable[[str, object], None],
+    members: int,
+    rows: int,
     dtype: torch.dtype,
     sampler: Sampler,
-    rows: int,
-    members: int,
 ) -> None:
     spec = FAMILIES[family].image(rows=rows, sampler=sampler, steps=EXACT_STEPS)
     counts = EXACT_COUNTS[rows][members - 1]
@@ -83,46 +85,48 @@ def test_exact_is_the_picture_of_plain_diffusers(
     assert difference <= TOLERANCES[dtype]
 
 
-def moving_plans() -> dict[str, Plan]:
-    """Plans whose rows change between segments."""
-    return {
-        "high": plan(
-            segment(0, 4, (10, 6), beat_steps=2),
-            segment(4, 20, (9, 7), exchange=DISPLACED, beat_steps=4),
-        ),
-        "balanced": plan(
-            segment(0, 4, (11, 5), beat_steps=2),
-            segment(4, 16, (8, 8), exchange=DISPLACED, strides=(1, 2), beat_steps=4),
-            segment(16, 20, (11, 5), exchange=DISPLACED, beat_steps=2),
-        ),
-        "three agents": plan(
-            segment(0, 2, (6, 6, 4), beat_steps=1),
-            segment(2, 12, (4, 5, 7), exchange=DISPLACED, strides=(1, 2, 2), beat_steps=2),
-            segment(12, 16, (7, 8, 1), exchange=DISPLACED, strides=(1, 1, 2), beat_steps=4),
-            segment(16, 20, (6, 7, 3), exchange=DISPLACED, beat_steps=4),
-        ),
-        "drained and back": plan(
-            segment(0, 4, (8, 8), beat_steps=4),
-            segment(4, 8, (16, 0), exchange=DISPLACED, strides=(1, 1), beat_steps=2),
-            segment(8, 16, (7, 9), exchange=DISPLACED, strides=(1, 2), beat_steps=4),
-            segment(16, 20, (12, 4), beat_steps=4),
-        ),
-        "four agents": plan(
-            segment(0, 4, (4, 4, 4, 4), beat_steps=4),
-            segment(4, 16, (2, 7, 4, 3), exchange=DISPLACED, strides=(1, 2, 1, 2), beat_steps=2),
-            segment(16, 20, (5, 3, 6, 2), exchange=DISPLACED, beat_steps=4),
-        ),
-    }
+MOVING_PLANS = {
+    "high": plan(
+        segment(0, 4, (10, 6), beat_steps=2),
+        segment(4, 12, (9, 7), exchange=DISPLACED, beat_steps=4),
+    ),
+    "balanced": plan(
+        segment(0, 2, (11, 5), beat_steps=1),
+        segment(2, 10, (8, 8), exchange=DISPLACED, strides=(1, 2), beat_steps=4),
+        segment(10, 12, (11, 5), exchange=DISPLACED, beat_steps=2),
+    ),
+    "three agents": plan(
+        segment(0, 2, (6, 6, 4), beat_steps=1),
+        segment(2, 6, (4, 5, 7), exchange=DISPLACED, strides=(1, 2, 2), beat_steps=2),
+        segment(6, 10, (7, 8, 1), exchange=DISPLACED, strides=(1, 1, 2), beat_steps=2),
+        segment(10, 12, (6, 7, 3), exchange=DISPLACED, beat_steps=2),
+    ),
+    "drained and back": plan(
+        segment(0, 2, (8, 8), beat_steps=2),
+        segment(2, 6, (16, 0), exchange=DISPLACED, strides=(1, 1), beat_steps=2),
+        segment(6, 10, (7, 9), exchange=DISPLACED, strides=(1, 2), beat_steps=2),
+        segment(10, 12, (12, 4), beat_steps=2),
+    ),
+    "four agents": plan(
+        segment(0, 2, (4, 4, 4, 4), beat_steps=2),
+        segment(2, 8, (2, 7, 4, 3), exchange=DISPLACED, strides=(1, 2, 1, 2), beat_steps=2),
+        segment(8, 12, (5, 3, 6, 2), exchange=DISPLACED, beat_steps=4),
+    ),
+}
+"""Plans whose rows change between segments."""
+
+FOLLOWED = [
+    (family, name, *HALVES[(i + j) % 2]) for i, family in enumerate(FAMILIES) for j, name in enumerate(MOVING_PLANS)
+]
+"""Every family and every plan with both dtypes."""
 
 
-@pytest.mark.parametrize(("dtype", "sampler"), HALVES)
-@pytest.mark.parametrize("name", list(moving_plans()))
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "name", "dtype", "sampler"), FOLLOWED, ids=choice_id)
 def test_any_plan_is_the_simulators_picture_at_every_boundary(
-    folder: Path, family: str, dtype: torch.dtype, sampler: Sampler, name: str
+    folder: Path, family: str, name: str, dtype: torch.dtype, sampler: Sampler
 ) -> None:
     spec = FAMILIES[family].image(sampler=sampler, steps=STEPS)
-    followed = moving_plans()[name]
+    followed = FAMILIES[family].plan(MOVING_PLANS[name])
     runs = run_gang(followed, kept_members(folder, followed.agents, dtype), spec)
     assert_all_members_agree(runs, STEPS)
     (denoiser,) = kept_members(folder, agent_ids(1), dtype).values()
@@ -169,7 +173,7 @@ def test_a_gang_paints_the_picture_of_other_samplers(tmp_path: Path, dtype: torc
 )
 def test_other_samplers_pictures_by_any_plan_are_the_simulators(tmp_path: Path, sampler: Sampler, name: str) -> None:
     folder = tiny_pixart_folder(tmp_path / "m", scheduler=OTHER_SCHEDULERS[sampler])
-    spec, followed = FAMILIES["pixart"].image(sampler=sampler, steps=STEPS), moving_plans()[name]
+    spec, followed = FAMILIES["pixart"].image(sampler=sampler, steps=STEPS), MOVING_PLANS[name]
     runs = run_gang(followed, load_members(folder, followed.agents, torch.float64), spec)
     final_BCHW = assert_all_members_agree(runs, STEPS)
     denoiser = load_denoiser(folder, model="tiny", dtype=torch.float64)

@@ -7,7 +7,6 @@ transformers' many other plans are in test_plans_taken_over. Tolerance: relative
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from polyrhythm.ids import AgentId, LayerId
-from polyrhythm.job.image import ImageSpec, Quality
+from polyrhythm.job.image import ImageSpec
 from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm.session.events import BeatDone
@@ -27,7 +26,7 @@ from tests.oracles.reference import relative_difference
 from tests.oracles.simulator import PlanSimulator
 from tests.tiny_models.families import FAMILIES
 from tests.values.plans import agent_ids, plan, segment
-from tests.worlds.gang import GangOptions, MemberRun, load_members, run_gang
+from tests.worlds.gang import GangOptions, MemberRun, kept_members, run_gang
 
 STEPS = 12
 TOLERANCE = 1e-9
@@ -39,40 +38,12 @@ FORWARDS_LIVED = 4
 BLOCKS_LIVED = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TinyFamily:
-    """The picture of a tiny model, and rows that a gang holds before and after the change."""
-
-    image: ImageSpec
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    after_loss: tuple[int, ...]
+BEFORE, AFTER, AFTER_LOSS = (7, 5, 4), (4, 3, 9), (11, 5)
+"""Rows that a gang holds before and after the change."""
 
 
-def unet_image(unit_px: int) -> ImageSpec:
-    return ImageSpec(
-        model="tiny",
-        prompt="a red apple",
-        width_px=64,
-        height_px=8 * unit_px,
-        steps=STEPS,
-        seed=11,
-        guidance=5.0,
-        sampler=Sampler.DPM_SOLVER_PP_2M,
-        quality=Quality.EXACT,
-    )
-
-
-GO_ON = {
-    "sd": TinyFamily(image=unet_image(64), before=(3, 3, 2), after=(2, 2, 4), after_loss=(5, 3)),
-    "sdxl": TinyFamily(image=unet_image(32), before=(4, 2, 2), after=(3, 4, 1), after_loss=(3, 5)),
-    "dit": TinyFamily(
-        image=FAMILIES["dit"].image(sampler=Sampler.DPM_SOLVER_PP_2M),
-        before=(7, 5, 4),
-        after=(4, 3, 9),
-        after_loss=(11, 5),
-    ),
-}
+def image(family: str) -> ImageSpec:
+    return FAMILIES[family].image(sampler=Sampler.DPM_SOLVER_PP_2M, steps=STEPS)
 
 
 def high(counts: tuple[int, ...], *, begin_step: int = 0, version: int = 1) -> Plan:
@@ -100,9 +71,8 @@ def balanced(counts: tuple[int, ...], *, begin_step: int = 0, version: int = 1) 
 POLICIES: Mapping[str, Callable[..., Plan]] = {"high": high, "balanced": balanced}
 
 
-@pytest.fixture(scope="module")
-def gangs(folders: Mapping[str, Path]) -> dict[str, dict[AgentId, Denoiser]]:
-    return {name: load_members(folders[name], AGENTS, torch.float64) for name in GO_ON}
+def gang(folder: Path) -> dict[AgentId, Denoiser]:
+    return kept_members(folder, AGENTS, torch.float64)
 
 
 def simulated(denoiser: Denoiser, image: ImageSpec, plans: tuple[Plan, ...]) -> dict[int, Tensor]:
@@ -118,13 +88,12 @@ def assert_boundaries(runs: Mapping[AgentId, MemberRun], expected: Mapping[int, 
             assert relative_difference(state.x_BCHW, expected[step]) <= TOLERANCE, f"x at {step}"
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("family", GO_ON)
-def test_a_newer_plan_in_the_middle(gangs: dict[str, dict[AgentId, Denoiser]], family: str, policy: str) -> None:
-    tiny, members, plan_of = GO_ON[family], gangs[family], POLICIES[policy]
-    first, second = plan_of(tiny.before), plan_of(tiny.after, begin_step=6, version=2)
-    runs = run_gang(first, members, tiny.image, GangOptions(newer={agent: {2: second} for agent in AGENTS}))
-    assert_boundaries(runs, simulated(members[AGENTS[0]], tiny.image, (first, second)))
+@pytest.mark.parametrize(("family", "policy"), [("sd", "high"), ("sdxl", "balanced"), ("dit", "high")])
+def test_a_newer_plan_in_the_middle(folder: Path, family: str, policy: str) -> None:
+    members, plan_of = gang(folder), POLICIES[policy]
+    first, second = plan_of(BEFORE), plan_of(AFTER, begin_step=6, version=2)
+    runs = run_gang(first, members, image(family), GangOptions(newer={agent: {2: second} for agent in AGENTS}))
+    assert_boundaries(runs, simulated(members[AGENTS[0]], image(family), (first, second)))
     for run in runs.values():
         versions = [event.report.plan_version for event in run.events if isinstance(event, BeatDone)]
         assert versions == [1, 1, 1, 2, 2, 2]
@@ -152,18 +121,17 @@ def observer_of(agent: AgentId) -> BlockObserver:
     return Dying() if agent == DIES else NoObserver()
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("family", GO_ON)
-def test_a_member_that_dies_in_the_middle(gangs: dict[str, dict[AgentId, Denoiser]], family: str, policy: str) -> None:
+@pytest.mark.parametrize(("family", "policy"), [("sd", "balanced"), ("sdxl", "high"), ("dit", "balanced")])
+def test_a_member_that_dies_in_the_middle(folder: Path, family: str, policy: str) -> None:
     """The survivors go on from the newest boundary that all of them hold, as one does that the coordinator names."""
-    tiny, members, plan_of = GO_ON[family], gangs[family], POLICIES[policy]
-    first = plan_of(tiny.before)
-    hurt = run_gang(first, members, tiny.image, GangOptions(observer=observer_of, keep_errors=True))
+    members, plan_of = gang(folder), POLICIES[policy]
+    first = plan_of(BEFORE)
+    hurt = run_gang(first, members, image(family), GangOptions(observer=observer_of, keep_errors=True))
     assert isinstance(hurt[DIES].error, SystemExit)
     assert all(isinstance(hurt[agent].error, TransportError) for agent in SURVIVORS)
     boundary = min(max(hurt[agent].states) for agent in SURVIVORS)
     assert 2 <= boundary <= STEPS - 4
-    second = plan_of(tiny.after_loss, begin_step=boundary, version=2)
+    second = plan_of(AFTER_LOSS, begin_step=boundary, version=2)
     survivors = {agent: members[agent] for agent in SURVIVORS}
-    runs = run_gang(second, survivors, tiny.image, GangOptions(start=hurt[SURVIVORS[0]].states[boundary]))
-    assert_boundaries(runs, simulated(members[AGENTS[0]], tiny.image, (first, second)))
+    runs = run_gang(second, survivors, image(family), GangOptions(start=hurt[SURVIVORS[0]].states[boundary]))
+    assert_boundaries(runs, simulated(members[AGENTS[0]], image(family), (first, second)))

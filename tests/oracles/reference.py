@@ -213,21 +213,23 @@ def plain_latent(pipeline: Any, spec: ImageSpec, like_BCHW: Tensor) -> Tensor:
     """
     generator = torch.Generator().manual_seed(spec.seed)
     noise_BCHW = torch.randn(like_BCHW.shape, generator=generator, dtype=torch.float32).to(like_BCHW.dtype)
-    pipeline.scheduler.image_tokens = noise_BCHW[0, 0].numel() // pipeline.transformer.config.patch_size**2
     if isinstance(pipeline, DiTPipeline):
         return _class_latent(pipeline, spec, noise_BCHW)
+    # SDXL's takes an empty text for one that is encoded, not for none.
+    own: dict[str, Any] = {"negative_prompt": spec.negative_prompt or None}
+    if "transformer" in pipeline.components:
+        pipeline.scheduler.image_tokens = noise_BCHW[0, 0].numel() // pipeline.transformer.config.patch_size**2
+        own = {"negative_prompt": spec.negative_prompt, "clean_caption": False, "use_resolution_binning": False}
     return pipeline(
         spec.prompt,
-        negative_prompt=spec.negative_prompt,
         num_inference_steps=spec.steps,
         guidance_scale=spec.guidance,
         height=spec.height_px,
         width=spec.width_px,
         latents=noise_BCHW,
         generator=generator,
-        clean_caption=False,
-        use_resolution_binning=False,
         output_type="latent",
+        **own,
     ).images
 
 
@@ -265,7 +267,7 @@ class _LatentSink(nn.Module):
 
 
 class SplitGuidance(nn.Module):
-    """A transformer that runs the two halves of guidance one after the other instead of as one batch."""
+    """A denoiser that runs the two halves of guidance one after the other instead of as one batch."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -273,16 +275,21 @@ class SplitGuidance(nn.Module):
         self.config = inner.config
         self.dtype = inner.dtype
         self.device = inner.device
+        self.add_embedding = getattr(inner, "add_embedding", None)
 
-    def forward(self, latent: Tensor, *, timestep: Tensor, return_dict: bool = True, **conditions: Any) -> Any:
-        halves = []
-        for index in range(len(latent)):
-            one = slice(index, index + 1)
-            part = {name: value[one] for name, value in conditions.items() if isinstance(value, Tensor)} | {
-                name: value for name, value in conditions.items() if not isinstance(value, Tensor)
-            }
-            halves.append(self.inner(latent[one], timestep=timestep[one], return_dict=False, **part)[0])
+    def forward(self, latent: Tensor, timestep: Tensor, *, return_dict: bool = True, **conditions: Any) -> Any:
+        halves = [
+            self.inner(latent[one], timestep=_cut(timestep, one), return_dict=False, **_cut(conditions, one))[0]
+            for one in (slice(index, index + 1) for index in range(len(latent)))
+        ]
         return Transformer2DModelOutput(sample=torch.cat(halves)) if return_dict else (torch.cat(halves),)
+
+
+def _cut(value: Any, part: slice) -> Any:
+    """A part of a batch, of all tensors that have one."""
+    if isinstance(value, dict):
+        return {name: _cut(each, part) for name, each in value.items()}
+    return value[part] if isinstance(value, Tensor) and value.ndim else value
 
 
 def relative_difference(a_BCHW: Tensor, b_BCHW: Tensor) -> float:

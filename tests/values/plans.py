@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 from polyrhythm.ids import AgentId
 from polyrhythm.plan.plan import Assignment, Exchange, Plan, Segment
 from polyrhythm.plan.rows import ranges_from_counts
@@ -52,3 +55,21 @@ def plan(*segments: Segment, begin_step: int = 0, version: int = 1) -> Plan:
 def exact_plan(steps: int, counts: tuple[int, ...], *, beat_steps: int = 4) -> Plan:
     """One synchronous segment."""
     return plan(segment(0, steps, counts, beat_steps=beat_steps))
+
+
+def settled(followed: Plan) -> Plan:
+    """The same plan, but for two synchronous steps wherever rows move into displaced ones."""
+    segments = [followed.segments[0]]
+    for before, after in pairwise(followed.segments):
+        moved = [one.rows for one in before.assignments] != [one.rows for one in after.assignments]
+        if not moved or after.exchange is Exchange.SYNCHRONOUS:
+            segments.append(after)
+            continue
+        middle = after.begin_step + 2
+        in_step = tuple(replace(one, stride=1) for one in after.assignments)
+        segments.append(
+            replace(after, end_step=middle, beat_steps=2, exchange=Exchange.SYNCHRONOUS, assignments=in_step)
+        )
+        if middle < after.end_step:
+            segments.append(replace(after, begin_step=middle))
+    return replace(followed, segments=tuple(segments))
