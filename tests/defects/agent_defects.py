@@ -84,7 +84,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/guided_run.py",
         original="negative_BCHW, positive_BCHW = prediction_BCHW.chunk(2)",
         planted="positive_BCHW, negative_BCHW = prediction_BCHW.chunk(2)",
-        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-20-ddim-float32]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-16-12-ddim-float32]",
         why="the picture flees the prompt and follows the negative one, on any number of devices alike",
     ),
     PlantedDefect(
@@ -92,7 +92,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/families/dit.py",
         original="[labels.count, labels.number(image.prompt)]",
         planted="[labels.count - 1, labels.number(image.prompt)]",
-        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[dit-16-20-ddim-float32]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[dit-16-12-ddim-float32]",
         why="every picture flees one class rather than no class at all",
     ),
     PlantedDefect(
@@ -100,7 +100,7 @@ DENOISER_DEFECTS = (
         file=f"{AGENT}/denoiser/layers/attention.py",
         original="text.key_BhLd, text.value_BhLd, text.bias_Bh1L)",
         planted="text.key_BhLd, text.value_BhLd, None)",
-        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-24-20-dpmpp-2m-float32]",
+        test_id=f"{FAMILY_EQUALITY}::test_one_device_is_diffusers[pixart-24-12-dpmpp-2m-float32]",
         why="padding counts as text: short prompts are washed out",
     ),
     PlantedDefect(

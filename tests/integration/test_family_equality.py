@@ -55,14 +55,14 @@ def assert_same_picture(folder: Path, spec: ImageSpec, dtype: torch.dtype, recor
 
 
 ONE_DEVICE = [
-    (16, 20, Sampler.DDIM, torch.float32),
-    (16, 20, Sampler.DPM_SOLVER_PP_2M, torch.float64),
-    (24, 20, Sampler.DDIM, torch.float64),
-    (24, 20, Sampler.DPM_SOLVER_PP_2M, torch.float32),
-    (16, 33, Sampler.DDIM, torch.float32),
-    (16, 33, Sampler.DPM_SOLVER_PP_2M, torch.float64),
+    (16, 12, Sampler.DDIM, torch.float32),
+    (16, 12, Sampler.DPM_SOLVER_PP_2M, torch.float64),
+    (24, 12, Sampler.DDIM, torch.float64),
+    (24, 12, Sampler.DPM_SOLVER_PP_2M, torch.float32),
+    (16, 19, Sampler.DDIM, torch.float32),
+    (16, 19, Sampler.DPM_SOLVER_PP_2M, torch.float64),
 ]
-"""Every pair of two of these choices."""
+"""Every pair of two of these choices; below 15 steps DPM-Solver++ ends with a step of first order."""
 
 
 @pytest.mark.parametrize(("rows", "steps", "sampler", "dtype"), ONE_DEVICE, ids=choice_id)
@@ -74,7 +74,7 @@ def test_one_device_is_diffusers(
     assert_same_picture(folder, spec, dtype, record_property)
 
 
-@pytest.mark.parametrize(("rows", "sampler"), zip((16, 24), JUMPING_SAMPLERS, strict=True))
+@pytest.mark.parametrize(("rows", "sampler"), list(zip((16, 24), JUMPING_SAMPLERS, strict=True)))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_floor_of_one_device(
     folder: Path, family: str, rows: int, sampler: Sampler, record_property: Record
