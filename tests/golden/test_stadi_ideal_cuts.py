@@ -21,7 +21,7 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import (
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.plan_requests import plan_request
 
 ROWS = 16
 SPLITS = [(rows, ROWS - rows) for rows in range(ROWS + 1)]

@@ -19,14 +19,12 @@ from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.sampling.noise import PictureNoise
 from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling
 from polyrhythm_agent.denoiser.sampling.scheduler_file import scheduler_config
-from polyrhythm_agent.ports.layers import Geometry
 from tests.oracles.found_schedulers import FOUND_SCHEDULERS, FoundScheduler
 from tests.oracles.pipelines import pipeline_of, with_scheduler
 from tests.oracles.reference import relative_difference
+from tests.tiny_models.layers import geometry
 
-GEOMETRY = Geometry(
-    row_count=3, latent_rows_per_unit=2, latent_channels=4, latent_height=6, latent_width=5, layers={}, batch=1
-)
+GEOMETRY = geometry(3, {}, channels=4, width=5)
 TOKENS = 1024
 SCHEDULE_STEPS = 6
 SCHEDULE_TOLERANCE = 1e-4

@@ -27,7 +27,7 @@ from polyrhythm.plan.profile import JITTER_MAX, Link, PeakMemory, Profile
 from polyrhythm.session.events import AgentEvent, BeatDone, EpochJoined, ImageMade, ProfileMeasured
 from polyrhythm_coordinator.scheduling.planning.measured_profiles import workload_of
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
-from tests.unit.coordinator.planning.requests import FACTS, profile
+from tests.values.plan_requests import FACTS, profile
 
 SAMPLER = Sampler.DPM_SOLVER_PP_2M
 """Looks back, so that jumps in a row count."""

@@ -22,7 +22,7 @@ from polyrhythm_agent.exchange.transports.rendezvous import InProcessRendezvous
 from polyrhythm_agent.exchange.transports.torch_distributed import form_gloo_transport
 from polyrhythm_agent.ports.layers import Geometry
 from polyrhythm_agent.ports.transport import Transport
-from tests.tiny_models.layers import token_layers
+from tests.tiny_models.layers import geometry, token_layers
 from tests.values.strategies import plans
 from tests.worlds.members import run_members
 
@@ -99,15 +99,8 @@ class Oracle:
 
 def geometry_of(plan: Plan, *, short_last_unit: bool) -> Geometry:
     """Two latent rows a unit; the last unit may have one."""
-    return Geometry(
-        row_count=plan.row_count,
-        latent_rows_per_unit=2,
-        latent_channels=1,
-        latent_height=2 * plan.row_count - short_last_unit,
-        latent_width=3,
-        batch=BATCH,
-        layers=token_layers(LAYERS, columns=TOKENS_PER_ROW, features=WIDTH, batch=BATCH),
-    )
+    layers = token_layers(LAYERS, columns=TOKENS_PER_ROW, features=WIDTH, batch=BATCH)
+    return geometry(plan.row_count, layers, height=2 * plan.row_count - short_last_unit, width=3, batch=BATCH)
 
 
 def content(rank: int, version: int, layer: int, row: int) -> Tensor:
@@ -218,8 +211,8 @@ def test_any_plan_ends_over_gloo_too(plan: Plan) -> None:
 def follow(plan: Plan, transports: Sequence[Transport], *, short_last_unit: bool) -> None:
     """Runs a plan to its end and compares what was sent with the oracle."""
     oracle = Oracle(plan)
-    geometry = geometry_of(plan, short_last_unit=short_last_unit)
-    members = [Member(oracle, geometry, transport) for transport in transports]
+    size = geometry_of(plan, short_last_unit=short_last_unit)
+    members = [Member(oracle, size, transport) for transport in transports]
 
     def give_up() -> None:
         for transport in transports:
@@ -228,5 +221,5 @@ def follow(plan: Plan, transports: Sequence[Transport], *, short_last_unit: bool
     sent_bytes = run_members(len(members), lambda rank: members[rank].run(), give_up=give_up)
 
     item_bytes = torch.float64.itemsize
-    assert sent_bytes == [oracle.sent_bytes(agent, geometry, item_bytes) for agent in plan.agents]
+    assert sent_bytes == [oracle.sent_bytes(agent, size, item_bytes) for agent in plan.agents]
     assert [member.exchange.held_entries for member in members] == [0] * len(members)

@@ -21,21 +21,12 @@ from polyrhythm_agent.exchange.schedule import (
     sends,
 )
 from polyrhythm_agent.exchange.shapes import MessageSizes
-from polyrhythm_agent.ports.layers import Geometry
-from tests.tiny_models.layers import convolutional_layers
+from tests.tiny_models.layers import convolutional_layers, geometry
 from tests.values.strategies import plans
 
 ROWS_MAX = 1 << 19
 SIZES = MessageSizes(
-    geometry=Geometry(
-        row_count=ROWS_MAX,
-        latent_rows_per_unit=2,
-        latent_channels=1,
-        latent_height=2 * ROWS_MAX,
-        latent_width=5,
-        batch=1,
-        layers=convolutional_layers(columns=5),
-    ),
+    geometry=geometry(ROWS_MAX, convolutional_layers(columns=5), width=5),
     activation_dtype=torch.float32,
     state_dtype=torch.float64,
 )

@@ -22,8 +22,8 @@ from polyrhythm_coordinator.scheduling.planning.explanation import INDIFFERENCE
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from polyrhythm_coordinator.scheduling.planning.strides import EXHAUSTIVE_AGENTS_MAX
-from tests.unit.coordinator.planning.requests import FACTS, MEMORY, plan_request
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import FACTS, MEMORY, plan_request
 
 NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]\d+)?)"
 STEP = re.compile(

@@ -13,7 +13,7 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.strides import stride_assignments
 from tests.property import layer_clock
-from tests.unit.coordinator.planning.requests import NO_COST, plan_request
+from tests.values.plan_requests import NO_COST, plan_request
 
 speeds_of_gangs = st.lists(st.floats(0.2, 1.0), min_size=2, max_size=4)
 

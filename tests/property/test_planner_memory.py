@@ -23,7 +23,7 @@ from polyrhythm_coordinator.scheduling.planning.memory_model import memory_need,
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import phases, policy_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.unit.coordinator.planning.requests import FACTS, MEMORY, NO_COST, plan_request
+from tests.values.plan_requests import FACTS, MEMORY, NO_COST, plan_request
 from tests.values.strategies import plans
 
 ROWS = 8

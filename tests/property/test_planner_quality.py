@@ -22,8 +22,8 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import Cut, GangPla
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.search import INDIFFERENCE, search_plan
-from tests.unit.coordinator.planning.requests import NO_COST, plan_request
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import NO_COST, plan_request
 from tests.values.plans import plan, segment
 
 WARMUP = 4

@@ -16,7 +16,7 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.row_partition import fastest_coupled_rows, fastest_rows
 from polyrhythm_coordinator.scheduling.planning.strides import stride_assignments
-from tests.unit.coordinator.planning.requests import LOOPBACK, plan_request
+from tests.values.plan_requests import LOOPBACK, plan_request
 
 speed = st.floats(min_value=1e-3, max_value=1e3)
 

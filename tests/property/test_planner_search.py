@@ -16,7 +16,7 @@ from polyrhythm_coordinator.scheduling.planning.cost_model import predict
 from polyrhythm_coordinator.scheduling.planning.plan_builder import BOUNDARY_SHARE_MAX, solo_plan
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.unit.coordinator.planning.requests import NO_COST, plan_request
+from tests.values.plan_requests import NO_COST, plan_request
 
 ROWS = 16
 TOKENS_A_ROW = 16

@@ -11,7 +11,7 @@ from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_agent.exchange import schedule
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes, versions_sent
 from tests.property.version_reads import reads
-from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.plan_requests import plan_request
 
 ROWS = 6
 FIRST = AgentId("gpu-0")

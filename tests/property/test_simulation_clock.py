@@ -25,7 +25,7 @@ from polyrhythm_coordinator.scheduling.planning.strides import stride_assignment
 from polyrhythm_coordinator.simulation.engine.beat_clock import BeatClock, BeatTime, Pace
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
 from tests.property import layer_clock
-from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.plan_requests import plan_request
 from tests.values.strategies import plans
 
 links = st.builds(Link, latency_s=st.floats(0, 0.5e-3), bytes_per_s=st.floats(1e8, 1e10))
@@ -140,21 +140,9 @@ def request_for(plan: Plan, speeds: list[float], link: Link) -> PlanRequest:
     """Costs for the members of a plan, whatever they are called."""
     request = plan_request(speeds[: len(plan.agents)], rows=plan.row_count, steps=plan.steps, whole_s=0.2)
     names = plan.agents
-    return PlanRequest(
-        image=request.image,
-        facts=request.facts,
-        profiles=tuple(
-            type(held)(
-                agent=name,
-                workload=held.workload,
-                fixed_s=held.fixed_s,
-                per_row_s=held.per_row_s,
-                encode_s=0.0,
-                decode_s=0.0,
-                samples=1,
-            )
-            for name, held in zip(names, request.profiles, strict=True)
-        ),
+    return replace(
+        request,
+        profiles=tuple(replace(held, agent=name) for name, held in zip(names, request.profiles, strict=True)),
         links=dict.fromkeys(permutations(names, 2), link),
         begin_step=plan.begin_step,
     )

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyrhythm_coordinator.scheduling.planning.calibration_trust import SIZE_APART, trusted
-from tests.unit.coordinator.planning.requests import plan_request
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import plan_request
 
 IMAGE, MEASURED = plan_request([1.0], steps=50).image, calibration(steps=50)
 sides_px = st.integers(2, 128).map(lambda units: 8 * units)

@@ -1,4 +1,4 @@
-"""Exchanging layers for tests: those of transformers, which are all alike, and those of a small convolutional net."""
+"""Sizes of pictures for tests, and exchanging layers: alike as a transformer's, or of a small convolutional net."""
 
 from __future__ import annotations
 
@@ -6,7 +6,29 @@ from collections.abc import Mapping
 
 from polyrhythm.ids import LayerId
 from polyrhythm.model.exchanged_layers import LayerKind
-from polyrhythm_agent.ports.layers import ExchangedLayer
+from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry
+
+
+def geometry(
+    row_count: int,
+    layers: Mapping[LayerId, ExchangedLayer],
+    *,
+    unit: int = 2,
+    channels: int = 1,
+    height: int | None = None,
+    width: int = 1,
+    batch: int = 1,
+) -> Geometry:
+    """A picture of so many row units of ``unit`` latent rows each, the last of which a ``height`` may cut short."""
+    return Geometry(
+        row_count=row_count,
+        latent_rows_per_unit=unit,
+        latent_channels=channels,
+        latent_height=unit * row_count if height is None else height,
+        latent_width=width,
+        batch=batch,
+        layers=layers,
+    )
 
 
 def token_layers(

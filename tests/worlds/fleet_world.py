@@ -2,6 +2,14 @@
 
 Invariants of the state are checked after every event. Messages between the core and an agent keep their order and
 arrive when a test delivers them. Clients read at once, and jobs are stored at once, unless a test holds the store up.
+
+The simulator drives the same core in a world of its own (`simulation/engine/world.py`), and the two stay apart. There
+everything that is to happen stands in an agenda, virtual time leaps to the next of it, and how long an agent works
+follows from a described fleet; here nothing happens by itself: a test holds each message back or delivers it, lets a
+worker hang, lie or die between any two, and watches invariants that cost more than the core. An agenda under this world
+would take from tests the order of events, which is what they are about; daemons that a test plays would be dead code
+in a simulator that ships. They share what the core hears of a plan (`plan_answer`), what clients are
+told of it and how bytes are referred to.
 """
 
 from __future__ import annotations
@@ -50,8 +58,6 @@ from polyrhythm_coordinator.scheduling.state.events import (
     JobCancelled,
     JobStored,
     JobSubmitted,
-    PlanComputed,
-    PlanFailed,
     SessionId,
     Tick,
 )
@@ -59,6 +65,7 @@ from polyrhythm_coordinator.scheduling.state.invariants import violations
 from polyrhythm_coordinator.scheduling.state.state import State
 from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.scheduling.transition import transition
+from polyrhythm_coordinator.simulation.engine.plan_answer import plan_answer
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.worker import FakeWorker, register
 
@@ -258,13 +265,7 @@ class World:
         """One plan is computed."""
         if not self.plans:
             return False
-        effect = self.plans.popleft()
-        try:
-            explanation = self._planner(effect.task)
-        except PolyrhythmError as error:
-            self.feed(PlanFailed(job=effect.job, number=effect.number, error=error))
-        else:
-            self.feed(PlanComputed(job=effect.job, number=effect.number, explanation=explanation))
+        self.feed(plan_answer(self.plans.popleft(), self._planner))
         return True
 
     def answer_store(self) -> bool:

@@ -9,7 +9,7 @@ from quality_study.variants import compared_plans, half_steps
 
 from polyrhythm.job.image import Quality
 from polyrhythm.plan.plan import Exchange
-from tests.unit.coordinator.planning.requests import FACTS, image
+from tests.values.plan_requests import FACTS, image
 from tests.values.plans import plan, segment
 
 

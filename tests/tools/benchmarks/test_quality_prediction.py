@@ -14,8 +14,8 @@ from quality_study.scores import Scored, by_devices, table
 from polyrhythm.job.image import Quality
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_agent.calibration.prompts import PROMPTS
-from tests.unit.coordinator.planning.requests import FACTS, image
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import FACTS, image
 from tests.values.plans import plan, segment
 
 STEPS = 12

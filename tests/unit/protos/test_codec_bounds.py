@@ -21,8 +21,8 @@ from polyrhythm.model.exchanged_layers import LayerGroup, LayerKind
 from polyrhythm.session.events import BeatDone
 from polyrhythm.v1 import device_pb2, image_pb2, model_pb2, profile_pb2
 from tests.fakes.model import FACTS
-from tests.unit.coordinator.planning.requests import MEMORY
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import MEMORY
 from tests.values.plans import exact_plan
 
 

@@ -19,7 +19,7 @@ from polyrhythm_coordinator.simulation.engine.gang_run import GangRun
 from polyrhythm_coordinator.simulation.engine.surroundings import Memory
 from polyrhythm_coordinator.simulation.engine.timeline import Occasion, Timeline
 from polyrhythm_coordinator.simulation.fleet_files.speed_course import SpeedCourse
-from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.plan_requests import plan_request
 from tests.values.plans import plan, segment
 
 STEP_S = 0.5

@@ -45,8 +45,6 @@ from polyrhythm_coordinator.scheduling.state.events import (
     Event,
     JobStored,
     JobSubmitted,
-    PlanComputed,
-    PlanFailed,
     SessionId,
     Tick,
 )
@@ -57,6 +55,7 @@ from polyrhythm_coordinator.scheduling.transition import transition
 from polyrhythm_coordinator.simulation.engine.agenda import Agenda
 from polyrhythm_coordinator.simulation.engine.beat_clock import Pace
 from polyrhythm_coordinator.simulation.engine.gang_run import GangRun
+from polyrhythm_coordinator.simulation.engine.plan_answer import plan_answer
 from polyrhythm_coordinator.simulation.engine.timeline import Mark, Occasion, Timeline
 from polyrhythm_coordinator.simulation.engine.virtual_agent import VirtualAgent
 from polyrhythm_coordinator.simulation.fleet_files.description import DeviceDescription, FleetDescription
@@ -234,19 +233,11 @@ class World:
             case FailJob(job=job, error=error) | RefuseJob(job=job, error=error):
                 self._end(job, error)
             case ComputePlan():
-                self.agenda.after(self.fleet.control.plan_s, partial(self._plan, effect))
+                self.agenda.after(self.fleet.control.plan_s, lambda: self.feed(plan_answer(effect, self._planner)))
             case KeepBytes() | DropBytes() | ReadinessChanged():
                 pass
             case _:
                 assert_never(effect)
-
-    def _plan(self, effect: ComputePlan) -> None:
-        try:
-            explanation = self._planner(effect.task)
-        except PolyrhythmError as error:
-            self.feed(PlanFailed(job=effect.job, number=effect.number, error=error))
-        else:
-            self.feed(PlanComputed(job=effect.job, number=effect.number, explanation=explanation))
 
     def _note(self, fact: JobFact) -> None:
         now_s = self.agenda.now_s

@@ -26,8 +26,8 @@ from polyrhythm_agent.calibration.file import (
 from polyrhythm_agent.denoiser.files.folder import ModelFolder
 from polyrhythm_agent.denoiser.loading import load_denoiser
 from polyrhythm_agent.model_files.model_folder import find_model
-from tests.unit.coordinator.planning.requests import FACTS
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import FACTS
 
 
 def test_what_was_written_is_reported(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from polyrhythm_agent.denoiser.layers.convolution import (
 from polyrhythm_agent.denoiser.layers.solo import SoloExchange
 from polyrhythm_agent.denoiser.operators.layers import OperatorConv2d
 from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry, Part
+from tests.tiny_models.layers import geometry
 
 LAYER = LayerId("layer")
 UNIT = 4
@@ -36,16 +37,9 @@ GROUPS = 2
 STEP = 3
 
 
-def geometry(height: int, layer: ExchangedLayer) -> Geometry:
-    return Geometry(
-        row_count=-(-height // UNIT),
-        latent_rows_per_unit=UNIT,
-        latent_channels=CHANNELS,
-        latent_height=height,
-        latent_width=WIDTH,
-        batch=2,
-        layers={LAYER: layer},
-    )
+def map_of(height: int, layer: ExchangedLayer) -> Geometry:
+    rows = -(-height // UNIT)
+    return geometry(rows, {LAYER: layer}, unit=UNIT, channels=CHANNELS, height=height, width=WIDTH, batch=2)
 
 
 NORM_LAYER = ExchangedLayer(kind=LayerKind.MOMENTS, shrink=1, columns=WIDTH, features=GROUPS, batch=2, precise=True)
@@ -98,7 +92,7 @@ def test_a_convolution_over_patches_is_that_of_the_whole_map(stride: int, height
     map_BCHW = torch.randn(2, CHANNELS, height, WIDTH, dtype=torch.float64)
     slot = PatchSlot()
     patch_conv = PatchConv2d(LAYER, OperatorConv2d(conv, F.conv2d), slot)
-    size = geometry(height, CONV_LAYER)
+    size = map_of(height, CONV_LAYER)
     parts: list[Tensor] = []
     for rows in ranges_from_counts([1, size.row_count - 2, 1]):
         cells = size.latent_slice(rows)
@@ -116,7 +110,7 @@ def test_the_rim_of_the_latent_is_carried_to_the_own_step() -> None:
     slot = PatchSlot()
     first = FirstPatchConv2d(LAYER, OperatorConv2d(conv, F.conv2d), slot)
     latent_BCHW, x0_BCHW = torch.randn(1, CHANNELS, 8, WIDTH), torch.zeros(1, CHANNELS, 8, WIDTH)
-    size = geometry(8, CONV_LAYER)
+    size = map_of(8, CONV_LAYER)
     states_BCHW = torch.cat((latent_BCHW, x0_BCHW), dim=1)
     exchange = WholeMap(states_BCHW, slice(4, 8), step=STEP - 1)
     slot.enter(step_of(size, RowRange(begin=1, end=2), exchange, states_BCHW[:, :, 4:]))
@@ -141,7 +135,7 @@ def parts_of(map_BCHW: Tensor, size: Geometry, counts: list[int], *, step: int =
 def test_merged_moments_are_those_of_the_whole_map(seed: int, height: int, mean: float) -> None:
     torch.manual_seed(seed)
     map_BCHW = maps(height, mean=mean)
-    size = geometry(height, NORM_LAYER)
+    size = map_of(height, NORM_LAYER)
     parts = parts_of(map_BCHW, size, [1, size.row_count - 2, 1])
     mean_BG, variance_BG = merged_moments(parts, NORM_LAYER, size)
     whole_mean_BG, whole_variance_BG = moments(map_BCHW, GROUPS)
@@ -163,7 +157,7 @@ def test_a_synchronous_normalisation_is_that_of_the_whole_map() -> None:
     nn.init.normal_(norm.bias)
     map_BCHW, slot = maps(13), PatchSlot()
     patch_norm = PatchGroupNorm(LAYER, norm, slot)
-    size = geometry(13, NORM_LAYER)
+    size = map_of(13, NORM_LAYER)
     whole_BCHW = norm(map_BCHW)
     parts = parts_of(map_BCHW, size, [1, 2, 1])
     for own in parts:
@@ -182,14 +176,14 @@ def test_a_whole_picture_is_normalised_without_moments() -> None:
             raise AssertionError("moments of a whole picture")
 
     norm, map_BCHW, slot = nn.GroupNorm(GROUPS, CHANNELS), maps(16).float(), PatchSlot()
-    size = geometry(16, NORM_LAYER)
+    size = map_of(16, NORM_LAYER)
     slot.enter(step_of(size, RowRange(begin=0, end=size.row_count), Whole()))
     assert torch.equal(PatchGroupNorm(LAYER, norm, slot)(map_BCHW), norm(map_BCHW))
 
 
 def test_a_displaced_normalisation_moves_with_the_own_rows() -> None:
     """m = sum of shares of old moments, moved by the own change; E[x^2] likewise, in plain numbers."""
-    size = geometry(12, NORM_LAYER)
+    size = map_of(12, NORM_LAYER)
     old = torch.tensor([[[1.0], [2.0]], [[4.0], [1.0]]], dtype=torch.float64)  # part, (mean, variance)
     rows = ranges_from_counts([1, 2])
     parts = tuple(
@@ -207,7 +201,7 @@ def test_a_displaced_normalisation_moves_with_the_own_rows() -> None:
 @pytest.mark.parametrize("before_variance", [9.0, 0.74], ids=["below zero", "hardly any"])
 def test_a_corrected_variance_keeps_half_of_that_of_the_newest_moments(before_variance: float) -> None:
     """The rows of two parts; the own ones have lost more variance than the picture has, or nearly all of it."""
-    size = geometry(8, NORM_LAYER)
+    size = map_of(8, NORM_LAYER)
     rows = ranges_from_counts([1, 1])
     stale, before, own_MBG = (
         torch.tensor([mean, variance], dtype=torch.float64).reshape(2, 1, 1).expand(2, 2, GROUPS)

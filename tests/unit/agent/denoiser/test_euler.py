@@ -23,13 +23,11 @@ from polyrhythm.model.request_choices import Sampler
 from polyrhythm_agent.denoiser.sampling.noise import PictureNoise
 from polyrhythm_agent.denoiser.sampling.sampling import ModelSampling, PictureSampling
 from polyrhythm_agent.errors import ModelFolderError
-from polyrhythm_agent.ports.layers import Geometry
 from tests.oracles.reference import SCHEDULERS, relative_difference
+from tests.tiny_models.layers import geometry
 
 SEED = 5
-GEOMETRY = Geometry(
-    row_count=3, latent_rows_per_unit=2, latent_channels=4, latent_height=6, latent_width=5, layers={}, batch=1
-)
+GEOMETRY = geometry(3, {}, channels=4, width=5)
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-13}
 """Of one step at no noise; measured: 3e-7 and 4e-16."""
 

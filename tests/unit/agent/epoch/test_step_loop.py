@@ -27,20 +27,12 @@ from polyrhythm_agent.ports.blocks import BlockObserver
 from polyrhythm_agent.ports.exchange import ActivationExchange, RepeatableExchange
 from polyrhythm_agent.ports.layers import Geometry
 from polyrhythm_agent.ports.step_judge import StepJudge, StepVerdict
-from tests.tiny_models.layers import token_layers
+from tests.tiny_models.layers import geometry, token_layers
 from tests.values.plans import agent_ids, segment
 
 STEPS = 8
 ROWS = 4
-GEOMETRY = Geometry(
-    row_count=ROWS,
-    latent_rows_per_unit=1,
-    latent_channels=1,
-    latent_height=ROWS,
-    latent_width=1,
-    batch=1,
-    layers=token_layers(1, columns=1, features=1, batch=1, shrink=1),
-)
+GEOMETRY = geometry(ROWS, token_layers(1, columns=1, features=1, batch=1, shrink=1), unit=1)
 OWN, PEER = agent_ids(2)
 Record = tuple[int, ...]
 

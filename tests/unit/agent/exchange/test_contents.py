@@ -12,7 +12,7 @@ from polyrhythm.plan.plan import Exchange, Plan
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork
 from polyrhythm_agent.ports.layers import Geometry
-from tests.tiny_models.layers import token_layers
+from tests.tiny_models.layers import geometry, token_layers
 from tests.values.plans import plan, segment
 from tests.worlds.members import run_members
 
@@ -21,16 +21,8 @@ TOKENS_PER_ROW = 2
 WIDTH = 4
 
 
-def geometry(row_count: int) -> Geometry:
-    return Geometry(
-        row_count=row_count,
-        latent_rows_per_unit=2,
-        latent_channels=1,
-        latent_height=2 * row_count,
-        latent_width=1,
-        batch=1,
-        layers=token_layers(LAYERS, columns=TOKENS_PER_ROW, features=WIDTH, batch=1),
-    )
+def rows_of_tokens(row_count: int) -> Geometry:
+    return geometry(row_count, token_layers(LAYERS, columns=TOKENS_PER_ROW, features=WIDTH, batch=1))
 
 
 class Member:
@@ -43,7 +35,7 @@ class Member:
         self.exchange = GangExchange(
             transport=network.transport(rank),
             members=followed.agents,
-            geometry=geometry(followed.row_count),
+            geometry=rows_of_tokens(followed.row_count),
             device=torch.device("cpu"),
             activation_dtype=torch.float32,
             state_dtype=torch.float32,
@@ -64,7 +56,7 @@ class Member:
         seen: dict[tuple[int, int], list[float]] = {}
         for step in beat.active_steps(self.agent):
             with self.exchange.step(step) as exchange:
-                for layer, name in enumerate(geometry(beat.segment.row_count).layers):
+                for layer, name in enumerate(rows_of_tokens(beat.segment.row_count).layers):
                     all_KBND = exchange.gather(name, torch.full((2, 1, tokens, WIDTH), self.number(step, layer)))
                     seen[step, layer] = all_KBND[0, 0, ::TOKENS_PER_ROW, 0].tolist()
         return seen
@@ -72,7 +64,7 @@ class Member:
     def boundary(self, index: int) -> tuple[Tensor, Tensor]:
         """Gathers an x that holds the rank and an x0 that holds its negative; foreign rows hold 9 before."""
         beat = self.beats[index]
-        own = geometry(beat.segment.row_count).latent_slice(beat.segment.of(self.agent).rows)
+        own = rows_of_tokens(beat.segment.row_count).latent_slice(beat.segment.of(self.agent).rows)
         x_BCHW = torch.full((1, 1, 2 * beat.segment.row_count, 1), 9.0)
         x0_BCHW = x_BCHW.clone()
         x_BCHW[:, :, own], x0_BCHW[:, :, own] = self.rank, -self.rank

@@ -10,8 +10,7 @@ from polyrhythm.plan.plan import Assignment, Beat, Exchange, Segment
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_agent.exchange.schedule import Read, Send, beat_traffic, readers, reads, sends
 from polyrhythm_agent.exchange.shapes import MessageSizes
-from polyrhythm_agent.ports.layers import Geometry
-from tests.tiny_models.layers import token_layers
+from tests.tiny_models.layers import geometry, token_layers
 
 FAST, SLOW, IDLE = AgentId("fast"), AgentId("slow"), AgentId("idle")
 
@@ -95,16 +94,8 @@ def test_a_displaced_beat_at_the_start_of_an_epoch_is_refused() -> None:
 
 
 def test_the_last_unit_of_an_image_may_be_short() -> None:
-    geometry = Geometry(
-        row_count=8,
-        latent_rows_per_unit=2,
-        latent_channels=1,
-        latent_height=15,
-        latent_width=5,
-        batch=1,
-        layers=token_layers(2, columns=5, features=3, batch=1),
-    )
-    sizes = MessageSizes(geometry=geometry, activation_dtype=torch.float16, state_dtype=torch.float32)
+    picture = geometry(8, token_layers(2, columns=5, features=3, batch=1), height=15, width=5)
+    sizes = MessageSizes(geometry=picture, activation_dtype=torch.float16, state_dtype=torch.float32)
     rest = RowRange(begin=0, end=6)
     assert sizes.boundary_bytes(RowRange(begin=6, end=8)) == 2 * 3 * 5 * 4
     assert sizes.boundary_bytes(rest) == 2 * 12 * 5 * 4

@@ -19,20 +19,11 @@ from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_agent.errors import EpochAbortedError, EpochCancelledError, TransportError
 from polyrhythm_agent.exchange.session import GangExchange
 from polyrhythm_agent.exchange.transports.in_process import InProcessNetwork, InProcessTransport
-from polyrhythm_agent.ports.layers import Geometry
-from tests.tiny_models.layers import convolutional_layers, token_layers
+from tests.tiny_models.layers import convolutional_layers, geometry, token_layers
 from tests.worlds.members import run_members
 
 AGENTS = (AgentId("ash"), AgentId("birch"))
-GEOMETRY = Geometry(
-    row_count=4,
-    latent_rows_per_unit=2,
-    latent_channels=1,
-    latent_height=7,
-    latent_width=2,
-    batch=1,
-    layers=token_layers(2, columns=3, features=5, batch=1),
-)
+GEOMETRY = geometry(4, token_layers(2, columns=3, features=5, batch=1), height=7, width=2)
 FIRST, SECOND = GEOMETRY.layers
 OWN_KBND = torch.ones(2, 1, 6, 5)
 

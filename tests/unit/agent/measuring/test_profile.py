@@ -24,7 +24,8 @@ from polyrhythm_agent.measuring.profile import fit_line, measure_profile, row_co
 from polyrhythm_agent.measuring.profiled_step import RememberedRows
 from polyrhythm_agent.memory.device_memory import HostMemory
 from polyrhythm_agent.memory.parts_in_memory import PartsInMemory
-from polyrhythm_agent.ports.layers import ExchangedLayer, Geometry
+from polyrhythm_agent.ports.layers import ExchangedLayer
+from tests.tiny_models.layers import geometry
 from tests.tiny_models.transformers import tiny_pixart_folder
 
 
@@ -51,17 +52,9 @@ def test_a_whole_picture_is_measured_as_one_device_makes_it() -> None:
     """Group norms take another way where others hold rows, which cost a UNet a tenth of a forward in a measurement."""
     norm = LayerId("norm")
     layer = ExchangedLayer(kind=LayerKind.MOMENTS, shrink=1, columns=4, features=2, batch=1, precise=True)
-    geometry = Geometry(
-        row_count=4,
-        latent_rows_per_unit=1,
-        latent_channels=4,
-        latent_height=4,
-        latent_width=4,
-        batch=1,
-        layers={norm: layer},
-    )
+    picture = geometry(4, {norm: layer}, unit=1, channels=4, width=4)
     whole, half = (
-        RememberedRows(rows=RowRange(begin=0, end=rows), geometry=geometry, exchanges=lambda: None) for rows in (4, 2)
+        RememberedRows(rows=RowRange(begin=0, end=rows), geometry=picture, exchanges=lambda: None) for rows in (4, 2)
     )
     alone, own_MBG = SoloExchange(), torch.ones(2, 1, 2)
     assert whole.whole is alone.whole is True

@@ -15,8 +15,8 @@ from polyrhythm_agent.calibration.partial import PartialFile
 from polyrhythm_agent.calibration.prompts import read_prompts
 from polyrhythm_agent.model_files.folder_text import BOM, read_object, read_text
 from polyrhythm_agent.model_files.known_words import KNOWN_WORDS_FILE, read_known_words
-from tests.unit.coordinator.planning.requests import FACTS
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import FACTS
 
 
 def write_words(folder: Path) -> Path:

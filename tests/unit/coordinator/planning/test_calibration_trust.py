@@ -15,8 +15,8 @@ from polyrhythm_coordinator.scheduling.planning.explanation import notices
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.unit.coordinator.planning.requests import LOOPBACK, MEMORY, plan_request
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import LOOPBACK, MEMORY, plan_request
 
 MEASURED = (calibration(steps=50), calibration(steps=20, width=2), calibration(steps=10, width=2))
 

@@ -13,7 +13,7 @@ from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost, pred
 from polyrhythm_coordinator.scheduling.planning.plan_builder import rows_and_strides_plan, rows_only_plan, solo_plan
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
-from tests.unit.coordinator.planning.requests import FACTS, LOOPBACK, NO_COST, image, plan_request, profile
+from tests.values.plan_requests import FACTS, LOOPBACK, NO_COST, image, plan_request, profile
 
 VERSION_BYTES_A_ROW = 16 * 2 * 8 * 256 * 4 * 2
 """16 tokens, key and value, 8 layers, 256 wide, fp32, both guidance halves."""

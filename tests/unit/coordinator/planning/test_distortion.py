@@ -10,8 +10,8 @@ from polyrhythm.model.request_choices import Sampler
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_coordinator.scheduling.planning.distortion import CELL_PRODUCTS_MAX, Distortion, distortion_of
 from polyrhythm_coordinator.scheduling.planning.step_errors import products_of, step_errors
-from tests.unit.coordinator.planning.requests import plan_request
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import plan_request
 from tests.values.plans import plan, segment
 
 DISPLACED = Exchange.DISPLACED

@@ -23,7 +23,7 @@ from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.tiny_models.layer_groups import token_groups
-from tests.unit.coordinator.planning.requests import FACTS, MEMORY, plan_request
+from tests.values.plan_requests import FACTS, MEMORY, plan_request
 
 A, B, C = (AgentId(f"gpu-{index}") for index in range(3))
 SLOW_WIRE = Link(latency_s=1e-4, bytes_per_s=5e7)

@@ -19,8 +19,8 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import solo_plan
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
 from tests.tiny_models.layer_groups import token_groups
-from tests.unit.coordinator.planning.requests import FACTS, MEMORY, plan_request
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import FACTS, MEMORY, plan_request
 
 ROOMY = 10**12
 A, B = AgentId("gpu-0"), AgentId("gpu-1")

@@ -4,7 +4,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan.plan import Assignment, Beat, Exchange, Plan, Segment
 from polyrhythm.plan.rows import ranges_from_counts
 from polyrhythm_coordinator.scheduling.planning.message_counts import sent_bytes, versions_sent
-from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.plan_requests import plan_request
 
 GPU_0, GPU_1 = AgentId("gpu-0"), AgentId("gpu-1")
 

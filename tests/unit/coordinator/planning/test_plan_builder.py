@@ -23,7 +23,7 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import (
     strides_only_plan,
 )
 from polyrhythm_coordinator.scheduling.planning.quality_policy import policy_of
-from tests.unit.coordinator.planning.requests import LOOPBACK, plan_request
+from tests.values.plan_requests import LOOPBACK, plan_request
 
 BALANCED = policy_of(Quality.BALANCED)
 

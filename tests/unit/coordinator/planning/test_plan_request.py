@@ -9,7 +9,7 @@ from polyrhythm.ids import AgentId
 from polyrhythm.plan.profile import Link
 from polyrhythm.plan.rows import RowRange
 from polyrhythm_coordinator.scheduling.planning.plan_request import UNMEASURED_CPU_LINK, UNMEASURED_LINK, PlanRequest
-from tests.unit.coordinator.planning.requests import FACTS, image, plan_request, profile
+from tests.values.plan_requests import FACTS, image, plan_request, profile
 
 GPU_0, GPU_1 = AgentId("gpu-0"), AgentId("gpu-1")
 

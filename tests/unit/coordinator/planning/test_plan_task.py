@@ -13,7 +13,7 @@ from polyrhythm.job.image import Quality
 from polyrhythm.model.facts import ModelFacts
 from polyrhythm_coordinator.scheduling.planning.plan_task import PlanTask, explanation_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.unit.coordinator.planning.requests import FACTS, plan_request
+from tests.values.plan_requests import FACTS, plan_request
 
 STAND_IN = "scheduler PNDMScheduler is not offered, since it looks back; ddim is the default instead"
 

@@ -21,8 +21,8 @@ from polyrhythm_coordinator.scheduling.planning.plan_builder import GangPlans, e
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest, SearchEffort
 from polyrhythm_coordinator.scheduling.planning.quality_policy import BALANCED_LOSS_DB, FAST_LOSS_DB, policy_of
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.unit.coordinator.planning.requests import LOOPBACK, plan_request
 from tests.values.calibrations import calibration
+from tests.values.plan_requests import LOOPBACK, plan_request
 from tests.values.plans import segment
 
 

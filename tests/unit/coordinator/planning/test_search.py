@@ -14,7 +14,7 @@ from polyrhythm_coordinator.scheduling.planning.cost_model import predict
 from polyrhythm_coordinator.scheduling.planning.explanation import RUNNERS_UP_MAX
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.unit.coordinator.planning.requests import FACTS, LOOPBACK, image, plan_request, profile
+from tests.values.plan_requests import FACTS, LOOPBACK, image, plan_request, profile
 
 
 def labels(speeds: list[float], **kwargs: object) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from polyrhythm.plan.plan import Exchange
 from polyrhythm_coordinator.scheduling.planning.cost_model import GangCost
 from polyrhythm_coordinator.scheduling.planning.unevenness import later_s
-from tests.unit.coordinator.planning.requests import plan_request
+from tests.values.plan_requests import plan_request
 
 
 @pytest.mark.parametrize(

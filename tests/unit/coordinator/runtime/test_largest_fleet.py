@@ -29,7 +29,7 @@ from polyrhythm_coordinator.scheduling.state.timeouts import Limits
 from polyrhythm_coordinator.simulation.fleet_files.preset_fleet import preset_fleet
 from tests.checks.loop_holds import HOLD_S_MAX, RUNS, slowness
 from tests.fakes.worker import register
-from tests.unit.coordinator.planning.requests import LOOPBACK, plan_request
+from tests.values.plan_requests import LOOPBACK, plan_request
 from tests.worlds.largest_fleet import KINDS, NAMES, connect_all
 
 
