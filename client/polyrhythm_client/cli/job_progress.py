@@ -85,7 +85,7 @@ class JobProgress:
             case JobAccepted():
                 self._update("accepted")
             case JobQueued(position=position):
-                self._update(f"waiting, {position} ahead" if position else "starting")
+                self._update(f"waiting, place {position} in the queue" if position else "starting")
             case JobDelayed(reason=reason):
                 self._update("waiting")
                 self._note(f"[yellow]waiting:[/yellow] {escape(reason)}")

@@ -189,7 +189,6 @@ class Job(Wanted):
     Attributes:
         accepted_s: when it was accepted.
         started_s: when its first picture left the queue; None while it waits.
-        told_position: place in the queue as last told.
         waiting: indices of the pictures that have not begun, ascending.
         pictures: those that are being made, by index.
         gang: how its pictures would be made by all agents together, as last searched; None before.
@@ -197,7 +196,6 @@ class Job(Wanted):
 
     accepted_s: float
     started_s: float | None = None
-    told_position: int | None = None
     waiting: tuple[int, ...]
     pictures: Mapping[int, Picture] = field(default_factory=dict[int, Picture])
     gang: Explanation | None = None
