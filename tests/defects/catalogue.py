@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from tests.defects.agent_defects import BOUNDARY_DEFECTS, DENOISER_DEFECTS, EXCHANGE_DEFECTS, LOOP_DEFECTS
 from tests.defects.client_defects import CLIENT_DEFECTS
-from tests.defects.coordinator_defects import (
-    EDGE_DEFECTS,
-    FAILURE_DEFECTS,
-    PLANNER_DEFECTS,
-    QUEUE_DEFECTS,
-    REPLAN_DEFECTS,
-    WIRE_DEFECTS,
-)
+from tests.defects.edge_defects import EDGE_DEFECTS, WIRE_DEFECTS
 from tests.defects.patch_defects import PATCH_DEFECTS
+from tests.defects.planning_defects import PLANNER_DEFECTS, REPLAN_DEFECTS
+from tests.defects.queue_defects import FAILURE_DEFECTS, QUEUE_DEFECTS
 from tests.defects.sampler_defects import SAMPLER_DEFECTS
 
 DEFECTS = (

@@ -20,8 +20,7 @@ from polyrhythm.job.events import AgentFailed, JobEvent
 from polyrhythm.job.image import ImageRequest
 from polyrhythm.job.reports import AgentUsage, JobReport
 from polyrhythm.job.request_checks import resolve
-from polyrhythm.model.facts import DeviceFacts, DeviceKind, ModelFacts
-from polyrhythm.model.request_choices import Sampler
+from polyrhythm.model.facts import DeviceFacts, DeviceKind
 from polyrhythm.plan.explanation import Explanation
 from polyrhythm.plan.plan import Plan
 from polyrhythm.plan.profile import Link, Profile, Workload
@@ -29,30 +28,12 @@ from polyrhythm_client.pictures import Picture
 from polyrhythm_coordinator.scheduling.planning.cost_model import predict
 from polyrhythm_coordinator.scheduling.planning.plan_request import PlanRequest
 from polyrhythm_coordinator.scheduling.planning.search import search_plan
-from tests.tiny_models.layer_groups import token_groups
+from tests.values.plan_requests import FACTS as PLANNED
 
 LINK = Link(latency_s=0.1e-3, bytes_per_s=2e9)
 WHOLE_S = 0.04
 
-FACTS = ModelFacts(
-    name="tiny",
-    family="pixart",
-    fingerprint="0",
-    dtype="float32",
-    samplers=(Sampler.DDIM,),
-    default_width_px=128,
-    default_height_px=128,
-    default_steps=25,
-    default_guidance=4.5,
-    pixel_multiple=8,
-    row_unit_px=8,
-    pixels_max=1 << 24,
-    token_limit=77,
-    exchanged=token_groups(8, cell_bytes=2 * 256 * 4),
-    token_px=8,
-    latent_bytes_per_token=64,
-    weights_bytes=1,
-)
+FACTS = replace(PLANNED, default_steps=25, default_guidance=4.5)
 
 
 def device(agent: AgentId, speed: float) -> DeviceFacts:
