@@ -64,12 +64,10 @@ REQUEST_ASSIGNMENTS_MAX = 2048
 MODELS_MAX = 16
 LAYER_GROUPS_MAX = 512
 CALIBRATIONS_MAX = 64
-SAMPLERS_MAX = 64
 SOFTWARE_MAX = 64
 NOTICES_MAX = 64
 NOTICES_CHARACTERS_MAX = 2048
 """Of all notices of a worker's models together; what is more is left out."""
-LONG_PROMPTS_MAX = 16
 TEXTS_MAX = 16
 """Texts of one request that are counted, and what is wrong with them."""
 CORRECTIONS_MAX = 4096

@@ -44,10 +44,6 @@ class Forecast:
         """Longest time in which a member does not look for an abort: a step, or to load a part and encode or decode."""
         return max(self.step_s, self.loading_s + self.encode_s, self.loading_s + self.decode_s)
 
-    def is_boundary(self, step: int) -> bool:
-        """Whether a beat begins or ends there."""
-        return any(step == boundary for boundary, _ in self.course)
-
     def beats_within(self, boundary: int, seconds: float) -> int:
         """How many beats after a boundary should end within a time."""
         begin_s = dict(self.course)[boundary]

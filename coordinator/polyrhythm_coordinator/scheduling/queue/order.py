@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import assert_never
@@ -74,8 +74,10 @@ def places(state: State) -> Iterator[tuple[JobId, int]]:
     return ((name, place) for place, name in enumerate(waiting, start=1))
 
 
-def _next_of(state: State, queue: Iterable[JobId]) -> Job | None:
+def _next_of(state: State, queue: Collection[JobId]) -> Job | None:
     """The first job with a picture that waits and that somebody could make, if anybody is free at all."""
+    if not any(state.jobs[name].waiting for name in queue):
+        return None  # after nearly every event: nobody needs to know then who is free
     works = bool(state.epochs) or any(isinstance(picture.phase, Planning) for picture in state.pictures)
     view, free = of_fleet(state), free_agents(state)  # once, however many jobs wait: this comes after every event
     if works and not free:
