@@ -30,7 +30,7 @@ from polyrhythm.session.events import (
     WorkerLost,
     WorkerReady,
 )
-from polyrhythm_agent.daemon.interpreter import Overseer
+from polyrhythm_agent.daemon.interpreter import Interpreter
 from polyrhythm_agent.daemon.rules.signals import CoordinatorConnected
 from polyrhythm_agent.daemon.rules.state import initial
 from polyrhythm_agent.daemon.worker_process import WorkerProcess
@@ -205,13 +205,13 @@ async def test_an_error_of_the_oversight_passes_for_no_end_of_the_worker() -> No
         raise ZeroDivisionError("a bug")
 
     now_s = asyncio.get_running_loop().time()
-    overseer = Overseer(state=initial(AGENT, LIMITS, now_s), start_worker=start, send_up=send_up)
-    running = asyncio.create_task(overseer.run())
+    interpreter = Interpreter(state=initial(AGENT, LIMITS, now_s), start_worker=start, send_up=send_up)
+    running = asyncio.create_task(interpreter.run())
     await asyncio.sleep(0)
-    overseer.handle(CoordinatorConnected())
+    interpreter.handle(CoordinatorConnected())
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await asyncio.wait_for(running, WAIT_S)
-    await overseer.stop(1.0)
+    await interpreter.stop(1.0)
     assert worker_processes() == []
 
 

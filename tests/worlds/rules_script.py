@@ -1,4 +1,4 @@
-"""Runs the daemon's oversight by hand: what it sees, when, and what it asks for."""
+"""Runs the daemon's rules by hand: what they see, when, and what they ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the oversight of one agent: feeds it what happens and does what it asks for.
+"""Runs the rules of one agent: feeds it what happens and does what it asks for.
 
 Owns the worker process that is alive now. Decides nothing: that is ``rules``'s business.
 """
@@ -28,7 +28,7 @@ from polyrhythm_agent.daemon.rules.signals import (
     WorkerEnded,
     WorkerSpoke,
 )
-from polyrhythm_agent.daemon.rules.state import Oversight
+from polyrhythm_agent.daemon.rules.state import DaemonState
 from polyrhythm_agent.daemon.rules.transition import transition
 from polyrhythm_agent.daemon.worker_process import WorkerProcess
 from polyrhythm_agent.errors import WorkerStartError
@@ -37,13 +37,13 @@ from polyrhythm_agent.worker.channel import EXIT_CANNOT_LOAD
 log = structlog.get_logger()
 
 
-class Overseer:
-    """One agent's oversight in operation. All methods on the event loop."""
+class Interpreter:
+    """One agent's rules in operation. All methods on the event loop."""
 
     def __init__(
         self,
         *,
-        state: Oversight,
+        state: DaemonState,
         start_worker: Callable[[], Awaitable[WorkerProcess]],
         send_up: Callable[[AgentEvent], None],
     ) -> None:

@@ -27,7 +27,7 @@ from polyrhythm.process.standard_streams import forgive_standard_streams
 from polyrhythm.session.events import PROTOCOL_VERSION, AgentEvent, Register
 from polyrhythm_agent.daemon.command_line import Invocation, parse_command_line
 from polyrhythm_agent.daemon.coordinator_link import CoordinatorLink, LinkTiming
-from polyrhythm_agent.daemon.interpreter import Overseer
+from polyrhythm_agent.daemon.interpreter import Interpreter
 from polyrhythm_agent.daemon.preflight import Preflight, check_machine
 from polyrhythm_agent.daemon.rules.state import Limits, initial
 from polyrhythm_agent.daemon.worker_process import WorkerProcess
@@ -140,18 +140,18 @@ async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:
 
     now_s = asyncio.get_running_loop().time()
     state = initial(parts.registration.agent, parts.limits, now_s)
-    overseer = Overseer(state=state, start_worker=start_worker, send_up=send_up)
+    interpreter = Interpreter(state=state, start_worker=start_worker, send_up=send_up)
     link = CoordinatorLink(
         address=parts.coordinator,
         registration=parts.registration,
-        handle=overseer.handle,
+        handle=interpreter.handle,
         chance=random.Random().random,  # noqa: S311 - spreads retries, protects nothing
         timing=parts.timing,
         connect_timeout_s=parts.connect_timeout_s,
     )
     if parts.lifeline_fd is not None:
         watch_lifeline(parts.lifeline_fd, stop.set)
-    jobs: tuple[Coroutine[None, None, object], ...] = (overseer.run(), link.run(), stop.wait())
+    jobs: tuple[Coroutine[None, None, object], ...] = (interpreter.run(), link.run(), stop.wait())
     running = [asyncio.create_task(job) for job in jobs]
     try:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -159,7 +159,7 @@ async def run_agent(parts: AgentParts, stop: asyncio.Event) -> None:
         for task in running:
             task.cancel()
         await asyncio.wait(running)
-        await overseer.stop(_WORKER_LEAVES_S)
+        await interpreter.stop(_WORKER_LEAVES_S)
     for task in done:
         task.result()
 

@@ -1,4 +1,4 @@
-"""A daemon's oversight in the two states from which most of its stories begin."""
+"""A daemon's rules in the two states from which most of its stories begin."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ from polyrhythm.session.commands import (
 from polyrhythm.session.events import EpochEnded, EpochOutcome, RequestFailed
 from polyrhythm.session.rendezvous import StoreReply
 from polyrhythm_agent.daemon.rules.signals import Note, SendDown, SendUp
-from polyrhythm_agent.daemon.rules.state import Outcome, Oversight, Question, Ready, Run, Stage
+from polyrhythm_agent.daemon.rules.state import DaemonState, Outcome, Question, Ready, Run, Stage
 
 
-def lose_coordinator(state: Oversight, now_s: float) -> Outcome:
+def lose_coordinator(state: DaemonState, now_s: float) -> Outcome:
     """Nobody leads the epoch any more: the worker leaves it, and what it still answers is told to nobody.
 
     Nor does anybody wait for a measurement. Which questions are about one the worker knows, and ignores the others.
@@ -47,7 +47,7 @@ def lose_coordinator(state: Oversight, now_s: float) -> Outcome:
 
 
 def carry_out(  # noqa: PLR0911 - one return a command
-    state: Oversight, command: AgentCommand, now_s: float
+    state: DaemonState, command: AgentCommand, now_s: float
 ) -> Outcome:
     """Relays a command, or answers it where the worker cannot."""
     match command:
@@ -76,7 +76,7 @@ def carry_out(  # noqa: PLR0911 - one return a command
             assert_never(command)
 
 
-def abort_run(state: Oversight, reason: str, now_s: float) -> Outcome:
+def abort_run(state: DaemonState, reason: str, now_s: float) -> Outcome:
     """Tells the worker once to leave its epoch, and from then on counts its time."""
     run = state.run
     if run is None or run.leave_by_s is not None:
@@ -87,7 +87,7 @@ def abort_run(state: Oversight, reason: str, now_s: float) -> Outcome:
     return replace(state, run=told), (SendDown(command=AbortEpoch(epoch=run.epoch, reason=reason)),)
 
 
-def _start_epoch(state: Oversight, command: StartEpoch, now_s: float) -> Outcome:
+def _start_epoch(state: DaemonState, command: StartEpoch, now_s: float) -> Outcome:
     """Passes it on to a worker that is in no epoch; otherwise answers that this member takes no part."""
     if not isinstance(state.phase, Ready) or state.run is not None:
         obstacle = "the worker is not ready" if state.run is None else f"epoch {state.run.epoch} has not ended"
@@ -112,7 +112,7 @@ def _start_epoch(state: Oversight, command: StartEpoch, now_s: float) -> Outcome
     return replace(state, run=run, jobs=jobs), (SendDown(command=command),)
 
 
-def _ask(state: Oversight, command: MeasureProfile | CountTokens, now_s: float) -> Outcome:
+def _ask(state: DaemonState, command: MeasureProfile | CountTokens, now_s: float) -> Outcome:
     if not isinstance(state.phase, Ready):
         failed = RequestFailed(request_id=command.request_id, message=f"{state.agent}: the worker is not ready")
         return state, (SendUp(event=failed),)
@@ -120,7 +120,7 @@ def _ask(state: Oversight, command: MeasureProfile | CountTokens, now_s: float) 
     return replace(state, questions=(*state.questions, question)), (SendDown(command=command),)
 
 
-def _extend_plan(state: Oversight, command: ExtendPlan) -> Outcome:
+def _extend_plan(state: DaemonState, command: ExtendPlan) -> Outcome:
     run = state.run
     if run is not None and run.epoch == command.epoch:
         # The longest of all versions: which of them the worker follows is agreed without the daemon.
@@ -141,7 +141,7 @@ def _step_limit_s(step_timeout_s: float, segments: tuple[Segment, ...], agent: A
     return step_timeout_s * max([1, *idle_beats])
 
 
-def _pass_to_run(state: Oversight, command: AgentCommand, epoch: EpochId) -> Outcome:
+def _pass_to_run(state: DaemonState, command: AgentCommand, epoch: EpochId) -> Outcome:
     if state.run is None or state.run.epoch != epoch:
         return state, ()  # it has ended here already, and its end was told
     return state, (SendDown(command=command),)

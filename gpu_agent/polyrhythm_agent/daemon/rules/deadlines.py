@@ -9,9 +9,9 @@ from polyrhythm_agent.daemon.rules.coordinator_side import abort_run
 from polyrhythm_agent.daemon.rules.signals import Note, StartWorker
 from polyrhythm_agent.daemon.rules.state import (
     Absent,
+    DaemonState,
     Ending,
     Outcome,
-    Oversight,
     Ready,
     Run,
     Stage,
@@ -21,7 +21,7 @@ from polyrhythm_agent.daemon.rules.state import (
 from polyrhythm_agent.daemon.rules.worker_side import give_up
 
 
-def check_deadlines(state: Oversight, now_s: float) -> Outcome:
+def check_deadlines(state: DaemonState, now_s: float) -> Outcome:
     """Starts a worker that is due; gives one up that was silent for too long."""
     limits = state.limits
     phase = state.phase
@@ -46,7 +46,7 @@ def check_deadlines(state: Oversight, now_s: float) -> Outcome:
     return state, ()
 
 
-def _check_run(state: Oversight, run: Run, now_s: float) -> Outcome:
+def _check_run(state: DaemonState, run: Run, now_s: float) -> Outcome:
     """Progress of the epoch. Silence alone convicts nobody: the worker may wait for a peer that hangs.
 
     So it is told to leave the epoch. One that only waits does, and its end is relayed; one that hangs does not, and
@@ -65,7 +65,7 @@ def _check_run(state: Oversight, run: Run, now_s: float) -> Outcome:
     return state, (Note(text=reason), *effects)
 
 
-def _progress_limit_s(state: Oversight, run: Run) -> float:
+def _progress_limit_s(state: DaemonState, run: Run) -> float:
     match run.stage:
         case Stage.JOINING:
             return state.limits.join_s

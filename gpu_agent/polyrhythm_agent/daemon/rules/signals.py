@@ -1,4 +1,4 @@
-"""What a daemon's oversight is told, and what it asks for: events in, effects out. Data only."""
+"""What a daemon's rules are told, and what they ask for: events in, effects out. Data only."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Oversight:
+class DaemonState:
     """Everything a daemon remembers.
 
     Attributes:
@@ -188,9 +188,9 @@ class Oversight:
         return isinstance(self.phase, Ready) and self.run is None and not self.questions
 
 
-Outcome: TypeAlias = tuple[Oversight, tuple[Effect, ...]]
+Outcome: TypeAlias = tuple[DaemonState, tuple[Effect, ...]]
 
 
-def initial(agent: AgentId, limits: Limits, now_s: float) -> Oversight:
+def initial(agent: AgentId, limits: Limits, now_s: float) -> DaemonState:
     """A daemon that has just started: no coordinator, no worker, and one to be started at once."""
-    return Oversight(agent=agent, limits=limits, phase=Absent(restart_at_s=now_s), clock=PatientClock(seen_s=now_s))
+    return DaemonState(agent=agent, limits=limits, phase=Absent(restart_at_s=now_s), clock=PatientClock(seen_s=now_s))

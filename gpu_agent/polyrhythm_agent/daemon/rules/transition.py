@@ -20,11 +20,11 @@ from polyrhythm_agent.daemon.rules.signals import (
     WorkerEnded,
     WorkerSpoke,
 )
-from polyrhythm_agent.daemon.rules.state import Outcome, Oversight, Ready
+from polyrhythm_agent.daemon.rules.state import DaemonState, Outcome, Ready
 from polyrhythm_agent.daemon.rules.worker_side import bury, hear
 
 
-def transition(state: Oversight, event: OversightEvent, now_s: float) -> Outcome:
+def transition(state: DaemonState, event: OversightEvent, now_s: float) -> Outcome:
     """One step of the daemon.
 
     Args:
@@ -44,7 +44,7 @@ def transition(state: Oversight, event: OversightEvent, now_s: float) -> Outcome
     return state, effects + due + settled
 
 
-def _handle(state: Oversight, event: OversightEvent, now_s: float) -> Outcome:
+def _handle(state: DaemonState, event: OversightEvent, now_s: float) -> Outcome:
     match event:
         case CoordinatorConnected():
             return replace(state, connected=True, announced=False), ()
@@ -62,7 +62,7 @@ def _handle(state: Oversight, event: OversightEvent, now_s: float) -> Outcome:
             assert_never(event)
 
 
-def _settle(state: Oversight) -> Outcome:
+def _settle(state: DaemonState) -> Outcome:
     """What an idle worker owes: to forget the jobs of a session that has ended, then to be announced to the next."""
     ready = state.phase
     if not isinstance(ready, Ready) or not state.idle:

@@ -36,13 +36,13 @@ from polyrhythm_agent.daemon.rules.signals import (
     SendUp,
     WorkerEnded,
 )
-from polyrhythm_agent.daemon.rules.state import Absent, Ending, Outcome, Oversight, Ready, Stage, Starting, Unusable
+from polyrhythm_agent.daemon.rules.state import Absent, DaemonState, Ending, Outcome, Ready, Stage, Starting, Unusable
 
 Answer: TypeAlias = ProfileMeasured | TokensCounted | RequestFailed
 Progress: TypeAlias = EpochJoined | PartLoaded | StepDone | BeatDone | PreviewMade | ImageMade
 
 
-def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
+def hear(state: DaemonState, event: AgentEvent, now_s: float) -> Outcome:
     """Relays what a worker says, and takes it as a sign of life."""
     phase = state.phase
     match phase:
@@ -64,7 +64,7 @@ def hear(state: Oversight, event: AgentEvent, now_s: float) -> Outcome:
 
 
 def _hear_ready(  # noqa: PLR0911 - one return an event
-    state: Oversight, event: AgentEvent, now_s: float
+    state: DaemonState, event: AgentEvent, now_s: float
 ) -> Outcome:
     match event:
         case Heartbeat():
@@ -87,7 +87,7 @@ def _hear_ready(  # noqa: PLR0911 - one return an event
             assert_never(event)
 
 
-def bury(state: Oversight, end: WorkerEnded, now_s: float) -> Outcome:
+def bury(state: DaemonState, end: WorkerEnded, now_s: float) -> Outcome:
     """The process is gone: by itself, which is told now, or because it was killed, which was told then.
 
     One that cannot load its model is the last one: the next would say the same.
@@ -107,19 +107,19 @@ def bury(state: Oversight, end: WorkerEnded, now_s: float) -> Outcome:
     return replace(state, phase=Absent(restart_at_s=now_s + delay_s)), effects
 
 
-def give_up(state: Oversight, reason: str, now_s: float) -> Outcome:
+def give_up(state: DaemonState, reason: str, now_s: float) -> Outcome:
     """Kills the worker and says so at once; another is started when it is gone."""
     state, effects = _count_loss(state, reason, now_s)
     return replace(state, phase=Ending()), (KillWorker(), *effects)
 
 
-def _give_up_model(state: Oversight, words: str, now_s: float) -> Outcome:
+def _give_up_model(state: DaemonState, words: str, now_s: float) -> Outcome:
     reason = f"the worker cannot load the model: {words}"
     state, effects = _count_loss(state, reason, now_s)
     return replace(state, phase=Unusable()), (*effects, KillWorker(), GiveUpModel(reason=reason))
 
 
-def _progress(state: Oversight, event: Progress, epoch: EpochId, now_s: float) -> Outcome:
+def _progress(state: DaemonState, event: Progress, epoch: EpochId, now_s: float) -> Outcome:
     run = state.run
     if run is None or run.epoch != epoch:
         return state, (Note(text=f"{type(event).__name__} of epoch {epoch}, which is not under way, was dropped"),)
@@ -132,7 +132,7 @@ def _progress(state: Oversight, event: Progress, epoch: EpochId, now_s: float) -
     return state, () if run.orphaned else _up(state, event)
 
 
-def _end_run(state: Oversight, event: EpochEnded, now_s: float) -> Outcome:
+def _end_run(state: DaemonState, event: EpochEnded, now_s: float) -> Outcome:
     run = state.run
     if run is None or run.epoch != event.epoch:
         return state, (Note(text=f"the end of epoch {event.epoch}, which is not under way, was dropped"),)
@@ -143,7 +143,7 @@ def _end_run(state: Oversight, event: EpochEnded, now_s: float) -> Outcome:
     return replace(state, run=None, proven=proven, questions=questions), effects
 
 
-def _answer(state: Oversight, event: Answer) -> Outcome:
+def _answer(state: DaemonState, event: Answer) -> Outcome:
     """Relays an answer to whoever asked; to nobody, if that session has ended."""
     asked = next((question for question in state.questions if question.request_id == event.request_id), None)
     if asked is None:
@@ -152,7 +152,7 @@ def _answer(state: Oversight, event: Answer) -> Outcome:
     return replace(state, questions=questions), () if asked.orphaned else _up(state, event)
 
 
-def _count_loss(state: Oversight, reason: str, now_s: float) -> Outcome:
+def _count_loss(state: DaemonState, reason: str, now_s: float) -> Outcome:
     phase = state.phase
     lived = isinstance(phase, Ready) and now_s - phase.since_s >= state.limits.proven_s
     lost = replace(
@@ -170,6 +170,6 @@ def _count_loss(state: Oversight, reason: str, now_s: float) -> Outcome:
     return lost, (Note(text=reason), *_up(state, WorkerLost(reason=reason)))
 
 
-def _up(state: Oversight, event: AgentEvent) -> tuple[Effect, ...]:
+def _up(state: DaemonState, event: AgentEvent) -> tuple[Effect, ...]:
     """To the coordinator, if there is one; the next one is told anew that the worker is ready."""
     return (SendUp(event=event),) if state.connected else ()
